@@ -1,0 +1,6 @@
+"""WHAT is computed: the catalogue of extreme logits. Imports no framework."""
+
+from ._case import Case
+from ._catalogue import catalogue, select
+
+__all__ = ["Case", "catalogue", "select"]

@@ -1,0 +1,51 @@
+"""The catalogue: the cases of every family module in this folder."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from ..errors import UsageError
+from ._case import Case
+
+
+@cache
+def catalogue() -> tuple[Case, ...]:
+    """All cases. A module here whose name has no leading underscore is a family: it has ``cases()``."""
+    package = importlib.import_module(__package__ or "")
+    families = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    found = [case for name in families for case in importlib.import_module(f"{package.__name__}.{name}").cases()]
+    ids = [case.id for case in found]
+    doubled = sorted({i for i in ids if ids.count(i) > 1})
+    if doubled:
+        raise ValueError(f"two cases bear the same name: {', '.join(doubled)}")
+    return tuple(found)
+
+
+def select(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:
+    """The cases whose ``family/name`` matches one of the globs; all of them if there are none.
+
+    Raises:
+        UsageError: for a pattern that matches no case.
+    """
+    globs = [patterns] if isinstance(patterns, str) else list(patterns or ["*"])
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(c.id, glob) for c in catalogue()):
+            families = sorted({c.family for c in catalogue()})
+            raise UsageError(
+                f"no case matches {glob!r}; `logitlab cases` lists them, in the families {', '.join(families)}"
+            )
+    return tuple(c for c in catalogue() if any(fnmatch.fnmatchcase(c.id, g) for g in globs))
+
+
+def content_hash(cases: Iterable[Case]) -> str:
+    """A digest of everything in the cases that decides a result."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update(f"{case.id}|{case.reduction}|{case.logits.shape}|".encode())
+        digest.update(case.logits.tobytes() + case.targets.tobytes())
+    return digest.hexdigest()

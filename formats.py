@@ -1,0 +1,137 @@
+"""The four number formats: unit roundoff, extremes, ulp and rounding to nearest even.
+
+Everything here works on an *exact* value kept as an unevaluated sum of two float64, ``hi + lo`` with
+``hi`` the sum rounded to nearest, so that a value between two numbers of a format is placed
+correctly even when ``hi`` alone sits on a rounding boundary.
+
+Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import UsageError
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary floating-point format with gradual underflow.
+
+    ``precision`` counts the significand's bits with the implicit one; ``emin`` and ``emax`` are the
+    exponents of the smallest and largest normal binades.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    precision: int
+    emin: int
+    emax: int
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Half the distance from 1 to the next number: the relative error of one rounding."""
+        return 2.0**-self.precision
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return (2.0 - 2.0 ** (1 - self.precision)) * 2.0**self.emax
+
+    @property
+    def smallest_normal(self) -> float:
+        return 2.0**self.emin
+
+    @property
+    def smallest_subnormal(self) -> float:
+        return 2.0 ** (self.emin - self.precision + 1)
+
+
+_FORMATS = (
+    Format("float16", np.dtype(np.float16), 11, -14, 15),
+    Format("bfloat16", np.dtype(ml_dtypes.bfloat16), 8, -126, 127),
+    Format("float32", np.dtype(np.float32), 24, -126, 127),
+    Format("float64", np.dtype(np.float64), 53, -1022, 1023),
+)
+FORMATS: dict[str, Format] = {f.name: f for f in _FORMATS}
+
+
+def get_format(dtype: Any) -> Format:
+    """The format of a dtype, given by name or as anything NumPy takes for a dtype.
+
+    Raises:
+        UsageError: if it is none of the four.
+    """
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in FORMATS:
+        raise UsageError(f"unknown dtype {name!r}; the dtypes are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _spacing_exponent(hi: Float64, lo: Float64, fmt: Format) -> NDArray[np.int64]:
+    """Exponent ``q`` of the spacing ``2^q`` of ``fmt`` at each finite exact value ``hi + lo``."""
+    fraction, exponent = np.frexp(hi)
+    # A power of two approached from below lies in the binade under it, where the spacing is half.
+    below = (np.abs(fraction) == 0.5) & (lo * np.sign(hi) < 0)
+    floor_log2 = exponent.astype(np.int64) - 1 - below
+    floor_log2 = np.where(hi == 0, fmt.emin, floor_log2)
+    spacing: NDArray[np.int64] = np.clip(floor_log2, fmt.emin, fmt.emax) - (fmt.precision - 1)
+    return spacing
+
+
+def ulp(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
+    """Spacing of the format's numbers in the binade of the exact value ``hi + lo``, as float64.
+
+    Below the smallest normal number it is the spacing of the subnormals, above the largest finite
+    number that of the last binade. NaN and infinity give NaN.
+    """
+    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
+    finite = np.isfinite(hi_)
+    exponent = _spacing_exponent(np.where(finite, hi_, 1.0), np.where(finite, lo_, 0.0), fmt)
+    return np.where(finite, np.ldexp(1.0, exponent), np.nan)
+
+
+def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
+    """The exact value ``hi + lo`` rounded once to the format, to nearest with ties to even.
+
+    Returned as float64, which holds the numbers of all four formats. Overflow gives infinity.
+    Rounding in one step matters: through float32 a value just above the midpoint of two float16
+    numbers can first become the midpoint and then the wrong neighbour.
+    """
+    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
+    finite = np.isfinite(hi_)
+    safe_hi, safe_lo = np.where(finite, hi_, 0.0), np.where(finite, lo_, 0.0)
+    exponent = _spacing_exponent(safe_hi, safe_lo, fmt)
+    # hi in units of the spacing: exact, since scaling by a power of two drops no bit that float64 holds.
+    scaled = np.ldexp(np.ldexp(safe_hi, -(exponent // 2)), -(exponent - exponent // 2))
+    whole = np.floor(scaled)
+    past_half = (scaled - whole) - 0.5
+    low_sign = np.sign(safe_lo)
+    # When hi itself is a number of the format, half a spacing away only lo could matter, and it is too small.
+    tie = (past_half == 0) & (low_sign == 0)
+    up = (past_half > 0) | ((past_half == 0) & (low_sign > 0)) | (tie & (whole % 2 != 0))
+    rounded = np.ldexp(np.ldexp(whole + up, exponent // 2), exponent - exponent // 2)
+    rounded = np.where(np.abs(rounded) > fmt.largest, np.copysign(np.inf, rounded), rounded)
+    rounded = np.where(rounded == 0, np.copysign(0.0, safe_hi), rounded)
+    return np.where(finite, rounded, hi_)
+
+
+def quantize(values: ArrayLike, fmt: Format) -> Array:
+    """Values of float64 rounded to the format's own NumPy dtype, to nearest even."""
+    # round_to and not astype: ml_dtypes converts float64 to bfloat16 through float32, rounding twice.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return round_to(values, fmt).astype(fmt.dtype)
+
+
+def representable(values: ArrayLike, fmt: Format) -> bool:
+    """Whether no finite value becomes infinite when rounded to the format."""
+    exact = np.asarray(values, np.float64)
+    return bool(np.all(np.isfinite(round_to(exact, fmt)) == np.isfinite(exact)))

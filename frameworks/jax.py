@@ -1,0 +1,193 @@
+"""JAX: the formulas written in it, its log-softmax and optax's losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from ._protocol import Batch, Implementation
+
+# Without it JAX silently turns every float64 into a float32.
+jax.config.update("jax_enable_x64", True)
+
+
+def pick(values: Array, targets: Array) -> Array:
+    return jnp.take_along_axis(values, targets[:, None], axis=1)[:, 0]
+
+
+def onehot(indices: Array, like: Array) -> Array:
+    return (jnp.arange(like.shape[1]) == indices[:, None]).astype(like.dtype)
+
+
+# --- naive: softmax, then log -----------------------------------------------------------------------------------
+
+
+def naive_probabilities(logits: Array) -> Array:
+    e = jnp.exp(logits)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def naive(logits: Array, targets: Array) -> Array:
+    return -jnp.log(pick(naive_probabilities(logits), targets))
+
+
+# --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
+
+
+def lse(logits: Array, targets: Array) -> Array:
+    m = logits.max(axis=1, keepdims=True)
+    s = jnp.exp(logits - m).sum(axis=1)
+    return m[:, 0] + jnp.log(s) - pick(logits, targets)
+
+
+# --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
+
+HALF_SCALE = 2.0**32
+SCALE = HALF_SCALE**2
+
+
+def at_least_float32(logits: Array) -> Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
+    i = x.argmax(axis=1)
+    m = pick(x, i)
+    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
+    # would be missing from a sum that is not.
+    scaled = (HALF_SCALE * jnp.exp((x - m[:, None]) / 2)) ** 2
+    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
+    others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
+    return i, m, scaled / SCALE, others / SCALE
+
+
+@jax.custom_vjp
+def log1p(logits: Array, targets: Array) -> Array:
+    return _log1p_forward(logits, targets)[0]
+
+
+def _log1p_forward(logits: Array, targets: Array) -> tuple[Array, tuple[Array, ...]]:
+    x = at_least_float32(logits)
+    i, m, e, others = _log1p_terms(x)
+    rows = (jnp.log1p(others) + (m - pick(x, targets))).astype(logits.dtype)
+    return rows, (targets, i, e, others)
+
+
+def _log1p_backward(saved: tuple[Array, ...], upstream: Array) -> tuple[Array, None]:
+    targets, i, e, others = saved
+    total = 1 + others
+    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    rest = jnp.where(targets == i, others, total - pick(e, targets))
+    at_target = onehot(targets, e) == 1
+    gradient = jnp.where(at_target, -(rest / total)[:, None], e / total[:, None])
+    return (gradient * upstream[:, None]).astype(upstream.dtype), None
+
+
+log1p.defvjp(_log1p_forward, _log1p_backward)
+
+
+def log1p_probabilities(logits: Array) -> Array:
+    _, _, e, others = _log1p_terms(at_least_float32(logits))
+    return (e / (1 + others)[:, None]).astype(logits.dtype)
+
+
+# --- built-in; optax is optional, and JAX takes part without it -------------------------------------------------
+
+
+def nn_log_softmax(logits: Array, targets: Array) -> Array:
+    return -pick(jax.nn.log_softmax(logits, axis=1), targets)
+
+
+def optax_integer_labels(logits: Array, targets: Array) -> Any:
+    import optax  # noqa: PLC0415
+
+    return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+
+
+def optax_one_hot(logits: Array, targets: Array) -> Any:
+    import optax  # noqa: PLC0415
+
+    return optax.softmax_cross_entropy(logits, onehot(targets, logits))
+
+
+def optax_safe(logits: Array, targets: Array) -> Any:
+    import optax  # noqa: PLC0415
+
+    return optax.safe_softmax_cross_entropy(logits, onehot(targets, logits))
+
+
+MODES = ("eager", "compiled")
+
+
+def _builtin(name: str, loss: Callable[..., Any], package: str) -> Implementation:
+    return Implementation(f"jax/{name}", "builtin", loss, package, modes=MODES)
+
+
+class JaxFramework:
+    """JAX with float64 enabled, on every platform it finds."""
+
+    name = "jax"
+    implementations = (
+        Implementation("jax/naive", "naive", naive, "jax", probabilities=naive_probabilities, modes=MODES),
+        Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
+        Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
+        _builtin("nn.log_softmax", nn_log_softmax, "jax"),
+        _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax"),
+        _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
+        _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax"),
+    )
+
+    def devices(self) -> tuple[str, ...]:
+        found = [_device_name(d.platform) for d in jax.devices()]
+        return tuple(dict.fromkeys(["cpu", *found]))
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        place = next(d for d in [*jax.devices(), *jax.devices("cpu")] if _device_name(d.platform) == device)
+        with jax.default_device(place):
+            x, t = jax.device_put((batch.logits, batch.targets), place)
+            if implementation.probabilities is not None:
+                form = implementation.probabilities
+                yield "probabilities", np.asarray((jax.jit(form) if mode == "compiled" else form)(x))
+            loss, gradient = _pass(implementation.loss, batch.reduction, compiled=mode == "compiled")
+            yield "loss", np.asarray(loss(x, t))
+            if implementation.differentiable:
+                yield "gradient", np.asarray(gradient(x, t))
+
+    def unsupported(self, error: Exception) -> bool:
+        return isinstance(error, NotImplementedError)
+
+
+@cache
+def _pass(
+    loss: Callable[..., Any], reduction: str, *, compiled: bool
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """The forward and the backward function of one loss, kept so that each shape compiles once."""
+
+    def forward(logits: Array, targets: Array) -> Array:
+        rows = loss(logits, targets)
+        reduced: Array = {"none": lambda: rows, "mean": rows.mean, "sum": rows.sum}[reduction]()
+        return reduced
+
+    def backward(logits: Array, targets: Array) -> Array:
+        value, pull = jax.vjp(lambda x: forward(x, targets), logits)
+        (gradient,) = pull(jnp.ones_like(value))
+        return jnp.asarray(gradient)
+
+    return (jax.jit(forward), jax.jit(backward)) if compiled else (forward, backward)
+
+
+def _device_name(platform: str) -> str:
+    # JAX calls an NVIDIA device "gpu"; the table calls it by the name that PyTorch gives it too.
+    return {"gpu": "cuda"}.get(platform, platform)
+
+
+FRAMEWORK = JaxFramework()

@@ -1,0 +1,163 @@
+"""NumPy: the formulas with their backward passes written out, and SciPy's log-softmax.
+
+The backward passes go through the same operations as the forward ones, last to first, as automatic
+differentiation does it, so that an infinity or NaN born in the forward pass spreads in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._protocol import Batch, Implementation
+
+Array = NDArray[Any]
+
+
+def pick(values: Array, targets: Array) -> Array:
+    return np.take_along_axis(values, targets[:, None], axis=1)[:, 0]
+
+
+def onehot(indices: Array, like: Array) -> Array:
+    return (np.arange(like.shape[1]) == indices[:, None]).astype(like.dtype)
+
+
+# --- naive: softmax, then log -----------------------------------------------------------------------------------
+
+
+def naive_probabilities(logits: Array) -> Array:
+    e = np.exp(logits)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def naive(logits: Array, targets: Array) -> Array:
+    return -np.log(pick(naive_probabilities(logits), targets))
+
+
+def naive_gradient(logits: Array, targets: Array) -> Array:
+    e = np.exp(logits)
+    s = e.sum(axis=1, keepdims=True)
+    p = e / s
+    # Not a one-hot times the slope: where that is infinite the zeros would become NaN, which picking does not do.
+    d_p = np.where(onehot(targets, p) == 1, (-1 / pick(p, targets))[:, None], p.dtype.type(0))
+    d_s = (-d_p * p / s).sum(axis=1, keepdims=True)
+    d_e = d_p / s + d_s
+    return d_e * e
+
+
+# --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
+
+
+def lse(logits: Array, targets: Array) -> Array:
+    m = logits.max(axis=1, keepdims=True)
+    s = np.exp(logits - m).sum(axis=1)
+    return m[:, 0] + np.log(s) - pick(logits, targets)
+
+
+def lse_gradient(logits: Array, targets: Array) -> Array:
+    m = logits.max(axis=1, keepdims=True)
+    e = np.exp(logits - m)
+    s = e.sum(axis=1, keepdims=True)
+    d_shifted = e * (1 / s)
+    d_m = 1 - d_shifted.sum(axis=1, keepdims=True)
+    is_max = (logits == m).astype(logits.dtype)
+    return d_shifted + d_m * (is_max / is_max.sum(axis=1, keepdims=True)) - onehot(targets, logits)
+
+
+# --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
+
+HALF_SCALE = 2.0**32
+SCALE = HALF_SCALE**2
+
+
+def at_least_float32(logits: Array) -> Array:
+    return logits.astype(np.promote_types(logits.dtype, np.float32))
+
+
+def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
+    i = x.argmax(axis=1)
+    m = pick(x, i)
+    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
+    # would be missing from a sum that is not.
+    scaled = (HALF_SCALE * np.exp((x - m[:, None]) / 2)) ** 2
+    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
+    others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
+    return i, m, scaled / SCALE, others / SCALE
+
+
+def log1p(logits: Array, targets: Array) -> Array:
+    x = at_least_float32(logits)
+    _, m, _, others = _log1p_terms(x)
+    return (np.log1p(others) + (m - pick(x, targets))).astype(logits.dtype)
+
+
+def log1p_probabilities(logits: Array) -> Array:
+    _, _, e, others = _log1p_terms(at_least_float32(logits))
+    return (e / (1 + others)[:, None]).astype(logits.dtype)
+
+
+def log1p_gradient(logits: Array, targets: Array) -> Array:
+    i, _, e, others = _log1p_terms(at_least_float32(logits))
+    total = 1 + others
+    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    rest = np.where(targets == i, others, total - pick(e, targets))
+    at_target = onehot(targets, e) == 1
+    return np.where(at_target, -(rest / total)[:, None], e / total[:, None]).astype(logits.dtype)
+
+
+# --- built-in ---------------------------------------------------------------------------------------------------
+
+
+def scipy_log_softmax(logits: Array, targets: Array) -> Array:
+    from scipy.special import log_softmax  # noqa: PLC0415 - optional: NumPy takes part without SciPy
+
+    return -pick(np.asarray(log_softmax(logits, axis=1)), targets)
+
+
+class NumpyFramework:
+    """NumPy on the CPU; bfloat16 comes from ml_dtypes."""
+
+    name = "numpy"
+    implementations = (
+        Implementation(
+            "numpy/naive", "naive", naive, "numpy", probabilities=naive_probabilities, gradient=naive_gradient
+        ),
+        Implementation("numpy/lse", "lse", lse, "numpy", gradient=lse_gradient),
+        Implementation(
+            "numpy/log1p", "log1p", log1p, "numpy", probabilities=log1p_probabilities, gradient=log1p_gradient
+        ),
+        Implementation(
+            "numpy/scipy.special.log_softmax", "builtin", scipy_log_softmax, "scipy", differentiable=False
+        ),
+    )
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, Array]]:
+        with np.errstate(all="ignore"):
+            if implementation.probabilities is not None:
+                yield "probabilities", implementation.probabilities(batch.logits)
+            yield "loss", _reduce(implementation.loss(batch.logits, batch.targets), batch.reduction)
+            if implementation.gradient is not None:
+                gradient = implementation.gradient(batch.logits, batch.targets)
+                yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
+
+    def unsupported(self, error: Exception) -> bool:
+        # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError.
+        return isinstance(error, TypeError)
+
+
+def _reduce(rows: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return rows
+    wide = at_least_float32(rows)
+    return np.asarray(wide.mean() if reduction == "mean" else wide.sum()).astype(rows.dtype)
+
+
+FRAMEWORK = NumpyFramework()

@@ -1,0 +1,97 @@
+"""How large an error each grade allows.
+
+With ``u`` the unit roundoff of the case's dtype, ``n`` the number of finite logits of the row, ``X`` the largest
+of their magnitudes, ``p`` the exact probabilities, ``L`` the exact loss, ``g`` the exact gradient, ``t`` the smallest
+normal number and ``a = 2 sqrt(n) min(u, 2^-24)``:
+
+A, accurate: a few roundings relative to the value itself. ``8u`` are the roundings, ``2u |ln v|`` is what one
+rounding of a shifted logit of size ``|ln v|`` grows to in its exponential, and ``a`` is the sum over the classes, kept
+in at least float32 (the probabilistic bound of N. J. Higham and T. Mary, *A new approach to probabilistic rounding
+error analysis*, SIAM J. Sci. Comput. 41, 2019).
+
+B, stable: the same roundings relative to the row's larger numbers, as a shifted log-softmax makes them: digits of a loss
+near zero, or of a gradient entry beside a large one, may be lost, nothing else.
+
+C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as adding the maximum back makes it.
+
+The bounds belong to an unreduced row. Where a case reduces, a row's gradient and its part of the loss are
+multiplied by ``scale`` (``1 / B`` for a mean), and so are the bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import Format
+
+Float64 = NDArray[np.float64]
+
+GRADES = ("A", "B", "C", "D", "F")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the bounds of a batch need to know of its logits: arrays (B,), in float64.
+
+    ``classes`` counts the finite logits and ``magnitude`` is the largest of them in absolute value.
+    """
+
+    classes: Float64
+    magnitude: Float64
+
+    @classmethod
+    def of(cls, logits: NDArray[Any]) -> Row:
+        """From logits (B, C) of any of the four dtypes."""
+        x = np.abs(logits.astype(np.float64))
+        finite = np.isfinite(x)
+        return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0))
+
+
+def summation(rows: Row, fmt: Format) -> Float64:
+    """``a = 2 sqrt(n) min(u, 2^-24)``, shape (B,)."""
+    return 2.0 * np.sqrt(rows.classes) * min(fmt.unit_roundoff, 2.0**-24)
+
+
+def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64, Float64]:
+    """Largest errors of row losses (B,) for A, B and C."""
+    u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
+    accurate = (8 * u + 2 * u * np.maximum(0.0, -_log(loss)) + a) * loss + t
+    stable = u * (4 * loss + 8) + a + t
+    return accurate, stable, stable + 4 * u * rows.magnitude
+
+
+def entry_bounds(
+    values: Float64, probabilities: Float64, rows: Row, fmt: Format, scale: float = 1.0
+) -> tuple[Float64, Float64, Float64]:
+    """Largest errors of the entries (B, C) of a gradient, or of the probabilities themselves, for A, B and C.
+
+    ``values`` are the exact entries multiplied by ``scale``, ``probabilities`` the unscaled softmax.
+    """
+    u, t = fmt.unit_roundoff, fmt.smallest_normal
+    a = summation(rows, fmt)[:, None]
+    size = np.abs(values) / scale
+    accurate = ((8 + 2 * np.abs(_log(size))) * u + a) * size
+    relative = (8 + 2 * np.abs(_log(probabilities))) * u + a
+    stable = relative * probabilities + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
+    drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None]
+    return accurate * scale + t, stable * scale + t, (2 * stable + drift) * scale + 2 * t
+
+
+def _log(values: Float64) -> Float64:
+    """The natural logarithm, 0 for 0: each use is multiplied by the value, and ``v ln v`` goes to 0."""
+    positive = values > 0
+    return np.where(positive, np.log(np.where(positive, values, 1.0)), 0.0)
+
+
+def reduced_loss_bounds(
+    loss: Float64, row_losses: Float64, rows: Row, fmt: Format, scale: float
+) -> tuple[Float64, Float64, Float64]:
+    """Largest errors of a reduced loss, shape (1,): its rows' bounds, and a relative rounding for each doubling of
+    their number."""
+    roundings = 2 * fmt.unit_roundoff * np.ceil(np.log2(max(len(row_losses), 2))) * np.abs(loss)
+    accurate, stable, offset = (np.atleast_1d(b.sum() * scale + roundings) for b in loss_bounds(row_losses, rows, fmt))
+    return accurate, stable, offset

@@ -1,0 +1,72 @@
+"""References kept on disk under the content of their inputs.
+
+The folder is ``$LOGITLAB_CACHE`` if it is set (empty switches the cache off), else the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+# Raised whenever the same inputs would give other arrays, so that an old file is never taken for a new one.
+SCHEMA = 1
+Arrays = dict[str, Any]
+
+
+def folder() -> Path | None:
+    """The cache folder, or None where it is switched off."""
+    chosen = os.environ.get("LOGITLAB_CACHE")
+    if chosen is None:
+        return Path(platformdirs.user_cache_dir("logitlab")) / "references"
+    return Path(chosen) if chosen else None
+
+
+def key(parts: Mapping[str, Any]) -> str:
+    """A digest of named arrays and scalars: names, dtypes, shapes and bytes all count."""
+    digest = hashlib.sha256(f"logitlab reference {SCHEMA}".encode())
+    for name, part in sorted(parts.items()):
+        array = np.ascontiguousarray(part)
+        digest.update(f"|{name}:{array.dtype.str}:{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def load(name: str) -> Arrays | None:
+    """The arrays kept under a digest; None if there are none, or if the file is damaged."""
+    root = folder()
+    if root is None:
+        return None
+    try:
+        with np.load(root / name[:2] / f"{name}.npz", allow_pickle=False) as kept:
+            return dict(kept)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save(name: str, arrays: Arrays) -> None:
+    """Keeps the arrays, in one step, so that a reader never sees half a file.
+
+    A folder that cannot be written costs time, never a result.
+    """
+    root = folder()
+    if root is None:
+        return
+    temporary = None
+    try:
+        target = root / name[:2] / f"{name}.npz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(temporary, target)
+    except OSError:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,248 @@
+"""``reference``: the exact softmax cross-entropy of a batch, special values included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UsageError
+from ..formats import FORMATS
+from . import balls, cache
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+
+REDUCTIONS = ("none", "mean", "sum")
+# Below this many logits evaluating the balls is quicker than opening a file.
+CACHED_FROM = 4096
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Exact values kept as an unevaluated sum ``hi + lo`` of two float64 arrays of one shape.
+
+    ``hi`` is the value rounded to float64. Where float64's range allows it the pair holds at least
+    106 bits; ``lo`` loses bits where it would fall below float64's smallest number.
+    """
+
+    hi: Float64
+    lo: Float64
+
+    def __getitem__(self, index: Any) -> Exact:
+        return Exact(self.hi[index], self.lo[index])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The exact answer for a batch of B rows and C classes.
+
+    Attributes:
+        loss: (B,), or () for a reduced loss.
+        probabilities: (B, C), the softmax.
+        gradient: (B, C), of the sum of the row losses, or of the reduced loss, with respect to the logits.
+        condition: (B,) float64, ``max|x| * sum|g| / L`` of each row: how much a relative change of the
+            logits grows in the loss. NaN where the loss is exactly 0 or not defined.
+        defined: (B,) bool, False for a row that has no limit.
+    """
+
+    loss: Exact
+    probabilities: Exact
+    gradient: Exact
+    condition: Float64
+    defined: NDArray[np.bool_]
+
+
+def reference(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "none",
+) -> Reference:
+    """The exact softmax cross-entropy of logits taken as exact numbers.
+
+    Args:
+        logits: (B, C), float16, bfloat16, float32 or float64 (lists and integers are read as float64).
+        targets: class indices (B,) of an integer dtype, or class probabilities (B, C) of a float dtype.
+        label_smoothing: in [0, 1]; the target becomes ``(1 - s) target + s / C``.
+        weight: (C,), a non-negative factor for each class.
+        ignore_index: rows with this class index count nothing (integer targets only).
+        reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
+            weights of the rows that count for class indices, and by B for probabilities.
+
+    Returns:
+        A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target
+        the loss ``+inf`` and the finite gradient ``softmax - onehot``; one ``+inf`` is the limit one-hot. A row
+        that is all ``-inf`` or has two or more ``+inf`` has no limit: NaN, and ``defined`` is False there.
+
+    Raises:
+        UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
+    """
+    x = _logits(logits)
+    t = _targets(targets, x.shape, ignore_index)
+    w = _weight(weight, x.shape[1])
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise UsageError(f"label_smoothing is {label_smoothing}; it must lie in [0, 1]")
+    if reduction not in REDUCTIONS:
+        raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
+    inputs: dict[str, Any] = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
+    inputs |= {} if w is None else {"weight": w}
+    inputs |= {} if ignore_index is None else {"ignore_index": int(ignore_index)}
+    if x.size < CACHED_FROM:
+        return _unpack(_compute(x, t, label_smoothing, w, ignore_index, reduction))
+    name = cache.key(inputs)
+    arrays = cache.load(name)
+    if arrays is None:
+        arrays = _compute(x, t, label_smoothing, w, ignore_index, reduction)
+        cache.save(name, arrays)
+    return _unpack(arrays)
+
+
+def _logits(logits: ArrayLike) -> Float64:
+    x = np.asarray(logits)
+    if x.dtype.kind in "iu":
+        x = x.astype(np.float64)
+    if x.dtype.name not in FORMATS:
+        raise UsageError(f"logits have dtype {x.dtype}; expected one of {', '.join(FORMATS)}")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise UsageError(f"logits have shape {x.shape}; expected (B, C) with at least one class")
+    return np.ascontiguousarray(x.astype(np.float64))
+
+
+def _targets(targets: ArrayLike, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    t = np.asarray(targets)
+    if t.size == 0 and shape[0] == 0:
+        return t.reshape(0).astype(np.int64)
+    if t.dtype.kind in "iu":
+        return _class_indices(t, shape, ignore_index)
+    if t.dtype.name not in FORMATS:
+        raise UsageError(f"targets have dtype {t.dtype}; expected integers (B,) or probabilities (B, C)")
+    if t.shape != shape:
+        raise UsageError(f"target probabilities have shape {t.shape}; expected that of the logits, {shape}")
+    t = t.astype(np.float64)
+    if not (np.isfinite(t) & (t >= 0)).all():
+        raise UsageError("target probabilities must be finite and not negative")
+    return t
+
+
+def _class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    rows, classes = shape
+    if t.shape != (rows,):
+        raise UsageError(f"integer targets have shape {t.shape}; expected ({rows},), one for each row of the logits")
+    ignored = np.zeros(rows, bool) if ignore_index is None else t == ignore_index
+    outside = np.flatnonzero(~ignored & ((t < 0) | (t >= classes)))
+    if outside.size:
+        r = int(outside[0])
+        raise UsageError(f"target {int(t[r])} in row {r} is out of range; with {classes} classes it must be 0 to {classes - 1}")
+    return t.astype(np.int64)
+
+
+def _weight(weight: ArrayLike | None, classes: int) -> Float64 | None:
+    if weight is None:
+        return None
+    w = np.asarray(weight).astype(np.float64)
+    if w.shape != (classes,):
+        raise UsageError(f"weight has shape {w.shape}; expected ({classes},), one for each class")
+    if not (np.isfinite(w) & (w >= 0)).all():
+        raise UsageError("class weights must be finite and not negative")
+    return w
+
+
+def _compute(
+    x: Float64, t: Array, smoothing: float, w: Float64 | None, ignore_index: int | None, reduction: str
+) -> dict[str, Array]:
+    counted = np.ones(len(x), bool) if t.ndim == 2 or ignore_index is None else t != ignore_index
+    with balls.precision(4 * balls.START_BITS):
+        weights = [_target_weights(t[r], x.shape[1], smoothing, w) if counted[r] else {} for r in range(len(x))]
+        divisor = _divisor(t, w, counted) if reduction == "mean" else arb(1)
+        scale = arb(1) if divisor.is_zero() else 1 / divisor
+        rows = [_row(x[r], weights[r], scale) for r in range(len(x))]
+        defined = np.array([r is not None for r in rows], bool)
+        filled = [_not_a_number(x.shape[1]) if r is None else r for r in rows]
+        losses = [arb("inf") if r.loss is None else r.loss for r in filled]
+        if reduction == "none":
+            loss = np.array([_split_loss(b) for b in losses]).reshape(-1, 2)
+        else:
+            loss = np.array(_split_loss(_total(losses) / divisor))
+    shape = (len(x), 2, x.shape[1])
+    p = np.array([r.probabilities for r in filled]).reshape(shape)
+    g = np.array([r.gradient for r in filled]).reshape(shape)
+    return {
+        "loss": np.moveaxis(loss, -1, 0),
+        "probabilities": np.moveaxis(p, 1, 0),
+        "gradient": np.moveaxis(g, 1, 0),
+        "condition": np.array([r.condition for r in filled], np.float64),
+        "defined": defined,
+    }
+
+
+def _unpack(arrays: Mapping[str, Array]) -> Reference:
+    loss, p, g = (Exact(*(np.ascontiguousarray(half) for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
+    return Reference(loss, p, g, arrays["condition"], arrays["defined"])
+
+
+def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None) -> dict[int, Any]:
+    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row."""
+    own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
+    s = arb(float(smoothing))
+    everywhere = range(classes) if smoothing else own
+    q = {j: (1 - s) * own.get(j, 0.0) + s / classes for j in everywhere}
+    if w is not None:
+        q = {j: b * float(w[j]) for j, b in q.items()}
+    return {j: b for j, b in q.items() if not b.is_zero()}
+
+
+def _divisor(t: Array, w: Float64 | None, counted: NDArray[np.bool_]) -> Any:
+    if t.ndim == 2 or w is None:
+        return arb(int(counted.sum()))
+    return sum((arb(v) for v in w[t[counted]].tolist()), arb(0))
+
+
+def _row(x: Float64, weights: Mapping[int, Any], scale: Any) -> balls.Row | None:
+    """One row with its special values; None for a row that has no limit."""
+    if np.isnan(x).any():
+        return _not_a_number(x.size)
+    infinite = np.flatnonzero(x == np.inf)
+    if infinite.size > 1 or np.all(x == -np.inf):
+        return None
+    if infinite.size == 0:
+        return balls.row(x, weights, scale)
+    return _one_hot_limit(x, int(infinite[0]), weights, scale)
+
+
+def _not_a_number(classes: int) -> balls.Row:
+    nan = (np.full(classes, np.nan), np.zeros(classes))
+    return balls.Row(arb("nan"), nan, nan, np.nan)
+
+
+def _one_hot_limit(x: Float64, hot: int, weights: Mapping[int, Any], scale: Any) -> balls.Row:
+    """The limit as one logit grows without bound: it takes all the probability."""
+    zero = np.zeros_like(x)
+    p = zero.copy()
+    p[hot] = 1.0
+    hi, lo = zero.copy(), zero.copy()
+    q_sum = sum((arb(q) for q in weights.values()), arb(0))
+    for j in {hot, *weights}:
+        hi[j], lo[j] = balls.split((q_sum * int(j == hot) - weights.get(j, 0)) * scale)
+    lost = any(j != hot for j in weights)
+    return balls.Row(None if lost else arb(0), (p, zero), (hi, lo), 0.0 if lost else np.nan)
+
+
+def _total(losses: list[Any]) -> Any:
+    """The sum of the row losses: NaN if one is NaN, else infinite if one is."""
+    return sum(losses, arb(0)) if all(b.is_finite() for b in losses) else _extreme(losses)
+
+
+def _extreme(losses: list[Any]) -> Any:
+    return arb("nan") if any(b.is_nan() for b in losses) else arb("inf")
+
+
+def _split_loss(ball: Any) -> tuple[float, float]:
+    return balls.split(ball) if ball.is_finite() else (float(ball.mid()), 0.0)
