@@ -1,1 +1,45 @@
-"""x"""
+"""LogitLab: every softmax cross-entropy, run on extreme logits and measured against the exact answer.
+
+::
+
+    import logitlab
+
+    df = logitlab.run(frameworks=["torch"], dtypes=["float32"], cases="overflow/*")
+    ref = logitlab.reference(logits, targets)
+    logitlab.catalogue()
+    logitlab.implementations()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .listing import catalogue, implementations
+    from .oracle import Reference, reference
+    from .runner import run
+
+__version__ = "0.1.0"
+__all__ = ["Reference", "UsageError", "catalogue", "implementations", "reference", "run"]
+
+# Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
+_HOMES = {
+    "Reference": "oracle",
+    "reference": "oracle",
+    "catalogue": "listing",
+    "implementations": "listing",
+    "run": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -75,7 +75,7 @@ def make(
     t = np.array(targets, np.int64)
     if x.ndim != 2 or t.shape != x.shape[:1]:
         raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,)")
-    if t.size and not (0 <= t.min() and t.max() < x.shape[1]):
+    if t.size and not (t.min() >= 0 and t.max() < x.shape[1]):
         raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes")
     x.flags.writeable = t.flags.writeable = False
     family, name = case_id.split("/")

@@ -24,16 +24,14 @@ def cases() -> Iterator[Case]:
         [1, 2],
         source="google-deepmind/optax#896",
     )
-    yield make(
-        "masks/last", "The last class masked.", [[1.0, 2.0, -INF], [-3.0, 0.0, -INF]], [1, 0]
-    )
+    yield make("masks/last", "The last class masked.", [[1.0, 2.0, -INF], [-3.0, 0.0, -INF]], [1, 0])
     for block in BLOCKS:
         leading, alternating = _ramp(2 * 64), _ramp(2 * 64)
         leading[:block] = -INF
         alternating[(np.arange(2 * 64) // block) % 2 == 0] = -INF
         yield make(
             f"masks/block_{block}",
-            f"Whole blocks of {block} classes masked, the first among them: an online softmax over tiles meets -inf - -inf.",
+            f"Blocks of {block} classes masked, the first among them: an online softmax over tiles meets -inf - -inf.",
             [leading, alternating],
             [2 * 64 - 1, block],
             source="Dao-AILab/flash-attention#1930",

@@ -13,7 +13,7 @@ def cases() -> Iterator[Case]:
     for offset in OFFSETS:
         yield make(
             f"offset/{offset:g}".replace("+", ""),
-            f"A common offset of {offset:g}: adding it back to the logarithm leaves an error of u times {abs(offset):g}.",
+            f"A common offset of {offset:g}: added back to the log it leaves an error of u times {abs(offset):g}.",
             [[offset + d for d in row] for row in ((0.0, 1.0, 2.0, 3.0, -1.0), (0.0, 8.0, -8.0, 16.0, 4.0))],
             [1, 3],
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._case import Case, make
 
-LENGTHS = (7, 17, 65, 127, 257, 1023)
+LENGTHS = (5, 17, 127, 257, 2049)
 
 
 def cases() -> Iterator[Case]:

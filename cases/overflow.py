@@ -14,7 +14,7 @@ def cases() -> Iterator[Case]:
         for side, x in neighbours(overflow(fmt), fmt):
             yield make(
                 f"overflow/{fmt.name}_{side}",
-                f"exp({x:.7g}) stands {side} the largest finite {fmt.name}: an unshifted exponential overflows above it.",
+                f"exp({x:.7g}) stands {side} the largest finite {fmt.name}: above it, unshifted, it overflows.",
                 [[x, 0.0, 1.0], [x, 0.0, 1.0], [x, x, -1.0]],
                 [0, 1, 2],
                 tags=("threshold", fmt.name),

@@ -9,7 +9,8 @@ import numpy as np
 from ._case import Case, make
 
 SCALES = (0.1, 1.0, 10.0, 100.0, 1000.0)
-ROWS_OF = {5: 8, 100: 8, 1000: 8, 10_000: 4, 50_257: 2}
+# Widths that other families have too: compilers see few shapes.
+ROWS_OF = {5: 8, 10: 8, 128: 8, 1000: 8, 50_257: 2}
 
 
 def cases() -> Iterator[Case]:
@@ -23,7 +24,7 @@ def cases() -> Iterator[Case]:
             targets[0], targets[1] = logits[0].argmax(), logits[1].argmin()
             yield make(
                 f"random/c{classes}_s{scale:g}",
-                f"{rows} rows of {classes} normal logits of scale {scale:g}: the ordinary case that the extremes are held against.",
+                f"{rows} rows of {classes} normal logits of scale {scale:g}: what the extremes are held against.",
                 logits,
                 targets,
                 tags=("seeded",),

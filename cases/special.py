@@ -12,7 +12,9 @@ NAN = float("nan")
 
 
 def cases() -> Iterator[Case]:
-    yield make("special/nan", "A NaN logit off the target: the row is NaN, a finite loss hides it.", [[NAN, 1.0, 2.0]], [1])
+    yield make(
+        "special/nan", "A NaN logit off the target: the row is NaN, a finite loss hides it.", [[NAN, 1.0, 2.0]], [1]
+    )
     yield make("special/nan_target", "A NaN logit on the target.", [[NAN, 1.0, 2.0]], [0])
     yield make("special/nan_and_mask", "A NaN logit in a row with a masked class.", [[NAN, -INF, 2.0]], [2])
     yield make(
@@ -57,4 +59,6 @@ def cases() -> Iterator[Case]:
             [1],
             tags=("threshold", fmt.name),
         )
-    yield make("special/signed_zeros", "Zeros of both signs are one number.", [[0.0, -0.0, 0.0], [-0.0, -0.0, -0.0]], [1, 0])
+    yield make(
+        "special/signed_zeros", "Zeros of both signs are one number.", [[0.0, -0.0, 0.0], [-0.0, -0.0, -0.0]], [1, 0]
+    )

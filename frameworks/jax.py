@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import platformdirs
 from jax import Array
 from numpy.typing import NDArray
 
@@ -16,6 +21,27 @@ from ._protocol import Batch, Implementation
 
 # Without it JAX silently turns every float64 into a float32.
 jax.config.update("jax_enable_x64", True)
+
+
+def _keep_programs() -> None:
+    """Keeps compiled programs on disk: nearly all of JAX's time on the catalogue is compiling small shapes."""
+    chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
+    if not chosen or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    # A program is compiled for this very processor, and a home folder may be shared by several kinds.
+    cpu = Path("/proc/cpuinfo")
+    flags = (
+        next((s for s in cpu.read_text().splitlines() if s.startswith(("flags", "Features"))), "")
+        if cpu.exists()
+        else ""
+    )
+    kind = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
+    jax.config.update("jax_compilation_cache_dir", str(Path(chosen) / f"jax-{kind}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+_keep_programs()
 
 
 def pick(values: Array, targets: Array) -> Array:
@@ -157,32 +183,35 @@ class JaxFramework:
             if implementation.probabilities is not None:
                 form = implementation.probabilities
                 yield "probabilities", np.asarray((jax.jit(form) if mode == "compiled" else form)(x))
-            loss, gradient = _pass(implementation.loss, batch.reduction, compiled=mode == "compiled")
-            yield "loss", np.asarray(loss(x, t))
-            if implementation.differentiable:
-                yield "gradient", np.asarray(gradient(x, t))
+            if mode == "compiled":
+                loss, gradient = _compiled(implementation.loss, batch.reduction)(x, t)
+                yield "loss", np.asarray(loss)
+            else:
+                loss, pull = jax.vjp(lambda logits: _reduce(implementation.loss(logits, t), batch.reduction), x)
+                yield "loss", np.asarray(loss)
+                (gradient,) = pull(jnp.ones_like(loss))
+            yield "gradient", np.asarray(gradient)
 
     def unsupported(self, error: Exception) -> bool:
         return isinstance(error, NotImplementedError)
 
 
+def _reduce(rows: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return rows
+    return rows.mean() if reduction == "mean" else rows.sum()
+
+
 @cache
-def _pass(
-    loss: Callable[..., Any], reduction: str, *, compiled: bool
-) -> tuple[Callable[..., Array], Callable[..., Array]]:
-    """The forward and the backward function of one loss, kept so that each shape compiles once."""
+def _compiled(loss: Callable[..., Any], reduction: str) -> Callable[..., tuple[Array, Array]]:
+    """Loss and gradient in one program, as a training step has them; kept, so that each shape compiles once."""
 
-    def forward(logits: Array, targets: Array) -> Array:
-        rows = loss(logits, targets)
-        reduced: Array = {"none": lambda: rows, "mean": rows.mean, "sum": rows.sum}[reduction]()
-        return reduced
-
-    def backward(logits: Array, targets: Array) -> Array:
-        value, pull = jax.vjp(lambda x: forward(x, targets), logits)
+    def both(logits: Array, targets: Array) -> tuple[Array, Array]:
+        value, pull = jax.vjp(lambda x: _reduce(loss(x, targets), reduction), logits)
         (gradient,) = pull(jnp.ones_like(value))
-        return jnp.asarray(gradient)
+        return value, jnp.asarray(gradient)
 
-    return (jax.jit(forward), jax.jit(backward)) if compiled else (forward, backward)
+    return jax.jit(both)
 
 
 def _device_name(platform: str) -> str:

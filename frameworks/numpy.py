@@ -129,9 +129,7 @@ class NumpyFramework:
         Implementation(
             "numpy/log1p", "log1p", log1p, "numpy", probabilities=log1p_probabilities, gradient=log1p_gradient
         ),
-        Implementation(
-            "numpy/scipy.special.log_softmax", "builtin", scipy_log_softmax, "scipy", differentiable=False
-        ),
+        Implementation("numpy/scipy.special.log_softmax", "builtin", scipy_log_softmax, "scipy", differentiable=False),
     )
 
     def devices(self) -> tuple[str, ...]:

@@ -118,9 +118,7 @@ class TensorflowFramework:
         Implementation("tensorflow/naive", "naive", naive, "tensorflow", probabilities=naive_probabilities),
         Implementation("tensorflow/lse", "lse", lse, "tensorflow"),
         Implementation("tensorflow/log1p", "log1p", log1p, "tensorflow", probabilities=log1p_probabilities),
-        Implementation(
-            "tensorflow/nn.sparse_softmax_cross_entropy_with_logits", "builtin", sparse, "tensorflow"
-        ),
+        Implementation("tensorflow/nn.sparse_softmax_cross_entropy_with_logits", "builtin", sparse, "tensorflow"),
         Implementation("tensorflow/nn.softmax_cross_entropy_with_logits", "builtin", dense, "tensorflow"),
         Implementation(f"tensorflow/{KERAS}[from_logits]", "builtin", keras_from_logits, "keras"),
         Implementation(

@@ -141,7 +141,9 @@ class TorchFramework:
 
 
 def _reduce(rows: Tensor, reduction: str) -> Tensor:
-    return {"none": lambda: rows, "mean": rows.mean, "sum": rows.sum}[reduction]()
+    if reduction == "none":
+        return rows
+    return rows.mean() if reduction == "mean" else rows.sum()
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -9,8 +9,8 @@ rounding of a shifted logit of size ``|ln v|`` grows to in its exponential, and 
 in at least float32 (the probabilistic bound of N. J. Higham and T. Mary, *A new approach to probabilistic rounding
 error analysis*, SIAM J. Sci. Comput. 41, 2019).
 
-B, stable: the same roundings relative to the row's larger numbers, as a shifted log-softmax makes them: digits of a loss
-near zero, or of a gradient entry beside a large one, may be lost, nothing else.
+B, stable: the same roundings relative to the row's larger numbers, as a shifted log-softmax makes them: digits of a
+loss near zero, or of a gradient entry beside a large one, may be lost, nothing else.
 
 C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as adding the maximum back makes it.
 
@@ -91,7 +91,8 @@ def reduced_loss_bounds(
     loss: Float64, row_losses: Float64, rows: Row, fmt: Format, scale: float
 ) -> tuple[Float64, Float64, Float64]:
     """Largest errors of a reduced loss, shape (1,): its rows' bounds, and a relative rounding for each doubling of
-    their number."""
+    their number.
+    """
     roundings = 2 * fmt.unit_roundoff * np.ceil(np.log2(max(len(row_losses), 2))) * np.abs(loss)
     accurate, stable, offset = (np.atleast_1d(b.sum() * scale + roundings) for b in loss_bounds(row_losses, rows, fmt))
     return accurate, stable, offset

@@ -94,9 +94,7 @@ def _bounds(
     return a[:, None], b[:, None], c[:, None]
 
 
-def _compare(
-    computed: Array, wanted: Exact, bounds: Bounds, fmt: Format, graded: NDArray[np.bool_]
-) -> Graded:
+def _compare(computed: Array, wanted: Exact, bounds: Bounds, fmt: Format, graded: NDArray[np.bool_]) -> Graded:
     v = computed.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         expected = round_to(wanted.hi, _wider(fmt, computed.dtype), wanted.lo)
@@ -125,10 +123,10 @@ def _compare(
     )
     letters = np.array(GRADES, object)[level]
     return Graded(
-        grade=np.where(graded, letters, None),
+        grade=np.where(graded, letters, np.array(None, object)),
         verdict=verdict,
-        finite=np.isfinite(v).all(axis=1),
-        expected_finite=np.isfinite(expected).all(axis=1),
+        finite=_all_finite(v),
+        expected_finite=_all_finite(expected),
         n_nan=np.isnan(v).sum(axis=1),
         n_posinf=(v == np.inf).sum(axis=1),
         n_neginf=(v == -np.inf).sum(axis=1),
@@ -139,22 +137,25 @@ def _compare(
     )
 
 
+def _all_finite(values: Float64) -> NDArray[np.bool_]:
+    return np.logical_and.reduce(np.isfinite(values), axis=1)
+
+
 def _wider(fmt: Format, out_dtype: np.dtype[Any]) -> Format:
     """The format that decides whether a value may be finite: the answer's own where that reaches further."""
     own = FORMATS[out_dtype.name]
     return own if own.largest > fmt.largest else fmt
 
 
-def _worst_level(
-    error: Float64, mismatch: NDArray[np.bool_], bounds: Bounds
-) -> NDArray[np.int64]:
+def _worst_level(error: Float64, mismatch: NDArray[np.bool_], bounds: Bounds) -> NDArray[np.int64]:
     """Index into GRADES of each row's worst entry."""
     level = np.zeros(error.shape, np.int64)
     for bound in bounds:
         # Not (error <= bound): where the exact value is infinite the bound is NaN, and a right infinity passes.
         level += error > bound
     level[mismatch] = GRADES.index("F")
-    return level.max(axis=1, initial=0)
+    worst: NDArray[np.int64] = level.max(axis=1, initial=0)
+    return worst
 
 
 def _largest(values: Float64, graded: NDArray[np.bool_]) -> Float64:

@@ -71,7 +71,7 @@ def _pair(balls: list[Any]) -> Pair:
     return halves[:, 0], halves[:, 1]
 
 
-class _Blurred(Exception):
+class _BlurredError(Exception):
     """A ball is still too wide at the present precision."""
 
 
@@ -86,7 +86,7 @@ def row(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
         try:
             with precision(bits):
                 return _evaluate(logits, weights, scale)
-        except _Blurred:
+        except _BlurredError:
             bits *= 2
 
 
@@ -119,7 +119,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
             loss += q * (log_total + (top - arb(float(logits[j]))))
     scaled_targets = {j: b * scale for j, b in at_targets.items()}
     if not all(map(sharp, [*p, *g, *scaled_targets.values(), *([] if loss is None else [loss])])):
-        raise _Blurred
+        raise _BlurredError
 
     gradient = _spread(_pair(g), where)
     for j, ball in scaled_targets.items():

@@ -1,6 +1,7 @@
 """References kept on disk under the content of their inputs.
 
-The folder is ``$LOGITLAB_CACHE`` if it is set (empty switches the cache off), else the user's cache folder.
+They lie in ``references`` below ``$LOGITLAB_CACHE`` if that is set (empty switches the cache off), else below the
+user's cache folder.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ Arrays = dict[str, Any]
 
 def folder() -> Path | None:
     """The cache folder, or None where it is switched off."""
-    chosen = os.environ.get("LOGITLAB_CACHE")
-    if chosen is None:
-        return Path(platformdirs.user_cache_dir("logitlab")) / "references"
-    return Path(chosen) if chosen else None
+    chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
+    return Path(chosen) / "references" if chosen else None
 
 
 def key(parts: Mapping[str, Any]) -> str:
@@ -66,7 +65,7 @@ def save(name: str, arrays: Arrays) -> None:
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".tmp", delete=False) as file:
             temporary = file.name
             np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, target)
+        Path(temporary).replace(target)
     except OSError:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

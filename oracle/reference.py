@@ -140,7 +140,9 @@ def _class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -
     outside = np.flatnonzero(~ignored & ((t < 0) | (t >= classes)))
     if outside.size:
         r = int(outside[0])
-        raise UsageError(f"target {int(t[r])} in row {r} is out of range; with {classes} classes it must be 0 to {classes - 1}")
+        raise UsageError(
+            f"target {int(t[r])} in row {r} is out of range; with {classes} classes it must be 0 to {classes - 1}"
+        )
     return t.astype(np.int64)
 
 
@@ -184,7 +186,7 @@ def _compute(
 
 
 def _unpack(arrays: Mapping[str, Array]) -> Reference:
-    loss, p, g = (Exact(*(np.ascontiguousarray(half) for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
+    loss, p, g = (Exact(*(half.copy() for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
     return Reference(loss, p, g, arrays["condition"], arrays["defined"])
 
 

@@ -1,0 +1,67 @@
+"""Whether the set-up works: what is installed, what is missing and how to install it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import environment, listing
+from .oracle import cache, reference
+
+# By mpmath 1.3 at 60 digits, 667.274878660240737929212619458..., with 0.1 taken as its float64.
+ARTICLE_MEAN = 667.2748786602407
+INSTALL = "pip install 'logitlab[{}]'"
+# The packages whose extra bears another name than they do.
+_EXTRAS = {"optax": "jax", "keras": "tensorflow"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. ``state`` is ``ok``, ``missing`` (optional) or ``broken``."""
+
+    subject: str
+    state: str
+    told: str
+
+
+def examine() -> Iterator[Finding]:
+    """Looks at the core packages, the oracle, the reference cache and every framework."""
+    versions = environment.own_versions()
+    yield Finding("core", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    yield _oracle()
+    yield _cache()
+    for name, description in listing.describe().items():
+        if description.missing is not None:
+            yield Finding(name, "missing", f"{description.missing}; {INSTALL.format(name)}")
+            continue
+        told = ", ".join(f"{p} {v}" for p, v in description.versions)
+        yield Finding(name, "ok", f"{told}; devices {', '.join(description.devices)}")
+        for package in sorted({o.package for o in description.offers if o.version is None}):
+            yield Finding(
+                name, "missing", f"{package} is not installed; {INSTALL.format(_EXTRAS.get(package, package))}"
+            )
+
+
+def _oracle() -> Finding:
+    loss = reference([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]], [0, 2, 1], reduction="mean").loss
+    right = float(loss.hi) == ARTICLE_MEAN
+    return Finding("oracle", "ok" if right else "broken", f"the article's mean loss is {float(loss.hi)!r}")
+
+
+def _cache() -> Finding:
+    folder = cache.folder()
+    if folder is None:
+        return Finding("reference cache", "ok", "switched off by LOGITLAB_CACHE")
+    kept = [p.stat().st_size for p in folder.rglob("*.npz")] if folder.exists() else []
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding(
+            "reference cache", "missing", f"{folder} cannot be written; set LOGITLAB_CACHE to a folder that can"
+        )
+    return Finding("reference cache", "ok", f"{_short(folder)}, {len(kept)} references, {sum(kept) / 2**20:.0f} MiB")
+
+
+def _short(path: Path) -> str:
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)

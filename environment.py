@@ -1,0 +1,47 @@
+"""What a result depends on besides the code: versions, hardware, and the variables that change numerics."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+# Variables by which the frameworks and their libraries are told to compute otherwise.
+_NUMERIC = re.compile(
+    r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
+    r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES)_"
+)
+_OWN = ("logitlab", "numpy", "pandas", "pyarrow", "ml-dtypes", "python-flint", "pebble")
+
+
+def numeric_variables() -> dict[str, str]:
+    """The environment variables set now that can change a result."""
+    return {k: v for k, v in sorted(os.environ.items()) if _NUMERIC.match(k)}
+
+
+def own_versions() -> dict[str, str]:
+    """The versions of LogitLab and of what it measures with."""
+    return {name: metadata.version(name) for name in _OWN}
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and operating system, as far as the machine tells."""
+    return {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _from_proc("/proc/cpuinfo", "model name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory": _from_proc("/proc/meminfo", "MemTotal"),
+        "python": platform.python_version(),
+    }
+
+
+def _from_proc(path: str, key: str) -> str | None:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), None)

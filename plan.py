@@ -1,0 +1,189 @@
+"""Who x what: which implementations meet which cases, in which dtype, on which device, in which mode."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import worker
+from .cases import Case
+from .errors import UsageError
+from .formats import FORMATS, Format, get_format
+from .frameworks import Batch
+from .oracle import Exact, Reference, reference
+from .worker import Description, Offer
+
+
+@dataclass(frozen=True)
+class Cell:
+    """implementation x dtype x device x mode."""
+
+    framework: str
+    offer: Offer
+    dtype: str
+    device: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.offer.name} {self.dtype} {self.device} {self.mode}"
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cases evaluated in one call: rows of equal width stacked, or one case that reduces."""
+
+    cases: tuple[Case, ...]
+    fmt: Format
+
+    @property
+    def reduction(self) -> str:
+        return self.cases[0].reduction
+
+    @cached_property
+    def logits(self) -> NDArray[Any]:
+        return np.concatenate([c.quantized(self.fmt) for c in self.cases])
+
+    @cached_property
+    def targets(self) -> NDArray[np.int64]:
+        return np.concatenate([c.targets for c in self.cases])
+
+    @cached_property
+    def exact(self) -> Reference:
+        """The reference under the group's reduction; each case's own, so that the disk cache serves every grouping."""
+        return _stack([reference(c.quantized(self.fmt), c.targets, reduction=c.reduction) for c in self.cases])
+
+    @cached_property
+    def row_losses(self) -> Exact:
+        """The losses before any reduction."""
+        return self.exact.loss if self.reduction == "none" else reference(self.logits, self.targets).loss
+
+    def single(self) -> tuple[Group, ...]:
+        """One group a case; empty if there is only one."""
+        return tuple(Group((c,), self.fmt) for c in self.cases) if len(self.cases) > 1 else ()
+
+
+def _stack(parts: Sequence[Reference]) -> Reference:
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(pick: Any) -> Exact:
+        return Exact(np.concatenate([pick(p).hi for p in parts]), np.concatenate([pick(p).lo for p in parts]))
+
+    return Reference(
+        joined(lambda p: p.loss),
+        joined(lambda p: p.probabilities),
+        joined(lambda p: p.gradient),
+        np.concatenate([p.condition for p in parts]),
+        np.concatenate([p.defined for p in parts]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedCall:
+    """One group given to one cell; a `pool.Call`."""
+
+    cell: Cell
+    group: Group
+
+    @property
+    def framework(self) -> str:
+        return self.cell.framework
+
+    def arguments(self) -> tuple[Any, ...]:
+        batch = Batch(self.group.logits, self.group.targets, self.group.reduction)
+        return (self.framework, self.cell.offer.name, batch, self.cell.device, self.cell.mode)
+
+    def divided(self) -> tuple[PlannedCall, ...]:
+        return tuple(PlannedCall(self.cell, g) for g in self.group.single())
+
+
+def groups(cases: Iterable[Case], fmt: Format) -> tuple[Group, ...]:
+    """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
+    held = [c for c in cases if fmt.name in c.dtypes]
+    rows = sorted((c for c in held if c.reduction == "none"), key=lambda c: c.classes)
+    stacked = [Group(tuple(same), fmt) for _, same in groupby(rows, key=lambda c: c.classes)]
+    return (*stacked, *(Group((c,), fmt) for c in held if c.reduction != "none"))
+
+
+def left_out(cases: Iterable[Case], dtypes: Iterable[str]) -> list[dict[str, str]]:
+    """The cases that a dtype cannot hold."""
+    why = "a finite logit would become infinite"
+    return [{"case": c.id, "dtype": d, "why": why} for c in cases for d in dtypes if d not in c.dtypes]
+
+
+def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The frameworks asked for, or all.
+
+    Raises:
+        UsageError: for a name that no installed package offers.
+    """
+    known = worker.names()
+    if not known:
+        raise UsageError("no framework is registered: install LogitLab (`make setup`, or `pip install -e .`)")
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(known)}")
+    return tuple(n for n in known if not wanted or n in wanted)
+
+
+def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The dtypes asked for, in the order of the formats, or all four."""
+    asked = {get_format(d).name for d in wanted or FORMATS}
+    return tuple(name for name in FORMATS if name in asked)
+
+
+def choose_cells(
+    descriptions: Mapping[str, Description],
+    dtypes: Sequence[str],
+    implementations: Sequence[str] | None = None,
+    devices: Sequence[str] | None = None,
+    modes: Sequence[str] | None = None,
+) -> tuple[Cell, ...]:
+    """Every cell that the described frameworks offer and the selection admits.
+
+    Raises:
+        UsageError: if an implementation, device or mode was asked for that none of them has, or nothing is left.
+    """
+    present = {n: d for n, d in descriptions.items() if d.missing is None}
+    if not present:
+        told = "; ".join(f"{n} {d.missing}" for n, d in descriptions.items())
+        raise UsageError(f"nothing to run: {told}")
+    offers = [o for d in present.values() for o in d.offers if o.version is not None]
+    for glob in implementations or ():
+        if not any(fnmatch.fnmatchcase(o.name, glob.replace("[", "[[]")) for o in offers):
+            raise UsageError(f"no implementation matches {glob!r}; `logitlab frameworks` lists them")
+    _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
+    _known("mode", modes, {m for o in offers for m in o.modes})
+    cells = tuple(
+        Cell(name, offer, dtype, device, mode)
+        for name, description in present.items()
+        for offer in description.offers
+        if offer.version is not None and _matches(offer.name, implementations)
+        for dtype in dtypes
+        for device in description.devices
+        if not devices or "auto" in devices or device in devices
+        for mode in offer.modes
+        if not modes or mode in modes
+    )
+    if not cells:
+        raise UsageError("nothing to run: no implementation has the chosen device and mode together")
+    return cells
+
+
+def _matches(name: str, globs: Sequence[str] | None) -> bool:
+    # Brackets are part of a built-in's name, so they are not taken for a set of characters.
+    return not globs or any(fnmatch.fnmatchcase(name, g.replace("[", "[[]")) for g in globs)
+
+
+def _known(kind: str, wanted: Sequence[str] | None, known: Iterable[str]) -> None:
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"no chosen framework has the {kind} {name!r}; there is {', '.join(sorted(known))}")

@@ -1,0 +1,162 @@
+"""Frameworks in worker processes of their own: a fault costs the call that caused it and no other."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as CallTimeoutError
+from contextlib import ExitStack, contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from . import worker
+from .worker import Description, Outcome
+
+# One call running and one waiting keep a worker busy without holding many batches in its pipe.
+IN_FLIGHT = 2
+DEFAULT_TIMEOUT = 120.0
+
+
+class Call(Protocol):
+    """One evaluation to be made, and how to divide it when it fails."""
+
+    @property
+    def framework(self) -> str: ...
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of `worker.call`."""
+
+    def divided(self) -> Sequence[Self]:
+        """The same work in smaller calls; empty where there is nothing to divide."""
+
+
+C = TypeVar("C", bound=Call)
+
+_main_lock = threading.Lock()
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hides the main module while a process is spawned.
+
+    A spawned process imports its parent's main module again. That would run a user's script a second time
+    where it has no ``if __name__ == "__main__"``, and import the script's frameworks into every worker.
+    """
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+        with _no_main_module():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+class Pools:
+    """One process pool for each framework, for the length of a ``with`` block.
+
+    Args:
+        frameworks: their names.
+        logs: a folder for what the workers print, one file a framework.
+        timeout: seconds after which a call is given up and its worker replaced.
+    """
+
+    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float = DEFAULT_TIMEOUT) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._timeout = timeout
+        self._stack = ExitStack()
+        self._pools: Mapping[str, ProcessPool] = {
+            name: ProcessPool(
+                1, initializer=worker.redirect_output, initargs=[str(logs / f"{name}.log")], context=_Context()
+            )
+            for name in frameworks
+        }
+
+    def __enter__(self) -> Pools:
+        for pool in self._pools.values():
+            self._stack.callback(pool.join)
+            self._stack.callback(pool.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def describe(self) -> dict[str, Description]:
+        """Every framework's description; they import side by side."""
+        futures = {n: p.schedule(worker.describe, args=[n], timeout=self._timeout) for n, p in self._pools.items()}
+        return {name: _description(name, future) for name, future in futures.items()}
+
+    def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
+        """Makes the calls, each framework's in their order, and yields them as they end.
+
+        A call that fails is divided and made again in parts, until the fault has one cause.
+        """
+        waiting: dict[str, deque[C]] = {name: deque() for name in self._pools}
+        for call in calls:
+            waiting[call.framework].append(call)
+        running: dict[Future[Outcome], C] = {}
+        for name in self._pools:
+            for _ in range(IN_FLIGHT):
+                self._start_next(name, waiting, running)
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                call = running.pop(future)
+                outcome = _outcome(future, self._timeout)
+                parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
+                waiting[call.framework].extendleft(reversed(parts))
+                self._start_next(call.framework, waiting, running)
+                if not parts:
+                    yield call, outcome
+
+    def _start_next(self, name: str, waiting: Mapping[str, deque[C]], running: dict[Future[Outcome], C]) -> None:
+        if waiting[name]:
+            call = waiting[name].popleft()
+            future = self._pools[name].schedule(worker.call, args=call.arguments(), timeout=self._timeout)
+            running[future] = call
+
+
+def _description(name: str, future: Future[Description]) -> Description:
+    try:
+        return future.result()
+    except CallTimeoutError:
+        return Description(name, missing="did not finish importing in time")
+    except ProcessExpired as error:
+        return Description(name, missing=f"its process died when it was imported ({_exit(error)})")
+
+
+def _outcome(future: Future[Outcome], timeout: float) -> Outcome:
+    try:
+        return future.result()
+    except CallTimeoutError:
+        return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
+    except ProcessExpired as error:
+        return Outcome((), (), "crashed", f"the worker process died ({_exit(error)})")
+    except Exception as error:  # an answer that cannot be sent back is a fault of this call alone
+        return Outcome((), (), "raised", f"{type(error).__name__}: {error}"[:500])
+
+
+def _exit(error: ProcessExpired) -> str:
+    code = error.exitcode
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,139 @@
+"""What runs inside a worker process: one framework is imported, described and called.
+
+Nothing here imports pandas, the oracle or another framework: a worker holds its own framework and little else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import FORMATS
+from .frameworks import Batch, Framework, Implementation
+
+GROUP = "logitlab.frameworks"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a framework says of one of its implementations; ``version`` is None where its package is missing."""
+
+    name: str
+    formula: str
+    package: str
+    version: str | None
+    modes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a framework says of itself; ``missing`` tells why it cannot be used, and is None where it can."""
+
+    framework: str
+    devices: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call gave: ``(quantity, array)`` pairs, then the fault that ended it, if any."""
+
+    values: tuple[tuple[str, NDArray[Any]], ...]
+    lacking: tuple[str, ...] = ()
+    status: str = "ok"
+    detail: str = ""
+
+
+def redirect_output(log: str) -> None:
+    """Sends what the framework prints to a file, so that it neither is lost nor disturbs the terminal."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def names() -> tuple[str, ...]:
+    """The frameworks there are, LogitLab's own and those of other packages, without importing any."""
+    return tuple(sorted({e.name for e in metadata.entry_points(group=GROUP)}))
+
+
+def describe(name: str) -> Description:
+    """Imports the framework and asks it."""
+    try:
+        framework = _framework(name)
+        offers = tuple(_offer(i) for i in framework.implementations)
+        packages = {o.package: o.version for o in offers}
+        versions = tuple((p, v) for p, v in packages.items() if v is not None)
+        return Description(name, tuple(framework.devices()), offers, versions)
+    except ImportError as error:
+        return Description(name, missing=f"cannot be imported: {_told(error)}")
+    except Exception as error:  # another package's code: whatever it raises, the others still run
+        return Description(name, missing=f"failed when it was imported: {_told(error)}")
+
+
+def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -> Outcome:
+    """Evaluates one implementation on one batch; a fault keeps the quantities that came before it."""
+    framework = _framework(name)
+    chosen = next(i for i in framework.implementations if i.name == implementation)
+    values: list[tuple[str, NDArray[Any]]] = []
+    try:
+        for quantity, array in framework.evaluate(chosen, batch, device, mode):
+            values.append((quantity, _checked(quantity, np.asarray(array), batch)))
+    except BaseException as error:  # SystemExit too: it costs this call and no other
+        says_unsupported = isinstance(error, Exception) and framework.unsupported(error)
+        status, detail = ("unsupported" if says_unsupported else "raised"), _told(error)
+    else:
+        status, detail = "ok", ""
+    given = {q for q, _ in values}
+    lacking = tuple(q for q in chosen.quantities if q not in given)
+    if lacking and status == "ok":
+        status, detail = "raised", f"{framework.name} gave no {' and no '.join(lacking)}"
+    return Outcome(tuple(values), lacking, status, detail)
+
+
+@cache
+def _framework(name: str) -> Framework:
+    entry = next(iter(metadata.entry_points(group=GROUP, name=name)))
+    framework: Framework = entry.load()
+    return framework
+
+
+def _offer(implementation: Implementation) -> Offer:
+    i = implementation
+    return Offer(i.name, i.formula, i.package, _version(i.package), tuple(i.modes))
+
+
+def _version(package: str) -> str | None:
+    """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
+    distributions: Sequence[str] = _distributions().get(package, ())
+    return metadata.version(distributions[0]) if distributions else None
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+def _checked(quantity: str, array: NDArray[Any], batch: Batch) -> NDArray[Any]:
+    rows, classes = batch.logits.shape
+    whole = (rows,) if batch.reduction == "none" else ()
+    expected = whole if quantity == "loss" else (rows, classes)
+    if array.shape != expected:
+        raise TypeError(f"{quantity} came with shape {array.shape}; expected {expected}")
+    if array.dtype.name not in FORMATS:
+        raise TypeError(f"{quantity} came with dtype {array.dtype}; expected one of {', '.join(FORMATS)}")
+    return array
+
+
+def _told(error: BaseException) -> str:
+    """The error's kind and first words on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
