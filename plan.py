@@ -97,6 +97,11 @@ class PlannedCall:
     def framework(self) -> str:
         return self.cell.framework
 
+    @property
+    def lane(self) -> str:
+        # Compiling takes most of the time of a framework that does it: its modes run side by side.
+        return self.framework if self.cell.mode == "eager" else f"{self.framework}-{self.cell.mode}"
+
     def arguments(self) -> tuple[Any, ...]:
         batch = Batch(self.group.logits, self.group.targets, self.group.reduction)
         return (self.framework, self.cell.offer.name, batch, self.cell.device, self.cell.mode)

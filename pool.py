@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 import types
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as CallTimeoutError
 from contextlib import ExitStack, contextmanager
@@ -31,6 +31,10 @@ class Call(Protocol):
 
     @property
     def framework(self) -> str: ...
+
+    @property
+    def lane(self) -> str:
+        """Calls of one lane run one after the other in one process; lanes run side by side."""
 
     def arguments(self) -> tuple[Any, ...]:
         """Those of `worker.call`."""
@@ -72,7 +76,7 @@ class _Context(SpawnContext):
 
 
 class Pools:
-    """One process pool for each framework, for the length of a ``with`` block.
+    """Processes for each framework, one a lane, for the length of a ``with`` block.
 
     Args:
         frameworks: their names.
@@ -84,17 +88,11 @@ class Pools:
         logs.mkdir(parents=True, exist_ok=True)
         self._timeout = timeout
         self._stack = ExitStack()
-        self._pools: Mapping[str, ProcessPool] = {
-            name: ProcessPool(
-                1, initializer=worker.redirect_output, initargs=[str(logs / f"{name}.log")], context=_Context()
-            )
-            for name in frameworks
-        }
+        self._logs = logs
+        self._frameworks = tuple(frameworks)
+        self._pools: dict[str, ProcessPool] = {}
 
     def __enter__(self) -> Pools:
-        for pool in self._pools.values():
-            self._stack.callback(pool.join)
-            self._stack.callback(pool.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,36 +100,49 @@ class Pools:
 
     def describe(self) -> dict[str, Description]:
         """Every framework's description; they import side by side."""
-        futures = {n: p.schedule(worker.describe, args=[n], timeout=self._timeout) for n, p in self._pools.items()}
+        futures = {
+            name: self.lane(name).schedule(worker.describe, args=[name], timeout=self._timeout)
+            for name in self._frameworks
+        }
         return {name: _description(name, future) for name, future in futures.items()}
 
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
-        """Makes the calls, each framework's in their order, and yields them as they end.
+        """Makes the calls, each lane's in their order, and yields them as they end.
 
         A call that fails is divided and made again in parts, until the fault has one cause.
         """
-        waiting: dict[str, deque[C]] = {name: deque() for name in self._pools}
+        waiting: defaultdict[str, deque[C]] = defaultdict(deque)
         for call in calls:
-            waiting[call.framework].append(call)
+            waiting[call.lane].append(call)
         running: dict[Future[Outcome], C] = {}
-        for name in self._pools:
+        for lane in waiting:
             for _ in range(IN_FLIGHT):
-                self._start_next(name, waiting, running)
+                self._start_next(waiting[lane], running)
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 call = running.pop(future)
                 outcome = _outcome(future, self._timeout)
                 parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
-                waiting[call.framework].extendleft(reversed(parts))
-                self._start_next(call.framework, waiting, running)
+                waiting[call.lane].extendleft(reversed(parts))
+                self._start_next(waiting[call.lane], running)
                 if not parts:
                     yield call, outcome
 
-    def _start_next(self, name: str, waiting: Mapping[str, deque[C]], running: dict[Future[Outcome], C]) -> None:
-        if waiting[name]:
-            call = waiting[name].popleft()
-            future = self._pools[name].schedule(worker.call, args=call.arguments(), timeout=self._timeout)
+    def lane(self, name: str) -> ProcessPool:
+        """The pool of one process that a lane's calls run in, made when it is first needed."""
+        if name not in self._pools:
+            log = str(self._logs / f"{name}.log")
+            pool = ProcessPool(1, initializer=worker.redirect_output, initargs=[log], context=_Context())
+            self._stack.callback(pool.join)
+            self._stack.callback(pool.stop)
+            self._pools[name] = pool
+        return self._pools[name]
+
+    def _start_next(self, waiting: deque[C], running: dict[Future[Outcome], C]) -> None:
+        if waiting:
+            call = waiting.popleft()
+            future = self.lane(call.lane).schedule(worker.call, args=call.arguments(), timeout=self._timeout)
             running[future] = call
 
 

@@ -138,7 +138,8 @@ def _compare(computed: Array, wanted: Exact, bounds: Bounds, fmt: Format, graded
 
 
 def _all_finite(values: Float64) -> NDArray[np.bool_]:
-    return np.logical_and.reduce(np.isfinite(values), axis=1)
+    every: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
+    return every
 
 
 def _wider(fmt: Format, out_dtype: np.dtype[Any]) -> Format:

@@ -122,7 +122,7 @@ def _shown(section: Section) -> pd.DataFrame:
 
 def _rich_table(section: Section) -> Table:
     shown = _shown(section)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=0, pad_edge=False)
     for column in shown.columns:
         table.add_column(column, overflow="fold", no_wrap=column not in (*DTYPES, "detail"))
     for line in shown.to_dict("records"):

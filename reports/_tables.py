@@ -60,7 +60,7 @@ def sections(measurements: pd.DataFrame) -> list[Section]:
                 f"Errors of the {quantity}, in ulp of the dtype",
                 "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse.",
                 part,
-                _across_dtypes(df, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.3g}}"),
+                _across_dtypes(df, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.2g}}"),
             )
             for quantity in ("loss", "gradient")
             for part in [ulps[[*CELL, f"{quantity} median", f"{quantity} largest"]].dropna()]

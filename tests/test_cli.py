@@ -1,0 +1,116 @@
+"""The command line: what it prints, and one clear line for bad input."""
+
+import pandas as pd
+import pytest
+
+from logitlab import listing
+from logitlab.cli import main
+from logitlab.worker import Description, Offer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--case", "nope/*"], "no case matches 'nope/*'"),
+        (["run", "--framework", "mxnet"], "unknown framework 'mxnet'; the frameworks are"),
+        (["run", "--dtype", "float8"], "unknown dtype 'float8'; the dtypes are float16, bfloat16, float32, float64"),
+        (["run", "--framework", "numpy", "--implementation", "numpy/x"], "no implementation matches 'numpy/x'"),
+        (["run", "--framework", "numpy", "--device", "abacus"], "has the device 'abacus'; there is auto, cpu"),
+        (["run", "--framework", "numpy", "--mode", "fast"], "has the mode 'fast'; there is eager"),
+        (["run", "--resume"], "--resume needs --out"),
+        (["run", "--resume", "--framework", "numpy", "--out", "nowhere"], "nowhere is not a run"),
+        (["report", "."], "is not a run: it has no manifest.json"),
+        (["report", ".", "--format", "papyrus"], "unknown format 'papyrus'; the formats are text, markdown, csv"),
+        (["cases", "nope"], "no case matches 'nope'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_is_not_one_has_exit_code_2(capsys):
+    assert main(["run", "--quick"]) == 2
+    assert "--quick" in capsys.readouterr().err
+
+
+def test_a_run_says_where_it_is_and_a_report_reads_it(tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    assert main(["run", "--case", "seed/article", "--framework", "numpy", "--dtype", "float32", "--out", folder]) == 0
+    assert capsys.readouterr().out == f"27 measurements in {folder}; `logitlab report {folder}` shows the tables\n"
+    assert main(["report", folder]) == 0
+    assert "numpy/naive" in capsys.readouterr().out
+    assert main(["report", folder, "--format", "csv", "--out", str(tmp_path / "csv")]) == 0
+    assert str(tmp_path / "csv" / "grades.csv") in capsys.readouterr().out
+
+
+def test_a_run_without_out_is_kept_under_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--case", "seed/article", "--framework", "numpy", "--dtype", "float32"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"runs/{folder.name}" in capsys.readouterr().out
+
+
+def test_cases_lists_every_case(capsys):
+    assert main(["cases"]) == 0
+    assert f"{len(listing.catalogue())} cases in 12 families" in capsys.readouterr().out
+
+
+def test_frameworks_lists_every_implementation(capsys):
+    assert main(["frameworks"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("numpy/log1p", "torch/naive", "jax/lse", "tensorflow/lse", "eager, compiled"):
+        assert name in shown
+
+
+def test_doctor_finds_the_set_up_sound(capsys):
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "667.2748786602407" in shown
+    assert "broken" not in shown
+
+
+def test_doctor_tells_how_to_install_what_is_missing(monkeypatch, capsys):
+    described = listing.describe(["numpy"])
+    gone = {"torch": Description("torch", missing="cannot be imported: ModuleNotFoundError: No module named 'torch'")}
+    monkeypatch.setattr(listing, "describe", lambda: described | gone)
+    assert main(["doctor"]) == 0
+    assert "missing  torch: cannot be imported" in capsys.readouterr().out
+
+
+def test_the_catalogue_is_a_table():
+    table = listing.catalogue()
+    assert list(table.columns[:7]) == ["case", "family", "why", "source", "tags", "rows", "classes"]
+    assert table["case"].is_unique
+    article = table.set_index("case").loc["seed/article"]
+    assert (article["rows"], article["classes"], article["dtypes"]) == (3, 3, "float16, bfloat16, float32, float64")
+
+
+def test_the_implementations_are_a_table():
+    table = listing.implementations(["numpy", "torch"])
+    wanted = ["framework", "implementation", "formula", "dtypes", "devices", "modes", "version", "available"]
+    assert list(table.columns[: len(wanted)]) == wanted
+    assert table["available"].all()
+    assert {"torch/F.cross_entropy", "numpy/scipy.special.log_softmax"} <= set(table["implementation"])
+
+
+def test_a_missing_framework_is_a_line_without_implementation():
+    gone = {"torch": Description("torch", missing="cannot be imported")}
+    (line,) = listing.tabulated(gone).to_dict("records")
+    assert (line["framework"], line["available"], line["missing"]) == ("torch", False, "cannot be imported")
+    assert pd.isna(line["implementation"])
+
+
+def test_an_implementation_whose_package_is_missing_is_listed_as_such():
+    offer = Description("jax", ("cpu",), (Offer("jax/optax.x", "builtin", "optax", None, ("eager",)),))
+    (line,) = listing.tabulated({"jax": offer}).to_dict("records")
+    assert (line["implementation"], line["available"], line["missing"]) == (
+        "jax/optax.x",
+        False,
+        "optax is not installed",
+    )

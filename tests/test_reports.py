@@ -1,0 +1,160 @@
+"""The tables of a report, from a small run and from measurements made by hand."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from logitlab import reports, runner
+from logitlab.store import Run, typed
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    runner.run(cases=["seed/*", "masks/*", "special/*"], frameworks=["numpy", "torch"], out=folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def measurements(run):
+    return run.read()
+
+
+def line(**changes):
+    base = {
+        "case": "f/a", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
+        "dtype": "float32", "device": "cpu",
+        "mode": "eager", "quantity": "loss", "status": "ok", "grade": "A", "finite": True, "expected_finite": True,
+        "n_nan": 0, "max_ulp": 0.5,
+    }  # fmt: skip
+    return base | changes
+
+
+def made(*lines):
+    return typed(pd.DataFrame(list(lines)))
+
+
+def test_the_grade_matrix_shows_the_worst_and_its_case():
+    df = made(line(), line(case="f/b", grade="C", max_ulp=9.0), line(case="f/c", grade="C", max_ulp=90.0))
+    matrix = reports.grade_matrix(df)
+    assert matrix[["float32", "float32 case"]].to_numpy().tolist() == [["C", "f/c"]]
+
+
+def test_of_equal_errors_the_first_case_stands_for_the_cell():
+    df = made(*(line(case=f"f/{i}", grade="F", max_ulp=np.inf) for i in range(30)))
+    assert reports.grade_matrix(df)["float32 case"].to_list() == ["f/0"]
+
+
+def test_a_cell_without_a_grade_shows_its_status():
+    df = made(line(), line(dtype="float16", status="unsupported", grade=None, detail="no halves"))
+    assert reports.grade_matrix(df)[["float16", "float32"]].to_numpy().tolist() == [["unsupported", "A"]]
+
+
+def test_modes_and_devices_are_lines_of_their_own():
+    df = made(line(), line(mode="compiled", grade="B"), line(device="cuda", grade="D"))
+    matrix = reports.grade_matrix(df)
+    assert matrix[["mode", "device", "float32"]].to_numpy().tolist() == [
+        ["eager", "cpu", "A"],
+        ["eager", "cuda", "D"],
+        ["compiled", "cpu", "B"],
+    ]
+
+
+def test_finiteness_counts_both_ways_of_being_wrong():
+    df = made(
+        line(),
+        line(row=1, grade="F", finite=False),
+        line(row=2, expected_finite=False, finite=False),
+        line(row=3, expected_finite=False, grade="F"),
+        line(row=4, grade="D"),
+        line(row=5, grade=None, finite=False),
+    )
+    (shares,) = reports.finiteness(df).to_dict("records")
+    assert shares["finite where it should be"] == pytest.approx(2 / 3)
+    assert shares["not finite where it should not"] == pytest.approx(1 / 2)
+    assert (shares["rows finite where it should be"], shares["rows not finite where it should not"]) == (3, 2)
+
+
+def test_errors_are_the_median_and_the_largest():
+    df = made(*(line(row=i, max_ulp=u) for i, u in enumerate([1.0, 2.0, np.inf])))
+    (errors,) = reports.errors(df).to_dict("records")
+    assert (errors["loss median"], errors["loss largest"]) == (2.0, np.inf)
+    assert np.isnan(errors["gradient median"])
+
+
+def test_faults_are_counted_by_message():
+    df = made(line(), *(line(row=i, status="raised", grade=None, detail="E: x") for i in range(1, 4)))
+    (fault,) = reports.faults(df).to_dict("records")
+    assert (fault["rows"], fault["first"], fault["detail"]) == (3, "f/a", "E: x")
+
+
+def test_the_article_stands_row_by_row(measurements):
+    table = reports.article(measurements[measurements["dtype"] == "float32"]).set_index("implementation")
+    naive, lse = table.loc["torch/naive"], table.loc["torch/lse"]
+    assert naive[["loss 1", "loss 2", "loss 3", "mean"]].to_list() == pytest.approx(
+        [0.4170, np.inf, 1.4076, np.inf], abs=1e-4
+    )
+    assert lse[["loss 1", "loss 2", "loss 3", "mean"]].to_list() == pytest.approx(
+        [0.4170, 2000, 1.4076, 667.2749], abs=1e-4
+    )
+    assert naive[["grad 1", "grad 2", "grad 3"]].to_list() == ["finite", "NaN", "finite"]
+    assert table.loc["numpy/scipy.special.log_softmax", "grad 1"] == "none"
+
+
+def printed(run, name, width=100):
+    page = io.StringIO()
+    reports.write(run, [name], console=Console(file=page, width=width, color_system=None))
+    return page.getvalue()
+
+
+def test_text_fits_a_hundred_columns(run):
+    text = printed(run, "text")
+    assert max(map(len, text.splitlines())) <= 100
+    for word in ("Grades", "Finiteness", "Errors of the gradient", "row by row", "torch/F.cross_entropy"):
+        assert word in text
+
+
+def test_markdown_is_a_page_with_a_table_for_each_section(run):
+    page = printed(run, "markdown")
+    assert page.startswith("# LogitLab report\n")
+    assert page.count("\n## ") == len(reports.sections(run.read()))
+    assert "| torch/naive " in page
+
+
+def test_markdown_escapes_what_a_message_says(run, tmp_path, measurements):
+    hostile = Run.create(tmp_path / "run", {**run.manifest, "run": "r"})
+    message = "E: <script>a|b</script>"
+    hostile.write(0, made(line(), line(row=1, status="raised", grade=None, detail=message)))
+    page = printed(hostile, "markdown")
+    assert "<script>" not in page
+    assert "&lt;script>a\\|b&lt;/script>" in page
+
+
+def test_csv_holds_the_numbers_of_the_tables(run, tmp_path, measurements):
+    written = {p.name: p for p in reports.write(run, ["csv"], tmp_path)}
+    back = pd.read_csv(written["measurements.csv"], dtype={"detail": str})
+    assert len(back) == len(measurements)
+    np.testing.assert_array_equal(back["max_ulp"], measurements["max_ulp"])
+    assert (
+        pd.read_csv(written["grades.csv"])["float32"].to_list()
+        == reports.grade_matrix(measurements)["float32"].to_list()
+    )
+
+
+def test_every_format_becomes_files_where_a_folder_is_given(run, tmp_path):
+    names = {p.name for p in reports.write(run, reports.FORMATS, tmp_path)}
+    assert {"report.txt", "report.md", "grades.csv", "measurements.csv"} <= names
+
+
+def test_an_unfinished_run_says_so(run, tmp_path):
+    half = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
+    half.write(0, made(line()))
+    assert "NOT COMPLETE" in printed(half, "text")
+
+
+def test_a_run_without_measurements_gives_a_report_without_tables(run, tmp_path):
+    empty = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
+    assert "Grades" not in printed(empty, "text")

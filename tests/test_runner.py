@@ -1,0 +1,191 @@
+"""The runner: the table, isolation, faults, resuming, and the ways to start it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from logitlab import runner
+from logitlab.cases import select
+from logitlab.errors import UsageError
+from logitlab.formats import FORMATS
+from logitlab.plan import groups
+from logitlab.pool import Pools
+from logitlab.store import COLUMNS, Run
+
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory):
+    """The article and a mask through every framework, implementation, dtype and mode."""
+    return runner.run(cases=["seed/*", "masks/first", "special/nan"], out=tmp_path_factory.mktemp("runs") / "run")
+
+
+def rows_of(df, **wanted):
+    for column, value in wanted.items():
+        df = df[df[column] == value]
+    return df
+
+
+def test_every_framework_gives_the_same_columns(everywhere):
+    assert list(everywhere.columns) == list(COLUMNS)
+    assert {name: str(kind) for name, kind in everywhere.dtypes.items()} == COLUMNS
+    assert set(everywhere["framework"]) == set(FRAMEWORKS)
+    assert set(everywhere["dtype"]) == set(FORMATS)
+    assert set(everywhere["mode"]) == {"eager", "compiled"}
+
+
+def test_no_call_failed(everywhere):
+    failed = everywhere[everywhere["status"] != "ok"]
+    assert failed.empty, failed[["implementation", "dtype", "case", "status", "detail"]].drop_duplicates().to_string()
+
+
+def test_each_cell_has_each_case_row_once(everywhere):
+    keys = ["case", "row", "implementation", "dtype", "device", "mode", "quantity"]
+    assert not everywhere.duplicated(keys).any()
+    cells = everywhere.groupby(["implementation", "dtype", "device", "mode"], observed=True)
+    losses = cells["quantity"].apply(lambda q: (q == "loss").sum())
+    # article 3, its mean and sum 1 each, mild mean 1, the mask 2, the NaN 1.
+    assert set(losses) == {9}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_article_breaks_naive_and_not_lse(everywhere, framework):
+    batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager")
+    naive = rows_of(batch, implementation=f"{framework}/naive")
+    lse = rows_of(batch, implementation=f"{framework}/lse")
+    article, mean = {"case": "seed/article", "quantity": "loss"}, {"case": "seed/article_mean", "quantity": "loss"}
+    assert rows_of(naive, **article)["value"].to_list() == pytest.approx([0.4170, np.inf, 1.4076], abs=1e-4)
+    assert rows_of(lse, **article)["value"].to_list() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
+    assert rows_of(naive, **mean)["value"].to_list() == [np.inf]
+    assert rows_of(lse, **mean)["value"].to_list() == pytest.approx([667.2749], abs=1e-4)
+    gradients = rows_of(naive, case="seed/article", quantity="gradient")
+    assert gradients["n_nan"].to_list() == [0, 3, 0]
+    assert rows_of(lse, case="seed/article", quantity="gradient")["finite"].all()
+    assert rows_of(naive, case="seed/article", quantity="probabilities")["n_nan"].to_list() == [0, 1, 0]
+
+
+def test_a_reduced_loss_is_row_minus_one_and_its_gradient_has_rows(everywhere):
+    mean = rows_of(everywhere, case="seed/article_mean", implementation="torch/lse", dtype="float64")
+    assert rows_of(mean, quantity="loss")["row"].to_list() == [-1]
+    assert rows_of(mean, quantity="gradient")["row"].to_list() == [0, 1, 2]
+
+
+def test_a_worker_holds_no_framework_but_its_own(tmp_path):
+    modules = {"torch": "torch", "jax": "jaxlib", "tensorflow": "tensorflow", "pandas": "pandas", "flint": "flint"}
+    with Pools(FRAMEWORKS, tmp_path) as pools:
+        pools.describe()
+        question = "sorted({m.split('.')[0] for m in __import__('sys').modules})"
+        asked = {name: pools.lane(name).schedule(eval, args=[question]) for name in FRAMEWORKS}
+        loaded = {name: set(future.result()) for name, future in asked.items()}
+    for name, found in loaded.items():
+        others = {module for owner, module in modules.items() if owner != name}
+        # TensorFlow itself imports jax or pandas where it finds them; its own dependencies are not ours to judge.
+        assert not (found & others) or name == "tensorflow", f"the {name} worker loaded {found & others}"
+
+
+def test_what_a_dtype_cannot_hold_is_left_out_and_the_manifest_says_so(tmp_path):
+    df = runner.run(cases="offset/1e30", frameworks=["numpy"], dtypes=["float16", "float32"], out=tmp_path / "run")
+    assert set(df["dtype"]) == {"float32"}
+    left_out = Run(tmp_path / "run").manifest["left_out"]
+    assert [(e["case"], e["dtype"]) for e in left_out] == [("offset/1e30", "float16")]
+
+
+def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    runner.run(cases="seed/article", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+    manifest = Run(tmp_path / "run").manifest
+    assert manifest["complete"] is True
+    assert manifest["environment"]["OMP_NUM_THREADS"] == "1"
+    assert manifest["frameworks"]["numpy"]["numpy"] == np.__version__
+    assert manifest["catalogue"]["cases"] == ["seed/article"]
+    assert manifest["hardware"]["cores"] >= 1
+
+
+def test_batched_and_single_calls_give_the_same_numbers():
+    """NumPy and PyTorch compute rows independently of their neighbours: batching must not show."""
+    patterns = ["seed/article", "overflow/float32_*", "masks/first", "special/nan*"]
+    together = runner.run(cases=patterns, frameworks=["numpy", "torch"], dtypes=["float32"])
+    alone = pd.concat(
+        runner.run(cases=case.id, frameworks=["numpy", "torch"], dtypes=["float32"]) for case in select(patterns[::3])
+    )
+    keys = ["case", "row", "implementation", "quantity"]
+    both = together.merge(alone, on=keys, suffixes=("", "_alone"))
+    assert len(both) == len(alone)
+    for column in ("value", "max_ulp", "grade"):
+        pd.testing.assert_series_equal(
+            both[column].astype(object), both[f"{column}_alone"].astype(object), check_names=False
+        )
+
+
+def test_rows_of_one_width_share_a_call():
+    made = groups(select(), FORMATS["float32"])
+    widths = [g.logits.shape[1] for g in made if g.reduction == "none"]
+    assert len(widths) == len(set(widths))
+    assert sum(len(g.cases) for g in made) == sum("float32" in c.dtypes for c in select())
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def test_an_interrupted_run_resumes_to_the_same_table(tmp_path):
+    plan = {"cases": ["seed/*", "gap/5_*"], "frameworks": ["numpy"], "dtypes": ["float16", "float32"]}
+    whole = runner.run(**plan, out=tmp_path / "whole")
+
+    def stop_half_way(done, total, label):
+        if done * 2 > total:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        runner.run(**plan, out=tmp_path / "broken", progress=stop_half_way)
+    kept = Run(tmp_path / "broken")
+    assert kept.manifest["complete"] is False
+    assert 0 < len(kept.read()) < len(whole)
+    resumed = runner.run(**plan, out=tmp_path / "broken", resume=True)
+    pd.testing.assert_frame_equal(resumed.drop(columns="run"), whole.drop(columns="run"))
+
+
+def test_a_run_is_not_resumed_with_another_plan(tmp_path):
+    runner.run(cases="gap/5_low", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+    with pytest.raises(UsageError, match=r"cannot resume .*catalogue"):
+        runner.run(cases="gap/5_high", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run", resume=True)
+    with pytest.raises(UsageError, match="already holds a run"):
+        runner.run(cases="gap/5_low", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["runner.py"],
+        ["-m", "logitlab", "run"],
+        ["-c", "import sys; from logitlab.cli import main; sys.exit(main())", "run"],
+    ],
+    ids=["python runner.py", "python -m logitlab run", "logitlab run"],
+)
+def test_three_ways_to_start_are_one(tmp_path, entry):
+    options = ["--case", "seed/article", "--framework", "numpy", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, *entry, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    df = Run(tmp_path / "run").read()
+    assert rows_of(df, implementation="numpy/lse", quantity="loss")["value"].to_list() == pytest.approx(
+        [0.4170, 2000.0, 1.4076], abs=1e-4
+    )
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
+    """Spawned workers import the main module again, unless it is kept from them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import logitlab\n"
+        "df = logitlab.run(cases='seed/article', frameworks=['numpy'], dtypes=['float32'])\n"
+        "print('rows', len(df))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "rows 27\n"

@@ -1,0 +1,98 @@
+"""Run folders: what is written comes back, and what is damaged is named."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from logitlab.errors import UsageError
+from logitlab.store import COLUMNS, Run, typed
+
+LINE = {
+    "run": "r", "case": "seed/article", "family": "seed", "row": 1, "classes": 3, "framework": "numpy",
+    "implementation": "numpy/naive", "formula": "naive", "dtype": "float32", "device": "cpu", "mode": "eager",
+    "version": "2", "quantity": "loss", "out_dtype": "float32", "status": "ok", "grade": "F", "verdict": "overflow",
+    "finite": False, "expected_finite": True, "n_nan": 0, "n_posinf": 1, "n_neginf": 0, "n_zeroed": 0,
+    "value": float("inf"), "exact": 2000.0, "max_abs": float("inf"), "max_rel": float("inf"), "max_ulp": float("inf"),
+    "condition": 1.0,
+}  # fmt: skip
+RAISED = {**LINE, "row": 2, "status": "raised", "detail": "ValueError: a | b"}
+for _absent in ("grade", "verdict", "finite", "expected_finite", "n_nan", "out_dtype", "value"):
+    RAISED[_absent] = None
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "run", {"run": "r", "complete": False})
+
+
+def test_a_part_comes_back_as_it_was_written(run):
+    table = typed(pd.DataFrame([LINE, RAISED]))
+    run.write(0, table)
+    pd.testing.assert_frame_equal(run.read(), table)
+
+
+def test_parts_join_in_the_order_of_the_plan(run):
+    run.write(1, pd.DataFrame([{**LINE, "implementation": "torch/naive"}]))
+    run.write(0, pd.DataFrame([LINE]))
+    assert run.read()["implementation"].to_list() == ["numpy/naive", "torch/naive"]
+
+
+def test_an_empty_run_has_the_columns(run):
+    assert list(run.read().columns) == list(COLUMNS)
+    assert len(run.read()) == 0
+
+
+def test_a_part_that_is_absent_everywhere_keeps_its_type(run):
+    run.write(0, pd.DataFrame([RAISED]))
+    run.write(1, pd.DataFrame([LINE]))
+    assert {name: str(kind) for name, kind in run.read().dtypes.items()} == COLUMNS
+
+
+def test_finishing_is_remembered(run):
+    run.finish(finished="now")
+    assert Run(run.folder).manifest["complete"] is True
+    assert Run(run.folder).manifest["finished"] == "now"
+
+
+def test_nothing_temporary_is_left_behind(run):
+    run.write(0, pd.DataFrame([LINE]))
+    names = sorted(p.name for p in run.folder.rglob("*"))
+    assert names == ["00000.parquet", "manifest.json", "parts"]
+
+
+def test_a_second_run_does_not_write_over_the_first(run):
+    with pytest.raises(UsageError, match="already holds a run"):
+        Run.create(run.folder, {})
+
+
+def test_a_folder_without_manifest_is_not_a_run(tmp_path):
+    with pytest.raises(UsageError, match=r"is not a run: it has no manifest\.json"):
+        Run(tmp_path)
+
+
+def test_a_file_where_the_folder_should_be_is_told(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*taken"):
+        Run.create(tmp_path / "taken" / "run", {})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"no": "schema"}', '{"schema": "x"}'])
+def test_a_damaged_manifest_is_told(run, content):
+    (run.folder / "manifest.json").write_text(content)
+    with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
+        Run(run.folder)
+
+
+def test_a_run_of_a_newer_logitlab_is_told(run):
+    (run.folder / "manifest.json").write_text(json.dumps({"schema": 999}))
+    with pytest.raises(UsageError, match="newer LogitLab"):
+        Run(run.folder)
+
+
+def test_a_truncated_part_is_named(run):
+    run.write(0, pd.DataFrame([LINE]))
+    part = run.part(0)
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(UsageError, match=r"00000\.parquet is damaged"):
+        run.read()
