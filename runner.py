@@ -42,17 +42,19 @@ Progress = Callable[[int, int, str], None]
 def run(
     *,
     cases: str | Sequence[str] | None = None,
-    frameworks: Sequence[str] | None = None,
-    implementations: Sequence[str] | None = None,
-    dtypes: Sequence[str] | None = None,
-    devices: Sequence[str] | None = None,
-    modes: Sequence[str] | None = None,
+    frameworks: str | Sequence[str] | None = None,
+    implementations: str | Sequence[str] | None = None,
+    dtypes: str | Sequence[str] | None = None,
+    devices: str | Sequence[str] | None = None,
+    modes: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
+
+    A lone string stands for a list of one.
 
     Args:
         cases: globs over ``family/name``; all cases by default.
@@ -72,8 +74,8 @@ def run(
     """
     # Checked before anything is started: a typing error costs no import of a framework.
     chosen = select(cases)
-    names = choose_frameworks(frameworks)
-    kinds = choose_dtypes(dtypes)
+    names = choose_frameworks(_listed(frameworks))
+    kinds = choose_dtypes(_listed(dtypes))
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
     with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary:
@@ -82,13 +84,17 @@ def run(
             raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
         with Pools(names, Path(temporary) / "logs", timeout) as pools:
             descriptions = pools.describe()
-            cells = choose_cells(descriptions, kinds, implementations, devices, modes)
+            cells = choose_cells(descriptions, kinds, *map(_listed, (implementations, devices, modes)))
             manifest = _manifest(chosen, kinds, cells, descriptions)
             store = _reopen(folder, manifest) if resume else Run.create(folder, manifest)
             _measure(pools, store, chosen, cells, progress)
         store.keep_logs(Path(temporary) / "logs")
         store.finish(finished=_now())
         return store.read()
+
+
+def _listed(words: str | Sequence[str] | None) -> Sequence[str] | None:
+    return [words] if isinstance(words, str) else words
 
 
 def _measure(pools: Pools, store: Run, cases: Sequence[Case], cells: Sequence[Cell], progress: Progress | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ._case import Case, make
 
 STAGES = {
-    "sane": "trained at a sane rate of 0.01: logits of a few tens, most losses near zero",
+    "sane": "trained at a sane rate of 0.01: logits of a few units",
     "large": "trained at a rate of 10: logits in the thousands, the wrong answers losing by as much",
     "absurd": "trained at a rate of 1e5: logits in the millions, on the way to overflow",
 }

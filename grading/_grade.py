@@ -150,10 +150,11 @@ def _wider(fmt: Format, out_dtype: np.dtype[Any]) -> Format:
 
 def _worst_level(error: Float64, mismatch: NDArray[np.bool_], bounds: Bounds) -> NDArray[np.int64]:
     """Index into GRADES of each row's worst entry."""
-    level = np.zeros(error.shape, np.int64)
-    for bound in bounds:
-        # Not (error <= bound): where the exact value is infinite the bound is NaN, and a right infinity passes.
-        level += error > bound
+    # The best grade whose bound holds: for a large value A's bound, relative to the value alone, is wider than B's.
+    # No error passes too, whatever the bound: where the exact value is infinite the bounds are not numbers.
+    level = np.full(error.shape, GRADES.index("D"))
+    for grade_level in reversed(range(len(bounds))):
+        level[(error <= bounds[grade_level]) | (error == 0)] = grade_level
     level[mismatch] = GRADES.index("F")
     worst: NDArray[np.int64] = level.max(axis=1, initial=0)
     return worst

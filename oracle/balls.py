@@ -24,7 +24,7 @@ from typing import Any
 
 import flint
 import numpy as np
-from flint import arb
+from flint import arb, fmpq
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
@@ -75,11 +75,12 @@ class _BlurredError(Exception):
     """A ball is still too wide at the present precision."""
 
 
-def row(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
+def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     """The exact row, for logits (C,) that are finite or ``-inf`` with at least one finite.
 
-    ``weights`` maps class index to target weight ``q_j`` (an exact float or a ball), zero weights
-    left out; the gradient is multiplied by ``scale`` (the ``1 / N`` of a mean).
+    ``weights`` maps class index to target weight ``q_j``, zero weights left out; the gradient is multiplied by
+    ``scale`` (the ``1 / N`` of a mean). Both are exact rationals: a ball of a fixed precision would keep a
+    gradient entry that is exactly zero from ever being sharp.
     """
     bits = START_BITS
     while True:
@@ -90,7 +91,7 @@ def row(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
             bits *= 2
 
 
-def _evaluate(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
+def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     finite = np.isfinite(logits)
     # Equal logits have equal exponentials: a low-precision or tied row of 131,072 classes has few of them.
     values, place, counts = np.unique(logits[finite], return_inverse=True, return_counts=True)
@@ -102,22 +103,22 @@ def _evaluate(logits: Float64, weights: Mapping[int, Any], scale: Any) -> Row:
     where = np.full(logits.shape, -1)
     where[finite] = place
 
-    q_sum = sum((arb(q) for q in weights.values()), arb(0))
+    q_sum = sum(weights.values(), fmpq(0))
     inverse = 1 / total
     p = [e * inverse for e in exps]
-    g = [b * q_sum * scale for b in p]
+    g = [b * arb(q_sum * scale) for b in p]
     at_targets = {}
     loss: Any = arb(0)
     for j, q in weights.items():
         masked = where[j] < 0
         e_j = arb(0) if masked else exps[where[j]]
         rest = others if where[j] == len(exps) - 1 else total - e_j
-        at_targets[j] = -arb(q) if masked else (e_j * (q_sum - q) - q * rest) * inverse
+        at_targets[j] = -arb(q) if masked else (e_j * arb(q_sum - q) - arb(q) * rest) * inverse
         if masked:
             loss = None
         elif loss is not None:
-            loss += q * (log_total + (top - arb(float(logits[j]))))
-    scaled_targets = {j: b * scale for j, b in at_targets.items()}
+            loss += arb(q) * (log_total + (top - arb(float(logits[j]))))
+    scaled_targets = {j: b * arb(scale) for j, b in at_targets.items()}
     if not all(map(sharp, [*p, *g, *scaled_targets.values(), *([] if loss is None else [loss])])):
         raise _BlurredError
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ import platformdirs
 
 # Raised whenever the same inputs would give other arrays, so that an old file is never taken for a new one.
 SCHEMA = 1
+PARTS = ("loss", "probabilities", "gradient", "condition", "defined")
 Arrays = dict[str, Any]
+# What zipfile and NumPy raise between them when a bit of the file has changed.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def folder() -> Path | None:
@@ -44,9 +48,9 @@ def load(name: str) -> Arrays | None:
     if root is None:
         return None
     try:
-        with np.load(root / name[:2] / f"{name}.npz", allow_pickle=False) as kept:
-            return dict(kept)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        with (root / name[:2] / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return {part: kept[part] for part in PARTS}
+    except _DAMAGED:
         return None
 
 

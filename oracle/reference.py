@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flint import arb
+from flint import arb, fmpq
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
@@ -73,7 +73,8 @@ def reference(
         targets: class indices (B,) of an integer dtype, or class probabilities (B, C) of a float dtype.
         label_smoothing: in [0, 1]; the target becomes ``(1 - s) target + s / C``.
         weight: (C,), a non-negative factor for each class.
-        ignore_index: rows with this class index count nothing (integer targets only).
+        ignore_index: rows with this class index count nothing, whatever is in them: loss and gradient are 0
+            (integer targets only).
         reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
             weights of the rows that count for class indices, and by B for probabilities.
 
@@ -161,18 +162,18 @@ def _compute(
     x: Float64, t: Array, smoothing: float, w: Float64 | None, ignore_index: int | None, reduction: str
 ) -> dict[str, Array]:
     counted = np.ones(len(x), bool) if t.ndim == 2 or ignore_index is None else t != ignore_index
+    weights = [_target_weights(t[r], x.shape[1], smoothing, w) if counted[r] else {} for r in range(len(x))]
+    divisor = _divisor(t, w, counted) if reduction == "mean" else fmpq(1)
+    scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
-        weights = [_target_weights(t[r], x.shape[1], smoothing, w) if counted[r] else {} for r in range(len(x))]
-        divisor = _divisor(t, w, counted) if reduction == "mean" else arb(1)
-        scale = arb(1) if divisor.is_zero() else 1 / divisor
-        rows = [_row(x[r], weights[r], scale) for r in range(len(x))]
+        rows = [_row(x[r], weights[r], scale, counted=bool(counted[r])) for r in range(len(x))]
         defined = np.array([r is not None for r in rows], bool)
         filled = [_not_a_number(x.shape[1]) if r is None else r for r in rows]
         losses = [arb("inf") if r.loss is None else r.loss for r in filled]
         if reduction == "none":
             loss = np.array([_split_loss(b) for b in losses]).reshape(-1, 2)
         else:
-            loss = np.array(_split_loss(_total(losses) / divisor))
+            loss = np.array(_split_loss(_total(losses) / arb(divisor)))
     shape = (len(x), 2, x.shape[1])
     p = np.array([r.probabilities for r in filled]).reshape(shape)
     g = np.array([r.gradient for r in filled]).reshape(shape)
@@ -190,30 +191,35 @@ def _unpack(arrays: Mapping[str, Array]) -> Reference:
     return Reference(loss, p, g, arrays["condition"], arrays["defined"])
 
 
-def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None) -> dict[int, Any]:
-    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row."""
+def _rational(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None) -> dict[int, fmpq]:
+    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly."""
     own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
-    s = arb(float(smoothing))
+    s = _rational(smoothing)
     everywhere = range(classes) if smoothing else own
-    q = {j: (1 - s) * own.get(j, 0.0) + s / classes for j in everywhere}
+    q = {j: (1 - s) * _rational(own.get(j, 0.0)) + s / classes for j in everywhere}
     if w is not None:
-        q = {j: b * float(w[j]) for j, b in q.items()}
-    return {j: b for j, b in q.items() if not b.is_zero()}
+        q = {j: b * _rational(w[j]) for j, b in q.items()}
+    return {j: b for j, b in q.items() if b}
 
 
-def _divisor(t: Array, w: Float64 | None, counted: NDArray[np.bool_]) -> Any:
+def _divisor(t: Array, w: Float64 | None, counted: NDArray[np.bool_]) -> fmpq:
     if t.ndim == 2 or w is None:
-        return arb(int(counted.sum()))
-    return sum((arb(v) for v in w[t[counted]].tolist()), arb(0))
+        return fmpq(int(counted.sum()))
+    return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
 
 
-def _row(x: Float64, weights: Mapping[int, Any], scale: Any) -> balls.Row | None:
+def _row(x: Float64, weights: Mapping[int, fmpq], scale: fmpq, *, counted: bool) -> balls.Row | None:
     """One row with its special values; None for a row that has no limit."""
-    if np.isnan(x).any():
-        return _not_a_number(x.size)
     infinite = np.flatnonzero(x == np.inf)
-    if infinite.size > 1 or np.all(x == -np.inf):
-        return None
+    no_limit = infinite.size > 1 or np.all(x == -np.inf)
+    if np.isnan(x).any() or no_limit:
+        if not counted:
+            return _ignored(x.size)
+        return None if no_limit and not np.isnan(x).any() else _not_a_number(x.size)
     if infinite.size == 0:
         return balls.row(x, weights, scale)
     return _one_hot_limit(x, int(infinite[0]), weights, scale)
@@ -224,15 +230,21 @@ def _not_a_number(classes: int) -> balls.Row:
     return balls.Row(arb("nan"), nan, nan, np.nan)
 
 
-def _one_hot_limit(x: Float64, hot: int, weights: Mapping[int, Any], scale: Any) -> balls.Row:
+def _ignored(classes: int) -> balls.Row:
+    """A row that counts nothing and has no softmax."""
+    zero = np.zeros(classes)
+    return balls.Row(arb(0), (np.full(classes, np.nan), zero), (zero, zero), np.nan)
+
+
+def _one_hot_limit(x: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq) -> balls.Row:
     """The limit as one logit grows without bound: it takes all the probability."""
     zero = np.zeros_like(x)
     p = zero.copy()
     p[hot] = 1.0
     hi, lo = zero.copy(), zero.copy()
-    q_sum = sum((arb(q) for q in weights.values()), arb(0))
+    q_sum = sum(weights.values(), fmpq(0))
     for j in {hot, *weights}:
-        hi[j], lo[j] = balls.split((q_sum * int(j == hot) - weights.get(j, 0)) * scale)
+        hi[j], lo[j] = balls.split(arb((q_sum * int(j == hot) - weights.get(j, fmpq(0))) * scale))
     lost = any(j != hot for j in weights)
     return balls.Row(None if lost else arb(0), (p, zero), (hi, lo), 0.0 if lost else np.nan)
 

@@ -1,6 +1,7 @@
 """What the installed versions do, as measurements: when a new version mends one, the message says so."""
 
 import pytest
+
 from logitlab import runner
 from logitlab.grading import GRADES
 
@@ -70,7 +71,9 @@ def test_log1p_is_accurate_in_every_other_dtype():
     jax = runner.run(implementations=["jax/log1p"], frameworks=["jax"], dtypes=dtypes, modes=["compiled"], cases=narrow)
     for df in (wide, jax):
         below = df[df["grade"].notna() & (df["grade"] != "A")]
-        assert below.empty, below[["implementation", "dtype", "case", "row", "quantity", "grade", "max_ulp"]].to_string()
+        assert below.empty, below[
+            ["implementation", "dtype", "case", "row", "quantity", "grade", "max_ulp"]
+        ].to_string()
 
 
 def test_a_masked_class_breaks_the_one_hot_losses(float32):

@@ -90,7 +90,7 @@ def test_a_worker_holds_no_framework_but_its_own(tmp_path):
 
 
 def test_what_a_dtype_cannot_hold_is_left_out_and_the_manifest_says_so(tmp_path):
-    df = runner.run(cases="offset/1e30", frameworks=["numpy"], dtypes=["float16", "float32"], out=tmp_path / "run")
+    df = runner.run(cases="offset/1e30", frameworks="numpy", dtypes=["float16", "float32"], out=tmp_path / "run")
     assert set(df["dtype"]) == {"float32"}
     left_out = Run(tmp_path / "run").manifest["left_out"]
     assert [(e["case"], e["dtype"]) for e in left_out] == [("offset/1e30", "float16")]

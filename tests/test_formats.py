@@ -1,0 +1,197 @@
+"""The number formats against NumPy's, ml_dtypes' and exact rational arithmetic."""
+
+import math
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logitlab.errors import UsageError
+from logitlab.formats import FORMATS, get_format, quantize, representable, round_to, ulp
+
+NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
+ALL = st.sampled_from(list(FORMATS.values()))
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SHORT = st.floats(width=16, allow_nan=False, allow_infinity=False)
+IN_FORMAT_RANGE = st.one_of(FINITE, st.floats(-1e5, 1e5), st.floats(-1e-3, 1e-3), SHORT)
+
+
+def floor_log2(value):
+    exponent = value.numerator.bit_length() - value.denominator.bit_length()
+    return exponent if value >= Fraction(2) ** exponent else exponent - 1
+
+
+def spacing(value, info):
+    """The distance of the numbers of a format at an exact rational value."""
+    exponent = floor_log2(abs(value)) if value else info.minexp
+    return Fraction(2) ** (min(max(exponent, info.minexp), info.maxexp - 1) - info.nmant)
+
+
+def nearest_even(value, info):
+    """An exact rational rounded once; Python rounds halves of a Fraction to even."""
+    step = spacing(value, info)
+    rounded = round(value / step) * step
+    return math.copysign(math.inf, value) if abs(rounded) >= Fraction(2) ** int(info.maxexp) else float(rounded)
+
+
+def same(a, b):
+    return np.array_equal(a, b, equal_nan=True) and np.array_equal(np.signbit(a), np.signbit(b))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_constants_are_those_of_finfo(name):
+    fmt, info = FORMATS[name], ml_dtypes.finfo(NUMPY[name])
+    assert fmt.dtype == NUMPY[name]
+    assert fmt.unit_roundoff == float(info.eps) / 2
+    assert fmt.largest == float(info.max)
+    assert fmt.smallest_normal == float(info.smallest_normal)
+    assert fmt.smallest_subnormal == float(info.smallest_subnormal)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_is_found_by_name_and_by_dtype(name):
+    assert get_format(name) is get_format(NUMPY[name]) is get_format(np.dtype(NUMPY[name])) is FORMATS[name]
+
+
+@pytest.mark.parametrize("dtype", ["float8", "int32", np.int32, "", "Float32"])
+def test_unknown_dtype_is_refused_with_the_known_ones(dtype):
+    with pytest.raises(UsageError, match=r"unknown dtype .*; the dtypes are float16, bfloat16, float32, float64"):
+        get_format(dtype)
+
+
+@given(IN_FORMAT_RANGE, st.sampled_from(["float16", "float32"]))
+def test_rounding_is_numpys_single_rounding(value, name):
+    with np.errstate(over="ignore"):
+        expected = np.float64(value).astype(NUMPY[name]).astype(np.float64)
+    assert same(round_to(value, FORMATS[name]), expected)
+
+
+@given(IN_FORMAT_RANGE, ALL)
+def test_rounding_is_exact_rational_rounding(value, fmt):
+    expected = nearest_even(Fraction(value), ml_dtypes.finfo(fmt.dtype))
+    assert round_to(value, fmt) == expected
+
+
+@given(
+    st.sampled_from(["float16", "bfloat16", "float32"]),
+    st.integers(0, 2**31 - 1),
+    st.booleans(),
+    st.sampled_from([0.0, 2.0**-1074, -(2.0**-1074), 1e-30, -1e-30]),
+)
+def test_the_low_part_decides_at_midpoints(name, bits, negative, lo):
+    fmt, info = FORMATS[name], ml_dtypes.finfo(NUMPY[name])
+    below = np.array(bits % (2 ** (info.bits - 1) - 2 ** (info.nmant)), f"u{info.bits // 8}").view(fmt.dtype)
+    midpoint = float(below) + float(ulp(float(below), fmt)) / 2
+    hi = -midpoint if negative else midpoint
+    lo = math.ldexp(lo, -60) if abs(hi) < 1e-10 else lo  # a low part is less than half an ulp of the high one
+    assert round_to(hi, fmt, lo) == nearest_even(Fraction(hi) + Fraction(lo), info)
+
+
+@given(ALL, st.integers(-1022, 1023), st.sampled_from([-1.0, 1.0]), st.sampled_from([-1, 0, 1]))
+def test_values_around_powers_of_two_round_and_space_as_rationals_do(fmt, exponent, sign, side):
+    info = ml_dtypes.finfo(fmt.dtype)
+    hi, lo = math.ldexp(sign, exponent), math.ldexp(side, max(exponent - 70, -1074))
+    lo = 0.0 if exponent - 70 < -1074 else lo
+    value = Fraction(hi) + Fraction(lo)
+    assert round_to(hi, fmt, lo) == nearest_even(value, info)
+    assert ulp(hi, fmt, lo) == spacing(value, info)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_just_below_a_power_of_two_the_spacing_is_half(name):
+    fmt = FORMATS[name]
+    assert ulp(1.0, fmt) == 2 * fmt.unit_roundoff
+    assert ulp(1.0, fmt, -1e-30) == fmt.unit_roundoff
+    assert ulp(-1.0, fmt, 1e-30) == fmt.unit_roundoff
+    assert ulp(1.0, fmt, 1e-30) == 2 * fmt.unit_roundoff
+
+
+def test_float16_is_not_reached_through_float32():
+    # 1 + 2^-11 is the midpoint of two float16 numbers and what float32 makes of a value just above it.
+    value = 1 + 2.0**-11 + 2.0**-40
+    assert np.float32(value) == 1 + 2.0**-11
+    assert round_to(value, FORMATS["float16"]) == 1 + 2.0**-10
+
+
+def test_bfloat16_is_not_reached_through_float32_as_ml_dtypes_does():
+    value = 1 + 2.0**-8 + 2.0**-40
+    assert float(np.float64(value).astype(ml_dtypes.bfloat16)) == 1.0
+    assert float(quantize(value, FORMATS["bfloat16"])) == 1 + 2.0**-7
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_overflow_begins_half_an_ulp_above_the_largest(name, sign):
+    fmt = FORMATS[name]
+    boundary = fmt.largest + float(ulp(fmt.largest, fmt)) / 2
+    assert round_to(sign * np.nextafter(boundary, 0), fmt) == sign * fmt.largest
+    assert round_to(sign * boundary, fmt, -sign * 1e-30) == sign * fmt.largest
+    assert round_to(sign * boundary, fmt) == sign * np.inf
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_subnormals_keep_their_spacing_down_to_zero(name):
+    fmt = FORMATS[name]
+    tiny = fmt.smallest_subnormal
+    steps = np.arange(5.0)
+    assert np.array_equal(round_to(steps * tiny, fmt), steps * tiny)
+    assert np.array_equal(ulp(steps * tiny, fmt), np.full(5, tiny))
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+def test_half_the_smallest_subnormal_goes_to_zero_and_anything_more_does_not(name):
+    fmt = FORMATS[name]
+    half = fmt.smallest_subnormal / 2
+    assert round_to(half, fmt) == 0
+    assert round_to(half, fmt, 1e-300) == fmt.smallest_subnormal
+    assert round_to(3 * half, fmt) == 2 * fmt.smallest_subnormal
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_zero_keeps_its_sign(name):
+    values = [0.0, -0.0, 1e-320, -1e-320]
+    rounded = round_to(values, FORMATS[name])
+    assert np.array_equal(np.signbit(rounded), [False, True, False, True])
+
+
+@given(st.sampled_from(["float16", "float32", "float64"]), st.data())
+def test_ulp_is_numpys_spacing(name, data):
+    info = np.finfo(name)
+    value = data.draw(st.floats(width=info.bits, allow_nan=False, allow_infinity=False))
+    if abs(value) < info.max:
+        assert ulp(value, FORMATS[name]) == abs(np.spacing(info.dtype.type(value)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_above_the_largest_the_ulp_is_that_of_the_last_binade(name):
+    fmt = FORMATS[name]
+    last = 2.0 ** (fmt.emax - fmt.precision + 1)
+    assert ulp(fmt.largest, fmt) == ulp(-fmt.largest, fmt) == last
+    assert ulp(np.finfo(np.float64).max, fmt) == last
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nan_and_infinity_have_no_ulp_and_round_to_themselves(name):
+    special = np.array([np.nan, np.inf, -np.inf])
+    assert np.isnan(ulp(special, FORMATS[name])).all()
+    assert np.array_equal(round_to(special, FORMATS[name]), special, equal_nan=True)
+
+
+@given(st.lists(IN_FORMAT_RANGE, max_size=5), ALL)
+def test_quantizing_twice_changes_nothing(values, fmt):
+    once = quantize(values, fmt)
+    assert once.dtype == fmt.dtype
+    assert same(quantize(once.astype(np.float64), fmt).astype(np.float64), once.astype(np.float64))
+
+
+@given(st.lists(IN_FORMAT_RANGE, max_size=5), ALL)
+def test_representable_says_whether_a_number_becomes_infinite(values, fmt):
+    assert representable(values, fmt) == all(math.isfinite(float(v)) for v in quantize(values, fmt))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_infinities_and_nan_are_representable_everywhere(name):
+    assert representable([np.inf, -np.inf, np.nan, 1.0], FORMATS[name])
