@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .explanation import Explanation, explain
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
     from .runner import run
 
 __version__ = "0.1.0"
-__all__ = ["Reference", "UsageError", "catalogue", "implementations", "reference", "run"]
+__all__ = ["Explanation", "Reference", "UsageError", "catalogue", "explain", "implementations", "reference", "run"]
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
 _HOMES = {
+    "Explanation": "explanation",
+    "explain": "explanation",
     "Reference": "oracle",
     "reference": "oracle",
     "catalogue": "listing",

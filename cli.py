@@ -81,6 +81,21 @@ def report(
 
 
 @app.command()
+def explain(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="The full family/name of a case.")],
+    implementation: Annotated[str, typer.Option(help="The full name, such as torch/naive.")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")] = "float32",
+    row: Annotated[int | None, typer.Option(help="A row, from 0; the worst by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    timeout: Annotated[float, typer.Option(help="Seconds after which the call is given up.", min=0.001)] = 120.0,
+) -> None:
+    """Follow one row of a case through an implementation, stage by stage, to where it first went wrong."""
+    from . import explanation  # noqa: PLC0415
+
+    explanation.show(explanation.explain(case, implementation, dtype, row, device, timeout=timeout))
+
+
+@app.command()
 def cases(
     pattern: Annotated[Words, typer.Argument(help="Globs over family/name.")] = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Cases evaluated in one call: rows of equal width stacked, or one case that reduces."""
+    """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own."""
 
     cases: tuple[Case, ...]
     fmt: Format
@@ -52,22 +52,51 @@ class Group:
         return np.concatenate([c.quantized(self.fmt) for c in self.cases])
 
     @cached_property
-    def targets(self) -> NDArray[np.int64]:
-        return np.concatenate([c.targets for c in self.cases])
+    def targets(self) -> NDArray[Any]:
+        return np.concatenate([c.quantized_targets(self.fmt) for c in self.cases])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.cases[0].options(self.fmt)
 
     @cached_property
     def exact(self) -> Reference:
         """The reference under the group's reduction; each case's own, so that the disk cache serves every grouping."""
-        return _stack([reference(c.quantized(self.fmt), c.targets, reduction=c.reduction) for c in self.cases])
+        return _stack([self._reference(c, c.reduction) for c in self.cases])
 
     @cached_property
     def row_losses(self) -> Exact:
         """The losses before any reduction."""
-        return self.exact.loss if self.reduction == "none" else reference(self.logits, self.targets).loss
+        return self.exact.loss if self.reduction == "none" else self._reference(self.cases[0], "none").loss
+
+    def _reference(self, case: Case, reduction: str) -> Reference:
+        targets = case.quantized_targets(self.fmt)
+        if case.invalid:
+            return _no_reference(reference(case.quantized(self.fmt), np.zeros(case.rows, np.int64)))
+        return reference(case.quantized(self.fmt), targets, reduction=reduction, **case.options(self.fmt))
+
+    def batch(self) -> Batch:
+        """What a worker is sent."""
+        return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout)
 
     def single(self) -> tuple[Group, ...]:
         """One group a case; empty if there is only one."""
         return tuple(Group((c,), self.fmt) for c in self.cases) if len(self.cases) > 1 else ()
+
+
+def _no_reference(of_first_class: Reference) -> Reference:
+    """The softmax is known and nothing else, where a target is none of the classes."""
+
+    def unknown(known: Exact) -> Exact:
+        return Exact(np.full_like(known.hi, np.nan), np.zeros_like(known.lo))
+
+    return replace(
+        of_first_class,
+        loss=unknown(of_first_class.loss),
+        gradient=unknown(of_first_class.gradient),
+        condition=np.full_like(of_first_class.condition, np.nan),
+        defined=np.zeros_like(of_first_class.defined),
+    )
 
 
 def _stack(parts: Sequence[Reference]) -> Reference:
@@ -83,6 +112,8 @@ def _stack(parts: Sequence[Reference]) -> Reference:
         joined(lambda p: p.gradient),
         np.concatenate([p.condition for p in parts]),
         np.concatenate([p.defined for p in parts]),
+        np.concatenate([p.mass for p in parts]),
+        parts[0].scale,
     )
 
 
@@ -103,8 +134,7 @@ class PlannedCall:
         return self.framework if self.cell.mode == "eager" else f"{self.framework}-{self.cell.mode}"
 
     def arguments(self) -> tuple[Any, ...]:
-        batch = Batch(self.group.logits, self.group.targets, self.group.reduction)
-        return (self.framework, self.cell.offer.name, batch, self.cell.device, self.cell.mode)
+        return (self.framework, self.cell.offer.name, self.group.batch(), self.cell.device, self.cell.mode)
 
     def divided(self) -> tuple[PlannedCall, ...]:
         return tuple(PlannedCall(self.cell, g) for g in self.group.single())
@@ -113,9 +143,9 @@ class PlannedCall:
 def groups(cases: Iterable[Case], fmt: Format) -> tuple[Group, ...]:
     """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
     held = [c for c in cases if fmt.name in c.dtypes]
-    rows = sorted((c for c in held if c.reduction == "none"), key=lambda c: c.classes)
+    rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(tuple(same), fmt) for _, same in groupby(rows, key=lambda c: c.classes)]
-    return (*stacked, *(Group((c,), fmt) for c in held if c.reduction != "none"))
+    return (*stacked, *(Group((c,), fmt) for c in held if not c.plain))
 
 
 def left_out(cases: Iterable[Case], dtypes: Iterable[str]) -> list[dict[str, str]]:

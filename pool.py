@@ -6,15 +6,17 @@ import signal
 import sys
 import threading
 import types
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as CallTimeoutError
-from contextlib import ExitStack, contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -75,19 +77,27 @@ class _Context(SpawnContext):
     Process = _Process
 
 
+@dataclass
+class _Lane(Generic[C]):
+    """The calls that wait for a lane's process and those that it has been given."""
+
+    waiting: deque[C] = field(default_factory=deque)
+    running: dict[Future[Outcome], C] = field(default_factory=dict)
+    in_flight: int = IN_FLIGHT
+
+
 class Pools:
     """Processes for each framework, one a lane, for the length of a ``with`` block.
 
     Args:
         frameworks: their names.
-        logs: a folder for what the workers print, one file a framework.
+        logs: a folder for what the workers print, one file a lane.
         timeout: seconds after which a call is given up and its worker replaced.
     """
 
     def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float = DEFAULT_TIMEOUT) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self._timeout = timeout
-        self._stack = ExitStack()
         self._logs = logs
         self._frameworks = tuple(frameworks)
         self._pools: dict[str, ProcessPool] = {}
@@ -96,7 +106,8 @@ class Pools:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        for name in list(self._pools):
+            self._discard(name)
 
     def describe(self) -> dict[str, Description]:
         """Every framework's description; they import side by side."""
@@ -111,39 +122,62 @@ class Pools:
 
         A call that fails is divided and made again in parts, until the fault has one cause.
         """
-        waiting: defaultdict[str, deque[C]] = defaultdict(deque)
+        lanes: dict[str, _Lane[C]] = {}
         for call in calls:
-            waiting[call.lane].append(call)
-        running: dict[Future[Outcome], C] = {}
-        for lane in waiting:
-            for _ in range(IN_FLIGHT):
-                self._start_next(waiting[lane], running)
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                call = running.pop(future)
-                outcome = _outcome(future, self._timeout)
-                parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
-                waiting[call.lane].extendleft(reversed(parts))
-                self._start_next(waiting[call.lane], running)
-                if not parts:
-                    yield call, outcome
+            lanes.setdefault(call.lane, _Lane()).waiting.append(call)
+        for lane in lanes.values():
+            self._fill(lane)
+        while True:
+            futures = {future: lane for lane in lanes.values() for future in lane.running}
+            if not futures:
+                return
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                if future in futures[future].running:  # and not withdrawn since
+                    yield from self._ended(futures[future], future)
+
+    def _ended(self, lane: _Lane[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
+        outcome = _outcome(future, self._timeout)
+        if outcome is None and lane.in_flight > 1:
+            self._try_one_by_one(lane)
+            return
+        call = lane.running.pop(future)
+        outcome = outcome or Outcome((), (), "crashed", "the worker process died")
+        parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
+        lane.waiting.extendleft(reversed(parts))
+        self._fill(lane)
+        if not parts:
+            yield call, outcome
+
+    def _try_one_by_one(self, lane: _Lane[C]) -> None:
+        """Starts a lane anew whose pool broke, when it is not known which of the calls in flight broke it.
+
+        Pebble gives up a pool whose process dies between taking a call and having said so.
+        """
+        lane.in_flight = 1
+        lane.waiting.extendleft(reversed(lane.running.values()))
+        lane.running.clear()
+        self._fill(lane)
+
+    def _fill(self, lane: _Lane[C]) -> None:
+        while lane.waiting and len(lane.running) < lane.in_flight:
+            call = lane.waiting.popleft()
+            pool = self.lane(call.lane)
+            future = pool.schedule(worker.call, args=call.arguments(), timeout=self._timeout)
+            lane.running[future] = call
 
     def lane(self, name: str) -> ProcessPool:
-        """The pool of one process that a lane's calls run in, made when it is first needed."""
+        """The pool of one process that a lane's calls run in, made when it is first needed or has broken."""
+        if name in self._pools and not self._pools[name].active:
+            self._discard(name)
         if name not in self._pools:
             log = str(self._logs / f"{name}.log")
-            pool = ProcessPool(1, initializer=worker.redirect_output, initargs=[log], context=_Context())
-            self._stack.callback(pool.join)
-            self._stack.callback(pool.stop)
-            self._pools[name] = pool
+            self._pools[name] = ProcessPool(1, initializer=worker.redirect_output, initargs=[log], context=_Context())
         return self._pools[name]
 
-    def _start_next(self, waiting: deque[C], running: dict[Future[Outcome], C]) -> None:
-        if waiting:
-            call = waiting.popleft()
-            future = self.lane(call.lane).schedule(worker.call, args=call.arguments(), timeout=self._timeout)
-            running[future] = call
+    def _discard(self, name: str) -> None:
+        pool = self._pools.pop(name)
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
 
 
 def _description(name: str, future: Future[Description]) -> Description:
@@ -155,9 +189,12 @@ def _description(name: str, future: Future[Description]) -> Description:
         return Description(name, missing=f"its process died when it was imported ({_exit(error)})")
 
 
-def _outcome(future: Future[Outcome], timeout: float) -> Outcome:
+def _outcome(future: Future[Outcome], timeout: float) -> Outcome | None:
+    """What the call gave, or how it failed; None if the pool broke under it."""
     try:
         return future.result()
+    except BrokenProcessPool:
+        return None
     except CallTimeoutError:
         return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
     except ProcessExpired as error:

@@ -30,7 +30,7 @@ from . import environment
 from .cases import Case, content_hash, select
 from .errors import UsageError
 from .formats import FORMATS
-from .grading import grade
+from .grading import grade, told_of_invalid
 from .plan import Cell, Group, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups, left_out
 from .pool import DEFAULT_TIMEOUT, Pools
 from .store import Run
@@ -141,7 +141,8 @@ def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
     ids = [
         (c.id, c.family, -1 if reduced else r, c.classes) for c in group.cases for r in range(1 if reduced else c.rows)
     ]
-    return dict(zip(("case", "family", "row", "classes"), map(list, zip(*ids, strict=True)), strict=True))
+    columns = zip(*ids, strict=True) if ids else ((), (), (), ())  # a batch may be empty
+    return dict(zip(("case", "family", "row", "classes"), map(list, columns), strict=True))
 
 
 def _measured(group: Group, quantity: str, array: np.ndarray[Any, Any]) -> pd.DataFrame:
@@ -152,6 +153,8 @@ def _measured(group: Group, quantity: str, array: np.ndarray[Any, Any]) -> pd.Da
     known = _rows(group, reduced=reduced) | vars(graded)
     if quantity == "loss":
         known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
+        if group.cases[0].invalid:
+            known["detail"] = told_of_invalid(array, group.logits, group.targets)
     condition = [float("nan")] if reduced else exact.condition
     return pd.DataFrame(known).assign(condition=condition, quantity=quantity, out_dtype=array.dtype.name, status="ok")
 

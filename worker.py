@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .formats import FORMATS
 from .frameworks import Batch, Framework, Implementation
+from .frameworks._stages import FORMULAS, Stage
 
 GROUP = "logitlab.frameworks"
 
@@ -53,6 +54,14 @@ class Outcome:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A computation's stages, their values NumPy arrays with the batch's rows first; or the fault that ended it."""
+
+    stages: tuple[Stage, ...]
+    fault: str = ""
+
+
 def redirect_output(log: str) -> None:
     """Sends what the framework prints to a file, so that it neither is lost nor disturbs the terminal."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -85,11 +94,14 @@ def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -
     framework = _framework(name)
     chosen = next(i for i in framework.implementations if i.name == implementation)
     values: list[tuple[str, NDArray[Any]]] = []
+    refusal = batch.refusal(chosen)
+    if refusal is not None:
+        return Outcome((), chosen.quantities, "unsupported", f"{implementation} {refusal}")
     try:
         for quantity, array in framework.evaluate(chosen, batch, device, mode):
             values.append((quantity, _checked(quantity, np.asarray(array), batch)))
     except BaseException as error:  # SystemExit too: it costs this call and no other
-        says_unsupported = isinstance(error, Exception) and framework.unsupported(error)
+        says_unsupported = isinstance(error, Exception) and (_no_such_option(error) or framework.unsupported(error))
         status, detail = ("unsupported" if says_unsupported else "raised"), _told(error)
     else:
         status, detail = "ok", ""
@@ -98,6 +110,34 @@ def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -
     if lacking and status == "ok":
         status, detail = "raised", f"{framework.name} gave no {' and no '.join(lacking)}"
     return Outcome(tuple(values), lacking, status, detail)
+
+
+def follow(name: str, implementation: str, batch: Batch, device: str) -> Followed:
+    """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
+    to follow a formula with, the quantities that it gives.
+    """
+    framework = _framework(name)
+    chosen = next(i for i in framework.implementations if i.name == implementation)
+    operations = getattr(framework, "operations", None)
+    if chosen.formula not in FORMULAS or operations is None:
+        outcome = call(name, implementation, batch, device, "eager")
+        given = (Stage(_direction(q), q, q, "", "call", (), v) for q, v in outcome.values)
+        return Followed(tuple(given), outcome.detail)
+    try:
+        with operations.placed(device):
+            x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
+            done = FORMULAS[chosen.formula](operations, x, t)
+            return Followed(tuple(replace(s, value=operations.dump(s.value)) for s in done))
+    except BaseException as error:  # as in call
+        return Followed((), _told(error))
+
+
+def _direction(quantity: str) -> str:
+    return "backward" if quantity == "gradient" else "forward"
+
+
+def _no_such_option(error: Exception) -> bool:
+    return isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
 
 
 @cache

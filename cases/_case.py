@@ -1,4 +1,4 @@
-"""A case: one batch of logits with its targets, and why it is here."""
+"""A case: one batch of logits with its targets and loss options, and why it is here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..formats import FORMATS, Format, quantize, representable
 
+# How the logits lie in memory when they are handed to a framework; the numbers are the same.
+#   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
+#   number of a wider array; spatial: the rows are the d positions of (1, C, d), or (1, d, C) where classes come last.
+LAYOUTS = ("rows", "transposed", "strided", "spatial")
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -19,9 +24,15 @@ class Case:
         family, name: together ``family/name``, unique in the catalogue.
         why: one sentence, what the case is hard for.
         logits: (B, C) float64, rounded to a dtype before anything is computed with them.
-        targets: (B,) int64 class indices.
+        targets: (B,) int64 or int32 class indices, or (B, C) float64 class probabilities, rounded like the logits.
         reduction: ``none``, ``mean`` or ``sum``.
+        label_smoothing: in [0, 1].
+        weight: (C,) float64, a factor for each class, rounded like the logits; None for no weights.
+        ignore_index: rows with this target count nothing; None for no such index.
+        layout: how the logits lie in memory, one of `LAYOUTS`.
+        invalid: whether a target is none of the classes: what an implementation does is recorded, never graded.
         source: the paper or public thread it comes from, if any.
+        reported: for a case from a public thread, one sentence: what was reported, and on which version.
         tags: words to filter by.
     """
 
@@ -29,9 +40,15 @@ class Case:
     name: str
     why: str
     logits: NDArray[np.float64]
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
     reduction: str = "none"
+    label_smoothing: float = 0.0
+    weight: NDArray[np.float64] | None = None
+    ignore_index: int | None = None
+    layout: str = "rows"
+    invalid: bool = False
     source: str | None = None
+    reported: str | None = None
     tags: tuple[str, ...] = ()
 
     @property
@@ -51,9 +68,31 @@ class Case:
         """The dtypes that can hold the case: in the others a finite logit would become infinite."""
         return tuple(name for name, fmt in FORMATS.items() if representable(self.logits, fmt))
 
+    @property
+    def plain(self) -> bool:
+        """Whether the case is logits and class indices alone, and can share a call with others of its width."""
+        bare = self.weight is None and self.ignore_index is None and self.label_smoothing == 0.0
+        bare = bare and not self.invalid
+        return bare and self.reduction == "none" and self.layout == "rows" and self.targets.dtype == np.int64
+
     def quantized(self, fmt: Format) -> NDArray[Any]:
         """The logits as the dtype holds them, (B, C) of that dtype."""
         return quantize(self.logits, fmt)
+
+    def options(self, fmt: Format) -> dict[str, Any]:
+        """The loss options that are set, without the reduction, as keywords of `oracle.reference`."""
+        given: dict[str, Any] = {}
+        if self.label_smoothing:
+            given["label_smoothing"] = self.label_smoothing
+        if self.weight is not None:
+            given["weight"] = quantize(self.weight, fmt)
+        if self.ignore_index is not None:
+            given["ignore_index"] = self.ignore_index
+        return given
+
+    def quantized_targets(self, fmt: Format) -> NDArray[Any]:
+        """Class indices as they are, class probabilities as the dtype holds them."""
+        return self.targets if self.targets.ndim == 1 else quantize(self.targets, fmt)
 
 
 def make(
@@ -63,20 +102,43 @@ def make(
     targets: ArrayLike,
     *,
     reduction: str = "none",
+    label_smoothing: float = 0.0,
+    weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    layout: str = "rows",
+    invalid: bool = False,
     source: str | None = None,
+    reported: str | None = None,
     tags: tuple[str, ...] = (),
 ) -> Case:
     """A case from plain lists, checked: a mistake in the catalogue shows when it is loaded.
+
+    Targets that are an array keep its integer dtype; lists of integers become int64, anything else probabilities.
 
     Raises:
         ValueError: if the shapes do not fit or a target is not a class.
     """
     x = np.array(logits, np.float64)
-    t = np.array(targets, np.int64)
-    if x.ndim != 2 or t.shape != x.shape[:1]:
-        raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,)")
-    if t.size and not (t.min() >= 0 and t.max() < x.shape[1]):
-        raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes")
-    x.flags.writeable = t.flags.writeable = False
+    t = np.array(targets)
+    if t.dtype.kind not in "iu" and t.size:
+        t = t.astype(np.float64)
+    elif t.dtype != np.int32:
+        t = t.astype(np.int64)
+    w = None if weight is None else np.array(weight, np.float64)
+    if x.ndim != 2 or t.shape not in (x.shape[:1], x.shape):
+        raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,) or (B, C)")
+    counted = t if ignore_index is None else t[t != ignore_index]
+    outside = t.ndim == 1 and bool(((counted < 0) | (counted >= x.shape[1])).any())
+    if outside and not invalid:
+        raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes, and the case is not invalid")
+    if w is not None and w.shape != x.shape[1:]:
+        raise ValueError(f"{case_id}: weight {w.shape} is not one factor for each of {x.shape[1]} classes")
+    if layout not in LAYOUTS:
+        raise ValueError(f"{case_id}: unknown layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
+    for array in (x, t, w):
+        if array is not None:
+            array.flags.writeable = False
     family, name = case_id.split("/")
-    return Case(family, name, why, x, t, reduction, source, tags)
+    return Case(
+        family, name, why, x, t, reduction, label_smoothing, w, ignore_index, layout, invalid, source, reported, tags
+    )

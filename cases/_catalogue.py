@@ -46,6 +46,8 @@ def content_hash(cases: Iterable[Case]) -> str:
     """A digest of everything in the cases that decides a result."""
     digest = hashlib.sha256()
     for case in cases:
-        digest.update(f"{case.id}|{case.reduction}|{case.logits.shape}|".encode())
+        options = (case.reduction, case.label_smoothing, case.ignore_index, case.layout, case.targets.dtype.str)
+        digest.update(f"{case.id}|{options}|{case.logits.shape}|".encode())
         digest.update(case.logits.tobytes() + case.targets.tobytes())
+        digest.update(b"" if case.weight is None else case.weight.tobytes())
     return digest.hexdigest()

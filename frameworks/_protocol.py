@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 FORMULAS = ("naive", "lse", "log1p", "builtin")
@@ -20,12 +21,17 @@ class Implementation:
         name: ``framework/formula``, or ``framework/dotted.name[options]`` for a built-in.
         formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
-            ``reduction="none" | "mean" | "sum"``.
+            ``reduction="none" | "mean" | "sum"``, and it may take ``label_smoothing``, ``weight`` and
+            ``ignore_index``: one that it does not take, Python says so.
         probabilities: logits (B, C) to the probabilities (B, C), where the implementation forms them.
         gradient: logits and targets to the gradient (B, C) of the summed row losses, where it is written by
             hand; None where the framework differentiates.
         differentiable: False for a loss that has no gradient at all.
-        package: the distribution whose version decides the result.
+        soft: whether the targets may be class probabilities (B, C).
+        normalized: whether it documents that class probabilities must sum to 1.
+        class_axis: for a loss that documents more dimensions than two, where its classes lie: 1 or -1; None for
+            a loss of logits (B, C) alone.
+        package: the import package whose version decides the result.
         modes: the ways it can be run, a subset of its framework's.
     """
 
@@ -37,6 +43,9 @@ class Implementation:
     gradient: Callable[..., Any] | None = None
     differentiable: bool = True
     reduces: bool = False
+    soft: bool = False
+    normalized: bool = False
+    class_axis: int | None = None
     modes: tuple[str, ...] = ("eager",)
 
     @property
@@ -48,15 +57,64 @@ class Implementation:
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one call: logits (B, C) of one of the four NumPy dtypes, targets (B,) int64."""
+    """The input of one call.
+
+    Attributes:
+        logits: (B, C) of one of the four NumPy dtypes.
+        targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
+        reduction: ``none``, ``mean`` or ``sum``.
+        options: ``label_smoothing``, ``weight`` (C,) of the logits' dtype and ``ignore_index``, those that are set.
+        layout: ``rows``, or ``transposed``, ``strided`` or ``spatial``.
+    """
 
     logits: NDArray[Any]
     targets: NDArray[Any]
     reduction: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    layout: str = "rows"
+
+    def in_memory(self) -> NDArray[Any]:
+        """The logits (B, C) as they lie in memory; ``spatial`` is done by the framework, on its own array."""
+        if self.layout == "transposed":
+            return np.asfortranarray(self.logits)
+        if self.layout == "strided":
+            wide = np.zeros((len(self.logits), 2 * self.logits.shape[1]), self.logits.dtype)
+            wide[:, ::2] = self.logits
+            return wide[:, ::2]
+        return self.logits
+
+    def refusal(self, implementation: Implementation) -> str | None:
+        """Why the implementation, by what it documents, does not take this batch; None if it does."""
+        if self.targets.ndim == 2 and not implementation.soft:
+            return "takes class indices, not class probabilities"
+        if self.targets.ndim == 2 and implementation.normalized and not self._sums_to_one():
+            return "documents class probabilities that sum to 1"
+        if self.layout == "spatial" and implementation.class_axis is None:
+            return "takes logits (B, C) alone"
+        if self.reduction == "mean" and not implementation.reduces and {"weight", "ignore_index"} & set(self.options):
+            return "returns row losses and defines no mean over weighted or ignored rows"
+        return None
+
+    def _sums_to_one(self) -> bool:
+        # As far as rounding each probability to the dtype allows.
+        slack = float(np.finfo(np.float16).eps) * self.targets.shape[1]
+        return bool(np.all(np.abs(self.targets.astype(np.float64).sum(axis=1) - 1) <= slack))
+
+    def spatial(self, logits: Any, targets: Any, class_axis: int | None) -> tuple[Any, Any]:
+        """A framework's own logits (B, C) and targets as the positions of one image: (1, C, B), or (1, B, C)."""
+        if self.layout != "spatial":
+            return logits, targets
+        flip = class_axis == 1
+        soft = targets.ndim == 2
+        return (logits.T if flip else logits)[None], (targets.T if soft and flip else targets)[None]
 
 
 class Framework(Protocol):
-    """A framework's own words. An instance is named by an entry point in the group ``logitlab.frameworks``."""
+    """A framework's own words. An instance is named by an entry point in the group ``logitlab.frameworks``.
+
+    It may also have ``operations``, of `_stages.Operations`: then ``logitlab explain`` follows its written formulas
+    stage by stage, and else shows what goes in and comes out.
+    """
 
     name: str
     implementations: Sequence[Implementation]

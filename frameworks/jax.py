@@ -18,6 +18,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ._protocol import Batch, Implementation
+from ._stages import Operations
 
 # Without it JAX silently turns every float64 into a float32.
 jax.config.update("jax_enable_x64", True)
@@ -137,23 +138,32 @@ def optax_integer_labels(logits: Array, targets: Array) -> Any:
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
 
-def optax_one_hot(logits: Array, targets: Array) -> Any:
+def optax_one_hot(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Any:
     import optax  # noqa: PLC0415
 
-    return optax.softmax_cross_entropy(logits, onehot(targets, logits))
+    return optax.softmax_cross_entropy(logits, _optax_labels(logits, targets, label_smoothing))
 
 
-def optax_safe(logits: Array, targets: Array) -> Any:
+def optax_safe(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Any:
     import optax  # noqa: PLC0415
 
-    return optax.safe_softmax_cross_entropy(logits, onehot(targets, logits))
+    return optax.safe_softmax_cross_entropy(logits, _optax_labels(logits, targets, label_smoothing))
+
+
+def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Array:
+    import optax  # noqa: PLC0415
+
+    soft = jnp.issubdtype(targets.dtype, jnp.floating)
+    labels = targets if soft else jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
+    return optax.smooth_labels(labels, label_smoothing) if label_smoothing else labels
 
 
 MODES = ("eager", "compiled")
 
 
-def _builtin(name: str, loss: Callable[..., Any], package: str) -> Implementation:
-    return Implementation(f"jax/{name}", "builtin", loss, package, modes=MODES)
+def _builtin(name: str, loss: Callable[..., Any], package: str, *, soft: bool = False) -> Implementation:
+    axis = -1 if package == "optax" else None
+    return Implementation(f"jax/{name}", "builtin", loss, package, soft=soft, class_axis=axis, modes=MODES)
 
 
 class JaxFramework:
@@ -165,9 +175,9 @@ class JaxFramework:
         Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
         Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
         _builtin("nn.log_softmax", nn_log_softmax, "jax"),
-        _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax"),
+        _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
-        _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax"),
+        _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
     )
 
     def devices(self) -> tuple[str, ...]:
@@ -177,46 +187,94 @@ class JaxFramework:
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        place = next(d for d in [*jax.devices(), *jax.devices("cpu")] if _device_name(d.platform) == device)
+        place = _place(device)
         with jax.default_device(place):
-            x, t = jax.device_put((batch.logits, batch.targets), place)
+            x, t = jax.device_put((batch.in_memory(), batch.targets), place)
+
             if implementation.probabilities is not None:
                 form = implementation.probabilities
                 yield "probabilities", np.asarray((jax.jit(form) if mode == "compiled" else form)(x))
             if mode == "compiled":
-                loss, gradient = _compiled(implementation.loss, batch.reduction)(x, t)
+                loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)
             else:
-                loss, pull = jax.vjp(lambda logits: _reduce(implementation.loss(logits, t), batch.reduction), x)
+                loss, pull = jax.vjp(lambda logits: _forward(implementation, batch, logits, t), x)
                 yield "loss", np.asarray(loss)
                 (gradient,) = pull(jnp.ones_like(loss))
             yield "gradient", np.asarray(gradient)
+
+    @property
+    def operations(self) -> Operations:
+        return OPERATIONS
 
     def unsupported(self, error: Exception) -> bool:
         return isinstance(error, NotImplementedError)
 
 
-def _reduce(rows: Array, reduction: str) -> Array:
-    if reduction == "none":
+def _forward(implementation: Implementation, batch: Batch, logits: Array, targets: Array) -> Array:
+    shaped = batch.spatial(logits, targets, implementation.class_axis)
+    rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
+    if batch.reduction == "none":
         return rows
-    return rows.mean() if reduction == "mean" else rows.sum()
+    return rows.mean() if batch.reduction == "mean" else rows.sum()
+
+
+def _compiled(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
+    """Loss and gradient in one program, as a training step has them."""
+    if batch.options or batch.layout == "spatial":
+        return _program(implementation, batch)
+    return _plain_program(implementation, batch.reduction)
 
 
 @cache
-def _compiled(loss: Callable[..., Any], reduction: str) -> Callable[..., tuple[Array, Array]]:
-    """Loss and gradient in one program, as a training step has them; kept, so that each shape compiles once."""
+def _plain_program(implementation: Implementation, reduction: str) -> Callable[..., tuple[Array, Array]]:
+    """Kept, so that each shape of the catalogue's many plain batches is compiled once."""
+    nothing = np.empty((0, 0))
+    return _program(implementation, Batch(nothing, nothing, reduction))
 
+
+def _program(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
     def both(logits: Array, targets: Array) -> tuple[Array, Array]:
-        value, pull = jax.vjp(lambda x: _reduce(loss(x, targets), reduction), logits)
+        value, pull = jax.vjp(lambda x: _forward(implementation, batch, x, targets), logits)
         (gradient,) = pull(jnp.ones_like(value))
         return value, jnp.asarray(gradient)
 
     return jax.jit(both)
 
 
+def _place(device: str) -> Any:
+    return next(d for d in [*jax.devices(), *jax.devices("cpu")] if _device_name(d.platform) == device)
+
+
 def _device_name(platform: str) -> str:
     # JAX calls an NVIDIA device "gpu"; the table calls it by the name that PyTorch gives it too.
     return {"gpu": "cuda"}.get(platform, platform)
 
+
+# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
+OPERATIONS = Operations(
+    exp=jnp.exp,
+    log=jnp.log,
+    log1p=jnp.log1p,
+    where=jnp.where,
+    zeros_like=jnp.zeros_like,
+    max=lambda x: x.max(axis=1, keepdims=True),
+    sum=lambda x: x.sum(axis=1, keepdims=True),
+    # Not jnp.sum, which widens float16: the transpose of a broadcast does not.
+    sum_slopes=lambda x: jax.lax.reduce(x, jnp.zeros((), x.dtype), jax.lax.add, (1,))[:, None],
+    argmax=lambda x: x.argmax(axis=1),
+    pick=pick,
+    onehot=onehot,
+    at_least_float32=at_least_float32,
+    cast=lambda x, like: x.astype(like.dtype),
+    log_slope=lambda d, x: d / x,
+    quotient_slope=lambda d, e, s, p: -(d * jax.lax.integer_pow(s, -2) * e),
+    quotient_text="-(dp * s^-2 * e)",
+    share=lambda d, x, m: d / (x == m).astype(x.dtype).sum(axis=1, keepdims=True) * (x == m),
+    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    placed=lambda device: jax.default_device(_place(device)),
+    load=lambda x, device: jax.device_put(x, _place(device)),
+    dump=np.asarray,
+)
 
 FRAMEWORK = JaxFramework()

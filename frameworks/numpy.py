@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._protocol import Batch, Implementation
+from ._stages import Operations
 
 Array = NDArray[Any]
 
@@ -138,13 +139,18 @@ class NumpyFramework:
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
+        x = batch.in_memory()
         with np.errstate(all="ignore"):
             if implementation.probabilities is not None:
-                yield "probabilities", implementation.probabilities(batch.logits)
-            yield "loss", _reduce(implementation.loss(batch.logits, batch.targets), batch.reduction)
+                yield "probabilities", implementation.probabilities(x)
+            yield "loss", _reduce(implementation.loss(x, batch.targets, **batch.options), batch.reduction)
             if implementation.gradient is not None:
-                gradient = implementation.gradient(batch.logits, batch.targets)
+                gradient = implementation.gradient(x, batch.targets)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
+
+    @property
+    def operations(self) -> Operations:
+        return OPERATIONS
 
     def unsupported(self, error: Exception) -> bool:
         # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError.
@@ -157,5 +163,30 @@ def _reduce(rows: Array, reduction: str) -> Array:
     wide = at_least_float32(rows)
     return np.asarray(wide.mean() if reduction == "mean" else wide.sum()).astype(rows.dtype)
 
+
+# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
+OPERATIONS = Operations(
+    exp=np.exp,
+    log=np.log,
+    log1p=np.log1p,
+    where=np.where,
+    zeros_like=np.zeros_like,
+    max=lambda x: x.max(axis=1, keepdims=True),
+    sum=lambda x: x.sum(axis=1, keepdims=True),
+    sum_slopes=lambda x: x.sum(axis=1, keepdims=True),
+    argmax=lambda x: x.argmax(axis=1),
+    pick=pick,
+    onehot=onehot,
+    at_least_float32=at_least_float32,
+    cast=lambda x, like: x.astype(like.dtype),
+    log_slope=lambda d, x: d / x,
+    quotient_slope=lambda d, e, s, p: -d * p / s,
+    quotient_text="-dp * p / s",
+    share=lambda d, x, m: d * ((x == m).astype(x.dtype) / (x == m).astype(x.dtype).sum(axis=1, keepdims=True)),
+    add_slopes=lambda shift, at_max, target: shift + at_max - target,
+    placed=lambda device: np.errstate(all="ignore"),
+    load=lambda x, device: x,
+    dump=lambda x: x,
+)
 
 FRAMEWORK = NumpyFramework()

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 from ._protocol import Batch, Implementation
+from ._stages import Operations
 
 Tensor = Any
 
@@ -75,7 +76,7 @@ def log1p(logits: Tensor, targets: Tensor) -> Tensor:
     def backward(upstream: Tensor) -> tuple[Tensor, None]:
         total = 1 + others
         # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
-        rest = tf.where(targets == i, others, total - pick(e, targets))
+        rest = tf.where(tf.cast(targets, i.dtype) == i, others, total - pick(e, targets))
         at_target = onehot(targets, e) == 1
         gradient = tf.where(at_target, -(rest / total)[:, None], e / total[:, None])
         return tf.cast(gradient * tf.cast(upstream, e.dtype)[:, None], logits.dtype), None
@@ -96,18 +97,39 @@ def sparse(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def dense(logits: Tensor, targets: Tensor) -> Tensor:
-    return tf.nn.softmax_cross_entropy_with_logits(labels=onehot(targets, logits), logits=logits)
+    return tf.nn.softmax_cross_entropy_with_logits(labels=_labels(logits, targets), logits=logits)
 
 
-def keras_from_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    return tf.keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+def _labels(logits: Tensor, targets: Tensor) -> Tensor:
+    soft = targets.dtype.is_floating
+    return targets if soft else tf.one_hot(targets, tf.shape(logits)[-1], dtype=logits.dtype)
 
 
-def keras_from_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-    return tf.keras.losses.sparse_categorical_crossentropy(targets, tf.nn.softmax(logits))
+# Keras calls the index that is ignored ignore_class.
+def keras_from_logits(logits: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
+    return tf.keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True, ignore_class=ignore_index)
+
+
+def keras_from_probabilities(logits: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
+    return tf.keras.losses.sparse_categorical_crossentropy(targets, tf.nn.softmax(logits), ignore_class=ignore_index)
+
+
+def keras_dense_from_logits(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    return tf.keras.losses.categorical_crossentropy(
+        _labels(logits, targets), logits, from_logits=True, label_smoothing=label_smoothing
+    )
 
 
 KERAS = "keras.losses.sparse_categorical_crossentropy"
+
+
+# TensorFlow documents of its dense losses that each row of labels is a probability distribution, and computes the
+# gradient as softmax less labels, which is right for no other.
+DISTRIBUTION = {"soft": True, "normalized": True}
+
+
+def _builtin(name: str, loss: Any, package: str, **more: Any) -> Implementation:
+    return Implementation(f"tensorflow/{name}", "builtin", loss, package, class_axis=-1, **more)
 
 
 class TensorflowFramework:
@@ -118,11 +140,12 @@ class TensorflowFramework:
         Implementation("tensorflow/naive", "naive", naive, "tensorflow", probabilities=naive_probabilities),
         Implementation("tensorflow/lse", "lse", lse, "tensorflow"),
         Implementation("tensorflow/log1p", "log1p", log1p, "tensorflow", probabilities=log1p_probabilities),
-        Implementation("tensorflow/nn.sparse_softmax_cross_entropy_with_logits", "builtin", sparse, "tensorflow"),
-        Implementation("tensorflow/nn.softmax_cross_entropy_with_logits", "builtin", dense, "tensorflow"),
-        Implementation(f"tensorflow/{KERAS}[from_logits]", "builtin", keras_from_logits, "keras"),
-        Implementation(
-            f"tensorflow/{KERAS}", "builtin", keras_from_probabilities, "keras", probabilities=tf.nn.softmax
+        _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse, "tensorflow"),
+        _builtin("nn.softmax_cross_entropy_with_logits", dense, "tensorflow", **DISTRIBUTION),
+        _builtin(f"{KERAS}[from_logits]", keras_from_logits, "keras"),
+        _builtin(KERAS, keras_from_probabilities, "keras", probabilities=tf.nn.softmax),
+        _builtin(
+            "keras.losses.categorical_crossentropy[from_logits]", keras_dense_from_logits, "keras", **DISTRIBUTION
         ),
     )
 
@@ -132,16 +155,22 @@ class TensorflowFramework:
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        with tf.device({"cuda": "GPU:0"}.get(device, "CPU:0")):
-            x, t = tf.constant(batch.logits), tf.constant(batch.targets)
+        with tf.device(_place(device)):
+            x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
             if implementation.probabilities is not None:
                 yield "probabilities", implementation.probabilities(x).numpy()
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                loss = _reduce(implementation.loss(x, t), batch.reduction)
+                shaped = batch.spatial(x, t, implementation.class_axis)
+                rows = tf.reshape(implementation.loss(*shaped, **batch.options), [-1])
+                loss = _reduce(rows, batch.reduction)
             yield "loss", loss.numpy()
             if implementation.differentiable:
                 yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
+
+    @property
+    def operations(self) -> Operations:
+        return OPERATIONS
 
     def unsupported(self, error: Exception) -> bool:
         # "Could not find device for node", "Value for attr 'T' ... is not in the list of allowed values" and so on.
@@ -149,8 +178,42 @@ class TensorflowFramework:
         return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
 
 
-def _reduce(rows: Tensor, reduction: str) -> Tensor:
-    return {"none": tf.identity, "mean": tf.reduce_mean, "sum": tf.reduce_sum}[reduction](rows)
+def _place(device: str) -> str:
+    return {"cuda": "GPU:0"}.get(device, "CPU:0")
 
+
+def _reduce(rows: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return rows
+    # The losses here leave it to the caller. tf.reduce_mean of float16 sums in float16, and would be all that is seen.
+    wide = at_least_float32(rows)
+    return tf.cast(tf.reduce_mean(wide) if reduction == "mean" else tf.reduce_sum(wide), rows.dtype)
+
+
+# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
+OPERATIONS = Operations(
+    exp=tf.exp,
+    log=tf.math.log,
+    log1p=tf.math.log1p,
+    where=tf.where,
+    zeros_like=tf.zeros_like,
+    max=lambda x: tf.reduce_max(x, axis=1, keepdims=True),
+    sum=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
+    sum_slopes=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
+    argmax=lambda x: tf.argmax(x, axis=1),
+    pick=pick,
+    onehot=onehot,
+    at_least_float32=at_least_float32,
+    cast=lambda x, like: tf.cast(x, like.dtype),
+    # Not d / x: TensorFlow's vectorized reciprocal is another number.
+    log_slope=lambda d, x: d * tf.math.reciprocal(x),
+    quotient_slope=lambda d, e, s, p: d * (-e / s / s),
+    quotient_text="dp * (-e / s / s)",
+    share=lambda d, x, m: tf.cast(x == m, x.dtype) / tf.reduce_sum(tf.cast(x == m, x.dtype), axis=1, keepdims=True) * d,
+    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    placed=lambda device: tf.device(_place(device)),
+    load=lambda x, device: tf.constant(x),
+    dump=lambda x: x.numpy(),
+)
 
 FRAMEWORK = TensorflowFramework()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._protocol import Batch, Implementation
+from ._stages import Operations
 
 
 def pick(values: Tensor, targets: Tensor) -> Tensor:
@@ -98,8 +99,29 @@ def log1p_probabilities(logits: Tensor) -> Tensor:
 # --- built-in ---------------------------------------------------------------------------------------------------
 
 
-def nll_of_log_softmax(logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
-    return F.nll_loss(F.log_softmax(logits, dim=1), targets, reduction=reduction)
+def nll_of_log_softmax(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=1), targets, **options)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
+    # Smoothed it takes a path of its own in PyTorch, which sums the log-probabilities of all classes.
+    if "label_smoothing" in options:
+        raise NotImplementedError("with label smoothing it is torch/F.cross_entropy[label_smoothing]")
+    return F.cross_entropy(logits, targets, reduction=reduction, **options)
+
+
+def cross_entropy_of_probabilities(
+    logits: Tensor, targets: Tensor, *, reduction: str, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    # Given class probabilities it takes another path than for class indices, multiplying by the whole target.
+    soft = targets
+    if not targets.is_floating_point():
+        soft = F.one_hot(targets.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    return F.cross_entropy(logits, soft, weight, reduction=reduction, label_smoothing=label_smoothing)
+
+
+def _builtin(name: str, loss: Callable[..., Tensor], *, soft: bool = False) -> Implementation:
+    return Implementation(f"torch/{name}", "builtin", loss, "torch", reduces=True, soft=soft, class_axis=1)
 
 
 class TorchFramework:
@@ -110,8 +132,10 @@ class TorchFramework:
         Implementation("torch/naive", "naive", naive, "torch", probabilities=naive_probabilities),
         Implementation("torch/lse", "lse", lse, "torch"),
         Implementation("torch/log1p", "log1p", log1p, "torch", probabilities=log1p_probabilities),
-        Implementation("torch/F.cross_entropy", "builtin", F.cross_entropy, "torch", reduces=True),
-        Implementation("torch/F.nll_loss[F.log_softmax]", "builtin", nll_of_log_softmax, "torch", reduces=True),
+        _builtin("F.cross_entropy", cross_entropy),
+        _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
+        _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True),
+        _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
     )
 
     def devices(self) -> tuple[str, ...]:
@@ -121,23 +145,37 @@ class TorchFramework:
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        x = _tensor(batch.logits).to(device)
-        t = torch.from_numpy(batch.targets.copy()).to(device)
+        x = _tensor(batch.in_memory()).to(device)
+        t = _tensor(batch.targets.copy()).to(device)
+        options = {k: _tensor(v).to(device) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
         if implementation.probabilities is not None:
             yield "probabilities", _array(implementation.probabilities(x))
         x.requires_grad_()
+        shaped = batch.spatial(x, t, implementation.class_axis)
         if implementation.reduces:
-            loss = implementation.loss(x, t, reduction=batch.reduction)
+            loss = implementation.loss(*shaped, reduction=batch.reduction, **options)
         else:
-            loss = _reduce(implementation.loss(x, t), batch.reduction)
+            loss = _reduce(implementation.loss(*shaped, **options), batch.reduction)
+        loss = loss.reshape(-1) if batch.reduction == "none" else loss
         yield "loss", _array(loss)
         if implementation.differentiable:
             (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
             yield "gradient", _array(gradient)
 
+    @property
+    def operations(self) -> Operations:
+        return OPERATIONS
+
     def unsupported(self, error: Exception) -> bool:
         # PyTorch says '"log_softmax" not implemented for ...' with a NotImplementedError or a RuntimeError.
-        return isinstance(error, NotImplementedError) or "not implemented for" in str(error)
+        # Of int32 targets it says that it expected Long.
+        words = (
+            "not implemented for",
+            "expected target dtype",
+            "expected scalar type Long",
+            "Expected dtype int64",
+        )
+        return isinstance(error, NotImplementedError) or any(w in str(error) for w in words)
 
 
 def _reduce(rows: Tensor, reduction: str) -> Tensor:
@@ -148,9 +186,11 @@ def _reduce(rows: Tensor, reduction: str) -> Tensor:
 
 def _tensor(values: NDArray[Any]) -> Tensor:
     """NumPy has no bfloat16 of PyTorch's: the bits travel as int16."""
-    if values.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(values.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(values.copy())
+    # Made writable only where it is not: a copy would lose the layout that the case is about.
+    own = values if values.flags.writeable else values.copy(order="K")
+    if own.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(own)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -160,5 +200,30 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     values: NDArray[Any] = host.numpy()
     return values
 
+
+# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
+OPERATIONS = Operations(
+    exp=torch.exp,
+    log=torch.log,
+    log1p=torch.log1p,
+    where=torch.where,
+    zeros_like=torch.zeros_like,
+    max=lambda x: x.amax(dim=1, keepdim=True),
+    sum=lambda x: x.sum(dim=1, keepdim=True),
+    sum_slopes=lambda x: x.sum(dim=1, keepdim=True),
+    argmax=lambda x: x.argmax(dim=1),
+    pick=pick,
+    onehot=onehot,
+    at_least_float32=at_least_float32,
+    cast=lambda x, like: x.to(like.dtype),
+    log_slope=lambda d, x: d / x,
+    quotient_slope=lambda d, e, s, p: -d * (p / s),
+    quotient_text="-dp * (p / s)",
+    share=lambda d, x, m: d * (x == m) / (x == m).sum(dim=1, keepdim=True),
+    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    placed=lambda device: torch.no_grad(),
+    load=lambda x, device: _tensor(x).to(device),
+    dump=_array,
+)
 
 FRAMEWORK = TorchFramework()

@@ -2,5 +2,6 @@
 
 from ._bounds import GRADES, Row
 from ._grade import VERDICTS, Graded, grade
+from ._invalid import told as told_of_invalid
 
-__all__ = ["GRADES", "VERDICTS", "Graded", "Row", "grade"]
+__all__ = ["GRADES", "VERDICTS", "Graded", "Row", "grade", "told_of_invalid"]

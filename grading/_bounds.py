@@ -15,7 +15,8 @@ loss near zero, or of a gradient entry beside a large one, may be lost, nothing 
 C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as adding the maximum back makes it.
 
 The bounds belong to an unreduced row. Where a case reduces, a row's gradient and its part of the loss are
-multiplied by ``scale`` (``1 / B`` for a mean), and so are the bounds.
+multiplied by ``scale`` (``1 / B`` for a mean), and so are the bounds. Loss and gradient are linear in the target
+weights, whose sum, the row's ``mass``, is 1 without options: what a bound allows beside the value itself grows with it.
 """
 
 from __future__ import annotations
@@ -37,18 +38,20 @@ GRADES = ("A", "B", "C", "D", "F")
 class Row:
     """What the bounds of a batch need to know of its logits: arrays (B,), in float64.
 
-    ``classes`` counts the finite logits and ``magnitude`` is the largest of them in absolute value.
+    ``classes`` counts the finite logits, ``magnitude`` is the largest of them in absolute value, and ``mass`` the sum
+    of the target weights.
     """
 
     classes: Float64
     magnitude: Float64
+    mass: Float64
 
     @classmethod
-    def of(cls, logits: NDArray[Any]) -> Row:
-        """From logits (B, C) of any of the four dtypes."""
+    def of(cls, logits: NDArray[Any], mass: Float64) -> Row:
+        """From logits (B, C) of any of the four dtypes and the target mass (B,)."""
         x = np.abs(logits.astype(np.float64))
         finite = np.isfinite(x)
-        return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0))
+        return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0), mass)
 
 
 def summation(rows: Row, fmt: Format) -> Float64:
@@ -60,24 +63,24 @@ def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64
     """Largest errors of row losses (B,) for A, B and C."""
     u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
     accurate = (8 * u + 2 * u * np.maximum(0.0, -_log(loss)) + a) * loss + t
-    stable = u * (4 * loss + 8) + a + t
-    return accurate, stable, stable + 4 * u * rows.magnitude
+    stable = u * 4 * loss + (8 * u + a) * rows.mass + t
+    return accurate, stable, stable + 4 * u * rows.magnitude * rows.mass
 
 
 def entry_bounds(
-    values: Float64, probabilities: Float64, rows: Row, fmt: Format, scale: float = 1.0
+    values: Float64, probabilities: Float64, rows: Row, fmt: Format, scale: float | Float64 = 1.0
 ) -> tuple[Float64, Float64, Float64]:
     """Largest errors of the entries (B, C) of a gradient, or of the probabilities themselves, for A, B and C.
 
     ``values`` are the exact entries multiplied by ``scale``, ``probabilities`` the unscaled softmax.
     """
     u, t = fmt.unit_roundoff, fmt.smallest_normal
-    a = summation(rows, fmt)[:, None]
+    a, mass = summation(rows, fmt)[:, None], rows.mass[:, None]
     size = np.abs(values) / scale
     accurate = ((8 + 2 * np.abs(_log(size))) * u + a) * size
     relative = (8 + 2 * np.abs(_log(probabilities))) * u + a
-    stable = relative * probabilities + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
-    drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None]
+    stable = relative * probabilities * mass + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
+    drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None] * mass
     return accurate * scale + t, stable * scale + t, (2 * stable + drift) * scale + 2 * t
 
 
@@ -88,7 +91,7 @@ def _log(values: Float64) -> Float64:
 
 
 def reduced_loss_bounds(
-    loss: Float64, row_losses: Float64, rows: Row, fmt: Format, scale: float
+    loss: Float64, row_losses: Float64, rows: Row, fmt: Format, scale: float | Float64
 ) -> tuple[Float64, Float64, Float64]:
     """Largest errors of a reduced loss, shape (1,): its rows' bounds, and a relative rounding for each doubling of
     their number.

@@ -63,8 +63,10 @@ def grade(
         reduction: ``none``, ``mean`` or ``sum``.
         row_losses: the unreduced losses (B,), needed to bound a reduced one.
     """
-    rows = Row.of(logits)
-    scale = 1.0 / len(logits) if reduction == "mean" else 1.0
+    # The probabilities are the softmax itself, which no target and no reduction touches.
+    own = quantity == "probabilities"
+    rows = Row.of(logits, np.ones(len(logits)) if own else exact.mass)
+    scale = exact.scale
     graded = exact.defined & ~(logits.astype(np.float64) == np.inf).any(axis=1)
     # Where the exact value is not finite a bound is not either, and none is used.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -72,12 +74,19 @@ def grade(
     wanted = {"loss": exact.loss, "gradient": exact.gradient, "probabilities": exact.probabilities}[quantity]
     if quantity == "loss":
         wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
-        graded = graded if reduction == "none" else np.atleast_1d(graded.all())
+        graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
     return _compare(computed.reshape(wanted.hi.shape), wanted, bounds, fmt, graded)
 
 
+def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
+    """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
+    counts = exact.mass > 0
+    over_nothing = reduction == "mean" and not counts.any() and bool(np.isnan(exact.loss.hi))
+    return bool((graded | ~counts).all()) and not over_nothing
+
+
 def _bounds(
-    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, scale: float, *, reduced: bool
+    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, scale: Float64, *, reduced: bool
 ) -> Bounds:
     """The bounds of A, B and C in the shape (R, E) of the values that are compared."""
     p = exact.probabilities.hi

@@ -42,6 +42,7 @@ class Row:
     probabilities: Pair
     gradient: Pair
     condition: float
+    defined: bool = True
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ CACHED_FROM = 4096
 class Exact:
     """Exact values kept as an unevaluated sum ``hi + lo`` of two float64 arrays of one shape.
 
-    ``hi`` is the value rounded to float64. Where float64's range allows it the pair holds at least
-    106 bits; ``lo`` loses bits where it would fall below float64's smallest number.
+    ``hi`` is the value rounded to float64 (to either neighbour, where it lies within 2^-50 of a spacing of half
+    way). Where float64's range allows it the pair holds at least 106 bits; ``lo`` loses bits where it would fall
+    below float64's smallest number.
     """
 
     hi: Float64
@@ -48,6 +49,8 @@ class Reference:
         condition: (B,) float64, ``max|x| * sum|g| / L`` of each row: how much a relative change of the
             logits grows in the loss. NaN where the loss is exactly 0 or not defined.
         defined: (B,) bool, False for a row that has no limit.
+        mass: (B,) float64, each row's summed target weights: 1 without options, 0 where it is ignored.
+        scale: () float64, what the row gradients and losses are multiplied by: 1, or the 1 / N of a mean.
     """
 
     loss: Exact
@@ -55,6 +58,8 @@ class Reference:
     gradient: Exact
     condition: Float64
     defined: NDArray[np.bool_]
+    mass: Float64
+    scale: Float64
 
 
 def reference(
@@ -74,14 +79,15 @@ def reference(
         label_smoothing: in [0, 1]; the target becomes ``(1 - s) target + s / C``.
         weight: (C,), a non-negative factor for each class.
         ignore_index: rows with this class index count nothing, whatever is in them: loss and gradient are 0
-            (integer targets only).
+            (integer targets only). One of NaN or without limit is not ``defined`` all the same: it has no softmax.
         reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
             weights of the rows that count for class indices, and by B for probabilities.
 
     Returns:
-        A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target
-        the loss ``+inf`` and the finite gradient ``softmax - onehot``; one ``+inf`` is the limit one-hot. A row
-        that is all ``-inf`` or has two or more ``+inf`` has no limit: NaN, and ``defined`` is False there.
+        A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target the loss
+        ``+inf`` and the finite gradient ``softmax - onehot``; one ``+inf`` is the limit one-hot. A row that is all
+        ``-inf`` or has two or more ``+inf`` has no limit, and a mean over nothing that counts has no value: NaN, the
+        gradient too, and ``defined`` is False there.
 
     Raises:
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
@@ -167,8 +173,12 @@ def _compute(
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
         rows = [_row(x[r], weights[r], scale, counted=bool(counted[r])) for r in range(len(x))]
-        defined = np.array([r is not None for r in rows], bool)
+        # A mean over no weight at all divides zero by zero: neither it nor its gradient has a value.
+        # So has the softmax of an ignored row of NaN or without limit, though the row counts nothing.
+        defined = np.array([r is not None and r.defined and bool(divisor) for r in rows], bool)
         filled = [_not_a_number(x.shape[1]) if r is None else r for r in rows]
+        if not divisor:
+            filled = [replace(r, gradient=_not_a_number(x.shape[1]).gradient) for r in filled]
         losses = [arb("inf") if r.loss is None else r.loss for r in filled]
         if reduction == "none":
             loss = np.array([_split_loss(b) for b in losses]).reshape(-1, 2)
@@ -183,12 +193,19 @@ def _compute(
         "gradient": np.moveaxis(g, 1, 0),
         "condition": np.array([r.condition for r in filled], np.float64),
         "defined": defined,
+        "mass": np.array([_rounded(sum(q.values(), fmpq(0))) for q in weights], np.float64),
+        "scale": np.array(_rounded(scale)),
     }
 
 
 def _unpack(arrays: Mapping[str, Array]) -> Reference:
     loss, p, g = (Exact(*(half.copy() for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
-    return Reference(loss, p, g, arrays["condition"], arrays["defined"])
+    return Reference(loss, p, g, arrays["condition"], arrays["defined"], arrays["mass"], arrays["scale"])
+
+
+def _rounded(value: fmpq) -> float:
+    # Python's own division of integers rounds once.
+    return int(value.p) / int(value.q)
 
 
 def _rational(value: float) -> fmpq:
@@ -233,7 +250,7 @@ def _not_a_number(classes: int) -> balls.Row:
 def _ignored(classes: int) -> balls.Row:
     """A row that counts nothing and has no softmax."""
     zero = np.zeros(classes)
-    return balls.Row(arb(0), (np.full(classes, np.nan), zero), (zero, zero), np.nan)
+    return balls.Row(arb(0), (np.full(classes, np.nan), zero), (zero, zero), np.nan, defined=False)
 
 
 def _one_hot_limit(x: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq) -> balls.Row:

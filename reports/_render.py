@@ -124,7 +124,11 @@ def _rich_table(section: Section) -> Table:
     shown = _shown(section)
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=0, pad_edge=False)
     for column in shown.columns:
-        table.add_column(column, overflow="fold", no_wrap=column not in (*DTYPES, "detail"))
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=column in ("implementation", "mode") or column.startswith(("loss", "grad", "mean")),
+        )
     for line in shown.to_dict("records"):
         if "implementation" in line:
             line["implementation"] = _folded(line["implementation"])

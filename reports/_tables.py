@@ -14,6 +14,7 @@ CELL = ["framework", "implementation", "mode", "device", "dtype"]
 WHO = ["implementation", "mode", "device"]
 GRADES = ("A", "B", "C", "D", "F")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+INVALID = "invalid"
 ARTICLE, ARTICLE_MEAN = "seed/article", "seed/article_mean"
 
 
@@ -38,6 +39,7 @@ def sections(measurements: pd.DataFrame) -> list[Section]:
         article(df[df["dtype"] == "float32"]),
         faults(df),
     )
+    invalid = invalid_targets(df[df["dtype"] == "float32"])
     whole = [
         Section(
             "grades",
@@ -73,7 +75,19 @@ def sections(measurements: pd.DataFrame) -> list[Section]:
             batch.drop(columns="dtype", errors="ignore").map(_four_decimals),
         ),
         Section(
-            "faults", "Not measured", "Calls that raised, crashed, ran out of time or are not supported.", bad, bad
+            "invalid",
+            "Targets that are no class",
+            "float32, a target outside [0, 3) of three classes: refused, NaN, zero as if ignored, read from the end "
+            "(wraps), or some other plausible number, the worst.",
+            invalid,
+            invalid.drop(columns="dtype", errors="ignore").rename(columns=lambda name: name.replace("_", " ")),
+        ),
+        Section(
+            "faults",
+            "Not measured",
+            "What raised, crashed, ran out of time, or is not supported by somebody's own word.",
+            bad,
+            bad,
         ),
     ]
     return [s for s in whole if len(s.table)]
@@ -137,12 +151,35 @@ def article(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def faults(df: pd.DataFrame) -> pd.DataFrame:
-    """What was not measured: how many rows, which quantity, the first case and the message."""
-    bad = _plain(df[df["status"] != "ok"])
+    """What was not measured: of each implementation each message, in how many cases and dtypes, and the first case.
+
+    A refusal of an invalid target is a result and no fault: see `invalid_targets`.
+    """
+    bad = _plain(df[(df["status"] != "ok") & (df["family"] != INVALID)])
     if bad.empty:
         return bad
-    keys = [*CELL, "quantity", "status", "detail"]
-    table = bad.groupby(keys, sort=False, dropna=False).agg(rows=("case", "size"), first=("case", "first"))
+    keys = ["framework", "implementation", "status", "detail"]
+    table = bad.groupby(keys, sort=False, dropna=False).agg(
+        cases=("case", "nunique"), dtypes=("dtype", "nunique"), first=("case", "first")
+    )
+    return _in_order(df, table.reset_index())
+
+
+def invalid_targets(df: pd.DataFrame) -> pd.DataFrame:
+    """Implementation x target that is none of the classes: ``raises``, ``NaN``, ``zero``, ``wraps`` or ``number``."""
+    rows = _plain(df[(df["family"] == INVALID) & (df["quantity"] == "loss") & (df["row"] == 0)])
+    rows = rows[rows["status"] != "unsupported"]
+    if rows.empty:
+        return rows
+    words = {"gave NaN": "NaN", "gave 0": "zero", "from the end": "wraps", "gave": "number"}
+    rows["did"] = [
+        next((short for long, short in words.items() if status == "ok" and long in detail), status)
+        for status, detail in zip(rows["status"], rows["detail"], strict=True)
+    ]
+    rows["did"] = rows["did"].replace({"raised": "raises", "crashed": "crashes", "timeout": "hangs"})
+    rows["target"] = rows["case"].str.removeprefix(f"{INVALID}/")
+    table = rows.pivot(index=CELL, columns="target", values="did")[list(pd.unique(rows["target"]))]
+    table.columns.name = None
     return _in_order(df, table.reset_index())
 
 

@@ -58,7 +58,8 @@ def test_a_run_without_out_is_kept_under_runs(tmp_path, monkeypatch, capsys):
 
 def test_cases_lists_every_case(capsys):
     assert main(["cases"]) == 0
-    assert f"{len(listing.catalogue())} cases in 12 families" in capsys.readouterr().out
+    whole = listing.catalogue()
+    assert f"{len(whole)} cases in {whole['family'].nunique()} families" in capsys.readouterr().out
 
 
 def test_frameworks_lists_every_implementation(capsys):

@@ -88,7 +88,7 @@ def test_errors_are_the_median_and_the_largest():
 def test_faults_are_counted_by_message():
     df = made(line(), *(line(row=i, status="raised", grade=None, detail="E: x") for i in range(1, 4)))
     (fault,) = reports.faults(df).to_dict("records")
-    assert (fault["rows"], fault["first"], fault["detail"]) == (3, "f/a", "E: x")
+    assert (fault["cases"], fault["dtypes"], fault["first"], fault["detail"]) == (1, 1, "f/a", "E: x")
 
 
 def test_the_article_stands_row_by_row(measurements):
@@ -102,6 +102,19 @@ def test_the_article_stands_row_by_row(measurements):
     )
     assert naive[["grad 1", "grad 2", "grad 3"]].to_list() == ["finite", "NaN", "finite"]
     assert table.loc["numpy/scipy.special.log_softmax", "grad 1"] == "none"
+
+
+def test_what_an_invalid_target_did_is_one_word():
+    invalid = {"case": "invalid/minus_one", "family": "invalid", "grade": None}
+    df = made(
+        line(**invalid, detail="target -1 was read from the end: the loss of class 2"),
+        line(**invalid | {"implementation": "x/b", "status": "raised", "detail": "IndexError: no"}),
+        line(**invalid | {"implementation": "x/c", "detail": "target -1 gave 5, the loss of no class"}),
+        line(**invalid | {"implementation": "x/d", "detail": "target -1 gave NaN"}),
+        line(**invalid | {"implementation": "x/e", "detail": "target -1 gave 0, as if the row were ignored"}),
+    )
+    assert reports.invalid_targets(df)["minus_one"].to_list() == ["wraps", "raises", "number", "NaN", "zero"]
+    assert reports.faults(df).empty
 
 
 def printed(run, name, width=100):

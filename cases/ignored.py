@@ -1,0 +1,54 @@
+"""Rows that ``ignore_index`` takes out, some of them and all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ._case import Case, make
+
+LOGITS = [[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]]
+
+
+def cases() -> Iterator[Case]:
+    for reduction in ("none", "mean", "sum"):
+        yield make(
+            f"ignored/one_{reduction}",
+            "One row of three ignored: its loss and gradient are zero, and a mean divides by two.",
+            LOGITS,
+            [0, -100, 1],
+            ignore_index=-100,
+            reduction=reduction,
+        )
+        yield make(
+            f"ignored/all_{reduction}",
+            "Every row ignored: a mean divides zero by zero and has no value.",
+            LOGITS,
+            [-100, -100, -100],
+            ignore_index=-100,
+            reduction=reduction,
+        )
+    yield make(
+        "ignored/a_class",
+        "The ignored index is one of the classes: its rows count nothing, its logits still take part in the others.",
+        LOGITS,
+        [0, 2, 1],
+        ignore_index=2,
+    )
+    yield make(
+        "ignored/weighted_mean",
+        "An ignored row under class weights: the mean divides by the weights of the rows that count.",
+        LOGITS,
+        [0, -100, 1],
+        ignore_index=-100,
+        weight=[0.5, 2.0, 0.25],
+        reduction="mean",
+    )
+    yield make(
+        "ignored/smoothed_mean",
+        "An ignored row under label smoothing: it must not get its share of the smoothed part.",
+        LOGITS,
+        [0, -100, 1],
+        ignore_index=-100,
+        label_smoothing=0.1,
+        reduction="mean",
+    )

@@ -1,0 +1,320 @@
+"""``explain``: one row of a case through one implementation, stage by stage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError as CallTimeoutError
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pebble import ProcessExpired
+
+from .. import worker
+from ..cases import Case, catalogue
+from ..errors import UsageError
+from ..formats import Format, get_format
+from ..frameworks import QUANTITIES, Batch
+from ..grading import GRADES, Graded, grade
+from ..oracle import Exact, Reference, reference
+from ..plan import choose_frameworks
+from ..pool import DEFAULT_TIMEOUT, Pools
+from ..worker import Description, Followed, Offer
+from . import _exact
+from ._exact import ExactValues, short
+from ._rules import Broken, Judged, Row, broken, outcome
+
+Array = NDArray[Any]
+
+COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "mend")
+SHOWN = 3  # entries of a row that are written out
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A stage that broke a rule of the format; ``mend`` is None where an earlier stage is to blame."""
+
+    stage: str
+    direction: str
+    rule: str
+    mend: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One row of a case, stage by stage.
+
+    Attributes:
+        case, implementation, dtype, device, row: what was explained.
+        target: the class index, -1 where the targets are probabilities.
+        classes: the classes whose entries are written out in ``stages``; a row of few classes has them all.
+        width: the number of classes.
+        grades: of the quantities of this row, ``loss`` and ``gradient`` among them; None where not graded.
+        stages: a DataFrame with the columns `COLUMNS`, one line a stage. ``value`` and ``exact`` are shortened to
+            text, ``finite`` is about all entries, ``max_ulp`` the largest error in spacings of the dtype (infinite
+            where the value is not finite and should be, NaN where there is no exact value), ``rule`` what broke and
+            ``mend`` what would have avoided it, both missing for a sound stage.
+    """
+
+    case: str
+    implementation: str
+    dtype: str
+    device: str
+    row: int
+    target: int
+    classes: tuple[int, ...]
+    width: int
+    grades: dict[str, str | None]
+    stages: pd.DataFrame
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """The stages that broke a rule, in order."""
+        kept = self.stages[self.stages["rule"].notna()]
+        lines = zip(kept["stage"], kept["pass"], kept["rule"], kept["mend"], strict=True)
+        return tuple(Failure(s, d, r, None if pd.isna(m) else m) for s, d, r, m in lines)
+
+    @property
+    def first(self) -> Failure | None:
+        """Where it first went wrong; None where loss and gradient are right."""
+        return self.failures[0] if self.failures else None
+
+
+def explain(
+    case: str,
+    implementation: str,
+    dtype: str = "float32",
+    row: int | None = None,
+    device: str = "cpu",
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Explanation:
+    """Follows one row of a case through an implementation, eagerly, in a process of its own.
+
+    The formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward; a built-in with
+    what goes in and comes out. Each stage is compared with its exact value: that of the same quantity computed from the
+    row's logits without any rounding. The row losses are explained, whatever the case's reduction.
+
+    Args:
+        case: the full ``family/name`` of a case of the catalogue.
+        implementation: its full name, such as ``torch/naive``.
+        dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
+        row: counted from 0; by default the row with the worst grade, of those the one that fails at the earliest stage.
+        device: one that the framework finds.
+        timeout: seconds after which the call is given up.
+
+    Raises:
+        UsageError: for a name that is not known, a case that the dtype cannot hold or the formula does not take, or
+            where the framework does not answer.
+    """
+    fmt = get_format(dtype)
+    chosen = _case(case)
+    if fmt.name not in chosen.dtypes:
+        raise UsageError(f"{fmt.name} cannot hold {case}: a finite logit would become infinite")
+    if chosen.logits.size == 0:
+        raise UsageError(f"{case} has no rows or no classes: there is nothing to explain")
+    if row is not None and not 0 <= row < chosen.rows:
+        raise UsageError(f"{case} has no row {row}; its rows are 0 to {chosen.rows - 1}")
+    owner = implementation.split("/", maxsplit=1)[0]
+    choose_frameworks([owner])
+    # Before a framework is started: a target that is not a class has no exact answer to compare with.
+    exact = reference(chosen.quantized(fmt), chosen.quantized_targets(fmt), **chosen.options(fmt))
+    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
+        offer = _offer(pools.describe()[owner], implementation, device)
+        batch = _batch(chosen, fmt, offer)
+        followed = _followed(pools, owner, implementation, batch, device, timeout)
+    if followed.fault:
+        raise UsageError(f"{implementation} gave no answer in {fmt.name} on {device}: {followed.fault}")
+    graded = _graded(followed, batch, fmt, exact)
+    at = _worst_row(followed, graded) if row is None else row
+    # A framework from outside may not say how its formulas are followed: then they are seen as built-ins are.
+    inside = any(s.name not in QUANTITIES for s in followed.stages)
+    formula = offer.formula if inside else "builtin"
+    judged = _judged(followed, formula, batch, exact, at)
+    rules = _rules(formula, judged, batch, fmt, exact, graded, at)
+    return _explanation(chosen, offer, fmt, device, at, batch, judged, rules, graded)
+
+
+def _case(name: str) -> Case:
+    found = [c for c in catalogue() if c.id == name]
+    if not found:
+        raise UsageError(f"no case is named {name!r}; give one full family/name, `logitlab cases` lists them")
+    return found[0]
+
+
+def _offer(description: Description, implementation: str, device: str) -> Offer:
+    if description.missing is not None:
+        raise UsageError(f"{description.framework} {description.missing}")
+    offers = {o.name: o for o in description.offers}
+    if implementation not in offers:
+        raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(offers)}")
+    if offers[implementation].version is None:
+        raise UsageError(f"{implementation} needs {offers[implementation].package}, which is not installed")
+    if device not in description.devices:
+        raise UsageError(f"{description.framework} has no device {device!r}; there is {', '.join(description.devices)}")
+    return offers[implementation]
+
+
+def _batch(case: Case, fmt: Format, offer: Offer) -> Batch:
+    targets, options = case.quantized_targets(fmt), case.options(fmt)
+    if offer.formula == "builtin":
+        return Batch(case.quantized(fmt), targets, "none", options, case.layout)
+    if options or targets.ndim == 2:
+        what = ", ".join(options) or "class probabilities"
+        raise UsageError(f"{case.id} has {what}; the written formulas take class indices alone: explain a built-in")
+    return Batch(case.quantized(fmt), targets.astype(np.int64))
+
+
+def _followed(pools: Pools, owner: str, implementation: str, batch: Batch, device: str, timeout: float) -> Followed:
+    call = pools.lane(owner).schedule(worker.follow, args=(owner, implementation, batch, device), timeout=timeout)
+    try:
+        followed: Followed = call.result()
+    except CallTimeoutError:
+        return Followed((), f"no answer within {timeout:g} s")
+    except ProcessExpired:
+        return Followed((), "the worker process died")
+    return followed
+
+
+# --- which row --------------------------------------------------------------------------------------------------
+
+
+def _graded(followed: Followed, batch: Batch, fmt: Format, exact: Reference) -> dict[str, Graded]:
+    """The row grades of each quantity that the stages end in."""
+    arrays = {s.name: s.value for s in followed.stages if s.name in QUANTITIES}
+    return {q: grade(q, array, batch.logits, fmt, exact) for q, array in arrays.items()}
+
+
+def _worst_row(followed: Followed, graded: dict[str, Graded]) -> int:
+    """The row with the worst grade; of those the first to stop being finite, then the one with the largest error."""
+    letters = np.array([[-1 if g is None else GRADES.index(g) for g in q.grade] for q in graded.values()])
+    wrong = [any(q.verdict[r] not in ("correct", "undefined") for q in graded.values()) for r in range(len(letters[0]))]
+    errors = np.array([np.nan_to_num(q.max_ulp, posinf=np.inf) for q in graded.values()]).max(axis=0)
+    stops = [_first_non_finite(followed, r) for r in range(letters.shape[1])]
+    ranks = [
+        (letter, bad, -stop, error)
+        for letter, bad, stop, error in zip(letters.max(axis=0), wrong, stops, errors, strict=True)
+    ]
+    return max(range(len(ranks)), key=ranks.__getitem__)
+
+
+def _first_non_finite(followed: Followed, row: int) -> int:
+    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in followed.stages]
+    return finite.index(False) if False in finite else len(finite)
+
+
+# --- the stages against the exact ones --------------------------------------------------------------------------
+
+
+def _judged(followed: Followed, formula: str, batch: Batch, exact: Reference, row: int) -> list[Judged]:
+    x = batch.logits[row].astype(np.float64)
+    known = _exact.stages(formula, x, int(batch.targets[row])) if formula != "builtin" and _followable(x) else {}
+    judged = []
+    for s in followed.stages:
+        values = np.atleast_1d(s.value[row]).astype(np.float64)
+        value = known.get((s.direction, s.symbol), ExactValues.missing(values.size))
+        if s.name in QUANTITIES:
+            value = _final(value, getattr(exact, s.name)[row], defined=bool(exact.defined[row]))
+        judged.append(
+            Judged(s.direction, s.name, s.symbol, s.text, s.operation, s.operands, values, s.value.dtype.name, value)
+        )
+    return judged
+
+
+def _followable(x: NDArray[np.float64]) -> bool:
+    return bool((x < np.inf).all() and np.isfinite(x).any())
+
+
+def _final(value: ExactValues, answer: Exact, *, defined: bool) -> ExactValues:
+    """The oracle's answer, which is the limit where the formula's stages have none."""
+    if not defined:
+        return value
+    hi, lo = np.atleast_1d(answer.hi), np.atleast_1d(answer.lo)
+    limit = ExactValues.of(hi, lo)
+    if not value.real.any():
+        return limit
+    texts = tuple(a if known else b for a, b, known in zip(value.texts, limit.texts, value.real, strict=True))
+    return ExactValues(hi, lo, value.real | limit.real, limit.known, texts)
+
+
+def _rules(
+    formula: str,
+    judged: Sequence[Judged],
+    batch: Batch,
+    fmt: Format,
+    exact: Reference,
+    graded: dict[str, Graded],
+    row: int,
+) -> list[Broken | None]:
+    verdicts = {q: str(g.verdict[row]) for q, g in graded.items()}
+    if formula == "builtin":
+        return [outcome(s, verdicts[s.name], fmt) for s in judged]
+    known = Row(
+        formula,
+        int(batch.targets[row]),
+        batch.logits[row].astype(np.float64),
+        fmt,
+        float(exact.loss.hi[row]),
+        verdicts["loss"],
+        verdicts["gradient"],
+    )
+    return broken(known, judged)
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+
+def _explanation(
+    case: Case,
+    offer: Offer,
+    fmt: Format,
+    device: str,
+    row: int,
+    batch: Batch,
+    judged: Sequence[Judged],
+    rules: Sequence[Broken | None],
+    graded: dict[str, Graded],
+) -> Explanation:
+    x = batch.logits[row].astype(np.float64)
+    target = int(batch.targets[row]) if batch.targets.ndim == 1 else -1
+    classes = _shown_classes(x, target, judged)
+    shown = list(classes)
+    lines = [(row, "logits", "forward", "x", _listed(x[shown]), _listed(x[shown]), bool(np.isfinite(x).all()), 0.0)]
+    lines += [
+        (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
+         _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt))
+        for s in judged
+    ]  # fmt: skip
+    table = pd.DataFrame(lines, columns=list(COLUMNS[:-2]))
+    table["rule"] = pd.Series([None, *(None if b is None else b.rule for b in rules)], dtype=object)
+    table["mend"] = pd.Series([None, *(None if b is None else b.mend for b in rules)], dtype=object)
+    grades = {q: g.grade[row] for q, g in graded.items()}
+    return Explanation(case.id, offer.name, fmt.name, device, row, target, tuple(shown), case.classes, grades, table)
+
+
+def _shown_classes(x: NDArray[np.float64], target: int, judged: Sequence[Judged]) -> tuple[int, ...]:
+    """The target, the maximum and the worst entry of the gradient; then the first classes, as far as there is room."""
+    errors = [np.nan_to_num(s.error, nan=np.inf, posinf=np.inf) for s in judged if s.values.size == x.size]
+    worst = [int(errors[-1].argmax())] if errors else []
+    largest = int(np.where(np.isnan(x), np.inf, x).argmax())
+    wanted = dict.fromkeys([*([target] if 0 <= target < x.size else []), largest, *worst, *range(min(SHOWN, x.size))])
+    return tuple(sorted(list(wanted)[:SHOWN]))
+
+
+def _some(entries: Array, shown: Sequence[int]) -> Array:
+    return entries if entries.size == 1 else entries[list(shown)]
+
+
+def _texts(exact: ExactValues, shown: Sequence[int]) -> str:
+    if not exact.known.any():
+        return "no exact value"
+    return ", ".join(_some(np.array(exact.texts, object), shown))
+
+
+def _listed(values: NDArray[np.float64]) -> str:
+    return ", ".join(short(v) for v in values.tolist())

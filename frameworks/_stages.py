@@ -1,0 +1,185 @@
+"""The written formulas stage by stage: every intermediate value of the loss and of its backward pass.
+
+Each formula is written once, over the operations that a framework brings, and so is run by each framework in its own
+arithmetic, and by exact numbers as well. It rests on nothing else of LogitLab. The formulas as they are used stay in
+the frameworks' files; a test holds the two together, value for value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a framework brings for its formulas to be followed. Arrays are its own, with operators.
+
+    Attributes:
+        exp, log, log1p, where, zeros_like: as everywhere.
+        max, sum: over the classes, (B, C) to (B, 1).
+        sum_slopes: the sum that a broadcast from (B, 1) to (B, C) becomes in the backward pass.
+        argmax: (B, C) to (B,).
+        pick, onehot: values (B, C) and classes (B,) to (B,); classes (B,) and an array (B, C) to zeros and ones (B, C).
+        at_least_float32: float16 and bfloat16 widened to float32.
+        cast: an array, and one whose dtype it takes.
+        log_slope: ``(d, x)``, with a number ``d``: the slope ``d / x`` that ``log(x)`` passes on.
+        quotient_slope: ``(d, e, s, p)`` to the slope that ``p = e / s`` passes on to ``s``, before it is summed, in
+            the order in which the framework's automatic differentiation multiplies.
+        quotient_text: that order in words.
+        share: ``(d, x, m)``: the slope ``d`` (B, 1) of the maximum ``m`` given to the logits that have it.
+        add_slopes: the gradient's three parts, from the shift, the maximum and the target logit, in the framework's
+            order.
+        placed: a context for a device.
+        load: a NumPy array and a device to an array of the framework.
+        dump: back to NumPy, in the same dtype.
+    """
+
+    exp: Callable[[Array], Array]
+    log: Callable[[Array], Array]
+    log1p: Callable[[Array], Array]
+    where: Callable[[Array, Array, Array], Array]
+    zeros_like: Callable[[Array], Array]
+    max: Callable[[Array], Array]
+    sum: Callable[[Array], Array]
+    sum_slopes: Callable[[Array], Array]
+    argmax: Callable[[Array], Array]
+    pick: Callable[[Array, Array], Array]
+    onehot: Callable[[Array, Array], Array]
+    at_least_float32: Callable[[Array], Array]
+    cast: Callable[[Array, Array], Array]
+    log_slope: Callable[[float, Array], Array]
+    quotient_slope: Callable[[Array, Array, Array, Array], Array]
+    quotient_text: str
+    share: Callable[[Array, Array, Array], Array]
+    add_slopes: Callable[[Array, Array, Array], Array]
+    placed: Callable[[str], AbstractContextManager[Any]]
+    load: Callable[[Array, str], Array]
+    dump: Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One intermediate value.
+
+    Attributes:
+        direction: ``forward`` or ``backward``.
+        name: what is done, in a word or two.
+        symbol: the letter that later stages call the value by.
+        text: the formula, in terms of earlier symbols.
+        operation: ``exp``, ``log``, ``/``, ...: what decides which rule of the format can break.
+        operands: the symbols or numbers that it works on.
+        value: (B, C), or (B, 1), or (B,) for the loss.
+    """
+
+    direction: str
+    name: str
+    symbol: str
+    text: str
+    operation: str
+    operands: tuple[str, ...]
+    value: Array
+
+
+Stages = Iterator[Stage]
+
+
+def naive(o: Operations, x: Array, t: Array) -> Stages:
+    """Softmax, then log; backwards through the same operations, last to first."""
+    e = o.exp(x)
+    yield Stage("forward", "exp", "e", "exp(x)", "exp", ("x",), e)
+    s = o.sum(e)
+    yield Stage("forward", "sum", "s", "sum(e)", "sum", ("e",), s)
+    p = e / s
+    yield Stage("forward", "divide", "p", "e / s", "/", ("e", "s"), p)
+    q = o.pick(p, t)[:, None]
+    yield Stage("forward", "pick", "q", "p[target]", "pick", ("p",), q)
+    log_q = o.log(q)
+    yield Stage("forward", "log", "l", "log(q)", "log", ("q",), log_q)
+    yield Stage("forward", "loss", "loss", "-l", "negate", ("l",), -log_q[:, 0])
+    d_q = o.log_slope(-1, q)
+    yield Stage("backward", "slope of log", "dq", "-1 / q", "/", ("-1", "q"), d_q)
+    # Not a one-hot times the slope: where that is infinite the zeros would become NaN, which picking does not do.
+    d_p = o.where(o.onehot(t, p) == 1, d_q, o.zeros_like(p))
+    yield Stage("backward", "unpick", "dp", "dq at target", "pick", ("dq",), d_p)
+    d_u = d_p / s
+    yield Stage("backward", "slope to e", "du", "dp / s", "/", ("dp", "s"), d_u)
+    d_w = o.quotient_slope(d_p, e, s, p)
+    yield Stage("backward", "slope to s", "dw", o.quotient_text, "quotient", ("dp", "e", "s", "p"), d_w)
+    d_s = o.sum_slopes(d_w)
+    yield Stage("backward", "sum slope", "ds", "sum(dw)", "sum", ("dw",), d_s)
+    d_e = d_u + d_s
+    yield Stage("backward", "add", "de", "du + ds", "+", ("du", "ds"), d_e)
+    yield Stage("backward", "gradient", "g", "de * e", "*", ("de", "e"), d_e * e)
+
+
+def lse(o: Operations, x: Array, t: Array) -> Stages:
+    """Shift by the maximum, add it back, subtract the unshifted target logit."""
+    m = o.max(x)
+    yield Stage("forward", "max", "m", "max(x)", "max", ("x",), m)
+    z = x - m
+    yield Stage("forward", "shift", "z", "x - m", "-", ("x", "m"), z)
+    e = o.exp(z)
+    yield Stage("forward", "exp", "e", "exp(z)", "exp", ("z",), e)
+    s = o.sum(e)
+    yield Stage("forward", "sum", "s", "sum(e)", "sum", ("e",), s)
+    log_s = o.log(s)
+    yield Stage("forward", "log", "l", "log(s)", "log", ("s",), log_s)
+    a = m + log_s
+    yield Stage("forward", "add max", "a", "m + l", "+", ("m", "l"), a)
+    y = o.pick(x, t)[:, None]
+    yield Stage("forward", "pick", "y", "x[target]", "pick", ("x",), y)
+    yield Stage("forward", "loss", "loss", "a - y", "-", ("a", "y"), (a - y)[:, 0])
+    d_s = o.log_slope(1, s)
+    yield Stage("backward", "slope of log", "ds", "1 / s", "/", ("1", "s"), d_s)
+    d_z = d_s * e
+    yield Stage("backward", "slope of exp", "dz", "ds * e", "*", ("ds", "e"), d_z)
+    n = o.sum_slopes(d_z)
+    yield Stage("backward", "sum slope", "n", "sum(dz)", "sum", ("dz",), n)
+    d_m = 1 - n
+    yield Stage("backward", "slope of max", "dm", "1 - n", "-", ("1", "n"), d_m)
+    h = o.share(d_m, x, m)
+    yield Stage("backward", "share max", "h", "dm at max", "share", ("dm",), h)
+    g = o.add_slopes(d_z, h, o.onehot(t, x))
+    yield Stage("backward", "gradient", "g", "dz + h - 1[target]", "+", ("dz", "h"), g)
+
+
+HALF_SCALE = 2.0**32
+SCALE = HALF_SCALE**2
+
+
+def log1p(o: Operations, logits: Array, t: Array) -> Stages:
+    """The maximum's own term taken out of the sum; exponentials are held scaled by 2^64."""
+    x = o.at_least_float32(logits)
+    i = o.argmax(x)
+    m = o.pick(x, i)[:, None]
+    yield Stage("forward", "max", "m", "max(x)", "max", ("x",), m)
+    z = (x - m) / 2
+    yield Stage("forward", "shift", "z", "(x - m) / 2", "-", ("x", "m"), z)
+    v = (HALF_SCALE * o.exp(z)) ** 2
+    yield Stage("forward", "exp", "v", "(2^32 exp(z))^2", "exp", ("z",), v)
+    r = o.sum(v - SCALE * o.onehot(i, x)) / SCALE
+    yield Stage("forward", "sum", "r", "sum(v but max) / 2^64", "sum", ("v",), r)
+    log_s = o.log1p(r)
+    yield Stage("forward", "log1p", "l", "log1p(r)", "log1p", ("r",), log_s)
+    y = o.pick(x, t)[:, None]
+    yield Stage("forward", "pick", "y", "x[target]", "pick", ("x",), y)
+    gap = m - y
+    yield Stage("forward", "gap", "d", "m - y", "-", ("m", "y"), gap)
+    yield Stage("forward", "loss", "loss", "l + d", "+", ("l", "d"), o.cast(log_s + gap, logits)[:, 0])
+    e = v / SCALE
+    yield Stage("backward", "unscale", "e", "v / 2^64", "/", ("v", "2^64"), e)
+    total = 1 + r
+    yield Stage("backward", "total", "s", "1 + r", "+", ("1", "r"), total)
+    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    rest = o.where((t == i)[:, None], r, total - o.pick(e, t)[:, None])
+    yield Stage("backward", "all but target", "w", "s - e[target]", "-", ("s", "e"), rest)
+    g = o.where(o.onehot(t, e) == 1, -(rest / total), e / total)
+    yield Stage("backward", "gradient", "g", "e / s, -w / s", "/", ("e", "s"), o.cast(g, logits))
+
+
+FORMULAS: dict[str, Callable[[Operations, Array, Array], Stages]] = {"naive": naive, "lse": lse, "log1p": log1p}

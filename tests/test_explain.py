@@ -1,0 +1,368 @@
+"""``explain``: the stages are those of the formulas, the exact values exact, and the rule that broke is named."""
+
+import importlib
+import math
+import subprocess
+import sys
+
+import mpmath
+import numpy as np
+import pytest
+
+import logitlab
+from logitlab import explanation
+from logitlab.cases import catalogue, select
+from logitlab.cli import main
+from logitlab.explanation import _exact
+from logitlab.formats import FORMATS
+from logitlab.frameworks import Batch
+from logitlab.frameworks._stages import FORMULAS
+from logitlab.oracle import reference
+
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+SHIFT = "subtract the row maximum first"
+LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
+
+
+def stage(explained, name, direction="forward"):
+    """The line of one stage."""
+    found = explained.stages
+    (line,) = found[(found["stage"] == name) & (found["pass"] == direction)].to_dict("records")
+    return line
+
+
+def rules(explained):
+    return {f.stage: f.rule for f in explained.failures}
+
+
+# --- the stages are what the formulas do ------------------------------------------------------------------------
+
+
+def rows_of_three(dtype):
+    """The plain rows of three classes in one batch: one shape is all that a compiler sees."""
+    fmt = FORMATS[dtype]
+    cases = [c for c in catalogue() if c.plain and c.classes == 3 and c.rows and dtype in c.dtypes]
+    return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("owner", FRAMEWORKS)
+def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
+    """Eagerly and on the CPU, over every row of three classes, NaN and infinities included."""
+    framework = importlib.import_module(f"logitlab.frameworks.{owner}").FRAMEWORK
+    operations = framework.operations
+    x, t = rows_of_three(dtype)
+    for formula, follow in FORMULAS.items():
+        (implementation,) = [i for i in framework.implementations if i.formula == formula]
+        wanted = dict(framework.evaluate(implementation, Batch(x, t), "cpu", "eager"))
+        with operations.placed("cpu"):
+            stages = list(follow(operations, operations.load(x, "cpu"), operations.load(t, "cpu")))
+            got = {s.name: operations.dump(s.value) for s in stages}
+        assert [s.name for s in stages if s.direction == "forward"][-1] == "loss"
+        assert stages[-1].name == "gradient"
+        for quantity in ("loss", "gradient"):
+            assert got[quantity].dtype == wanted[quantity].dtype
+            np.testing.assert_array_equal(
+                got[quantity].astype(np.float64), wanted[quantity].astype(np.float64), f"{owner}/{formula} {quantity}"
+            )
+
+
+# --- the exact values are exact ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("logits", [[2.0, 1.0, 0.125], [1000.0, 1.0, -1000.0], [-745.5, 88.75, 3.0], [1e300, 0.0, 1.0]])
+@pytest.mark.parametrize("target", [0, 2])
+def test_exact_stages_end_in_the_oracles_answer(formula, logits, target):
+    got = _exact.stages(formula, np.array(logits), target)
+    exact = reference([logits], [target])
+    np.testing.assert_array_equal(got["forward", "loss"].hi, exact.loss.hi)
+    np.testing.assert_allclose(got["backward", "g"].hi, exact.gradient.hi[0], rtol=1e-15)
+
+
+def test_exact_stages_agree_with_mpmath():
+    """Expected values by mpmath 1.3 with 400 digits; 1 - p of this row cancels 173 of them."""
+    x, t = [400.0, 1.0, -2.5], 0
+    with mpmath.workdps(400):
+        e = [mpmath.exp(v) for v in x]
+        s = mpmath.fsum(e)
+        p = [v / s for v in e]
+        slope = -1 / p[t]
+        d_e = [slope / s * int(j == t) - slope * p[t] / s for j in range(3)]
+        expected = {
+            ("forward", "e"): e,
+            ("forward", "s"): [s],
+            ("forward", "p"): p,
+            ("forward", "l"): [mpmath.log(p[t])],
+            ("backward", "dq"): [slope],
+            ("backward", "de"): d_e,
+            ("backward", "g"): [a * b for a, b in zip(d_e, e, strict=True)],
+        }
+        got = _exact.stages("naive", np.array(x), t)
+        for key, values in expected.items():
+            # As float64 pairs: all of hi and, of lo, what float64's range leaves.
+            for hi, lo, value in zip(got[key].hi, got[key].lo, values, strict=True):
+                assert abs(mpmath.mpf(hi) + mpmath.mpf(lo) - value) <= abs(value) * mpmath.mpf(2) ** -100 + 5e-324, key
+
+
+def test_numbers_beyond_float64_are_still_told():
+    got = _exact.stages("naive", np.array([1000.0, 1.0, -1000.0]), 2)
+    assert got["forward", "e"].texts == ("1.970e+434", "2.718", "5.076e-435")
+    assert got["forward", "e"].real.all()
+    assert _exact.stages("naive", np.array([1e300, 0.0]), 1)["forward", "e"].texts[0] == "10^4.34e+299"
+
+
+def test_a_masked_logit_is_exactly_a_zero():
+    got = _exact.stages("lse", np.array([-np.inf, 1.0, 2.0]), 0)
+    assert got["forward", "e"].texts[0] == "0"
+    assert got["forward", "loss"].hi == np.inf
+    assert not got["forward", "loss"].real.any()
+
+
+# --- the article, in every framework ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("owner", FRAMEWORKS)
+def test_the_articles_naive_loss_fails_at_exp(owner):
+    explained = logitlab.explain("seed/article", f"{owner}/naive", "float32")
+    assert (explained.row, explained.target, explained.classes) == (1, 2, (0, 1, 2))
+    assert explained.grades["loss"] == explained.grades["gradient"] == "F"
+    first = explained.first
+    assert (first.stage, first.direction) == ("exp", "forward")
+    assert first.rule == (
+        "exp(1000) is inf: exp(x) overflows float32 above 88.72; "
+        "exp(-1000) is 0: exp(x) is zero in float32 below -103.97"
+    )
+    assert first.mend == f"{SHIFT}; {LOG_OF_SUM}"
+    told = rules(explained)
+    assert told["divide"].startswith("inf / inf is NaN; e / s is zero in float32")
+    assert told["log"] == "log(0) is -inf"
+    assert told["loss"] == "-(-inf) is inf"
+    assert told["gradient"].endswith("is NaN")
+    assert stage(explained, "exp")["value"] == "inf, 2.718, 0"
+    assert stage(explained, "divide")["value"] == "NaN, 0, 0"
+    assert (stage(explained, "loss")["value"], stage(explained, "loss")["exact"]) == ("inf", "2000")
+    assert stage(explained, "gradient", "backward")["exact"] == "1, 1.380e-434, -1"
+
+
+def test_a_chosen_row_that_is_sound_has_no_failure():
+    explained = logitlab.explain("seed/article", "numpy/naive", "float32", row=0)
+    assert explained.first is None
+    assert explained.stages["finite"].all()
+    assert explained.stages["max_ulp"].max() < 4
+    assert explained.stages["rule"].isna().all()
+    assert tuple(explained.stages.columns) == explanation.COLUMNS
+
+
+def test_stages_are_in_the_order_of_the_computation():
+    stages = logitlab.explain("seed/article", "numpy/lse", "float32").stages
+    forward = ["logits", "max", "shift", "exp", "sum", "log", "add max", "pick", "loss"]
+    assert stages["stage"].tolist()[: len(forward)] == forward
+    assert stages["stage"].tolist()[len(forward) :][-1] == "gradient"
+
+
+# --- the rules --------------------------------------------------------------------------------------------------
+
+
+def explain(case, implementation, dtype="float32", row=None):
+    return logitlab.explain(case, implementation, dtype, row=row)
+
+
+def test_float16_overflows_above_eleven():
+    first = explain("overflow/float16_above", "numpy/naive", "float16").first
+    assert first.stage == "exp"
+    assert "exp(x) overflows float16 above 11.09" in first.rule
+    assert first.mend == SHIFT
+
+
+@pytest.mark.parametrize("implementation", ["numpy/lse", "torch/lse"])
+def test_lse_rounds_to_the_spacing_of_the_maximum(implementation):
+    explained = explain("offset/10000", implementation)
+    assert explained.grades["loss"] == "C"
+    assert explained.first.stage == "add max"
+    assert explained.first.rule == f"adding the maximum back rounds to a spacing of {np.spacing(np.float32(1e4)):.4g}"
+    assert explained.first.mend.startswith("subtract the target logit from the maximum before adding")
+
+
+def test_log1p_has_no_failure_on_the_same_offset():
+    assert explain("offset/10000", "numpy/log1p").first is None
+
+
+def test_a_small_exponential_in_a_sum_does_no_harm():
+    """exp(-2000) is zero in every format, and the shifted row is right all the same."""
+    explained = explain("seed/article", "numpy/lse", row=1)
+    assert "0" in stage(explained, "exp")["value"].split(", ")
+    assert explained.first is None
+
+
+def test_a_target_far_below_the_maximum_needs_the_logarithm_of_the_sum():
+    first = explain("underflow/float32_zero_below", "numpy/naive", row=0).first
+    assert "exp(x) is zero in float32 below -103.97" in first.rule
+    assert first.mend == LOG_OF_SUM
+
+
+def test_a_row_far_below_zero_needs_the_shift():
+    first = explain("underflow/float32_zero_below", "numpy/naive", row=1).first
+    assert "exp(x) is zero in float32 below -103.97" in first.rule
+    assert first.mend == SHIFT
+
+
+def test_a_sum_that_overflows_is_named_and_not_its_terms():
+    first = explain("overflow/float16_sum", "numpy/naive", "float16").first
+    assert first.rule == "the sum of 10 finite e overflows float16 above 6.55e+04"
+
+
+def test_a_certain_row_loses_its_loss_beside_one():
+    first = explain("certainty/margin_12", "numpy/lse", "bfloat16").first
+    assert first.stage == "log"
+    assert first.rule == "s beside 1 is rounded by up to 0.00391 in bfloat16, and log(1) is 0"
+    assert "log1p" in first.mend
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_failure_is_told_where_loss_or_gradient_is_wrong_and_nowhere_else(formula, dtype):
+    """Every plain row of three classes, without starting a process for each."""
+    from logitlab import worker
+    from logitlab.explanation import _explain
+
+    offer = worker.Offer(f"numpy/{formula}", formula, "numpy", "1", ("eager",))
+    for case in select(["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*"]):
+        if case.classes != 3 or dtype not in case.dtypes:
+            continue
+        batch = _explain._batch(case, FORMATS[dtype], offer)
+        followed, exact = worker.follow("numpy", offer.name, batch, "cpu"), reference(batch.logits, batch.targets)
+        graded = _explain._graded(followed, batch, FORMATS[dtype], exact)
+        for row in range(case.rows):
+            judged = _explain._judged(followed, formula, batch, exact, row)
+            found = _explain._rules(formula, judged, batch, FORMATS[dtype], exact, graded, row)
+            verdicts = {graded[q].verdict[row] for q in ("loss", "gradient")}
+            wrong = "undefined" not in verdicts and verdicts != {"correct"}
+            assert any(b is not None for b in found) == wrong, (case.id, row, verdicts)
+
+
+# --- rows without a number, built-ins, bad input ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_nan_logit_has_no_exact_stages_and_is_no_failure(formula):
+    explained = explain("special/nan", f"torch/{formula}")
+    assert explained.first is None
+    assert stage(explained, "exp")["exact"] == "no exact value"
+    assert math.isnan(stage(explained, "exp")["max_ulp"])
+    assert (stage(explained, "loss")["exact"], stage(explained, "loss")["max_ulp"]) == ("NaN", 0.0)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("case", ["special/two_posinf", "special/posinf_on_target", "masks/all_beside_finite"])
+def test_rows_without_a_limit_are_followed_and_not_judged(formula, case):
+    (found,) = select(case)
+    x = found.quantized(FORMATS["float32"])
+    row = int(np.flatnonzero((x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1))[0])
+    explained = explain(case, f"numpy/{formula}", row=row)
+    assert explained.grades["loss"] is None
+    assert explained.first is None
+    assert stage(explained, "sum")["exact"] == "no exact value"
+
+
+def test_a_masked_target_has_the_oracles_limit():
+    """The loss is rightly infinite; the gradient has a limit, which 1 / 0 on the way to it has not."""
+    (found,) = select("masks/all_but_one")
+    masked = np.flatnonzero(np.isneginf(found.logits[np.arange(found.rows), found.targets]))
+    explained = explain("masks/all_but_one", "numpy/naive", row=int(masked[0]))
+    assert (explained.grades["loss"], explained.grades["gradient"]) == ("A", "F")
+    assert stage(explained, "loss")["exact"] == "inf"
+    assert (explained.first.stage, explained.first.rule) == ("slope of log", "-1 / 0 is -inf")
+    assert "none" in stage(explained, "slope to e", "backward")["exact"]
+    assert "NaN" in stage(explained, "gradient", "backward")["value"]
+
+
+def test_a_builtin_shows_what_goes_in_and_comes_out():
+    explained = explain("masks/first", "jax/optax.softmax_cross_entropy")
+    assert explained.stages["stage"].tolist() == ["logits", "loss", "gradient"]
+    assert explained.first.rule == f"NaN where the exact value is {stage(explained, 'loss')['exact']}"
+    sound = explain("seed/article", "torch/F.cross_entropy", row=1)
+    assert sound.first is None
+    assert (stage(sound, "loss")["value"], stage(sound, "loss")["max_ulp"]) == ("2000", 0.0)
+
+
+def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_does_not():
+    case = next(c for c in catalogue() if c.weight is not None and set(c.options(FORMATS["float32"])) == {"weight"})
+    assert "loss" in explain(case.id, "torch/F.cross_entropy").grades
+    with pytest.raises(logitlab.UsageError, match="weight; the written formulas take class indices alone"):
+        explain(case.id, "torch/naive")
+
+
+def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
+    from types import SimpleNamespace
+
+    from logitlab import worker
+    from logitlab.frameworks.numpy import FRAMEWORK
+
+    bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
+    monkeypatch.setattr(worker, "_framework", lambda name: bare)
+    x, t = np.array([[1.0, 2.0]]), np.array([0])
+    followed = worker.follow("numpy", "numpy/naive", Batch(x, t), "cpu")
+    assert [(s.name, s.direction) for s in followed.stages] == [
+        ("probabilities", "forward"),
+        ("loss", "forward"),
+        ("gradient", "backward"),
+    ]
+    assert followed.fault == ""
+
+
+def test_a_fault_is_one_clear_line():
+    from logitlab import worker
+
+    followed = worker.follow("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
+    assert followed.stages == ()
+    assert followed.fault.startswith("IndexError: index 7 is out of bounds")
+    with pytest.raises(logitlab.UsageError, match="numpy did not finish importing in time"):
+        logitlab.explain("seed/article", "numpy/naive", timeout=0.001)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["seed/nope", "--implementation", "numpy/naive"], "no case is named 'seed/nope'"),
+        (["seed/*", "--implementation", "numpy/naive"], "no case is named 'seed/*'; give one full family/name"),
+        (["seed/article", "--implementation", "numpy/n"], "unknown implementation 'numpy/n'; there is numpy/naive,"),
+        (["seed/article", "--implementation", "mx/naive"], "unknown framework 'mx'; the frameworks are"),
+        (["seed/article", "--implementation", "numpy/lse", "--dtype", "f8"], "unknown dtype 'f8'; the dtypes are"),
+        (["seed/article", "--implementation", "numpy/lse", "--row", "3"], "has no row 3; its rows are 0 to 2"),
+        (
+            ["seed/article", "--implementation", "numpy/lse", "--device", "abacus"],
+            "has no device 'abacus'; there is cpu",
+        ),
+        (
+            ["special/float64_largest", "--implementation", "numpy/lse", "--dtype", "float32"],
+            "float32 cannot hold special/float64_largest",
+        ),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys):
+    assert main(["explain", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_the_command_fits_a_hundred_columns(capsys):
+    assert main(["explain", "seed/article", "--implementation", "numpy/naive", "--dtype", "float32"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("seed/article, row 1, numpy/naive in float32 on cpu\n")
+    assert "first failure: exp: exp(1000) is inf: exp(x) overflows float32 above 88.72" in shown
+    assert "inf / inf is NaN" in shown
+    assert "log(0) is -inf" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert main(["explain", "offset/10000", "--implementation", "numpy/lse"]) == 0
+    assert "classes 0, 1, 3 of 5 are shown" in capsys.readouterr().out
+
+
+def test_the_main_process_imports_no_framework():
+    program = (
+        "import sys, logitlab; logitlab.explain('seed/article', 'torch/naive'); "
+        "sys.exit(bool({'torch', 'jax', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,182 @@
+"""Loss options: who takes them, who says that it does not, and what comes out."""
+
+import numpy as np
+import pytest
+
+from logitlab import runner
+from logitlab.cases import select
+from logitlab.cases._case import make
+from logitlab.formats import FORMATS
+from logitlab.frameworks import Batch, Implementation
+from logitlab.oracle import reference
+
+OPTIONS = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
+
+
+@pytest.fixture(scope="module")
+def float32():
+    # Of JAX, which compiles each shape, only what the tests ask for.
+    asked = ["numpy/*", "torch/*", "tensorflow/*", "jax/optax.s*", "jax/log1p"]
+    return runner.run(cases=OPTIONS, dtypes="float32", modes="eager", implementations=asked)
+
+
+def rows_of(df, **wanted):
+    for column, value in wanted.items():
+        df = df[df[column] == value]
+    return df
+
+
+def test_what_is_not_measured_is_unsupported_by_somebodys_word(float32):
+    failed = float32[float32["status"] != "ok"]
+    told = failed[["implementation", "case", "status", "detail"]].drop_duplicates()
+    assert set(failed["status"]) == {"unsupported"}, told[told["status"] != "unsupported"].to_string()
+    assert failed["detail"].str.len().min() > 0
+
+
+def test_cross_entropy_of_torch_takes_every_option_and_is_stable(float32):
+    rows = rows_of(float32, implementation="torch/F.cross_entropy")
+    refused = rows[rows["status"] != "ok"]["case"].astype(str)
+    elsewhere = refused.str.contains("soft") | refused.str.contains("smooth")
+    assert set(refused[~elsewhere]) == {"layout/int32_targets"}
+    below = rows[rows["grade"].isin(["C", "D", "F"])]
+    assert below.empty, below[["case", "row", "quantity", "grade", "value", "exact"]].to_string()
+
+
+@pytest.mark.parametrize(
+    ("implementation", "case"),
+    [
+        ("jax/optax.safe_softmax_cross_entropy", "smoothing/mild_0.1"),
+        ("jax/optax.safe_softmax_cross_entropy", "soft/zero_on_mask"),
+        ("jax/optax.softmax_cross_entropy", "soft/less_than_one"),
+        ("tensorflow/nn.softmax_cross_entropy_with_logits", "soft/article_mean"),
+        ("tensorflow/keras.losses.categorical_crossentropy[from_logits]", "smoothing/gap_100"),
+        ("tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]", "ignored/one_none"),
+        ("tensorflow/nn.sparse_softmax_cross_entropy_with_logits", "layout/spatial"),
+        ("torch/F.nll_loss[F.log_softmax]", "weights/article_mean"),
+        ("torch/F.cross_entropy[probabilities]", "soft/article_mean"),
+        ("torch/F.cross_entropy[probabilities]", "layout/spatial_soft"),
+        ("torch/F.cross_entropy[label_smoothing]", "smoothing/gap_100"),
+        ("torch/F.cross_entropy[label_smoothing]", "weights/smoothed"),
+        ("torch/F.cross_entropy[label_smoothing]", "ignored/smoothed_mean"),
+        ("torch/log1p", "layout/strided"),
+        ("numpy/log1p", "layout/transposed"),
+    ],
+)
+def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation, case):
+    rows = rows_of(float32, implementation=implementation, case=case)
+    assert set(rows["status"]) == {"ok"}, rows["detail"].iloc[0]
+    assert set(rows["grade"]) <= {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("implementation", "case", "word"),
+    [
+        ("torch/naive", "smoothing/mild_0.1", "unexpected keyword argument 'label_smoothing'"),
+        ("torch/F.nll_loss[F.log_softmax]", "smoothing/mild_0.1", "unexpected keyword argument 'label_smoothing'"),
+        ("jax/optax.softmax_cross_entropy", "weights/article_none", "unexpected keyword argument 'weight'"),
+        ("numpy/lse", "soft/onehot", "takes class indices, not class probabilities"),
+        ("jax/log1p", "layout/spatial", "takes logits (B, C) alone"),
+        ("tensorflow/lse", "weights/article_mean", "defines no mean over weighted or ignored rows"),
+        ("tensorflow/nn.softmax_cross_entropy_with_logits", "soft/less_than_one", "class probabilities that sum to 1"),
+        ("torch/F.cross_entropy", "soft/onehot", "takes class indices, not class probabilities"),
+        ("torch/F.cross_entropy[probabilities]", "ignored/one_none", "unexpected keyword argument 'ignore_index'"),
+        ("torch/F.cross_entropy", "layout/int32_targets", "expected target dtype to be Long"),
+    ],
+)
+def test_an_option_that_a_loss_does_not_have_is_told(float32, implementation, case, word):
+    rows = rows_of(float32, implementation=implementation, case=case)
+    assert word in rows[rows["status"] == "unsupported"]["detail"].iloc[0]
+
+
+def test_a_masked_class_with_target_zero_breaks_the_dense_losses(float32):
+    """google-deepmind/optax#896, with the targets written as probabilities."""
+    dense = (
+        "jax/optax.softmax_cross_entropy",
+        "tensorflow/nn.softmax_cross_entropy_with_logits",
+        "torch/F.cross_entropy[probabilities]",
+    )
+    for name in dense:
+        losses = rows_of(float32, implementation=name, case="soft/zero_on_mask", quantity="loss")
+        assert losses["verdict"].to_list() == ["nan", "nan"], f"{name} no longer gives NaN for 0 x -inf"
+
+
+def test_an_empty_batch_has_no_rows_and_its_reduced_loss_one(float32):
+    torch = rows_of(float32, implementation="torch/F.cross_entropy", quantity="loss")
+    assert rows_of(torch, case="reductions/empty_none").empty
+    (mean,) = rows_of(torch, case="reductions/empty_mean").to_dict("records")
+    (total,) = rows_of(torch, case="reductions/empty_sum").to_dict("records")
+    assert np.isnan(mean["value"])
+    assert mean["verdict"] == "undefined"
+    assert (total["value"], total["grade"]) == (0.0, "A")
+
+
+@pytest.mark.parametrize("case", ["ignored/all_mean", "weights/only_zero_mean"])
+def test_a_mean_over_nothing_has_no_value_and_no_gradient(float32, case):
+    rows = rows_of(float32, implementation="torch/F.cross_entropy", case=case)
+    assert set(rows["verdict"]) == {"undefined"}
+    assert rows["grade"].isna().all()
+
+
+def test_the_reference_tells_mass_and_scale():
+    logits = np.array([[1.0, 2.0, 3.0]] * 3)
+    found = reference(logits, [0, -100, 2], weight=[0.5, 1.0, 2.0], ignore_index=-100, reduction="mean")
+    assert found.mass.tolist() == [0.5, 0.0, 2.0]
+    assert found.scale == 1 / 2.5
+    assert reference(logits, [[0.5, 0.25, 0.0]] * 3).mass.tolist() == [0.75] * 3
+
+
+@pytest.mark.parametrize(
+    ("layout", "strides"), [("rows", (24, 8)), ("transposed", (8, 32)), ("strided", (48, 16)), ("spatial", (24, 8))]
+)
+def test_a_layout_moves_the_numbers_and_not_their_values(layout, strides):
+    logits = np.arange(12.0).reshape(4, 3)
+    laid = Batch(logits, np.zeros(4, np.int64), layout=layout).in_memory()
+    assert laid.strides == strides
+    np.testing.assert_array_equal(laid, logits)
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(1, (1, 3, 4)), (-1, (1, 4, 3))])
+def test_spatial_rows_become_positions(axis, shape):
+    batch = Batch(np.arange(12.0).reshape(4, 3), np.full((4, 3), 0.25), layout="spatial")
+    logits, targets = batch.spatial(batch.logits, batch.targets, axis)
+    assert logits.shape == targets.shape == shape
+    flat, indices = batch.spatial(batch.logits, np.arange(4), axis)
+    assert (flat.shape, indices.shape) == (shape, (1, 4))
+
+
+def test_rounded_probabilities_still_count_as_a_distribution():
+    own = Implementation("x/x", "builtin", lambda: None, "x", soft=True, normalized=True)
+    for fmt in FORMATS.values():
+        case = make("x/y", "Why.", np.zeros((2, 3)), [[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+        batch = Batch(case.quantized(fmt), case.quantized_targets(fmt))
+        assert batch.refusal(own) is None
+
+
+def test_weights_and_probabilities_are_rounded_to_the_dtype_like_logits():
+    fmt = FORMATS["bfloat16"]
+    case = make("x/y", "Why.", [[1.0, 2.0]], [[0.3, 0.7]], weight=[0.1, 1.0])
+    assert case.options(fmt)["weight"].dtype == fmt.dtype
+    assert float(case.quantized_targets(fmt)[0, 0]) == 0.30078125
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"targets": [0, 3]},
+        {"targets": [0]},
+        {"weight": [1.0]},
+        {"layout": "heap"},
+        {"targets": [[0.5, 0.5]]},
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_case_shows_when_it_is_made(changes):
+    with pytest.raises(ValueError, match="x/y: "):
+        make(**({"case_id": "x/y", "why": "Why.", "logits": np.zeros((2, 3)), "targets": [0, 1]} | changes))
+
+
+def test_cases_with_options_are_called_alone():
+    plain = {c.id for c in select() if c.plain}
+    assert "seed/article" in plain
+    assert not plain & {c.id for c in select(["smoothing/*", "weights/*", "ignored/*", "soft/*"])}
+    assert "layout/int32_targets" not in plain
