@@ -125,7 +125,8 @@ def _table(run_name: str, call: PlannedCall, outcome: Outcome) -> pd.DataFrame:
     """The measurements of one call."""
     group, cell = call.group, call.cell
     quantities = [_measured(group, quantity, array) for quantity, array in outcome.values]
-    lacking = outcome.lacking or (() if outcome.values else ("loss",))
+    # A process that died told nothing of what it lacks: it is everything.
+    lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
     quantities += [_absent(group, quantity, outcome) for quantity in lacking]
     table = pd.concat(quantities, ignore_index=True)
     words: dict[str, Any] = {

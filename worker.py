@@ -31,6 +31,7 @@ class Offer:
     package: str
     version: str | None
     modes: tuple[str, ...]
+    quantities: tuple[str, ...] = ("loss",)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _framework(name: str) -> Framework:
 
 def _offer(implementation: Implementation) -> Offer:
     i = implementation
-    return Offer(i.name, i.formula, i.package, _version(i.package), tuple(i.modes))
+    return Offer(i.name, i.formula, i.package, _version(i.package), tuple(i.modes), i.quantities)
 
 
 def _version(package: str) -> str | None:

@@ -198,5 +198,6 @@ def test_a_broken_pool_costs_no_more_than_the_call_that_breaks_it(monkeypatch, t
     df = runner.run(**plan)
     struck = df[(df["implementation"] == "numpy/lse") & df["case"].isin(["seed/article_mean", "seed/mild_mean"])]
     assert set(struck["status"]) == ({"ok"} if times == 1 else {"crashed"})
+    assert set(struck["quantity"]) == {"loss", "gradient"}
     assert set(df.drop(struck.index)["status"]) == {"ok"}
     assert len(df[df["quantity"] == "loss"]) == 4 * (3 + 1 + 1 + 1 + 2 + 2)
