@@ -85,9 +85,10 @@ def sections(measurements: pd.DataFrame) -> list[Section]:
         Section(
             "faults",
             "Not measured",
-            "What raised, crashed, ran out of time, or is not supported by somebody's own word.",
+            "What raised, crashed or ran out of time, and in how many cases an option is not supported, by somebody's "
+            "own word; faults.csv has the words.",
             bad,
-            bad,
+            _in_brief(bad),
         ),
     ]
     return [s for s in whole if len(s.table)]
@@ -181,6 +182,16 @@ def invalid_targets(df: pd.DataFrame) -> pd.DataFrame:
     table = rows.pivot(index=CELL, columns="target", values="did")[list(pd.unique(rows["target"]))]
     table.columns.name = None
     return _in_order(df, table.reset_index())
+
+
+def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
+    """The faults one by one; what an implementation does not support, which is no fault, as one line."""
+    if bad.empty:
+        return bad
+    refused = bad[bad["status"] == "unsupported"].groupby(["framework", "implementation", "status"], sort=False)
+    counted = refused.agg(detail=("detail", "nunique"), cases=("cases", "sum"), dtypes=("dtypes", "max"))
+    counted["detail"] = counted["detail"].map("{} reasons".format)
+    return pd.concat([bad[bad["status"] != "unsupported"], counted.reset_index()], ignore_index=True)
 
 
 def _four_decimals(value: object) -> object:

@@ -104,6 +104,21 @@ def test_the_article_stands_row_by_row(measurements):
     assert table.loc["numpy/scipy.special.log_softmax", "grad 1"] == "none"
 
 
+def test_on_a_page_refusals_are_counted_and_faults_told():
+    refused = {"status": "unsupported", "grade": None}
+    df = made(
+        line(**refused, detail="no weight"),
+        line(**refused | {"case": "f/b", "detail": "no smoothing"}),
+        line(status="raised", grade=None, case="f/c", detail="E: x"),
+    )
+    (section,) = [s for s in reports.sections(df) if s.name == "faults"]
+    assert section.table["detail"].to_list() == ["no weight", "no smoothing", "E: x"]
+    assert section.shown[["status", "detail", "cases"]].to_numpy().tolist() == [
+        ["raised", "E: x", 1],
+        ["unsupported", "2 reasons", 2],
+    ]
+
+
 def test_what_an_invalid_target_did_is_one_word():
     invalid = {"case": "invalid/minus_one", "family": "invalid", "grade": None}
     df = made(
