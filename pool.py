@@ -32,9 +32,6 @@ class Call(Protocol):
     """One evaluation to be made, and how to divide it when it fails."""
 
     @property
-    def framework(self) -> str: ...
-
-    @property
     def lane(self) -> str:
         """Calls of one lane run one after the other in one process; lanes run side by side."""
 

@@ -6,21 +6,20 @@ a shift of minus infinity whose exponential is rightly zero, does no harm and is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import grading
 from ..cases._thresholds import overflow, underflow_to_subnormal, underflow_to_zero
 from ..formats import FORMATS, Format, ulp
+from ..grading import LOST_FROM
 from ._exact import ExactValues, short
 
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
 
 SHIFT = "subtract the row maximum first"
 LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
@@ -97,10 +96,11 @@ class Row:
 
     @property
     def tolerance(self) -> float:
-        """Grade B's bound for the loss (DESIGN, section 4)."""
-        u, n = self.fmt.unit_roundoff, int(np.isfinite(self.logits).sum())
+        """Grade B's bound for the loss, that of a row of one target."""
         size = self.loss if np.isfinite(self.loss) else 0.0
-        return u * (4 * size + 8) + 2 * math.sqrt(n) * min(u, 2.0**-24) + self.fmt.smallest_normal
+        row = grading.Row.of(self.logits.reshape(1, -1), np.ones(1))
+        _, stable, _ = grading.loss_bounds(np.array([size]), row, self.fmt)
+        return float(stable[0])
 
 
 def broken(row: Row, stages: Sequence[Judged]) -> list[Broken | None]:

@@ -317,8 +317,19 @@ def test_a_fault_is_one_clear_line():
     followed = worker.follow("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
     assert followed.stages == ()
     assert followed.fault.startswith("IndexError: index 7 is out of bounds")
+
+
+def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
+    """Its time-out is put in place of a real one: a short limit and a quick import would race."""
+    from concurrent.futures import Future
+
+    from logitlab import pool
+
+    late = Future()
+    late.set_exception(TimeoutError())
+    monkeypatch.setattr(pool.Pools, "describe", lambda self: {"numpy": pool._description("numpy", late)})
     with pytest.raises(logitlab.UsageError, match="numpy did not finish importing in time"):
-        logitlab.explain("seed/article", "numpy/naive", timeout=0.001)
+        logitlab.explain("seed/article", "numpy/naive")
 
 
 @pytest.mark.parametrize(

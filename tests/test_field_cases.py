@@ -179,7 +179,7 @@ def test_ignored_rows_count_nothing_whatever_is_in_them():
 
 def in_torch(c, dtype="float32"):
     """Loss and gradient (B, C) of F.cross_entropy on the CPU."""
-    torch = pytest.importorskip("torch")
+    import torch
 
     def tensor(values):
         return torch.tensor(np.asarray(values, np.float64)).to(getattr(torch, dtype))
@@ -313,9 +313,9 @@ def test_torch_loses_the_loss_of_a_confident_prediction():
 @pytest.fixture(scope="module")
 def jax():
     # Imported as LogitLab does it, with float64 enabled.
-    pytest.importorskip("jax")
-    pytest.importorskip("logitlab.frameworks.jax")
     import jax
+
+    import logitlab.frameworks.jax  # noqa: F401
 
     return jax
 
@@ -392,7 +392,7 @@ def test_131072_float16_classes_are_infinite_in_jax_and_their_gradients_nan(jax)
 
 
 def test_scipys_logsumexp_keeps_what_its_log_softmax_loses():
-    scipy = pytest.importorskip("scipy")
+    import scipy
     from scipy.special import log_softmax, logsumexp
 
     c = case("field_precision/scipy_18295")
@@ -405,9 +405,9 @@ def test_scipys_logsumexp_keeps_what_its_log_softmax_loses():
 
 @pytest.fixture(scope="module")
 def tf():
-    pytest.importorskip("tensorflow")
-    pytest.importorskip("logitlab.frameworks.tensorflow")
     import tensorflow
+
+    import logitlab.frameworks.tensorflow  # noqa: F401
 
     return tensorflow
 
@@ -486,7 +486,8 @@ def test_tensorflow_is_right_about_huge_gaps(tf):
 
 
 def test_keras_from_probabilities_stops_at_16(tf):
-    keras = pytest.importorskip("keras")
+    import keras
+
     c, x, t = tf_case(tf, "field_overflow/keras_17634")
     loss = keras.losses.sparse_categorical_crossentropy
     now = loss(t, x, from_logits=True)
@@ -496,7 +497,8 @@ def test_keras_from_probabilities_stops_at_16(tf):
 
 
 def test_keras_leaves_an_ignored_class_out(tf):
-    keras = pytest.importorskip("keras")
+    import keras
+
     c, x, t = tf_case(tf, "field_options/tf_keras_734")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
     measured(c, "Keras's mean loss", keras.__version__, loss(t, x), exact(c, "float32").loss.hi)
