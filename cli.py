@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from .errors import UsageError
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command()
 def run(
     case: Annotated[Words, typer.Option(help="Cases, a glob over family/name; repeatable.")] = None,
+    logits: Annotated[Words, typer.Option(help="A .npz, .parquet or .safetensors of logits and targets.")] = None,
+    sweep: Annotated[Words, typer.Option(help="A seeded family along an axis: scale=0.1:1e4:40log.")] = None,
     framework: Annotated[Words, typer.Option(help="Frameworks to run.")] = None,
     implementation: Annotated[Words, typer.Option(help="Implementations, a glob.")] = None,
     dtype: Annotated[Words, typer.Option(help="float16, bfloat16, float32 or float64.")] = None,
@@ -49,18 +52,23 @@ def run(
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
 ) -> None:
-    """Run implementations on cases and keep the measurements. Options may be repeated; what is left out means all."""
+    """Run implementations on cases and keep the measurements.
+
+    Options may be repeated; what is left out means all. The catalogue is left out where --logits or --sweep is given
+    and --case is not. The axes of a sweep are scale, offset, gap and classes; its values numbers and ranges
+    START:STOP:COUNT, with log behind COUNT for equal ratios.
+    """
     from . import runner  # noqa: PLC0415 - `logitlab --help` need not import pandas
 
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
+    request = runner.Request(
+        case, logits, sweep, framework, implementation, dtype, device, mode, resume=resume, timeout=timeout
+    )
     with _progress() as show:
-        table = runner.run(
-            cases=case, frameworks=framework, implementations=implementation, dtypes=dtype, devices=device,
-            modes=mode, out=folder, resume=resume, timeout=timeout, progress=show,
-        )  # fmt: skip
-    print(f"{len(table)} measurements in {folder}; `logitlab report {folder}` shows the tables")
+        store = runner.execute(request, folder, show)
+    print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
 
 
 @app.command()
@@ -95,17 +103,75 @@ def explain(
     explanation.show(explanation.explain(case, implementation, dtype, row, device, timeout=timeout))
 
 
-@app.command()
-def cases(
-    pattern: Annotated[Words, typer.Argument(help="Globs over family/name.")] = None,
+@app.command(name="train-demo")
+def train_demo(
+    framework: Annotated[Words, typer.Option(help="numpy, torch, jax or tensorflow.")] = None,
+    dtype: Annotated[Words, typer.Option(help="float16 and float32 by default.")] = None,
+    model: Annotated[Words, typer.Option(help="linear or two-layer.")] = None,
+    rate: Annotated[list[float] | None, typer.Option(help="Learning rates; 0.1 to 1000 by default.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps at each learning rate.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the start and the order of the batches.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the whole table and the chart here.")] = None,
 ) -> None:
-    """List the catalogue."""
+    """Train classifiers at rising learning rates and tell at which step a loss made the weights NaN.
+
+    Options may be repeated; what is left out means all.
+    """
+    from . import training  # noqa: PLC0415
+
+    if out is not None:
+        training.prepare(out)
+    with _progress() as show:
+        table = training.train_demo(framework, dtype, model, rate, steps, seed, progress=show)
+    training.show(table)
+    for path in training.write(table, out) if out is not None else ():
+        print(path)
+
+
+class _Listing(TyperGroup):
+    """A group that lists unless another of its commands is named: ``cases 'gap/*'`` is ``cases list 'gap/*'``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+cases = typer.Typer(cls=_Listing, help="List the catalogue, or show one case of it.", rich_markup_mode=None)
+app.add_typer(cases, name="cases")
+
+
+@cases.command("list")
+def list_cases(
+    pattern: Annotated[Words, typer.Argument(help="Globs over family/name, as --case takes them.")] = None,
+    case: Annotated[Words, typer.Option(help="Cases, a glob over family/name.")] = None,
+    family: Annotated[Words, typer.Option(help="Families, by name or glob.")] = None,
+    tag: Annotated[Words, typer.Option(help="Tags, by name or glob; one that is none is told which there are.")] = None,
+    dtype: Annotated[Words, typer.Option(help="Keeps the cases that the dtype can hold.")] = None,
+    source: Annotated[Words, typer.Option(help="A part of the source, such as optax or #1020, in any case.")] = None,
+) -> None:
+    """List the catalogue; what `cases` does where no command is named.
+
+    An option may be repeated, and its words are then alternatives; a case must pass every option that is given.
+    """
     from . import listing  # noqa: PLC0415
 
-    found = listing.catalogue(pattern)
-    shown = found[["case", "rows", "classes", "why", "source"]]
-    _print(shown.assign(source=shown["source"].fillna("")))
-    print(f"{len(found)} cases in {found['family'].nunique()} families")
+    patterns = [*(pattern or []), *(case or [])]
+    found = listing.catalogue(patterns, family, tag, dtype, source)
+    _print_cases(found)
+    cases_, families = len(found), found["family"].nunique()
+    print(f"{cases_} case{'s' * (cases_ > 1)} in {families} famil{'ies' if families > 1 else 'y'}")
+
+
+@cases.command("show")
+def show_case(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The full family/name of a case.")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")] = "float32",
+    row: Annotated[int | None, typer.Option(help="A row, from 0; the first eight by default.")] = None,
+) -> None:
+    """Show a case in a dtype: its numbers, the exact answer, and the thresholds it stands near."""
+    from . import showing  # noqa: PLC0415
+
+    showing.show(showing.view(name, dtype, row))
 
 
 @app.command()
@@ -156,6 +222,19 @@ def _told_in_tenths() -> Callable[[int, int, str], None]:
             print(f"{told * 10:3d}%  {label}", file=sys.stderr)
 
     return tell
+
+
+def _print_cases(found: Any) -> None:
+    """Three columns, the last of them what is left of a hundred: why, and beneath it source and tags."""
+    out = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("case", "shape", "why"):
+        shown.add_column(name, no_wrap=name != "why")
+    for line in found.fillna({"source": ""}).to_dict("records"):
+        beneath = "; ".join(words for words in (line["source"], line["tags"]) if words)
+        why = f"{line['why']}\n[{beneath}]" if beneath else line["why"]
+        shown.add_row(line["case"], f"{line['rows']} x {line['classes']}", why)
+    out.print(shown)
 
 
 def _print(table: Any) -> None:

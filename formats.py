@@ -1,4 +1,4 @@
-"""The four number formats: unit roundoff, extremes, ulp and rounding to nearest even.
+"""The four number formats: unit roundoff, extremes, where ``exp`` leaves them, ulp and rounding to nearest even.
 
 Everything here works on an *exact* value kept as an unevaluated sum of two float64, ``hi + lo`` with
 ``hi`` the sum rounded to nearest, so that a value between two numbers of a format is placed
@@ -9,6 +9,7 @@ Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,21 @@ def get_format(dtype: Any) -> Format:
     return FORMATS[name]
 
 
+def overflow(fmt: Format) -> float:
+    """Where ``exp`` leaves the format above: ``ln`` of the largest finite number."""
+    return math.log(fmt.largest)
+
+
+def underflow_to_subnormal(fmt: Format) -> float:
+    """``ln`` of the smallest normal number: below it ``exp`` loses bits, or is flushed to zero."""
+    return fmt.emin * math.log(2.0)
+
+
+def underflow_to_zero(fmt: Format) -> float:
+    """``ln`` of half the smallest subnormal: below it ``exp`` rounds to zero."""
+    return (fmt.emin - fmt.precision) * math.log(2.0)
+
+
 def _spacing_exponent(hi: Float64, lo: Float64, fmt: Format) -> NDArray[np.int64]:
     """Exponent ``q`` of the spacing ``2^q`` of ``fmt`` at each finite exact value ``hi + lo``."""
     fraction, exponent = np.frexp(hi)
@@ -107,21 +123,46 @@ def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
     numbers can first become the midpoint and then the wrong neighbour.
     """
     hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
-    finite = np.isfinite(hi_)
-    safe_hi, safe_lo = np.where(finite, hi_, 0.0), np.where(finite, lo_, 0.0)
-    exponent = _spacing_exponent(safe_hi, safe_lo, fmt)
+    if fmt.dtype == np.float64:
+        return np.array(hi_)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rounded, doubtful = _cast(hi_, fmt)
+        if doubtful.any():
+            rounded = np.asarray(rounded)
+            rounded[doubtful] = _by_spacing(hi_[doubtful], lo_[doubtful], fmt)
+    return rounded
+
+
+def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
+    """``hi`` alone rounded by the dtype's own conversion, and where that need not be ``hi + lo`` rounded: at ties, and
+    where it overflows.
+    """
+    if fmt.dtype.name == "bfloat16":
+        # Converted through float32 it is rounded twice, which shows where float32 lies midway of two bfloat16.
+        single = np.asarray(hi.astype(np.float32))
+        midway = single.view(np.uint32) & 0xFFFF == 0x8000
+        rounded = np.asarray(single.astype(fmt.dtype).astype(np.float64))
+    else:
+        rounded = np.asarray(hi.astype(fmt.dtype).astype(np.float64))
+        other = hi + (hi - rounded)
+        midway = (other != rounded) & (other.astype(fmt.dtype) == other)
+    return rounded, midway | (np.isinf(rounded) & np.isfinite(hi))
+
+
+def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
+    """Finite ``hi + lo`` rounded in units of the format's spacing."""
+    exponent = _spacing_exponent(hi, lo, fmt)
     # hi in units of the spacing: exact, since scaling by a power of two drops no bit that float64 holds.
-    scaled = np.ldexp(np.ldexp(safe_hi, -(exponent // 2)), -(exponent - exponent // 2))
+    scaled = np.ldexp(np.ldexp(hi, -(exponent // 2)), -(exponent - exponent // 2))
     whole = np.floor(scaled)
     past_half = (scaled - whole) - 0.5
-    low_sign = np.sign(safe_lo)
+    low_sign = np.sign(lo)
     # When hi itself is a number of the format, half a spacing away only lo could matter, and it is too small.
     tie = (past_half == 0) & (low_sign == 0)
     up = (past_half > 0) | ((past_half == 0) & (low_sign > 0)) | (tie & (whole % 2 != 0))
     rounded = np.ldexp(np.ldexp(whole + up, exponent // 2), exponent - exponent // 2)
     rounded = np.where(np.abs(rounded) > fmt.largest, np.copysign(np.inf, rounded), rounded)
-    rounded = np.where(rounded == 0, np.copysign(0.0, safe_hi), rounded)
-    return np.where(finite, rounded, hi_)
+    return np.where(rounded == 0, np.copysign(0.0, hi), rounded)
 
 
 def quantize(values: ArrayLike, fmt: Format) -> Array:
@@ -133,5 +174,6 @@ def quantize(values: ArrayLike, fmt: Format) -> Array:
 
 def representable(values: ArrayLike, fmt: Format) -> bool:
     """Whether no finite value becomes infinite when rounded to the format."""
-    exact = np.asarray(values, np.float64)
-    return bool(np.all(np.isfinite(round_to(exact, fmt)) == np.isfinite(exact)))
+    exact = np.abs(np.asarray(values, np.float64))
+    # Rounding keeps the order, so that the largest decides.
+    return bool(np.isfinite(round_to(exact.max(where=np.isfinite(exact), initial=0.0), fmt)))

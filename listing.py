@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,25 +10,70 @@ from pathlib import Path
 import pandas as pd
 
 from . import cases as _cases
-from .formats import FORMATS
+from .errors import UsageError
+from .formats import FORMATS, get_format
 from .plan import choose_frameworks
 from .pool import Pools
 from .worker import Description
 
+Words = str | Sequence[str] | None
 
-def catalogue(patterns: str | Sequence[str] | None = None) -> pd.DataFrame:
+
+def catalogue(
+    patterns: Words = None, families: Words = None, tags: Words = None, dtypes: Words = None, sources: Words = None
+) -> pd.DataFrame:
     """The cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
 
+    What is left out means all. Words of one filter are alternatives, and a case must pass every filter.
+
+    Args:
+        patterns: globs over ``family/name``.
+        families: names of families, or globs over them.
+        tags: those in `cases/_tags.py`, or globs over them.
+        dtypes: keeps the cases that one of the dtypes can hold.
+        sources: parts of a source, or globs over it, in any case: ``optax``, ``#1020``, ``pytorch/*``.
+
     Raises:
-        UsageError: for a glob that matches no case.
+        UsageError: for a glob that matches no case, a family, tag or dtype that is not one, or filters that no case
+            passes together.
     """
+    held = {get_format(name).name for name in _words(dtypes)}
+    kinds = _matching("family", "families", _words(families), {c.family for c in _cases.catalogue()})
+    words = _matching("tag", "tags", _words(tags), {t for c in _cases.catalogue() for t in c.tags})
+    found = [
+        c
+        for c in _cases.select(patterns)
+        if (not kinds or c.family in kinds)
+        and (not words or words & set(c.tags))
+        and (not _words(sources) or _from(c.source, _words(sources)))
+        and (not held or held & set(c.dtypes))
+    ]
+    if not found:
+        asked = {"case": patterns, "family": families, "tag": tags, "dtype": dtypes, "source": sources}
+        told = ", ".join(f"{name} {' or '.join(_words(given))}" for name, given in asked.items() if _words(given))
+        raise UsageError(f"no case passes all of these filters: {told}; leave one out, or give it more words")
     lines = [
         (c.id, c.family, c.why, c.source, ", ".join(c.tags), c.rows, c.classes, c.reduction, ", ".join(c.dtypes))
-        for c in _cases.select(patterns)
+        for c in found
     ]
     return pd.DataFrame(
         lines, columns=["case", "family", "why", "source", "tags", "rows", "classes", "reduction", "dtypes"]
     )
+
+
+def _words(given: Words) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or [])
+
+
+def _matching(kind: str, plural: str, globs: list[str], names: set[str]) -> set[str]:
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(name, glob) for name in names):
+            raise UsageError(f"unknown {kind} {glob!r}; the {plural} are {', '.join(sorted(names))}")
+    return {name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)}
+
+
+def _from(source: str | None, parts: list[str]) -> bool:
+    return source is not None and any(fnmatch.fnmatchcase(source.lower(), f"*{part.lower()}*") for part in parts)
 
 
 def describe(frameworks: Sequence[str] | None = None) -> dict[str, Description]:

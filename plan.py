@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -17,8 +17,9 @@ from .cases import Case
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
+from .frameworks._stages import FORMULAS
 from .oracle import Exact, Reference, reference
-from .worker import Description, Offer
+from .worker import Description, Offer, Outcome
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class Group:
         targets = case.quantized_targets(self.fmt)
         if case.invalid:
             return _no_reference(reference(case.quantized(self.fmt), np.zeros(case.rows, np.int64)))
-        return reference(case.quantized(self.fmt), targets, reduction=reduction, **case.options(self.fmt))
+        # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
+        keep, options = case.first_row is None, case.options(self.fmt)
+        return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
 
     def batch(self) -> Batch:
         """What a worker is sent."""
@@ -133,8 +136,19 @@ class PlannedCall:
         # Compiling takes most of the time of a framework that does it: its modes run side by side.
         return self.framework if self.cell.mode == "eager" else f"{self.framework}-{self.cell.mode}"
 
+    @property
+    def function(self) -> Callable[..., Outcome]:
+        return worker.call
+
     def arguments(self) -> tuple[Any, ...]:
         return (self.framework, self.cell.offer.name, self.group.batch(), self.cell.device, self.cell.mode)
+
+    @property
+    def followable(self) -> bool:
+        """Whether `worker.follow` goes the same way stage by stage: a written formula, eager, on row losses alone."""
+        written = self.cell.offer.formula in FORMULAS and self.cell.mode == "eager"
+        case = self.group.cases[0]
+        return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
     def divided(self) -> tuple[PlannedCall, ...]:
         return tuple(PlannedCall(self.cell, g) for g in self.group.single())
@@ -146,12 +160,6 @@ def groups(cases: Iterable[Case], fmt: Format) -> tuple[Group, ...]:
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(tuple(same), fmt) for _, same in groupby(rows, key=lambda c: c.classes)]
     return (*stacked, *(Group((c,), fmt) for c in held if not c.plain))
-
-
-def left_out(cases: Iterable[Case], dtypes: Iterable[str]) -> list[dict[str, str]]:
-    """The cases that a dtype cannot hold."""
-    why = "a finite logit would become infinite"
-    return [{"case": c.id, "dtype": d, "why": why} for c in cases for d in dtypes if d not in c.dtypes]
 
 
 def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:

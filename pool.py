@@ -7,7 +7,7 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as CallTimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -35,8 +35,12 @@ class Call(Protocol):
     def lane(self) -> str:
         """Calls of one lane run one after the other in one process; lanes run side by side."""
 
+    @property
+    def function(self) -> Callable[..., Outcome]:
+        """What is called in the worker: a function of the module `worker`."""
+
     def arguments(self) -> tuple[Any, ...]:
-        """Those of `worker.call`."""
+        """Those of the function."""
 
     def divided(self) -> Sequence[Self]:
         """The same work in smaller calls; empty where there is nothing to divide."""
@@ -98,6 +102,7 @@ class Pools:
         self._logs = logs
         self._frameworks = tuple(frameworks)
         self._pools: dict[str, ProcessPool] = {}
+        self._lanes: dict[str, _Lane[Any]] = {}
 
     def __enter__(self) -> Pools:
         return self
@@ -117,20 +122,27 @@ class Pools:
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
         """Makes the calls, each lane's in their order, and yields them as they end.
 
-        A call that fails is divided and made again in parts, until the fault has one cause.
+        A call that fails is divided and made again in parts, until the fault has one cause. While the calls are made,
+        `add` takes more of them.
         """
-        lanes: dict[str, _Lane[C]] = {}
+        self._lanes = {}
         for call in calls:
-            lanes.setdefault(call.lane, _Lane()).waiting.append(call)
-        for lane in lanes.values():
+            self._lanes.setdefault(call.lane, _Lane()).waiting.append(call)
+        for lane in self._lanes.values():
             self._fill(lane)
         while True:
-            futures = {future: lane for lane in lanes.values() for future in lane.running}
+            futures = {future: lane for lane in self._lanes.values() for future in lane.running}
             if not futures:
                 return
             for future in wait(futures, return_when=FIRST_COMPLETED).done:
                 if future in futures[future].running:  # and not withdrawn since
                     yield from self._ended(futures[future], future)
+
+    def add(self, call: Call) -> None:
+        """One more call for the `evaluate` that is under way, the next that its lane makes."""
+        lane = self._lanes.setdefault(call.lane, _Lane())
+        lane.waiting.appendleft(call)
+        self._fill(lane)
 
     def _ended(self, lane: _Lane[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
         outcome = _outcome(future, self._timeout)
@@ -159,7 +171,7 @@ class Pools:
         while lane.waiting and len(lane.running) < lane.in_flight:
             call = lane.waiting.popleft()
             pool = self.lane(call.lane)
-            future = pool.schedule(worker.call, args=call.arguments(), timeout=self._timeout)
+            future = pool.schedule(call.function, args=call.arguments(), timeout=self._timeout)
             lane.running[future] = call
 
     def lane(self, name: str) -> ProcessPool:

@@ -18,7 +18,8 @@ if __name__ == "__main__":
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,46 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import environment
-from .cases import Case, content_hash, select
+from . import environment, worker
 from .errors import UsageError
 from .formats import FORMATS
-from .grading import grade, told_of_invalid
-from .plan import Cell, Group, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups, left_out
+from .inputs import Block, Selection, selection
+from .measurements import Measured, lines, measured
+from .plan import Cell, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups
 from .pool import DEFAULT_TIMEOUT, Pools
 from .store import Run
 from .worker import Description, Outcome
 
 Progress = Callable[[int, int, str], None]
+Words = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run; see `run` for the fields. A lone string stands for a list of one."""
+
+    cases: Words = None
+    logits: str | Path | Sequence[str | Path] | None = None
+    sweeps: Words = None
+    frameworks: Words = None
+    implementations: Words = None
+    dtypes: Words = None
+    devices: Words = None
+    modes: Words = None
+    resume: bool = False
+    timeout: float = DEFAULT_TIMEOUT
 
 
 def run(
     *,
-    cases: str | Sequence[str] | None = None,
-    frameworks: str | Sequence[str] | None = None,
-    implementations: str | Sequence[str] | None = None,
-    dtypes: str | Sequence[str] | None = None,
-    devices: str | Sequence[str] | None = None,
-    modes: str | Sequence[str] | None = None,
+    cases: Words = None,
+    logits: str | Path | Sequence[str | Path] | None = None,
+    sweeps: Words = None,
+    frameworks: Words = None,
+    implementations: Words = None,
+    dtypes: Words = None,
+    devices: Words = None,
+    modes: Words = None,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -57,7 +77,11 @@ def run(
     A lone string stands for a list of one.
 
     Args:
-        cases: globs over ``family/name``; all cases by default.
+        cases: globs over ``family/name``; the whole catalogue if there are neither logits nor sweeps.
+        logits: files ``.npz``, ``.parquet`` or ``.safetensors`` with arrays ``logits`` (B, C) and ``targets``, integers
+            (B,) or probabilities (B, C). A file is read piece by piece and measured in its own dtype unless ``dtypes``
+            says otherwise.
+        sweeps: seeded families along an axis, such as ``scale=0.1:1e4:40log``; see `inputs.sweep`.
         frameworks: their names; all that are installed by default. One that cannot be imported is left out, and the
             manifest says so.
         implementations: globs over their names.
@@ -67,107 +91,108 @@ def run(
         out: the run folder to keep; by default the run is kept nowhere.
         resume: go on with the run in ``out``, which must have the same plan and the same versions.
         timeout: seconds after which one call is given up.
-        progress: called with the calls done, the calls in all and the cell at hand.
+        progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
-        UsageError: for a name that is not known, or a folder that cannot be used.
+        UsageError: for a name that is not known, a file of logits that is not as it should be, or a folder that
+            cannot be used.
     """
-    # Checked before anything is started: a typing error costs no import of a framework.
-    chosen = select(cases)
-    names = choose_frameworks(_listed(frameworks))
-    kinds = choose_dtypes(_listed(dtypes))
+    request = Request(
+        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, resume=resume, timeout=timeout
+    )
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
     with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary:
         folder = Path(temporary) / run_name() if out is None else Path(out)
-        if not resume and (folder / "manifest.json").exists():
-            raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
-        with Pools(names, Path(temporary) / "logs", timeout) as pools:
-            descriptions = pools.describe()
-            cells = choose_cells(descriptions, kinds, *map(_listed, (implementations, devices, modes)))
-            manifest = _manifest(chosen, kinds, cells, descriptions)
-            store = _reopen(folder, manifest) if resume else Run.create(folder, manifest)
-            _measure(pools, store, chosen, cells, progress)
-        store.keep_logs(Path(temporary) / "logs")
-        store.finish(finished=_now())
-        return store.read()
+        return execute(request, folder, progress).read()
 
 
-def _listed(words: str | Sequence[str] | None) -> Sequence[str] | None:
-    return [words] if isinstance(words, str) else words
+def execute(request: Request, folder: Path, progress: Progress | None = None) -> Run:
+    """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds."""
+    # Checked before anything is started: a typing error costs no import of a framework.
+    names = choose_frameworks(_listed(request.frameworks))
+    wanted = choose_dtypes(_listed(request.dtypes)) if request.dtypes else None
+    if not request.resume and (folder / "manifest.json").exists():
+        raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
+    chosen = selection(request.cases, _listed(request.logits) or (), _listed(request.sweeps) or (), wanted)
+    with (
+        tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
+        Pools(names, Path(logs), request.timeout) as pools,
+    ):
+        descriptions = pools.describe()
+        selected = (_listed(w) for w in (request.implementations, request.devices, request.modes))
+        cells = choose_cells(descriptions, chosen.dtypes, *selected)
+        manifest = _manifest(chosen, cells, descriptions)
+        store = _reopen(folder, manifest) if request.resume else Run.create(folder, manifest)
+        _measure(pools, store, chosen, cells, progress)
+        store.keep_logs(Path(logs))
+    store.finish(finished=_now())
+    return store
 
 
-def _measure(pools: Pools, store: Run, cases: Sequence[Case], cells: Sequence[Cell], progress: Progress | None) -> None:
-    """Makes every call that the store does not hold yet; a cell is written as soon as its last call has ended."""
-    order = {c.id: i for i, c in enumerate(cases)}
-    todo = [(i, cell) for i, cell in enumerate(cells) if not store.has(i)]
-    grouped = {d: groups(cases, FORMATS[d]) for d in {cell.dtype for _, cell in todo}}
-    calls = [PlannedCall(cell, group) for _, cell in todo for group in grouped[cell.dtype]]
-    index = {cell: i for i, cell in todo}
-    missing = {cell: sum(len(g.cases) for g in grouped[cell.dtype]) for _, cell in todo}
-    tables: dict[Cell, list[pd.DataFrame]] = {cell: [] for _, cell in todo}
-    run_name = store.manifest["run"]
-    total, done = sum(missing.values()), 0
+def _listed(words: str | Path | Sequence[Any] | None) -> Sequence[Any] | None:
+    return [words] if isinstance(words, (str, Path)) else words
+
+
+def _measure(pools: Pools, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None) -> None:
+    """Makes every call that the store does not hold yet, block by block."""
+    total = sum(chosen.rows(cell.dtype) for cell in cells)
+    done = 0
+    for number, block in enumerate(chosen.blocks()):
+        parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
+        todo = {cell: part for part, cell in parts.items() if not store.has(part)}
+        done += sum(block.rows(cell.dtype) for cell in parts.values() if cell not in todo)
+        for rows, label in _measure_block(pools, store, block, todo):
+            done += rows
+            if progress is not None:
+                progress(done, total, label)
+
+
+def _measure_block(pools: Pools, store: Run, block: Block, parts: Mapping[Cell, int]) -> Iterator[tuple[int, str]]:
+    """Measures cells, each for its part, and yields each call's rows and cell; the last call writes the part."""
+    order = {c.id: i for i, c in enumerate(block.cases)}
+    grouped = {d: groups(block.cases, FORMATS[d]) for d in {cell.dtype for cell in parts}}
+    missing = {cell: sum(len(g.cases) for g in grouped[cell.dtype]) for cell in parts}
+    tables: dict[Cell, list[pd.DataFrame]] = {cell: [] for cell in parts}
+    calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell in parts for g in grouped[cell.dtype]]
     for call, outcome in pools.evaluate(calls):
-        cell = call.cell
-        tables[cell].append(_table(run_name, call, outcome))
-        missing[cell] -= len(call.group.cases)
-        done += len(call.group.cases)
+        made = call.measured if isinstance(call, Following) else measured(call, outcome)
+        if not isinstance(call, Following) and made.to_be_followed:
+            pools.add(Following(made))
+            continue
+        cell, group = made.call.cell, made.call.group
+        tables[cell].append(lines(store.manifest["run"], made, outcome.stages))
+        missing[cell] -= len(group.cases)
         if missing[cell] == 0:
             # Calls end in any order and in any division; the table does not show it.
             whole = pd.concat(tables.pop(cell)).sort_values("case", key=lambda ids: ids.map(order), kind="stable")
-            store.write(index[cell], whole)
-        if progress is not None:
-            progress(done, total, cell.label)
+            store.write(parts[cell], whole)
+        yield len(group.logits), cell.label
 
 
-def _table(run_name: str, call: PlannedCall, outcome: Outcome) -> pd.DataFrame:
-    """The measurements of one call."""
-    group, cell = call.group, call.cell
-    quantities = [_measured(group, quantity, array) for quantity, array in outcome.values]
-    # A process that died told nothing of what it lacks: it is everything.
-    lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
-    quantities += [_absent(group, quantity, outcome) for quantity in lacking]
-    table = pd.concat(quantities, ignore_index=True)
-    words: dict[str, Any] = {
-        "run": run_name, "framework": cell.framework, "implementation": cell.offer.name,
-        "formula": cell.offer.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
-        "version": cell.offer.version,
-    }  # fmt: skip
-    return table.assign(**words)
+@dataclass(frozen=True, eq=False)
+class Following:
+    """A call of a written formula made again, stage by stage, since rows of it went wrong; a `pool.Call`."""
+
+    measured: Measured
+
+    @property
+    def lane(self) -> str:
+        return self.measured.call.lane
+
+    @property
+    def function(self) -> Callable[..., Outcome]:
+        return worker.follow
+
+    def arguments(self) -> tuple[Any, ...]:
+        name, implementation, batch, device, _ = self.measured.call.arguments()
+        return name, implementation, replace(batch, targets=batch.targets.astype(np.int64), layout="rows"), device
+
+    def divided(self) -> tuple[Following, ...]:
+        return ()
 
 
-def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
-    """Which case and row each line of the table is about; -1 is the row of a reduced loss."""
-    ids = [
-        (c.id, c.family, -1 if reduced else r, c.classes) for c in group.cases for r in range(1 if reduced else c.rows)
-    ]
-    columns = zip(*ids, strict=True) if ids else ((), (), (), ())  # a batch may be empty
-    return dict(zip(("case", "family", "row", "classes"), map(list, columns), strict=True))
-
-
-def _measured(group: Group, quantity: str, array: np.ndarray[Any, Any]) -> pd.DataFrame:
-    exact, reduced = group.exact, quantity == "loss" and group.reduction != "none"
-    graded = grade(
-        quantity, array, group.logits, group.fmt, exact, reduction=group.reduction, row_losses=group.row_losses
-    )
-    known = _rows(group, reduced=reduced) | vars(graded)
-    if quantity == "loss":
-        known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
-        if group.cases[0].invalid:
-            known["detail"] = told_of_invalid(array, group.logits, group.targets)
-    condition = [float("nan")] if reduced else exact.condition
-    return pd.DataFrame(known).assign(condition=condition, quantity=quantity, out_dtype=array.dtype.name, status="ok")
-
-
-def _absent(group: Group, quantity: str, outcome: Outcome) -> pd.DataFrame:
-    rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
-    return pd.DataFrame(rows).assign(quantity=quantity, status=outcome.status, detail=outcome.detail)
-
-
-def _manifest(
-    cases: Sequence[Case], dtypes: Sequence[str], cells: Sequence[Cell], descriptions: dict[str, Description]
-) -> dict[str, Any]:
+def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description]) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     return {
         "run": run_name(),
@@ -181,8 +206,7 @@ def _manifest(
         "hardware": environment.hardware(),
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),
-        "catalogue": {"hash": content_hash(cases), "cases": [c.id for c in cases]},
-        "left_out": left_out(cases, dtypes),
+        **chosen.facts(),
         "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
     }
 
@@ -190,7 +214,7 @@ def _manifest(
 def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
     """The run in the folder, if what it measured so far is what would be measured now."""
     store = Run(folder)
-    for fact in ("catalogue", "cells", "versions", "frameworks", "environment"):
+    for fact in ("catalogue", "files", "cells", "versions", "frameworks", "environment"):
         if store.manifest[fact] != manifest[fact]:
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
     return store

@@ -3,7 +3,7 @@
 ::
 
     RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
-    RUN/parts/00017.parquet one cell's measurements, written in one step when the cell is finished
+    RUN/parts/00017.parquet one cell's measurements of one block of cases, written in one step when they are all there
     RUN/logs/torch.log      what the framework printed
 """
 
@@ -28,17 +28,19 @@ SCHEMA = 1
 # The measurements table: one row per case row, cell and quantity.
 WORDS = (
     "run", "case", "family", "framework", "implementation", "formula", "dtype", "device", "mode", "version",
-    "quantity", "out_dtype", "status", "grade", "verdict",
+    "quantity", "out_dtype", "status", "grade", "verdict", "first_failure",
 )  # fmt: skip
 COLUMNS: dict[str, str] = {
     "run": "category", "case": "category", "family": "category", "row": "int32", "classes": "int32",
     "framework": "category", "implementation": "category", "formula": "category", "dtype": "category",
     "device": "category", "mode": "category", "version": "category",
     "quantity": "category", "out_dtype": "category", "status": "category", "grade": "category", "verdict": "category",
+    "first_failure": "category",
     "finite": "boolean", "expected_finite": "boolean",
     "n_nan": "Int32", "n_posinf": "Int32", "n_neginf": "Int32", "n_zeroed": "Int32",
     "value": "float64", "exact": "float64",
     "max_abs": "float64", "max_rel": "float64", "max_ulp": "float64", "condition": "float64",
+    "stability_ratio": "float64", "bound_unshifted": "float64", "bound_shifted": "float64",
     "detail": "string",
 }  # fmt: skip
 
@@ -82,11 +84,11 @@ class Run:
         return self.folder / "parts" / f"{index:05d}.parquet"
 
     def has(self, index: int) -> bool:
-        """Whether the part of this cell is there, whole."""
+        """Whether this part is there, whole."""
         return self.part(index).exists()
 
     def write(self, index: int, table: pd.DataFrame) -> None:
-        """Keeps one cell's measurements, in one step."""
+        """Keeps one cell's measurements of one block, in one step."""
         arrow = pa.Table.from_pandas(typed(table), preserve_index=False)
         _atomically(self.part(index), lambda path: pq.write_table(arrow, path, compression="zstd"))
 
@@ -95,13 +97,21 @@ class Run:
         self.manifest = {**self.manifest, **facts, "complete": True}
         _write_manifest(self.folder, self.manifest)
 
+    def parts(self) -> list[Path]:
+        """The parts that are there, in the order of the plan."""
+        return sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: int(path.stem))
+
+    def lines(self) -> int:
+        """How many measurements there are, without reading them."""
+        return sum(int(pq.read_metadata(path).num_rows) for path in self.parts())
+
     def read(self) -> pd.DataFrame:
         """The measurements so far, in the order of the plan.
 
         Raises:
             UsageError: for a part that cannot be read, naming it.
         """
-        tables = [_read_part(path) for path in sorted((self.folder / "parts").glob("*.parquet"))]
+        tables = [_read_part(path) for path in self.parts()]
         if not tables:
             return typed(pd.DataFrame(columns=list(COLUMNS)))
         whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()

@@ -47,20 +47,16 @@ class Description:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call gave: ``(quantity, array)`` pairs, then the fault that ended it, if any."""
+    """What a call gave: ``(quantity, array)`` pairs, then the fault that ended it, if any.
+
+    One that was followed has ``stages`` instead, their values NumPy arrays with the batch's rows first.
+    """
 
     values: tuple[tuple[str, NDArray[Any]], ...]
     lacking: tuple[str, ...] = ()
     status: str = "ok"
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Followed:
-    """A computation's stages, their values NumPy arrays with the batch's rows first; or the fault that ended it."""
-
-    stages: tuple[Stage, ...]
-    fault: str = ""
+    stages: tuple[Stage, ...] = ()
 
 
 def redirect_output(log: str) -> None:
@@ -113,7 +109,7 @@ def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -
     return Outcome(tuple(values), lacking, status, detail)
 
 
-def follow(name: str, implementation: str, batch: Batch, device: str) -> Followed:
+def follow(name: str, implementation: str, batch: Batch, device: str) -> Outcome:
     """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
     to follow a formula with, the quantities that it gives.
     """
@@ -123,14 +119,14 @@ def follow(name: str, implementation: str, batch: Batch, device: str) -> Followe
     if chosen.formula not in FORMULAS or operations is None:
         outcome = call(name, implementation, batch, device, "eager")
         given = (Stage(_direction(q), q, q, "", "call", (), v) for q, v in outcome.values)
-        return Followed(tuple(given), outcome.detail)
+        return replace(outcome, values=(), stages=tuple(given))
     try:
         with operations.placed(device):
             x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
             done = FORMULAS[chosen.formula](operations, x, t)
-            return Followed(tuple(replace(s, value=operations.dump(s.value)) for s in done))
+            return Outcome((), stages=tuple(replace(s, value=operations.dump(s.value)) for s in done))
     except BaseException as error:  # as in call
-        return Followed((), _told(error))
+        return Outcome((), (), "raised", _told(error))
 
 
 def _direction(quantity: str) -> str:

@@ -33,7 +33,10 @@ class Case:
         invalid: whether a target is none of the classes: what an implementation does is recorded, never graded.
         source: the paper or public thread it comes from, if any.
         reported: for a case from a public thread, one sentence: what was reported, and on which version.
-        tags: words to filter by.
+        tags: words to filter by; `cases/_tags.py` says what each means. The catalogue adds those that follow from
+            what the case holds.
+        first_row: of a piece of a file that is read piece by piece, the file's row that it begins with; None for a
+            case that is whole.
     """
 
     family: str
@@ -50,6 +53,7 @@ class Case:
     source: str | None = None
     reported: str | None = None
     tags: tuple[str, ...] = ()
+    first_row: int | None = None
 
     @property
     def id(self) -> str:

@@ -7,10 +7,12 @@ import hashlib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 
 from ..errors import UsageError
 from ._case import Case
+from ._tags import seen
 
 
 @cache
@@ -23,7 +25,15 @@ def catalogue() -> tuple[Case, ...]:
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
         raise ValueError(f"two cases bear the same name: {', '.join(doubled)}")
-    return tuple(found)
+    return tuple(replace(case, tags=(*case.tags, *seen(case))) for case in found)
+
+
+def named(case_id: str) -> Case:
+    """The one case of this ``family/name``; UsageError if there is none."""
+    found = [c for c in catalogue() if c.id == case_id]
+    if not found:
+        raise UsageError(f"no case is named {case_id!r}; give one full family/name, `logitlab cases` lists them")
+    return found[0]
 
 
 def select(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:

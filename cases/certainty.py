@@ -8,6 +8,7 @@ import numpy as np
 
 from ._case import Case, make
 
+TAGS = ("near-zero",)
 MARGINS = (3, 8, 12, 16.5, 17, 25, 36, 37, 80, 300, 700)
 
 
@@ -19,6 +20,7 @@ def cases() -> Iterator[Case]:
             "which log(sum) rounds away once it is below the unit roundoff.",
             [[float(margin), 0.0, -0.5]],
             [0],
+            tags=TAGS,
         )
     spread = np.linspace(-1.0, 1.0, 999)
     yield make(
@@ -27,10 +29,12 @@ def cases() -> Iterator[Case]:
         # Unequal, so that the roundings of the sum do not all go the same way, as no sum's error bound assumes.
         [[20.0, *spread], [*spread, 20.0]],
         [0, 999],
+        tags=TAGS,
     )
     yield make(
         "certainty/runner_up",
         "One runner-up 9 below the target and the rest 40 below: one term carries the whole loss.",
         [[40.0, 31.0, 0.0, 0.5, -1.0]],
         [0],
+        tags=TAGS,
     )

@@ -11,6 +11,7 @@ from ..formats import FORMATS
 from ._case import Case, make
 
 TAGS = ("field",)
+NEAR_ZERO = ("field", "near-zero")
 
 
 def _near_zero() -> Iterator[Case]:
@@ -22,7 +23,7 @@ def _near_zero() -> Iterator[Case]:
         source="scipy/scipy#18295",
         reported="scipy.special.logsumexp of 0 and -40 is 0 instead of 4.2e-18; the part that was read names no "
         "version.",
-        tags=TAGS,
+        tags=NEAR_ZERO,
     )
     eps = 2.0**-23
     yield make(
@@ -33,7 +34,7 @@ def _near_zero() -> Iterator[Case]:
         source="scipy/scipy#19521",
         reported="scipy.special.log_softmax is 0 at the maximum once it leads by about 17 in float32 or 37 in "
         "float64, where a log1p form keeps all digits; the part that was read names no version.",
-        tags=TAGS,
+        tags=NEAR_ZERO,
     )
     yield make(
         "field_precision/pytorch_113708",
@@ -43,7 +44,7 @@ def _near_zero() -> Iterator[Case]:
         source="pytorch/pytorch#113708",
         reported="torch's log_softmax is 0 at the maximum where the answer is as small as the smallest normal "
         "number; the part that was read names no version.",
-        tags=TAGS,
+        tags=NEAR_ZERO,
     )
     yield make(
         "field_precision/jax_40384",
@@ -53,7 +54,7 @@ def _near_zero() -> Iterator[Case]:
         source="jax-ml/jax#40384",
         reported="One float64 gradient entry of jax.nn.log_softmax is 0 where it is 5.6e-17, so that the entries do "
         "not add up to 0; the part that was read names no version.",
-        tags=TAGS,
+        tags=NEAR_ZERO,
     )
     yield make(
         "field_precision/tensorflow_126636",
@@ -63,7 +64,7 @@ def _near_zero() -> Iterator[Case]:
         source="tensorflow/tensorflow#126636",
         reported="tf.nn.sparse_softmax_cross_entropy_with_logits of TensorFlow 2.21.0 gives a float64 gradient of 0 "
         "and 5.6e-17 where the first is -5.6e-17.",
-        tags=TAGS,
+        tags=NEAR_ZERO,
     )
     yield make(
         "field_precision/pytorch_101968",

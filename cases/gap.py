@@ -22,4 +22,5 @@ def cases() -> Iterator[Case]:
             f"The target lies {gap} above the other: the loss is e^-{gap}, most of it below a rounding of 1.",
             [[float(gap), 0.0], [0.0, -float(gap)]],
             [0, 0],
+            tags=("near-zero",),
         )

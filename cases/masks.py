@@ -81,4 +81,5 @@ def cases() -> Iterator[Case]:
         "Masks written as -1e4, the finite stand-in for -inf that half precision code uses.",
         [[-1e4, 1.0, 2.0], [-1e4, -1e4, 0.0]],
         [1, 0],
+        tags=("padding",),
     )

@@ -16,4 +16,5 @@ def cases() -> Iterator[Case]:
             f"A common offset of {offset:g}: added back to the log it leaves an error of u times {abs(offset):g}.",
             [[offset + d for d in row] for row in ((0.0, 1.0, 2.0, 3.0, -1.0), (0.0, 8.0, -8.0, 16.0, 4.0))],
             [1, 3],
+            tags=("offset",),
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..formats import FORMATS
+from ..formats import FORMATS, overflow
 from ._case import Case, make
-from ._thresholds import neighbours, overflow
+from ._thresholds import neighbours
 
 
 def cases() -> Iterator[Case]:

@@ -32,4 +32,5 @@ def cases() -> Iterator[Case]:
             kept["large"],
             kept["targets"],
             reduction="mean",
+            tags=("trained",),
         )

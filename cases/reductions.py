@@ -30,6 +30,7 @@ def cases() -> Iterator[Case]:
         [[20.0, 0.0]] * 9 + [[10000.0, 0.0]],
         [0] * 9 + [1],
         reduction="mean",
+        tags=("near-zero",),
     )
     yield make(
         "reductions/tiny_mean",
@@ -37,6 +38,7 @@ def cases() -> Iterator[Case]:
         [[20.0, 0.0, -1.0]] * 8,
         [0] * 8,
         reduction="mean",
+        tags=("near-zero",),
     )
     ramp = np.linspace(-4.0, 4.0, 3 * 300).reshape(300, 3)
     for reduction in ("mean", "sum"):

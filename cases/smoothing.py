@@ -43,6 +43,7 @@ def cases() -> Iterator[Case]:
         [[1e4, 1e4 + 8.0, 1e4 - 8.0]],
         [1],
         label_smoothing=0.1,
+        tags=("offset",),
     )
     yield make(
         "smoothing/masked_class",

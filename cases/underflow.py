@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..formats import FORMATS
+from ..formats import FORMATS, underflow_to_subnormal, underflow_to_zero
 from ._case import Case, make
-from ._thresholds import neighbours, underflow_to_subnormal, underflow_to_zero
+from ._thresholds import neighbours
 
 
 def cases() -> Iterator[Case]:

@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from pebble import ProcessExpired
 
 from .. import worker
-from ..cases import Case, catalogue
+from ..cases import Case, named
 from ..errors import UsageError
 from ..formats import Format, get_format
 from ..frameworks import QUANTITIES, Batch
+from ..frameworks._stages import Stage
 from ..grading import GRADES, Graded, grade
-from ..oracle import Exact, Reference, reference
+from ..oracle import Reference, reference
 from ..plan import choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
-from ..worker import Description, Followed, Offer
-from . import _exact
+from ..worker import Description, Offer, Outcome
 from ._exact import ExactValues, short
-from ._rules import Broken, Judged, Row, broken, outcome
+from ._judge import judged as _judged
+from ._judge import rules as _rules
+from ._judge import seen_as
+from ._rules import Broken, Judged
 
 Array = NDArray[Any]
 
@@ -113,7 +116,7 @@ def explain(
             where the framework does not answer.
     """
     fmt = get_format(dtype)
-    chosen = _case(case)
+    chosen = named(case)
     if fmt.name not in chosen.dtypes:
         raise UsageError(f"{fmt.name} cannot hold {case}: a finite logit would become infinite")
     if chosen.logits.size == 0:
@@ -127,24 +130,16 @@ def explain(
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
         offer = _offer(pools.describe()[owner], implementation, device)
         batch = _batch(chosen, fmt, offer)
-        followed = _followed(pools, owner, implementation, batch, device, timeout)
-    if followed.fault:
-        raise UsageError(f"{implementation} gave no answer in {fmt.name} on {device}: {followed.fault}")
+        outcome = _followed(pools, owner, implementation, batch, device, timeout)
+    if outcome.status != "ok":
+        raise UsageError(f"{implementation} gave no answer in {fmt.name} on {device}: {outcome.detail}")
+    followed = outcome.stages
     graded = _graded(followed, batch, fmt, exact)
     at = _worst_row(followed, graded) if row is None else row
-    # A framework from outside may not say how its formulas are followed: then they are seen as built-ins are.
-    inside = any(s.name not in QUANTITIES for s in followed.stages)
-    formula = offer.formula if inside else "builtin"
+    formula = seen_as(offer.formula, followed)
     judged = _judged(followed, formula, batch, exact, at)
     rules = _rules(formula, judged, batch, fmt, exact, graded, at)
     return _explanation(chosen, offer, fmt, device, at, batch, judged, rules, graded)
-
-
-def _case(name: str) -> Case:
-    found = [c for c in catalogue() if c.id == name]
-    if not found:
-        raise UsageError(f"no case is named {name!r}; give one full family/name, `logitlab cases` lists them")
-    return found[0]
 
 
 def _offer(description: Description, implementation: str, device: str) -> Offer:
@@ -170,27 +165,27 @@ def _batch(case: Case, fmt: Format, offer: Offer) -> Batch:
     return Batch(case.quantized(fmt), targets.astype(np.int64))
 
 
-def _followed(pools: Pools, owner: str, implementation: str, batch: Batch, device: str, timeout: float) -> Followed:
+def _followed(pools: Pools, owner: str, implementation: str, batch: Batch, device: str, timeout: float) -> Outcome:
     call = pools.lane(owner).schedule(worker.follow, args=(owner, implementation, batch, device), timeout=timeout)
     try:
-        followed: Followed = call.result()
+        outcome: Outcome = call.result()
     except CallTimeoutError:
-        return Followed((), f"no answer within {timeout:g} s")
+        return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
     except ProcessExpired:
-        return Followed((), "the worker process died")
-    return followed
+        return Outcome((), (), "crashed", "the worker process died")
+    return outcome
 
 
 # --- which row --------------------------------------------------------------------------------------------------
 
 
-def _graded(followed: Followed, batch: Batch, fmt: Format, exact: Reference) -> dict[str, Graded]:
+def _graded(followed: Sequence[Stage], batch: Batch, fmt: Format, exact: Reference) -> dict[str, Graded]:
     """The row grades of each quantity that the stages end in."""
-    arrays = {s.name: s.value for s in followed.stages if s.name in QUANTITIES}
+    arrays = {s.name: s.value for s in followed if s.name in QUANTITIES}
     return {q: grade(q, array, batch.logits, fmt, exact) for q, array in arrays.items()}
 
 
-def _worst_row(followed: Followed, graded: dict[str, Graded]) -> int:
+def _worst_row(followed: Sequence[Stage], graded: dict[str, Graded]) -> int:
     """The row with the worst grade; of those the first to stop being finite, then the one with the largest error."""
     letters = np.array([[-1 if g is None else GRADES.index(g) for g in q.grade] for q in graded.values()])
     wrong = [any(q.verdict[r] not in ("correct", "undefined") for q in graded.values()) for r in range(len(letters[0]))]
@@ -203,67 +198,9 @@ def _worst_row(followed: Followed, graded: dict[str, Graded]) -> int:
     return max(range(len(ranks)), key=ranks.__getitem__)
 
 
-def _first_non_finite(followed: Followed, row: int) -> int:
-    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in followed.stages]
+def _first_non_finite(followed: Sequence[Stage], row: int) -> int:
+    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in followed]
     return finite.index(False) if False in finite else len(finite)
-
-
-# --- the stages against the exact ones --------------------------------------------------------------------------
-
-
-def _judged(followed: Followed, formula: str, batch: Batch, exact: Reference, row: int) -> list[Judged]:
-    x = batch.logits[row].astype(np.float64)
-    known = _exact.stages(formula, x, int(batch.targets[row])) if formula != "builtin" and _followable(x) else {}
-    judged = []
-    for s in followed.stages:
-        values = np.atleast_1d(s.value[row]).astype(np.float64)
-        value = known.get((s.direction, s.symbol), ExactValues.missing(values.size))
-        if s.name in QUANTITIES:
-            value = _final(value, getattr(exact, s.name)[row], defined=bool(exact.defined[row]))
-        judged.append(
-            Judged(s.direction, s.name, s.symbol, s.text, s.operation, s.operands, values, s.value.dtype.name, value)
-        )
-    return judged
-
-
-def _followable(x: NDArray[np.float64]) -> bool:
-    return bool((x < np.inf).all() and np.isfinite(x).any())
-
-
-def _final(value: ExactValues, answer: Exact, *, defined: bool) -> ExactValues:
-    """The oracle's answer, which is the limit where the formula's stages have none."""
-    if not defined:
-        return value
-    hi, lo = np.atleast_1d(answer.hi), np.atleast_1d(answer.lo)
-    limit = ExactValues.of(hi, lo)
-    if not value.real.any():
-        return limit
-    texts = tuple(a if known else b for a, b, known in zip(value.texts, limit.texts, value.real, strict=True))
-    return ExactValues(hi, lo, value.real | limit.real, limit.known, texts)
-
-
-def _rules(
-    formula: str,
-    judged: Sequence[Judged],
-    batch: Batch,
-    fmt: Format,
-    exact: Reference,
-    graded: dict[str, Graded],
-    row: int,
-) -> list[Broken | None]:
-    verdicts = {q: str(g.verdict[row]) for q, g in graded.items()}
-    if formula == "builtin":
-        return [outcome(s, verdicts[s.name], fmt) for s in judged]
-    known = Row(
-        formula,
-        int(batch.targets[row]),
-        batch.logits[row].astype(np.float64),
-        fmt,
-        float(exact.loss.hi[row]),
-        verdicts["loss"],
-        verdicts["gradient"],
-    )
-    return broken(known, judged)
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -313,7 +250,7 @@ def _some(entries: Array, shown: Sequence[int]) -> Array:
 def _texts(exact: ExactValues, shown: Sequence[int]) -> str:
     if not exact.known.any():
         return "no exact value"
-    return ", ".join(_some(np.array(exact.texts, object), shown))
+    return ", ".join(exact.text(j) for j in (shown if exact.hi.size > 1 else [0]))
 
 
 def _listed(values: NDArray[np.float64]) -> str:

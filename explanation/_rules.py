@@ -6,15 +6,15 @@ a shift of minus infinity whose exponential is rightly zero, does no harm and is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import grading
-from ..cases._thresholds import overflow, underflow_to_subnormal, underflow_to_zero
-from ..formats import FORMATS, Format, ulp
+from ..formats import FORMATS, Format, overflow, ulp, underflow_to_subnormal, underflow_to_zero
 from ..grading import LOST_FROM
 from ._exact import ExactValues, short
 
@@ -41,7 +41,11 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One stage of one row: computed values (E,) as float64, what they are, and the exact ones."""
+    """One stage of one row: computed values (E,) as float64, what they are, and the exact ones.
+
+    The exact values are computed when they are asked for: ``answer`` gives them, and ``all_real`` tells beforehand
+    that all are real numbers, as they are of a row of finite logits.
+    """
 
     direction: str
     name: str
@@ -51,14 +55,19 @@ class Judged:
     operands: tuple[str, ...]
     values: Float64
     dtype: str
-    exact: ExactValues
+    answer: Callable[[], ExactValues]
+    all_real: bool
 
-    @property
+    @cached_property
+    def exact(self) -> ExactValues:
+        return self.answer()
+
+    @cached_property
     def finite(self) -> Mask:
         finite: Mask = np.isfinite(self.values)
         return finite
 
-    @property
+    @cached_property
     def error(self) -> Float64:
         """Absolute; infinite where the value is not of the exact value's kind, NaN where there is no exact value."""
         hi, lo, v = self.exact.hi, self.exact.lo, self.values
@@ -67,7 +76,7 @@ class Judged:
             same = ~self.exact.real & ((v == hi) | (np.isnan(v) & np.isnan(hi)))
             return np.where(self.exact.known, np.where(same, 0.0, apart), np.nan)
 
-    @property
+    @cached_property
     def relative(self) -> Float64:
         """The error relative to the exact value; 0 where that is zero or not a number of float64."""
         size = np.abs(self.exact.hi)
@@ -93,8 +102,18 @@ class Row:
     loss: float
     loss_verdict: str
     gradient_verdict: str
+    probabilities_verdict: str = "correct"
 
-    @property
+    @cached_property
+    def wrong(self) -> dict[str, bool]:
+        """Which pass ended wrong; the softmax by itself where loss and gradient are right all the same."""
+        verdicts = {"forward": self.loss_verdict, "backward": self.gradient_verdict}
+        judged = "undefined" not in verdicts.values()
+        wrong = {direction: judged and verdict != "correct" for direction, verdict in verdicts.items()}
+        alone = not any(wrong.values()) and self.probabilities_verdict not in ("correct", "undefined")
+        return wrong | {"softmax": judged and alone}
+
+    @cached_property
     def tolerance(self) -> float:
         """Grade B's bound for the loss, that of a row of one target."""
         size = self.loss if np.isfinite(self.loss) else 0.0
@@ -105,17 +124,36 @@ class Row:
 
 def broken(row: Row, stages: Sequence[Judged]) -> list[Broken | None]:
     """What broke at each stage of a written formula, None where nothing did."""
-    wrong = {"forward": row.loss_verdict != "correct", "backward": row.gradient_verdict != "correct"}
-    if not any(wrong.values()) or "undefined" in (row.loss_verdict, row.gradient_verdict):
+    if not any(row.wrong.values()):
         return [None] * len(stages)
-    values = {"x": row.logits} | {s.symbol: s.values for s in stages}
-    found = [_broken(row, s, stages, values, wrong) for s in stages]
+    values = _values(row, stages)
+    found = [_joined(_findings(row, s, stages, values)) for s in stages]
     for direction, verdict in (("forward", row.loss_verdict), ("backward", row.gradient_verdict)):
         told = any(b is not None for b, s in zip(found, stages, strict=True) if s.direction in ("forward", direction))
-        if wrong[direction] and not told:
+        if row.wrong[direction] and not told:
             last = max(i for i, s in enumerate(stages) if s.direction == direction)
             found[last] = _outcome(stages[last], verdict, row.fmt)
     return found
+
+
+def first_broken(row: Row, stages: Sequence[Judged], paths: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """For each quantity the first stage that broke of those on its path, the quantity itself where none did.
+
+    ``paths`` has the symbols that each quantity rests on. No stage is looked at after the last that is asked for.
+    """
+    values = _values(row, stages)
+    # What the gradient alone has lost is no failure of the loss.
+    of_loss = replace(row, gradient_verdict="correct")
+    first: dict[str, str] = {}
+    for stage in stages if any(row.wrong.values()) else ():
+        for quantity in [q for q, path in paths.items() if q not in first and stage.symbol in path]:
+            if any(_findings(of_loss if quantity == "loss" else row, stage, stages, values)):
+                first[quantity] = stage.name
+    return {q: first.get(q, q) for q in paths}
+
+
+def _values(row: Row, stages: Sequence[Judged]) -> dict[str, Float64]:
+    return {"x": row.logits} | {s.symbol: s.values for s in stages}
 
 
 def outcome(stage: Judged, verdict: str, fmt: Format) -> Broken | None:
@@ -125,7 +163,7 @@ def outcome(stage: Judged, verdict: str, fmt: Format) -> Broken | None:
 
 def _outcome(stage: Judged, verdict: str, fmt: Format) -> Broken:
     j = int(np.nan_to_num(stage.error, nan=np.inf, posinf=np.inf).argmax())
-    got, exact = short(stage.values[j]), stage.exact.texts[j]
+    got, exact = short(stage.values[j]), stage.exact.text(j)
     told = {
         "swallowed": f"{got} where the exact value is {exact}",
         "inaccurate": f"the error has grown to {stage.max_ulp(fmt):.3g} ulp",
@@ -134,21 +172,31 @@ def _outcome(stage: Judged, verdict: str, fmt: Format) -> Broken:
     return Broken(told.get(verdict, f"{got} where the exact value is {exact}"), None)
 
 
-def _broken(
-    row: Row, stage: Judged, stages: Sequence[Judged], values: Mapping[str, Float64], wrong: Mapping[str, bool]
-) -> Broken | None:
-    found = []
-    entries = _not_finite(stage)
-    if entries.any():
-        found.append(_non_finite_rule(row, stage, entries, values))
-    if wrong["forward"] and row.formula == "naive":
-        found.append(_underflow(row, stage))
-    if not any(found):
-        if stage.direction == "forward" and wrong["forward"]:
-            found.append(_bad_sum(row, stage) or _forward_loss(row, stage, values))
-        if wrong["backward"]:
-            found.append(_gradient_loss(row, stage, stages))
-    told = [b for b in found if b is not None]
+def _findings(row: Row, stage: Judged, stages: Sequence[Judged], values: Mapping[str, Float64]) -> Iterator[Broken]:
+    """What broke at one stage; digits are looked at where nothing coarser is found."""
+    found = False
+    for rule in (_non_finite, _underflow):
+        broke = rule(row, stage, values)
+        if broke is not None:
+            found = True
+            yield broke
+    if found:
+        return
+    if stage.direction == "forward":
+        broke = _bad_sum(row, stage, stages)
+        if broke is None and row.wrong["forward"]:
+            broke = _forward_loss(row, stage, values)
+        if broke is not None:
+            yield broke
+    # Of the forward stages only the exponentials go on into the gradient and can lose an entry of it.
+    if row.wrong["backward"] and (stage.direction == "backward" or stage.operation == "exp"):
+        broke = _gradient_loss(row, stage, stages)
+        if broke is not None:
+            yield broke
+
+
+def _joined(found: Iterator[Broken]) -> Broken | None:
+    told = list(found)
     if not told:
         return None
     mends = dict.fromkeys(b.mend for b in told if b.mend is not None)
@@ -160,14 +208,20 @@ def _broken(
 
 def _not_finite(stage: Judged) -> Mask:
     """Entries that are not finite though the real number is, or that have no exact value."""
+    if stage.finite.all():
+        return ~stage.finite
     harmless = np.zeros_like(stage.finite)
     if stage.symbol == "z":
         # The exponential of so low a shift is zero all the same.
         harmless = (stage.values == -np.inf) & (stage.exact.hi < 2 * underflow_to_zero(FORMATS["float64"]))
-    return ~stage.finite & (stage.exact.real | ~stage.exact.known) & ~harmless
+    expected = np.ones_like(stage.finite) if stage.all_real else stage.exact.real | ~stage.exact.known
+    return ~stage.finite & expected & ~harmless
 
 
-def _non_finite_rule(row: Row, stage: Judged, entries: Mask, values: Mapping[str, Float64]) -> Broken | None:
+def _non_finite(row: Row, stage: Judged, values: Mapping[str, Float64]) -> Broken | None:
+    entries = _not_finite(stage)
+    if not entries.any():
+        return None
     size = stage.values.size
     if stage.operation == "sum":
         return _sum_rule(row, stage, values[stage.operands[0]])
@@ -241,31 +295,48 @@ def _shown(stage: Judged, operands: Sequence[float]) -> str:
 # --- underflow of what a logarithm is taken of ------------------------------------------------------------------
 
 
-def _underflow(row: Row, stage: Judged) -> Broken | None:
-    if stage.symbol not in ("e", "p") or stage.direction != "forward":
+def _underflow(row: Row, stage: Judged, values: Mapping[str, Float64]) -> Broken | None:
+    if row.formula != "naive" or not row.wrong["forward"] or stage.symbol not in ("e", "p"):
         return None
-    j, fmt = row.target, FORMATS[stage.dtype]
-    value = float(stage.values[j])
+    j, value = row.target, float(stage.values[row.target])
+    relative = max(float(stage.relative[j]), _blur(float(stage.exact.hi[j])))
     # d log(p) = dp / p: a relative error here is the loss's absolute one.
-    small = abs(float(stage.exact.hi[j])) < fmt.smallest_normal
-    off = value == 0 or stage.relative[j] > min(row.tolerance, LOST_FROM)
-    nothing = not stage.exact.real[j] or stage.exact.texts[j] == "0"
+    off = value == 0 or relative > min(row.tolerance, LOST_FROM)
+    nothing = not stage.exact.real[j] or stage.exact.text(j) == "0"
     if not off or not np.isfinite(value) or nothing:
         return None
-    if not small:
+    if not _small(stage, j):
         # The format could hold it: e / s as e * (1 / s), where 1 / s is subnormal and flushed to zero.
-        told = f"{stage.text} is {short(value)} where it should be {stage.exact.texts[j]}"
-        return Broken(told, SHIFT) if stage.relative[j] >= LOST_FROM else None
+        told = f"{stage.text} is {short(value)} where it should be {stage.exact.text(j)}"
+        return Broken(told, SHIFT) if relative >= LOST_FROM else None
+    if stage.symbol == "e":
+        return _exp_underflow(row, stage, j)
+    fmt = FORMATS[stage.dtype]
     fate = "is zero" if value == 0 else "is subnormal, with few digits,"
-    if stage.symbol == "p":
-        floor = fmt.smallest_subnormal / 2 if value == 0 else fmt.smallest_normal
-        return Broken(f"e / s {fate} in {fmt.name} below {floor:.4g}", LOG_OF_SUM)
-    x = float(row.logits[j])
+    floor = fmt.smallest_subnormal / 2 if value == 0 else fmt.smallest_normal
+    return Broken(f"e / s {fate} in {fmt.name} below {floor:.4g}", LOG_OF_SUM)
+
+
+def _small(stage: Judged, j: int) -> bool:
+    """Whether the exact value lies below the format's normal numbers."""
+    return abs(float(stage.exact.hi[j])) < FORMATS[stage.dtype].smallest_normal
+
+
+def _blur(exact: float) -> float:
+    """How far off, relative to itself, an exact value is by being held as float64: much among the subnormals."""
+    half_spacing = FORMATS["float64"].smallest_subnormal / (2 * abs(exact)) if exact else np.inf
+    return float(half_spacing)
+
+
+def _exp_underflow(row: Row, stage: Judged, j: int) -> Broken:
+    """The exponential of an unshifted logit that is below the format's normal numbers."""
+    fmt, value, x = FORMATS[stage.dtype], float(stage.values[j]), float(row.logits[j])
+    fate = "is zero" if value == 0 else "is subnormal, with few digits,"
     gone = x < underflow_to_zero(fmt)
     if value == 0 and not gone:
         fate = "is subnormal and flushed to zero"
     limit = underflow_to_zero(fmt) if gone else underflow_to_subnormal(fmt)
-    # Shifted up by the maximum the target may be large enough; if it is far below, no shift keeps its probability.
+    # Shifted up by the maximum the entry may be large enough; if it is far below, no shift keeps its probability.
     far = x - float(np.max(row.logits)) < underflow_to_subnormal(fmt)
     rule = f"exp({short(x)}) is {short(value)}: exp(x) {fate} in {fmt.name} below {limit:.2f}"
     return Broken(rule, LOG_OF_SUM if far else SHIFT)
@@ -296,12 +367,26 @@ def _forward_loss(row: Row, stage: Judged, values: Mapping[str, Float64]) -> Bro
     return Broken(f"{stage.text} rounds to a spacing of {spacing:.4g}", WIDER)
 
 
-def _bad_sum(row: Row, stage: Judged) -> Broken | None:
-    # As for a probability: d log(s) = ds / s.
-    if stage.operation != "sum" or not stage.finite.all() or stage.relative[0] <= row.tolerance:
+def _bad_sum(row: Row, stage: Judged, stages: Sequence[Judged]) -> Broken | None:
+    """A sum that is off by as much as the quantity that came out wrong allows, or as it is off itself."""
+    if stage.operation != "sum" or not stage.finite.all():
         return None
-    told = f"{stage.text} is {short(stage.values[0])} where it should be {stage.exact.texts[0]}"
+    relative = float(stage.relative[0])
+    # As for a probability: d log(s) = ds / s.
+    off = row.wrong["forward"] and relative > row.tolerance
+    # Divided by the sum, every probability and every entry of the gradient is off by as much as the sum.
+    softmax = {"backward": stages[-1], "softmax": next((s for s in stages if s.symbol == "p"), stages[-1])}
+    off |= any(row.wrong[q] and relative >= LOST_FROM * _worst(s, row.fmt) for q, s in softmax.items())
+    if not off or relative <= row.fmt.unit_roundoff:
+        return None
+    told = f"{stage.text} is {short(stage.values[0])} where it should be {stage.exact.text(0)}"
     return Broken(told, WIDE_SUM)
+
+
+def _worst(stage: Judged, fmt: Format) -> float:
+    """The largest relative error of the entries in the format's normal range."""
+    counted = np.abs(stage.exact.hi) >= fmt.smallest_normal
+    return float(np.where(counted, stage.relative, 0.0).max())
 
 
 def _gradient_loss(row: Row, stage: Judged, stages: Sequence[Judged]) -> Broken | None:
@@ -311,11 +396,15 @@ def _gradient_loss(row: Row, stage: Judged, stages: Sequence[Judged]) -> Broken 
     wrong = (last.relative >= LOST_FROM) & (size >= row.fmt.smallest_normal)
     wrong |= (size == 0) & (last.error > row.fmt.unit_roundoff)
     watched = wrong if stage.values.size == wrong.size else np.full(stage.values.size, bool(wrong.any()))
-    lost = watched & (stage.relative >= LOST_FROM) & stage.finite & np.isfinite(stage.exact.hi)
-    if not lost.any() or (stage.direction == "forward" and stage.operands != ("z",)):
+    # What should be zero has no relative error.
+    off = (stage.relative >= LOST_FROM) | ((stage.exact.hi == 0) & (stage.error > row.fmt.unit_roundoff))
+    lost = watched & off & stage.finite & np.isfinite(stage.exact.hi)
+    if not lost.any():
         return None
     j = int(np.flatnonzero(lost)[0])
-    value, exact = float(stage.values[j]), stage.exact.texts[j]
+    value, exact = float(stage.values[j]), stage.exact.text(j)
+    if stage.operands == ("x",):
+        return _exp_underflow(row, stage, j) if _small(stage, j) else None
     if stage.operation == "exp":
         return Broken(f"exp of the rounded shift is {short(value)} where it should be {exact}", WIDER)
     if stage.operation in ("+", "-"):

@@ -1,16 +1,20 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
+from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._bounds import GRADES, Row, loss_bounds
 from ._grade import LOST_FROM, VERDICTS, Graded, grade
 from ._invalid import told as told_of_invalid
 
 __all__ = [
+    "FUNCTION_ROUNDINGS",
     "GRADES",
     "LOST_FROM",
     "VERDICTS",
     "Graded",
     "Row",
+    "apriori_bounds",
     "grade",
     "loss_bounds",
+    "stability_ratio",
     "told_of_invalid",
 ]

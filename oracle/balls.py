@@ -107,7 +107,8 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     q_sum = sum(weights.values(), fmpq(0))
     inverse = 1 / total
     p = [e * inverse for e in exps]
-    g = [b * arb(q_sum * scale) for b in p]
+    factor = q_sum * scale
+    g = [] if factor == 1 else [b * arb(factor) for b in p]
     at_targets = {}
     loss: Any = arb(0)
     for j, q in weights.items():
@@ -123,10 +124,11 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     if not all(map(sharp, [*p, *g, *scaled_targets.values(), *([] if loss is None else [loss])])):
         raise _BlurredError
 
-    gradient = _spread(_pair(g), where)
+    of_p = _pair(p)
+    probabilities, gradient = _spread(of_p, where), _spread(_pair(g) if g else of_p, where)
     for j, ball in scaled_targets.items():
         gradient[0][j], gradient[1][j] = split(ball)
-    return Row(loss, _spread(_pair(p), where), gradient, _condition(logits[finite], at_targets.values(), loss))
+    return Row(loss, probabilities, gradient, _condition(logits[finite], at_targets.values(), loss))
 
 
 def _spread(pair: Pair, where: NDArray[np.intp]) -> Pair:

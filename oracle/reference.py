@@ -70,6 +70,7 @@ def reference(
     weight: ArrayLike | None = None,
     ignore_index: int | None = None,
     reduction: str = "none",
+    keep: bool = True,
 ) -> Reference:
     """The exact softmax cross-entropy of logits taken as exact numbers.
 
@@ -82,6 +83,7 @@ def reference(
             (integer targets only). One of NaN or without limit is not ``defined`` all the same: it has no softmax.
         reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
             weights of the rows that count for class indices, and by B for probabilities.
+        keep: whether a large reference is kept on disk, and taken from there.
 
     Returns:
         A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target the loss
@@ -102,7 +104,7 @@ def reference(
     inputs: dict[str, Any] = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
     inputs |= {} if w is None else {"weight": w}
     inputs |= {} if ignore_index is None else {"ignore_index": int(ignore_index)}
-    if x.size < CACHED_FROM:
+    if x.size < CACHED_FROM or not keep:
         return _unpack(_compute(x, t, label_smoothing, w, ignore_index, reduction))
     name = cache.key(inputs)
     arrays = cache.load(name)

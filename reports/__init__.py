@@ -1,7 +1,8 @@
 """What people read: tables made from a run, as text, Markdown and CSV."""
 
 from ._render import FORMATS, write
-from ._tables import Section, article, errors, faults, finiteness, grade_matrix, invalid_targets, sections
+from ._sections import Section, sections
+from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 __all__ = [
     "FORMATS",

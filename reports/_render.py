@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..store import Run
-from ._tables import DTYPES, Section, sections
+from ._lines import DTYPES
+from ._sections import Section, sections
 
 # Okabe and Ito's palette, told apart with any colour vision; the letters say it without colour too.
 _STYLES = {"A": "bold #009e73", "B": "#56b4e9", "C": "#e69f00", "D": "#d55e00", "F": "bold #cc79a7"}

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from logitlab.cases import Case, catalogue, content_hash, select
 from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
+from logitlab.formats import FORMATS, round_to, ulp
+from logitlab.oracle import reference
 
 FAMILIES = {
     "seed",
@@ -36,6 +37,9 @@ FAMILIES = {
     "reductions",
     "layout",
     "invalid",
+    "padding",
+    "stagnation",
+    "neighbours",
 }
 TOOL = Path(__file__).parent.parent / "tools" / "make_digits.py"
 
@@ -263,6 +267,61 @@ def test_a_case_is_refused_with_a_target_that_is_no_class():
         make("a/b", "Why.", [[0.0, 1.0]], [2])
     with pytest.raises(ValueError, match=r"a/b: logits \(1, 2\) and targets \(2,\)"):
         make("a/b", "Why.", [[0.0, 1.0]], [0, 1])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("classes", [257, 2049])
+def test_a_stagnating_sum_stands_still_at_one_and_its_loss_does_not(name, classes):
+    fmt = FORMATS[name]
+    c = case(f"stagnation/{name}_{classes}")
+    first, last = np.exp(c.quantized(fmt)[:2].astype(np.float64)).astype(fmt.dtype)
+    in_order = [np.array(0, fmt.dtype), np.array(0, fmt.dtype)]
+    for e, f in zip(first, last, strict=True):
+        in_order = [(in_order[0] + e).astype(fmt.dtype), (in_order[1] + f).astype(fmt.dtype)]
+    assert float(in_order[0]) == 1 < float(in_order[1])
+    assert reference(c.quantized(fmt), c.targets).loss.hi[0] > (classes - 1) / 16 * fmt.unit_roundoff
+
+
+@pytest.mark.parametrize("classes", [257, 2049])
+def test_the_harmonic_series_stops_at_five_and_a_sixteenth_in_bfloat16(classes):
+    bfloat16 = FORMATS["bfloat16"].dtype
+    total = np.array(0, bfloat16)
+    for k in range(1, classes + 1):
+        total = (total + np.array(1 / k, bfloat16)).astype(bfloat16)
+    assert float(total) == 5.0625
+    falling = case(f"stagnation/harmonic_{classes}").logits[0]
+    assert np.exp(falling) == pytest.approx(1 / np.arange(1, classes + 1), rel=1e-15)
+
+
+@pytest.mark.parametrize("c", select("neighbours/*"), ids=lambda c: c.name)
+def test_neighbours_have_no_number_between_them(c):
+    fmt = FORMATS[c.name.split("_")[0]]
+    low, high = c.quantized(fmt)[0].astype(np.float64)
+    assert (low, high) == tuple(c.logits[0])
+    assert high - low == float(ulp(low, fmt))
+
+
+def test_padding_stands_in_for_minus_infinity():
+    """Among ordinary classes the padded ones change nothing; where nothing else is left they share the softmax."""
+    for c in select("padding/*"):
+        padded = c.logits <= -1e4
+        if c.name in ("1e4", "1e9", "float16_min", "float32_min", "vocabulary"):
+            masked = np.where(padded, -np.inf, c.logits)
+            assert np.array_equal(reference(c.logits, c.targets).loss.hi, reference(masked, c.targets).loss.hi)
+        if c.name.endswith("_everywhere"):
+            assert reference(c.logits, c.targets).loss.hi == pytest.approx(np.log(128), rel=1e-15)
+
+
+def test_a_padded_target_lies_on_either_side_of_what_float16_rounds_to_infinity():
+    c, fmt = case("padding/float16_min_beyond"), FORMATS["float16"]
+    loss = reference(c.quantized(fmt), c.targets).loss
+    assert round_to(loss.hi, fmt, loss.lo).tolist() == [np.inf, fmt.largest]
+
+
+def test_scores_added_to_minus_1e9_are_ties_in_float32():
+    c = case("padding/1e9_added")
+    assert np.unique(c.quantized(FORMATS["float32"])).size == 1
+    assert np.unique(c.quantized(FORMATS["float64"])).size == 65
 
 
 # --- the digits -------------------------------------------------------------------------------------------------

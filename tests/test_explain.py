@@ -231,7 +231,8 @@ def test_a_failure_is_told_where_loss_or_gradient_is_wrong_and_nowhere_else(form
         if case.classes != 3 or dtype not in case.dtypes:
             continue
         batch = _explain._batch(case, FORMATS[dtype], offer)
-        followed, exact = worker.follow("numpy", offer.name, batch, "cpu"), reference(batch.logits, batch.targets)
+        followed = worker.follow("numpy", offer.name, batch, "cpu").stages
+        exact = reference(batch.logits, batch.targets)
         graded = _explain._graded(followed, batch, FORMATS[dtype], exact)
         for row in range(case.rows):
             judged = _explain._judged(followed, formula, batch, exact, row)
@@ -308,7 +309,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
         ("loss", "forward"),
         ("gradient", "backward"),
     ]
-    assert followed.fault == ""
+    assert followed.status == "ok"
 
 
 def test_a_fault_is_one_clear_line():
@@ -316,7 +317,7 @@ def test_a_fault_is_one_clear_line():
 
     followed = worker.follow("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
     assert followed.stages == ()
-    assert followed.fault.startswith("IndexError: index 7 is out of bounds")
+    assert followed.detail.startswith("IndexError: index 7 is out of bounds")
 
 
 def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):

@@ -186,3 +186,36 @@ def test_an_unfinished_run_says_so(run, tmp_path):
 def test_a_run_without_measurements_gives_a_report_without_tables(run, tmp_path):
     empty = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
     assert "Grades" not in printed(empty, "text")
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return runner.run(sweeps=["offset=0:1e4:11", "classes=3,10"], frameworks="numpy", dtypes=["float32", "float64"])
+
+
+def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):
+    from logitlab.reports import _curves
+
+    assert _curves.axes(swept) == ["offset", "classes"]
+    curve = _curves.curve(swept, "offset", "loss")
+    assert len(curve) == 4 * 2 * 11
+    lse = curve[(curve["implementation"] == "numpy/lse") & (curve["dtype"] == "float32")]
+    assert lse["offset"].to_list() == [1000.0 * i for i in range(11)]
+    of_last = swept[(swept["case"] == "sweep_offset/10000") & (swept["quantity"] == "loss")]
+    of_last = of_last[(of_last["implementation"] == "numpy/lse") & (of_last["dtype"] == "float32")]
+    assert lse["largest"].iloc[-1] == of_last["max_ulp"].max()
+
+
+def test_a_curve_is_shown_from_its_first_value_to_its_last(swept):
+    titles = {s.name: s for s in reports.sections(swept)}
+    shown = titles["curve_offset_loss"].shown
+    assert list(shown.columns[-6:]) == ["0", "2000", "4000", "6000", "8000", "10000"]
+    assert list(titles["curve_classes_gradient"].shown.columns[-2:]) == ["3", "10"]
+
+
+def test_errors_stand_against_their_bounds(measurements):
+    table = {s.name: s.table for s in reports.sections(measurements)}["bounds_loss"]
+    lse = table[table["implementation"].isin(["numpy/lse", "torch/lse"])]
+    assert len(lse) == 8
+    assert (lse["shifted beyond"] == 0).all()
+    assert (lse["shifted largest"] > 0).all()

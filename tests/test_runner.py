@@ -70,6 +70,36 @@ def test_the_article_breaks_naive_and_not_lse(everywhere, framework):
     assert rows_of(naive, case="seed/article", quantity="probabilities")["n_nan"].to_list() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_failing_row_names_the_stage_where_it_first_failed(everywhere, framework):
+    batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager", case="seed/article")
+    naive = rows_of(batch, implementation=f"{framework}/naive")
+    for quantity in ("probabilities", "loss", "gradient"):
+        first = rows_of(naive, quantity=quantity)["first_failure"].astype(object)
+        assert first.fillna("none").to_list() == ["none", "exp", "none"], quantity
+    assert rows_of(batch, implementation=f"{framework}/lse")["first_failure"].isna().all()
+
+
+def test_a_failure_is_named_where_there_is_one_and_nowhere_else(everywhere):
+    failed = everywhere["verdict"].notna() & ~everywhere["verdict"].isin(["correct", "undefined"])
+    assert (everywhere["first_failure"].notna() == failed).all()
+    inside_unseen = everywhere[failed & ((everywhere["formula"] == "builtin") | (everywhere["mode"] != "eager"))]
+    assert (inside_unseen["first_failure"].astype(object) == inside_unseen["quantity"].astype(object)).all()
+
+
+def test_the_analysis_stands_where_it_applies(everywhere):
+    graded = everywhere[everywhere["grade"].notna() & (everywhere["case"] == "seed/article")]
+    losses, gradients = rows_of(graded, quantity="loss"), rows_of(graded, quantity="gradient")
+    assert losses["bound_shifted"].notna().all()
+    assert losses["stability_ratio"].notna().all()
+    assert gradients["bound_shifted"].isna().all()
+    sound = losses[losses["formula"].isin(["lse", "log1p"])]
+    assert (sound["max_abs"] <= sound["bound_shifted"]).all()
+    # exp(1000) has no unshifted bound below float64's end; in the other rows nothing overflows.
+    single = rows_of(losses, dtype="float32")
+    assert (single["bound_unshifted"].notna() == (single["row"] != 1)).all()
+
+
 def test_a_reduced_loss_is_row_minus_one_and_its_gradient_has_rows(everywhere):
     mean = rows_of(everywhere, case="seed/article_mean", implementation="torch/lse", dtype="float64")
     assert rows_of(mean, quantity="loss")["row"].to_list() == [-1]

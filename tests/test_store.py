@@ -12,12 +12,13 @@ LINE = {
     "run": "r", "case": "seed/article", "family": "seed", "row": 1, "classes": 3, "framework": "numpy",
     "implementation": "numpy/naive", "formula": "naive", "dtype": "float32", "device": "cpu", "mode": "eager",
     "version": "2", "quantity": "loss", "out_dtype": "float32", "status": "ok", "grade": "F", "verdict": "overflow",
+    "first_failure": "log",
     "finite": False, "expected_finite": True, "n_nan": 0, "n_posinf": 1, "n_neginf": 0, "n_zeroed": 0,
     "value": float("inf"), "exact": 2000.0, "max_abs": float("inf"), "max_rel": float("inf"), "max_ulp": float("inf"),
     "condition": 1.0,
 }  # fmt: skip
 RAISED = {**LINE, "row": 2, "status": "raised", "detail": "ValueError: a | b"}
-for _absent in ("grade", "verdict", "finite", "expected_finite", "n_nan", "out_dtype", "value"):
+for _absent in ("first_failure", "grade", "verdict", "finite", "expected_finite", "n_nan", "out_dtype", "value"):
     RAISED[_absent] = None
 
 

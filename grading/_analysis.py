@@ -1,0 +1,201 @@
+"""Stability and a-priori error bounds: what rounding error analysis promises, to be held against what was measured.
+
+The bounds are those of P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax
+functions*, IMA J. Numer. Anal. 41, 2021, pages 2311-2330, doi 10.1093/imanum/draa038, of first order in the unit
+roundoff ``u`` there and made rigorous here. With ``n`` finite logits ``x``, ``a = max x``, ``y = log sum exp x``, the
+target's logit ``x_t``, the loss ``L = y - x_t`` and ``D = a - min x``:
+
+==================  ======================================  ==========================================================
+softmax, unshifted  Theorem 3.3                             ``(n + 3) u max p``
+softmax, shifted    Theorem 4.3                             ``(n + 2 + 2 D) u max p``
+loss, unshifted     log of the softmax, or ``y - x_t``      ``(L + n + 1 + max(2, |y|)) u``
+loss, shifted       ``(a + log s) - x_t``, or               ``(L + n + D + (y - a) + max(|y|, 1 + a - x_t)) u``
+                    ``log s + (a - x_t)``
+==================  ======================================  ==========================================================
+
+The paper has no loss. Its log-sum-exp errs by ``(|y| + n + 1) u`` unshifted (before Theorem 3.2) and, derived in the
+same manner, by ``(|y| + (y - a) + n + D) u`` shifted: the roundings of the sum ``s`` and of the shifted logits, of the
+logarithm, and of adding ``a`` back. Subtracting ``x_t`` rounds once more, ``L u``. The other way to the same loss is
+the negative logarithm of the softmax: Theorem 3.3 holds for each component, so that it errs by ``(L + n + 3) u``.
+Shifted it is ``log s + (a - x_t)``, which rounds ``a - x_t`` where the first rounds ``y``, and once more where it is
+carried wider and rounded to the dtype in the end. Either way is allowed, by the larger of the two.
+
+The first order becomes a bound as follows. A computed sum of positive terms, and a quotient, is the exact one times
+factors ``1 + d`` or their inverses, ``|d| <= u``, which multiply to ``exp(r)``, ``|r| <= k u / (1 - u)`` for ``k``
+factors; rounding ``x - a`` multiplies its exponential by ``exp(d (x - a))``. So the softmax errs by ``expm1(r) p``, and
+a logarithm by ``r`` and its own rounding, for every ``n``; no ``n u < 1`` is needed.
+
+The paper lets exp and log err by ``u``, and so do the bounds, unless told otherwise: a library whose functions are
+worse may exceed them, and the table then shows it; see `FUNCTION_ROUNDINGS`.
+
+The theorems bar overflow and underflow, and an unshifted row with either has no bound. Shifted there is no overflow
+of an exponential, and one that underflows (below the smallest normal number ``t``, which hardware may flush to zero)
+is left out of ``D`` and allowed ``2 t`` of the sum, which is at least 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import Format
+from ..oracle import Reference
+
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# How many u exp, log and log1p err by: the paper's assumption. In 16 bits, where they are evaluated wider and rounded,
+# it holds. In float32 on x86-64 were measured, at most: NumPy 2 exp 3.2 and log 3.8, PyTorch 2.13 log 1.4, TensorFlow
+# 2.21 log 3.7 and log1p 4.4, JAX log1p 3.3; and the written log1p squares exponentials of half the argument, which
+# is three roundings. The bounds' n leaves room for most of it.
+FUNCTION_ROUNDINGS = 1.0
+
+
+def stability_ratio(error: Float64, loss: Float64, condition: Float64, fmt: Format) -> Float64:
+    """``(|computed - L| / L) / (condition u)``: the error in units of what rounding the logits alone can cause.
+
+    Of order 1 for a stable evaluation of an ill-conditioned loss; large where digits are lost that the logits
+    determine. Where the condition is below 1, rounding the exact loss gives up to ``1 / condition``.
+
+    Args:
+        error: (B,) absolute errors, infinite where a loss is not of the kind it should be, NaN where not graded.
+        loss: (B,) exact losses ``L``.
+        condition: (B,) ``max|x| sum|g| / L``, as the reference has it.
+        fmt: the dtype whose unit roundoff ``u`` is.
+
+    Returns:
+        (B,), infinite where the error is; NaN where it is not graded, and where the condition is 0 or NaN.
+    """
+    known = (condition > 0) & np.isfinite(loss)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        relative = error / np.where(known, loss, 1.0)
+        ratio = relative / fmt.unit_roundoff / np.where(known, condition, 1.0)
+    # A condition of 1e-300 is no infinite error: infinity says that the loss is not of its kind.
+    ratio = np.where(np.isinf(error), error, np.minimum(ratio, np.finfo(np.float64).max))
+    return np.where(known, ratio, np.nan)
+
+
+def apriori_bounds(
+    quantity: str,
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    fmt: Format,
+    exact: Reference,
+    *,
+    function_roundings: float = FUNCTION_ROUNDINGS,
+) -> tuple[Float64, Float64]:
+    """Largest absolute error of each row, unshifted and shifted, by rounding error analysis.
+
+    Args:
+        quantity: ``probabilities``, for the largest error of a row's softmax, or ``loss``, of cross-entropy with
+            class indices and no other option; others have no bound.
+        logits: (B, C) as the dtype holds them; those of ``-inf`` count nothing.
+        targets: class indices (B,); the softmax has none and ignores them.
+        fmt: the dtype whose unit roundoff counts; an evaluation in a wider one is within the bounds.
+        exact: the reference for these logits and targets.
+        function_roundings: how many ``u`` exp, log and log1p err by.
+
+    Returns:
+        Two arrays (B,), or (1,) for a reduced loss; NaN where the analysis does not apply: a NaN or ``+inf`` logit, a
+        row without limit, an infinite loss, a target that is no class, class probabilities, a reduced or weighted
+        loss, overflow, and unshifted underflow.
+    """
+    # Logits near the end of float64 overflow on the way to having no bound.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if quantity == "probabilities":
+            return _softmax_bounds(_Row.of(logits, fmt, exact), fmt, exact, function_roundings)
+        if quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
+            return _loss_bounds(_Row.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
+    missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
+    return missing, missing.copy()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the analysis needs of the logits: arrays (B,), of no meaning where ``applies`` is False."""
+
+    applies: Mask
+    classes: Float64  # n
+    maximum: Float64  # a
+    minimum: Float64  # of all finite logits
+    drop: Float64  # D, among the terms whose shifted exponential does not underflow
+    flushed: Float64  # what those that do may miss of the sum
+    lse: Float64  # y
+
+    @classmethod
+    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> _Row:
+        x = logits.astype(np.float64)
+        finite = np.isfinite(x)
+        applies = exact.defined & finite.any(axis=1) & ~(np.isnan(x) | (x == np.inf)).any(axis=1)
+        x = np.where(applies[:, None] & finite, x, -np.inf)
+        maximum = np.where(applies, x.max(axis=1, initial=-np.inf), 0.0)
+        below = maximum[:, None] - x
+        kept = below <= -np.log(fmt.smallest_normal)
+        return cls(
+            applies,
+            classes=finite.sum(axis=1).astype(np.float64),
+            maximum=maximum,
+            minimum=np.where(finite, x, np.inf).min(axis=1, initial=np.inf),
+            drop=np.where(kept, below, 0.0).max(axis=1, initial=0.0),
+            flushed=2 * fmt.smallest_normal * (finite & ~kept).sum(axis=1),
+            lse=maximum + np.log(np.maximum(np.exp(-below).sum(axis=1), 1.0)),
+        )
+
+    def basic_in_range(self, fmt: Format, slack: Float64) -> Mask:
+        """Whether every exponential, unshifted, and their sum are normal numbers, even by ``exp(slack)`` off."""
+        low, high = np.log(fmt.smallest_normal), np.log(fmt.largest)
+        in_range: Mask = self.applies & (self.minimum - slack >= low) & (self.lse + slack <= high)
+        return in_range
+
+    def shifted_in_range(self, fmt: Format, slack: Float64) -> Mask:
+        """Whether the sum of the shifted exponentials is finite, even by ``exp(slack)`` off.
+
+        Of float16 it is not from 65,520 equal logits on.
+        """
+        in_range: Mask = self.applies & (self.lse - self.maximum + slack <= np.log(fmt.largest))
+        return in_range
+
+
+def _rigorous(roundings: Float64, fmt: Format, functions: float) -> Float64:
+    """What so many roundings, counted to first order, amount to with the higher orders."""
+    # Each of at most four errors that follow one upon another, of a function or an operation, is a factor more.
+    u = fmt.unit_roundoff
+    return roundings * u / (1 - 4 * functions * u)
+
+
+def _softmax_bounds(row: _Row, fmt: Format, exact: Reference, f: float) -> tuple[Float64, Float64]:
+    largest = exact.probabilities.hi.max(axis=1, initial=0.0)
+    # An exponential above and one below the line, n - 1 additions, a division, and the one more of the theorem.
+    basic = _rigorous(row.classes + 1 + 2 * f, fmt, f)
+    shifted = _rigorous(row.classes + 2 * f + 2 * row.drop, fmt, f) + row.flushed
+    # A component that underflows is off by less than the smallest normal number, and that by less than u: within
+    # n u max p, as max p is at least 1 / n. And no error exceeds 1, as no computed component does.
+    basic_bound, shifted_bound = (np.minimum(largest * np.expm1(np.minimum(r, 100.0)), 1.0) for r in (basic, shifted))
+    return (
+        np.where(row.basic_in_range(fmt, basic), basic_bound, np.nan),
+        np.where(row.shifted_in_range(fmt, shifted), shifted_bound, np.nan),
+    )
+
+
+def _loss_bounds(
+    row: _Row, logits: NDArray[Any], targets: NDArray[Any], fmt: Format, exact: Reference, f: float
+) -> tuple[Float64, Float64]:
+    n, a, y, loss = row.classes, row.maximum, row.lse, exact.loss.hi
+    is_class = (targets >= 0) & (targets < logits.shape[1])
+    applies = row.applies & is_class & np.isfinite(loss) & (exact.mass == 1)
+    at = np.where(is_class, targets, 0).astype(np.int64)
+    x_t = np.where(applies, logits[np.arange(len(logits)), at].astype(np.float64), 0.0)
+    loss = np.where(applies, loss, 0.0)
+    of_sum = n + f
+    basic = _rigorous(f * loss + of_sum + np.maximum(1 + f, f * np.abs(y)), fmt, f)
+    parts = loss + (of_sum - 1 + row.drop) + f * (y - a) + np.maximum(np.abs(y), 1 + a - x_t)
+    shifted = _rigorous(parts, fmt, f) + row.flushed
+    finite = np.maximum(np.abs(y), loss) + shifted <= fmt.largest
+    # The target's probability is exp(-L).
+    normal = row.basic_in_range(fmt, basic) & (loss + basic <= -np.log(fmt.smallest_normal))
+    of_shifted_sum = _rigorous(of_sum - 1 + row.drop, fmt, f) + row.flushed
+    in_range = row.shifted_in_range(fmt, of_shifted_sum) & finite
+    return np.where(applies & normal, basic, np.nan), np.where(applies & in_range, shifted, np.nan)

@@ -1,0 +1,200 @@
+"""The arrays ``logits`` and ``targets`` of a file, a few rows at a time.
+
+Every reader is made of a path and tells the shapes and dtypes of both arrays without reading them. None unpickles:
+an array of Python objects is refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+Array = NDArray[Any]
+Rows = Iterator[tuple[Array, Array]]
+NAMES = ("logits", "targets")
+
+
+class OffenceError(ValueError):
+    """What is wrong with a file, in words that begin after its name."""
+
+
+# What the libraries raise between them for a file that is damaged or none of theirs.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    pa.ArrowException,
+    SafetensorError,
+)
+
+
+class Reader(Protocol):
+    """A file's arrays, by name."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    @property
+    def dtypes(self) -> Mapping[str, np.dtype[Any]]: ...
+
+    def rows(self, count: int) -> Rows:
+        """Logits and targets of at most ``count`` rows at a time, from the first row to the last."""
+
+
+def _have(found: list[str]) -> None:
+    for name in NAMES:
+        if name not in found:
+            there = ", ".join(map(repr, found)) or "nothing"
+            raise OffenceError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
+
+
+class Npz:
+    """An archive written by ``numpy.savez`` or ``numpy.savez_compressed``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with zipfile.ZipFile(path) as archive:
+            _have([n.removesuffix(".npy") for n in archive.namelist()])
+            headers = {}
+            for name in NAMES:
+                with archive.open(f"{name}.npy") as member:
+                    headers[name] = _npy_header(name, member)
+        self.shapes = {name: shape for name, (shape, _) in headers.items()}
+        self.dtypes = {name: dtype for name, (_, dtype) in headers.items()}
+
+    def rows(self, count: int) -> Rows:
+        with (
+            zipfile.ZipFile(self._path) as archive,
+            archive.open("logits.npy") as logits,
+            archive.open("targets.npy") as targets,
+        ):
+            members = dict(zip(NAMES, (logits, targets), strict=True))
+            for name, member in members.items():
+                _npy_header(name, member)
+            whole = self.shapes["logits"][0]
+            for start in range(0, whole, count):
+                many = min(count, whole - start)
+                read = (self._read(name, member, many) for name, member in members.items())
+                yield next(read), next(read)
+
+    def _read(self, name: str, member: IO[bytes], rows: int) -> Array:
+        dtype, shape = self.dtypes[name], (rows, *self.shapes[name][1:])
+        wanted = int(np.prod(shape)) * dtype.itemsize
+        raw = member.read(wanted)
+        if len(raw) < wanted:
+            raise OffenceError(f"{name} ends early: the file is cut off")
+        return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype; afterwards the member stands at its first number."""
+    try:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, by_columns, dtype = read(member)
+    except (ValueError, KeyError) as error:
+        raise OffenceError(f"{name} is not an array that NumPy wrote ({error})") from error
+    if dtype.hasobject:
+        raise OffenceError(f"{name} holds Python objects, which are never unpickled; expected numbers")
+    if by_columns and len(shape) > 1:
+        raise OffenceError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
+    # NumPy's format has no name for bfloat16: two bytes without one are what it writes for it.
+    return shape, np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
+
+
+class Parquet:
+    """A table with a column ``logits`` of lists of equal length, and one ``targets`` of integers or such lists."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            _have(schema.names)
+            first = next(file.iter_batches(batch_size=1, columns=list(NAMES)), None)
+        self.shapes = {name: _parquet_shape(name, schema.field(name).type, rows, first) for name in NAMES}
+        self.dtypes = {name: _parquet_dtype(name, schema.field(name).type) for name in NAMES}
+
+    def rows(self, count: int) -> Rows:
+        # Unbuffered ahead: a row group may be as large as the file.
+        with pq.ParquetFile(self._path, buffer_size=1 << 20, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=count, columns=list(NAMES)):
+                logits, targets = (self._values(name, batch.column(name)) for name in NAMES)
+                yield logits, targets
+
+    def _values(self, name: str, column: pa.Array) -> Array:
+        width = self.shapes[name][1:]
+        if column.null_count:
+            raise OffenceError(f"{name} has missing rows; expected a value in each")
+        values = column
+        if width:
+            lengths = sorted({*pc.unique(pc.list_value_length(column)).to_pylist(), *width})
+            if len(lengths) > 1:
+                raise OffenceError(f"{name} has rows of {lengths[0]} and of {lengths[-1]} entries; expected one width")
+            values = column.flatten()
+        if values.null_count:
+            raise OffenceError(f"{name} has missing entries; expected numbers")
+        numbers: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), *width)
+        return numbers
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _parquet_shape(name: str, kind: pa.DataType, rows: int, first: pa.RecordBatch | None) -> tuple[int, ...]:
+    if not _is_list(kind):
+        return (rows,)
+    if pa.types.is_fixed_size_list(kind):
+        return (rows, kind.list_size)
+    if first is None or first.column(name).null_count:
+        return (rows, 0)
+    return (rows, len(first.column(name)[0]))
+
+
+def _parquet_dtype(name: str, kind: pa.DataType) -> np.dtype[Any]:
+    element = kind.value_type if _is_list(kind) else kind
+    try:
+        dtype: np.dtype[Any] = np.dtype(element.to_pandas_dtype())
+    except (NotImplementedError, TypeError) as error:
+        raise OffenceError(f"{name} holds {element}; expected numbers") from error
+    return dtype
+
+
+class Safetensors:
+    """A file in the format of the ``safetensors`` package."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with safe_open(path, framework="numpy") as file:
+            _have(list(file.keys()))
+            slices = {name: file.get_slice(name) for name in NAMES}
+            self.shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
+            self.dtypes = {name: s[0:0].dtype if s.get_shape() else np.dtype(object) for name, s in slices.items()}
+
+    def rows(self, count: int) -> Rows:
+        whole = self.shapes["logits"][0]
+        for start in range(0, whole, count):
+            # Opened anew each time: the file is mapped, and pages once read would stay in memory.
+            with safe_open(self._path, framework="numpy") as file:
+                logits, targets = (file.get_slice(name)[start : min(start + count, whole)] for name in NAMES)
+            yield logits, targets
+
+
+READERS: Mapping[str, Callable[[Path], Reader]] = {
+    ".npz": Npz,
+    ".parquet": Parquet,
+    ".safetensors": Safetensors,
+}

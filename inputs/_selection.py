@@ -1,0 +1,97 @@
+"""What a run measures: cases held in memory, and files read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..cases import Case, content_hash, select
+from ..errors import UsageError
+from ..formats import FORMATS
+from ._file import LogitsFile
+from ._sweeps import sweep
+
+WHY_LEFT_OUT = "a finite logit would become infinite"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases that are measured together, in the dtypes they are measured in."""
+
+    cases: tuple[Case, ...]
+    dtypes: tuple[str, ...]
+
+    def rows(self, dtype: str) -> int:
+        """How many rows are measured in a dtype."""
+        return sum(c.rows for c in self.cases if dtype in c.dtypes) if dtype in self.dtypes else 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases and files of a run, and the dtypes asked for, None for all that fit."""
+
+    cases: tuple[Case, ...]
+    files: tuple[LogitsFile, ...] = ()
+    wanted: tuple[str, ...] | None = None
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """All dtypes of the run: those asked for, or all four for cases and their own for files."""
+        own = {f.dtype for f in self.files}
+        return self.wanted or tuple(d for d in FORMATS if self.cases or d in own)
+
+    def blocks(self) -> Iterator[Block]:
+        """The cases at once, then the files piece by piece, always in the same order."""
+        if self.cases:
+            yield Block(self.cases, self.dtypes)
+        for file in self.files:
+            for piece in file.pieces():
+                yield Block((piece,), self._of_file(file))
+
+    def rows(self, dtype: str) -> int:
+        """How many rows are measured in a dtype, all blocks together."""
+        of_files = sum(f.rows for f in self.files if dtype in self._of_file(f))
+        return Block(self.cases, self.dtypes).rows(dtype) + of_files
+
+    def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
+        return tuple(d for d in self.wanted or (file.dtype,) if d in file.dtypes)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's manifest says of it."""
+        held = [(c.id, c.dtypes) for c in self.cases] + [(f.case_id, f.dtypes) for f in self.files]
+        return {
+            "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
+            "files": [
+                {"case": f.case_id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
+                 "digest": f.digest}
+                for f in self.files
+            ],
+            "left_out": [
+                {"case": case, "dtype": d, "why": WHY_LEFT_OUT}
+                for case, can in held for d in self.wanted or self.dtypes if d not in can
+            ],
+        }  # fmt: skip
+
+
+def selection(
+    cases: str | Sequence[str] | None = None,
+    logits: Sequence[str] = (),
+    sweeps: Sequence[str] = (),
+    dtypes: tuple[str, ...] | None = None,
+) -> Selection:
+    """Cases of the catalogue by globs, files of logits and sweeps; the whole catalogue if nothing is named.
+
+    Raises:
+        UsageError: for a glob without a case, a sweep that cannot be read, or a file that is not as it should be.
+    """
+    swept = [case for spec in sweeps for case in sweep(spec)]
+    chosen = select(cases) if cases or not (logits or sweeps) else ()
+    # The same value of an axis in two sweeps is the same case.
+    whole = tuple({c.id: c for c in (*chosen, *swept)}.values())
+    files = tuple(LogitsFile.open(path) for path in logits)
+    names = [f.case_id for f in files]
+    for file in files:
+        if names.count(file.case_id) > 1:
+            raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
+    return Selection(whole, files, dtypes)

@@ -1,0 +1,104 @@
+"""The lines of the measurements table that one call gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .explanation import SOUND, first_failures
+from .frameworks._stages import Stage
+from .grading import Graded, apriori_bounds, grade, stability_ratio, told_of_invalid
+from .plan import Group, PlannedCall
+from .worker import Outcome
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A call that has been made, and the grades of what it gave."""
+
+    call: PlannedCall
+    outcome: Outcome
+    graded: Mapping[str, Graded]
+
+    @property
+    def to_be_followed(self) -> bool:
+        """Whether a row went wrong in a formula that can be followed to where it did."""
+        wrong = any(not np.isin(g.verdict, SOUND).all() for g in self.graded.values())
+        return wrong and self.call.followable
+
+
+def measured(call: PlannedCall, outcome: Outcome) -> Measured:
+    """The grades of a call."""
+    g = call.group
+    graded = {
+        q: grade(q, array, g.logits, g.fmt, g.exact, reduction=g.reduction, row_losses=g.row_losses)
+        for q, array in outcome.values
+    }
+    return Measured(call, outcome, graded)
+
+
+def lines(run_name: str, made: Measured, stages: Sequence[Stage]) -> pd.DataFrame:
+    """The measurements of one call; ``stages`` are those of a call that has been followed."""
+    group, cell, outcome = made.call.group, made.call.cell, made.outcome
+    first = first_failures(cell.offer.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded)
+    quantities = [_present(group, q, array, made.graded[q], first[q]) for q, array in outcome.values]
+    # A process that died told nothing of what it lacks: it is everything.
+    lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
+    quantities += [_absent(group, quantity, outcome) for quantity in lacking]
+    table = pd.concat(quantities, ignore_index=True)
+    words: dict[str, Any] = {
+        "run": run_name, "framework": cell.framework, "implementation": cell.offer.name,
+        "formula": cell.offer.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
+        "version": cell.offer.version,
+    }  # fmt: skip
+    return table.assign(**words)
+
+
+def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
+    """Which case and row each line of the table is about; -1 is the row of a reduced loss."""
+    ids = [
+        (c.id, c.family, -1 if reduced else r + (c.first_row or 0), c.classes)
+        for c in group.cases
+        for r in range(1 if reduced else c.rows)
+    ]
+    columns = zip(*ids, strict=True) if ids else ((), (), (), ())  # a batch may be empty
+    return dict(zip(("case", "family", "row", "classes"), map(list, columns), strict=True))
+
+
+def _present(
+    group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None]
+) -> pd.DataFrame:
+    """The lines of a quantity that came."""
+    exact, reduced = group.exact, quantity == "loss" and group.reduction != "none"
+    known = _rows(group, reduced=reduced) | vars(graded) | _analysed(group, quantity, graded)
+    if quantity == "loss":
+        known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
+        if group.cases[0].invalid:
+            known["detail"] = told_of_invalid(array, group.logits, group.targets)
+    known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": first_failure}
+    return pd.DataFrame(known).assign(quantity=quantity, out_dtype=array.dtype.name, status="ok")
+
+
+def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
+    """What rounding error analysis says of a quantity, where it says something: of the loss without options."""
+    known = {}
+    if quantity == "loss" and group.reduction == "none":
+        known["stability_ratio"] = stability_ratio(
+            graded.max_abs, group.exact.loss.hi, group.exact.condition, group.fmt
+        )
+    if quantity == "probabilities" or not group.options:
+        bounds = apriori_bounds(quantity, group.logits, group.targets, group.fmt, group.exact)
+        known |= dict(zip(("bound_unshifted", "bound_shifted"), bounds, strict=True))
+    return known
+
+
+def _absent(group: Group, quantity: str, outcome: Outcome) -> pd.DataFrame:
+    rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
+    return pd.DataFrame(rows).assign(quantity=quantity, status=outcome.status, detail=outcome.detail)

@@ -1,0 +1,38 @@
+"""Error curves: the error of each cell along the axis of a sweep."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ._lines import CELL, in_order, plain
+
+PREFIX = "sweep_"
+QUANTITIES = ("loss", "gradient")
+MOST_SHOWN = 6  # values of an axis on a page; the CSV file has them all
+
+
+def axes(df: pd.DataFrame) -> list[str]:
+    """The axes that the measurements have a sweep of, in their order."""
+    families = pd.unique(df["family"].astype(object))
+    return [str(f).removeprefix(PREFIX) for f in families if str(f).startswith(PREFIX)]
+
+
+def curve(df: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
+    """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows."""
+    rows = plain(df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == quantity) & df["grade"].notna()])
+    rows[axis] = rows["case"].str.rpartition("/")[2].astype(float)
+    keys = [*CELL, axis]
+    table = rows.groupby(keys, sort=False)["max_ulp"].agg(["median", "max"]).reset_index()
+    return in_order(df, table.rename(columns={"max": "largest"}).sort_values(axis, kind="stable"))
+
+
+def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The curve with a column for each of a few values, evenly taken from the first to the last."""
+    values = sorted(table[axis].unique())
+    steps = min(len(values), MOST_SHOWN)
+    taken = [values[round(i * (len(values) - 1) / max(steps - 1, 1))] for i in range(steps)]
+    kept = table[table[axis].isin(taken)].copy()
+    kept["words"] = [f"{m:.2g} / {w:.2g}" for m, w in zip(kept["median"], kept["largest"], strict=True)]
+    wide = kept.pivot(index=CELL, columns=axis, values="words").reindex(columns=taken)
+    wide.columns = [f"{value:g}" for value in taken]
+    return in_order(table, wide.reset_index())

@@ -1,0 +1,36 @@
+"""What the tables have in common: the columns that name a line, and the order of the lines."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+CELL = ["framework", "implementation", "mode", "device", "dtype"]
+WHO = ["implementation", "mode", "device"]
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def pairs(pivoted: pd.DataFrame) -> list[tuple[str, str]]:
+    return [(str(column[0]), str(column[1])) for column in pivoted.columns]
+
+
+def plain(df: pd.DataFrame) -> pd.DataFrame:
+    """Words as strings: grouping by categories would list every combination of them."""
+    words = [c for c in df.columns if isinstance(df[c].dtype, pd.CategoricalDtype)]
+    return df.astype(dict.fromkeys(words, object))
+
+
+def by_dtype(df: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str]) -> pd.DataFrame:
+    """One line for each implementation, mode and device; for each dtype one column for each value."""
+    wide = cells.pivot(index=["framework", *WHO], columns="dtype", values=list(values))
+    wide.columns = [f"{dtype}{values[value]}" for value, dtype in pairs(wide)]
+    columns = [f"{d}{suffix}" for d in DTYPES for suffix in values.values() if f"{d}{suffix}" in wide.columns]
+    return in_order(df, wide[columns].reset_index())
+
+
+def in_order(df: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Lines in the order in which the run lists its cells, dtypes from narrow to wide."""
+    seen = [c for c in CELL if c in table.columns]
+    place = {column: {v: i for i, v in enumerate(pd.unique(df[column].astype(object)))} for column in seen}
+    if "dtype" in place:
+        place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
+    return table.sort_values(seen, key=lambda c: c.map(place[str(c.name)]), kind="stable").reset_index(drop=True)

@@ -1,0 +1,182 @@
+"""A report's tables in reading order, each with its title, how to read it, and the words it has on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from . import _curves as curves
+from ._analysis import against_bounds
+from ._lines import CELL, DTYPES, by_dtype
+from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a report: its title, how to read it, the numbers, and the words that stand for them on a page."""
+
+    name: str
+    title: str
+    note: str
+    table: pd.DataFrame
+    shown: pd.DataFrame
+
+
+def sections(measurements: pd.DataFrame) -> list[Section]:
+    """All tables that the measurements can fill, in reading order."""
+    df = measurements
+    whole = [
+        _grades(df),
+        _finiteness(df),
+        *_errors(df),
+        *_bounds(df),
+        *_curves_along_axes(df),
+        _article(df[df["dtype"] == "float32"]),
+        _invalid(df[df["dtype"] == "float32"]),
+        _faults(df),
+    ]
+    return [s for s in whole if len(s.table)]
+
+
+def _grades(df: pd.DataFrame) -> Section:
+    table = grade_matrix(df)
+    return Section(
+        "grades",
+        "Grades",
+        "The worst grade over all cases, rows and quantities, and the case that caused it: "
+        "A accurate, B stable, C offset-sensitive, D inaccurate, F not finite where it should be or the reverse.",
+        table,
+        _merged(table),
+    )
+
+
+def _finiteness(df: pd.DataFrame) -> Section:
+    table = finiteness(df)
+    return Section(
+        "finiteness",
+        "Finiteness",
+        "Share of the graded rows that are finite where the exact answer is / not finite where it is not.",
+        table,
+        _across_dtypes(df, table, "{finite where it should be:.1%} / {not finite where it should not:.1%}"),
+    )
+
+
+def _errors(df: pd.DataFrame) -> Iterator[Section]:
+    ulps = errors(df)
+    for quantity in ("loss", "gradient"):
+        part = ulps[[*CELL, f"{quantity} median", f"{quantity} largest"]].dropna()
+        yield Section(
+            f"errors_{quantity}",
+            f"Errors of the {quantity}, in ulp of the dtype",
+            "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse.",
+            part,
+            _across_dtypes(df, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.2g}}"),
+        )
+
+
+def _bounds(df: pd.DataFrame) -> Iterator[Section]:
+    against = against_bounds(df)
+    for quantity in ("loss", "probabilities"):
+        part = against[against["quantity"] == quantity].drop(columns="quantity")
+        yield Section(
+            f"bounds_{quantity}",
+            f"Errors of the {quantity} against their a-priori bounds",
+            "Largest error over the bound of Blanchard, Higham and Higham for the unshifted formula / for the shifted "
+            "one; at most 1 where the bound holds. The unshifted has rows only where nothing over- or underflows.",
+            part,
+            _across_dtypes(df, part, "{unshifted largest:.2g} / {shifted largest:.2g}"),
+        )
+    loss = against[against["quantity"] == "loss"]
+    stability = loss[[*CELL, "stability median", "stability largest"]].dropna()
+    yield Section(
+        "stability",
+        "Stability of the loss",
+        "Relative error over condition number times unit roundoff, median / largest, of the losses whose condition "
+        "is at least 1: of order 1 if no more is lost than the rounding of the logits could cause.",
+        stability,
+        _across_dtypes(df, stability, "{stability median:.2g} / {stability largest:.2g}"),
+    )
+
+
+def _curves_along_axes(df: pd.DataFrame) -> Iterator[Section]:
+    for axis in curves.axes(df):
+        for quantity in ("loss", "gradient"):
+            table = curves.curve(df, axis, quantity)
+            yield Section(
+                f"curve_{axis}_{quantity}",
+                f"Errors of the {quantity} along the {axis}, in ulp of the dtype",
+                f"Median / largest; the column is the {axis}. The CSV file has every value of it.",
+                table,
+                curves.shown(table, axis),
+            )
+
+
+def _article(df: pd.DataFrame) -> Section:
+    table = article(df)
+    return Section(
+        "article",
+        "The article's batch, row by row",
+        "float32, logits [[2, 1, 0.1], [1000, 1, -1000], [3, 2, 1]], targets [0, 2, 1].",
+        table,
+        table.drop(columns="dtype", errors="ignore").map(_four_decimals),
+    )
+
+
+def _invalid(df: pd.DataFrame) -> Section:
+    table = invalid_targets(df)
+    return Section(
+        "invalid",
+        "Targets that are no class",
+        "float32, a target outside [0, 3) of three classes: refused, NaN, zero as if ignored, read from the end "
+        "(wraps), or some other plausible number, the worst.",
+        table,
+        table.drop(columns="dtype", errors="ignore").rename(columns=lambda name: name.replace("_", " ")),
+    )
+
+
+def _faults(df: pd.DataFrame) -> Section:
+    table = faults(df)
+    return Section(
+        "faults",
+        "Not measured",
+        "What raised, crashed or ran out of time, and in how many cases an option is not supported, by somebody's "
+        "own word; faults.csv has the words.",
+        table,
+        _in_brief(table),
+    )
+
+
+def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
+    """The faults one by one; what an implementation does not support, which is no fault, as one line."""
+    if bad.empty:
+        return bad
+    refused = bad[bad["status"] == "unsupported"].groupby(["framework", "implementation", "status"], sort=False)
+    counted = refused.agg(detail=("detail", "nunique"), cases=("cases", "sum"), dtypes=("dtypes", "max"))
+    counted["detail"] = counted["detail"].map("{} reasons".format)
+    return pd.concat([bad[bad["status"] != "unsupported"], counted.reset_index()], ignore_index=True)
+
+
+def _four_decimals(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4f}"
+
+
+def _merged(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Each dtype's grade and its case in one column."""
+    merged = matrix.copy()
+    for dtype in DTYPES:
+        if dtype in merged:
+            both = zip(merged[dtype], merged.pop(f"{dtype} case"), strict=True)
+            merged[dtype] = ["" if pd.isna(grade) else f"{grade} {case}" for grade, case in both]
+    return merged
+
+
+def _across_dtypes(df: pd.DataFrame, table: pd.DataFrame, template: str) -> pd.DataFrame:
+    """One column for each dtype, its cells the template filled from the table's line for that dtype."""
+    words = [
+        template.format_map(line).replace("nan%", "-").replace("100.0%", "100%") for line in table.to_dict("records")
+    ]
+    return by_dtype(df, table.assign(words=words), {"words": ""})
