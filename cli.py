@@ -47,7 +47,12 @@ def run(
     implementation: Annotated[Words, typer.Option(help="Implementations, a glob.")] = None,
     dtype: Annotated[Words, typer.Option(help="float16, bfloat16, float32 or float64.")] = None,
     device: Annotated[Words, typer.Option(help="cpu, cuda, ...; auto takes all that are found.")] = None,
-    mode: Annotated[Words, typer.Option(help="eager or compiled.")] = None,
+    mode: Annotated[
+        Words, typer.Option(help="eager, graph or compiled; where no --dtype is given, the last two in float32 alone.")
+    ] = None,
+    variant: Annotated[
+        Words, typer.Option(help="Measure this setting beside each mode: one-thread, fast-math, ..., or all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
@@ -64,7 +69,7 @@ def run(
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
-        case, logits, sweep, framework, implementation, dtype, device, mode, resume=resume, timeout=timeout
+        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout
     )
     with _progress() as show:
         store = runner.execute(request, folder, show)
@@ -182,9 +187,13 @@ def frameworks() -> None:
     found = listing.implementations()
     present = found[found["available"]]
     _print(present[["implementation", "formula", "version", "devices", "modes"]])
-    absent = found[~found["available"]]
-    for name, why in zip(absent["implementation"].fillna(absent["framework"]), absent["missing"], strict=True):
-        print(f"missing: {name}, {why}; see `logitlab doctor`")
+    count, owners = len(present), present["framework"].nunique()
+    print(f"{count} implementations in {owners} frameworks, each tried in {present['dtypes'].iloc[0]}; one that lacks")
+    print("a dtype, an option or a mode says so itself, and the table with it: unsupported")
+    for line in found[~found["available"]].fillna({"implementation": ""}).to_dict("records"):
+        package = line["missing"].removesuffix(" is not installed") if line["implementation"] else line["framework"]
+        name = line["implementation"] or line["framework"]
+        print(f"missing: {name}, {line['missing']}; {listing.how_to_install(package)}")
 
 
 @app.command()
@@ -206,7 +215,7 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
     if not sys.stderr.isatty():
         yield _told_in_tenths()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("importing the frameworks", total=None)
         yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
@@ -226,7 +235,6 @@ def _told_in_tenths() -> Callable[[int, int, str], None]:
 
 def _print_cases(found: Any) -> None:
     """Three columns, the last of them what is left of a hundred: why, and beneath it source and tags."""
-    out = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("case", "shape", "why"):
         shown.add_column(name, no_wrap=name != "why")
@@ -234,13 +242,18 @@ def _print_cases(found: Any) -> None:
         beneath = "; ".join(words for words in (line["source"], line["tags"]) if words)
         why = f"{line['why']}\n[{beneath}]" if beneath else line["why"]
         shown.add_row(line["case"], f"{line['rows']} x {line['classes']}", why)
-    out.print(shown)
+    _plain_console().print(shown)
 
 
 def _print(table: Any) -> None:
-    shown = Table(header_style="bold")
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in table.columns:
         shown.add_column(str(column), overflow="fold")
     for line in table.itertuples(index=False):
         shown.add_row(*map(str, line))
-    Console().print(shown)
+    _plain_console().print(shown)
+
+
+def _plain_console() -> Console:
+    # A name is no markup: [from_logits] would be taken for a style, and vanish.
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)

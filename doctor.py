@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,6 @@ from .oracle import cache, reference
 
 # By mpmath 1.3 at 60 digits, 667.274878660240737929212619458..., with 0.1 taken as its float64.
 ARTICLE_MEAN = 667.2748786602407
-INSTALL = "pip install 'logitlab[{}]'"
-# The packages whose extra bears another name than they do.
-_EXTRAS = {"optax": "jax", "keras": "tensorflow"}
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,16 @@ def examine() -> Iterator[Finding]:
     yield Finding("core", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield _oracle()
     yield _cache()
+    yield _compiler()
+    yield _charts()
     for name, description in listing.describe().items():
         if description.missing is not None:
-            yield Finding(name, "missing", f"{description.missing}; {INSTALL.format(name)}")
+            yield Finding(name, "missing", f"{description.missing}; {listing.how_to_install(name)}")
             continue
         told = ", ".join(f"{p} {v}" for p, v in description.versions)
         yield Finding(name, "ok", f"{told}; devices {', '.join(description.devices)}")
         for package in sorted({o.package for o in description.offers if o.version is None}):
-            yield Finding(
-                name, "missing", f"{package} is not installed; {INSTALL.format(_EXTRAS.get(package, package))}"
-            )
+            yield Finding(name, "missing", f"{package} is not installed; {listing.how_to_install(package)}")
 
 
 def _oracle() -> Finding:
@@ -61,6 +60,20 @@ def _cache() -> Finding:
             "reference cache", "missing", f"{folder} cannot be written; set LOGITLAB_CACHE to a folder that can"
         )
     return Finding("reference cache", "ok", f"{_short(folder)}, {len(kept)} references, {sum(kept) / 2**20:.0f} MiB")
+
+
+def _compiler() -> Finding:
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name)
+    told = f"{found}; PyTorch's compiled mode uses it" if found else f"no {name}; PyTorch's compiled mode needs one"
+    return Finding("C++ compiler", "ok" if found else "missing", told)
+
+
+def _charts() -> Finding:
+    lacking = [name for name in ("altair", "vl_convert") if importlib.util.find_spec(name) is None]
+    if lacking:
+        return Finding("charts", "missing", f"{', '.join(lacking)} not installed; {listing.how_to_install('report')}")
+    return Finding("charts", "ok", "altair and vl-convert draw them")
 
 
 def _short(path: Path) -> str:

@@ -17,6 +17,10 @@ from .pool import Pools
 from .worker import Description
 
 Words = str | Sequence[str] | None
+# The packages whose extra bears another name than they do.
+_EXTRAS = {
+    "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "gpu", "cut_cross_entropy": "gpu"
+}  # fmt: skip
 
 
 def catalogue(
@@ -76,6 +80,11 @@ def _from(source: str | None, parts: list[str]) -> bool:
     return source is not None and any(fnmatch.fnmatchcase(source.lower(), f"*{part.lower()}*") for part in parts)
 
 
+def how_to_install(name: str) -> str:
+    """The command that installs a framework of LogitLab's own, or a package that one of them uses."""
+    return f"pip install 'logitlab[{_EXTRAS.get(name, name)}]'"
+
+
 def describe(frameworks: Sequence[str] | None = None) -> dict[str, Description]:
     """What each framework says of itself, asked in a process of its own."""
     names = choose_frameworks(frameworks)
@@ -100,7 +109,7 @@ def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
             lines.append((name, None, None, None, None, None, None, False, d.missing))
         for o in d.offers:
             why = None if o.version is not None else f"{o.package} is not installed"
-            words = (", ".join(FORMATS), ", ".join(d.devices), ", ".join(o.modes))
+            words = (", ".join(FORMATS), ", ".join(o.devices or d.devices), ", ".join(o.modes))
             lines.append((name, o.name, o.formula, *words, o.version, why is None, why))
     columns = [
         "framework",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,15 @@ def _present(
         if group.cases[0].invalid:
             known["detail"] = told_of_invalid(array, group.logits, group.targets)
     known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": first_failure}
+    known["bits"] = _bits(np.atleast_1d(array))
     return pd.DataFrame(known).assign(quantity=quantity, out_dtype=array.dtype.name, status="ok")
+
+
+def _bits(values: Array) -> list[int]:
+    """A digest of each row (R,) or (R, E) of values as they came, the same for the same bits; all NaN are one."""
+    same = np.ascontiguousarray(np.where(np.isnan(values), values.dtype.type(np.nan), values))
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in same)
+    return [int.from_bytes(digest, "little", signed=True) for digest in digests]
 
 
 def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:

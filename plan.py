@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import worker
+from . import variants, worker
 from .cases import Case
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format
@@ -20,6 +20,11 @@ from .frameworks import Batch
 from .frameworks._stages import FORMULAS
 from .oracle import Exact, Reference, reference
 from .worker import Description, Offer, Outcome
+
+# Of a call's batch: what bounds the memory of a device, on which a call keeps a few arrays of that size.
+MOST_LOGITS = 2**22
+# Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
+SPARED_FOR = "float32"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class Cell:
     def label(self) -> str:
         return f"{self.offer.name} {self.dtype} {self.device} {self.mode}"
 
+    @property
+    def plain_only(self) -> bool:
+        """Whether the cell takes cases of logits and class indices alone."""
+        return variants.base(self.mode) in self.offer.plain_modes
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -43,6 +53,11 @@ class Group:
 
     cases: tuple[Case, ...]
     fmt: Format
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is plain rows, without loss options."""
+        return self.cases[0].plain
 
     @property
     def reduction(self) -> str:
@@ -137,16 +152,21 @@ class PlannedCall:
         return self.framework if self.cell.mode == "eager" else f"{self.framework}-{self.cell.mode}"
 
     @property
+    def variables(self) -> Mapping[str, str]:
+        return variants.variables(self.framework, self.cell.mode)
+
+    @property
     def function(self) -> Callable[..., Outcome]:
         return worker.call
 
     def arguments(self) -> tuple[Any, ...]:
-        return (self.framework, self.cell.offer.name, self.group.batch(), self.cell.device, self.cell.mode)
+        mode = variants.base(self.cell.mode)
+        return (self.framework, self.cell.offer.name, self.group.batch(), self.cell.device, mode)
 
     @property
     def followable(self) -> bool:
         """Whether `worker.follow` goes the same way stage by stage: a written formula, eager, on row losses alone."""
-        written = self.cell.offer.formula in FORMULAS and self.cell.mode == "eager"
+        written = self.cell.offer.formula in FORMULAS and variants.base(self.cell.mode) == "eager"
         case = self.group.cases[0]
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
@@ -158,8 +178,19 @@ def groups(cases: Iterable[Case], fmt: Format) -> tuple[Group, ...]:
     """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
     held = [c for c in cases if fmt.name in c.dtypes]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
-    stacked = [Group(tuple(same), fmt) for _, same in groupby(rows, key=lambda c: c.classes)]
+    stacked = [Group(few, fmt) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
     return (*stacked, *(Group((c,), fmt) for c in held if not c.plain))
+
+
+def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
+    """The cases in lots of at most `MOST_LOGITS`, or of one."""
+    lot: list[Case] = []
+    for case in cases:
+        if lot and sum(c.logits.size for c in lot) + case.logits.size > MOST_LOGITS:
+            yield tuple(lot)
+            lot = []
+        lot.append(case)
+    yield tuple(lot)
 
 
 def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -177,6 +208,15 @@ def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(n for n in known if not wanted or n in wanted)
 
 
+def owners(frameworks: Sequence[str], implementations: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the frameworks that can have an implementation of these globs: the others need not be imported."""
+    globs = [_literal(g) for g in implementations or ["*"]]
+    # A glob that says nothing of its framework, or names none, is left to `choose_cells`.
+    heads = [g.partition("/")[0] if "/" in g else "*" for g in globs]
+    found = tuple(n for n in frameworks if any(fnmatch.fnmatchcase(n, h) for h in heads))
+    return found or tuple(frameworks)
+
+
 def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The dtypes asked for, in the order of the formats, or all four."""
     asked = {get_format(d).name for d in wanted or FORMATS}
@@ -189,8 +229,13 @@ def choose_cells(
     implementations: Sequence[str] | None = None,
     devices: Sequence[str] | None = None,
     modes: Sequence[str] | None = None,
+    chosen_variants: Sequence[str] = (),
+    *,
+    sparing: bool = False,
 ) -> tuple[Cell, ...]:
-    """Every cell that the described frameworks offer and the selection admits.
+    """Every cell that the described frameworks offer and the selection admits, and its variants.
+
+    ``sparing`` leaves out modes other than eager in dtypes other than `SPARED_FOR`.
 
     Raises:
         UsageError: if an implementation, device or mode was asked for that none of them has, or nothing is left.
@@ -201,20 +246,21 @@ def choose_cells(
         raise UsageError(f"nothing to run: {told}")
     offers = [o for d in present.values() for o in d.offers if o.version is not None]
     for glob in implementations or ():
-        if not any(fnmatch.fnmatchcase(o.name, glob.replace("[", "[[]")) for o in offers):
+        if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in offers):
             raise UsageError(f"no implementation matches {glob!r}; `logitlab frameworks` lists them")
     _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
     _known("mode", modes, {m for o in offers for m in o.modes})
     cells = tuple(
-        Cell(name, offer, dtype, device, mode)
+        Cell(name, offer, dtype, device, variant)
         for name, description in present.items()
         for offer in description.offers
         if offer.version is not None and _matches(offer.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if not devices or "auto" in devices or device in devices
+        if (not devices or "auto" in devices or device in devices) and device in (offer.devices or (device,))
         for mode in offer.modes
-        if not modes or mode in modes
+        if (not modes or mode in modes) and not (sparing and mode != "eager" and dtype != SPARED_FOR)
+        for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
         raise UsageError("nothing to run: no implementation has the chosen device and mode together")
@@ -222,8 +268,12 @@ def choose_cells(
 
 
 def _matches(name: str, globs: Sequence[str] | None) -> bool:
+    return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
+
+
+def _literal(glob: str) -> str:
     # Brackets are part of a built-in's name, so they are not taken for a set of characters.
-    return not globs or any(fnmatch.fnmatchcase(name, g.replace("[", "[[]")) for g in globs)
+    return glob.replace("[", "[[]")
 
 
 def _known(kind: str, wanted: Sequence[str] | None, known: Iterable[str]) -> None:

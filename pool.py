@@ -7,7 +7,7 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as CallTimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -34,6 +35,10 @@ class Call(Protocol):
     @property
     def lane(self) -> str:
         """Calls of one lane run one after the other in one process; lanes run side by side."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables of the lane's process; the same for all calls of a lane."""
 
     @property
     def function(self) -> Callable[..., Outcome]:
@@ -170,17 +175,18 @@ class Pools:
     def _fill(self, lane: _Lane[C]) -> None:
         while lane.waiting and len(lane.running) < lane.in_flight:
             call = lane.waiting.popleft()
-            pool = self.lane(call.lane)
+            pool = self.lane(call.lane, call.variables)
             future = pool.schedule(call.function, args=call.arguments(), timeout=self._timeout)
             lane.running[future] = call
 
-    def lane(self, name: str) -> ProcessPool:
+    def lane(self, name: str, variables: Mapping[str, str] = MappingProxyType({})) -> ProcessPool:
         """The pool of one process that a lane's calls run in, made when it is first needed or has broken."""
         if name in self._pools and not self._pools[name].active:
             self._discard(name)
         if name not in self._pools:
             log = str(self._logs / f"{name}.log")
-            self._pools[name] = ProcessPool(1, initializer=worker.redirect_output, initargs=[log], context=_Context())
+            given = [log, dict(variables)]
+            self._pools[name] = ProcessPool(1, initializer=worker.prepare, initargs=given, context=_Context())
         return self._pools[name]
 
     def _discard(self, name: str) -> None:

@@ -32,9 +32,10 @@ from .errors import UsageError
 from .formats import FORMATS
 from .inputs import Block, Selection, selection
 from .measurements import Measured, lines, measured
-from .plan import Cell, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups
+from .plan import Cell, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups, owners
 from .pool import DEFAULT_TIMEOUT, Pools
 from .store import Run
+from .variants import choose_variants, variables
 from .worker import Description, Outcome
 
 Progress = Callable[[int, int, str], None]
@@ -53,6 +54,7 @@ class Request:
     dtypes: Words = None
     devices: Words = None
     modes: Words = None
+    variants: Words = None
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
 
@@ -67,6 +69,7 @@ def run(
     dtypes: Words = None,
     devices: Words = None,
     modes: Words = None,
+    variants: Words = None,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -87,7 +90,9 @@ def run(
         implementations: globs over their names.
         dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``.
         devices: ``cpu``, ``cuda``, ...; all that the frameworks find by default.
-        modes: ``eager``, ``compiled``.
+        modes: ``eager``, ``graph``, ``compiled``. By default all that an implementation has; in a run over all dtypes
+            those other than eager in float32 alone, since compiling takes most of the time.
+        variants: settings that change numbers, measured beside the modes they change; see `variants.VARIANTS`.
         out: the run folder to keep; by default the run is kept nowhere.
         resume: go on with the run in ``out``, which must have the same plan and the same versions.
         timeout: seconds after which one call is given up.
@@ -98,7 +103,7 @@ def run(
             cannot be used.
     """
     request = Request(
-        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, resume=resume, timeout=timeout
+        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout
     )
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -110,8 +115,9 @@ def run(
 def execute(request: Request, folder: Path, progress: Progress | None = None) -> Run:
     """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds."""
     # Checked before anything is started: a typing error costs no import of a framework.
-    names = choose_frameworks(_listed(request.frameworks))
+    names = owners(choose_frameworks(_listed(request.frameworks)), _listed(request.implementations))
     wanted = choose_dtypes(_listed(request.dtypes)) if request.dtypes else None
+    varied = choose_variants(_listed(request.variants))
     if not request.resume and (folder / "manifest.json").exists():
         raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
     chosen = selection(request.cases, _listed(request.logits) or (), _listed(request.sweeps) or (), wanted)
@@ -120,8 +126,9 @@ def execute(request: Request, folder: Path, progress: Progress | None = None) ->
         Pools(names, Path(logs), request.timeout) as pools,
     ):
         descriptions = pools.describe()
-        selected = (_listed(w) for w in (request.implementations, request.devices, request.modes))
-        cells = choose_cells(descriptions, chosen.dtypes, *selected)
+        asked, devices, modes = (_listed(w) for w in (request.implementations, request.devices, request.modes))
+        sparing = bool(chosen.cases) and not wanted and not modes
+        cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         manifest = _manifest(chosen, cells, descriptions)
         store = _reopen(folder, manifest) if request.resume else Run.create(folder, manifest)
         _measure(pools, store, chosen, cells, progress)
@@ -136,12 +143,13 @@ def _listed(words: str | Path | Sequence[Any] | None) -> Sequence[Any] | None:
 
 def _measure(pools: Pools, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None) -> None:
     """Makes every call that the store does not hold yet, block by block."""
-    total = sum(chosen.rows(cell.dtype) for cell in cells)
+    total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
     done = 0
     for number, block in enumerate(chosen.blocks()):
         parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
         todo = {cell: part for part, cell in parts.items() if not store.has(part)}
-        done += sum(block.rows(cell.dtype) for cell in parts.values() if cell not in todo)
+        there = (cell for cell in parts.values() if cell not in todo)
+        done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
         for rows, label in _measure_block(pools, store, block, todo):
             done += rows
             if progress is not None:
@@ -152,9 +160,12 @@ def _measure_block(pools: Pools, store: Run, block: Block, parts: Mapping[Cell, 
     """Measures cells, each for its part, and yields each call's rows and cell; the last call writes the part."""
     order = {c.id: i for i, c in enumerate(block.cases)}
     grouped = {d: groups(block.cases, FORMATS[d]) for d in {cell.dtype for cell in parts}}
-    missing = {cell: sum(len(g.cases) for g in grouped[cell.dtype]) for cell in parts}
+    taken = {cell: [g for g in grouped[cell.dtype] if g.plain or not cell.plain_only] for cell in parts}
+    missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
+    for cell in (c for c, cases in missing.items() if cases == 0):
+        store.write(parts[cell], pd.DataFrame())
     tables: dict[Cell, list[pd.DataFrame]] = {cell: [] for cell in parts}
-    calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell in parts for g in grouped[cell.dtype]]
+    calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]
     for call, outcome in pools.evaluate(calls):
         made = call.measured if isinstance(call, Following) else measured(call, outcome)
         if not isinstance(call, Following) and made.to_be_followed:
@@ -179,6 +190,10 @@ class Following:
     @property
     def lane(self) -> str:
         return self.measured.call.lane
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return self.measured.call.variables
 
     @property
     def function(self) -> Callable[..., Outcome]:
@@ -208,6 +223,8 @@ def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[st
         "environment": environment.numeric_variables(),
         **chosen.facts(),
         "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
+        "variants": {f"{c.framework} {c.mode}": dict(set_) for c in cells if (set_ := variables(c.framework, c.mode))},
+        "plain_only": sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
     }
 
 

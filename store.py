@@ -41,6 +41,7 @@ COLUMNS: dict[str, str] = {
     "value": "float64", "exact": "float64",
     "max_abs": "float64", "max_rel": "float64", "max_ulp": "float64", "condition": "float64",
     "stability_ratio": "float64", "bound_unshifted": "float64", "bound_shifted": "float64",
+    "bits": "Int64",
     "detail": "string",
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ Nothing here imports pandas, the oracle or another framework: a worker holds its
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -32,6 +32,8 @@ class Offer:
     version: str | None
     modes: tuple[str, ...]
     quantities: tuple[str, ...] = ("loss",)
+    plain_modes: tuple[str, ...] = ()
+    devices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ class Outcome:
     stages: tuple[Stage, ...] = ()
 
 
-def redirect_output(log: str) -> None:
-    """Sends what the framework prints to a file, so that it neither is lost nor disturbs the terminal."""
+def prepare(log: str, variables: Mapping[str, str]) -> None:
+    """Sets environment variables, flags beside those that are there, and sends what the framework prints to a file, so
+    that it neither is lost nor disturbs the terminal.
+    """
+    for name, value in variables.items():
+        before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""
+        os.environ[name] = f"{before} {value}".strip()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -146,7 +153,8 @@ def _framework(name: str) -> Framework:
 
 def _offer(implementation: Implementation) -> Offer:
     i = implementation
-    return Offer(i.name, i.formula, i.package, _version(i.package), tuple(i.modes), i.quantities)
+    version, modes, plain_modes = _version(i.package), tuple(i.modes), tuple(i.plain_modes)
+    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, plain_modes, i.devices)
 
 
 def _version(package: str) -> str | None:

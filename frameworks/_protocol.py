@@ -33,6 +33,9 @@ class Implementation:
             a loss of logits (B, C) alone.
         package: the import package whose version decides the result.
         modes: the ways it can be run, a subset of its framework's.
+        devices: those it runs on; None for all of its framework's.
+        plain_modes: those of them that are run on logits and class indices alone: each loss option would be compiled
+            anew.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Implementation:
     normalized: bool = False
     class_axis: int | None = None
     modes: tuple[str, ...] = ("eager",)
+    devices: tuple[str, ...] | None = None
+    plain_modes: tuple[str, ...] = ()
 
     @property
     def quantities(self) -> tuple[str, ...]:

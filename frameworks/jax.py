@@ -1,22 +1,21 @@
-"""JAX: the formulas written in it, its log-softmax and optax's losses."""
+"""JAX: the formulas written in it, its softmax functions and optax's losses."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+# Before the import: other frameworks may use the same accelerator, of whose memory JAX would take three quarters.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 import numpy as np
-import platformdirs
 from jax import Array
 from numpy.typing import NDArray
 
+from ._cache import program_folder
 from ._protocol import Batch, Implementation
 from ._stages import Operations
 
@@ -26,18 +25,10 @@ jax.config.update("jax_enable_x64", True)
 
 def _keep_programs() -> None:
     """Keeps compiled programs on disk: nearly all of JAX's time on the catalogue is compiling small shapes."""
-    chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
-    if not chosen or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    folder = program_folder("jax")
+    if folder is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    # A program is compiled for this very processor, and a home folder may be shared by several kinds.
-    cpu = Path("/proc/cpuinfo")
-    flags = (
-        next((s for s in cpu.read_text().splitlines() if s.startswith(("flags", "Features"))), "")
-        if cpu.exists()
-        else ""
-    )
-    kind = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
-    jax.config.update("jax_compilation_cache_dir", str(Path(chosen) / f"jax-{kind}"))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -132,6 +123,14 @@ def nn_log_softmax(logits: Array, targets: Array) -> Array:
     return -pick(jax.nn.log_softmax(logits, axis=1), targets)
 
 
+def nn_logsumexp(logits: Array, targets: Array) -> Array:
+    return jax.nn.logsumexp(logits, axis=1) - pick(logits, targets)
+
+
+def nn_softmax(logits: Array, targets: Array) -> Array:
+    return -jnp.log(pick(jax.nn.softmax(logits, axis=1), targets))
+
+
 def optax_integer_labels(logits: Array, targets: Array) -> Any:
     import optax  # noqa: PLC0415
 
@@ -161,9 +160,9 @@ def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Arra
 MODES = ("eager", "compiled")
 
 
-def _builtin(name: str, loss: Callable[..., Any], package: str, *, soft: bool = False) -> Implementation:
+def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> Implementation:
     axis = -1 if package == "optax" else None
-    return Implementation(f"jax/{name}", "builtin", loss, package, soft=soft, class_axis=axis, modes=MODES)
+    return Implementation(f"jax/{name}", "builtin", loss, package, class_axis=axis, modes=MODES, **more)
 
 
 class JaxFramework:
@@ -175,6 +174,8 @@ class JaxFramework:
         Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
         Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
         _builtin("nn.log_softmax", nn_log_softmax, "jax"),
+        _builtin("nn.logsumexp", nn_logsumexp, "jax"),
+        _builtin("nn.softmax", nn_softmax, "jax", probabilities=jax.nn.softmax),
         _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),

@@ -1,4 +1,4 @@
-"""NumPy: the formulas with their backward passes written out, and SciPy's log-softmax.
+"""NumPy: the formulas with their backward passes written out, and the losses of SciPy and scikit-learn.
 
 The backward passes go through the same operations as the forward ones, last to first, as automatic
 differentiation does it, so that an infinity or NaN born in the forward pass spreads in the same way.
@@ -6,7 +6,7 @@ differentiation does it, so that an infinity or NaN born in the forward pass spr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -109,13 +109,45 @@ def log1p_gradient(logits: Array, targets: Array) -> Array:
     return np.where(at_target, -(rest / total)[:, None], e / total[:, None]).astype(logits.dtype)
 
 
-# --- built-in ---------------------------------------------------------------------------------------------------
+# --- built-in; SciPy and scikit-learn are optional, and NumPy takes part without them ---------------------------
 
 
 def scipy_log_softmax(logits: Array, targets: Array) -> Array:
-    from scipy.special import log_softmax  # noqa: PLC0415 - optional: NumPy takes part without SciPy
+    from scipy.special import log_softmax  # noqa: PLC0415
 
     return -pick(np.asarray(log_softmax(logits, axis=1)), targets)
+
+
+def scipy_logsumexp(logits: Array, targets: Array) -> Array:
+    from scipy.special import logsumexp  # noqa: PLC0415
+
+    return np.asarray(logsumexp(logits, axis=1)) - pick(logits, targets)
+
+
+def scipy_probabilities(logits: Array) -> Array:
+    from scipy.special import softmax  # noqa: PLC0415
+
+    return np.asarray(softmax(logits, axis=1))
+
+
+def scipy_softmax(logits: Array, targets: Array) -> Array:
+    return -np.log(pick(scipy_probabilities(logits), targets))
+
+
+# It takes probabilities, clips them to [eps, 1 - eps] of their dtype and returns a number. That is of float64 whatever
+# it was computed in, and no array.
+def sklearn_log_loss(logits: Array, targets: Array, *, reduction: str) -> Array:
+    from sklearn.metrics import log_loss  # noqa: PLC0415
+
+    p, classes = scipy_probabilities(logits), np.arange(logits.shape[1])
+    if reduction != "none":
+        return np.asarray(log_loss(targets, p, labels=classes, normalize=reduction == "mean"))
+    return np.array([log_loss(targets[i : i + 1], p[i : i + 1], labels=classes) for i in range(len(p))])
+
+
+def _builtin(name: str, loss: Callable[..., Array], **more: Any) -> Implementation:
+    package = name.split(".", maxsplit=1)[0]
+    return Implementation(f"numpy/{name}", "builtin", loss, package, differentiable=False, **more)
 
 
 class NumpyFramework:
@@ -130,7 +162,10 @@ class NumpyFramework:
         Implementation(
             "numpy/log1p", "log1p", log1p, "numpy", probabilities=log1p_probabilities, gradient=log1p_gradient
         ),
-        Implementation("numpy/scipy.special.log_softmax", "builtin", scipy_log_softmax, "scipy", differentiable=False),
+        _builtin("scipy.special.log_softmax", scipy_log_softmax),
+        _builtin("scipy.special.logsumexp", scipy_logsumexp),
+        _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
+        _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
 
     def devices(self) -> tuple[str, ...]:
@@ -143,7 +178,10 @@ class NumpyFramework:
         with np.errstate(all="ignore"):
             if implementation.probabilities is not None:
                 yield "probabilities", implementation.probabilities(x)
-            yield "loss", _reduce(implementation.loss(x, batch.targets, **batch.options), batch.reduction)
+            if implementation.reduces:
+                yield "loss", implementation.loss(x, batch.targets, reduction=batch.reduction, **batch.options)
+            else:
+                yield "loss", _reduce(implementation.loss(x, batch.targets, **batch.options), batch.reduction)
             if implementation.gradient is not None:
                 gradient = implementation.gradient(x, batch.targets)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
@@ -153,8 +191,10 @@ class NumpyFramework:
         return OPERATIONS
 
     def unsupported(self, error: Exception) -> bool:
-        # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError.
-        return isinstance(error, TypeError)
+        # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError. scikit-learn asks
+        # for two classes and for a row; that it takes no NaN is told of the row that has one.
+        words = ("needs to contain at least two labels", "Found array with 0 sample(s)")
+        return isinstance(error, TypeError) or any(w in str(error) for w in words)
 
 
 def _reduce(rows: Array, reduction: str) -> Array:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 # Before the import: afterwards TensorFlow no longer looks. Its notes on CPU instructions are not results.
@@ -14,6 +16,10 @@ import tensorflow as tf
 
 from ._protocol import Batch, Implementation
 from ._stages import Operations
+
+# Other frameworks may use the same accelerator, of whose memory TensorFlow would take all.
+for _accelerator in tf.config.list_physical_devices("GPU"):
+    tf.config.experimental.set_memory_growth(_accelerator, enable=True)
 
 Tensor = Any
 
@@ -100,6 +106,10 @@ def dense(logits: Tensor, targets: Tensor) -> Tensor:
     return tf.nn.softmax_cross_entropy_with_logits(labels=_labels(logits, targets), logits=logits)
 
 
+def nn_log_softmax(logits: Tensor, targets: Tensor) -> Tensor:
+    return -pick(tf.nn.log_softmax(logits), targets)
+
+
 def _labels(logits: Tensor, targets: Tensor) -> Tensor:
     soft = targets.dtype.is_floating
     return targets if soft else tf.one_hot(targets, tf.shape(logits)[-1], dtype=logits.dtype)
@@ -120,32 +130,89 @@ def keras_dense_from_logits(logits: Tensor, targets: Tensor, label_smoothing: fl
     )
 
 
-KERAS = "keras.losses.sparse_categorical_crossentropy"
+def keras_dense_from_probabilities(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    return tf.keras.losses.categorical_crossentropy(
+        _labels(logits, targets), tf.nn.softmax(logits), label_smoothing=label_smoothing
+    )
 
+
+# The objects as they are called: without a dtype they cast what they are given to Keras's floatx, float32.
+def keras_object_from_logits(
+    logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None
+) -> Tensor:
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(True, ignore_index, reduction)
+    return loss(targets, logits)
+
+
+def keras_object_from_probabilities(
+    logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None
+) -> Tensor:
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=ignore_index, reduction=reduction)
+    return loss(targets, tf.nn.softmax(logits))
+
+
+def keras_dense_object_from_logits(
+    logits: Tensor, targets: Tensor, *, reduction: str, label_smoothing: float = 0.0
+) -> Tensor:
+    loss = tf.keras.losses.CategoricalCrossentropy(True, label_smoothing, reduction=reduction)
+    return loss(_labels(logits, targets), logits)
+
+
+def keras_dense_object_from_probabilities(
+    logits: Tensor, targets: Tensor, *, reduction: str, label_smoothing: float = 0.0
+) -> Tensor:
+    loss = tf.keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction=reduction)
+    return loss(_labels(logits, targets), tf.nn.softmax(logits))
+
+
+MODES, PLAIN_MODES = ("eager", "graph", "compiled"), ("compiled",)
 
 # TensorFlow documents of its dense losses that each row of labels is a probability distribution, and computes the
 # gradient as softmax less labels, which is right for no other.
 DISTRIBUTION = {"soft": True, "normalized": True}
+FROM_PROBABILITIES = {"probabilities": tf.nn.softmax}
 
 
-def _builtin(name: str, loss: Any, package: str, **more: Any) -> Implementation:
-    return Implementation(f"tensorflow/{name}", "builtin", loss, package, class_axis=-1, **more)
+def _formula(name: str, loss: Callable[..., Tensor], probabilities: Callable[..., Tensor] | None) -> Implementation:
+    return Implementation(
+        f"tensorflow/{name}", name, loss, "tensorflow", probabilities, modes=MODES, plain_modes=PLAIN_MODES
+    )
+
+
+def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
+    package = "keras" if name.startswith("keras") else "tensorflow"
+    documented: dict[str, Any] = {"class_axis": -1, "modes": MODES, "plain_modes": PLAIN_MODES}
+    return Implementation(f"tensorflow/{name}", "builtin", loss, package, **(documented | more))
+
+
+def _keras(name: str, loss: Any, **more: Any) -> Implementation:
+    return _builtin(f"keras.losses.{name}", loss, **more)
 
 
 class TensorflowFramework:
-    """TensorFlow, eager, on the CPU and the GPUs it finds."""
+    """TensorFlow, on the CPU and the GPUs it finds."""
 
     name = "tensorflow"
     implementations = (
-        Implementation("tensorflow/naive", "naive", naive, "tensorflow", probabilities=naive_probabilities),
-        Implementation("tensorflow/lse", "lse", lse, "tensorflow"),
-        Implementation("tensorflow/log1p", "log1p", log1p, "tensorflow", probabilities=log1p_probabilities),
-        _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse, "tensorflow"),
-        _builtin("nn.softmax_cross_entropy_with_logits", dense, "tensorflow", **DISTRIBUTION),
-        _builtin(f"{KERAS}[from_logits]", keras_from_logits, "keras"),
-        _builtin(KERAS, keras_from_probabilities, "keras", probabilities=tf.nn.softmax),
-        _builtin(
-            "keras.losses.categorical_crossentropy[from_logits]", keras_dense_from_logits, "keras", **DISTRIBUTION
+        _formula("naive", naive, naive_probabilities),
+        _formula("lse", lse, None),
+        _formula("log1p", log1p, log1p_probabilities),
+        _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse),
+        _builtin("nn.softmax_cross_entropy_with_logits", dense, **DISTRIBUTION),
+        _builtin("nn.log_softmax", nn_log_softmax, class_axis=None),
+        _keras("sparse_categorical_crossentropy[from_logits]", keras_from_logits),
+        _keras("sparse_categorical_crossentropy", keras_from_probabilities, **FROM_PROBABILITIES),
+        _keras("categorical_crossentropy[from_logits]", keras_dense_from_logits, **DISTRIBUTION),
+        _keras("categorical_crossentropy", keras_dense_from_probabilities, **FROM_PROBABILITIES, **DISTRIBUTION),
+        _keras("SparseCategoricalCrossentropy[from_logits]", keras_object_from_logits, reduces=True),
+        _keras("SparseCategoricalCrossentropy", keras_object_from_probabilities, reduces=True, **FROM_PROBABILITIES),
+        _keras("CategoricalCrossentropy[from_logits]", keras_dense_object_from_logits, reduces=True, **DISTRIBUTION),
+        _keras(
+            "CategoricalCrossentropy",
+            keras_dense_object_from_probabilities,
+            reduces=True,
+            **FROM_PROBABILITIES,
+            **DISTRIBUTION,
         ),
     )
 
@@ -158,15 +225,17 @@ class TensorflowFramework:
         with tf.device(_place(device)):
             x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
             if implementation.probabilities is not None:
-                yield "probabilities", implementation.probabilities(x).numpy()
+                yield "probabilities", _traced(implementation.probabilities, mode)(x).numpy()
+            if mode != "eager":
+                loss, gradient = _program(implementation, batch, mode)(x, t)
+                yield "loss", loss.numpy()
+                yield "gradient", gradient.numpy()
+                return
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                shaped = batch.spatial(x, t, implementation.class_axis)
-                rows = tf.reshape(implementation.loss(*shaped, **batch.options), [-1])
-                loss = _reduce(rows, batch.reduction)
+                loss = _forward(implementation, batch, x, t)
             yield "loss", loss.numpy()
-            if implementation.differentiable:
-                yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
+            yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
 
     @property
     def operations(self) -> Operations:
@@ -182,12 +251,54 @@ def _place(device: str) -> str:
     return {"cuda": "GPU:0"}.get(device, "CPU:0")
 
 
+def _forward(implementation: Implementation, batch: Batch, logits: Tensor, targets: Tensor) -> Tensor:
+    shaped = batch.spatial(logits, targets, implementation.class_axis)
+    if implementation.reduces:
+        loss = implementation.loss(*shaped, reduction=batch.reduction, **batch.options)
+        # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
+        return tf.reshape(loss, [-1]) if batch.reduction == "none" else tf.reduce_sum(loss)
+    return _reduce(tf.reshape(implementation.loss(*shaped, **batch.options), [-1]), batch.reduction)
+
+
 def _reduce(rows: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return rows
     # The losses here leave it to the caller. tf.reduce_mean of float16 sums in float16, and would be all that is seen.
     wide = at_least_float32(rows)
     return tf.cast(tf.reduce_mean(wide) if reduction == "mean" else tf.reduce_sum(wide), rows.dtype)
+
+
+def _program(implementation: Implementation, batch: Batch, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Loss and gradient in one function, as a training step has them."""
+    if batch.options or batch.layout == "spatial":
+        return _step(implementation, batch, mode)
+    return _plain_step(implementation, batch.reduction, mode)
+
+
+@cache
+def _plain_step(implementation: Implementation, reduction: str, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Kept, so that each shape of the catalogue's many plain batches is traced once."""
+    nothing = np.empty((0, 0))
+    return _step(implementation, Batch(nothing, nothing, reduction), mode)
+
+
+def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    def both(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = _forward(implementation, batch, logits, targets)
+        return loss, tf.convert_to_tensor(tape.gradient(loss, logits))
+
+    return _traced(both, mode)
+
+
+@cache
+def _traced(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
+    if mode == "eager":
+        return function
+    traced: Callable[..., Any] = tf.function(function, jit_compile=mode == "compiled", reduce_retracing=False)
+    return traced
 
 
 # What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.

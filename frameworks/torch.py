@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -12,8 +14,15 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program g
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ._fused import IMPLEMENTATIONS as FUSED
 from ._protocol import Batch, Implementation
 from ._stages import Operations
+from ._torch_compile import compiled
+
+# Set by a variant of LogitLab's, which is told to a worker before it imports this.
+torch.set_flush_denormal("LOGITLAB_FLUSH_SUBNORMALS" in os.environ)
+if "LOGITLAB_MATMUL_PRECISION" in os.environ:
+    torch.set_float32_matmul_precision(os.environ["LOGITLAB_MATMUL_PRECISION"])
 
 
 def pick(values: Tensor, targets: Tensor) -> Tensor:
@@ -120,8 +129,67 @@ def cross_entropy_of_probabilities(
     return F.cross_entropy(logits, soft, weight, reduction=reduction, label_smoothing=label_smoothing)
 
 
-def _builtin(name: str, loss: Callable[..., Tensor], *, soft: bool = False) -> Implementation:
-    return Implementation(f"torch/{name}", "builtin", loss, "torch", reduces=True, soft=soft, class_axis=1)
+def cross_entropy_loss(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    loss: Tensor = torch.nn.CrossEntropyLoss(**options)(logits, targets)
+    return loss
+
+
+def cross_entropy_under_autocast(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # As a model run under autocast calls it, on logits that its last layer has made in the lower precision.
+    if logits.dtype not in (torch.float16, torch.bfloat16):
+        raise NotImplementedError(f"autocast makes logits of float16 or bfloat16, not of {logits.dtype}")
+    with torch.autocast(logits.device.type, dtype=logits.dtype):
+        return F.cross_entropy(logits, targets, **options)
+
+
+def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
+    return torch.logsumexp(logits, dim=1) - pick(logits, targets)
+
+
+# The loss multiplies features with a weight to make its logits. With a single feature, which is 1, the weight is the
+# logits, also those that are infinite; an identity would add 0 x inf to the others.
+def linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # A weight (classes, positions, features) makes each row a position of one sample; PyTorch takes the softmax over
+    # classes that are not the last dimension by another kernel, which sums less accurately.
+    feature, soft = logits.new_ones(1, 1), targets.is_floating_point()
+    return F.linear_cross_entropy(feature, logits.T[..., None], (targets.T if soft else targets)[None], **options)
+
+
+def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # The chunked path has no positions, so that each row is a call.
+    if "label_smoothing" in options:
+        raise NotImplementedError("with label smoothing F.linear_cross_entropy ignores its options")
+    feature, chunked = logits.new_ones(1, 1), torch.nn.LinearCrossEntropyOptions()
+    rows = [
+        F.linear_cross_entropy(feature, row[:, None], target[None], reduction="none", options=chunked, **options)
+        for row, target in zip(logits.unbind(), targets.unbind(), strict=True)
+    ]
+    return torch.cat([logits[:0, 0], *rows])
+
+
+MODES, PLAIN_MODES = ("eager", "compiled"), ("compiled",)
+
+
+def _formula(name: str, loss: Callable[..., Tensor], probabilities: Callable[..., Tensor] | None) -> Implementation:
+    return Implementation(f"torch/{name}", name, loss, "torch", probabilities, modes=MODES, plain_modes=PLAIN_MODES)
+
+
+def _builtin(name: str, loss: Callable[..., Tensor], **more: Any) -> Implementation:
+    documented: dict[str, Any] = {"reduces": True, "class_axis": 1, "modes": MODES, "plain_modes": PLAIN_MODES}
+    return Implementation(f"torch/{name}", "builtin", loss, "torch", **(documented | more))
+
+
+def _linear() -> tuple[Implementation, ...]:
+    """Since PyTorch 2.13."""
+    if not hasattr(F, "linear_cross_entropy"):
+        return ()
+    # Its documentation says that torch.compile runs the chunked path eagerly.
+    alone: dict[str, Any] = {"class_axis": None}
+    eager: dict[str, Any] = {"reduces": False, "modes": ("eager",), "plain_modes": ()}
+    return (
+        _builtin("F.linear_cross_entropy", linear_cross_entropy, soft=True, **alone),
+        _builtin("F.linear_cross_entropy[chunked]", chunked_linear_cross_entropy, **alone, **eager),
+    )
 
 
 class TorchFramework:
@@ -129,13 +197,18 @@ class TorchFramework:
 
     name = "torch"
     implementations = (
-        Implementation("torch/naive", "naive", naive, "torch", probabilities=naive_probabilities),
-        Implementation("torch/lse", "lse", lse, "torch"),
-        Implementation("torch/log1p", "log1p", log1p, "torch", probabilities=log1p_probabilities),
+        _formula("naive", naive, naive_probabilities),
+        _formula("lse", lse, None),
+        _formula("log1p", log1p, log1p_probabilities),
         _builtin("F.cross_entropy", cross_entropy),
         _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
         _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True),
+        _builtin("F.cross_entropy[autocast]", cross_entropy_under_autocast, soft=True),
         _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
+        _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
+        _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
+        *_linear(),
+        *FUSED,
     )
 
     def devices(self) -> tuple[str, ...]:
@@ -149,14 +222,15 @@ class TorchFramework:
         t = _tensor(batch.targets.copy()).to(device)
         options = {k: _tensor(v).to(device) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
         if implementation.probabilities is not None:
-            yield "probabilities", _array(implementation.probabilities(x))
+            form = implementation.probabilities
+            yield "probabilities", _array((compiled(form) if mode == "compiled" else form)(x))
         x.requires_grad_()
+        if mode == "compiled":
+            # Eagerly on no rows: what it does not take it tells in its own words, which Dynamo would wrap in others.
+            none = batch.spatial(x[:0], t[:0], implementation.class_axis)
+            _program(implementation, batch.reduction, "eager")(*none, options)
         shaped = batch.spatial(x, t, implementation.class_axis)
-        if implementation.reduces:
-            loss = implementation.loss(*shaped, reduction=batch.reduction, **options)
-        else:
-            loss = _reduce(implementation.loss(*shaped, **options), batch.reduction)
-        loss = loss.reshape(-1) if batch.reduction == "none" else loss
+        loss = _program(implementation, batch.reduction, mode)(*shaped, options)
         yield "loss", _array(loss)
         if implementation.differentiable:
             (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
@@ -174,8 +248,23 @@ class TorchFramework:
             "expected target dtype",
             "expected scalar type Long",
             "Expected dtype int64",
+            "Backwards requires embeddings",
         )
         return isinstance(error, NotImplementedError) or any(w in str(error) for w in words)
+
+
+@cache
+def _program(implementation: Implementation, reduction: str, mode: str) -> Callable[..., Tensor]:
+    """Logits, targets and options to the loss, in one program with its reduction, as a training step has it."""
+
+    def forward(logits: Tensor, targets: Tensor, options: dict[str, Any]) -> Tensor:
+        if implementation.reduces:
+            loss = implementation.loss(logits, targets, reduction=reduction, **options)
+        else:
+            loss = _reduce(implementation.loss(logits, targets, **options), reduction)
+        return loss.reshape(-1) if reduction == "none" else loss
+
+    return compiled(forward) if mode == "compiled" else forward
 
 
 def _reduce(rows: Tensor, reduction: str) -> Tensor:

@@ -33,6 +33,7 @@ class LogitsFile:
         rows, classes: B and C.
         dtype: the logits' own, by name.
         largest: of their finite magnitudes.
+        soft: whether the targets are class probabilities.
         digest: of the numbers in it.
     """
 
@@ -41,6 +42,7 @@ class LogitsFile:
     classes: int
     dtype: str
     largest: float
+    soft: bool
     digest: str
 
     @classmethod
@@ -59,7 +61,8 @@ class LogitsFile:
             reader = READERS[given.suffix](given)
             rows, classes = _checked_shapes(reader)
             largest, digest = _scan(reader, classes)
-        return cls(given, rows, classes, reader.dtypes["logits"].name, largest, digest)
+        soft = len(reader.shapes["targets"]) == 2
+        return cls(given, rows, classes, reader.dtypes["logits"].name, largest, soft, digest)
 
     @property
     def case_id(self) -> str:
@@ -80,13 +83,12 @@ class LogitsFile:
         first_row = 0
         with _offences_of(self.path):
             for logits, targets in READERS[self.path.suffix](self.path).rows(self.piece_rows):
-                whole = targets.ndim == 1
                 yield Case(
                     FAMILY,
                     self.path.stem,
                     f"Logits from {self.path.name}.",
                     logits.astype(np.float64),
-                    targets.astype(np.int64 if whole else np.float64),
+                    targets.astype(np.float64 if self.soft else np.int64),
                     tags=("file",),
                     first_row=first_row,
                 )

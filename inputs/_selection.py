@@ -22,9 +22,10 @@ class Block:
     cases: tuple[Case, ...]
     dtypes: tuple[str, ...]
 
-    def rows(self, dtype: str) -> int:
+    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """How many rows are measured in a dtype."""
-        return sum(c.rows for c in self.cases if dtype in c.dtypes) if dtype in self.dtypes else 0
+        taken = (c for c in self.cases if dtype in c.dtypes and (c.plain or not plain_only))
+        return sum(c.rows for c in taken) if dtype in self.dtypes else 0
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Selection:
             for piece in file.pieces():
                 yield Block((piece,), self._of_file(file))
 
-    def rows(self, dtype: str) -> int:
+    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """How many rows are measured in a dtype, all blocks together."""
-        of_files = sum(f.rows for f in self.files if dtype in self._of_file(f))
-        return Block(self.cases, self.dtypes).rows(dtype) + of_files
+        of_files = (f.rows for f in self.files if dtype in self._of_file(f) and not (plain_only and f.soft))
+        return Block(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
 
     def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
         return tuple(d for d in self.wanted or (file.dtype,) if d in file.dtypes)

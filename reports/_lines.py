@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
@@ -19,9 +21,9 @@ def plain(df: pd.DataFrame) -> pd.DataFrame:
     return df.astype(dict.fromkeys(words, object))
 
 
-def by_dtype(df: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str]) -> pd.DataFrame:
-    """One line for each implementation, mode and device; for each dtype one column for each value."""
-    wide = cells.pivot(index=["framework", *WHO], columns="dtype", values=list(values))
+def by_dtype(df: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], also: Sequence[str] = ()) -> pd.DataFrame:
+    """One line for each implementation, mode, device and what is named; for each dtype one column for each value."""
+    wide = cells.pivot(index=["framework", *WHO, *also], columns="dtype", values=list(values))
     wide.columns = [f"{dtype}{values[value]}" for value, dtype in pairs(wide)]
     columns = [f"{d}{suffix}" for d in DTYPES for suffix in values.values() if f"{d}{suffix}" in wide.columns]
     return in_order(df, wide[columns].reset_index())

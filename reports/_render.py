@@ -110,6 +110,8 @@ def _preamble(run: Run) -> list[str]:
         by_dtype = pd.Series([entry["dtype"] for entry in m["left_out"]]).value_counts()
         told = ", ".join(f"{by_dtype[d]} in {d}" for d in DTYPES if d in by_dtype)
         lines.append(f"Left out, since the dtype would make a finite logit infinite: {told}")
+    if m.get("plain_only"):
+        lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m['plain_only'])}")
     return lines + [f"Not installed: {name} ({why})" for name, why in m["missing"].items()]
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from . import _curves as curves
+from ._agreement import against, agreement, identical, pairs
 from ._analysis import against_bounds
 from ._lines import CELL, DTYPES, by_dtype
 from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
+
+MOST_SHOWN = 20  # cases of a table that has all of them
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ def sections(measurements: pd.DataFrame) -> list[Section]:
         *_errors(df),
         *_bounds(df),
         *_curves_along_axes(df),
+        *_sides(df),
+        *_agreement(df),
         _article(df[df["dtype"] == "float32"]),
         _invalid(df[df["dtype"] == "float32"]),
         _faults(df),
@@ -111,6 +116,53 @@ def _curves_along_axes(df: pd.DataFrame) -> Iterator[Section]:
                 table,
                 curves.shown(table, axis),
             )
+
+
+def _sides(df: pd.DataFrame) -> Iterator[Section]:
+    words = {"mode": ("eager", "Modes against eager"), "device": ("cpu", "Devices against the CPU")}
+    for column, (base, title) in words.items():
+        table = against(df, column, base)
+        by_quantity = table.assign(
+            words=[
+                f"{line['different']} of {line['rows']}" + _lost_and_won(line["worse"], line["better"])
+                for line in table.to_dict("records")
+            ]
+        )
+        yield Section(
+            f"{column}s",
+            f"{title}, bit for bit",
+            f"Rows whose bits differ from those of {base}; behind them, in how many of those the grade is worse (-) or "
+            "better (+). The CSV file has the largest distance, and the case it was found in.",
+            table,
+            by_dtype(df, by_quantity, {"words": ""}, ["quantity"]) if len(table) else table,
+        )
+
+
+def _lost_and_won(worse: int, better: int) -> str:
+    return f" -{worse}" * (worse > 0) + f" +{better}" * (better > 0)
+
+
+def _agreement(df: pd.DataFrame) -> Iterator[Section]:
+    table = agreement(df)
+    single = table[table["dtype"] == "float32"].sort_values("apart", ascending=False, kind="stable")
+    yield Section(
+        "agreement",
+        "Where the implementations disagree most",
+        f"float32, eager: the {MOST_SHOWN} cases whose finite losses lie farthest apart, in ulp. "
+        "The CSV file has every case and dtype.",
+        table,
+        single.head(MOST_SHOWN)[["case", "row", "implementations", "answers", "apart", "lowest", "highest"]].assign(
+            apart=lambda t: t["apart"].map("{:.2g}".format)
+        ),
+    )
+    of_pairs = pairs(df)
+    yield Section(
+        "pairs",
+        "Implementations that agree",
+        "Groups whose losses are the same on every row that two of them have in common; pairs.csv has every pair.",
+        of_pairs,
+        identical(of_pairs),
+    )
 
 
 def _article(df: pd.DataFrame) -> Section:

@@ -19,9 +19,18 @@ FLOAT32 = FORMATS["float32"]
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 BUILTINS = {
     "numpy/scipy.special.log_softmax",
+    "numpy/scipy.special.logsumexp",
+    "numpy/scipy.special.softmax",
+    "numpy/sklearn.metrics.log_loss",
     "torch/F.cross_entropy",
     "torch/F.nll_loss[F.log_softmax]",
+    "torch/nn.CrossEntropyLoss",
+    "torch/logsumexp",
+    "torch/F.linear_cross_entropy",
+    "torch/F.linear_cross_entropy[chunked]",
     "jax/nn.log_softmax",
+    "jax/nn.logsumexp",
+    "jax/nn.softmax",
     "jax/optax.softmax_cross_entropy",
     "jax/optax.softmax_cross_entropy_with_integer_labels",
     "jax/optax.safe_softmax_cross_entropy",
@@ -29,6 +38,13 @@ BUILTINS = {
     "tensorflow/nn.softmax_cross_entropy_with_logits",
     "tensorflow/keras.losses.sparse_categorical_crossentropy",
     "tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]",
+    "tensorflow/keras.losses.categorical_crossentropy",
+    "tensorflow/keras.losses.categorical_crossentropy[from_logits]",
+    "tensorflow/keras.losses.SparseCategoricalCrossentropy",
+    "tensorflow/keras.losses.SparseCategoricalCrossentropy[from_logits]",
+    "tensorflow/keras.losses.CategoricalCrossentropy",
+    "tensorflow/keras.losses.CategoricalCrossentropy[from_logits]",
+    "tensorflow/nn.log_softmax",
 }
 
 

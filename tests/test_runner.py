@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import runner
+from logitlab import plan, runner
 from logitlab.cases import select
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS
-from logitlab.plan import groups
+from logitlab.plan import groups, owners
 from logitlab.pool import Pools
 from logitlab.store import COLUMNS, Run
 
@@ -22,8 +22,9 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def everywhere(tmp_path_factory):
-    """The article and a mask through every framework, implementation, dtype and mode."""
-    return runner.run(cases=["seed/*", "masks/first", "special/nan"], out=tmp_path_factory.mktemp("runs") / "run")
+    """The article and a mask through the four frameworks, all their implementations and dtypes."""
+    cases, out = ["seed/*", "masks/first", "special/nan"], tmp_path_factory.mktemp("runs") / "run"
+    return runner.run(cases=cases, frameworks=FRAMEWORKS, modes="eager", out=out)
 
 
 def rows_of(df, **wanted):
@@ -37,11 +38,12 @@ def test_every_framework_gives_the_same_columns(everywhere):
     assert {name: str(kind) for name, kind in everywhere.dtypes.items()} == COLUMNS
     assert set(everywhere["framework"]) == set(FRAMEWORKS)
     assert set(everywhere["dtype"]) == set(FORMATS)
-    assert set(everywhere["mode"]) == {"eager", "compiled"}
+    assert set(everywhere["mode"]) == {"eager"}
 
 
 def test_no_call_failed(everywhere):
-    failed = everywhere[everywhere["status"] != "ok"]
+    own_words = everywhere["detail"].fillna("").str.contains("autocast makes logits of|Input contains NaN")
+    failed = everywhere[(everywhere["status"] != "ok") & ~own_words]
     assert failed.empty, failed[["implementation", "dtype", "case", "status", "detail"]].drop_duplicates().to_string()
 
 
@@ -83,7 +85,7 @@ def test_a_failing_row_names_the_stage_where_it_first_failed(everywhere, framewo
 def test_a_failure_is_named_where_there_is_one_and_nowhere_else(everywhere):
     failed = everywhere["verdict"].notna() & ~everywhere["verdict"].isin(["correct", "undefined"])
     assert (everywhere["first_failure"].notna() == failed).all()
-    inside_unseen = everywhere[failed & ((everywhere["formula"] == "builtin") | (everywhere["mode"] != "eager"))]
+    inside_unseen = everywhere[failed & (everywhere["formula"] == "builtin")]
     assert (inside_unseen["first_failure"].astype(object) == inside_unseen["quantity"].astype(object)).all()
 
 
@@ -139,11 +141,10 @@ def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
 
 def test_batched_and_single_calls_give_the_same_numbers():
     """NumPy and PyTorch compute rows independently of their neighbours: batching must not show."""
+    plan = {"implementations": ["numpy/*", "torch/F.cross*", "torch/l*"], "dtypes": "float32", "modes": "eager"}
     patterns = ["seed/article", "overflow/float32_*", "masks/first", "special/nan*"]
-    together = runner.run(cases=patterns, frameworks=["numpy", "torch"], dtypes=["float32"])
-    alone = pd.concat(
-        runner.run(cases=case.id, frameworks=["numpy", "torch"], dtypes=["float32"]) for case in select(patterns[::3])
-    )
+    together = runner.run(cases=patterns, **plan)
+    alone = pd.concat(runner.run(cases=case.id, **plan) for case in select(patterns[::3]))
     keys = ["case", "row", "implementation", "quantity"]
     both = together.merge(alone, on=keys, suffixes=("", "_alone"))
     assert len(both) == len(alone)
@@ -213,9 +214,32 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import logitlab\n"
-        "df = logitlab.run(cases='seed/article', frameworks=['numpy'], dtypes=['float32'])\n"
+        "df = logitlab.run(cases='seed/article', implementations='numpy/lse', dtypes='float32')\n"
         "print('rows', len(df))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "rows 27\n"
+    assert done.stdout == "rows 6\n"
+
+
+@pytest.mark.parametrize(
+    ("globs", "found"),
+    [
+        (None, FRAMEWORKS),
+        (["torch/*"], ("torch",)),
+        (["torch/F.cross_entropy[probabilities]", "jax/lse"], ("torch", "jax")),
+        (["*/lse"], FRAMEWORKS),
+        (["*log_softmax*"], FRAMEWORKS),
+        (["nowhere/lse"], FRAMEWORKS),
+    ],
+)
+def test_only_frameworks_that_may_be_asked_are_imported(globs, found):
+    assert owners(FRAMEWORKS, globs) == found
+
+
+def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
+    monkeypatch.setattr(plan, "MOST_LOGITS", 3000)
+    made = [g for g in groups(select(["random/*"]), FORMATS["float32"]) if g.plain]
+    assert all(g.logits.size <= 3000 or len(g.cases) == 1 for g in made)
+    assert sorted(c.id for g in made for c in g.cases) == sorted(c.id for c in select(["random/*"]))
+    assert len(made) > len({g.logits.shape[1] for g in made})

@@ -1,0 +1,91 @@
+"""ONNX Runtime: the operator SoftmaxCrossEntropyLoss, forward, in a model of that one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from ._protocol import Batch, Implementation
+
+Array = NDArray[Any]
+
+# The first version of the operator set whose SoftmaxCrossEntropyLoss takes bfloat16, and an age of the file format
+# that every ONNX Runtime since 1.19 reads.
+OPSET, IR_VERSION = 13, 10
+
+
+@cache
+def _session(
+    logits: np.dtype[Any], targets: np.dtype[Any], dims: int, reduction: str, weighted: bool, ignore_index: int | None
+) -> onnxruntime.InferenceSession:
+    """The operator, ready to be run on arrays of these dtypes and this number of dimensions, of any shape."""
+
+    def declared(name: str, dtype: np.dtype[Any], shape: int | None) -> onnx.ValueInfoProto:
+        sizes = None if shape is None else [f"{name}{i}" for i in range(shape)]
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), sizes)
+
+    inputs = [declared("logits", logits, dims), declared("targets", targets, dims - 1)]
+    if weighted:
+        inputs.append(declared("weight", logits, 1))
+    ignored: dict[str, Any] = {} if ignore_index is None else {"ignore_index": ignore_index}
+    node = helper.make_node(
+        "SoftmaxCrossEntropyLoss", [i.name for i in inputs], ["loss"], reduction=reduction, **ignored
+    )
+    graph = helper.make_graph([node], "loss", inputs, [declared("loss", logits, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    # One thread: how a sum is divided would else depend on the number of cores.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def softmax_cross_entropy_loss(
+    logits: Array, targets: Array, *, reduction: str, weight: Array | None = None, ignore_index: int | None = None
+) -> Array:
+    """The operator on logits (B, C) or (N, C, D) and integer targets, as its documentation has it."""
+    session = _session(logits.dtype, targets.dtype, logits.ndim, reduction, weight is not None, ignore_index)
+    given = {"logits": logits, "targets": targets} | ({} if weight is None else {"weight": weight})
+    (loss,) = session.run(None, given)
+    return np.asarray(loss)
+
+
+class OnnxRuntimeFramework:
+    """ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+    implementations = (
+        Implementation(
+            "onnxruntime/SoftmaxCrossEntropyLoss",
+            "builtin",
+            softmax_cross_entropy_loss,
+            "onnxruntime",
+            differentiable=False,
+            reduces=True,
+            class_axis=1,
+        ),
+    )
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, Array]]:
+        logits, targets = batch.spatial(batch.in_memory(), batch.targets, implementation.class_axis)
+        loss = implementation.loss(logits, targets, reduction=batch.reduction, **batch.options)
+        yield "loss", loss.reshape(-1) if batch.reduction == "none" else loss
+
+    def unsupported(self, error: Exception) -> bool:
+        # "Type 'tensor(bfloat16)' of input parameter ... is invalid", "Could not find an implementation for ...".
+        return isinstance(error, (states.InvalidGraph, states.NotImplemented))
+
+
+FRAMEWORK = OnnxRuntimeFramework()

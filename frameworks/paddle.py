@@ -1,0 +1,176 @@
+"""PaddlePaddle: the formulas written in it, and its built-in losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import paddle
+import paddle.nn.functional as F  # noqa: N812 - the name every PaddlePaddle program gives it
+from numpy.typing import NDArray
+
+from ._protocol import Batch, Implementation
+
+Tensor = Any
+
+
+def pick(values: Tensor, targets: Tensor) -> Tensor:
+    return paddle.take_along_axis(values, targets[:, None], axis=1)[:, 0]
+
+
+def onehot(indices: Tensor, like: Tensor) -> Tensor:
+    return (paddle.arange(like.shape[1], dtype=indices.dtype) == indices[:, None]).astype(like.dtype)
+
+
+# --- naive: softmax, then log -----------------------------------------------------------------------------------
+
+
+def naive_probabilities(logits: Tensor) -> Tensor:
+    e = paddle.exp(logits)
+    return e / e.sum(axis=1, keepdim=True)
+
+
+def naive(logits: Tensor, targets: Tensor) -> Tensor:
+    return -paddle.log(pick(naive_probabilities(logits), targets))
+
+
+# --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
+
+
+def lse(logits: Tensor, targets: Tensor) -> Tensor:
+    # Not max, whose gradient takes PaddlePaddle a time quadratic in the classes: a minute at 131,072.
+    m = pick(logits, logits.argmax(axis=1))[:, None]
+    s = paddle.exp(logits - m).sum(axis=1)
+    return m[:, 0] + paddle.log(s) - pick(logits, targets)
+
+
+# --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
+
+HALF_SCALE = 2.0**32
+SCALE = HALF_SCALE**2
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == paddle.float64 else logits.astype(paddle.float32)
+
+
+def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    i = x.argmax(axis=1)
+    m = pick(x, i)
+    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
+    # would be missing from a sum that is not.
+    scaled = (HALF_SCALE * paddle.exp((x - m[:, None]) / 2)) ** 2
+    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
+    others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
+    return i, m, scaled / SCALE, others / SCALE
+
+
+class _Log1p(paddle.autograd.PyLayer):  # type: ignore[misc]
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        x = at_least_float32(logits)
+        i, m, e, others = _log1p_terms(x)
+        ctx.save_for_backward(targets, i, e, others)
+        ctx.dtype = logits.dtype
+        return (paddle.log1p(others) + (m - pick(x, targets))).astype(logits.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+        targets, i, e, others = ctx.saved_tensor()
+        total = 1 + others
+        # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+        rest = paddle.where(targets.astype(i.dtype) == i, others, total - pick(e, targets))
+        at_target = onehot(targets, e) == 1
+        gradient = paddle.where(at_target, -(rest / total)[:, None], e / total[:, None])
+        return (gradient * upstream[:, None].astype(gradient.dtype)).astype(ctx.dtype)
+
+
+def log1p(logits: Tensor, targets: Tensor) -> Tensor:
+    return _Log1p.apply(logits, targets)
+
+
+def log1p_probabilities(logits: Tensor) -> Tensor:
+    _, _, e, others = _log1p_terms(at_least_float32(logits))
+    return (e / (1 + others)[:, None]).astype(logits.dtype)
+
+
+# --- built-in ---------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
+    soft = targets.is_floating_point()
+    return F.cross_entropy(logits, targets, reduction=reduction, soft_label=soft, **options)
+
+
+def softmax_with_cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+    if targets.is_floating_point():
+        return F.softmax_with_cross_entropy(logits, targets, soft_label=True)
+    return F.softmax_with_cross_entropy(logits, targets.unsqueeze(-1), ignore_index=ignore_index)
+
+
+def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
+    # PaddlePaddle documents of class probabilities that they sum to 1.
+    return Implementation(
+        f"paddle/{name}", "builtin", loss, "paddle", soft=True, normalized=True, class_axis=-1, **more
+    )
+
+
+class PaddleFramework:
+    """PaddlePaddle on the CPU."""
+
+    name = "paddle"
+    implementations = (
+        Implementation("paddle/naive", "naive", naive, "paddle", probabilities=naive_probabilities),
+        Implementation("paddle/lse", "lse", lse, "paddle"),
+        Implementation("paddle/log1p", "log1p", log1p, "paddle", probabilities=log1p_probabilities),
+        _builtin("nn.functional.cross_entropy", cross_entropy, reduces=True),
+        _builtin("nn.functional.softmax_with_cross_entropy", softmax_with_cross_entropy),
+    )
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        paddle.set_device(device)
+        x, t = _tensor(batch.in_memory()), _tensor(batch.targets)
+        options = {k: _tensor(v) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
+        if implementation.probabilities is not None:
+            yield "probabilities", _array(implementation.probabilities(x))
+        x.stop_gradient = False
+        shaped = batch.spatial(x, t, implementation.class_axis)
+        if implementation.reduces:
+            loss = implementation.loss(*shaped, reduction=batch.reduction, **options)
+        else:
+            loss = _reduce(implementation.loss(*shaped, **options).reshape([-1]), batch.reduction)
+        loss = loss.reshape([-1] if batch.reduction == "none" else [])
+        yield "loss", _array(loss)
+        (gradient,) = paddle.grad(loss, x, paddle.ones_like(loss))
+        yield "gradient", _array(gradient)
+
+    def unsupported(self, error: Exception) -> bool:
+        # "The kernel with key (CPU, ..., float16) of kernel `softmax` is not registered."
+        return isinstance(error, NotImplementedError) or "is not registered" in str(error)
+
+
+def _reduce(rows: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return rows
+    return rows.mean() if reduction == "mean" else rows.sum()
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    """NumPy has no bfloat16 of PaddlePaddle's: the bits travel as uint16."""
+    bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
+    return paddle.to_tensor(bits)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    values: NDArray[Any] = tensor.numpy()
+    return values.view(ml_dtypes.bfloat16) if tensor.dtype == paddle.bfloat16 else values
+
+
+FRAMEWORK = PaddleFramework()

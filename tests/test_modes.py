@@ -1,0 +1,194 @@
+"""The ways a loss is run: eager, as a graph, compiled; and where compilers keep their programs."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from logitlab.cases import select
+from logitlab.formats import FORMATS
+from logitlab.frameworks import Batch
+from logitlab.frameworks._cache import program_folder
+
+# Those that PyTorch gives itself cause for when it compiles.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+FLOAT32 = FORMATS["float32"]
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+# In PyTorch each program is compiled by a C++ compiler for seconds; these stand for the others.
+TORCH = ("torch/log1p", "torch/F.cross_entropy", "torch/F.nll_loss[F.log_softmax]", "torch/logsumexp")
+# The article's second row underflows in them.
+UNSOUND = ("naive", "nn.softmax")
+KERAS = (
+    "sparse_categorical_crossentropy",
+    "categorical_crossentropy",
+    "SparseCategoricalCrossentropy",
+    "CategoricalCrossentropy",
+)
+MODES = [("torch", "compiled"), ("jax", "compiled"), ("tensorflow", "graph"), ("tensorflow", "compiled")]
+
+
+def framework(name):
+    return importlib.import_module(f"logitlab.frameworks.{name}").FRAMEWORK
+
+
+def implementation(name):
+    (found,) = [i for i in framework(name.split("/")[0]).implementations if i.name == name]
+    return found
+
+
+def evaluate(name, logits, targets, mode, reduction="none", **options):
+    batch = Batch(logits, targets, reduction, options)
+    return dict(framework(name.split("/")[0]).evaluate(implementation(name), batch, "cpu", mode))
+
+
+def article():
+    (case,) = select("seed/article")
+    return case.quantized(FLOAT32), case.targets
+
+
+def sound(owner, mode):
+    """The names of the owner's implementations that are right on the article's batch in that mode."""
+    offered = [i.name for i in framework(owner).implementations if mode in i.modes]
+    return [n for n in offered if n.split("/")[1] not in UNSOUND and (owner != "torch" or n in TORCH)]
+
+
+@pytest.mark.parametrize(("owner", "mode"), MODES)
+def test_every_mode_is_right_on_the_articles_batch(owner, mode):
+    for name in sound(owner, mode):
+        answers = evaluate(name, *article(), mode)
+        assert tuple(answers) == implementation(name).quantities
+        np.testing.assert_allclose(answers["loss"], [0.41703, 2000, 1.40761], atol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(answers["gradient"][1], [1, 0, -1], err_msg=name)
+        assert np.isfinite(answers["gradient"]).all(), name
+
+
+ROUNDINGS = 2
+APART = (
+    "{name} is {ulp:.1f} ulp from its eager result when {mode}, and was within {was}: if a new version of the compiler "
+    "rounds otherwise, change the number here; if not, find out what the compiled program does"
+)
+
+
+@pytest.mark.parametrize(("owner", "mode"), MODES)
+def test_a_mode_differs_from_eager_by_a_few_roundings(owner, mode):
+    """But for Keras from probabilities, which eagerly are clipped: see below."""
+    for name in sound(owner, mode):
+        if name.split(".")[-1] in KERAS:
+            continue
+        eager, other = evaluate(name, *article(), "eager"), evaluate(name, *article(), mode)
+        for quantity, expected in eager.items():
+            assert other[quantity].dtype == expected.dtype
+            # Of a gradient's entries the largest count: softmax less 1 cancels.
+            spacing = np.spacing(np.abs(expected).max(axis=-1, keepdims=expected.ndim == 2))
+            ulp = (np.abs(other[quantity] - expected) / (np.spacing(expected) if expected.ndim == 1 else spacing)).max()
+            assert ulp <= ROUNDINGS, APART.format(name=name, mode=mode, ulp=ulp, was=ROUNDINGS)
+
+
+# --- one program a shape ----------------------------------------------------------------------------------------
+
+SHAPES = [(3, 3), (5, 40)]
+
+
+def in_order(name, mode, shapes):
+    """Shape to the bits of loss and gradient, evaluated in that order."""
+    logits = {s: np.random.default_rng(s[1]).normal(scale=20, size=s).astype(np.float32) for s in shapes}
+    return {
+        s: [v.tobytes() for v in evaluate(name, x, np.arange(len(x)) % s[1], mode).values()] for s, x in logits.items()
+    }
+
+
+@pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
+def test_results_of_torch_do_not_depend_on_the_order_of_shapes_or_on_a_cache():
+    import torch
+    import torch._inductor.config as inductor
+
+    one_way = in_order("torch/F.cross_entropy", "compiled", SHAPES)
+    torch.compiler.reset()
+    with inductor.patch(force_disable_caches=True):
+        assert in_order("torch/F.cross_entropy", "compiled", SHAPES[::-1]) == one_way
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("mode", ["graph", "compiled"])
+def test_results_of_tensorflow_do_not_depend_on_the_order_of_shapes(mode):
+    from logitlab.frameworks import tensorflow
+
+    name = "tensorflow/nn.sparse_softmax_cross_entropy_with_logits"
+    tensorflow._plain_step.cache_clear()
+    one_way = in_order(name, mode, SHAPES)
+    tensorflow._plain_step.cache_clear()
+    assert in_order(name, mode, SHAPES[::-1]) == one_way
+
+
+# --- options and refusals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["graph", "compiled"])
+@pytest.mark.parametrize("loss", ["nn.log_softmax", "keras.losses.SparseCategoricalCrossentropy[from_logits]"])
+def test_a_mean_is_taken_inside_the_program(loss, mode):
+    answers = evaluate(f"tensorflow/{loss}", *article(), mode, "mean")
+    assert answers["loss"] == pytest.approx(667.2749, abs=1e-4)
+    np.testing.assert_allclose(answers["gradient"][1], np.array([1, 0, -1]) / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
+def test_an_option_is_part_of_the_program(mode):
+    name = "tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]"
+    np.testing.assert_allclose(evaluate(name, *article(), mode, ignore_index=2)["loss"], [0.41703, 0, 1.40761], 1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_a_refusal_comes_in_the_losss_own_words(mode):
+    with pytest.raises(NotImplementedError, match="autocast makes logits of float16 or bfloat16"):
+        evaluate("torch/F.cross_entropy[autocast]", *article(), mode)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'label_smoothing'"):
+        evaluate("torch/lse", *article(), mode, label_smoothing=0.1)
+
+
+def test_the_modes_for_plain_rows_are_among_the_modes():
+    for owner in FRAMEWORKS:
+        for i in framework(owner).implementations:
+            assert set(i.plain_modes) <= set(i.modes) - {"eager"}, i.name
+
+
+# --- what the modes change --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", KERAS)
+def test_keras_finds_the_logits_behind_a_softmax_in_a_graph_alone(loss):
+    """Eagerly it clips the probability to 1e-7, and a loss of 2000 comes out as -log(1e-7)."""
+    name, batch = f"tensorflow/keras.losses.{loss}", article()
+    assert evaluate(name, *batch, "eager")["loss"][1] == pytest.approx(16.118095, abs=1e-5)
+    assert evaluate(name, *batch, "graph")["loss"][1] == 2000
+
+
+def test_torch_under_autocast_answers_in_float32():
+    logits, targets = article()
+    for dtype in ("float16", "bfloat16"):
+        answers = evaluate("torch/F.cross_entropy[autocast]", logits.astype(FORMATS[dtype].dtype), targets, "eager")
+        assert (answers["loss"].dtype.name, answers["gradient"].dtype.name) == ("float32", dtype)
+
+
+def test_the_linear_loss_with_a_single_feature_is_the_loss_of_its_logits():
+    logits, targets = article()
+    logits[0, 2] = -np.inf
+    expected = evaluate("torch/F.cross_entropy", logits, targets, "eager")
+    for name in ("torch/F.linear_cross_entropy", "torch/F.linear_cross_entropy[chunked]"):
+        for quantity, values in evaluate(name, logits, targets, "eager").items():
+            np.testing.assert_allclose(values, expected[quantity], rtol=1e-6, atol=1e-7)
+
+
+# --- where programs are kept ------------------------------------------------------------------------------------
+
+
+def test_programs_are_kept_below_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path))
+    torchs, jaxs = program_folder("torch"), program_folder("jax")
+    assert torchs.parent == jaxs.parent == tmp_path
+    assert torchs.name.removeprefix("torch") == jaxs.name.removeprefix("jax")
+
+
+def test_programs_are_kept_nowhere_when_the_cache_is_switched_off(monkeypatch):
+    monkeypatch.setenv("LOGITLAB_CACHE", "")
+    assert program_folder("torch") is None

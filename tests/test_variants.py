@@ -1,0 +1,68 @@
+"""Settings that change numbers: told to a worker before its framework is imported, and recorded."""
+
+import pytest
+
+from logitlab import runner
+from logitlab.errors import UsageError
+from logitlab.pool import Pools
+from logitlab.store import Run
+from logitlab.variants import VARIANTS, base, choose_variants, modes_of, variables
+
+
+def test_a_variant_stands_beside_the_mode_it_changes():
+    assert modes_of("torch", "eager", ["one-thread", "onednn-off"]) == ("eager", "eager+one-thread")
+    assert modes_of("tensorflow", "compiled", ["onednn-off"]) == ("compiled",)
+    assert base("compiled+fast-math") == "compiled"
+    assert base("eager") == "eager"
+    assert variables("torch", "eager") == {}
+    assert variables("jax", "eager+one-thread") == VARIANTS["one-thread"].variables["jax"]
+
+
+def test_all_stands_for_all_and_an_unknown_one_is_told():
+    assert choose_variants(["all"]) == tuple(VARIANTS)
+    assert choose_variants(None) == ()
+    with pytest.raises(UsageError, match="unknown variant 'fast'; the variants are onednn-off"):
+        choose_variants(["fast"])
+
+
+def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_min_max=false")
+    given = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1"}
+    with Pools(["torch"], tmp_path) as pools:
+        told = pools.lane("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
+        threads = pools.lane("torch-eager+x").schedule(eval, args=["__import__('torch').get_num_threads()"]).result()
+    assert told["XLA_FLAGS"] == "--xla_cpu_enable_fast_min_max=false --xla_cpu_multi_thread_eigen=false"
+    assert threads == 1
+
+
+def test_a_run_measures_the_variant_beside_the_mode_and_says_what_was_set(tmp_path):
+    df = runner.run(
+        cases="seed/article", frameworks=["numpy", "torch"], implementations="*/lse", dtypes="float32",
+        modes="eager", variants="one-thread", out=tmp_path / "run",
+    )  # fmt: skip
+    assert set(df["mode"]) == {"eager", "eager+one-thread"}
+    assert set(df[df["framework"] == "numpy"]["mode"]) == {"eager"}
+    assert (df["status"] == "ok").all()
+    assert Run(tmp_path / "run").manifest["variants"] == {
+        "torch eager+one-thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    }
+
+
+def test_flushing_subnormals_loses_them():
+    """e^-100 is subnormal in float32: flushed it is 0, as it is in the other row, where exp(100) is infinite."""
+    df = runner.run(
+        cases="gap/100_low", frameworks="torch", implementations="torch/naive", dtypes="float32", modes="eager",
+        variants="flush-subnormals",
+    )  # fmt: skip
+    zeroed = df[df["quantity"] == "probabilities"].groupby("mode", observed=True)["n_zeroed"].sum()
+    assert zeroed.to_dict() == {"eager": 1, "eager+flush-subnormals": 2}
+
+
+def test_every_variant_runs_where_it_applies():
+    df = runner.run(
+        cases="seed/article", implementations=["torch/lse", "jax/lse", "tensorflow/lse"], dtypes="float32",
+        frameworks=["torch", "jax", "tensorflow"], modes="eager", variants="all",
+    )  # fmt: skip
+    assert (df["status"] == "ok").all()
+    expected = {m for f in ("torch", "jax", "tensorflow") for m in modes_of(f, "eager", tuple(VARIANTS))}
+    assert set(df["mode"]) == expected
