@@ -8,6 +8,7 @@
     ref = logitlab.reference(logits, targets)
     logitlab.catalogue()
     logitlab.implementations()
+    logitlab.compare(df_before, df_after).regressions
 """
 
 from __future__ import annotations
@@ -18,16 +19,30 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .comparison import Comparison, compare
     from .explanation import Explanation, explain
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
     from .runner import run
 
 __version__ = "0.1.0"
-__all__ = ["Explanation", "Reference", "UsageError", "catalogue", "explain", "implementations", "reference", "run"]
+__all__ = [
+    "Comparison",
+    "Explanation",
+    "Reference",
+    "UsageError",
+    "catalogue",
+    "compare",
+    "explain",
+    "implementations",
+    "reference",
+    "run",
+]
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "Explanation": "explanation",
     "explain": "explanation",
     "Reference": "oracle",

@@ -78,19 +78,35 @@ def run(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     format: Annotated[Words, typer.Option(help="text, markdown or csv; repeatable.")] = None,  # noqa: A002
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
 ) -> None:
-    """Make the tables of a run. Text and Markdown are printed where no --out is given."""
+    """Make the tables of a run, or of several put together.
+
+    Text and Markdown are printed where no --out is given. A cell that several runs have is taken from the first.
+    """
     from . import reports, store  # noqa: PLC0415
 
     formats = format or ["text"]
     for name in formats:
         if name not in reports.FORMATS:
             raise UsageError(f"unknown format {name!r}; the formats are {', '.join(reports.FORMATS)}")
-    for path in reports.write(store.Run(run), formats, out):
+    for path in reports.write([store.Run(folder) for folder in run], formats, out):
         print(path)
+
+
+@app.command()
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete run.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The new folder.")],
+) -> None:
+    """Copy a run into a folder small enough to commit, which report and compare read as they do the run."""
+    from . import store  # noqa: PLC0415
+
+    packed = store.Run(run).pack(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{packed.lines()} measurements in {folder}, {size / 2**20:.1f} MiB")
 
 
 @app.command()
@@ -131,6 +147,48 @@ def train_demo(
     training.show(table)
     for path in training.write(table, out) if out is not None else ():
         print(path)
+
+
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="A run folder, a .parquet of one, or a baseline.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
+    format: Annotated[  # noqa: A002
+        Words, typer.Option(help="text, markdown, json, junit or github; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
+    factor: Annotated[
+        float, typer.Option(help="An error has grown if it is more than this many times as large.")
+    ] = 2.0,
+    allow_gone: Annotated[bool, typer.Option(help="What NEW no longer measures is no regression.")] = False,
+) -> None:
+    """Tell what changed from one run to another: exit code 0 without a regression, 1 with one, 2 if it cannot be told.
+
+    A regression is a result that is newly not finite, a grade lost, an error more than --factor times as large and
+    1 ulp larger, a call that no longer succeeds, and a cell that is gone. Other bits and what is new are told.
+    """
+    from . import comparison  # noqa: PLC0415
+
+    formats = format or ["text"]
+    for name in formats:
+        if name not in comparison.FORMATS:
+            raise UsageError(f"unknown format {name!r}; the formats are {', '.join(comparison.FORMATS)}")
+    found = comparison.compare(base, new, factor=factor, allow_gone=allow_gone)
+    for path in comparison.write(found, formats, out):
+        print(path)
+    raise typer.Exit(found.exit_code)
+
+
+@app.command()
+def baseline(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete run.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as baseline.json.")],
+) -> None:
+    """Write what a run found into a small file to commit, which compare takes in place of the run."""
+    from . import comparison  # noqa: PLC0415
+
+    comparison.write_baseline(run, file)
+    print(f"{file}, {file.stat().st_size / 1024:.0f} KiB; `logitlab compare {file} RUN` compares a run with it")
 
 
 class _Listing(TyperGroup):

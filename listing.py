@@ -12,11 +12,10 @@ import pandas as pd
 from . import cases as _cases
 from .errors import UsageError
 from .formats import FORMATS, get_format
-from .plan import choose_frameworks
+from .plan import Words, choose_frameworks, listed
 from .pool import Pools
 from .worker import Description
 
-Words = str | Sequence[str] | None
 # The packages whose extra bears another name than they do.
 _EXTRAS = {
     "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "gpu", "cut_cross_entropy": "gpu"
@@ -41,20 +40,20 @@ def catalogue(
         UsageError: for a glob that matches no case, a family, tag or dtype that is not one, or filters that no case
             passes together.
     """
-    held = {get_format(name).name for name in _words(dtypes)}
-    kinds = _matching("family", "families", _words(families), {c.family for c in _cases.catalogue()})
-    words = _matching("tag", "tags", _words(tags), {t for c in _cases.catalogue() for t in c.tags})
+    held = {get_format(name).name for name in listed(dtypes)}
+    kinds = _matching("family", "families", listed(families), {c.family for c in _cases.catalogue()})
+    words = _matching("tag", "tags", listed(tags), {t for c in _cases.catalogue() for t in c.tags})
     found = [
         c
         for c in _cases.select(patterns)
         if (not kinds or c.family in kinds)
         and (not words or words & set(c.tags))
-        and (not _words(sources) or _from(c.source, _words(sources)))
+        and (not listed(sources) or _from(c.source, listed(sources)))
         and (not held or held & set(c.dtypes))
     ]
     if not found:
         asked = {"case": patterns, "family": families, "tag": tags, "dtype": dtypes, "source": sources}
-        told = ", ".join(f"{name} {' or '.join(_words(given))}" for name, given in asked.items() if _words(given))
+        told = ", ".join(f"{name} {' or '.join(listed(given))}" for name, given in asked.items() if listed(given))
         raise UsageError(f"no case passes all of these filters: {told}; leave one out, or give it more words")
     lines = [
         (c.id, c.family, c.why, c.source, ", ".join(c.tags), c.rows, c.classes, c.reduction, ", ".join(c.dtypes))
@@ -63,10 +62,6 @@ def catalogue(
     return pd.DataFrame(
         lines, columns=["case", "family", "why", "source", "tags", "rows", "classes", "reduction", "dtypes"]
     )
-
-
-def _words(given: Words) -> list[str]:
-    return [given] if isinstance(given, str) else list(given or [])
 
 
 def _matching(kind: str, plural: str, globs: list[str], names: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The lines of the measurements table that one call gives."""
+"""The lines of the measurements table that a call gives, and a cell's together."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .explanation import SOUND, first_failures
+from .explanation import first_failures
 from .frameworks._stages import Stage
-from .grading import Graded, apriori_bounds, grade, stability_ratio, told_of_invalid
-from .plan import Group, PlannedCall
+from .grading import SOUND, Graded, apriori_bounds, grade, stability_ratio, told_of_invalid
+from .plan import Cell, Group, PlannedCall
 from .worker import Outcome
 
 Array = NDArray[Any]
@@ -45,21 +45,28 @@ def measured(call: PlannedCall, outcome: Outcome) -> Measured:
     return Measured(call, outcome, graded)
 
 
-def lines(run_name: str, made: Measured, stages: Sequence[Stage]) -> pd.DataFrame:
-    """The measurements of one call; ``stages`` are those of a call that has been followed."""
+def lines(made: Measured, stages: Sequence[Stage]) -> list[pd.DataFrame]:
+    """The measurements of one call, a table for each quantity; ``stages`` are those of a call that has been followed.
+
+    What is the same in all of a cell's calls is left to `joined`: there are many small calls, and most of a table's
+    cost is in its columns.
+    """
     group, cell, outcome = made.call.group, made.call.cell, made.outcome
     first = first_failures(cell.offer.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded)
     quantities = [_present(group, q, array, made.graded[q], first[q]) for q, array in outcome.values]
     # A process that died told nothing of what it lacks: it is everything.
     lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
-    quantities += [_absent(group, quantity, outcome) for quantity in lacking]
-    table = pd.concat(quantities, ignore_index=True)
+    return quantities + [_absent(group, quantity, outcome) for quantity in lacking]
+
+
+def joined(run_name: str, cell: Cell, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The measurements of a cell's calls in one table, with the words that are the cell's own."""
     words: dict[str, Any] = {
         "run": run_name, "framework": cell.framework, "implementation": cell.offer.name,
         "formula": cell.offer.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
         "version": cell.offer.version,
     }  # fmt: skip
-    return table.assign(**words)
+    return pd.concat(tables, ignore_index=True).assign(**words)
 
 
 def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
@@ -84,8 +91,8 @@ def _present(
         if group.cases[0].invalid:
             known["detail"] = told_of_invalid(array, group.logits, group.targets)
     known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": first_failure}
-    known["bits"] = _bits(np.atleast_1d(array))
-    return pd.DataFrame(known).assign(quantity=quantity, out_dtype=array.dtype.name, status="ok")
+    known |= {"bits": _bits(np.atleast_1d(array)), "quantity": quantity, "out_dtype": array.dtype.name, "status": "ok"}
+    return pd.DataFrame(known)
 
 
 def _bits(values: Array) -> list[int]:
@@ -110,4 +117,4 @@ def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
 
 def _absent(group: Group, quantity: str, outcome: Outcome) -> pd.DataFrame:
     rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
-    return pd.DataFrame(rows).assign(quantity=quantity, status=outcome.status, detail=outcome.detail)
+    return pd.DataFrame(rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.detail})

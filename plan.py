@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from .frameworks import Batch
 from .frameworks._stages import FORMULAS
 from .oracle import Exact, Reference, reference
 from .worker import Description, Offer, Outcome
+
+Words = str | Sequence[str] | None
 
 # Of a call's batch: what bounds the memory of a device, on which a call keeps a few arrays of that size.
 MOST_LOGITS = 2**22
@@ -191,6 +194,11 @@ def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
             lot = []
         lot.append(case)
     yield tuple(lot)
+
+
+def listed(words: str | Path | Sequence[Any] | None) -> list[Any]:
+    """What was asked for as a list: a lone word is a list of one, and None an empty one, which asks for all."""
+    return [words] if isinstance(words, (str, Path)) else list(words or ())
 
 
 def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -124,6 +124,15 @@ class Pools:
         }
         return {name: _description(name, future) for name, future in futures.items()}
 
+    def answer(self, lane: str, function: Callable[..., Outcome], arguments: Sequence[Any]) -> Outcome:
+        """One call in a lane's process: what it gave, or how it failed."""
+        future = self.lane(lane).schedule(function, args=arguments, timeout=self._timeout)
+        try:
+            outcome: Outcome = future.result()
+        except Exception as error:
+            return failed(error, self._timeout)
+        return outcome
+
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
         """Makes the calls, each lane's in their order, and yields them as they end.
 
@@ -155,7 +164,7 @@ class Pools:
             self._try_one_by_one(lane)
             return
         call = lane.running.pop(future)
-        outcome = outcome or Outcome((), (), "crashed", "the worker process died")
+        outcome = outcome or failed(BrokenProcessPool(), self._timeout)
         parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
         lane.waiting.extendleft(reversed(parts))
         self._fill(lane)
@@ -210,12 +219,20 @@ def _outcome(future: Future[Outcome], timeout: float) -> Outcome | None:
         return future.result()
     except BrokenProcessPool:
         return None
-    except CallTimeoutError:
+    except Exception as error:
+        return failed(error, timeout)
+
+
+def failed(error: Exception, timeout: float) -> Outcome:
+    """The outcome of a call whose future ended in an error."""
+    if isinstance(error, CallTimeoutError):
         return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
-    except ProcessExpired as error:
+    if isinstance(error, ProcessExpired):
         return Outcome((), (), "crashed", f"the worker process died ({_exit(error)})")
-    except Exception as error:  # an answer that cannot be sent back is a fault of this call alone
-        return Outcome((), (), "raised", f"{type(error).__name__}: {error}"[:500])
+    if isinstance(error, BrokenProcessPool):
+        return Outcome((), (), "crashed", "the worker process died")
+    # An answer that cannot be sent back is a fault of this call alone.
+    return Outcome((), (), "raised", f"{type(error).__name__}: {error}"[:500])
 
 
 def _exit(error: ProcessExpired) -> str:

@@ -31,15 +31,14 @@ from . import environment, worker
 from .errors import UsageError
 from .formats import FORMATS
 from .inputs import Block, Selection, selection
-from .measurements import Measured, lines, measured
-from .plan import Cell, PlannedCall, choose_cells, choose_dtypes, choose_frameworks, groups, owners
+from .measurements import Measured, joined, lines, measured
+from .plan import Cell, PlannedCall, Words, choose_cells, choose_dtypes, choose_frameworks, groups, listed, owners
 from .pool import DEFAULT_TIMEOUT, Pools
-from .store import Run
+from .store import Run, must_be_new
 from .variants import choose_variants, variables
 from .worker import Description, Outcome
 
 Progress = Callable[[int, int, str], None]
-Words = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -115,18 +114,18 @@ def run(
 def execute(request: Request, folder: Path, progress: Progress | None = None) -> Run:
     """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds."""
     # Checked before anything is started: a typing error costs no import of a framework.
-    names = owners(choose_frameworks(_listed(request.frameworks)), _listed(request.implementations))
-    wanted = choose_dtypes(_listed(request.dtypes)) if request.dtypes else None
-    varied = choose_variants(_listed(request.variants))
-    if not request.resume and (folder / "manifest.json").exists():
-        raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
-    chosen = selection(request.cases, _listed(request.logits) or (), _listed(request.sweeps) or (), wanted)
+    names = owners(choose_frameworks(listed(request.frameworks)), listed(request.implementations))
+    wanted = choose_dtypes(listed(request.dtypes)) if request.dtypes else None
+    varied = choose_variants(listed(request.variants))
+    if not request.resume:
+        must_be_new(folder)
+    chosen = selection(request.cases, listed(request.logits), listed(request.sweeps), wanted)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         Pools(names, Path(logs), request.timeout) as pools,
     ):
         descriptions = pools.describe()
-        asked, devices, modes = (_listed(w) for w in (request.implementations, request.devices, request.modes))
+        asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         manifest = _manifest(chosen, cells, descriptions)
@@ -135,10 +134,6 @@ def execute(request: Request, folder: Path, progress: Progress | None = None) ->
         store.keep_logs(Path(logs))
     store.finish(finished=_now())
     return store
-
-
-def _listed(words: str | Path | Sequence[Any] | None) -> Sequence[Any] | None:
-    return [words] if isinstance(words, (str, Path)) else words
 
 
 def _measure(pools: Pools, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None) -> None:
@@ -172,12 +167,12 @@ def _measure_block(pools: Pools, store: Run, block: Block, parts: Mapping[Cell, 
             pools.add(Following(made))
             continue
         cell, group = made.call.cell, made.call.group
-        tables[cell].append(lines(store.manifest["run"], made, outcome.stages))
+        tables[cell] += lines(made, outcome.stages)
         missing[cell] -= len(group.cases)
         if missing[cell] == 0:
             # Calls end in any order and in any division; the table does not show it.
-            whole = pd.concat(tables.pop(cell)).sort_values("case", key=lambda ids: ids.map(order), kind="stable")
-            store.write(parts[cell], whole)
+            whole = joined(store.manifest["run"], cell, tables.pop(cell))
+            store.write(parts[cell], whole.sort_values("case", key=lambda ids: ids.map(order), kind="stable"))
         yield len(group.logits), cell.label
 
 
@@ -221,6 +216,7 @@ def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[st
         "hardware": environment.hardware(),
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),
+        "settings": {n: dict(d.settings) for n, d in present.items()},
         **chosen.facts(),
         "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
         "variants": {f"{c.framework} {c.mode}": dict(set_) for c in cells if (set_ := variables(c.framework, c.mode))},
@@ -231,6 +227,8 @@ def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[st
 def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
     """The run in the folder, if what it measured so far is what would be measured now."""
     store = Run(folder)
+    if store.manifest.get("packed"):
+        raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
     for fact in ("catalogue", "files", "cells", "versions", "frameworks", "environment"):
         if store.manifest[fact] != manifest[fact]:
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import thresholds
-from .cases import Case, named
+from .cases import WHY_NOT_HELD, Case, named
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format, quantize, round_to
 from .oracle import Exact, Reference, reference
@@ -66,7 +66,7 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
     fmt, chosen = get_format(dtype), named(case)
     if fmt.name not in chosen.dtypes:
         held = f"it is held by {', '.join(chosen.dtypes)}"
-        raise UsageError(f"{fmt.name} cannot hold {case}: a finite logit would become infinite; {held}")
+        raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}; {held}")
     if row is not None and not 0 <= row < chosen.rows:
         there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
         raise UsageError(f"{case} has no row {row}; {there}")
@@ -230,7 +230,7 @@ def _heading(v: View) -> Iterator[str]:
     yield c.why
     yield f"shape: {c.rows} x {c.classes}; {_options(c, FORMATS[v.dtype])}"
     absent = [name for name in FORMATS if name not in c.dtypes]
-    not_held = f"; not by {', '.join(absent)}: a finite logit would become infinite" if absent else ""
+    not_held = f"; not by {', '.join(absent)}: {WHY_NOT_HELD}" if absent else ""
     yield f"held by: {', '.join(c.dtypes)}{not_held}"
     if c.tags:
         yield f"tags: {', '.join(c.tags)}"

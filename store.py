@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from .errors import UsageError
 
 SCHEMA = 1
+SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 # The measurements table: one row per case row, cell and quantity.
 WORDS = (
@@ -51,6 +52,12 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)
 
 
+def must_be_new(folder: Path) -> None:
+    """UsageError if the folder holds a run already."""
+    if (folder / "manifest.json").exists():
+        raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
+
+
 class Run:
     """A run folder.
 
@@ -68,8 +75,7 @@ class Run:
     @classmethod
     def create(cls, folder: Path, manifest: dict[str, Any]) -> Run:
         """A new run folder with its manifest; UsageError if the folder holds one already or cannot be written."""
-        if (folder / "manifest.json").exists():
-            raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
+        must_be_new(folder)
         try:
             (folder / "parts").mkdir(parents=True, exist_ok=True)
             _write_manifest(folder, {"schema": SCHEMA, **manifest})
@@ -88,15 +94,29 @@ class Run:
         """Whether this part is there, whole."""
         return self.part(index).exists()
 
-    def write(self, index: int, table: pd.DataFrame) -> None:
-        """Keeps one cell's measurements of one block, in one step."""
+    def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
+        """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression."""
         arrow = pa.Table.from_pandas(typed(table), preserve_index=False)
-        _atomically(self.part(index), lambda path: pq.write_table(arrow, path, compression="zstd"))
+        _atomically(
+            self.part(index), lambda path: pq.write_table(arrow, path, compression="zstd", compression_level=level)
+        )
 
     def finish(self, **facts: Any) -> None:
         """Marks the run as complete, with what became known while it ran."""
         self.manifest = {**self.manifest, **facts, "complete": True}
         _write_manifest(self.folder, self.manifest)
+
+    def pack(self, folder: Path) -> Run:
+        """A copy of a complete run with all measurements in one part, as small as Parquet makes it, to be committed.
+
+        Raises:
+            UsageError: if the run is not complete, or the folder holds a run already or cannot be written.
+        """
+        if not self.manifest["complete"]:
+            raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
+        packed = Run.create(folder, {**self.manifest, "packed": True})
+        packed.write(0, self.read(), level=SMALLEST)
+        return packed
 
     def parts(self) -> list[Path]:
         """The parts that are there, in the order of the plan."""

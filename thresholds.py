@@ -95,8 +95,7 @@ def _numbers(x: Float64, targets: Mask, log_loss: float) -> _Row:
 
 def _log_sum(values: Float64) -> float:
     """``log(sum(exp(values)))``, -inf for none."""
-    there = values[~np.isnan(values)]
-    return float(there.max() + np.log(np.exp(there - there.max()).sum())) if there.size else -math.inf
+    return float(np.logaddexp.reduce(values[~np.isnan(values)], initial=-np.inf))
 
 
 def _log(value: float) -> float:

@@ -45,6 +45,7 @@ class Description:
     offers: tuple[Offer, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     missing: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,12 @@ def names() -> tuple[str, ...]:
 def describe(name: str) -> Description:
     """Imports the framework and asks it."""
     try:
-        framework = _framework(name)
+        framework = load(name)
         offers = tuple(_offer(i) for i in framework.implementations)
         packages = {o.package: o.version for o in offers}
         versions = tuple((p, v) for p, v in packages.items() if v is not None)
-        return Description(name, tuple(framework.devices()), offers, versions)
+        settings: Mapping[str, str] = getattr(framework, "settings", dict)()
+        return Description(name, tuple(framework.devices()), offers, versions, settings=tuple(settings.items()))
     except ImportError as error:
         return Description(name, missing=f"cannot be imported: {_told(error)}")
     except Exception as error:  # another package's code: whatever it raises, the others still run
@@ -95,12 +97,17 @@ def describe(name: str) -> Description:
 
 def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -> Outcome:
     """Evaluates one implementation on one batch; a fault keeps the quantities that came before it."""
-    framework = _framework(name)
+    framework = load(name)
     chosen = next(i for i in framework.implementations if i.name == implementation)
+    return evaluated(framework, chosen, batch, device, mode)
+
+
+def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
+    """As `call`, of an implementation that need not be one of the framework's own."""
     values: list[tuple[str, NDArray[Any]]] = []
     refusal = batch.refusal(chosen)
     if refusal is not None:
-        return Outcome((), chosen.quantities, "unsupported", f"{implementation} {refusal}")
+        return Outcome((), chosen.quantities, "unsupported", f"{chosen.name} {refusal}")
     try:
         for quantity, array in framework.evaluate(chosen, batch, device, mode):
             values.append((quantity, _checked(quantity, np.asarray(array), batch)))
@@ -120,7 +127,7 @@ def follow(name: str, implementation: str, batch: Batch, device: str) -> Outcome
     """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
     to follow a formula with, the quantities that it gives.
     """
-    framework = _framework(name)
+    framework = load(name)
     chosen = next(i for i in framework.implementations if i.name == implementation)
     operations = getattr(framework, "operations", None)
     if chosen.formula not in FORMULAS or operations is None:
@@ -145,7 +152,8 @@ def _no_such_option(error: Exception) -> bool:
 
 
 @cache
-def _framework(name: str) -> Framework:
+def load(name: str) -> Framework:
+    """The framework of this name, imported into this process."""
     entry = next(iter(metadata.entry_points(group=GROUP, name=name)))
     framework: Framework = entry.load()
     return framework

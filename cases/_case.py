@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..formats import FORMATS, Format, quantize, representable
 #   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
 #   number of a wider array; spatial: the rows are the d positions of (1, C, d), or (1, d, C) where classes come last.
 LAYOUTS = ("rows", "transposed", "strided", "spatial")
+# Why a dtype cannot hold a case or a file.
+WHY_NOT_HELD = "a finite logit would become infinite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class Case:
     def rows(self) -> int:
         return int(self.logits.shape[0])
 
-    @property
+    @cached_property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that can hold the case: in the others a finite logit would become infinite."""
         return tuple(name for name, fmt in FORMATS.items() if representable(self.logits, fmt))

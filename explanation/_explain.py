@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError as CallTimeoutError
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pebble import ProcessExpired
 
 from .. import worker
-from ..cases import Case, named
+from ..cases import WHY_NOT_HELD, Case, named
 from ..errors import UsageError
 from ..formats import Format, get_format
 from ..frameworks import QUANTITIES, Batch
 from ..frameworks._stages import Stage
-from ..grading import GRADES, Graded, grade
+from ..grading import GRADES, SOUND, Graded, grade
 from ..oracle import Reference, reference
 from ..plan import choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
-from ..worker import Description, Offer, Outcome
+from ..worker import Description, Offer
 from ._exact import ExactValues, short
 from ._judge import judged as _judged
 from ._judge import rules as _rules
@@ -118,7 +116,7 @@ def explain(
     fmt = get_format(dtype)
     chosen = named(case)
     if fmt.name not in chosen.dtypes:
-        raise UsageError(f"{fmt.name} cannot hold {case}: a finite logit would become infinite")
+        raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}")
     if chosen.logits.size == 0:
         raise UsageError(f"{case} has no rows or no classes: there is nothing to explain")
     if row is not None and not 0 <= row < chosen.rows:
@@ -130,7 +128,7 @@ def explain(
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
         offer = _offer(pools.describe()[owner], implementation, device)
         batch = _batch(chosen, fmt, offer)
-        outcome = _followed(pools, owner, implementation, batch, device, timeout)
+        outcome = pools.answer(owner, worker.follow, (owner, implementation, batch, device))
     if outcome.status != "ok":
         raise UsageError(f"{implementation} gave no answer in {fmt.name} on {device}: {outcome.detail}")
     followed = outcome.stages
@@ -165,17 +163,6 @@ def _batch(case: Case, fmt: Format, offer: Offer) -> Batch:
     return Batch(case.quantized(fmt), targets.astype(np.int64))
 
 
-def _followed(pools: Pools, owner: str, implementation: str, batch: Batch, device: str, timeout: float) -> Outcome:
-    call = pools.lane(owner).schedule(worker.follow, args=(owner, implementation, batch, device), timeout=timeout)
-    try:
-        outcome: Outcome = call.result()
-    except CallTimeoutError:
-        return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
-    except ProcessExpired:
-        return Outcome((), (), "crashed", "the worker process died")
-    return outcome
-
-
 # --- which row --------------------------------------------------------------------------------------------------
 
 
@@ -188,7 +175,7 @@ def _graded(followed: Sequence[Stage], batch: Batch, fmt: Format, exact: Referen
 def _worst_row(followed: Sequence[Stage], graded: dict[str, Graded]) -> int:
     """The row with the worst grade; of those the first to stop being finite, then the one with the largest error."""
     letters = np.array([[-1 if g is None else GRADES.index(g) for g in q.grade] for q in graded.values()])
-    wrong = [any(q.verdict[r] not in ("correct", "undefined") for q in graded.values()) for r in range(len(letters[0]))]
+    wrong = [any(q.verdict[r] not in SOUND for q in graded.values()) for r in range(len(letters[0]))]
     errors = np.array([np.nan_to_num(q.max_ulp, posinf=np.inf) for q in graded.values()]).max(axis=0)
     stops = [_first_non_finite(followed, r) for r in range(letters.shape[1])]
     ranks = [

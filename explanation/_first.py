@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from ..formats import Format
 from ..frameworks import Batch
 from ..frameworks._stages import Stage
-from ..grading import Graded
+from ..grading import SOUND, Graded
 from ..oracle import Reference
 from ._judge import judged, known_of, seen_as
 from ._rules import first_broken
-
-SOUND = ("correct", "undefined")
 
 
 def first_failures(

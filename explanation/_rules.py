@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import grading
 from ..formats import FORMATS, Format, overflow, ulp, underflow_to_subnormal, underflow_to_zero
-from ..grading import LOST_FROM
+from ..grading import LOST_FROM, SOUND
 from ._exact import ExactValues, short
 
 Float64 = NDArray[np.float64]
@@ -110,7 +110,7 @@ class Row:
         verdicts = {"forward": self.loss_verdict, "backward": self.gradient_verdict}
         judged = "undefined" not in verdicts.values()
         wrong = {direction: judged and verdict != "correct" for direction, verdict in verdicts.items()}
-        alone = not any(wrong.values()) and self.probabilities_verdict not in ("correct", "undefined")
+        alone = not any(wrong.values()) and self.probabilities_verdict not in SOUND
         return wrong | {"softmax": judged and alone}
 
     @cached_property
@@ -158,7 +158,7 @@ def _values(row: Row, stages: Sequence[Judged]) -> dict[str, Float64]:
 
 def outcome(stage: Judged, verdict: str, fmt: Format) -> Broken | None:
     """What is wrong with a quantity of a built-in, whose inside is not seen."""
-    return None if verdict in ("correct", "undefined") else _outcome(stage, verdict, fmt)
+    return None if verdict in SOUND else _outcome(stage, verdict, fmt)
 
 
 def _outcome(stage: Judged, verdict: str, fmt: Format) -> Broken:

@@ -86,6 +86,11 @@ def placed(device: str) -> AbstractContextManager[Any]:
     return placement
 
 
+def settings() -> dict[str, str]:
+    """What Keras reads from its configuration file, a user's own."""
+    return {"keras floatx": keras.config.floatx(), "keras epsilon": f"{keras.config.epsilon():g}"}
+
+
 def implementations(framework: str, modes: tuple[str, ...] = ("eager",)) -> tuple[Implementation, ...]:
     """Keras's losses as implementations of the framework of that name."""
 

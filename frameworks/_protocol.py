@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -98,7 +99,8 @@ class Batch:
             return "takes logits (B, C) alone"
         if self.reduction == "mean" and not implementation.reduces and {"weight", "ignore_index"} & set(self.options):
             return "returns row losses and defines no mean over weighted or ignored rows"
-        return None
+        lacking = [name for name in self.options if not _takes(implementation.loss, name)]
+        return f"takes no {' and no '.join(lacking)}" if lacking else None
 
     def _sums_to_one(self) -> bool:
         # As far as rounding each probability to the dtype allows.
@@ -114,11 +116,22 @@ class Batch:
         return (logits.T if flip else logits)[None], (targets.T if soft and flip else targets)[None]
 
 
+def _takes(loss: Callable[..., Any], option: str) -> bool:
+    """Whether the function's signature has the keyword; one that tells no signature is left to say so when called."""
+    try:
+        parameters = inspect.signature(loss).parameters
+    except ValueError:
+        return True
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 class Framework(Protocol):
     """A framework's own words. An instance is named by an entry point in the group ``logitlab.frameworks``.
 
     It may also have ``operations``, of `_stages.Operations`: then ``logitlab explain`` follows its written formulas
-    stage by stage, and else shows what goes in and comes out.
+    stage by stage, and else shows what goes in and comes out. And it may have ``settings()``, a mapping of names to
+    words: what it computes with in this process that can change a number (threads, oneDNN, subnormals kept or
+    flushed, the kind of accelerator), set by anyone or found by default; a run's manifest keeps it.
     """
 
     name: str

@@ -169,7 +169,7 @@ class JaxFramework:
     """JAX with float64 enabled, on every platform it finds."""
 
     name = "jax"
-    implementations = (
+    implementations: tuple[Implementation, ...] = (
         Implementation("jax/naive", "naive", naive, "jax", probabilities=naive_probabilities, modes=MODES),
         Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
         Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
@@ -180,6 +180,15 @@ class JaxFramework:
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
     )
+
+    def settings(self) -> dict[str, str]:
+        half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()
+        known = {
+            "float32 matmul precision": jax.config.values["jax_default_matmul_precision"] or "default",
+            "subnormals": "kept" if half else "flushed to zero",
+        }
+        kinds = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
+        return known | ({"accelerator": ", ".join(kinds)} if kinds else {})
 
     def devices(self) -> tuple[str, ...]:
         found = [_device_name(d.platform) for d in jax.devices()]
@@ -214,6 +223,10 @@ class JaxFramework:
 
 def _forward(implementation: Implementation, batch: Batch, logits: Array, targets: Array) -> Array:
     shaped = batch.spatial(logits, targets, implementation.class_axis)
+    if implementation.reduces:
+        value: Array = implementation.loss(*shaped, reduction=batch.reduction, **batch.options)
+        # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
+        return value.reshape(-1) if batch.reduction == "none" else value.sum()
     rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
     if batch.reduction == "none":
         return rows

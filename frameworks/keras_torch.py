@@ -20,6 +20,9 @@ class KerasTorchFramework(TorchFramework):
     name = "keras-torch"
     implementations = _keras.implementations(name)
 
+    def settings(self) -> dict[str, str]:
+        return super().settings() | _keras.settings()
+
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:

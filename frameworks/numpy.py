@@ -168,6 +168,14 @@ class NumpyFramework:
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
 
+    def settings(self) -> dict[str, str]:
+        config = np.show_config(mode="dicts")
+        simd, half = config["SIMD Extensions"], np.finfo(np.float32).tiny / np.float32(2)
+        return {
+            "vector instructions": ", ".join([*simd["baseline"], *simd["found"]]),
+            "subnormals": "kept" if half else "flushed to zero",
+        }
+
     def devices(self) -> tuple[str, ...]:
         return ("cpu",)
 
@@ -200,8 +208,9 @@ class NumpyFramework:
 def _reduce(rows: Array, reduction: str) -> Array:
     if reduction == "none":
         return rows
-    wide = at_least_float32(rows)
-    return np.asarray(wide.mean() if reduction == "mean" else wide.sum()).astype(rows.dtype)
+    total = at_least_float32(rows).sum()
+    # Not numpy.mean, which warns of an empty batch.
+    return np.asarray(total / total.dtype.type(len(rows)) if reduction == "mean" else total).astype(rows.dtype)
 
 
 # What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.

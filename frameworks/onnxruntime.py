@@ -20,6 +20,8 @@ Array = NDArray[Any]
 # The first version of the operator set whose SoftmaxCrossEntropyLoss takes bfloat16, and an age of the file format
 # that every ONNX Runtime since 1.19 reads.
 OPSET, IR_VERSION = 13, 10
+# One thread: how a sum is divided would else depend on the number of cores.
+THREADS, PROVIDER = 1, "CPUExecutionProvider"
 
 
 @cache
@@ -41,10 +43,9 @@ def _session(
     )
     graph = helper.make_graph([node], "loss", inputs, [declared("loss", logits, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    # One thread: how a sum is divided would else depend on the number of cores.
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = THREADS
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
 
 
 def softmax_cross_entropy_loss(
@@ -72,6 +73,9 @@ class OnnxRuntimeFramework:
             class_axis=1,
         ),
     )
+
+    def settings(self) -> dict[str, str]:
+        return {"threads": str(THREADS), "provider": PROVIDER}
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu",)

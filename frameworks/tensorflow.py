@@ -216,6 +216,18 @@ class TensorflowFramework:
         ),
     )
 
+    def settings(self) -> dict[str, str]:
+        # TensorFlow tells it in a log line and nowhere in its public interface.
+        from tensorflow.python.util import _pywrap_util_port as port  # noqa: PLC0415
+
+        half = (tf.constant(np.finfo(np.float32).tiny) / 2).numpy()
+        return {
+            "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "one a core"),
+            "oneDNN": "on" if port.IsMklEnabled() else "off",
+            "TF32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
+            "subnormals": "kept" if half else "flushed to zero",
+        }
+
     def devices(self) -> tuple[str, ...]:
         return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
 

@@ -20,7 +20,8 @@ from ._stages import Operations
 from ._torch_compile import compiled
 
 # Set by a variant of LogitLab's, which is told to a worker before it imports this.
-torch.set_flush_denormal("LOGITLAB_FLUSH_SUBNORMALS" in os.environ)
+if "LOGITLAB_FLUSH_SUBNORMALS" in os.environ:
+    torch.set_flush_denormal(True)
 if "LOGITLAB_MATMUL_PRECISION" in os.environ:
     torch.set_float32_matmul_precision(os.environ["LOGITLAB_MATMUL_PRECISION"])
 
@@ -210,6 +211,19 @@ class TorchFramework:
         *_linear(),
         *FUSED,
     )
+
+    def settings(self) -> dict[str, str]:
+        onednn = torch.backends.mkldnn
+        known = {
+            "threads": str(torch.get_num_threads()),
+            "vector instructions": torch.backends.cpu.get_cpu_capability(),
+            "oneDNN": "on" if onednn.is_available() and onednn.enabled else "off",
+            "float32 matmul precision": torch.get_float32_matmul_precision(),
+            "subnormals": "kept" if (torch.tensor(torch.finfo(torch.float32).tiny) / 2).item() else "flushed to zero",
+        }
+        if torch.cuda.is_available():
+            known["accelerator"] = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+        return known
 
     def devices(self) -> tuple[str, ...]:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -2,13 +2,14 @@
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._bounds import GRADES, Row, loss_bounds
-from ._grade import LOST_FROM, VERDICTS, Graded, grade
+from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade
 from ._invalid import told as told_of_invalid
 
 __all__ = [
     "FUNCTION_ROUNDINGS",
     "GRADES",
     "LOST_FROM",
+    "SOUND",
     "VERDICTS",
     "Graded",
     "Row",

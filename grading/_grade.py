@@ -17,6 +17,7 @@ Float64 = NDArray[np.float64]
 Bounds = tuple[Float64, Float64, Float64]
 
 VERDICTS = ("correct", "inaccurate", "lost", "nan", "overflow", "underflow", "swallowed", "undefined")
+SOUND = ("correct", "undefined")  # the verdicts that blame nobody
 LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
 
 

@@ -2,6 +2,6 @@
 
 from ._file import LogitsFile
 from ._selection import Block, Selection, selection
-from ._sweeps import AXES, PREFIX, sweep
+from ._sweeps import sweep
 
-__all__ = ["AXES", "PREFIX", "Block", "LogitsFile", "Selection", "selection", "sweep"]
+__all__ = ["Block", "LogitsFile", "Selection", "selection", "sweep"]

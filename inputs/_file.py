@@ -76,7 +76,7 @@ class LogitsFile:
     @property
     def piece_rows(self) -> int:
         """How many rows are read at once."""
-        return max(1, PIECE // self.classes)
+        return _piece_rows(self.classes)
 
     def pieces(self) -> Iterator[Case]:
         """The file's rows, in cases of at most `piece_rows`, all under the file's own name."""
@@ -93,6 +93,10 @@ class LogitsFile:
                     first_row=first_row,
                 )
                 first_row += len(logits)
+
+
+def _piece_rows(classes: int) -> int:
+    return max(1, PIECE // classes)
 
 
 @contextmanager
@@ -127,7 +131,7 @@ def _scan(reader: Reader, classes: int) -> tuple[float, str]:
     """The largest finite magnitude and a digest of all numbers; OffenceError for a target that is none."""
     digests = hashlib.sha256(), hashlib.sha256()
     largest, first_row = 0.0, 0
-    for logits, targets in reader.rows(max(1, PIECE // classes)):
+    for logits, targets in reader.rows(_piece_rows(classes)):
         _check_targets(targets, classes, first_row)
         magnitudes = np.abs(logits).astype(np.float64)
         largest = max(largest, float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0)))

@@ -81,14 +81,12 @@ class Npz:
             archive.open("logits.npy") as logits,
             archive.open("targets.npy") as targets,
         ):
-            members = dict(zip(NAMES, (logits, targets), strict=True))
-            for name, member in members.items():
-                _npy_header(name, member)
+            _npy_header("logits", logits)
+            _npy_header("targets", targets)
             whole = self.shapes["logits"][0]
             for start in range(0, whole, count):
                 many = min(count, whole - start)
-                read = (self._read(name, member, many) for name, member in members.items())
-                yield next(read), next(read)
+                yield self._read("logits", logits, many), self._read("targets", targets, many)
 
     def _read(self, name: str, member: IO[bytes], rows: int) -> Array:
         dtype, shape = self.dtypes[name], (rows, *self.shapes[name][1:])

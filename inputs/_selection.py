@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cases import Case, content_hash, select
+from ..cases import WHY_NOT_HELD, Case, content_hash, select
 from ..errors import UsageError
 from ..formats import FORMATS
 from ._file import LogitsFile
 from ._sweeps import sweep
-
-WHY_LEFT_OUT = "a finite logit would become infinite"
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,15 @@ class Selection:
         return Block(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
 
     def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
-        return tuple(d for d in self.wanted or (file.dtype,) if d in file.dtypes)
+        return tuple(d for d in self._asked_of(file) if d in file.dtypes)
+
+    def _asked_of(self, file: LogitsFile) -> tuple[str, ...]:
+        return self.wanted or (file.dtype,)
 
     def facts(self) -> dict[str, Any]:
         """What a run's manifest says of it."""
-        held = [(c.id, c.dtypes) for c in self.cases] + [(f.case_id, f.dtypes) for f in self.files]
+        asked = [(c.id, self.dtypes, c.dtypes) for c in self.cases]
+        asked += [(f.case_id, self._asked_of(f), f.dtypes) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
             "files": [
@@ -69,8 +71,8 @@ class Selection:
                 for f in self.files
             ],
             "left_out": [
-                {"case": case, "dtype": d, "why": WHY_LEFT_OUT}
-                for case, can in held for d in self.wanted or self.dtypes if d not in can
+                {"case": case, "dtype": d, "why": WHY_NOT_HELD}
+                for case, dtypes, held in asked for d in dtypes if d not in held
             ],
         }  # fmt: skip
 

@@ -6,6 +6,7 @@ of the dtype at the exact loss: infinitely, where one is finite and the other is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..formats import FORMATS, ulp
 from ._lines import CELL, DTYPES, in_order, plain
+from ._tables import GRADES
 
 Float64 = NDArray[np.float64]
 
@@ -47,7 +49,7 @@ def against(df: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
         return pd.DataFrame(columns=[*CELL, "quantity", "rows", "different", "worse", "better", "largest", "case"])
     both = ours[[*kept, column, "against"]].merge(theirs, on=[*keys, "against"], suffixes=("", " base"))
     both["different"] = (both["bits"] != both["bits base"]) | (both["out_dtype"] != both["out_dtype base"])
-    letters = [both[c].map({g: i for i, g in enumerate("ABCDF")}) for c in ("grade", "grade base")]
+    letters = [both[c].map({g: i for i, g in enumerate(GRADES)}) for c in ("grade", "grade base")]
     both["worse"], both["better"] = letters[0] > letters[1], letters[0] < letters[1]
     value, other, exact = (both[c].to_numpy(np.float64) for c in ("value", "value base", "exact"))
     apart = _apart(value, other, exact, both["dtype"].to_numpy())
@@ -76,7 +78,7 @@ def _apart(one: Float64, other: Float64, exact: Float64, dtypes: NDArray[Any]) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Losses:
+class Losses:
     """The losses of one dtype: eager, on the first device of the run, of the rows that have an answer.
 
     ``values`` and ``given`` are (R, I), of R rows in ``rows`` (case, row, exact) and I implementations in ``names``.
@@ -89,7 +91,7 @@ class _Losses:
     given: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, df: pd.DataFrame, dtype: str) -> _Losses:
+    def of(cls, df: pd.DataFrame, dtype: str) -> Losses:
         wanted = (df["mode"] == "eager") & (df["quantity"] == "loss") & (df["dtype"] == dtype) & (df["status"] == "ok")
         eager = plain(df[wanted & (df["verdict"] != "undefined")])
         one = eager[eager["device"] == eager["device"].iloc[0]] if len(eager) else eager
@@ -109,7 +111,12 @@ class _Losses:
         return _apart(one, other, exact, np.full(len(one), self.dtype))
 
 
-def agreement(df: pd.DataFrame) -> pd.DataFrame:
+def losses(df: pd.DataFrame) -> tuple[Losses, ...]:
+    """Those of each dtype, from the measurements."""
+    return tuple(Losses.of(df, dtype) for dtype in DTYPES)
+
+
+def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
     """For each case and dtype the row on which the implementations' losses are farthest apart.
 
     Returns:
@@ -117,19 +124,19 @@ def agreement(df: pd.DataFrame) -> pd.DataFrame:
         (largest distance of two finite ones in ulp), ``lowest`` and ``highest`` (who gave them), ``not finite`` (who
         gave no finite loss where another did).
     """
-    tables = [_farthest(_Losses.of(df, dtype)) for dtype in DTYPES]
+    tables = [_farthest(one) for one in of_dtypes]
     return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
 
 
-def _farthest(losses: _Losses) -> pd.DataFrame:
-    names, v, given = losses.names, losses.values, losses.given
+def _farthest(one: Losses) -> pd.DataFrame:
+    names, v, given = one.names, one.values, one.given
     finite = np.isfinite(v)
     some: NDArray[np.bool_] = np.logical_or.reduce(finite, axis=1)
     low, high = np.where(finite, v, np.inf), np.where(finite, v, -np.inf)
     broken = given & ~finite & some[:, None]
-    table = losses.rows[["case"]].assign(
-        dtype=losses.dtype,
-        row=losses.rows["row"],
+    table = one.rows[["case"]].assign(
+        dtype=one.dtype,
+        row=one.rows["row"],
         implementations=given.sum(axis=1),
         answers=[len(set(map(str, line[there]))) for line, there in zip(v, given, strict=True)],
         apart=0.0,
@@ -140,25 +147,24 @@ def _farthest(losses: _Losses) -> pd.DataFrame:
     table["not finite"] = [", ".join(names[line]) for line in broken]
     if some.any():
         at = np.flatnonzero(some)
-        table.loc[at, "apart"] = losses.apart(low[some].min(axis=1), high[some].max(axis=1), some)
+        table.loc[at, "apart"] = one.apart(low[some].min(axis=1), high[some].max(axis=1), some)
         table.loc[at, "lowest"] = names[low[some].argmin(axis=1)]
         table.loc[at, "highest"] = names[high[some].argmax(axis=1)]
     worst = table.sort_values(["broken", "apart"], ascending=False, kind="stable").drop_duplicates("case")
     return worst.sort_index().drop(columns="broken")
 
 
-def pairs(df: pd.DataFrame) -> pd.DataFrame:
+def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
     """Every two implementations and dtype: on how many rows both gave a loss, and on how many the losses are equal,
     within `NEAR` ulp of each other, or farther apart.
     """
     lines = []
-    for dtype in DTYPES:
-        losses = _Losses.of(df, dtype)
-        for i, j in combinations(range(len(losses.names)), 2):
-            both = losses.given[:, i] & losses.given[:, j]
-            apart = losses.apart(losses.values[both, i], losses.values[both, j], both)
+    for one in of_dtypes:
+        for i, j in combinations(range(len(one.names)), 2):
+            both = one.given[:, i] & one.given[:, j]
+            apart = one.apart(one.values[both, i], one.values[both, j], both)
             counts = [int((apart == 0).sum()), *(int((apart <= n).sum()) for n in NEAR), int((apart > NEAR[-1]).sum())]
-            lines.append((dtype, losses.names[i], losses.names[j], len(apart), *counts))
+            lines.append((one.dtype, one.names[i], one.names[j], len(apart), *counts))
     names = ["dtype", "one", "other", "rows", "equal", *(f"within {n:g} ulp" for n in NEAR), "apart"]
     return pd.DataFrame(lines, columns=names)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from . import _curves as curves
-from ._agreement import against, agreement, identical, pairs
+from ._agreement import against, agreement, identical, losses, pairs
 from ._analysis import against_bounds
 from ._lines import CELL, DTYPES, by_dtype
 from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 MOST_SHOWN = 20  # cases of a table that has all of them
+MOST_WORDS = 100  # characters of an error's message
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _lost_and_won(worse: int, better: int) -> str:
 
 
 def _agreement(df: pd.DataFrame) -> Iterator[Section]:
-    table = agreement(df)
+    of_dtypes = losses(df)
+    table = agreement(of_dtypes)
     single = table[table["dtype"] == "float32"].sort_values("apart", ascending=False, kind="stable")
     yield Section(
         "agreement",
@@ -155,7 +158,7 @@ def _agreement(df: pd.DataFrame) -> Iterator[Section]:
             apart=lambda t: t["apart"].map("{:.2g}".format)
         ),
     )
-    of_pairs = pairs(df)
+    of_pairs = pairs(of_dtypes)
     yield Section(
         "pairs",
         "Implementations that agree",
@@ -207,7 +210,10 @@ def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
     refused = bad[bad["status"] == "unsupported"].groupby(["framework", "implementation", "status"], sort=False)
     counted = refused.agg(detail=("detail", "nunique"), cases=("cases", "sum"), dtypes=("dtypes", "max"))
     counted["detail"] = counted["detail"].map("{} reasons".format)
-    return pd.concat([bad[bad["status"] != "unsupported"], counted.reset_index()], ignore_index=True)
+    faults = bad[bad["status"] != "unsupported"].assign(
+        detail=lambda t: [textwrap.shorten(words, MOST_WORDS, placeholder=" ...") for words in t["detail"]]
+    )
+    return pd.concat([faults, counted.reset_index()], ignore_index=True)
 
 
 def _four_decimals(value: object) -> object:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from logitlab import reports, runner
-from logitlab.reports._agreement import against, agreement, identical, pairs
+from logitlab.reports._agreement import against, agreement, identical, losses, pairs
 from logitlab.store import typed
 
 INF, NAN = float("inf"), float("nan")
@@ -61,7 +61,7 @@ def test_the_row_that_divides_them_most_stands_for_a_case():
         line("a", 1.0, row=1), line("b", 1.5, row=1),
         line("a", NAN, case="f/b"), line("b", 2.0, case="f/b"),
     )  # fmt: skip
-    found = agreement(df).set_index("case")
+    found = agreement(losses(df)).set_index("case")
     assert found.loc["f/a", ["row", "answers", "lowest", "highest", "not finite"]].to_list() == [1, 2, "x/a", "x/b", ""]
     assert found.loc["f/a", "apart"] == 0.5 * 2.0**23
     assert found.loc["f/b", ["apart", "not finite"]].to_list() == [0.0, "x/a"]
@@ -73,18 +73,18 @@ def test_every_pair_is_counted_once():
         line("a", 1.0), line("b", 1.0), line("c", 1.0 + 5 * step),
         line("a", INF, row=1), line("b", INF, row=1), line("c", 1.0, row=1),
     )  # fmt: skip
-    found = pairs(df).set_index(["one", "other"])
+    found = pairs(losses(df)).set_index(["one", "other"])
     counted = ["rows", "equal", "within 1 ulp", "within 10 ulp", "apart"]
     assert found.loc[("x/a", "x/b"), counted].to_list() == [2, 2, 2, 2, 0]
     assert found.loc[("x/a", "x/c"), counted].to_list() == [2, 0, 0, 1, 1]
-    (group,) = identical(pairs(df)).to_dict("records")
+    (group,) = identical(pairs(losses(df))).to_dict("records")
     assert group["with the same losses in every bit"] == "x/a, x/b"
 
 
 def test_rows_without_an_answer_and_failed_calls_count_nothing():
     df = table(line("a", 1.0, verdict="undefined", grade=None), line("b", NAN, status="raised", verdict=None))
-    assert agreement(df).empty
-    assert pairs(df).empty
+    assert agreement(losses(df)).empty
+    assert pairs(losses(df)).empty
 
 
 @pytest.fixture(scope="module")

@@ -301,7 +301,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
     from logitlab.frameworks.numpy import FRAMEWORK
 
     bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
-    monkeypatch.setattr(worker, "_framework", lambda name: bare)
+    monkeypatch.setattr(worker, "load", lambda name: bare)
     x, t = np.array([[1.0, 2.0]]), np.array([0])
     followed = worker.follow("numpy", "numpy/naive", Batch(x, t), "cpu")
     assert [(s.name, s.direction) for s in followed.stages] == [

@@ -183,6 +183,17 @@ class _BrokenOncePool:
         self.pool.join()
 
 
+def test_a_single_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path):
+    with pool.Pools(["numpy"], tmp_path, timeout=20.0) as pools:
+        died = pools.answer("numpy", eval, ["__import__('os').abort()"])
+        raised = pools.answer("numpy", eval, ["1 / 0"])
+        sound = pools.answer("numpy", eval, ["__import__('logitlab.worker').worker.Outcome((), ('loss',))"])
+    assert (died.status, raised.status, sound.status) == ("crashed", "raised", "ok")
+    assert died.detail.startswith("the worker process died")
+    assert raised.detail == "ZeroDivisionError: division by zero"
+    assert sound.lacking == ("loss",)
+
+
 @pytest.mark.parametrize("times", [1, 1000], ids=["once", "whenever it is called"])
 def test_a_broken_pool_costs_no_more_than_the_call_that_breaks_it(monkeypatch, times):
     left = [times]

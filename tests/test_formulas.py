@@ -1,6 +1,7 @@
 """The formulas in every framework: the article's numbers, the accuracy of ``log1p``, the backward passes of NumPy."""
 
 import importlib
+import warnings
 from functools import cache
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_lse_stays_finite_as_the_article_says(owner):
     assert np.isfinite(rows["gradient"]).all()
     np.testing.assert_array_equal(rows["gradient"][1], [1, 0, -1])
     np.testing.assert_allclose(mean["gradient"], rows["gradient"] / 3, rtol=1e-6)
+
+
+def test_numpys_mean_of_an_empty_batch_is_nan_and_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = evaluate("numpy/lse", np.empty((0, 3), np.float32), np.empty(0, np.int64), "mean")
+    assert np.isnan(values["loss"])
+    assert values["loss"].dtype == np.float32
+    assert values["gradient"].shape == (0, 3)
 
 
 @pytest.mark.parametrize("owner", FRAMEWORKS)

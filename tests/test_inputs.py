@@ -243,6 +243,18 @@ def test_a_file_is_measured_in_its_own_dtype_and_in_those_asked_for(tmp_path):
     assert left_out == {"case": "file/own", "dtype": "float16", "why": "a finite logit would become infinite"}
 
 
+def test_a_file_among_cases_is_left_out_only_where_it_was_to_be_measured(tmp_path):
+    logits, targets = batch()
+    path = save(tmp_path / "own.npz", _change(logits, (0, 0), 1e5), targets)
+
+    def left_out(dtypes):
+        facts = inputs.selection("offset/1e30", [path], dtypes=dtypes).facts()
+        return [(entry["case"], entry["dtype"]) for entry in facts["left_out"]]
+
+    assert left_out(None) == [("offset/1e30", "float16")]
+    assert left_out(("float16", "float32")) == [("offset/1e30", "float16"), ("file/own", "float16")]
+
+
 def test_files_sweeps_and_cases_go_together(tmp_path):
     paths = [save(tmp_path / name, *batch("float16")) for name in ("a.npz", "b.safetensors")]
     df = runner.run(cases="seed/article", logits=paths, sweeps="gap=1,2", frameworks="numpy", dtypes="float16")

@@ -136,6 +136,14 @@ def test_the_loss_object_reduces_by_itself(pools, framework):
     assert mean["gradient"][1].tolist() == pytest.approx([1 / 3, 0, -1 / 3])
 
 
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_on_jax_the_loss_object_of_no_rows_is_one_number(pools, mode):
+    """Keras returns an array of no losses, whatever the reduction."""
+    none = {"logits": np.empty((0, 3)), "targets": np.empty(0, np.int64)}
+    answer = _answer(pools, "keras-jax", SPARSE_OBJECT, reduction="sum", mode=mode, **none)
+    assert (answer["loss"].shape, float(answer["loss"])) == ((), 0.0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("framework", BACKENDS)
 def test_a_loss_answers_in_the_dtype_of_its_logits(pools, framework, dtype):

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from logitlab import reports, runner
+from logitlab.errors import UsageError
 from logitlab.store import Run, typed
 
 
@@ -163,7 +164,7 @@ def test_markdown_escapes_what_a_message_says(run, tmp_path, measurements):
 
 def test_csv_holds_the_numbers_of_the_tables(run, tmp_path, measurements):
     written = {p.name: p for p in reports.write(run, ["csv"], tmp_path)}
-    back = pd.read_csv(written["measurements.csv"], dtype={"detail": str})
+    back = pd.read_csv(written["measurements.csv.gz"], dtype={"detail": str})
     assert len(back) == len(measurements)
     np.testing.assert_array_equal(back["max_ulp"], measurements["max_ulp"])
     assert (
@@ -174,7 +175,7 @@ def test_csv_holds_the_numbers_of_the_tables(run, tmp_path, measurements):
 
 def test_every_format_becomes_files_where_a_folder_is_given(run, tmp_path):
     names = {p.name for p in reports.write(run, reports.FORMATS, tmp_path)}
-    assert {"report.txt", "report.md", "grades.csv", "measurements.csv"} <= names
+    assert {"report.txt", "report.md", "grades.csv", "measurements.csv.gz"} <= names
 
 
 def test_an_unfinished_run_says_so(run, tmp_path):
@@ -219,3 +220,40 @@ def test_errors_stand_against_their_bounds(measurements):
     assert len(lse) == 8
     assert (lse["shifted beyond"] == 0).all()
     assert (lse["shifted largest"] > 0).all()
+
+
+def kept(folder, name, *lines, **facts):
+    manifest = {
+        "run": name, "frameworks": {}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [],
+        "hardware": {"processor": name, "machine": "", "system": ""}, "catalogue": {"cases": [], "hash": "0"},
+    }  # fmt: skip
+    run = Run.create(folder / name, manifest | {"complete": True} | facts)
+    run.write(0, made(*lines))
+    return run
+
+
+def test_runs_of_two_machines_are_one_report(tmp_path):
+    here = kept(tmp_path, "here", line(value=1.0, bits=1))
+    there = kept(
+        tmp_path, "there", line(value=1.0, bits=1), line(device="cuda", grade="C", value=1.5, exact=1.0, bits=2)
+    )
+    page = reports.page([here, there])
+    assert page.measurements["device"].to_list() == ["cpu", "cuda"]
+    assert "Left out, since a run above has them too: 1 cells of this run" in page.preamble
+    tables = {s.name: s.table for s in page.sections}
+    assert tables["grades"][["device", "float32"]].to_numpy().tolist() == [["cpu", "A"], ["cuda", "C"]]
+    assert tables["devices"][["different", "worse"]].to_numpy().tolist() == [[1, 1]]
+    assert [line for line in page.preamble if line.startswith("On: ")] == ["On: here, ", "On: there, "]
+
+
+def test_a_run_given_twice_is_refused(tmp_path):
+    run = kept(tmp_path, "here", line())
+    with pytest.raises(UsageError, match="given twice"):
+        reports.page([run, run])
+
+
+def test_what_a_framework_computes_with_is_told(run):
+    page = reports.page([run])
+    told = {name: words for name, _, words in (p.partition(": ") for p in page.preamble)}
+    assert "oneDNN" in told["Settings of torch"]
+    assert "subnormals kept" in told["Settings of numpy"]

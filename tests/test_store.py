@@ -33,6 +33,22 @@ def test_a_part_comes_back_as_it_was_written(run):
     pd.testing.assert_frame_equal(run.read(), table)
 
 
+def test_a_packed_run_holds_the_same_in_one_part(run, tmp_path):
+    run.write(0, pd.DataFrame([LINE]))
+    run.write(7, pd.DataFrame([{**LINE, "implementation": "torch/naive"}]))
+    run.finish(finished="now")
+    packed = run.pack(tmp_path / "kept" / "gpu")
+    assert len(packed.parts()) == 1
+    pd.testing.assert_frame_equal(Run(packed.folder).read(), run.read())
+    assert packed.manifest == run.manifest | {"packed": True}
+
+
+def test_what_is_not_complete_is_not_packed(run, tmp_path):
+    with pytest.raises(UsageError, match="not complete"):
+        run.pack(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_parts_join_in_the_order_of_the_plan(run):
     run.write(1, pd.DataFrame([{**LINE, "implementation": "torch/naive"}]))
     run.write(0, pd.DataFrame([LINE]))

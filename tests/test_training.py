@@ -267,7 +267,7 @@ def test_a_loss_that_raises_is_a_fault():
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(CallTimeoutError(), "no answer within 7 s"), (ProcessExpired("gone", -9), "the worker process died")],
+    [(CallTimeoutError(), "no answer within 7 s"), (ProcessExpired("gone", -9), "the worker process died (SIGKILL)")],
 )
 def test_a_process_that_dies_or_hangs_is_a_fault(error, told):
     future = Future()

@@ -6,19 +6,16 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from concurrent.futures import TimeoutError as CallTimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pebble import ProcessExpired
 
 from ..errors import UsageError
 from ..formats import get_format, quantize
-from ..plan import choose_dtypes, choose_frameworks
-from ..pool import DEFAULT_TIMEOUT, Pools
+from ..plan import Words, choose_dtypes, choose_frameworks, listed
+from ..pool import DEFAULT_TIMEOUT, Pools, failed
 from ..worker import Description, Offer
 from ._task import MODELS, Task
 from ._train import Traced, trace
@@ -43,7 +40,6 @@ _THIRD = {
 _MODES = {"numpy": "eager", "torch": "eager", "jax": "compiled", "tensorflow": "graph"}
 
 Progress = Callable[[int, int, str], None]
-Words = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,8 @@ def train_demo(
         UsageError: for a name that is not known, a framework asked for that is not installed, or a number that makes
             no sense.
     """
-    names = _frameworks(_listed(frameworks))
-    tasks = _tasks(_listed(dtypes), _listed(models), rates, steps, seed)
+    names = _frameworks(listed(frameworks))
+    tasks = _tasks(listed(dtypes), listed(models), rates, steps, seed)
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs), timeout) as pools:
         calls = list(_calls(_present(pools.describe(), asked=frameworks is not None), tasks))
         futures = [pools.lane(c.framework).schedule(trace, args=_arguments(c), timeout=timeout) for c in calls]
@@ -116,11 +112,7 @@ def train_demo(
 # --- what is asked for ------------------------------------------------------------------------------------------
 
 
-def _listed(words: Words) -> Sequence[str] | None:
-    return [words] if isinstance(words, str) else words
-
-
-def _frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
+def _frameworks(wanted: Sequence[str]) -> tuple[str, ...]:
     chosen = choose_frameworks(wanted)
     for name in chosen if wanted else ():
         if name not in _THIRD:
@@ -129,7 +121,7 @@ def _frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _tasks(
-    dtypes: Sequence[str] | None, models: Sequence[str] | None, rates: Sequence[float] | None, steps: int, seed: int
+    dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float] | None, steps: int, seed: int
 ) -> list[Task]:
     if steps < 1:
         raise UsageError(f"steps must be at least 1, not {steps}")
@@ -140,7 +132,7 @@ def _tasks(
     for rate, kind in ((r, k) for r in rising for k in kinds):
         if not 0 < float(quantize(rate, get_format(kind))) < math.inf:
             raise UsageError(f"the learning rate {rate:g} is not a positive finite number in {kind}")
-    for model in models or ():
+    for model in models:
         if model not in MODELS:
             raise UsageError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
     return [Task(m, d, rising, steps, seed) for m in MODELS if m in (models or MODELS) for d in kinds]
@@ -179,10 +171,8 @@ def _tell(progress: Progress, calls: Mapping[Future[Traced], _Call]) -> None:
 def _result(future: Future[Traced], timeout: float) -> Traced:
     try:
         return future.result()
-    except CallTimeoutError:
-        return Traced((), f"no answer within {timeout:g} s")
-    except (ProcessExpired, BrokenProcessPool):
-        return Traced((), "the worker process died")
+    except Exception as error:
+        return Traced((), failed(error, timeout).detail)
 
 
 def _lines(call: _Call, traced: Traced) -> Iterator[dict[str, Any]]:

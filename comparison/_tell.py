@@ -1,0 +1,98 @@
+"""A comparison in words, the same in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ._changes import KINDS
+from ._compare import Comparison
+from ._lines import CELL
+
+MOST_LETTERS = 120
+
+
+def told(words: object, most: int = MOST_LETTERS) -> str:
+    """Words as one short line in which every letter can be printed: a control character is shown, not obeyed."""
+    whole = str(words)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:most])
+    return f"{shown[:most]}..." if max(len(whole), len(shown)) > most else shown
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def headline(diff: Comparison) -> str:
+    """The verdict in one sentence."""
+    compared = f"{plural(diff.compared, 'measurement')} compared"
+    if diff.empty:
+        return f"nothing changed, {compared}"
+    better = plural(len(diff.improvements), "improvement")
+    other = plural(len(diff.others), "other change")
+    if not diff.regressed:
+        return f"no regression, {better}, {other}, {compared}"
+    cells = diff.regressions[CELL].drop_duplicates()
+    return (
+        f"{plural(len(diff.regressions), 'regression')} in {plural(len(cells), 'cell')}, {better}, {other}, {compared}"
+    )
+
+
+def origins(diff: Comparison) -> list[str]:
+    """The two sides, and what to know of them."""
+    sides = (("BASE", diff.before.name), ("NEW", diff.after.name))
+    named = ", ".join(f"{role} is {'a table' if name == role else told(name)}" for role, name in sides)
+    return [named, *(told(note, 1000) for note in diff.notes)]
+
+
+def cell_name(change: Any) -> str:
+    return told(" ".join(word for word in (getattr(change, c) for c in CELL) if word))
+
+
+def line_name(change: Any) -> tuple[str, str, str]:
+    """Cell, quantity, and case with its row."""
+    row = "" if pd.isna(change.row) or change.row < 0 else f"[{change.row}]"
+    return cell_name(change), told(change.quantity), told(change.case) + row
+
+
+def why(change: Any, most: int) -> str:
+    """What was said where a call no longer succeeds, in no more letters than asked for; empty elsewhere."""
+    return f": {told(change.detail, most)}" if change.detail else ""
+
+
+def counts(changes: pd.DataFrame) -> str:
+    """``2 grade lost, 1 bits changed``."""
+    found = changes["change"].value_counts()
+    return ", ".join(f"{found[kind]:,} {kind}" for kind in KINDS if kind in found)
+
+
+def of_cells(changes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The changes of each cell, in the order in which they are listed."""
+    for _, part in changes.groupby(CELL, sort=False):
+        yield cell_name(next(part.head(1).itertuples())) or "all cells", part
+
+
+def spread(changes: pd.DataFrame, most: int) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Of the first ``most`` cells the name, what changed, and the first changes: ``most`` of all cells together."""
+    cells = list(of_cells(changes))[:most]
+    for name, part in cells:
+        yield name, counts(part), part.head(max(1, most // len(cells)))
+
+
+def summary(changes: pd.DataFrame) -> list[tuple[str, str]]:
+    """Each cell and what changed in it."""
+    return [(cell, counts(part)) for cell, part in of_cells(changes)]
+
+
+def others_told(diff: Comparison) -> list[str]:
+    """What is neither better nor worse, one line a kind: how much of it, and where."""
+    lines = []
+    for kind, part in diff.others.groupby("change", sort=False):
+        column = "implementation" if (part["implementation"] != "").all() else "case"
+        names = part[column].drop_duplicates()
+        some = ", ".join(told(name, 40) for name in names.head(3))
+        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"{kind}: {len(part):,}, {some}{rest}")
+    return lines

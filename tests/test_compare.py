@@ -1,0 +1,549 @@
+"""What changed between two runs: the kinds of change, the laws they keep, baselines, and every format."""
+
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import logitlab
+from logitlab import comparison, runner
+from logitlab.cli import main
+from logitlab.comparison import _tell
+from logitlab.errors import UsageError
+from logitlab.store import COLUMNS, Run, typed
+
+KEY = ["implementation", "dtype", "device", "mode", "quantity", "case", "row"]
+HOSTILE = ["]]>", "a\nb\r\n::error::x", "\x00\x1b[31m", "`|\\|<b>@you</b>", "%0A,:", "\u202e\ufffe", "x" * 10_000]
+
+
+def line(**changes):
+    base = {
+        "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
+        "dtype": "float32", "device": "cpu", "mode": "eager", "version": "1", "quantity": "loss",
+        "out_dtype": "float32", "status": "ok", "grade": "A", "verdict": "correct",
+        "finite": True, "expected_finite": True, "value": 1.0, "exact": 1.0, "max_ulp": 0.5, "bits": 7,
+    }  # fmt: skip
+    return base | changes
+
+
+NOT_FINITE = {"grade": "F", "verdict": "nan", "finite": False, "max_ulp": np.inf, "bits": 1}
+SWALLOWED = {"grade": "F", "verdict": "swallowed", "expected_finite": False, "max_ulp": np.inf, "bits": 2}
+UNGRADED = {"grade": None, "verdict": "undefined", "max_ulp": np.nan}
+CRASHED = UNGRADED | {"status": "crashed", "verdict": None, "bits": None, "detail": "the process died"}
+RAISED = CRASHED | {"status": "raised", "detail": "E: no"}
+
+
+def made(*lines):
+    return typed(pd.DataFrame(list(lines), columns=list(COLUMNS)))
+
+
+def changed(before, after, **options):
+    """The one change from one line to another: its kind, and which way it is."""
+    # A second line, which stays as it is, makes two runs comparable.
+    same = line(row=9)
+    changes = logitlab.compare(made(same, line(**before)), made(same, line(**after)), **options).changes
+    if changes.empty:
+        return None, ""
+    (found,) = changes.to_dict("records")
+    return found["change"], "-" * found["regression"] + "+" * found["improvement"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind", "way"),
+    [
+        ({}, {}, None, ""),
+        ({}, NOT_FINITE, "newly not finite", "-"),
+        (NOT_FINITE, {}, "newly finite", "+"),
+        (NOT_FINITE, NOT_FINITE, None, ""),
+        ({"grade": "B"}, {"grade": "C"}, "grade lost", "-"),
+        ({"grade": "C"}, {"grade": "B"}, "grade won", "+"),
+        # Finite where it may not be is as wrong as the reverse, and no loss of finiteness.
+        ({"expected_finite": False, "finite": False}, SWALLOWED, "grade lost", "-"),
+        (SWALLOWED, {"expected_finite": False, "finite": False}, "grade won", "+"),
+        ({"max_ulp": 1.0}, {"max_ulp": 2.1, "bits": 8}, "error grown", "-"),
+        ({"max_ulp": 2.1}, {"max_ulp": 1.0}, "error shrunk", "+"),
+        ({"max_ulp": 0.5}, {"max_ulp": 1.5, "bits": 8}, "bits changed", ""),  # thrice as large, and no ulp more
+        ({"max_ulp": 100.0}, {"max_ulp": 200.0, "bits": 8}, "bits changed", ""),  # an exact factor is no more than it
+        ({"max_ulp": 0.0}, {"max_ulp": 2.0}, "error grown", "-"),
+        ({"max_ulp": 5.0}, {"max_ulp": np.inf}, "error grown", "-"),
+        ({"max_ulp": np.inf}, {"max_ulp": np.inf}, None, ""),
+        ({"max_ulp": np.nan}, {"max_ulp": np.nan}, None, ""),
+        ({}, {"bits": 8}, "bits changed", ""),
+        ({}, {"bits": None}, None, ""),
+        (UNGRADED, UNGRADED | {"bits": 8}, "bits changed", ""),
+        (UNGRADED, UNGRADED | {"finite": False}, None, ""),
+        ({}, CRASHED, "status changed", "-"),
+        (CRASHED, {}, "status changed", "+"),
+        ({}, RAISED, "status changed", "-"),
+        (RAISED, CRASHED, "status changed", ""),
+        (RAISED, RAISED | {"detail": "E: in other words"}, None, ""),
+        # To refuse a row without a right answer is no loss; to die of it is.
+        (UNGRADED, RAISED, "status changed", ""),
+        (UNGRADED, CRASHED, "status changed", "-"),
+        # A row that is no longer graded, or of which the exact answer is another, is another row.
+        ({}, UNGRADED, "case changed", ""),
+        ({}, NOT_FINITE | {"exact": 2.0}, "case changed", ""),
+        ({}, NOT_FINITE | {"classes": 3}, "case changed", ""),
+        ({"exact": np.nan}, {"exact": np.nan}, None, ""),
+        ({"exact": 0.0}, {"exact": -0.0}, None, ""),
+    ],
+)
+def test_the_gravest_change_of_a_line_is_told(before, after, kind, way):
+    assert changed(before, after) == (kind, way)
+
+
+def test_the_factor_says_how_much_an_error_may_grow():
+    assert changed({"max_ulp": 10.0}, {"max_ulp": 25.0}) == ("error grown", "-")
+    assert changed({"max_ulp": 10.0}, {"max_ulp": 25.0}, factor=3.0) == (None, "")
+
+
+@pytest.mark.parametrize("factor", [0.5, -1.0, np.nan, np.inf])
+def test_a_factor_that_bounds_nothing_is_refused(factor):
+    with pytest.raises(UsageError, match="give a number of at least 1"):
+        logitlab.compare(made(line()), made(line()), factor=factor)
+
+
+def test_a_changed_case_taints_every_quantity_and_a_reduced_one_every_row():
+    row = [line(case="f/r"), line(case="f/r", quantity="gradient", exact=None), line(case="f/r", row=1)]
+    mean = [line(case="f/m", row=-1), line(case="f/m", quantity="gradient", exact=None)]
+    before = made(line(), *row, *mean)
+    worse = before.assign(grade=pd.Categorical(["A"] + ["F"] * 5))
+    worse.loc[[1, 4], "exact"] = 2.0
+    found = logitlab.compare(before, worse)
+    told = found.others.set_index(["case", "quantity", "row"])["change"]
+    assert set(told.index) == {("f/r", "loss", 0), ("f/r", "gradient", 0), ("f/m", "loss", -1), ("f/m", "gradient", 0)}
+    assert set(told) == {"case changed"}
+    assert found.regressions[["case", "row"]].to_numpy().tolist() == [["f/r", 1]]
+
+
+def test_a_cell_that_is_gone_is_a_regression_unless_allowed():
+    before = made(line(), line(implementation="x/b"), line(implementation="x/b", row=1))
+    found = logitlab.compare(before, made(line()))
+    (gone,) = found.changes.to_dict("records")
+    assert (gone["change"], gone["implementation"], gone["quantity"], gone["before"]) == (
+        "cell gone",
+        "x/b",
+        "",
+        "2 lines",
+    )
+    assert found.exit_code == 1
+    allowed = logitlab.compare(before, made(line()), allow_gone=True)
+    assert (allowed.exit_code, allowed.others["change"].to_list()) == (0, ["cell gone"])
+    new = logitlab.compare(made(line()), before)
+    assert (new.exit_code, new.changes["change"].to_list()) == (0, ["cell new"])
+
+
+def test_a_quantity_that_a_cell_no_longer_has_is_gone():
+    both = made(line(), line(quantity="gradient"))
+    (gone,) = logitlab.compare(both, both[:1]).changes.to_dict("records")
+    assert (gone["change"], gone["quantity"], gone["regression"]) == ("cell gone", "gradient", True)
+
+
+def test_a_case_that_was_not_asked_for_is_no_regression_and_one_that_a_cell_skipped_is():
+    whole = made(*(line(implementation=i, case=c) for i in ("x/a", "x/b") for c in ("f/a", "f/b", "f/c")))
+    narrower = whole[whole["case"] != "f/c"]
+    (gone,) = logitlab.compare(whole, narrower).changes.to_dict("records")
+    assert (gone["change"], gone["case"], gone["implementation"], gone["regression"]) == ("case gone", "f/c", "", False)
+    skipped = whole.drop(index=5)
+    (gone,) = logitlab.compare(whole, skipped).changes.to_dict("records")
+    assert (gone["implementation"], gone["case"], gone["regression"]) == ("x/b", "f/c", True)
+    assert logitlab.compare(skipped, whole).changes["change"].to_list() == ["case new"]
+
+
+def test_a_case_that_is_now_reduced_is_gone_and_new_and_no_regression():
+    rows = [line(case="f/r", row=r) for r in (0, 1)]
+    found = logitlab.compare(made(line(), *rows), made(line(), line(case="f/r", row=-1)))
+    assert found.changes["change"].to_list() == ["case gone", "case new"]
+    assert not found.regressed
+
+
+def test_two_sides_with_nothing_in_common_cannot_be_compared():
+    with pytest.raises(UsageError, match=r"cannot compare BASE with NEW: they share no measurement"):
+        logitlab.compare(made(line()), made(line(case="f/b")))
+    with pytest.raises(UsageError, match="others under the same names"):
+        logitlab.compare(made(line()), made(line(exact=2.0)))
+    with pytest.raises(UsageError, match="share no measurement"):
+        logitlab.compare(made(), made())
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (pd.DataFrame({"a": [1]}), "its column implementation is missing or has gaps"),
+        (made(line(), line()), "has 1 measurements twice"),
+        (made(line(status="lost")), "has the status 'lost'; there is ok, unsupported"),
+        (made(line(grade="E")), "has the grade 'E'"),
+        (made(line(device=None)), "its column device is missing or has gaps"),
+    ],
+)
+def test_a_table_that_is_none_of_measurements_is_refused(table, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        logitlab.compare(table, table)
+
+
+def test_cells_count_what_was_compared_and_what_changed():
+    cells = [line(row=r, quantity=q) for r in range(3) for q in ("loss", "gradient")]
+    after = made(cells[0] | NOT_FINITE, cells[1], cells[2] | {"bits": 8}, *cells[3:])
+    table = logitlab.compare(made(*cells), after).cells.set_index("quantity")
+    assert table.loc["loss", ["rows", "regressions", "newly not finite", "bits changed"]].to_list() == [3, 1, 1, 1]
+    assert table.loc["gradient", ["rows", "regressions", "improvements"]].to_list() == [3, 0, 0]
+
+
+def test_the_worst_stands_first():
+    rows = [line(implementation=i, row=r) for i in ("x/bits", "x/one", "x/grown", "x/two") for r in (0, 1)]
+    worse = {0: {"bits": 9}, 1: {"bits": 9}, 2: NOT_FINITE, 4: {"max_ulp": 50.0}, 6: NOT_FINITE, 7: NOT_FINITE}
+    before, after = made(*rows), made(*(row | worse.get(i, {}) for i, row in enumerate(rows)))
+    found = logitlab.compare(before, after)
+    assert found.changes["implementation"].to_list() == ["x/two"] * 2 + ["x/one", "x/grown"] + ["x/bits"] * 2
+    assert repr(found) == "Comparison(4 regressions, 0 improvements, 2 others, 8 compared)"
+
+
+words = st.sampled_from(["x/a", "x/b", *HOSTILE])
+states = st.one_of(
+    st.builds(
+        lambda grade, ulp, bits: {"grade": grade, "max_ulp": ulp, "bits": bits},
+        st.sampled_from("ABCD"),
+        st.one_of(st.floats(0, 1e300), st.sampled_from([0.0, 0.5, 1.0, 2.0, np.inf, np.nan])),
+        st.sampled_from([None, 0, 1, -1]),
+    ),
+    st.sampled_from([NOT_FINITE, SWALLOWED, UNGRADED, CRASHED, RAISED, CRASHED | {"detail": HOSTILE[1]}]),
+)
+
+
+ALWAYS = line(case="f/always")  # so that any two tables can be compared
+
+
+@st.composite
+def drawn(draw, most=12):
+    """The lines of a table, as dictionaries."""
+    name = st.tuples(
+        words, st.sampled_from(["float16", "float32"]), st.sampled_from(["loss", "gradient", HOSTILE[3]]),
+        st.sampled_from(["f/a", "f/b", HOSTILE[1]]), st.integers(-1, 2),
+    )  # fmt: skip
+    names = draw(st.lists(name, min_size=1, max_size=most, unique=True))
+    exact = draw(st.sampled_from([1.0, 1.0, 1.0, np.nan]))  # mostly the same in two tables
+    return [
+        line(implementation=i, dtype=d, quantity=q, case=c, row=r, exact=exact) | draw(states)
+        for i, d, q, c, r in names
+    ]
+
+
+@st.composite
+def pairs(draw):
+    """Two tables, drawn apart or the second from the first: lines gone, and lines in another state."""
+    before = draw(drawn())
+    if draw(st.booleans()):
+        return made(ALWAYS, *before), made(ALWAYS, *draw(drawn()))
+    kept = [row for row in before if draw(st.integers(0, 3))]
+    return made(ALWAYS, *before), made(ALWAYS, *(row | draw(st.one_of(st.just({}), states)) for row in kept))
+
+
+@st.composite
+def tables(draw):
+    return made(ALWAYS, *draw(drawn()))
+
+
+@given(tables())
+@settings(max_examples=25)
+def test_a_table_compared_with_itself_is_empty(table):
+    found = logitlab.compare(table, table.copy())
+    assert found.empty
+    assert len(found) == 0
+    assert (found.exit_code, found.compared) == (0, len(table))
+
+
+SYMMETRIC = [
+    "status changed",
+    "newly not finite",
+    "grade lost",
+    "error grown",
+    "newly finite",
+    "grade won",
+    "error shrunk",
+]
+
+
+def lines_of(changes):
+    own = changes[changes["change"].isin(SYMMETRIC)]
+    return sorted(map(tuple, own[KEY].astype(object).fillna("").to_numpy().tolist()), key=str)
+
+
+@given(pairs())
+@settings(max_examples=25)
+def test_the_other_way_round_regressions_are_improvements(pair):
+    there, back = logitlab.compare(*pair), logitlab.compare(*reversed(pair))
+    assert lines_of(there.regressions) == lines_of(back.improvements)
+    assert lines_of(there.improvements) == lines_of(back.regressions)
+    assert set(there.regressions["change"]) <= {"cell gone", "case gone", *SYMMETRIC[:4]}
+
+
+@given(pairs(), st.randoms())
+@settings(max_examples=15)
+def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
+    def shuffled(table):
+        order = list(range(len(table)))
+        random.shuffle(order)
+        mixed = table.iloc[order]
+        categories = list(table["implementation"].cat.categories)
+        random.shuffle(categories)
+        return mixed.assign(implementation=mixed["implementation"].cat.set_categories([*categories, "never/used"]))
+
+    found, again = logitlab.compare(*pair), logitlab.compare(*map(shuffled, pair))
+    pd.testing.assert_frame_equal(found.changes, again.changes)
+    pd.testing.assert_frame_equal(found.cells, again.cells)
+
+
+@given(pairs(), st.randoms())
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_baseline_stands_for_its_table(tmp_path, pair, random):
+    before, after = pair
+    kept, again = tmp_path / "base.json", tmp_path / "again.json"
+    order = list(range(len(before)))
+    random.shuffle(order)
+    comparison.write_baseline(before, kept)
+    comparison.write_baseline(before.iloc[order], again)
+    assert kept.read_bytes() == again.read_bytes()
+    assert logitlab.compare(kept, before).empty
+    assert logitlab.compare(before, kept).empty
+    comparison.write_baseline(after, again)
+    found = logitlab.compare(kept, after)
+    # The message of an error is in the table alone.
+    columns = found.changes.columns.drop("detail")
+    pd.testing.assert_frame_equal(found.changes[columns], logitlab.compare(kept, again).changes[columns])
+
+
+def test_against_a_baseline_a_case_is_told_as_a_whole(tmp_path):
+    rows = [*(line(row=r, max_ulp=0.1 + r) for r in range(3)), line(case="f/b")]
+    comparison.write_baseline(made(*rows), tmp_path / "b.json")
+    after = made(rows[0], rows[1] | NOT_FINITE, *rows[2:])
+    (found,) = logitlab.compare(tmp_path / "b.json", after).changes.to_dict("records")
+    assert (found["change"], found["case"], found["before"], found["after"]) == (
+        "newly not finite",
+        "f/a",
+        "A 2.1 ulp",
+        "F 1 of 3 not finite",
+    )
+    assert pd.isna(found["row"])
+
+
+def test_a_baseline_is_json_with_a_line_for_each_case_of_a_cell(tmp_path):
+    path = tmp_path / "deep" / "b.json"
+    comparison.write_baseline(made(line(), line(row=1, max_ulp=0.12345), line(quantity="gradient"), line(row=5)), path)
+    (cell,) = json.loads(path.read_text())["cells"]
+    assert list(cell["cases"]) == ["f/a"]
+    assert re.fullmatch(r"A 0\.5 0/3 #[0-9a-f]{6}", cell["cases"]["f/a"]["loss"])
+    (entry,) = [text for text in path.read_text().splitlines() if text.startswith('"f/a": {')]
+    assert json.loads(f"{{{entry}}}")["f/a"] == cell["cases"]["f/a"]
+
+
+def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
+    comparison.write_baseline(made(line(row=0, bits=1), line(row=1, bits=2)), tmp_path / "b.json")
+    (found,) = logitlab.compare(tmp_path / "b.json", made(line(row=0, bits=2), line(row=1, bits=1))).changes.to_dict(
+        "records"
+    )
+    assert (found["change"], found["regression"]) == ("bits changed", False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"schema": 1', '"schema": 2', "newer LogitLab"),
+        ('"schema": 1', '"schema": Infinity', "not a baseline"),
+        ('"logitlab": "baseline"', '"logitlab": "other"', "not a baseline"),
+        ("{", "[", "not a baseline"),
+        ("A 0.5", "E 0.5", "damaged"),
+        ("A 0.5", "A half", "damaged"),
+        ('"device"', '"where"', "damaged"),
+        ('"cpu"', "[]", "damaged"),
+        ('"exact": {', '"exact": [{', "not a baseline"),
+        ('"facts": {}', '"facts": []', "damaged"),
+        ('0/1 #', '0/99999999999999999999 #', "damaged"),
+    ],
+)  # fmt: skip
+def test_a_baseline_that_is_damaged_or_from_the_future_is_told(tmp_path, old, new, told):
+    path = tmp_path / "b.json"
+    comparison.write_baseline(made(line()), path)
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UsageError, match=told):
+        logitlab.compare(path, made(line()))
+
+
+def test_what_is_not_there_or_not_readable_is_told(tmp_path):
+    (tmp_path / "bad.parquet").write_text("no")
+    (tmp_path / "bad.json").write_bytes(b"\xff\xfe")
+    for name, told in (
+        ("none", "does not exist"),
+        ("bad.parquet", "cannot be read as Parquet"),
+        ("bad.json", "not a ba"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            logitlab.compare(tmp_path / name, made(line()))
+    with pytest.raises(UsageError, match="not a run"):
+        logitlab.compare(tmp_path, made(line()))
+
+
+def test_a_parquet_file_of_a_table_is_that_table(tmp_path):
+    table = made(line(), line(row=1) | CRASHED)
+    table.to_parquet(tmp_path / "t.parquet")
+    assert logitlab.compare(tmp_path / "t.parquet", table).empty
+
+
+def test_versions_that_differ_are_told():
+    found = logitlab.compare(made(line()), made(line(version="2")))
+    assert found.notes == ("They differ in x/loss 1 -> 2",)
+
+
+def hostile_pair():
+    """Every word that is data taken from `HOSTILE`: many cells regressed, some improved, some gone."""
+    cells = [{"implementation": name, "device": device} for name in HOSTILE for device in ("cpu", "\n::error::")]
+    rows = [line(**cell, case=case, row=r) for cell in cells for case in HOSTILE for r in range(2)]
+    after = [
+        row | (RAISED | {"detail": row["case"]} if row["row"] else NOT_FINITE if i % 3 else {"bits": 9})
+        for i, row in enumerate(rows)
+    ]
+    better = [line(implementation=name, mode="graph", case=HOSTILE[0]) for name in HOSTILE]
+    gone = line(implementation=HOSTILE[3], mode="gone")
+    return made(*rows, *(b | NOT_FINITE for b in better), gone), made(*after, *better)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    found = logitlab.compare(*hostile_pair())
+    return found, {p.suffix: p.read_text(encoding="utf-8") for p in comparison.write(found, comparison.FORMATS, folder)}
+
+
+def test_text_fits_a_hundred_columns_and_obeys_no_control_character(hostile):
+    text = hostile[1][".txt"]
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(c == "\n" or c.isprintable() for c in text)
+    assert "newly not finite" in text
+    assert "status changed" in text
+
+
+def test_markdown_is_a_screenful_in_which_data_is_code(hostile):
+    page = hostile[1][".md"]
+    assert len(page.splitlines()) < 60
+    assert page.startswith(f"## LogitLab compare: {_tell.headline(hostile[0])}\n")
+    for text in page.splitlines():
+        outside = re.sub(r"`[^`]*`", "", text)
+        assert "<" not in outside
+        assert "@" not in outside
+        if text.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", text)) in (3, 7)
+
+
+def test_json_is_strict_and_has_every_change_but_bits(hostile):
+    def refuse(name):
+        raise AssertionError(name)
+
+    found, files = hostile
+    content = json.loads(files[".json"], parse_constant=refuse)
+    assert content["verdict"] == "regressed"
+    assert len(content["changes"]) == (found.changes["change"] != "bits changed").sum() > 0
+    assert sum(cell["bits changed"] for cell in content["cells"]) == (found.changes["change"] == "bits changed").sum()
+    assert {change["case"] for change in content["changes"]} == {"", *HOSTILE}
+    (after,) = {str(c["after_ulp"]) for c in content["changes"] if c["change"] == "newly not finite"}
+    assert after == "inf"
+
+
+def test_junit_is_xml_with_a_test_for_each_cell_and_quantity(hostile):
+    found, files = hostile
+    root = ET.fromstring(files[".xml"])  # noqa: S314 - written above
+    assert {suite.get("name") for suite in root} == {_tell.told(name) for name in HOSTILE}
+    tests = root.findall("testsuite/testcase")
+    assert len(tests) == len(found.cells) == int(root.get("tests"))
+    failed = [test for test in tests if test.find("failure") is not None]
+    assert len(failed) == (found.cells["regressions"] > 0).sum() == int(root.get("failures"))
+    assert "... and" not in failed[0].find("failure").get("message")
+
+
+def test_annotations_are_ten_errors_and_a_notice_one_line_each(hostile):
+    lines = hostile[1][".github"].removesuffix("\n").split("\n")
+    assert [re.match(r"::(\w+) title=[^:,]*::", text)[1] for text in lines] == ["error"] * 10 + ["notice"]
+    assert all(c.isprintable() for text in lines for c in text)
+    assert all(re.fullmatch(r"[0-9A-F]{2}", code) for text in lines for code in re.findall("%(..)", text))
+
+
+@pytest.mark.parametrize("name", comparison.FORMATS)
+def test_no_change_is_told_in_every_format(name, tmp_path, capsys):
+    found = logitlab.compare(made(line()), made(line()))
+    (path,) = comparison.write(found, [name], tmp_path)
+    assert "unchanged" in path.read_text() or "nothing changed" in path.read_text() or name == "junit"
+    assert comparison.write(found, [name]) == []
+    assert path.read_text() in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    runner.run(cases=["seed/*", "masks/*"], frameworks=["numpy"], dtypes=["float32", "float16"], out=path)
+    return path
+
+
+def test_a_run_compared_with_itself_and_with_its_baseline_is_empty(folder, tmp_path, capsys):
+    kept = tmp_path / "baseline.json"
+    assert main(["compare", str(folder), str(folder)]) == 0
+    assert f"nothing changed, {Run(folder).lines():,} measurements compared" in capsys.readouterr().out
+    assert main(["baseline", str(folder), str(kept)]) == 0
+    assert f"{kept}, " in capsys.readouterr().out
+    assert main(["compare", str(kept), str(folder)]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+
+
+def test_a_worse_formula_under_the_same_name_is_a_regression(folder, tmp_path, capsys):
+    df = Run(folder).read()
+
+    def only(name):
+        part = df[df["implementation"] == name]
+        return part.assign(implementation=pd.Categorical(["numpy/loss"] * len(part)))
+
+    only("numpy/lse").to_parquet(tmp_path / "lse.parquet")
+    only("numpy/naive").to_parquet(tmp_path / "naive.parquet")
+    sides = [str(tmp_path / "lse.parquet"), str(tmp_path / "naive.parquet")]
+    out = tmp_path / "out"
+    assert main(["compare", *sides, "--format", "json", "--format", "github", "--out", str(out)]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("::error title=numpy/loss ")
+    assert str(out / "compare.json") in printed
+    told = json.loads((out / "compare.json").read_text())["changes"]
+    article = [c for c in told if c["case"] == "seed/article" and c["dtype"] == "float32" and c["row"] == 1]
+    assert {c["quantity"]: (c["change"], c["after"]) for c in article if c["quantity"] != "probabilities"} == {
+        "loss": ("newly not finite", "F overflow"),
+        "gradient": ("newly not finite", "F nan"),
+    }
+
+
+def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path):
+    whole = Run(folder)
+    half = Run.create(tmp_path / "half", {**whole.manifest, "complete": False})
+    half.write(0, whole.read())
+    assert f"{half.folder} is not complete" in logitlab.compare(folder, half).notes
+    with pytest.raises(UsageError, match="is not complete; go on with it first"):
+        comparison.write_baseline(half, tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["compare", "a", "b"], "a does not exist; give a run folder"),
+        (
+            ["compare", "a", "b", "--format", "papyrus"],
+            "unknown format 'papyrus'; the formats are text, markdown, json",
+        ),
+        (["baseline", "a", "b"], "a does not exist"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
