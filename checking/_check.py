@@ -1,0 +1,208 @@
+"""``check``: a loss of one's own, measured against the exact answer on the catalogue and on rows made for kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..cases import Case, select
+from ..errors import UsageError
+from ..formats import FORMATS, get_format
+from ..grading import GRADES
+from ..plan import choose_dtypes, listed
+from ._extra import extra_cases
+from ._loss import Candidate, Loss, load_framework
+from ._measure import AGAIN, WEIGHTED, columns, fails, measure
+from ._properties import PROPERTIES, breaks, properties
+from ._rows import CATALOGUED, Rows, batches, presented_again
+from ._shrink import Smallest, smallest
+
+FAILURE_COLUMNS = (
+    "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
+    "max_abs", "max_ulp", "breaks", "detail",
+)  # fmt: skip
+WORST_SHRUNK = 8  # failing rows that are tried for the smallest one
+QUANTITIES = ("loss", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class CheckResult:
+    """What a loss is worth.
+
+    Attributes:
+        name, framework, device, mode: what was checked, and where.
+        required: the grade asked for.
+        lines: everything that was measured, one line a row, quantity and way of presenting it.
+        asked: the dtypes that were asked for by name.
+        smallest: the smallest input found that still fails, None if nothing does.
+    """
+
+    name: str
+    framework: str
+    device: str
+    mode: str
+    required: str
+    lines: pd.DataFrame
+    asked: tuple[str, ...]
+    smallest: Smallest | None
+
+    @cached_property
+    def _failed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        failed = fails(self.lines, self.required)
+        missing = self.lines["dtype"].isin(self.asked) & (self.lines["status"] == "unsupported")
+        return failed | missing.to_numpy(bool)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row has the grade, in every dtype that the loss takes, and in one at least."""
+        return not self._failed.any() and bool((self.lines["status"] == "ok").any())
+
+    @cached_property
+    def grades(self) -> dict[str, str]:
+        """The worst grade in each dtype, or what happened instead: ``raised``, ``unsupported``."""
+        return {str(dtype): _worst(table) for dtype, table in self.lines.groupby("dtype", sort=False)}
+
+    @cached_property
+    def grades_by_quantity(self) -> dict[str, dict[str, str]]:
+        """The same for ``loss`` and ``gradient`` each: ``{dtype: {quantity: grade}}``."""
+        return {
+            str(dtype): {q: _worst(table[table["quantity"] == q]) for q in QUANTITIES if (table["quantity"] == q).any()}
+            for dtype, table in self.lines.groupby("dtype", sort=False)
+        }
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties."""
+        broke = {name: breaks(self.lines, self._failed, name) for name in PROPERTIES}
+        table = self.lines[self._failed].copy()
+        told = [[name for name, mask in broke.items() if mask[i]] for i in np.flatnonzero(self._failed)]
+        table["breaks"] = ["; ".join(names) for names in told]
+        return _worst_first(table)[list(FAILURE_COLUMNS)].reset_index(drop=True)
+
+    @cached_property
+    def properties(self) -> pd.DataFrame:
+        """Each property in each dtype: how many rows tried it, how many failed, and whether it ``held``."""
+        return properties(self.lines, self._failed)
+
+    @property
+    def script(self) -> str | None:
+        """A Python program of a dozen lines that shows the failure without LogitLab; None if nothing fails."""
+        return None if self.smallest is None else self.smallest.script
+
+
+def check(
+    loss: Loss,
+    framework: str,
+    dtypes: str | Sequence[str] | None = None,
+    require: str = "B",
+    *,
+    gradient: Loss | None = None,
+    device: str = "cpu",
+    mode: str = "eager",
+    cases: str | Sequence[str] | None = None,
+    shrink: bool = True,
+) -> CheckResult:
+    """Measures a loss against the exact answer, and says whether it has a grade.
+
+    The loss is called in this process, on the catalogue's cases without loss options and on seeded rows of the widths
+    about which kernels divide their work; then on the same rows in other batches, orders, layouts and offsets, a second
+    time, and with its losses weighted.
+
+    Args:
+        loss: a function of the framework's own arrays, logits (B, C) and integer targets (B,), that returns the row
+            losses (B,). The framework differentiates it.
+        framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
+        dtypes: those to check, each of which must then be supported; by default all four, and one that the loss
+            says it does not support is left out.
+        require: the worst grade that passes, ``A`` to ``D``.
+        gradient: logits and targets to the gradient (B, C) of the summed row losses, written by hand. NumPy needs it
+            for the gradient to be checked; the other frameworks differentiate where it is not given.
+        device: one that the framework finds.
+        mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
+        cases: globs over ``family/name``; by default all that take no loss options, and the seeded rows.
+        shrink: whether to look for the smallest input that still fails.
+
+    Raises:
+        UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, or cases that
+            cannot be given to a loss without options.
+    """
+    if require not in GRADES[:-1]:
+        raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
+    if not callable(loss):
+        raise UsageError(f"the loss is {type(loss).__name__}; expected a function of logits (B, C) and targets (B,)")
+    asked = choose_dtypes(listed(dtypes)) if dtypes else ()
+    chosen = _chosen(cases)
+    adapter, wide = load_framework(framework)
+    if device not in adapter.devices():
+        raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
+    name = getattr(loss, "__qualname__", type(loss).__name__)
+    candidate = Candidate(name, adapter, loss, gradient, device, mode, wide)
+    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS)))
+    lines = pd.concat([columns(), *(table.dropna(axis=1, how="all") for _, table in tried)], ignore_index=True)
+    failed = fails(lines, require)
+    found = smallest(candidate, _worst_rows(lines[failed], [r for r, _ in tried]), require) if shrink else None
+    return CheckResult(name, framework, device, mode, require, lines, asked, found)
+
+
+def _chosen(patterns: str | Sequence[str] | None) -> tuple[Case, ...]:
+    held = tuple(c for c in select(patterns) if _takes_no_options(c))
+    if patterns is None:
+        return (*held, *extra_cases())
+    if not held:
+        raise UsageError(f"no case of {', '.join(listed(patterns))} is logits and class indices alone; choose others")
+    return held
+
+
+def _takes_no_options(case: Case) -> bool:
+    bare = case.weight is None and case.ignore_index is None and not case.label_smoothing and not case.invalid
+    in_rows = case.layout in ("rows", "transposed", "strided")
+    return bare and in_rows and case.reduction == "none" and case.targets.dtype == np.int64
+
+
+def _tried(candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]) -> Iterator[tuple[Rows, pd.DataFrame]]:
+    """Everything that is measured, each batch with its lines."""
+    for dtype in dtypes:
+        for rows in batches(cases, get_format(dtype)):
+            once = measure(candidate, rows)
+            yield rows, once
+            if (once["status"] != "ok").any():
+                continue  # what raises or is not supported as it stands is not asked in other ways
+            for again in (rows.called(AGAIN), rows.called(WEIGHTED), *presented_again(rows)):
+                yield again, measure(candidate, again)
+
+
+def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
+    rank = table["grade"].map({g: i for i, g in enumerate(GRADES)}).astype(float).fillna(len(GRADES))
+    plainly = (table["how"] == CATALOGUED).astype(int)
+    order = table.assign(_rank=rank, _ulp=table["max_ulp"].astype(float), _plainly=plainly)
+    return order.sort_values(["_rank", "_ulp", "_plainly"], ascending=False, kind="stable")
+
+
+def _worst_rows(failures: pd.DataFrame, tried: Sequence[Rows]) -> list[tuple[Rows, str]]:
+    """A few failing rows to look for the smallest in, each with its quantity: the narrow ones, in their own batch."""
+    found: list[tuple[Rows, str]] = []
+    narrow = _worst_first(failures).sort_values("classes", kind="stable")
+    for line in narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK).to_dict("records"):
+        for rows in tried:
+            if rows.fmt.name != line["dtype"] or rows.classes != line["classes"] or rows.how != line["how"]:
+                continue
+            places = [i for i, c in enumerate(rows.cases) if c.id == line["case"] and rows.numbers[i] == line["row"]]
+            if places:
+                found.append(
+                    (rows.take(np.r_[places[:1], np.delete(np.arange(len(rows)), places[0])]), line["quantity"])
+                )
+                break
+    return found
+
+
+def _worst(table: pd.DataFrame) -> str:
+    bad = table.loc[~table["status"].isin(["ok", "unsupported"]), "status"]
+    if len(bad):
+        return str(bad.iloc[0])
+    grades = table["grade"].dropna()
+    return max(grades, key=GRADES.index) if len(grades) else "unsupported"

@@ -1,0 +1,80 @@
+"""Which property of a good loss broke: on how many of the rows that put it to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._measure import AGAIN, WEIGHTED
+from ._rows import CATALOGUED
+
+Mask = NDArray[np.bool_]
+Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
+
+KEYS = ["dtype", "case", "row", "quantity"]
+COLUMNS = ("property", "dtype", "rows", "failed", "held")
+
+
+def _how(*words: str) -> Chosen:
+    return lambda lines: lines["how"].str.startswith(words)
+
+
+def _has(feature: str) -> Chosen:
+    return lambda lines: lines[f"has {feature}"] & (lines["how"] == CATALOGUED)
+
+
+# Each with the lines that put it to the test.
+PROPERTIES: dict[str, Chosen] = {
+    "finite where the answer is": lambda t: t["expected_finite"].eq(True) & (t["how"] == CATALOGUED),
+    "infinite where the answer is": lambda t: t["expected_finite"].eq(False) & ~t["has nan"] & (t["how"] == CATALOGUED),
+    "NaN propagated": _has("nan"),
+    "masks": _has("mask"),
+    "large logits": _has("large"),
+    "offset": lambda t: _has("offset")(t) | _how("a constant added")(t),
+    "near-zero loss": _has("near zero"),
+    "ties": _has("ties"),
+    "last class": _has("last"),
+    "large vocabularies": _has("wide"),
+    "gradient is the loss's derivative": lambda t: (t["quantity"] == "gradient") & (t["how"] == CATALOGUED),
+    "gradient passed on from above": _how(WEIGHTED),
+    "rows independent of each other": _how("alone", "in two halves", "in a batch"),
+    "rows independent of their order": _how("rows in reverse"),
+    "classes in any order": _how("classes permuted"),
+    "right in every layout": lambda t: _how("transposed", "strided")(t) | _has("layout")(t),
+    "deterministic": _how(AGAIN),
+}
+
+
+def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
+    """For each property and dtype the lines that tried it, and those that failed: columns `COLUMNS`."""
+    broke = {name: breaks(lines, failed, name) for name in PROPERTIES}
+    found = []
+    for dtype in pd.unique(lines["dtype"]):
+        of_dtype = (lines["dtype"] == dtype).to_numpy()
+        for name, chosen in PROPERTIES.items():
+            tried = int((chosen(lines).to_numpy(bool) & of_dtype).sum())
+            count = int((broke[name] & of_dtype).sum())
+            found.append((name, dtype, tried, count, count == 0))
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def breaks(lines: pd.DataFrame, failed: Mask, name: str) -> Mask:
+    """The lines that failed and say that the property is broken."""
+    tried = PROPERTIES[name](lines).to_numpy(bool) & failed
+    if name == "finite where the answer is":
+        return tried & lines["verdict"].isin(["nan", "overflow"]).to_numpy()
+    if name == "gradient is the loss's derivative":
+        return tried & ~_also_failed(lines, failed & (lines["quantity"] == "loss").to_numpy(), ["dtype", "case", "row"])
+    # Presented in another way: it is that way's doing only where the row is right as the catalogue has it.
+    plainly = (lines["how"] == CATALOGUED).to_numpy()
+    return tried & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
+
+
+def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    """Whether a line's row is among those that failed."""
+    return pd.MultiIndex.from_frame(lines[keys]).isin(
+        pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
+    )

@@ -1,0 +1,124 @@
+"""A program of a dozen lines that shows a failure without LogitLab."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import textwrap
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._loss import Candidate
+from ._measure import AGAIN, FACTORS, WEIGHTED
+from ._rows import Rows
+
+RUNS_FROM = 8  # equal numbers that are written as a product
+
+
+def script(candidate: Candidate, rows: Rows, quantity: str) -> str:
+    """The source: it prints what the loss gives beside the exact answer, the first row's first."""
+    write = _FRAMEWORKS.get(candidate.framework.name, _numpy)
+    exact = rows.exact.loss.hi if quantity == "loss" else rows.exact.gradient.hi
+    lines = [
+        f"# {candidate.name}: wrong {quantity} in {rows.fmt.name}, {rows.how}",
+        *write(candidate, rows, _imported(candidate.loss), quantity),
+        f"print('exact:', {_numbers(exact)})",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _imported(loss: Callable[..., Any]) -> str:
+    """How a program gets the loss: an import where that can be, else its source."""
+    module, name = getattr(loss, "__module__", None), getattr(loss, "__qualname__", "")
+    if module and module != "__main__" and name.isidentifier():
+        return f"from {module} import {name} as loss"
+    try:
+        source = textwrap.dedent(inspect.getsource(loss))
+    except (OSError, TypeError):
+        return "from ... import ... as loss  # your function"
+    name = name.rpartition(".")[2]
+    return (
+        f"{source}loss = {name}" if name.isidentifier() else f"# your function, which has no name to import: {source}"
+    )
+
+
+def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
+    device = "" if candidate.device == "cpu" else f", device={candidate.device!r}"
+    x = f"torch.tensor({_numbers(rows.logits)}, dtype=torch.{rows.fmt.name}{device}, requires_grad=True)"
+    call = "torch.compile(loss)" if candidate.mode == "compiled" else "loss"
+    factors = f" * torch.tensor({_factors(rows)}, dtype=x.dtype)" if rows.how == WEIGHTED else ""
+    laid = {"transposed": "x.t().contiguous().t()", "strided": "x.repeat_interleave(2, 1)[:, ::2]"}.get(
+        rows.layout, "x"
+    )
+    lines = ["import torch", imported, f"x = {x}", f"t = torch.tensor({rows.targets.tolist()}{device})"]
+    lines.append(f"rows = {call}({laid}, t){factors}")
+    if rows.how == AGAIN:
+        return [*lines, f"print('the same bits:', torch.equal(rows, {call}({laid}, t)), rows)"]
+    if quantity == "gradient":
+        return [*lines, "(gradient,) = torch.autograd.grad(rows.sum(), x)", "print('gradient:', gradient)"]
+    return [*lines, "print('loss:', rows)"]
+
+
+def _jax(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
+    lines = ["import jax", "import jax.numpy as jnp"]
+    lines += ["jax.config.update('jax_enable_x64', True)"] * (rows.fmt.name == "float64")
+    lines += [imported, f"x = jnp.array({_numbers(rows.logits)}, jnp.{rows.fmt.name})"]
+    lines += [f"t = jnp.array({rows.targets.tolist()})"]
+    call = "jax.jit(loss)" if candidate.mode == "compiled" else "loss"
+    factors = f" * jnp.array({_factors(rows)}, x.dtype)" if rows.how == WEIGHTED else ""
+    if rows.how == AGAIN:
+        return [*lines, f"print('the same bits:', {call}(x, t) == {call}(x, t))"]
+    if quantity == "gradient":
+        return [*lines, f"print('gradient:', jax.grad(lambda x: ({call}(x, t){factors}).sum())(x))"]
+    return [*lines, f"print('loss:', {call}(x, t))"]
+
+
+def _tensorflow(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
+    lines = ["import tensorflow as tf", imported]
+    lines += [
+        f"x = tf.constant({_numbers(rows.logits)}, tf.{rows.fmt.name})",
+        f"t = tf.constant({rows.targets.tolist()})",
+    ]
+    call = "loss" if candidate.mode == "eager" else f"tf.function(loss, jit_compile={candidate.mode == 'compiled'})"
+    factors = f" * tf.constant({_factors(rows)}, x.dtype)" if rows.how == WEIGHTED else ""
+    if rows.how == AGAIN:
+        return [*lines, f"print('the same bits:', {call}(x, t) == {call}(x, t))"]
+    if quantity == "gradient":
+        lines += ["with tf.GradientTape() as tape:", "    tape.watch(x)", f"    rows = {call}(x, t){factors}"]
+        return [*lines, "print('gradient:', tape.gradient(rows, x))"]
+    return [*lines, f"print('loss:', {call}(x, t))"]
+
+
+def _numpy(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
+    called = imported if quantity == "loss" or candidate.gradient is None else _imported(candidate.gradient)
+    lines = ["import ml_dtypes" if rows.fmt.name == "bfloat16" else "", "import numpy as np", called]
+    dtype = "ml_dtypes.bfloat16" if rows.fmt.name == "bfloat16" else f"np.{rows.fmt.name}"
+    lines += [f"x = np.array({_numbers(rows.logits)}, {dtype})", f"t = np.array({rows.targets.tolist()})"]
+    return [*(line for line in lines if line), f"print('{quantity}:', loss(x, t))"]
+
+
+_FRAMEWORKS = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "numpy": _numpy}
+
+
+def _factors(rows: Rows) -> list[float]:
+    return [float(f) for f in np.resize(FACTORS, len(rows))]
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    """A literal of nested lists, runs of equal numbers as products."""
+    if values.ndim > 1:
+        return f"[{', '.join(_numbers(row) for row in values)}]"
+    runs = [(value, len(list(same))) for value, same in groupby(values.astype(np.float64).tolist(), key=_literal)]
+    if all(count < RUNS_FROM for _, count in runs):
+        return f"[{', '.join(_literal(v) for v in values.astype(np.float64).tolist())}]"
+    return " + ".join(f"[{value}] * {count}" for value, count in runs)
+
+
+def _literal(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return f"float('{value}')"

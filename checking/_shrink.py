@@ -1,0 +1,195 @@
+"""The smallest input that still fails: one row if it can be, few classes, round numbers.
+
+Delta debugging: a part is taken away, or a number made rounder, wherever the loss then still fails as badly. It ends
+where no single step is left, or the time is up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case, make
+from ..formats import quantize
+from ..grading import GRADES
+from ..oracle import reference
+from ._loss import Candidate
+from ._measure import fails, measure
+from ._rows import Rows
+from ._script import script
+
+Array = NDArray[Any]
+
+SECONDS = 6.0  # for all of the rows that are tried
+DIGITS = (1, 2, 3, 4)  # significant decimal ones that a number is rounded to
+ONE_BY_ONE = 64  # distinct numbers that are made rounder each on its own
+
+
+@dataclass(frozen=True, eq=False)
+class Smallest:
+    """An input that fails, as small as it was found, and a program that shows it.
+
+    Attributes:
+        logits, targets: (B, C) in the dtype, and (B,); the first row fails, others only keep it company.
+        dtype, quantity, how: in what, which, and presented how.
+        grade, detail: what the row got, or what was raised.
+        loss: (B,), the exact row losses.
+        script: Python source of its own.
+    """
+
+    logits: Array
+    targets: Array
+    dtype: str
+    quantity: str
+    how: str
+    grade: str | None
+    detail: str
+    loss: NDArray[np.float64]
+    script: str
+
+
+def smallest(candidate: Candidate, failing: Sequence[tuple[Rows, str]], required: str) -> Smallest | None:
+    """The smallest of the inputs that the failing rows shrink to; each comes first in its batch."""
+    deadline = time.monotonic() + SECONDS
+    shrunk = [_Shrinking(candidate, rows, quantity, required, deadline).smallest() for rows, quantity in failing]
+    found = [s for s in shrunk if s is not None]
+    return min(found, key=lambda s: (s.logits.size, _roughness(s.logits)), default=None)
+
+
+class _Shrinking:
+    """One failing row on its way down; ``rows`` fails at any time."""
+
+    def __init__(self, candidate: Candidate, rows: Rows, quantity: str, required: str, deadline: float) -> None:
+        self._candidate, self._quantity, self._required = candidate, quantity, required
+        self._deadline = deadline
+        self._at_least = 0
+        self.rows = rows
+
+    def smallest(self) -> Smallest | None:
+        line = self._failure(self.rows)
+        if line is None:
+            return None  # it does not fail in this order of the batch, or not always
+        self._at_least = _rank(line)
+        self._fewer_rows()
+        self._fewer_classes()
+        self._rounder_numbers()
+        self._fewer_classes()
+        return self._told()
+
+    def _told(self) -> Smallest:
+        rows, line = self.rows, self._failure(self.rows) or {}
+        detail = line.get("detail")
+        return Smallest(
+            rows.logits, rows.targets, rows.fmt.name, self._quantity, rows.how, line.get("grade"),
+            detail if isinstance(detail, str) else "", rows.exact.loss.hi,
+            script(self._candidate, rows, self._quantity),
+        )  # fmt: skip
+
+    def _failure(self, rows: Rows) -> dict[str, Any] | None:
+        """The line of the first row's failure, None if it does not fail."""
+        lines = measure(self._candidate, rows)
+        mine = (lines["quantity"] == self._quantity) & (np.arange(len(lines)) % len(rows) == 0)
+        mine |= lines["status"] == "raised"
+        bad = lines[mine.to_numpy() & fails(lines, self._required)]
+        return None if bad.empty else bad.iloc[0].to_dict()
+
+    def _take(self, rows: Rows) -> bool:
+        """Goes on with the rows if their first still fails as badly."""
+        if time.monotonic() > self._deadline:
+            return False
+        line = self._failure(rows)
+        if line is None or _rank(line) < self._at_least:
+            return False
+        self.rows = rows
+        return True
+
+    def _fewer_rows(self) -> None:
+        if len(self.rows) > 1 and self._take(self.rows.take(np.s_[:1])):
+            return
+        size = len(self.rows) // 2
+        while size >= 1:
+            for start in range(1, len(self.rows), size):
+                kept = np.r_[0:start, start + size : len(self.rows)]
+                if len(kept) < len(self.rows):
+                    self._take(self.rows.take(kept))
+            size //= 2
+
+    def _fewer_classes(self) -> None:
+        size = self.rows.classes // 2
+        while size >= 1:
+            start = 0
+            while start < self.rows.classes:
+                stays = np.ones(self.rows.classes, bool)
+                stays[start : start + size] = False
+                stays[self.rows.targets] = True
+                if stays.all() or not self._take(_classes(self.rows, np.flatnonzero(stays))):
+                    start += size
+                if time.monotonic() > self._deadline:
+                    return
+            size //= 2
+
+    def _rounder_numbers(self) -> None:
+        progress = True
+        while progress and time.monotonic() <= self._deadline:
+            progress = False
+            for logits in _rounder(self.rows.logits.astype(np.float64)):
+                if _roughness(logits) < _roughness(self.rows.logits) and self._take(_numbers(self.rows, logits)):
+                    progress = True
+                    break
+
+
+def _rank(line: dict[str, Any]) -> int:
+    """How bad a failure is; one without a grade is as bad as any."""
+    return GRADES.index(line["grade"]) if line.get("grade") in GRADES else len(GRADES)
+
+
+def _classes(rows: Rows, kept: NDArray[np.intp]) -> Rows:
+    return _made(rows, rows.logits[:, kept].astype(np.float64), np.searchsorted(kept, rows.targets))
+
+
+def _numbers(rows: Rows, logits: NDArray[np.float64]) -> Rows:
+    return _made(rows, logits, rows.targets)
+
+
+def _made(rows: Rows, logits: NDArray[np.float64], targets: Array) -> Rows:
+    held = quantize(logits, rows.fmt)
+    case: Case = make("check/shrunk", "A failing input made smaller.", held.astype(np.float64), targets)
+    exact = reference(held, case.targets, keep=False)
+    return replace(rows, cases=(case,) * len(held), logits=held, targets=case.targets, exact=exact)
+
+
+def _rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Rounder versions, the boldest first: all numbers at once, then those that are equal together."""
+    finite = np.isfinite(x)
+    for rounded in (np.zeros_like(x), np.round(x), *(_significant(x, d) for d in DIGITS)):
+        yield np.where(finite, rounded, x)
+    values = np.unique(x[finite])
+    for value in values[np.argsort(-np.abs(values))][:ONE_BY_ONE]:
+        for rounder in dict.fromkeys(
+            [0.0, 1.0, float(np.round(value)), *(float(_significant(value, d)) for d in DIGITS)]
+        ):
+            if rounder != value:
+                yield np.where(x == value, rounder, x)
+
+
+def _significant(x: Any, digits: int) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        places = digits - 1 - np.floor(np.log10(np.abs(x)))
+        rounded = np.round(x * 10.0**places) / 10.0**places
+    return np.where(np.isfinite(rounded), rounded, x)
+
+
+def _roughness(logits: Array) -> tuple[int, int, float]:
+    """Distinct numbers, the characters it takes to write them, and how large they are."""
+    values = np.unique(logits.astype(np.float64))
+    finite = values[np.isfinite(values)]
+    return (
+        len(values),
+        sum(len(f"{v:g}".replace("e+", "e")) if float(f"{v:g}") == v else 17 for v in values),
+        float(np.abs(finite).max(initial=0.0)),
+    )
