@@ -8,6 +8,7 @@
     ref = logitlab.reference(logits, targets)
     logitlab.catalogue()
     logitlab.implementations()
+    logitlab.check(my_loss, framework="torch").failures
     logitlab.compare(df_before, df_after).regressions
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .checking import CheckResult, check
     from .comparison import Comparison, compare
     from .explanation import Explanation, explain
     from .listing import catalogue, implementations
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "CheckResult",
     "Comparison",
     "Explanation",
     "Reference",
     "UsageError",
     "catalogue",
+    "check",
     "compare",
     "explain",
     "implementations",
@@ -41,6 +45,8 @@ __all__ = [
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
 _HOMES = {
+    "CheckResult": "checking",
+    "check": "checking",
     "Comparison": "comparison",
     "compare": "comparison",
     "Explanation": "explanation",

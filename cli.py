@@ -150,6 +150,42 @@ def train_demo(
 
 
 @app.command()
+def check(
+    loss: Annotated[str, typer.Argument(metavar="MODULE:LOSS", help="A function of logits (B, C) and targets (B,).")],
+    framework: Annotated[str, typer.Option(help="torch, jax, tensorflow or numpy, whose arrays it takes.")],
+    dtype: Annotated[Words, typer.Option(help="Those it must support; by default all that it does.")] = None,
+    require: Annotated[str, typer.Option(help="The worst grade that passes, A to D.")] = "B",
+    gradient: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="The gradient (B, C), where it is written by hand.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    mode: Annotated[str, typer.Option(help="eager, graph or compiled.")] = "eager",
+    case: Annotated[Words, typer.Option(help="Cases, a glob over family/name.")] = None,
+    first: Annotated[bool, typer.Option(help="Stop at the first batch that falls short.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write report, failures and reproducer here.")] = None,
+) -> None:
+    """Check a loss of your own: exit code 0 if every row has the grade, 1 if not, 2 if it cannot be told.
+
+    The function takes the framework's arrays and returns the row losses (B,). It is called in this process, on the
+    catalogue's cases without loss options and on seeded rows of many widths, each in several batches, orders and
+    layouts. Where it fails, the smallest input that does comes with a program that shows it.
+    """
+    from . import checking  # noqa: PLC0415
+
+    name, function = checking.named(loss)
+    by_hand = checking.named(gradient)[1] if gradient else None
+    result = checking.check(
+        function, framework, dtype, require,
+        name=name, gradient=by_hand, device=device, mode=mode, cases=case, first=first,
+    )  # fmt: skip
+    checking.show(result)
+    for path in checking.write(result, out) if out is not None else ():
+        print(path)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="A run folder, a .parquet of one, or a baseline.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],

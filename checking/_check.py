@@ -20,6 +20,7 @@ from ._loss import Candidate, Loss, load_framework
 from ._measure import AGAIN, WEIGHTED, columns, fails, measure
 from ._properties import PROPERTIES, breaks, properties
 from ._rows import CATALOGUED, Rows, batches, presented_again
+from ._show import text
 from ._shrink import Smallest, smallest
 
 FAILURE_COLUMNS = (
@@ -35,7 +36,7 @@ class CheckResult:
     """What a loss is worth.
 
     Attributes:
-        name, framework, device, mode: what was checked, and where.
+        name, framework, version, device, mode: what was checked, and where.
         required: the grade asked for.
         lines: everything that was measured, one line a row, quantity and way of presenting it.
         asked: the dtypes that were asked for by name.
@@ -44,6 +45,7 @@ class CheckResult:
 
     name: str
     framework: str
+    version: str
     device: str
     mode: str
     required: str
@@ -77,7 +79,10 @@ class CheckResult:
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties."""
+        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties.
+
+        Of one grade, rows as the catalogue has them come before the same rows presented in another way.
+        """
         broke = {name: breaks(self.lines, self._failed, name) for name in PROPERTIES}
         table = self.lines[self._failed].copy()
         told = [[name for name, mask in broke.items() if mask[i]] for i in np.flatnonzero(self._failed)]
@@ -94,6 +99,9 @@ class CheckResult:
         """A Python program of a dozen lines that shows the failure without LogitLab; None if nothing fails."""
         return None if self.smallest is None else self.smallest.script
 
+    def __str__(self) -> str:
+        return text(self)
+
 
 def check(
     loss: Loss,
@@ -101,11 +109,13 @@ def check(
     dtypes: str | Sequence[str] | None = None,
     require: str = "B",
     *,
+    name: str | None = None,
     gradient: Loss | None = None,
     device: str = "cpu",
     mode: str = "eager",
     cases: str | Sequence[str] | None = None,
     shrink: bool = True,
+    first: bool = False,
 ) -> CheckResult:
     """Measures a loss against the exact answer, and says whether it has a grade.
 
@@ -120,12 +130,14 @@ def check(
         dtypes: those to check, each of which must then be supported; by default all four, and one that the loss
             says it does not support is left out.
         require: the worst grade that passes, ``A`` to ``D``.
+        name: what to call the loss; by default its own name.
         gradient: logits and targets to the gradient (B, C) of the summed row losses, written by hand. NumPy needs it
             for the gradient to be checked; the other frameworks differentiate where it is not given.
         device: one that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
         cases: globs over ``family/name``; by default all that take no loss options, and the seeded rows.
         shrink: whether to look for the smallest input that still fails.
+        first: whether to stop at the first batch of rows that falls short; the grades are then of what was tried.
 
     Raises:
         UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, or cases that
@@ -140,13 +152,22 @@ def check(
     adapter, wide = load_framework(framework)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
-    name = getattr(loss, "__qualname__", type(loss).__name__)
-    candidate = Candidate(name, adapter, loss, gradient, device, mode, wide)
-    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS)))
-    lines = pd.concat([columns(), *(table.dropna(axis=1, how="all") for _, table in tried)], ignore_index=True)
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    if mode not in modes:
+        raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
+    called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
+    candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
+    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), require if first else None))
+    lines = _joined([table for _, table in tried])
     failed = fails(lines, require)
     found = smallest(candidate, _worst_rows(lines[failed], [r for r, _ in tried]), require) if shrink else None
-    return CheckResult(name, framework, device, mode, require, lines, asked, found)
+    return CheckResult(called, framework, candidate.version, device, mode, require, lines, asked, found)
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    lines = pd.concat([columns(), *(table.dropna(axis=1, how="all") for table in tables)], ignore_index=True)
+    # Joined to the empty table they would be objects, and ~True be -2.
+    return lines.astype({name: bool for name in lines.columns if name.startswith("has ")})
 
 
 def _chosen(patterns: str | Sequence[str] | None) -> tuple[Case, ...]:
@@ -164,8 +185,19 @@ def _takes_no_options(case: Case) -> bool:
     return bare and in_rows and case.reduction == "none" and case.targets.dtype == np.int64
 
 
-def _tried(candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]) -> Iterator[tuple[Rows, pd.DataFrame]]:
-    """Everything that is measured, each batch with its lines."""
+def _tried(
+    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str], stop_below: str | None
+) -> Iterator[tuple[Rows, pd.DataFrame]]:
+    """Each batch with its lines; all of them, or up to the first that falls short of a grade."""
+    for rows, lines in _everything(candidate, cases, dtypes):
+        yield rows, lines
+        if stop_below is not None and fails(lines, stop_below).any():
+            return
+
+
+def _everything(
+    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]
+) -> Iterator[tuple[Rows, pd.DataFrame]]:
     for dtype in dtypes:
         for rows in batches(cases, get_format(dtype)):
             once = measure(candidate, rows)
@@ -176,28 +208,37 @@ def _tried(candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]) -
                 yield again, measure(candidate, again)
 
 
+def _rank(table: pd.DataFrame) -> pd.Series[float]:
+    """How bad a line is: by its grade, and worse than any grade where it has none."""
+    return table["grade"].map({g: i for i, g in enumerate(GRADES)}).astype(float).fillna(len(GRADES))
+
+
 def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
-    rank = table["grade"].map({g: i for i, g in enumerate(GRADES)}).astype(float).fillna(len(GRADES))
     plainly = (table["how"] == CATALOGUED).astype(int)
-    order = table.assign(_rank=rank, _ulp=table["max_ulp"].astype(float), _plainly=plainly)
-    return order.sort_values(["_rank", "_ulp", "_plainly"], ascending=False, kind="stable")
+    order = table.assign(_rank=_rank(table), _plainly=plainly, _ulp=table["max_ulp"].astype(float))
+    return order.sort_values(["_rank", "_plainly", "_ulp"], ascending=False, kind="stable")
 
 
 def _worst_rows(failures: pd.DataFrame, tried: Sequence[Rows]) -> list[tuple[Rows, str]]:
-    """A few failing rows to look for the smallest in, each with its quantity: the narrow ones, in their own batch."""
-    found: list[tuple[Rows, str]] = []
-    narrow = _worst_first(failures).sort_values("classes", kind="stable")
-    for line in narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK).to_dict("records"):
-        for rows in tried:
-            if rows.fmt.name != line["dtype"] or rows.classes != line["classes"] or rows.how != line["how"]:
-                continue
-            places = [i for i, c in enumerate(rows.cases) if c.id == line["case"] and rows.numbers[i] == line["row"]]
-            if places:
-                found.append(
-                    (rows.take(np.r_[places[:1], np.delete(np.arange(len(rows)), places[0])]), line["quantity"])
-                )
-                break
-    return found
+    """A few of the rows that fail worst, each with its quantity and first in its batch: the narrow ones."""
+    # NaN handed on wrongly is one defect more often than the only one.
+    numbers = failures[~failures["has nan"]]
+    worst = failures if numbers.empty else numbers
+    worst = worst[_rank(worst) == _rank(worst).max()]
+    plainly = worst[worst["how"] == CATALOGUED]
+    narrow = (worst if plainly.empty else plainly).sort_values("classes", kind="stable")
+    few = narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK)
+    return [(rows, line["quantity"]) for line in few.to_dict("records") for rows in _batch_of(line, tried)]
+
+
+def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Rows]:
+    for rows in tried:
+        if (rows.fmt.name, rows.classes, rows.how) != (line["dtype"], line["classes"], line["how"]):
+            continue
+        for place, (case, number) in enumerate(zip(rows.cases, rows.numbers, strict=True)):
+            if (case.id, number) == (line["case"], line["row"]):
+                yield rows.take(np.r_[place, np.delete(np.arange(len(rows)), place)])
+                return
 
 
 def _worst(table: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,27 @@ class Candidate:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        return self._implementation(self.loss).quantities
+        return self._plain.quantities
 
     def call(self, batch: Batch, factors: NDArray[Any] | None = None) -> Outcome:
         """Loss and gradient of a batch; with ``factors`` (B,) the gradient of the losses so weighted."""
-        loss = self.loss if factors is None else self._weighted(factors)
-        implementation = self._implementation(_of_rows(loss))
+        implementation = self._plain if factors is None else self._implementation(_of_rows(self._weighted(factors)))
         with self._as_users_have_it(batch.logits.dtype):
-            return worker.evaluated(self.framework, implementation, batch, self.device, self.mode)
+            outcome = worker.evaluated(self.framework, implementation, batch, self.device, self.mode)
+        if outcome.detail.startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt  # in a worker's process it costs one call, here it is the user's word
+        return outcome
+
+    @cached_property
+    def version(self) -> str:
+        """That of the framework."""
+        offers = worker.describe(self.framework.name)
+        return dict(offers.versions).get(self.framework.implementations[0].package, "")
+
+    @cached_property
+    def _plain(self) -> Implementation:
+        """One for all calls, so that a framework compiles each shape once."""
+        return self._implementation(_of_rows(self.loss))
 
     def _weighted(self, factors: NDArray[Any]) -> Loss:
         brought = self.framework.operations  # type: ignore[attr-defined] # an optional part of the protocol

@@ -53,7 +53,7 @@ def _twice(candidate: Candidate, rows: Rows) -> pd.DataFrame:
     for quantity in first.keys() & second.keys():
         differ = np.array([not _same(a, b) for a, b in zip(first[quantity], second[quantity], strict=True)])
         lines = pd.DataFrame(_who(rows) | {"how": AGAIN, "quantity": quantity, "status": "ok"})
-        found.append(lines.assign(verdict=np.where(differ, "differs", "correct")))
+        found.append(lines.assign(grade=None, verdict=np.where(differ, "differs", "correct")))
     return pd.concat(found) if found else columns()
 
 
@@ -96,7 +96,8 @@ def _graded(rows: Rows, outcome: Outcome) -> Iterator[pd.DataFrame]:
 
 def _told(rows: Rows, status: str, detail: str) -> pd.DataFrame:
     quantity = "loss" if "gradient" not in detail else "gradient"
-    return pd.DataFrame(_who(rows) | {"how": rows.how, "quantity": quantity, "status": status, "detail": detail})
+    told = {"how": rows.how, "quantity": quantity, "status": status, "grade": None, "verdict": None, "detail": detail}
+    return pd.DataFrame(_who(rows) | told)
 
 
 def _who(rows: Rows) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import textwrap
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ def _imported(loss: Callable[..., Any]) -> str:
     """How a program gets the loss: an import where that can be, else its source."""
     module, name = getattr(loss, "__module__", None), getattr(loss, "__qualname__", "")
     if module and module != "__main__" and name.isidentifier():
-        return f"from {module} import {name} as loss"
+        return f"{_path(module)}from {module} import {name} as loss"
     try:
         source = textwrap.dedent(inspect.getsource(loss))
     except (OSError, TypeError):
@@ -44,6 +46,16 @@ def _imported(loss: Callable[..., Any]) -> str:
     return (
         f"{source}loss = {name}" if name.isidentifier() else f"# your function, which has no name to import: {source}"
     )
+
+
+def _path(module: str) -> str:
+    """What lets a program import a module from the folder it is run in, where it lies there."""
+    root = sys.modules.get(module.partition(".")[0])
+    file = getattr(root, "__file__", None)
+    if file is None:
+        return ""
+    folder = Path(file).parent.parent if hasattr(root, "__path__") else Path(file).parent
+    return "import sys; sys.path.append('.')  # run it here\n" if folder.resolve() == Path.cwd() else ""
 
 
 def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
