@@ -43,6 +43,7 @@ def run(
     case: Annotated[Words, typer.Option(help="Cases, a glob over family/name; repeatable.")] = None,
     logits: Annotated[Words, typer.Option(help="A .npz, .parquet or .safetensors of logits and targets.")] = None,
     sweep: Annotated[Words, typer.Option(help="A seeded family along an axis: scale=0.1:1e4:40log.")] = None,
+    case_file: Annotated[Words, typer.Option(help="A file of cases, as hunt writes them; repeatable.")] = None,
     framework: Annotated[Words, typer.Option(help="Frameworks to run.")] = None,
     implementation: Annotated[Words, typer.Option(help="Implementations, a glob.")] = None,
     dtype: Annotated[Words, typer.Option(help="float16, bfloat16, float32 or float64.")] = None,
@@ -59,9 +60,9 @@ def run(
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
-    Options may be repeated; what is left out means all. The catalogue is left out where --logits or --sweep is given
-    and --case is not. The axes of a sweep are scale, offset, gap and classes; its values numbers and ranges
-    START:STOP:COUNT, with log behind COUNT for equal ratios.
+    Options may be repeated; what is left out means all. The catalogue is left out where --logits, --sweep or
+    --case-file is given and --case is not. The axes of a sweep are scale, offset, gap and classes; its values numbers
+    and ranges START:STOP:COUNT, with log behind COUNT for equal ratios.
     """
     from . import runner  # noqa: PLC0415 - `logitlab --help` need not import pandas
 
@@ -69,7 +70,7 @@ def run(
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
-        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout
+        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file
     )
     with _progress() as show:
         store = runner.execute(request, folder, show)
@@ -116,12 +117,14 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")] = "float32",
     row: Annotated[int | None, typer.Option(help="A row, from 0; the worst by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    case_file: Annotated[Words, typer.Option(help="A file of cases that may have it; repeatable.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which the call is given up.", min=0.001)] = 120.0,
 ) -> None:
     """Follow one row of a case through an implementation, stage by stage, to where it first went wrong."""
     from . import explanation  # noqa: PLC0415
 
-    explanation.show(explanation.explain(case, implementation, dtype, row, device, timeout=timeout))
+    found = explanation.explain(case, implementation, dtype, row, device, timeout=timeout, case_files=case_file)
+    explanation.show(found)
 
 
 @app.command(name="train-demo")

@@ -56,6 +56,7 @@ class Request:
     variants: Words = None
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
+    case_files: str | Path | Sequence[str | Path] | None = None
 
 
 def run(
@@ -63,6 +64,7 @@ def run(
     cases: Words = None,
     logits: str | Path | Sequence[str | Path] | None = None,
     sweeps: Words = None,
+    case_files: str | Path | Sequence[str | Path] | None = None,
     frameworks: Words = None,
     implementations: Words = None,
     dtypes: Words = None,
@@ -79,11 +81,12 @@ def run(
     A lone string stands for a list of one.
 
     Args:
-        cases: globs over ``family/name``; the whole catalogue if there are neither logits nor sweeps.
+        cases: globs over ``family/name``; the whole catalogue if there are neither logits nor sweeps nor case files.
         logits: files ``.npz``, ``.parquet`` or ``.safetensors`` with arrays ``logits`` (B, C) and ``targets``, integers
             (B,) or probabilities (B, C). A file is read piece by piece and measured in its own dtype unless ``dtypes``
             says otherwise.
         sweeps: seeded families along an axis, such as ``scale=0.1:1e4:40log``; see `inputs.sweep`.
+        case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
         frameworks: their names; all that are installed by default. One that cannot be imported is left out, and the
             manifest says so.
         implementations: globs over their names.
@@ -98,12 +101,13 @@ def run(
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
-        UsageError: for a name that is not known, a file of logits that is not as it should be, or a folder that
-            cannot be used.
+        UsageError: for a name that is not known, a file of logits or of cases that is not as it should be, or a folder
+            that cannot be used.
     """
     request = Request(
-        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout
-    )
+        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
+        case_files,
+    )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
     with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary:
@@ -119,7 +123,8 @@ def execute(request: Request, folder: Path, progress: Progress | None = None) ->
     varied = choose_variants(listed(request.variants))
     if not request.resume:
         must_be_new(folder)
-    chosen = selection(request.cases, listed(request.logits), listed(request.sweeps), wanted)
+    files, sweeps, case_files = (listed(w) for w in (request.logits, request.sweeps, request.case_files))
+    chosen = selection(request.cases, files, sweeps, wanted, case_files)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         Pools(names, Path(logs), request.timeout) as pools,
@@ -229,7 +234,7 @@ def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
     store = Run(folder)
     if store.manifest.get("packed"):
         raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
-    for fact in ("catalogue", "files", "cells", "versions", "frameworks", "environment"):
+    for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
         if store.manifest[fact] != manifest[fact]:
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
     return store

@@ -14,14 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .. import worker
-from ..cases import WHY_NOT_HELD, Case, named
+from ..cases import WHY_NOT_HELD, Case
 from ..errors import UsageError
 from ..formats import Format, get_format
 from ..frameworks import QUANTITIES, Batch
 from ..frameworks._stages import Stage
 from ..grading import GRADES, SOUND, Graded, grade
+from ..inputs import find_case
 from ..oracle import Reference, reference
-from ..plan import choose_frameworks
+from ..plan import choose_frameworks, listed
 from ..pool import DEFAULT_TIMEOUT, Pools
 from ..worker import Description, Offer
 from ._exact import ExactValues, short
@@ -94,6 +95,7 @@ def explain(
     device: str = "cpu",
     *,
     timeout: float = DEFAULT_TIMEOUT,
+    case_files: str | Path | Sequence[str | Path] | None = None,
 ) -> Explanation:
     """Follows one row of a case through an implementation, eagerly, in a process of its own.
 
@@ -102,19 +104,20 @@ def explain(
     row's logits without any rounding. The row losses are explained, whatever the case's reduction.
 
     Args:
-        case: the full ``family/name`` of a case of the catalogue.
+        case: the full ``family/name`` of a case of the catalogue, or of the case files.
         implementation: its full name, such as ``torch/naive``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
         row: counted from 0; by default the row with the worst grade, of those the one that fails at the earliest stage.
         device: one that the framework finds.
         timeout: seconds after which the call is given up.
+        case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
-        UsageError: for a name that is not known, a case that the dtype cannot hold or the formula does not take, or
-            where the framework does not answer.
+        UsageError: for a name that is not known, a case file that is not as it should be, a case that the dtype cannot
+            hold or the formula does not take, or where the framework does not answer.
     """
     fmt = get_format(dtype)
-    chosen = named(case)
+    chosen = find_case(case, listed(case_files))
     if fmt.name not in chosen.dtypes:
         raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}")
     if chosen.logits.size == 0:

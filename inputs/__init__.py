@@ -1,7 +1,18 @@
-"""YOUR OWN logits: files that are read piece by piece, and seeded families along an axis."""
+"""YOUR OWN logits: files that are read piece by piece, case files, and seeded families along an axis."""
 
+from ._case_file import CaseFile, find_case, read_cases, write_cases
 from ._file import LogitsFile
 from ._selection import Block, Selection, selection
 from ._sweeps import sweep
 
-__all__ = ["Block", "LogitsFile", "Selection", "selection", "sweep"]
+__all__ = [
+    "Block",
+    "CaseFile",
+    "LogitsFile",
+    "Selection",
+    "find_case",
+    "read_cases",
+    "selection",
+    "sweep",
+    "write_cases",
+]

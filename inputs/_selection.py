@@ -1,14 +1,16 @@
-"""What a run measures: cases held in memory, and files read piece by piece."""
+"""What a run measures: cases held in memory, those of case files among them, and files read piece by piece."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..cases import WHY_NOT_HELD, Case, content_hash, select
 from ..errors import UsageError
 from ..formats import FORMATS
+from ._case_file import CaseFile
 from ._file import LogitsFile
 from ._sweeps import sweep
 
@@ -28,11 +30,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cases and files of a run, and the dtypes asked for, None for all that fit."""
+    """The cases and files of a run, and the dtypes asked for, None for all that fit.
+
+    ``cases`` has those of ``case_files`` too.
+    """
 
     cases: tuple[Case, ...]
     files: tuple[LogitsFile, ...] = ()
     wanted: tuple[str, ...] | None = None
+    case_files: tuple[CaseFile, ...] = ()
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -69,6 +75,8 @@ class Selection:
                 {"case": f.case_id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
                  "digest": f.digest}
                 for f in self.files
+            ] + [
+                {"path": str(f.path), "cases": [c.id for c in f.cases], "digest": f.digest} for f in self.case_files
             ],
             "left_out": [
                 {"case": case, "dtype": d, "why": WHY_NOT_HELD}
@@ -82,19 +90,32 @@ def selection(
     logits: Sequence[str] = (),
     sweeps: Sequence[str] = (),
     dtypes: tuple[str, ...] | None = None,
+    case_files: Sequence[str | Path] = (),
 ) -> Selection:
-    """Cases of the catalogue by globs, files of logits and sweeps; the whole catalogue if nothing is named.
+    """Cases of the catalogue by globs, files of logits, sweeps and case files; the whole catalogue if nothing is named.
 
     Raises:
         UsageError: for a glob without a case, a sweep that cannot be read, or a file that is not as it should be.
     """
     swept = [case for spec in sweeps for case in sweep(spec)]
-    chosen = select(cases) if cases or not (logits or sweeps) else ()
+    chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
+    read = tuple(CaseFile.open(path) for path in case_files)
+    _names_differ(read)
     # The same value of an axis in two sweeps is the same case.
-    whole = tuple({c.id: c for c in (*chosen, *swept)}.values())
+    whole = tuple({c.id: c for c in (*chosen, *swept, *(c for file in read for c in file.cases))}.values())
     files = tuple(LogitsFile.open(path) for path in logits)
     names = [f.case_id for f in files]
     for file in files:
         if names.count(file.case_id) > 1:
             raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
-    return Selection(whole, files, dtypes)
+    return Selection(whole, files, dtypes, read)
+
+
+def _names_differ(files: Sequence[CaseFile]) -> None:
+    owners: dict[str, CaseFile] = {}
+    for file in files:
+        for case in file.cases:
+            if case.id in owners:
+                first = owners[case.id].path
+                raise UsageError(f"{file.path}: {first} has a case {case.id} too; rename one of them, or give one file")
+            owners[case.id] = file
