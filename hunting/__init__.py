@@ -1,0 +1,5 @@
+"""WHAT IS WORSE: a search for inputs on which an implementation fails worse than on any of the catalogue."""
+
+from ._hunt import Hunt, hunt
+
+__all__ = ["Hunt", "hunt"]

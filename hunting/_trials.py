@@ -1,0 +1,115 @@
+"""Rows on their way through the implementation in its worker, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import variants, worker
+from ..frameworks import Batch
+from ..oracle import Reference
+from ..plan import Cell
+from ..pool import Pools
+from ..worker import Outcome
+
+Array = NDArray[Any]
+
+PARTS = 8  # that a failing call is divided into, until one row is to blame
+FAULTS = ("raised", "crashed", "timeout")
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Rows given to a cell in one call; a `pool.Call`. ``number`` is the call's, ``start`` its first row's in it."""
+
+    cell: Cell
+    logits: Array
+    targets: Array
+    number: int = 0
+    start: int = 0
+
+    @property
+    def lane(self) -> str:
+        return self.cell.framework
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return variants.variables(self.cell.framework, self.cell.mode)
+
+    @property
+    def function(self) -> Callable[..., Outcome]:
+        return worker.call
+
+    def arguments(self) -> tuple[Any, ...]:
+        mode = variants.base(self.cell.mode)
+        return (self.cell.framework, self.cell.offer.name, Batch(self.logits, self.targets), self.cell.device, mode)
+
+    def divided(self) -> tuple[Trial, ...]:
+        if len(self.logits) == 1:
+            return ()
+        cuts = np.array_split(np.arange(len(self.logits)), min(PARTS, len(self.logits)))
+        return tuple(
+            Trial(self.cell, self.logits[part], self.targets[part], self.number, self.start + int(part[0]))
+            for part in cuts
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What became of the rows of a call, or of a part of it: arrays by quantity, and the fault that ended it, if any."""
+
+    trial: Trial
+    outcome: Outcome
+
+    @property
+    def values(self) -> dict[str, Array]:
+        return dict(self.outcome.values)
+
+    @property
+    def faulty(self) -> bool:
+        return self.outcome.status in FAULTS
+
+
+def stream(pools: Pools, breed: Callable[[], Trial | None], ahead: int = 2) -> Iterator[list[Answer]]:
+    """Calls bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
+
+    The answers to a call come together and in the order of the calls, so that what is bred does not depend on which
+    process was quicker.
+    """
+    first = [trial for trial in (breed() for _ in range(ahead)) if trial is not None]
+    sizes = {trial.number: len(trial.logits) for trial in first}
+    parts: dict[int, list[Answer]] = {number: [] for number in sizes}
+    for trial, outcome in pools.evaluate(first):
+        parts[trial.number].append(Answer(trial, outcome))
+        while sizes and sum(len(a.trial.logits) for a in parts[min(sizes)]) == sizes[min(sizes)]:
+            number = min(sizes)
+            del sizes[number]
+            yield sorted(parts.pop(number), key=lambda answer: answer.trial.start)
+            following = breed()
+            if following is not None:
+                sizes[following.number] = len(following.logits)
+                parts[following.number] = []
+                pools.add(following)
+
+
+def asked(pools: Pools, trials: Sequence[Trial]) -> list[Answer]:
+    """The answers to some calls, parts of a call that failed in their order."""
+    found = [Answer(trial, outcome) for trial, outcome in pools.evaluate(trials)]
+    return sorted(found, key=lambda answer: (answer.trial.number, answer.trial.start))
+
+
+def taken(exact: Reference, places: Any) -> Reference:
+    """Some rows of a reference."""
+    return Reference(
+        exact.loss[places],
+        exact.probabilities[places],
+        exact.gradient[places],
+        exact.condition[places],
+        exact.defined[places],
+        exact.mass[places],
+        exact.scale,
+    )
