@@ -1,0 +1,80 @@
+"""Losses with one planted defect each, which a check must catch, and sound ones, which it must pass.
+
+A defect is one that real code has had or could have: a kernel's tiles, its memory, its calls, its numbers, its
+backward pass. Where the like was seen in public the thread is named. Each stands in for code that is compiled in
+earnest: what a kernel would do with its tiles and strides is written out in its framework's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A loss of the corpus.
+
+    Attributes:
+        name: its function's.
+        loss: logits (B, C) and targets (B,) to row losses (B,).
+        gradient: the same to the gradient (B, C), for a framework that does not differentiate.
+        dtypes: those in which it must be caught, each of them; of a sound one those in which it must pass.
+        wrong: what is wrong with it, ``loss`` or ``gradient``; None of a sound one.
+        seen: the public thread where the like was seen.
+        how: the way of presenting the rows that it takes to see it; None where the rows alone show it.
+        writes: whether it is caught by what it does to its logits, whatever it returns.
+        shown_by: globs over the cases that show it, where the whole check takes a compiler or a wide row to get there.
+    """
+
+    name: str
+    loss: Callable[..., Any]
+    gradient: Callable[..., Any] | None
+    dtypes: tuple[str, ...]
+    wrong: str | None
+    seen: str | None = None
+    how: str | None = None
+    writes: bool = False
+    shown_by: str | tuple[str, ...] | None = None
+
+
+def wrong_loss(*dtypes: str, **more: Any) -> Callable[[Function], Function]:
+    """Marks a function whose losses are wrong, with the dtypes in which that must be caught."""
+    return lambda function: _marked(function, dtypes, "loss", more)
+
+
+def wrong_gradient(*dtypes: str, of: Callable[..., Any] | None = None, **more: Any) -> Callable[[Function], Function]:
+    """Marks a loss whose values are right and whose gradient is not; or a gradient function, ``of`` a sound loss."""
+    return lambda function: _marked(function, dtypes, "gradient", more, of)
+
+
+def sound(*dtypes: str, gradient: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
+    """Marks a loss that must pass in these dtypes."""
+
+    def mark(function: Function) -> Function:
+        function.planted = Planted(function.__name__, function, gradient, dtypes, None)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def _marked(
+    function: Function, dtypes: tuple[str, ...], wrong: str, more: dict[str, Any], of: Callable[..., Any] | None = None
+) -> Function:
+    loss, gradient = (function, None) if of is None else (of, function)
+    planted = Planted(function.__name__, loss, gradient, dtypes, wrong, **more)
+    function.planted = planted  # type: ignore[attr-defined]
+    return function
+
+
+def planted_in(module: ModuleType) -> Iterator[Planted]:
+    """What a module of the corpus holds, in the order in which it is written."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) == module.__name__ and isinstance(
+            getattr(value, "planted", None), Planted
+        ):
+            yield value.planted

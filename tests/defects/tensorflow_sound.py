@@ -1,0 +1,66 @@
+"""TensorFlow losses that are right, each in a way of its own."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from . import sound
+from .tensorflow_losses import gradient_alone, onehot, pick, shift, shifted, slope, wide
+
+ALL = ("float16", "bfloat16", "float32", "float64")
+
+
+@sound("float32", "float64")
+def builtin(x, t):
+    """TensorFlow's own."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)
+
+
+@sound("float16", "bfloat16")
+def builtin_in_float32(x, t):
+    """TensorFlow's own, in float32."""
+    return tf.cast(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=wide(x)), x.dtype)
+
+
+@sound(*ALL)
+def target_shifted_too(x, t):
+    """log-sum-exp of shifted logits less the shifted target."""
+    return shifted(x, t)
+
+
+@sound(*ALL)
+def picked_from_log_softmax(x, t):
+    """The target's entry of a log-softmax in at least float32."""
+    return tf.cast(-pick(tf.nn.log_softmax(wide(x), axis=1), t), x.dtype)
+
+
+@sound(*ALL)
+@gradient_alone
+def custom_backward(x, t, p, upstream):
+    """softmax less one-hot, times the upstream gradient."""
+    return slope(x, t, p, upstream)
+
+
+@sound("float32", "float64")
+def one_hot_with_a_guard(x, t):
+    """A one-hot product in which what is not chosen is 0 before it is multiplied."""
+    return -tf.reduce_sum(tf.where(onehot(t, x) == 1, tf.nn.log_softmax(x, axis=1), tf.zeros_like(x)), axis=1)
+
+
+@sound("float32", "float64")
+def online_in_tiles(x, t, block=128):
+    """Maximum and sum tile by tile, the maximum from the lowest number on."""
+    m, s = tf.fill(tf.shape(x)[:1], x.dtype.min), tf.zeros(tf.shape(x)[:1], x.dtype)
+    for i in range(0, x.shape[1], block):
+        tile = x[:, i : i + block]
+        new = tf.maximum(m, tf.stop_gradient(tf.reduce_max(tile, axis=1)))
+        s = s * tf.exp(m - new) + tf.reduce_sum(tf.exp(tile - new[:, None]), axis=1)
+        m = new
+    return tf.math.log(s) - (pick(x, t) - m)
+
+
+@sound("float16", "bfloat16")
+def answered_in_float32(x, t):
+    """Half precision in, float32 out."""
+    s = shift(x)
+    return tf.reduce_logsumexp(s, axis=1) - pick(s, t)

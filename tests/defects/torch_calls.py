@@ -1,0 +1,216 @@
+"""What goes wrong in rows, memory and from call to call: torch losses with one defect each."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from . import wrong_loss
+from .torch_parts import pick, shift, shifted, slope, value_alone, wide
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+@wrong_loss("float32")
+def rows_beyond_1023_are_zero(x, t):
+    """A grid of 1024 programs, one for each row: further rows keep the 0 they were given."""
+    return F.pad(shifted(x[:1024], t[:1024]), (0, max(len(x) - 1024, 0)))
+
+
+@wrong_loss("float32", seen="torch/cunn#144")
+def rows_beyond_65535_are_zero(x, t):
+    """A grid dimension ends at 65,535, and further rows are skipped without a word."""
+    return F.pad(shifted(x[:65535], t[:65535]), (0, max(len(x) - 65535, 0)))
+
+
+@wrong_loss("float32")
+def rows_in_fours(x, t):
+    """Four rows a block: what is left of a larger batch is not computed."""
+    done = len(x) // 4 * 4 if len(x) > 4 else len(x)
+    return F.pad(shifted(x[:done], t[:done]), (0, len(x) - done))
+
+
+@wrong_loss("float32")
+def one_row_alone_is_scaled(x, t):
+    """A batch of one takes a path of its own, which divides by the classes."""
+    return shifted(x, t) / (x.shape[1] if len(x) == 1 else 1)
+
+
+@wrong_loss("float32", how="in a square batch")
+def axis_is_guessed(x, t):
+    """Classes are taken to lie along the axis that is not as long as the targets: a square batch is read sideways."""
+    return -pick(x.log_softmax(0 if x.shape[1] == len(t) else 1), t)
+
+
+@wrong_loss("float32")
+@value_alone
+def sums_differenced(x, t):
+    """The sums of all rows from one running sum over the batch: a row's is the difference of two large numbers."""
+    s = shift(x)
+    running = s.exp().flatten().cumsum(0)
+    ends = torch.arange(1, len(x) + 1) * x.shape[1] - 1
+    sums = torch.diff(running[ends], prepend=running.new_zeros(1)) if len(x) else running
+    return sums.log() - pick(s, t)
+
+
+@wrong_loss("float32")
+def sum_leaks_into_the_next_row(x, t):
+    """An accumulator that is not cleared: every other row's sum starts with a thousandth of its neighbour's."""
+    s = shift(x)
+    sums = s.exp().sum(1)
+    odd = torch.arange(len(x)) % 2 == 1
+    return torch.where(odd, sums + 1e-3 * sums.roll(1).nan_to_num(0, 0, 0), sums).log() - pick(s, t)
+
+
+@wrong_loss("float32")
+def rows_come_back_sorted(x, t):
+    """Rows are sorted by their target, for locality, and are not put back."""
+    order = t.argsort(stable=True)
+    return shifted(x[order], t[order])
+
+
+@wrong_loss("float32")
+@value_alone
+def equal_rows_are_computed_once(x, t):
+    """Rows of equal logits are computed once, for the first one's target."""
+    rows = [tuple(row) for row in x.tolist()]
+    first = torch.tensor([rows.index(row) for row in rows], dtype=torch.long)
+    return shifted(x, t[first])
+
+
+@wrong_loss("float32")
+def a_whole_last_block_is_dropped(x, t, block=128):
+    """The last block of rows is taken for the remainder, and where there is none a whole one is left out."""
+    done = (len(x) - 1) // block * block if len(x) and len(x) % block == 0 else len(x)
+    return F.pad(shifted(x[:done], t[:done]), (0, len(x) - done))
+
+
+@wrong_loss("float32", shown_by="check/width_1025")
+def a_million_logits_take_another_path(x, t):
+    """From a million logits on they go through bfloat16."""
+    return shifted(x if x.numel() < 1_000_000 else x.bfloat16().float(), t)
+
+
+@wrong_loss("float32", "float64")
+def mean_of_the_batch(x, t):
+    """The mean of the batch, in each row."""
+    return shifted(x, t).mean().expand(len(x))
+
+
+@wrong_loss("float32")
+def a_nan_row_spreads(x, t):
+    """A row's neighbours are multiplied by its 0: a NaN makes NaN of its neighbour."""
+    rows = shifted(x, t)
+    return rows + 0 * rows.roll(1).masked_fill(rows.roll(1).abs() == float("inf"), 0)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+@wrong_loss("float32")
+def strides_are_ignored(x, t):
+    """The logits' memory is read row after row, however they lie."""
+    return shifted(x.as_strided(x.shape, (x.shape[1], 1)), t)
+
+
+@wrong_loss("float32", seen="NVIDIA/TransformerEngine#2734", how="sliced")
+def row_stride_is_the_width(x, t):
+    """A row is copied if its numbers are apart, and else taken to begin where the one before it ends."""
+    read = x if x.stride(1) == 1 else x.contiguous()
+    return shifted(read.as_strided(x.shape, (x.shape[1], 1)), t)
+
+
+@wrong_loss("float32", seen="pytorch/pytorch#72120", how="every other")
+def target_stride_is_ignored(x, t):
+    """Targets are read one after the other, also where they are every other number of their memory."""
+    return shifted(x, t.as_strided(t.shape, (1,)))
+
+
+@wrong_loss("float32", seen="NVIDIA/Megatron-LM#1594", writes=True)
+def shifts_in_place(x, t):
+    """The maximum is subtracted from the caller's own logits."""
+    x.data.sub_(x.data.amax(1, keepdim=True))
+    return shifted(x, t)
+
+
+@wrong_loss("float32", how="called again")
+def targets_made_one_based(x, t):
+    """Targets are counted from 1 in place and the kernel counts them so; a second loss of them is of other classes."""
+    loss = shifted(x, t.clone())
+    t.add_(1).remainder_(x.shape[1])
+    return loss
+
+
+class _Reused(torch.autograd.Function):
+    OUT = torch.zeros(1 << 18)
+
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save_for_backward(x, t)
+        _Reused.OUT[: len(x)] = shifted(x, t)
+        return torch.empty(0).set_(_Reused.OUT.untyped_storage(), 0, x.shape[:1])
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        return slope(x, t, x.softmax(1), upstream), None
+
+
+@wrong_loss("float32")
+def result_is_overwritten_by_the_next_call(x, t):
+    """Every call returns the same memory: losses that are kept change when the next are computed."""
+    return _Reused.apply(x, t)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------
+
+_maxima: dict[tuple[int, ...], Tensor] = {}
+_workspaces: dict[int, Tensor] = {}
+_calls = [0]
+
+
+@wrong_loss("float32")
+def maximum_of_the_first_call(x, t):
+    """The maximum is kept by shape, and a second batch of that shape is shifted by the first one's."""
+    m = _maxima.setdefault(tuple(x.shape), x.detach().amax(1, keepdim=True).nan_to_num(0, 0, 0))
+    return (x - m).exp().sum(1).log() - pick(x - m, t)
+
+
+@wrong_loss("float32", shown_by=("check/width_64", "layout/transposed"))
+def workspace_is_not_cleared(x, t):
+    """Rows are padded to the next multiple of 64 in a workspace that a wider row has used before."""
+    width = -(-x.shape[1] // 64) * 64
+    if width not in _workspaces:
+        _workspaces[width] = torch.full((1, width), float("-inf"), dtype=torch.float64)
+    left = _workspaces[width][:, x.shape[1] :].to(x.dtype)
+    if len(x):
+        _workspaces[width][:, : x.shape[1]] = x[-1:].detach()
+    return shifted(torch.cat([x, left.expand(len(x), -1)], 1), t)
+
+
+@wrong_loss("float32", "float64")
+def every_seventh_call_is_coarse(x, t):
+    """One call in seven takes a quicker exponential."""
+    _calls[0] += 1
+    return shifted(x.bfloat16().to(x.dtype) if _calls[0] % 7 == 0 else x, t)
+
+
+@wrong_loss("float32", how="called again")
+def order_of_the_sum_is_random(x, t):
+    """Terms are added in an order that changes from call to call, as atomic additions are: the last bits differ."""
+    s = shift(x)
+    parts = s.exp()[:, torch.randperm(x.shape[1])].split(3, 1)
+    return sum(part.sum(1) for part in parts).log() - pick(s, t)
+
+
+@wrong_loss("float32")
+def noise_is_left_on(x, t):
+    """A regularizer's noise, of a ten-thousandth, is not switched off."""
+    return shifted(x + 1e-4 * torch.randn_like(x), t)
+
+
+@wrong_loss("float32", how="without its gradient")
+def evaluation_takes_another_path(x, t):
+    """Where no gradient is asked for, as in evaluation, the logits go through bfloat16."""
+    return shifted(x if x.requires_grad else x.bfloat16().to(x.dtype), t)

@@ -1,0 +1,75 @@
+"""The right loss in torch, in two parts: what a defect leaves alone stays right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its name everywhere
+from torch import Tensor
+
+INF = float("inf")
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def pick(x: Tensor, t: Tensor) -> Tensor:
+    return x.gather(1, t[:, None])[:, 0]
+
+
+def onehot(t: Tensor, like: Tensor) -> Tensor:
+    return F.one_hot(t, like.shape[1]).to(like.dtype)
+
+
+def wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def shift(x: Tensor) -> Tensor:
+    """Logits in at least float32, less their maximum."""
+    return wide(x) - wide(x).amax(1, keepdim=True).detach()
+
+
+def shifted(x: Tensor, t: Tensor) -> Tensor:
+    """The loss as it should be."""
+    s = shift(x)
+    return (s.exp().sum(1).log() - pick(s, t)).to(x.dtype)
+
+
+def slope(x: Tensor, t: Tensor, p: Tensor, upstream: Tensor) -> Tensor:
+    """The gradient as it should be."""
+    return (p - onehot(t, p)) * upstream[:, None]
+
+
+class _Parts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, value: Loss, gradient: Callable[..., Tensor]) -> Tensor:
+        ctx.save_for_backward(x, t, shift(x).softmax(1))
+        ctx.gradient = gradient
+        return value(x, t).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        x, t, p = ctx.saved_tensors
+        return ctx.gradient(x, t, p, wide(upstream[0])).to(x.dtype), None, None, None
+
+
+def value_alone(value: Loss) -> Loss:
+    """A loss of these values, with the right gradient."""
+
+    @wraps(value)
+    def loss(x: Tensor, t: Tensor) -> Tensor:
+        return _Parts.apply(x, t, value, slope)
+
+    return loss
+
+
+def gradient_alone(gradient: Callable[..., Tensor]) -> Loss:
+    """The right loss, with a backward pass of logits, targets, probabilities (in at least float32) and upstream (B,)."""
+
+    @wraps(gradient)
+    def loss(x: Tensor, t: Tensor) -> Tensor:
+        return _Parts.apply(x, t, shifted, gradient)
+
+    return loss

@@ -1,0 +1,199 @@
+"""Torch losses whose values are right and whose backward pass goes wrong with what it is given and what it kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import wrong_gradient
+from .torch_parts import gradient_alone, onehot, shift, shifted, slope
+
+# --- the upstream gradient --------------------------------------------------------------------------------------
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def upstream_is_ignored(x, t, p, upstream):
+    """The gradient as if every row had the weight 1."""
+    return p - onehot(t, p)
+
+
+@wrong_gradient("float32", seen="linkedin/Liger-Kernel#1298")
+@gradient_alone
+def first_upstream_for_all(x, t, p, upstream):
+    """All rows are multiplied by the first one's upstream gradient."""
+    return (p - onehot(t, p)) * upstream[:1]
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def mean_of_the_upstream(x, t, p, upstream):
+    """All rows are multiplied by the mean upstream gradient."""
+    return (p - onehot(t, p)) * upstream.mean()
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def upstream_loses_its_sign(x, t, p, upstream):
+    """The upstream gradient is taken for a weight, and weights are positive."""
+    return (p - onehot(t, p)) * upstream.abs()[:, None]
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def upstream_twice(x, t, p, upstream):
+    """The upstream gradient is multiplied in twice."""
+    return (p - onehot(t, p)) * (upstream**2)[:, None]
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def upstream_of_one_is_a_short_cut(x, t, p, upstream):
+    """Where the first row's upstream gradient is 1 none is multiplied in."""
+    g = p - onehot(t, p)
+    return g if len(g) and upstream[0] == 1 else g * upstream[:, None]
+
+
+@wrong_gradient("float32", seen="ROCm/TransformerEngine#623", how="summed")
+@gradient_alone
+def upstream_stride_is_ignored(x, t, p, upstream):
+    """A sum hands down one number for all rows, which is read as if there were one for each."""
+    memory = upstream.new_empty(0).set_(upstream.untyped_storage())
+    return (p - onehot(t, p)) * torch.nn.functional.pad(memory, (0, max(len(p) - len(memory), 0)))[: len(p), None]
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def upstream_in_half(x, t, p, upstream):
+    """The upstream gradient goes through float16."""
+    return (p - onehot(t, p)) * upstream.half().float()[:, None]
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def upstream_is_whole(x, t, p, upstream):
+    """The upstream gradient is taken for a count of tokens, and rounded to one."""
+    return (p - onehot(t, p)) * upstream.round()[:, None]
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def gradient_is_clipped(x, t, p, upstream):
+    """Entries are clipped to a thousand, which losses scaled for mixed precision go beyond."""
+    return (slope(x, t, p, upstream)).clamp(-1e3, 1e3)
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def light_rows_are_skipped(x, t, p, upstream):
+    """Rows with an upstream gradient below 0.01 are taken for ignored ones, and a mean over a batch makes all such."""
+    return torch.where(upstream.abs() < 1e-2, 0.0, upstream)[:, None] * (p - onehot(t, p))
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def rows_of_weight_zero_are_not_written(x, t, p, upstream):
+    """Rows that do not count are left early, and their gradient as the memory was."""
+    return torch.where(upstream[:, None] == 0, 1e-3, slope(x, t, p, upstream))
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def upstream_of_the_first_512_rows(x, t, p, upstream):
+    """One block loads the upstream gradients, 512 of them, and later rows are multiplied by 1."""
+    return (p - onehot(t, p)) * torch.cat([upstream[:512], torch.ones_like(upstream[512:])])[:, None]
+
+
+@wrong_gradient("float32")
+@gradient_alone
+def gradient_of_the_first_thousand_rows(x, t, p, upstream):
+    """Rows from the 1001st on get no gradient."""
+    return torch.where(torch.arange(len(p))[:, None] < 1000, slope(x, t, p, upstream), 0.0)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+@wrong_gradient("float32", how="transposed")
+@gradient_alone
+def written_row_after_row(x, t, p, upstream):
+    """The gradient is made like the logits, strides and all, and written as if its rows lay one after the other."""
+    found = torch.empty_like(x)
+    memory = found.as_strided((found.numel(),), (1,))
+    memory.copy_((slope(x, t, p, upstream)).flatten())
+    return found
+
+
+@wrong_gradient("float32", seen="unslothai/unsloth#5002", writes=True)
+@gradient_alone
+def gradient_takes_the_place_of_the_logits(x, t, p, upstream):
+    """The backward pass writes its result over the caller's logits."""
+    return x.data.copy_(slope(x, t, p, upstream))
+
+
+# --- what the forward pass has kept -----------------------------------------------------------------------------
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.made = slope(x, t, shift(x).softmax(1), torch.ones_like(x[:, 0]))
+        return shifted(x, t)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.made.mul_(upstream[:, None]), None
+
+
+@wrong_gradient("float32", seen="modelscope/ms-swift#10129", how="differentiated twice")
+def gradient_is_scaled_in_place(x, t):
+    """The forward pass makes the gradient and the backward pass scales it in place: right once."""
+    return _Scaled.apply(x, t)
+
+
+class _Shared(torch.autograd.Function):
+    PROBABILITIES = torch.zeros(0)
+
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save_for_backward(t)
+        _Shared.PROBABILITIES = shift(x).softmax(1)
+        return shifted(x, t)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        (t,) = ctx.saved_tensors
+        return slope(None, t, _Shared.PROBABILITIES, upstream), None
+
+
+@wrong_gradient("float32", how="another batch in between")
+def probabilities_of_the_latest_call(x, t):
+    """The forward pass leaves its probabilities where the next one puts its own: two losses, then a backward pass."""
+    return _Shared.apply(x, t)
+
+
+class _Targets(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save_for_backward(x)
+        ctx.t = t
+        loss = shifted(x, t)
+        t.zero_()  # scratch space, once the target logits are read
+        return loss
+
+    @staticmethod
+    def backward(ctx, upstream):
+        (x,) = ctx.saved_tensors
+        return slope(x, ctx.t, shift(x).softmax(1), upstream), None
+
+
+@wrong_gradient("float32")
+def targets_are_scratch_space(x, t):
+    """The forward pass reuses the targets' memory, which the backward pass reads again."""
+    return _Targets.apply(x, t)
+
+
+@wrong_gradient("float32")
+def gradient_of_the_detached_copy(x, t):
+    """The loss is that of a copy for every row but the first of a batch: only it has a gradient."""
+    return shifted(torch.cat([x[:1], x[1:].detach()]), t)
