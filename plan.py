@@ -45,6 +45,17 @@ class Cell:
         return f"{self.offer.name} {self.dtype} {self.device} {self.mode}"
 
     @property
+    def lane(self) -> str:
+        """The process that its calls are made in."""
+        # Compiling takes most of the time of a framework that does it: its modes run side by side.
+        return self.framework if self.mode == "eager" else f"{self.framework}-{self.mode}"
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables of that process."""
+        return variants.variables(self.framework, self.mode)
+
+    @property
     def plain_only(self) -> bool:
         """Whether the cell takes cases of logits and class indices alone."""
         return variants.base(self.mode) in self.offer.plain_modes
@@ -151,12 +162,11 @@ class PlannedCall:
 
     @property
     def lane(self) -> str:
-        # Compiling takes most of the time of a framework that does it: its modes run side by side.
-        return self.framework if self.cell.mode == "eager" else f"{self.framework}-{self.cell.mode}"
+        return self.cell.lane
 
     @property
     def variables(self) -> Mapping[str, str]:
-        return variants.variables(self.framework, self.cell.mode)
+        return self.cell.variables
 
     @property
     def function(self) -> Callable[..., Outcome]:

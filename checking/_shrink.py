@@ -7,7 +7,7 @@ where no single step is left, or the time is up.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..cases import Case, make
 from ..formats import quantize
 from ..grading import GRADES
 from ..oracle import reference
+from ..shrinking import roughness, rounder
 from ._loss import Candidate
 from ._measure import fails, measure
 from ._rows import Rows
@@ -26,8 +27,6 @@ from ._script import script
 Array = NDArray[Any]
 
 SECONDS = 6.0  # for all of the rows that are tried
-DIGITS = (1, 2, 3, 4)  # significant decimal ones that a number is rounded to
-ONE_BY_ONE = 64  # distinct numbers that are made rounder each on its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,7 @@ def smallest(candidate: Candidate, failing: Sequence[tuple[Rows, str]], required
     deadline = time.monotonic() + SECONDS
     shrunk = [_Shrinking(candidate, rows, quantity, required, deadline).smallest() for rows, quantity in failing]
     found = [s for s in shrunk if s is not None]
-    return min(found, key=lambda s: (s.logits.size, _roughness(s.logits)), default=None)
+    return min(found, key=lambda s: (s.logits.size, roughness(s.logits)), default=None)
 
 
 class _Shrinking:
@@ -137,8 +136,8 @@ class _Shrinking:
         progress = True
         while progress and time.monotonic() <= self._deadline:
             progress = False
-            for logits in _rounder(self.rows.logits.astype(np.float64)):
-                if _roughness(logits) < _roughness(self.rows.logits) and self._take(_numbers(self.rows, logits)):
+            for logits in rounder(self.rows.logits.astype(np.float64)):
+                if roughness(logits) < roughness(self.rows.logits) and self._take(_numbers(self.rows, logits)):
                     progress = True
                     break
 
@@ -161,35 +160,3 @@ def _made(rows: Rows, logits: NDArray[np.float64], targets: Array) -> Rows:
     case: Case = make("check/shrunk", "A failing input made smaller.", held.astype(np.float64), targets)
     exact = reference(held, case.targets, keep=False)
     return replace(rows, cases=(case,) * len(held), logits=held, targets=case.targets, exact=exact)
-
-
-def _rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Rounder versions, the boldest first: all numbers at once, then those that are equal together."""
-    finite = np.isfinite(x)
-    for rounded in (np.zeros_like(x), np.round(x), *(_significant(x, d) for d in DIGITS)):
-        yield np.where(finite, rounded, x)
-    values = np.unique(x[finite])
-    for value in values[np.argsort(-np.abs(values))][:ONE_BY_ONE]:
-        for rounder in dict.fromkeys(
-            [0.0, 1.0, float(np.round(value)), *(float(_significant(value, d)) for d in DIGITS)]
-        ):
-            if rounder != value:
-                yield np.where(x == value, rounder, x)
-
-
-def _significant(x: Any, digits: int) -> Any:
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        places = digits - 1 - np.floor(np.log10(np.abs(x)))
-        rounded = np.round(x * 10.0**places) / 10.0**places
-    return np.where(np.isfinite(rounded), rounded, x)
-
-
-def _roughness(logits: Array) -> tuple[int, int, float]:
-    """Distinct numbers, the characters it takes to write them, and how large they are."""
-    values = np.unique(logits.astype(np.float64))
-    finite = values[np.isfinite(values)]
-    return (
-        len(values),
-        sum(len(f"{v:g}".replace("e+", "e")) if float(f"{v:g}") == v else 17 for v in values),
-        float(np.abs(finite).max(initial=0.0)),
-    )

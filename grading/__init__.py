@@ -1,7 +1,7 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
-from ._bounds import GRADES, Row, loss_bounds
+from ._bounds import GRADES, Row, entry_bounds, loss_bounds
 from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade
 from ._invalid import told as told_of_invalid
 
@@ -14,6 +14,7 @@ __all__ = [
     "Graded",
     "Row",
     "apriori_bounds",
+    "entry_bounds",
     "grade",
     "loss_bounds",
     "stability_ratio",

@@ -91,7 +91,8 @@ def hunt(
     First the catalogue's rows without loss options are measured. Then mutants of them, and of the worst mutants of many
     kinds, are tried, several hundred a call, in a worker process. What is worse than the catalogue's worst in the same
     quantity is made smaller and rounder, and measured once more as a run of its case file does it: the numbers told
-    are those that such a run gives.
+    are those that such a run gives. Ctrl-C ends the search and not the hunt, and so do three rows that kill or hang the
+    worker.
 
     Worse is, by ``bound``: a worse grade, and of one grade an error that takes more of what the grade allows at that
     row. Bounds grow with the row's own difficulty, so that an ill-conditioned row is not worse for that alone. By
@@ -139,7 +140,7 @@ def hunt(
     told_of = tuple(_described(case, findings, cell, base) for case in kept)
     version = f"{cell.offer.package} {cell.offer.version}"
     return Hunt(
-        implementation, version, fmt.name, device, mode, seed, by, search.answered, took,
+        implementation, version, fmt.name, cell.device, cell.mode, seed, by, search.answered, took,
         base.drop(columns="score"), findings.drop(columns="score"), told_of, lost,
     )  # fmt: skip
 
@@ -165,19 +166,26 @@ def _quantities(wanted: Words) -> tuple[str, ...]:
 
 def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str) -> Cell:
     cells = choose_cells(pools.describe(), [fmt.name], [implementation], [device], [mode])
-    if len(cells) > 1 or cells[0].offer.name != implementation:
-        names = ", ".join(sorted({cell.offer.name for cell in cells}))
-        raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {names}")
+    names = sorted({cell.offer.name for cell in cells})
+    if names != [implementation]:
+        told_of = ", ".join(names)
+        raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {told_of}")
+    if len(cells) > 1:
+        raise UsageError(f"a hunt takes one device; there is {', '.join(cell.device for cell in cells)}")
     return cells[0]
 
 
 def _base(lines: pd.DataFrame, implementation: str, fmt: Format, patterns: Words) -> pd.DataFrame:
     """The catalogue's worst, one line a quantity."""
+    where = ", ".join(listed(patterns)) or "the catalogue"
     if not (lines["status"] == "ok").any():
         status, detail = lines.iloc[0]["status"], lines.iloc[0]["detail"]
-        where = ", ".join(listed(patterns)) or "the catalogue"
         raise UsageError(f"{implementation} answers nothing of {where} in {fmt.name}: {status}, {detail}")
-    return worst(lines)
+    found = worst(lines)
+    if found.empty:
+        asked = ", ".join(lines["quantity"].unique())
+        raise UsageError(f"{implementation} gives nothing that can be graded on {where} in {fmt.name}: no {asked}")
+    return found
 
 
 # --- from rows to cases -----------------------------------------------------------------------------------------
@@ -216,27 +224,27 @@ def _case(x: Any, target: int, cell: Cell, fmt: Format) -> Case:
 def _confirmed(
     pools: Pools, cell: Cell, fmt: Format, made: Sequence[Case], floors: dict[str, float], by: str, keep: int
 ) -> tuple[pd.DataFrame, list[Case], int]:
-    """The lines of the cases that are worse than the catalogue when a run measures them, the cases, and how many were
-    not.
+    """The lines of the cases that are worse than the catalogue when a run measures them, worst first, the cases, and
+    how many were not.
 
     A run puts cases of one width into one call, where a row may come out otherwise than in the search's call, and again
     otherwise when another case is left out: they are measured until all that are measured stay.
     """
     quantities = [q for q in floors if q != NOBODY]
-    kept, lost, ordered = list(made), 0, False
+
+    def worse(cases: Sequence[Case]) -> pd.DataFrame:
+        lines = measured(pools, cell, cases, fmt, quantities, by)
+        return lines[lines["score"] > lines["quantity"].map(floors)].reset_index(drop=True)
+
+    scores = worse(made).groupby("case", sort=False)["score"].max().sort_values(ascending=False, kind="stable")
+    cases, lost = {case.id: case for case in made}, len(made) - len(scores)
+    kept = [cases[name] for name in scores.index[:keep]]
     while True:
-        lines = measured(pools, cell, kept, fmt, quantities, by)
-        worse = lines[lines["score"] > lines["quantity"].map(floors)]
-        scores = worse.groupby("case", sort=False)["score"].max().sort_values(ascending=False, kind="stable")
-        if ordered and len(scores) == len(kept):
-            order = {case.id: i for i, case in enumerate(kept)}
-            by_case = worse.sort_values("case", key=lambda ids: ids.map(order), kind="stable")
-            return by_case.reset_index(drop=True), kept, lost
-        lost += len(kept) - len(scores)
-        cases = {case.id: case for case in kept}
-        # In the order of the file, which decides a row's place in its call.
-        there = [case.id for case in kept if case.id in scores] if ordered else list(scores.index[:keep])
-        kept, ordered = [cases[name] for name in there], True
+        findings = worse(kept)
+        still = [case for case in kept if case.id in set(findings["case"])]
+        if len(still) == len(kept):
+            return findings, kept, lost
+        kept, lost = still, lost + len(kept) - len(still)
 
 
 def _described(case: Case, findings: pd.DataFrame, cell: Cell, base: pd.DataFrame) -> Case:

@@ -15,8 +15,8 @@ from ._severity import NO_ANSWER, NOT_GRADED, severity
 from ._trials import FAULTS
 
 COLUMNS = (
-    "case", "row", "classes", "target", "quantity", "status", "grade", "verdict", "of_bound", "max_ulp", "value", "exact",
-    "detail", "score",
+    "case", "row", "classes", "target", "quantity", "status", "grade", "verdict", "of_bound", "max_ulp",
+    "value", "exact", "detail", "score",
 )  # fmt: skip
 
 

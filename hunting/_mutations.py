@@ -32,7 +32,9 @@ def mutated(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
         kinds = np.where(rounds > done, rng.choice(len(MUTATIONS), size=len(x), p=CHANCES), -1)
         for kind in np.unique(kinds[kinds >= 0]):
             rows = np.flatnonzero(kinds == kind)
-            x[rows], t[rows] = MUTATIONS[kind](rng, x[rows], t[rows], fmt)
+            # What overflows or has no value is mended by `held`.
+            with np.errstate(over="ignore", invalid="ignore"):
+                x[rows], t[rows] = MUTATIONS[kind](rng, x[rows], t[rows], fmt)
         x = held(x, fmt)
     return x, t
 
@@ -71,8 +73,8 @@ def fitted(rng: Rng, x: Float64, target: int, classes: int) -> tuple[Float64, in
 def fresh(rng: Rng, rows: int, classes: int) -> Changed:
     """Normal rows of any scale, some about an offset, with arbitrary targets."""
     x = rng.standard_normal((rows, classes)) * _log_uniform(rng, (rows, 1), -8.0, 8.0)
-    moved = rng.random((rows, 1)) < 0.3
-    return x + moved * _signs(rng, (rows, 1)) * _log_uniform(rng, (rows, 1), 0.0, 24.0), rng.integers(classes, size=rows)
+    offset = _signs(rng, (rows, 1)) * _log_uniform(rng, (rows, 1), 0.0, 24.0)
+    return x + np.where(rng.random((rows, 1)) < 0.3, offset, 0.0), rng.integers(classes, size=rows)
 
 
 def _log_uniform(rng: Rng, shape: Any, low: float, high: float) -> Float64:
@@ -182,7 +184,7 @@ def threshold(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def _thresholds(fmt: Format) -> Float64:
-    """Where exp overflows and underflows, where a term is lost beside 1, and where the format runs out of odd numbers."""
+    """Where exp overflows and underflows, where a term is lost beside 1, where odd numbers end, and the extremes."""
     alone = math.log(fmt.unit_roundoff)
     odd = min(2.0**fmt.precision, fmt.largest)
     exps = [overflow(fmt), underflow_to_subnormal(fmt), underflow_to_zero(fmt), alone, alone / 2, -alone]
@@ -224,8 +226,7 @@ def cross(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 def between(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
     """Each logit half way to that of another row."""
     other = x[rng.permutation(len(x))]
-    with np.errstate(invalid="ignore"):
-        return x / 2 + other / 2, t
+    return x / 2 + other / 2, t
 
 
 def shuffle(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:

@@ -22,13 +22,15 @@ EXTRA_BITS = 11  # of x86's extended precision
 
 
 def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
-    """Loss, probabilities and gradient of rows (B, C) that are finite or ``-inf``, and of targets (B,)."""
-    wide = next((d for d in (np.float64, np.longdouble) if np.finfo(d).nmant + 1 >= fmt.precision + EXTRA_BITS), None)
-    if wide is None:
+    """Loss, probabilities and gradient of logits (B, C) that are finite or ``-inf``, not all of a row, and targets (B,).
+
+    The condition numbers are left out (NaN).
+    """
+    wide: Any = np.float64 if fmt.precision + EXTRA_BITS <= 53 else np.longdouble
+    if np.finfo(wide).nmant + 1 < fmt.precision + EXTRA_BITS:
         return reference(logits, targets, keep=False)
-    x, rows = logits.astype(wide), np.arange(len(logits))
-    defined = (x > -np.inf).any(axis=1)
-    x[~defined] = 0
+    x: Array = logits.astype(wide)
+    rows = np.arange(len(logits))
     top = x.argmax(axis=1)
     m, at_target = x[rows, top], x[rows, targets]
     with np.errstate(under="ignore", over="ignore"):
@@ -41,13 +43,13 @@ def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
         p = e / total[:, None]
         gradient = p.copy()
         gradient[rows, targets] = -np.where(targets == top, others, total - e[rows, targets]) / total
-        loss, p, gradient = _known(loss, defined), _known(p, defined), _known(gradient, defined)
-    ones = np.ones(len(logits))
-    return Reference(loss, p, gradient, np.full(len(logits), np.nan), defined, ones, np.array(1.0))
+        found = [_known(values) for values in (loss, p, gradient)]
+    unknown, defined, mass = np.full(len(x), np.nan), np.ones(len(x), bool), np.ones(len(x))
+    return Reference(*found, unknown, defined, mass, np.array(1.0))
 
 
-def _known(values: Array, defined: NDArray[np.bool_]) -> Exact:
-    hi = np.asarray(values.astype(np.float64))
-    lo = np.where(np.isfinite(hi), values - np.where(np.isfinite(hi), hi, 0), 0).astype(np.float64)
-    hi[~defined] = np.nan
+def _known(values: Array) -> Exact:
+    hi: NDArray[np.float64] = values.astype(np.float64)
+    finite = np.isfinite(hi)
+    lo = np.where(finite, values - np.where(finite, hi, 0), 0).astype(np.float64)
     return Exact(hi, lo)

@@ -1,8 +1,9 @@
 """The population: for each kind of row the worst that has been seen.
 
-A kind is the quantity, the number of classes, the size of the largest logit, the size of the loss, and whether there is
-a mask, a tie of the maximum, and the maximum at the target. Each kind keeps one row, so that a hunt does not collapse on
-the first bad row that it meets (J.-B. Mouret and J. Clune, *Illuminating search spaces by mapping elites*, 2015).
+A kind is the quantity, the number of classes, the size of the largest logit, the size of the loss, and whether there
+is a mask, a tie of the maximum, and the maximum at the target. Each kind keeps one row, so that a hunt does not
+collapse on the first bad row that it meets (J.-B. Mouret and J. Clune, *Illuminating search spaces by mapping elites*,
+2015).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Population:
         counts = self.rng.multinomial(many, SOURCES)
         if not self._parents.get(classes):
             counts = np.array([0, 0, 0, many // 2, many - many // 2])
-        own, bad, others, seeds, new = counts.tolist()
+        own, bad, others, seeds, _ = counts.tolist()
         parents = self._any(classes, own) + self._bad(classes, bad)
         width = int(self.rng.choice(list(self._parents) or [classes]))
         parents += self._fitted_parents(self._any(width, others), classes) + self._from_seeds(seeds, classes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,15 +75,16 @@ class Search:
     _first: list[Changed] = field(default_factory=list)
 
     def run(self, budget: Budget, progress: Progress | None = None) -> None:
-        """Searches until the budget is spent."""
+        """Searches until the budget is spent, somebody interrupts, or too many rows have killed the worker."""
         self.began = time.monotonic()
         self._first = [rows for width in WIDTHS for rows in self.population.first(width)]
-        for answers in stream(self.pools, lambda: self._breed(budget)):
-            for answer in answers:
-                self._learn(answer)
-            if progress is not None:
-                label = f"{self.answered:,} evaluations, {len(self._passed)} kinds of row worse than the catalogue's"
-                progress(budget.spent(self.answered, self.began), budget.total(), label)
+        with suppress(KeyboardInterrupt):  # what has been found until then is kept
+            for answers in stream(self.pools, lambda: self._breed(budget)):
+                for answer in answers:
+                    self._learn(answer)
+                if progress is not None:
+                    label = f"{self.answered:,} rows tried, {len(self._passed)} kinds of row worse than the catalogue's"
+                    progress(budget.spent(self.answered, self.began), budget.total(), label)
 
     def found(self) -> list[Member]:
         """The members that are worse than the catalogue, the worst first."""
@@ -125,17 +127,12 @@ class Search:
         self.answered += len(trial.logits)
         exact = nearly(trial.logits, trial.targets, self.fmt)
         of_rows = kinds(trial.logits.astype(np.float64), trial.targets, exact)
-        if answer.faulty:
-            self._blame(answer, of_rows)
+        if answer.faulty:  # it is a row of its own: a call that fails is divided until then
+            self._dead += answer.outcome.status != "raised"
+            self._take(self._member(answer, NOBODY, of_rows[0], 0, NO_ANSWER))
         for quantity, found in self._severities(answer, exact).items():
             for r in self.population.better(quantity, of_rows, found.score, trial.logits.shape[1]).tolist():
                 self._take(self._member(answer, quantity, of_rows[r], r, float(found.score[r])))
-
-    def _blame(self, answer: Answer, of_rows: Sequence[int]) -> None:
-        if len(answer.trial.logits) > 1:
-            return  # each row alone was answered
-        self._dead += answer.outcome.status != "raised"
-        self._take(self._member(answer, NOBODY, of_rows[0], 0, NO_ANSWER))
 
     def _take(self, member: Member) -> None:
         self.population.take(member)

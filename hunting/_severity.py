@@ -2,10 +2,10 @@
 
 The measure is the instrument's own. First comes the grade; within a grade, ``of_bound``, the error over the largest
 error that the grade allows at that row (for D, over what C allows). The bounds are those of `grading/_bounds.py`: they
-grow with what the row itself makes hard, ``|ln v|`` for a small value and ``max|x|`` for an offset, so that a row is not
-worse for being ill-conditioned. The largest error in ulp alone would be: a loss of 1e-38 beside logits of 1e30 has more
-ulp of error than any other row, in every loss that adds the maximum back, and tells nothing new. Whoever wants it all
-the same can ask for it, as ``ulp``.
+grow with what the row itself makes hard, ``|ln v|`` for a small value and ``max|x|`` for an offset, so that a row is
+not worse for being ill-conditioned. By the largest error in ulp it would be: a loss of 1e-38 beside logits of 1e30 has
+more ulp of error than any other row, in every loss that adds the maximum back, and tells nothing new. Whoever wants it
+all the same can ask for it, as ``ulp``.
 
 Worse than every number is a value that is not finite and should be, or the reverse (F); worse than that a row that the
 implementation does not answer.
@@ -13,7 +13,6 @@ implementation does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import Format
-from ..grading import GRADES, Graded, Row, grade, loss_bounds
-from ..grading._bounds import entry_bounds
+from ..grading import GRADES, Graded, Row, entry_bounds, grade, loss_bounds
 from ..oracle import Reference
 
 Array = NDArray[Any]
@@ -88,7 +86,8 @@ def _of_bound(
         widest = np.fmax.accumulate(np.stack(bounds))
         allowed = widest[np.minimum(level, len(bounds) - 1), np.arange(len(level))]
         share = np.where(np.isfinite(error) & (error > 0), error / allowed, 0.0)
-    return np.where(level == GRADES.index("F"), np.inf, share.max(axis=1, initial=0.0))
+    largest: Float64 = np.where(level == GRADES.index("F"), np.inf, share.max(axis=1, initial=0.0))
+    return largest
 
 
 def told(letter: Any, verdict: str, of_bound: float, max_ulp: float, status: str) -> str:
@@ -99,8 +98,3 @@ def told(letter: Any, verdict: str, of_bound: float, max_ulp: float, status: str
         return f"F, {verdict}"
     allowed = f"{of_bound:.3g} times C's bound" if letter == "D" else f"{of_bound:.3g} of its bound"
     return f"{letter}, {allowed}, {max_ulp:.3g} ulp"
-
-
-def worst(severities: Sequence[Severity]) -> Float64:
-    """(B,), the worst score of several quantities."""
-    return np.max([s.score for s in severities], axis=0)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-# What a check shrinks its failures by serves here too.
-from ..checking._shrink import _rounder, _roughness
 from ..formats import Format, round_to
+from ..shrinking import roughness, rounder
 from ._mutations import Rng, fitted, held
 from ._population import WIDTHS, rows_of
 
@@ -31,7 +30,8 @@ def smaller(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt
     """A row (C,) with fewer classes and rounder numbers that still scores ``least``.
 
     Args:
-        x, target: the row as the dtype holds it.
+        x: the row as the dtype holds it.
+        target: its class.
         least: the score to keep.
         scores: of rows (k, C) and targets (k,), in as few calls as may be.
         rng: chooses the classes to keep.
@@ -45,11 +45,11 @@ def smaller(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt
             x, target = rows[good[0]], int(targets[good[0]])
             break
     for _ in range(ROUNDS):
-        now = _roughness(x)
-        tried_rows = [row for row in (held(v[None], fmt)[0] for v in _rounder(x)) if _roughness(row) < now]
+        now = roughness(x)
+        tried_rows = [row for row in (held(v[None], fmt)[0] for v in rounder(x)) if roughness(row) < now]
         if not tried_rows:
             break
-        rows = np.stack(sorted(tried_rows, key=_roughness)[: rows_of(x.size)])
+        rows = np.stack(sorted(tried_rows, key=roughness)[: rows_of(x.size)])
         good = np.flatnonzero(scores(rows, np.full(len(rows), target)) >= least)
         if not good.size:
             break

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .. import variants, worker
 from ..frameworks import Batch
-from ..oracle import Reference
 from ..plan import Cell
 from ..pool import Pools
 from ..worker import Outcome
@@ -34,11 +33,11 @@ class Trial:
 
     @property
     def lane(self) -> str:
-        return self.cell.framework
+        return self.cell.lane
 
     @property
     def variables(self) -> Mapping[str, str]:
-        return variants.variables(self.cell.framework, self.cell.mode)
+        return self.cell.variables
 
     @property
     def function(self) -> Callable[..., Outcome]:
@@ -60,7 +59,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What became of the rows of a call, or of a part of it: arrays by quantity, and the fault that ended it, if any."""
+    """What became of the rows of a call, or of a part of one that failed."""
 
     trial: Trial
     outcome: Outcome
@@ -100,16 +99,3 @@ def asked(pools: Pools, trials: Sequence[Trial]) -> list[Answer]:
     """The answers to some calls, parts of a call that failed in their order."""
     found = [Answer(trial, outcome) for trial, outcome in pools.evaluate(trials)]
     return sorted(found, key=lambda answer: (answer.trial.number, answer.trial.start))
-
-
-def taken(exact: Reference, places: Any) -> Reference:
-    """Some rows of a reference."""
-    return Reference(
-        exact.loss[places],
-        exact.probabilities[places],
-        exact.gradient[places],
-        exact.condition[places],
-        exact.defined[places],
-        exact.mass[places],
-        exact.scale,
-    )

@@ -179,10 +179,11 @@ def _targets(given: Mapping[str, Any], where: str) -> NDArray[Any]:
             raise OffenceError(
                 f"{where}, targets[{r}]: {t[r]} is no class; with {x.shape[1]} classes it must be 0 to {x.shape[1] - 1}"
             )
-    dtype = np.dtype(given.get("target_dtype", t.dtype))
+    dtype: np.dtype[Any] = np.dtype(given.get("target_dtype", t.dtype))
     if dtype == np.int32 and (t != t.astype(np.int32)).any():
         raise OffenceError(f"{where}, target_dtype: a target is beyond int32")
-    return t.astype(dtype)
+    typed: NDArray[Any] = t.astype(dtype)
+    return typed
 
 
 _READ: Mapping[str, Callable[[Any, str], Any]] = {
