@@ -10,6 +10,7 @@
     logitlab.implementations()
     logitlab.check(my_loss, framework="torch").failures
     logitlab.compare(df_before, df_after).regressions
+    logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .checking import CheckResult, check
     from .comparison import Comparison, compare
     from .explanation import Explanation, explain
+    from .hunting import Hunt, hunt
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
     from .runner import run
@@ -32,12 +34,14 @@ __all__ = [
     "CheckResult",
     "Comparison",
     "Explanation",
+    "Hunt",
     "Reference",
     "UsageError",
     "catalogue",
     "check",
     "compare",
     "explain",
+    "hunt",
     "implementations",
     "reference",
     "run",
@@ -51,6 +55,8 @@ _HOMES = {
     "compare": "comparison",
     "Explanation": "explanation",
     "explain": "explanation",
+    "Hunt": "hunting",
+    "hunt": "hunting",
     "Reference": "oracle",
     "reference": "oracle",
     "catalogue": "listing",

@@ -1,5 +1,6 @@
 """WHAT IS WORSE: a search for inputs on which an implementation fails worse than on any of the catalogue."""
 
 from ._hunt import Hunt, hunt
+from ._show import show
 
-__all__ = ["Hunt", "hunt"]
+__all__ = ["Hunt", "hunt", "show"]

@@ -22,9 +22,9 @@ EXTRA_BITS = 11  # of x86's extended precision
 
 
 def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
-    """Loss, probabilities and gradient of logits (B, C) that are finite or ``-inf``, not all of a row, and targets (B,).
+    """Loss, probabilities and gradient of logits (B, C) and targets (B,), without condition numbers (NaN).
 
-    The condition numbers are left out (NaN).
+    A logit is finite or ``-inf``, and one in each row is finite.
     """
     wide: Any = np.float64 if fmt.precision + EXTRA_BITS <= 53 else np.longdouble
     if np.finfo(wide).nmant + 1 < fmt.precision + EXTRA_BITS:
@@ -43,9 +43,9 @@ def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
         p = e / total[:, None]
         gradient = p.copy()
         gradient[rows, targets] = -np.where(targets == top, others, total - e[rows, targets]) / total
-        found = [_known(values) for values in (loss, p, gradient)]
-    unknown, defined, mass = np.full(len(x), np.nan), np.ones(len(x), bool), np.ones(len(x))
-    return Reference(*found, unknown, defined, mass, np.array(1.0))
+        known = _known(loss), _known(p), _known(gradient)
+    condition, defined, mass = np.full(len(x), np.nan), np.ones(len(x), bool), np.ones(len(x))
+    return Reference(*known, condition, defined, mass, np.array(1.0))
 
 
 def _known(values: Array) -> Exact:

@@ -1,6 +1,6 @@
 """YOUR OWN logits: files that are read piece by piece, case files, and seeded families along an axis."""
 
-from ._case_file import CaseFile, find_case, read_cases, write_cases
+from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
 from ._file import LogitsFile
 from ._selection import Block, Selection, selection
 from ._sweeps import sweep
@@ -11,6 +11,7 @@ __all__ = [
     "LogitsFile",
     "Selection",
     "find_case",
+    "prepare",
     "read_cases",
     "selection",
     "sweep",

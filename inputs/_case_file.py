@@ -31,6 +31,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,23 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
         held = ", ".join(case.id for case in there)
         raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {held}")
     return mine[0] if mine else named(case_id)
+
+
+def prepare(path: str | Path) -> None:
+    """Checks, before anything is measured, that `write_cases` can write a new file here, and makes its folder.
+
+    Raises:
+        UsageError: for a file that is there already, or that cannot be written.
+    """
+    target = Path(path)
+    if target.exists():
+        raise UsageError(f"{target} is there already; remove it, or choose another file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
 
 
 def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
