@@ -220,9 +220,9 @@ def hunt(
             implementation, dtype, seconds, evaluations=evaluations, quantities=quantity, by=by, cases=case,
             keep=keep, seed=seed, device=device, mode=mode, timeout=timeout, progress=show,
         )  # fmt: skip
-    hunting.show(found, out)
     if found.cases:
         found.write(out)
+    hunting.show(found, out)
 
 
 @app.command()

@@ -21,7 +21,8 @@ from ..inputs import write_cases
 from ..plan import Cell, Words, choose_cells, choose_frameworks, listed
 from ..pool import DEFAULT_TIMEOUT, Pools
 from ._measured import measured, worst
-from ._population import Member, Population
+from ._nearly import nearly
+from ._population import Member, Population, kinds
 from ._search import NOBODY, Budget, Progress, Search
 from ._severity import MEASURES, NO_ANSWER, told
 from ._smaller import floor, shortest, smaller
@@ -30,7 +31,7 @@ FAMILY = "hunt"
 SECONDS = 60.0
 KEPT = 8
 HUNTED = ("loss", "gradient")
-CANDIDATES = 2  # for each finding that is kept: some become alike when they are made smaller
+CANDIDATES = 3  # for each finding that is kept: some become alike when they are made smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ def hunt(
         search = Search(pools, cell, fmt, Population.of(chosen, fmt, rng), floors, by, rng)
         search.run(budget, progress)
         took = time.monotonic() - search.began
-        made = _cases(search, cell, fmt, base, keep)
+        made = _cases(search, cell, fmt, keep)
         findings, kept, lost = _confirmed(pools, cell, fmt, made, floors, by, keep)
     told_of = tuple(_described(case, findings, cell, base) for case in kept)
     version = f"{cell.offer.package} {cell.offer.version}"
@@ -191,17 +192,18 @@ def _base(lines: pd.DataFrame, implementation: str, fmt: Format, patterns: Words
 # --- from rows to cases -----------------------------------------------------------------------------------------
 
 
-def _cases(search: Search, cell: Cell, fmt: Format, base: pd.DataFrame, keep: int) -> list[Case]:
-    """The worst of what the search found, as cases of one row: different kinds first, each made smaller."""
-    found: dict[str, Case] = {}
+def _cases(search: Search, cell: Cell, fmt: Format, keep: int) -> list[Case]:
+    """The worst of what the search found, as cases of one row: different kinds first, each made smaller, one a kind."""
+    found: dict[tuple[int, int], Case] = {}
     for member in _different(search.found())[: keep * CANDIDATES]:
         x, target = member.logits, member.target
         quantity = member.kind[0]
         if quantity != NOBODY:
             least = floor(member.score, search.floors[quantity])
             x, target = smaller(x, target, least, search.scores(quantity), search.rng, fmt)
-        case = _case(x, target, cell, fmt)
-        found.setdefault(case.id, case)
+        row, targets = x.astype(fmt.dtype)[None], np.array([target])
+        (kind,) = kinds(x[None], targets, nearly(row, targets, fmt))
+        found.setdefault((x.size, kind), _case(x, target, cell, fmt))
     return list(found.values())
 
 

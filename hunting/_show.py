@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,8 +68,9 @@ def _row(case: Case) -> str:
     return f"{x.size} classes, the largest [{largest}, ...], target {target} at {_number(x[target])}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value == math.floor(value) and abs(value) < 1e16 else repr(float(value))
+def _number(value: Any) -> str:
+    number = float(value)
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e16 else repr(number)
 
 
 def _commands(hunt: Hunt, path: str) -> Iterator[str]:
