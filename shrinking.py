@@ -13,17 +13,24 @@ ONE_BY_ONE = 64  # distinct numbers that are made rounder each on its own
 
 
 def rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Rounder versions, the boldest first: all numbers at once, then those that are equal together."""
+    """Rounder and smaller versions, the boldest first: all numbers at once, then those that are equal together."""
     finite = np.isfinite(x)
-    for rounded in (np.zeros_like(x), np.round(x), *(_significant(x, d) for d in DIGITS)):
-        yield np.where(finite, rounded, x)
+    for simpler in (np.zeros_like(x), *_simpler(x)):
+        yield np.where(finite, simpler, x)
     values = np.unique(x[finite])
     for value in values[np.argsort(-np.abs(values))][:ONE_BY_ONE]:
-        for rounder in dict.fromkeys(
-            [0.0, 1.0, float(np.round(value)), *(float(_significant(value, d)) for d in DIGITS)]
-        ):
-            if rounder != value:
-                yield np.where(x == value, rounder, x)
+        for number in dict.fromkeys([0.0, 1.0, *map(float, _simpler(value))]):
+            if number != value:
+                yield np.where(x == value, number, x)
+
+
+def _simpler(x: Any) -> Iterator[Any]:
+    yield np.round(x)
+    # 2e38 is as far from 90 as from any number that only has fewer digits.
+    yield np.trunc(np.sign(x) * np.sqrt(np.abs(x)))
+    yield np.trunc(x / 2)
+    for digits in DIGITS:
+        yield _significant(x, digits)
 
 
 def _significant(x: Any, digits: int) -> Any:
@@ -39,6 +46,11 @@ def roughness(logits: NDArray[Any]) -> tuple[int, int, float]:
     finite = values[np.isfinite(values)]
     return (
         len(values),
-        sum(len(f"{v:g}".replace("e+", "e")) if float(f"{v:g}") == v else 17 for v in values),
+        sum(map(_characters, values.tolist())),
         float(np.abs(finite).max(initial=0.0)),
     )
+
+
+def _characters(value: float) -> int:
+    short = f"{value:g}"
+    return len(short.replace("e+", "e")) if float(short) == value else 17

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ._mutations import Changed, Rng
 from ._nearly import nearly
 from ._population import LOGITS, WIDTHS, Kind, Member, Population, kinds, rows_of
 from ._severity import NO_ANSWER, NOT_GRADED, Severity, severity
-from ._trials import Answer, Trial, asked, stream
+from ._trials import Answer, Trial, stream
 
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -28,7 +29,7 @@ Progress = Callable[[int, int, str], None]
 SHARES = np.array([min(1.0, rows_of(w) * 64 / LOGITS) for w in WIDTHS])
 NOBODY = "no answer"  # in the place of a quantity
 MARGIN = 1e-3  # of a grade; scores are known to that
-MOST_DEAD = 3  # rows that killed or hung the worker: each costs minutes, and it has been found out
+MOST_DEAD = 3  # rows that killed or hung the worker: each may cost minutes, and it has been found out
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Search:
         self.began = time.monotonic()
         self._first = [rows for width in WIDTHS for rows in self.population.first(width)]
         with suppress(KeyboardInterrupt):  # what has been found until then is kept
-            for answers in stream(self.pools, lambda: self._breed(budget)):
+            for answers in stream(self.pools, lambda: self._breed(budget), self._enough):
                 for answer in answers:
                     self._learn(answer)
                 if progress is not None:
@@ -102,13 +103,18 @@ class Search:
             # The last call is filled up: another shape would be compiled anew.
             places = np.arange(-(-len(x) // size) * size) % len(x)
             trials = [self._trial(x[part], t[part]) for part in places.reshape(-1, size)]
-            found = np.concatenate([self._scored(answer, quantity) for answer in asked(self.pools, trials)])
+            starts = {trial.number: i * size for i, trial in enumerate(trials)}
+            found = np.full(len(places), NOT_GRADED)
+            waiting = iter(trials if self._dead < MOST_DEAD else ())
+            for answer in chain.from_iterable(stream(self.pools, lambda: next(waiting, None), self._enough)):
+                start = starts[answer.trial.number] + answer.trial.start
+                found[start : start + len(answer.trial.logits)] = self._scored(answer, quantity)
             return found[: len(x)]
 
         return of
 
     def _breed(self, budget: Budget) -> Trial | None:
-        if not budget.is_left(self.bred, self.began) or self._dead >= MOST_DEAD:
+        if not budget.is_left(self.bred, self.began):
             return None
         if self._first:
             x, t = self._first.pop(0)
@@ -116,6 +122,11 @@ class Search:
             x, t = self.population.children(int(self.rng.choice(WIDTHS, p=SHARES / SHARES.sum())))
         self.bred += len(x)
         return self._trial(x, t)
+
+    def _enough(self, answer: Answer) -> bool:
+        """Whether the search has to end with this answer."""
+        self._dead += answer.deadly
+        return self._dead >= MOST_DEAD
 
     def _trial(self, x: Float64, t: Index) -> Trial:
         self._calls += 1
@@ -128,7 +139,6 @@ class Search:
         exact = nearly(trial.logits, trial.targets, self.fmt)
         of_rows = kinds(trial.logits.astype(np.float64), trial.targets, exact)
         if answer.faulty:  # it is a row of its own: a call that fails is divided until then
-            self._dead += answer.outcome.status != "raised"
             self._take(self._member(answer, NOBODY, of_rows[0], 0, NO_ANSWER))
         for quantity, found in self._severities(answer, exact).items():
             for r in self.population.better(quantity, of_rows, found.score, trial.logits.shape[1]).tolist():

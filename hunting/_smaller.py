@@ -37,24 +37,33 @@ def smaller(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt
         rng: chooses the classes to keep.
         fmt: the dtype.
     """
+    x, target = _narrower(x, target, least, scores, rng)
+    return _rounder(x, target, least, scores, fmt), target
+
+
+def _narrower(x: Float64, target: int, least: float, scores: Scores, rng: Rng) -> tuple[Float64, int]:
     for width in (w for w in WIDTHS if w < x.size):
         tried = [fitted(rng, x, target, width) for _ in range(rows_of(width))]
         rows, targets = np.stack([row for row, _ in tried]), np.array([t for _, t in tried], np.int64)
         good = np.flatnonzero(scores(rows, targets) >= least)
         if good.size:
-            x, target = rows[good[0]], int(targets[good[0]])
-            break
+            return rows[good[0]], int(targets[good[0]])
+    return x, target
+
+
+def _rounder(x: Float64, target: int, least: float, scores: Scores, fmt: Format) -> Float64:
+    now = roughness(x)
     for _ in range(ROUNDS):
-        now = roughness(x)
-        tried_rows = [row for row in (held(v[None], fmt)[0] for v in rounder(x)) if roughness(row) < now]
-        if not tried_rows:
+        rows = held(np.stack(list(rounder(x))), fmt)
+        tried = sorted((rough, r) for r, rough in enumerate(map(roughness, rows)) if rough < now)[: rows_of(x.size)]
+        if not tried:
             break
-        rows = np.stack(sorted(tried_rows, key=roughness)[: rows_of(x.size)])
+        rows = rows[[r for _, r in tried]]
         good = np.flatnonzero(scores(rows, np.full(len(rows), target)) >= least)
         if not good.size:
             break
-        x = rows[good[0]]
-    return x, target
+        now, x = tried[good[0]][0], rows[good[0]]
+    return x
 
 
 def shortest(x: Float64, fmt: Format) -> Float64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,22 +72,33 @@ class Answer:
     def faulty(self) -> bool:
         return self.outcome.status in FAULTS
 
+    @property
+    def deadly(self) -> bool:
+        """Whether the worker died or hung."""
+        return self.faulty and self.outcome.status != "raised"
 
-def stream(pools: Pools, breed: Callable[[], Trial | None], ahead: int = 2) -> Iterator[list[Answer]]:
+
+def stream(
+    pools: Pools, breed: Callable[[], Trial | None], enough: Callable[[Answer], bool], ahead: int = 2
+) -> Iterator[list[Answer]]:
     """Calls bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
 
     The answers to a call come together and in the order of the calls, so that what is bred does not depend on which
-    process was quicker.
+    process was quicker. ``enough`` is asked about each answer, and ends it in the midst of a call.
     """
     first = [trial for trial in (breed() for _ in range(ahead)) if trial is not None]
     sizes = {trial.number: len(trial.logits) for trial in first}
     parts: dict[int, list[Answer]] = {number: [] for number in sizes}
     for trial, outcome in pools.evaluate(first):
-        parts[trial.number].append(Answer(trial, outcome))
+        answer = Answer(trial, outcome)
+        parts[trial.number].append(answer)
+        if enough(answer):
+            yield from map(_in_order, parts.values())
+            return
         while sizes and sum(len(a.trial.logits) for a in parts[min(sizes)]) == sizes[min(sizes)]:
             number = min(sizes)
             del sizes[number]
-            yield sorted(parts.pop(number), key=lambda answer: answer.trial.start)
+            yield _in_order(parts.pop(number))
             following = breed()
             if following is not None:
                 sizes[following.number] = len(following.logits)
@@ -95,7 +106,5 @@ def stream(pools: Pools, breed: Callable[[], Trial | None], ahead: int = 2) -> I
                 pools.add(following)
 
 
-def asked(pools: Pools, trials: Sequence[Trial]) -> list[Answer]:
-    """The answers to some calls, parts of a call that failed in their order."""
-    found = [Answer(trial, outcome) for trial, outcome in pools.evaluate(trials)]
-    return sorted(found, key=lambda answer: (answer.trial.number, answer.trial.start))
+def _in_order(answers: Iterable[Answer]) -> list[Answer]:
+    return sorted(answers, key=lambda answer: answer.trial.start)
