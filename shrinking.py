@@ -15,9 +15,11 @@ ONE_BY_ONE = 64  # distinct numbers that are made rounder each on its own
 def rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Rounder and smaller versions, the boldest first: all numbers at once, then those that are equal together."""
     finite = np.isfinite(x)
-    for simpler in (np.zeros_like(x), *_simpler(x)):
-        yield np.where(finite, simpler, x)
     values = np.unique(x[finite])
+    with np.errstate(over="ignore"):
+        without_offset = [x - end for end in (*values[:1], *values[-1:])]
+    for simpler in (np.zeros_like(x), *without_offset, *_simpler(x)):
+        yield np.where(finite & np.isfinite(simpler), simpler, x)
     for value in values[np.argsort(-np.abs(values))][:ONE_BY_ONE]:
         for number in dict.fromkeys([0.0, 1.0, *map(float, _simpler(value))]):
             if number != value:
