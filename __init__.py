@@ -11,6 +11,7 @@
     logitlab.check(my_loss, framework="torch").failures
     logitlab.compare(df_before, df_after).regressions
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
+    logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
     from .runner import run
+    from .testing import assert_conforms
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Hunt",
     "Reference",
     "UsageError",
+    "assert_conforms",
     "catalogue",
     "check",
     "compare",
@@ -62,6 +65,7 @@ _HOMES = {
     "catalogue": "listing",
     "implementations": "listing",
     "run": "runner",
+    "assert_conforms": "testing",
 }
 
 
