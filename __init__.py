@@ -24,6 +24,7 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from .checking import CheckResult, check
     from .comparison import Comparison, compare
+    from .environments import Matrix, matrix
     from .explanation import Explanation, explain
     from .hunting import Hunt, hunt
     from .listing import catalogue, implementations
@@ -37,6 +38,7 @@ __all__ = [
     "Comparison",
     "Explanation",
     "Hunt",
+    "Matrix",
     "Reference",
     "UsageError",
     "assert_conforms",
@@ -46,6 +48,7 @@ __all__ = [
     "explain",
     "hunt",
     "implementations",
+    "matrix",
     "reference",
     "run",
 ]
@@ -56,6 +59,8 @@ _HOMES = {
     "check": "checking",
     "Comparison": "comparison",
     "compare": "comparison",
+    "Matrix": "environments",
+    "matrix": "environments",
     "Explanation": "explanation",
     "explain": "explanation",
     "Hunt": "hunting",

@@ -245,10 +245,7 @@ def compare(
     """
     from . import comparison  # noqa: PLC0415
 
-    formats = format or ["text"]
-    for name in formats:
-        if name not in comparison.FORMATS:
-            raise UsageError(f"unknown format {name!r}; the formats are {', '.join(comparison.FORMATS)}")
+    formats = _comparison_formats(format or ["text"])
     found = comparison.compare(base, new, factor=factor, allow_gone=allow_gone)
     for path in comparison.write(found, formats, out):
         print(path)
@@ -265,6 +262,49 @@ def baseline(
 
     comparison.write_baseline(run, file)
     print(f"{file}, {file.stat().st_size / 1024:.0f} KiB; `logitlab compare {file} RUN` compares a run with it")
+
+
+@app.command()
+def matrix(
+    with_: Annotated[
+        list[str], typer.Option("--with", metavar="REQUIREMENTS", help="A set, such as 'scipy==1.14.1'; give several.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="A folder for the runs; runs/<time> by default.")] = None,
+    case: Annotated[Words, typer.Option(help="Cases, a glob over family/name; repeatable.")] = None,
+    framework: Annotated[Words, typer.Option(help="Those of the packages by default.")] = None,
+    implementation: Annotated[Words, typer.Option(help="Implementations, a glob.")] = None,
+    dtype: Annotated[Words, typer.Option(help="float32 by default.")] = None,
+    mode: Annotated[Words, typer.Option(help="eager by default.")] = None,
+    format: Annotated[  # noqa: A002
+        Words, typer.Option(help="Write what changed into files too: text, markdown, json, junit, github; repeatable.")
+    ] = None,
+    factor: Annotated[
+        float, typer.Option(help="An error has grown if it is more than this many times as large.")
+    ] = 2.0,
+    python: Annotated[str | None, typer.Option(help="The interpreter to build on; this one by default.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Build the environments anew.")] = False,
+) -> None:
+    """Run one plan with each of several sets of requirements, and tell what changed from each to the next.
+
+    Each set is installed into an environment of its own, with this LogitLab, and kept in the cache. Exit code 0 without
+    a regression, 1 with one, 2 where a set cannot be installed, measured or compared; the others are told all the same.
+    """
+    from . import comparison, environments, runner  # noqa: PLC0415
+
+    formats = _comparison_formats(format or [])
+    folder = Path("runs") / runner.run_name() if out is None else out
+    found = environments.matrix(
+        with_, folder, cases=case, frameworks=framework, implementations=implementation, dtypes=dtype, modes=mode,
+        factor=factor, python=python, fresh=fresh, tell=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    for before, after, diff in found.comparisons:
+        print(f"\n{before} -> {after}\n")
+        comparison.write(diff, ["text"])
+        for path in comparison.write(diff, formats, folder / f"{found.runs[before].name}_{found.runs[after].name}"):
+            print(path)
+    for name, why in found.failed.items():
+        print(f"{name} was not measured: {why}", file=sys.stderr)
+    raise typer.Exit(found.exit_code)
 
 
 class _Listing(TyperGroup):
@@ -341,6 +381,15 @@ def doctor() -> None:
         broken |= finding.state == "broken"
     if broken:
         raise typer.Exit(1)
+
+
+def _comparison_formats(asked: list[str]) -> list[str]:
+    from .comparison import FORMATS  # noqa: PLC0415
+
+    for name in asked:
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}; the formats are {', '.join(FORMATS)}")
+    return asked
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""The LogitLab that is running, as something that another environment can install."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+NAME = "logitlab"
+NO_PART = ("tests", "examples", "tools", "benchmarks")  # folders of the source tree that are not installed
+
+
+@dataclass(frozen=True)
+class Own:
+    """What to install.
+
+    Attributes:
+        pin: what follows the name in a requirement: a version, or where the source or the wheel lies.
+        digest: of its content, so that an environment with an older LogitLab is not taken for one with this.
+    """
+
+    pin: str
+    digest: str
+
+    def requirement(self, extras: Sequence[str]) -> str:
+        return f"{NAME}[{','.join(extras)}]{self.pin}" if extras else f"{NAME}{self.pin}"
+
+
+def own(folder: Path) -> Own:
+    """The LogitLab that is running: a copy of its source tree in ``folder``, its wheel, or else its version.
+
+    A copy, since a build writes into the tree, and what an earlier one left there would be built in.
+    """
+    distribution = metadata.distribution(NAME)
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    path = Path(url2pathname(urlparse(origin).path)) if origin.startswith("file:") else None
+    if path is None or not path.exists():
+        return Own(f"=={distribution.version}", distribution.version)
+    if path.is_file():
+        return Own(f" @ {origin}", hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256()
+    for relative in sorted(_sources(path)):
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path / relative, target)
+        digest.update(f"{relative.as_posix()}|".encode() + target.read_bytes())
+    return Own(f" @ {folder.resolve().as_uri()}", digest.hexdigest())
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    """The files that an installation is made of, relative to the root of the source tree."""
+    for path in root.iterdir():
+        if path.is_file() and (path.suffix in (".py", ".toml", ".md", ".typed") or path.name == "LICENSE"):
+            yield path.relative_to(root)
+        elif (path / "__init__.py").exists() and path.name not in NO_PART:
+            files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+            yield from (file.relative_to(root) for file in files)

@@ -1,0 +1,213 @@
+"""One plan in several environments, built without an index: a framework whose second version gives other losses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import logitlab
+from logitlab.cli import main
+from logitlab.environments import _build, _matrix
+from logitlab.environments._own import Own, own
+from logitlab.environments._sets import RequirementSet, concerned, parse_sets
+from logitlab.errors import UsageError
+
+# The framework of a package from outside, in NumPy; its loss is put in by version.
+MODULE = """
+import numpy as np
+from logitlab.frameworks import Implementation
+
+def loss(x, t):
+    s = x.astype(np.float64) - x.max(axis=1, keepdims=True).astype(np.float64)
+    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), t]).astype(x.dtype){change}
+
+class Framework:
+    name = "tiny"
+    implementations = (Implementation("tiny/loss", "builtin", loss, "tiny", differentiable=False),)
+
+    def devices(self):
+        return ("cpu",)
+
+    def evaluate(self, implementation, batch, device, mode):
+        with np.errstate(all="ignore"):
+            yield "loss", implementation.loss(batch.logits, batch.targets)
+
+    def unsupported(self, error):
+        return False
+
+FRAMEWORK = Framework()
+"""
+CHANGES = {"1.0": "", "1.1": " * np.float32(1.001)", "1.2": ""}
+CASES = "gap/5_*"
+
+
+def wheel(folder: Path, version: str) -> None:
+    """A wheel written by hand: nothing has to be built."""
+    info = f"tiny-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as file:
+        file.writestr("tiny.py", MODULE.replace("{change}", CHANGES[version]))
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/entry_points.txt", "[logitlab.frameworks]\ntiny = tiny:FRAMEWORK\n")
+        file.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline(tmp_path_factory):
+    """An index of three versions, and environments that find LogitLab's dependencies where this one has them."""
+    index, cache = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("cache")
+    for version in CHANGES:
+        wheel(index, version)
+    ours = built_once(tmp_path_factory.mktemp("ours"))
+
+    def with_our_packages(folder, python, uv):
+        subprocess.run([python, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+        (packages,) = folder.glob("lib/python*/site-packages")
+        packages.joinpath("ours.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_build, "make_environment", with_our_packages)
+        patch.setattr(_build.shutil, "which", lambda name: None)
+        patch.setattr(_matrix, "own", lambda folder: ours)
+        for name, value in {
+            "LOGITLAB_CACHE": str(cache), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index),
+            "PIP_CONFIG_FILE": os.devnull,
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        yield
+
+
+def built_once(folder: Path) -> Own:
+    """A wheel of this LogitLab from the sources that an environment would be given."""
+    found = own(folder / "source")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*build, "--wheel-dir", folder, folder / "source"], check=True, capture_output=True)
+    (made,) = folder.glob("*.whl")
+    return Own(f" @ {made.as_uri()}", found.digest)
+
+
+def matrix(sets, out, **options):
+    told = []
+    options = {"cases": CASES, "frameworks": "tiny", "tell": told.append} | options
+    return logitlab.matrix(sets, out, **options), told
+
+
+def built(told):
+    return [line for line in told if line.startswith("building")]
+
+
+def test_what_changed_from_each_version_to_the_next(tmp_path):
+    found, told = matrix(["tiny==1.0", "tiny==1.1", "tiny==1.2"], tmp_path / "runs")
+    assert not found.failed
+    assert len(built(told)) == 3
+    assert {name: path.name for name, path in found.runs.items()} == {
+        f"tiny=={v}": f"tiny-{v}" for v in ("1.0", "1.1", "1.2")
+    }
+    worse, better = found.comparisons
+    assert worse[:2] == ("tiny==1.0", "tiny==1.1")
+    assert len(worse[2].regressions) == 4  # two cases of two rows
+    assert worse[2].improvements.empty
+    assert better[:2] == ("tiny==1.1", "tiny==1.2")
+    assert set(better[2].improvements["implementation"]) == {"tiny/loss"}
+    assert better[2].regressions.empty
+    assert found.exit_code == 1
+
+    # Again, and the environments are there; in the other direction nothing got worse.
+    found, told = matrix(["tiny==1.1", "tiny==1.2"], tmp_path / "again")
+    assert built(told) == []
+    assert found.exit_code == 0
+
+
+def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(tmp_path, capsys):
+    arguments = ["--case", CASES, "--framework", "tiny", "--format", "json", "--out", str(tmp_path / "runs")]
+    code = main(["matrix", "--with", "tiny==1.0", "--with", "tiny==7", "--with", "tiny==1.2", *arguments])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert "tiny==7 was not measured: ERROR: " in err
+    assert "No matching distribution found for tiny==7" in err
+    assert "tiny==1.0 -> tiny==1.2" in out
+    assert "nothing changed" in out
+    assert (tmp_path / "runs" / "tiny-1.0_tiny-1.2" / "compare.json").exists()
+    kept = _build.environments_folder()
+    assert not list(kept.glob("building-*")), "nothing half built is left"
+
+
+def test_a_run_that_fails_is_told_in_its_own_words(tmp_path):
+    found, _ = matrix(["tiny==1.0", "tiny==1.2"], tmp_path / "runs", cases="nothing/*")
+    assert found.exit_code == 2
+    assert set(found.failed) == {"tiny==1.0", "tiny==1.2"}
+    assert "no case matches 'nothing/*'" in found.failed["tiny==1.0"]
+
+
+def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ours = _matrix.own(tmp_path)
+    python = _build.environment(
+        _build.environments_folder(), ours, (), ["tiny==1.0"], sys.executable, print, fresh=False
+    )
+    code = "import logitlab, sys; print(logitlab.__file__, logitlab.__version__, *sys.path, sep='\\n')"
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, env=_build.variables(), check=True)
+    where, version, *path = told.stdout.split("\n")
+    assert Path(where).is_relative_to(_build.environments_folder())
+    assert version == logitlab.__version__
+    assert str(tmp_path) not in path
+
+
+def test_another_logitlab_is_another_environment(tmp_path):
+    one = own(tmp_path / "one")
+    assert own(tmp_path / "two").digest == one.digest
+    assert (tmp_path / "one" / "cases" / "seed.py").exists()
+    assert not (tmp_path / "one" / "tests").exists()
+    assert one.requirement(["jax"]).startswith("logitlab[jax] @ file:")
+    assert one.requirement([]).startswith("logitlab @ file:")
+
+
+def test_an_interpreter_that_is_none_is_told(tmp_path):
+    with pytest.raises(UsageError, match="cannot be run as a Python interpreter"):
+        matrix(["tiny==1.0", "tiny==1.2"], tmp_path, python=str(tmp_path / "none"))
+
+
+# --- sets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["scipy==1.14.1"], "1 set of requirements given; give at least two"),
+        (["scipy==1.14.1", " "], "a set of requirements is empty"),
+        (["scipy==1.14.1", "scipy == 1.15"], "'==' is no requirement"),
+        (["scipy==1.14.1", "scipy=1.15"], "'scipy=1.15' is no requirement"),
+        (["scipy==1.14.1 numpy<2.3", "numpy<2.3 scipy==1.14.1"], "are given twice"),
+    ],
+)
+def test_what_are_no_sets_is_told(given, told):
+    with pytest.raises(UsageError) as caught:
+        parse_sets(given)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "extras", "frameworks"),
+    [
+        (["scipy==1.14.1"], [], ("scipy",), ("numpy",)),
+        (["optax==0.2.3"], [], ("jax",), ("jax",)),
+        (["torch==2.13.0"], [], ("torch",), ("torch",)),
+        (["keras==3.8"], ["keras-jax"], ("keras-jax",), ("keras-jax",)),
+        (["numpy<2.3"], ["torch"], ("torch",), ("torch",)),
+        (["numpy<2.3"], [], (), ()),
+        (["scikit-learn==1.5 SciPy==1.14.1"], [], ("scipy",), ("numpy",)),
+    ],
+)
+def test_a_package_brings_its_extra_and_its_framework(words, wanted, extras, frameworks):
+    assert concerned([RequirementSet.parse(w) for w in words], wanted) == (extras, frameworks)
+
+
+def test_a_folder_is_named_after_what_is_in_it():
+    assert RequirementSet.parse("scipy==1.14.1 numpy<2.3").folder == "numpy-2.3-scipy-1.14.1"
