@@ -15,9 +15,11 @@ from .explanation import first_failures
 from .frameworks._stages import Stage
 from .grading import SOUND, Graded, apriori_bounds, grade, stability_ratio, told_of_invalid
 from .plan import Cell, Group, PlannedCall
+from .store import COLUMNS
 from .worker import Outcome
 
 Array = NDArray[Any]
+Columns = Mapping[str, Any]  # by name: an array or list of a value for each line, or one value for all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +47,10 @@ def measured(call: PlannedCall, outcome: Outcome) -> Measured:
     return Measured(call, outcome, graded)
 
 
-def lines(made: Measured, stages: Sequence[Stage]) -> list[pd.DataFrame]:
-    """The measurements of one call, a table for each quantity; ``stages`` are those of a call that has been followed.
+def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:
+    """The measurements of one call, columns for each quantity; ``stages`` are those of a call that has been followed.
 
-    What is the same in all of a cell's calls is left to `joined`: there are many small calls, and most of a table's
+    They become a table in `joined`, once for all of a cell's calls: there are many small calls, and most of a table's
     cost is in its columns.
     """
     group, cell, outcome = made.call.group, made.call.cell, made.outcome
@@ -59,14 +61,37 @@ def lines(made: Measured, stages: Sequence[Stage]) -> list[pd.DataFrame]:
     return quantities + [_absent(group, quantity, outcome) for quantity in lacking]
 
 
-def joined(run_name: str, cell: Cell, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def joined(run_name: str, cell: Cell, parts: Sequence[Columns]) -> pd.DataFrame:
     """The measurements of a cell's calls in one table, with the words that are the cell's own."""
     words: dict[str, Any] = {
         "run": run_name, "framework": cell.framework, "implementation": cell.offer.name,
         "formula": cell.offer.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
         "version": cell.offer.version,
     }  # fmt: skip
-    return pd.concat(tables, ignore_index=True).assign(**words)
+    sizes = [len(part["row"]) for part in parts]
+    columns = {
+        name: _column([part.get(name) for part in parts], sizes, kind)
+        for name, kind in COLUMNS.items()
+        if name not in words
+    }
+    return pd.DataFrame(columns).assign(**words)
+
+
+def _column(parts: Sequence[Any], sizes: Sequence[int], kind: str) -> Any:
+    """A column from its parts: each an array or a list of its size, one value for all of it, or None for nothing."""
+    if kind == "float64":
+        empty = float("nan")
+        filled = (empty if part is None else part for part in parts)
+        wide = [np.broadcast_to(np.asarray(p, np.float64), n) for p, n in zip(filled, sizes, strict=True)]
+        return np.concatenate([np.empty(0), *wide])
+    values = [value for part, n in zip(parts, sizes, strict=True) for value in _listed(part, n)]
+    return values if kind in ("category", "string") else pd.array(values, dtype=kind)
+
+
+def _listed(part: Any, size: int) -> Sequence[Any]:
+    if isinstance(part, np.ndarray):
+        return list(part.tolist())
+    return part if isinstance(part, list) else [part] * size
 
 
 def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
@@ -80,9 +105,7 @@ def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
     return dict(zip(("case", "family", "row", "classes"), map(list, columns), strict=True))
 
 
-def _present(
-    group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None]
-) -> pd.DataFrame:
+def _present(group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None]) -> Columns:
     """The lines of a quantity that came."""
     exact, reduced = group.exact, quantity == "loss" and group.reduction != "none"
     known = _rows(group, reduced=reduced) | vars(graded) | _analysed(group, quantity, graded)
@@ -90,9 +113,10 @@ def _present(
         known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
         if group.cases[0].invalid:
             known["detail"] = told_of_invalid(array, group.logits, group.targets)
-    known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": first_failure}
-    known |= {"bits": _bits(np.atleast_1d(array)), "quantity": quantity, "out_dtype": array.dtype.name, "status": "ok"}
-    return pd.DataFrame(known)
+    known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": list(first_failure)}
+    return known | {
+        "bits": _bits(np.atleast_1d(array)), "quantity": quantity, "out_dtype": array.dtype.name, "status": "ok"
+    }  # fmt: skip
 
 
 def _bits(values: Array) -> list[int]:
@@ -115,6 +139,6 @@ def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
     return known
 
 
-def _absent(group: Group, quantity: str, outcome: Outcome) -> pd.DataFrame:
+def _absent(group: Group, quantity: str, outcome: Outcome) -> Columns:
     rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
-    return pd.DataFrame(rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.detail})
+    return rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.detail}

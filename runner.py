@@ -31,7 +31,7 @@ from . import environment, worker
 from .errors import UsageError
 from .formats import FORMATS
 from .inputs import Block, Selection, selection
-from .measurements import Measured, joined, lines, measured
+from .measurements import Columns, Measured, joined, lines, measured
 from .plan import Cell, PlannedCall, Words, choose_cells, choose_dtypes, choose_frameworks, groups, listed, owners
 from .pool import DEFAULT_TIMEOUT, Pools
 from .store import Run, must_be_new
@@ -164,7 +164,7 @@ def _measure_block(pools: Pools, store: Run, block: Block, parts: Mapping[Cell, 
     missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
     for cell in (c for c, cases in missing.items() if cases == 0):
         store.write(parts[cell], pd.DataFrame())
-    tables: dict[Cell, list[pd.DataFrame]] = {cell: [] for cell in parts}
+    tables: dict[Cell, list[Columns]] = {cell: [] for cell in parts}
     calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]
     for call, outcome in pools.evaluate(calls):
         made = call.measured if isinstance(call, Following) else measured(call, outcome)
