@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import pandas_dtype
 
 from .explanation import first_failures
 from .frameworks._stages import Stage
@@ -85,7 +86,7 @@ def _column(parts: Sequence[Any], sizes: Sequence[int], kind: str) -> Any:
         wide = [np.broadcast_to(np.asarray(p, np.float64), n) for p, n in zip(filled, sizes, strict=True)]
         return np.concatenate([np.empty(0), *wide])
     values = [value for part, n in zip(parts, sizes, strict=True) for value in _listed(part, n)]
-    return values if kind in ("category", "string") else pd.array(values, dtype=kind)
+    return values if kind in ("category", "string") else pd.Series(values, dtype=pandas_dtype(kind))
 
 
 def _listed(part: Any, size: int) -> Sequence[Any]:

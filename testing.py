@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cases import Case, select
+from .cases import WHY_NOT_HELD, Case, select
 from .checking import check, load_framework
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format
@@ -168,13 +168,18 @@ def logit_cases(patterns: Words = None, dtypes: Words = None) -> tuple[LogitCase
         dtypes: float32 by default.
 
     Raises:
-        UsageError: for a glob without a case, or whose cases all have loss options, or an unknown dtype.
+        UsageError: for a glob without a case, or whose cases all have loss options or are held by none of the dtypes,
+            or an unknown dtype.
     """
     wanted = choose_dtypes(listed(dtypes) or ["float32"])
     chosen = [c for c in select(listed(patterns) or None) if c.plain]
     if not chosen:
         raise UsageError(f"no case of {', '.join(listed(patterns))} is logits and class indices alone; choose others")
-    return tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
+    held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
+    if not held:
+        # pytest would skip a test without a case, and it would check nothing.
+        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(listed(patterns))}: {WHY_NOT_HELD}")
+    return held
 
 
 def _falls_short(graded: Graded, r: int, require: str) -> bool:
