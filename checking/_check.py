@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -15,9 +16,9 @@ from ..errors import UsageError
 from ..formats import FORMATS, get_format
 from ..grading import GRADES
 from ..plan import choose_dtypes, listed
-from ._extra import extra_cases
+from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
-from ._measure import AGAIN, WEIGHTED, columns, fails, measure
+from ._measure import Lines, fails, measured, table
 from ._properties import PROPERTIES, breaks, properties
 from ._rows import CATALOGUED, Rows, batches, presented_again
 from ._show import text
@@ -158,25 +159,20 @@ def check(
     called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
     candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
     tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), require if first else None))
-    lines = _joined([table for _, table in tried])
+    lines = table([part for _, found in tried for part in found])
     failed = fails(lines, require)
     found = smallest(candidate, _worst_rows(lines[failed], [r for r, _ in tried]), require) if shrink else None
     return CheckResult(called, framework, candidate.version, device, mode, require, lines, asked, found)
 
 
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    lines = pd.concat([columns(), *(table.dropna(axis=1, how="all") for table in tables)], ignore_index=True)
-    # Joined to the empty table they would be objects, and ~True be -2.
-    return lines.astype({name: bool for name in lines.columns if name.startswith("has ")})
-
-
 def _chosen(patterns: str | Sequence[str] | None) -> tuple[Case, ...]:
-    held = tuple(c for c in select(patterns) if _takes_no_options(c))
-    if patterns is None:
-        return (*held, *extra_cases())
-    if not held:
-        raise UsageError(f"no case of {', '.join(listed(patterns))} is logits and class indices alone; choose others")
-    return held
+    globs = listed(patterns)
+    of_its_own = tuple(c for c in extra_cases() if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
+    others = [glob for glob in globs if not glob.startswith(EXTRA)]
+    held = tuple(c for c in (select(others) if others or not globs else ()) if _takes_no_options(c))
+    if not held and not of_its_own:
+        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
+    return (*held, *of_its_own)
 
 
 def _takes_no_options(case: Case) -> bool:
@@ -187,25 +183,25 @@ def _takes_no_options(case: Case) -> bool:
 
 def _tried(
     candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str], stop_below: str | None
-) -> Iterator[tuple[Rows, pd.DataFrame]]:
+) -> Iterator[tuple[Rows, list[Lines]]]:
     """Each batch with its lines; all of them, or up to the first that falls short of a grade."""
     for rows, lines in _everything(candidate, cases, dtypes):
         yield rows, lines
-        if stop_below is not None and fails(lines, stop_below).any():
+        if stop_below is not None and fails(table(lines), stop_below).any():
             return
 
 
 def _everything(
     candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]
-) -> Iterator[tuple[Rows, pd.DataFrame]]:
+) -> Iterator[tuple[Rows, list[Lines]]]:
     for dtype in dtypes:
         for rows in batches(cases, get_format(dtype)):
-            once = measure(candidate, rows)
+            once = measured(candidate, rows)
             yield rows, once
-            if (once["status"] != "ok").any():
+            if any(lines["status"] != "ok" for lines in once):
                 continue  # what raises or is not supported as it stands is not asked in other ways
-            for again in (rows.called(AGAIN), rows.called(WEIGHTED), *presented_again(rows)):
-                yield again, measure(candidate, again)
+            for again in presented_again(rows):
+                yield again, measured(candidate, again)
 
 
 def _rank(table: pd.DataFrame) -> pd.Series[float]:
@@ -235,10 +231,11 @@ def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Rows]:
     for rows in tried:
         if (rows.fmt.name, rows.classes, rows.how) != (line["dtype"], line["classes"], line["how"]):
             continue
-        for place, (case, number) in enumerate(zip(rows.cases, rows.numbers, strict=True)):
-            if (case.id, number) == (line["case"], line["row"]):
-                yield rows.take(np.r_[place, np.delete(np.arange(len(rows)), place)])
-                return
+        place = int(line["place"])
+        if place < len(rows) and (rows.ids[place], rows.numbers[place]) == (line["case"], line["row"]):
+            first = np.r_[place, np.delete(np.arange(len(rows)), place)]
+            yield replace(rows.take(first), distinct=None)
+            return
 
 
 def _worst(table: pd.DataFrame) -> str:

@@ -17,6 +17,11 @@ LARGE = 80.0  # beyond it exp overflows float32 soon
 FAR = 8.0  # a common offset, in spreads of the row
 
 
+FEATURES = tuple(
+    f"has {word}" for word in ("mask", "nan", "offset", "large", "near zero", "ties", "last", "wide", "layout")
+)
+
+
 def features(rows: Rows) -> dict[str, Any]:
     """For each feature the rows (B,) that have it."""
     x = rows.logits.astype(np.float64)

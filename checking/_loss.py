@@ -20,6 +20,8 @@ from .. import worker
 from ..errors import UsageError
 from ..frameworks import Batch, Framework, Implementation
 from ..worker import Outcome
+from ._calls import Pull, Words, words
+from ._rows import EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
 
 Loss = Callable[..., Any]
 
@@ -48,14 +50,23 @@ class Candidate:
     def quantities(self) -> tuple[str, ...]:
         return self._plain.quantities
 
-    def call(self, batch: Batch, factors: NDArray[Any] | None = None) -> Outcome:
-        """Loss and gradient of a batch; with ``factors`` (B,) the gradient of the losses so weighted."""
-        implementation = self._plain if factors is None else self._implementation(_of_rows(self._weighted(factors)))
+    def call(self, batch: Batch) -> Outcome:
+        """Loss and gradient of a batch."""
         with self._as_users_have_it(batch.logits.dtype):
-            outcome = worker.evaluated(self.framework, implementation, batch, self.device, self.mode)
+            outcome = worker.evaluated(self.framework, self._plain, batch, self.device, self.mode)
         if outcome.detail.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt  # in a worker's process it costs one call, here it is the user's word
         return outcome
+
+    @contextmanager
+    def traced(self, rows: Rows) -> Iterator[Traced]:
+        """For calls one by one; what is raised ends them, and is the trace's fault."""
+        trace = Traced(self)
+        with self._as_users_have_it(rows.logits.dtype):
+            try:
+                yield trace
+            except Exception as error:  # noqa: BLE001 - the loss is another's code
+                trace.failed(error)
 
     @cached_property
     def version(self) -> str:
@@ -68,20 +79,32 @@ class Candidate:
         """One for all calls, so that a framework compiles each shape once."""
         return self._implementation(_of_rows(self.loss))
 
-    def _weighted(self, factors: NDArray[Any]) -> Loss:
-        brought = self.framework.operations  # type: ignore[attr-defined] # an optional part of the protocol
+    @cached_property
+    def words(self) -> Words | None:
+        """For calls that the framework's adapter does not make; None where they cannot be made."""
+        return words(self.framework.name) if hasattr(self.framework, "operations") else None
 
-        def weighted(logits: Any, targets: Any) -> Any:
-            rows = self.loss(logits, targets)
-            return rows * brought.cast(brought.load(factors, self.device), rows)
+    @cached_property
+    def cannot(self) -> tuple[str, ...]:
+        """The ways of calling it that there are not."""
+        brought = self.words
+        lacking = set()
+        if brought is None or brought.untracked is None:
+            lacking |= {UNTRACKED}
+        if brought is None or brought.spread is None:
+            lacking |= {SUMMED}
+        if brought is None or not brought.strides:
+            lacking |= {SLICED, EVERY_OTHER}
+        if self.mode != "eager":
+            lacking |= {TWICE}  # a compiled backward pass is told that it is the only one
+        if self.gradient is not None or "gradient" not in self.quantities:
+            lacking |= {WEIGHTED, SUMMED, TWICE}
+        return tuple(lacking)
 
-        return weighted
-
-    @property
-    def can_be_weighted(self) -> bool:
-        """Whether the framework differentiates, and can be handed factors."""
-        differentiated = self.gradient is None and "gradient" in self.quantities
-        return differentiated and getattr(self.framework, "operations", None) is not None
+    @cached_property
+    def in_its_mode(self) -> Loss:
+        brought = self.words
+        return _of_rows(self.loss if brought is None else brought.mode(self.loss, self.mode))
 
     @contextmanager
     def _as_users_have_it(self, dtype: np.dtype[Any]) -> Iterator[None]:
@@ -98,6 +121,94 @@ class Candidate:
         written = self.framework.name == "numpy"
         plain = Implementation(f"{self.framework.name}/{self.name}", "builtin", loss, self.framework.name)
         return replace(plain, gradient=self.gradient, differentiable=self.gradient is not None or not written)
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A batch in a framework's own arrays, and the numbers it was made of."""
+
+    x: Any
+    t: Any
+    logits: NDArray[Any]
+    targets: NDArray[Any]
+
+
+class Traced:
+    """Calls of one loss, one after the other, on arrays that may be used more than once.
+
+    Attributes:
+        fault: status and detail of what was raised, None if nothing was.
+        written: ``logits`` or ``targets``, where the loss has changed its arguments.
+    """
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+        self._words: Words = candidate.words  # type: ignore[assignment] # where it is None nothing is traced
+        self._brought = candidate.framework.operations  # type: ignore[attr-defined] # an optional part of the protocol
+        self._seen: list[Laid] = []
+        self.fault: tuple[str, str] | None = None
+
+    def failed(self, error: Exception) -> None:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        self.fault = ("unsupported" if self._candidate.framework.unsupported(error) else "raised", told)
+
+    @property
+    def written(self) -> str:
+        for laid in self._seen:
+            for name, now, before in (("logits", laid.x, laid.logits), ("targets", laid.t, laid.targets)):
+                if not np.array_equal(self._brought.dump(now), before, equal_nan=name == "logits"):
+                    return name
+        return ""
+
+    def laid(self, rows: Rows) -> Laid:
+        x, t = rows.in_memory()
+        load = self._brought.load
+        found = Laid(load(x, self._candidate.device), load(t, self._candidate.device), rows.logits, rows.targets)
+        self._seen.append(found)
+        return found
+
+    def both(self, laid: Laid, between: Callable[[], Any] = lambda: None) -> dict[str, NDArray[Any]]:
+        """Loss and gradient, looked at after something else was done."""
+        rows, pull = self._opened(laid)
+        between()
+        found = {"loss": self._copied(rows)}
+        gradient = self._gradient(laid, pull, None)
+        return found if gradient is None else found | {"gradient": gradient}
+
+    def gradient(self, laid: Laid, upstream: NDArray[Any] | str) -> NDArray[Any]:
+        """That of the losses, each times its own factor; or of their sum, of which all have one."""
+        rows, pull = self._opened(laid)
+        if isinstance(upstream, str):
+            given = self._words.spread(rows)  # type: ignore[misc] # where there is none it is not asked for
+        else:
+            given = self._upstream(upstream, rows)
+        return self._copied(pull(given))
+
+    def two_gradients(self, laid: Laid, upstream: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        rows, pull = self._opened(laid, often=True)
+        given = self._upstream(upstream, rows)
+        return self._copied(pull(given)), self._copied(pull(given))
+
+    def _upstream(self, upstream: NDArray[Any], rows: Any) -> Any:
+        return self._brought.cast(self._brought.load(upstream.copy(), self._candidate.device), rows)
+
+    def untracked(self, laid: Laid) -> NDArray[Any]:
+        return self._copied(self._words.untracked(self._candidate.in_its_mode, laid.x, laid.t))  # type: ignore[misc]
+
+    def _opened(self, laid: Laid, *, often: bool = False) -> tuple[Any, Pull]:
+        return self._words.opened(self._candidate.in_its_mode, laid.x, laid.t, often)
+
+    def _gradient(self, laid: Laid, pull: Pull, upstream: Any) -> NDArray[Any] | None:
+        by_hand = self._candidate.gradient
+        if by_hand is not None:
+            with np.errstate(all="ignore"):
+                return self._copied(by_hand(laid.x, laid.t))
+        found = pull(upstream)
+        return None if found is None else self._copied(found)
+
+    def _copied(self, values: Any) -> NDArray[Any]:
+        # The framework's memory may be written again by the next call.
+        return np.array(self._brought.dump(values))
 
 
 def _of_rows(loss: Loss) -> Loss:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,31 +11,44 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..grading import GRADES, Graded, grade
+from ..oracle import Exact
 from ..worker import Outcome
-from ._features import features
-from ._loss import Candidate
-from ._rows import Rows
+from ._features import FEATURES, features
+from ._loss import Candidate, Traced
+from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
 
 Array = NDArray[Any]
-
-AGAIN = "called again"
-WEIGHTED = "its losses weighted"
-# Upstream gradients: powers of two, so that what they multiply has the same digits, and none below 1, which would push
-# small entries under the smallest number.
-FACTORS = (1.0, -1.0, 2.0, -4.0, 8.0)
+# Columns by name, each an array of as many values as there are lines, or one value for all of them.
+Lines = dict[str, Any]
 
 
 def measure(candidate: Candidate, rows: Rows) -> pd.DataFrame:
     """The rows as they are presented, each quantity graded."""
-    if rows.how == AGAIN:
-        return _twice(candidate, rows)
-    if rows.how == WEIGHTED:
-        return _weighted(candidate, rows)
+    return table(measured(candidate, rows))
+
+
+def measured(candidate: Candidate, rows: Rows) -> list[Lines]:
+    """The same, before it is made a table."""
+    special = next((call for how, call in _CALLS.items() if rows.how.startswith(how)), None)
+    if special is None:
+        return _plainly(candidate, rows)
+    if candidate.words is None or (special is not _again and rows.how.startswith(candidate.cannot)):
+        return []
+    with candidate.traced(rows) as traced:
+        found = special(traced, rows)
+    if traced.fault is not None:
+        return [_told(rows, *traced.fault)]
+    if traced.written:
+        found.append(_told(rows, "raised", f"the loss writes into its {traced.written}"))
+    return found
+
+
+def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
     batches = rows.batches
-    lines = _lines(rows, _together([candidate.call(batch) for batch in batches]))
-    if not _same(np.concatenate([batch.logits for batch in batches]), rows.logits):
-        lines = pd.concat([lines, _told(rows, "raised", "the loss writes into its logits")])
-    return lines
+    found = _lines(rows, _together([candidate.call(batch) for batch in batches]))
+    if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
+        found.append(_told(rows, "raised", "the loss writes into its logits"))
+    return found
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -46,27 +60,103 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(tuple((q, np.concatenate([part[q] for part in parts])) for q in parts[0]))
 
 
-def _twice(candidate: Candidate, rows: Rows) -> pd.DataFrame:
-    """The rows twice: lines for those of a quantity whose bits differ, status ``ok`` and verdict ``differs``."""
-    first, second = (dict(_together([candidate.call(b) for b in rows.batches]).values) for _ in range(2))
-    found = []
-    for quantity in first.keys() & second.keys():
-        differ = np.array([not _same(a, b) for a, b in zip(first[quantity], second[quantity], strict=True)])
-        lines = pd.DataFrame(_who(rows) | {"how": AGAIN, "quantity": quantity, "status": "ok"})
-        found.append(lines.assign(grade=None, verdict=np.where(differ, "differs", "correct")))
-    return pd.concat(found) if found else columns()
+# --- calls of another kind --------------------------------------------------------------------------------------
 
 
-def _weighted(candidate: Candidate, rows: Rows) -> pd.DataFrame:
-    """The gradient of the losses weighted by `FACTORS`, over them: the gradient itself, if it is passed on rightly."""
-    if not candidate.can_be_weighted:
-        return columns()
-    factors = np.resize(FACTORS, len(rows))
-    (batch,) = rows.batches
-    outcome = candidate.call(batch, factors.astype(rows.logits.dtype))
-    unweighted = tuple((q, a.astype(np.float64) / factors[:, None]) for q, a in outcome.values if q == "gradient")
-    kept = Outcome(unweighted, tuple(q for q in outcome.lacking if q == "gradient"), outcome.status, outcome.detail)
-    return _lines(rows, kept)
+def _again(traced: Traced, rows: Rows) -> list[Lines]:
+    """The same arrays twice: lines for those of a quantity whose bits differ, status ``ok`` and verdict ``differs``."""
+    laid = traced.laid(rows)
+    first, second = (traced.both(laid) for _ in range(2))
+    return [_compared(rows, quantity, first[quantity], second[quantity]) for quantity in first]
+
+
+def _compared(rows: Rows, quantity: str, one: Array, other: Array) -> Lines:
+    differ = _differ(one, other) & rows.exact.defined
+    told = {"quantity": quantity, "status": "ok", "verdict": np.where(differ, "differs", "correct")}
+    return _who(rows) | told
+
+
+def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
+    """The gradient of the losses weighted, each of them by its own factor."""
+    weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
+    gradient = traced.gradient(traced.laid(rows), weights)
+    factors = weights.astype(np.float64)[:, None]
+    ordinary = np.isfinite(factors) & (factors != 0)
+    # Entries that fall below the smallest number before they are multiplied stay so, and those that fall below it by
+    # being multiplied do: the bounds allow for that number before, or after.
+    before = np.where(ordinary & (np.abs(factors) >= 1), factors, 1.0)
+    after = np.where(ordinary & (np.abs(factors) < 1), factors, 1.0)
+    wanted = rows.exact.gradient
+    exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=np.abs(after))
+    with np.errstate(invalid="ignore"):
+        divided = gradient.astype(np.float64) / before
+    graded = grade("gradient", divided, rows.logits, rows.fmt, exact)
+    found = _who(rows) | vars(graded) | {"quantity": "gradient", "status": "ok", "out_dtype": gradient.dtype.name}
+    found = _without_value(found, gradient, factors[:, 0])
+    return [found if rows.distinct is None else _worst_of_each(found, rows.distinct)]
+
+
+def _without_value(found: Lines, gradient: Array, factors: Array) -> Lines:
+    """Of a row that weighs nothing the gradient is zero; of one whose upstream gradient is NaN some of it is NaN."""
+    g = gradient.astype(np.float64)
+    graded = np.array(found["grade"], object)
+    known = graded != np.array(None)
+    nothing, lost = (factors == 0) & known, np.isnan(factors) & known
+    wrong = (nothing & (g != 0).any(axis=1)) | (lost & ~np.isnan(g).any(axis=1))
+    verdict = np.array(found["verdict"], object)
+    graded[nothing | lost], verdict[nothing | lost] = "A", "correct"
+    graded[wrong] = "F"
+    verdict[wrong] = np.where(lost, "swallowed", np.where(np.isnan(g).any(axis=1), "nan", "lost"))[wrong]
+    return found | {"grade": graded, "verdict": verdict}
+
+
+def _summed(traced: Traced, rows: Rows) -> list[Lines]:
+    """The gradient of their sum, which hands down one number for all rows."""
+    return _graded(rows, {"gradient": traced.gradient(traced.laid(rows), "one number")})
+
+
+def _untracked(traced: Traced, rows: Rows) -> list[Lines]:
+    return _graded(rows, {"loss": traced.untracked(traced.laid(rows))})
+
+
+def _as_it_lies(traced: Traced, rows: Rows) -> list[Lines]:
+    return _graded(rows, traced.both(traced.laid(rows)))
+
+
+def _differentiated_twice(traced: Traced, rows: Rows) -> list[Lines]:
+    """Two gradients of one loss, which are the same bits. One that refuses, with an error, says enough."""
+    weights = np.full(len(rows), 2, rows.logits.dtype)
+    try:
+        first, second = traced.two_gradients(traced.laid(rows), weights)
+    except Exception:  # noqa: BLE001 - whatever a loss raises
+        return []
+    return [_compared(rows, "gradient", first, second)]
+
+
+def _another_between(traced: Traced, rows: Rows) -> list[Lines]:
+    """Loss and gradient of a batch, both looked at after another batch has had its turn."""
+    other = traced.laid(_other(rows))
+    return _graded(rows, traced.both(traced.laid(rows), between=lambda: traced.both(other)))
+
+
+def _other(rows: Rows) -> Rows:
+    """A batch of the same shape with other numbers, without a copy of its exact answer."""
+    return replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
+
+
+_CALLS: dict[str, Callable[[Traced, Rows], list[Lines]]] = {
+    AGAIN: _again,
+    WEIGHTED: _weighted,
+    SUMMED: _summed,
+    UNTRACKED: _untracked,
+    TWICE: _differentiated_twice,
+    BETWEEN: _another_between,
+    SLICED: _as_it_lies,
+    EVERY_OTHER: _as_it_lies,
+}
+
+
+# --- lines ------------------------------------------------------------------------------------------------------
 
 
 def fails(lines: pd.DataFrame, required: str) -> NDArray[np.bool_]:
@@ -77,53 +167,80 @@ def fails(lines: pd.DataFrame, required: str) -> NDArray[np.bool_]:
     return worse | other.to_numpy(bool)
 
 
-def _lines(rows: Rows, outcome: Outcome) -> pd.DataFrame:
-    found = list(_graded(rows, outcome))
+def _lines(rows: Rows, outcome: Outcome) -> list[Lines]:
+    found = _graded(rows, dict(outcome.values))
     if outcome.status != "ok" and (outcome.lacking or not outcome.values):
         found.append(_told(rows, outcome.status, outcome.detail))
-    return pd.concat(found, ignore_index=True) if found else columns()
+    return found
 
 
-def _graded(rows: Rows, outcome: Outcome) -> Iterator[pd.DataFrame]:
-    for quantity, array in outcome.values:
+def _graded(rows: Rows, values: dict[str, Array]) -> list[Lines]:
+    return list(_each_graded(rows, values))
+
+
+def _each_graded(rows: Rows, values: dict[str, Array]) -> Iterator[Lines]:
+    for quantity, array in values.items():
         graded: Graded = grade(quantity, array, rows.logits, rows.fmt, rows.exact)
-        known = _who(rows) | vars(graded) | {"how": rows.how, "quantity": quantity, "status": "ok"}
-        known["out_dtype"] = array.dtype.name
+        known = _who(rows) | vars(graded) | {"quantity": quantity, "status": "ok", "out_dtype": array.dtype.name}
         if quantity == "loss":
             known |= {"value": array.astype(np.float64), "exact": rows.exact.loss.hi}
-        yield pd.DataFrame(known)
+        yield known if rows.distinct is None else _worst_of_each(known, rows.distinct)
 
 
-def _told(rows: Rows, status: str, detail: str) -> pd.DataFrame:
+def _worst_of_each(lines: Lines, distinct: NDArray[np.intp]) -> Lines:
+    """Of the lines of one row that is there many times the worst: a large batch is more than a table has to hold."""
+    rank = np.array([-1 if g is None else GRADES.index(g) for g in lines["grade"]])
+    order = np.lexsort((-rank, distinct))
+    first = order[np.unique(distinct[order], return_index=True)[1]]
+    return {name: v[first] if isinstance(v, np.ndarray) else v for name, v in lines.items()}
+
+
+def _told(rows: Rows, status: str, detail: str) -> Lines:
     quantity = "loss" if "gradient" not in detail else "gradient"
-    told = {"how": rows.how, "quantity": quantity, "status": status, "grade": None, "verdict": None, "detail": detail}
-    return pd.DataFrame(_who(rows) | told)
+    told = {"quantity": quantity, "status": status, "detail": detail}
+    return _who(rows) | told
 
 
-def _who(rows: Rows) -> dict[str, Any]:
+def _who(rows: Rows) -> Lines:
     return {
         "dtype": rows.fmt.name,
-        "case": [case.id for case in rows.cases],
+        "case": rows.ids,
         "row": rows.numbers,
-        "classes": rows.classes,
+        "classes": np.full(len(rows), rows.classes),
         "target": rows.targets,
+        "place": np.arange(len(rows)),
+        "how": rows.how,
         **features(rows),
     }
 
 
-def _same(one: Array, other: Array) -> bool:
-    """Whether all bits are the same, all NaN taken for one."""
-    return one.shape == other.shape and np.ascontiguousarray(_quiet(one)).tobytes() == _quiet(other).tobytes()
+def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
+    """Which rows differ in a bit, all NaN taken for one."""
+    bits = f"u{one.dtype.itemsize}"
+    differ = (one.view(bits) != other.view(bits)) & ~(np.isnan(one) & np.isnan(other))
+    return differ.reshape(len(one), -1).any(axis=1)
 
 
-def _quiet(values: Array) -> Array:
-    return np.ascontiguousarray(np.where(np.isnan(values), values.dtype.type(np.nan), values))
+_WORDS = ("dtype", "case", "quantity", "how", "status", "grade", "verdict", "out_dtype", "detail")
+_WHOLE = ("row", "classes", "target", "place")
+_REAL = ("value", "exact", "max_abs", "max_rel", "max_ulp")
+_TRUTH = ("finite", "expected_finite")
 
 
-def columns() -> pd.DataFrame:
-    """No lines at all, with every column that a line can have."""
-    names = (
-        "dtype", "case", "row", "classes", "target", "quantity", "how", "status", "grade", "verdict", "value", "exact",
-        "max_abs", "max_rel", "max_ulp", "out_dtype", "detail", "finite", "expected_finite",
-    )  # fmt: skip
-    return pd.DataFrame(columns=list(names))
+def table(found: Sequence[Lines]) -> pd.DataFrame:
+    """All lines in one table, with every column that a line can have."""
+    sizes = [len(lines["row"]) for lines in found]
+
+    def joined(name: str, dtype: Any, lacking: Any) -> Array:
+        parts = [
+            np.full(size, value, dtype) if not isinstance(value := lines.get(name, lacking), np.ndarray) else value
+            for lines, size in zip(found, sizes, strict=True)
+        ]
+        return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
+
+    columns = {name: pd.Series(joined(name, object, None), dtype=object) for name in _WORDS}
+    columns |= {name: joined(name, np.int64, 0) for name in _WHOLE}
+    columns |= {name: joined(name, np.float64, np.nan) for name in _REAL}
+    columns |= {name: pd.Series(joined(name, object, None), dtype=object) for name in _TRUTH}
+    columns |= {name: joined(name, bool, False) for name in FEATURES}
+    return pd.DataFrame(columns)

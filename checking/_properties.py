@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._measure import AGAIN, WEIGHTED
-from ._rows import CATALOGUED
+from ._rows import AGAIN, BETWEEN, CATALOGUED, EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED
 
 Mask = NDArray[np.bool_]
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
@@ -40,11 +39,13 @@ PROPERTIES: dict[str, Chosen] = {
     "last class": _has("last"),
     "large vocabularies": _has("wide"),
     "gradient is the loss's derivative": lambda t: (t["quantity"] == "gradient") & (t["how"] == CATALOGUED),
-    "gradient passed on from above": _how(WEIGHTED),
-    "rows independent of each other": _how("alone", "in two halves", "in a batch"),
+    "gradient passed on from above": _how(WEIGHTED, SUMMED),
+    "the same without its gradient": _how(UNTRACKED),
+    "calls independent of each other": _how(BETWEEN, TWICE),
+    "rows independent of each other": _how("alone", "in two halves", "in a batch", "in a square batch"),
     "rows independent of their order": _how("rows in reverse"),
     "classes in any order": _how("classes permuted"),
-    "right in every layout": lambda t: _how("transposed", "strided")(t) | _has("layout")(t),
+    "right in every layout": lambda t: _how("transposed", "strided", SLICED, EVERY_OTHER)(t) | _has("layout")(t),
     "deterministic": _how(AGAIN),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,24 @@ from ..plan import groups
 Array = NDArray[Any]
 Index = NDArray[np.intp]
 
+LAID = ("rows", "transposed", "strided")  # layouts that the adapters make
 CATALOGUED = "as catalogued"
-WIDEST = 4096  # classes of the rows that are presented again: beyond it nothing new is met
-SEVERAL = 1025  # rows of a large batch: past the blocks that kernels divide a batch into
-NARROW = 65  # classes up to which it is tried
+# Ways of calling the loss, and of laying out its arguments, each the beginning of a `Rows.how`.
+AGAIN = "called again"
+WEIGHTED = "its losses weighted"
+SUMMED = "summed"
+UNTRACKED = "without its gradient"
+TWICE = "differentiated twice"
+BETWEEN = "another batch in between"
+SLICED = "sliced out of wider rows"
+EVERY_OTHER = "every other number of its targets' memory"
+
+WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
+NARROW = 65  # classes up to which a large batch is tried
+LARGE = (1025, 1024)  # rows of one: past the blocks that kernels divide a batch into, and a whole number of them
+MILLION = 1025  # classes of which a large batch is a million logits
+HUGE = 65_539  # rows past what a grid dimension or 16 bits count, of so few classes:
+HUGE_CLASSES = 4
 ALONE = 24  # rows of a group that are tried alone
 
 
@@ -38,6 +53,8 @@ class Rows:
         how: the way they are presented, in words.
         layout: as of a case.
         per_call: how many rows the loss is given at once; None for all of them.
+        weights: (B,), the factors of the losses, in the dtype; None for none.
+        distinct: (B,), the number of the row that each is a copy of; None where each counts.
     """
 
     cases: tuple[Case, ...]
@@ -49,6 +66,8 @@ class Rows:
     how: str = CATALOGUED
     layout: str = "rows"
     per_call: int | None = None
+    weights: Array | None = None
+    distinct: Index | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -56,6 +75,25 @@ class Rows:
     @property
     def classes(self) -> int:
         return int(self.logits.shape[1])
+
+    @cached_property
+    def ids(self) -> NDArray[np.object_]:
+        """(B,), the name of each row's case."""
+        return np.array([case.id for case in self.cases], object)
+
+    def in_memory(self) -> tuple[Array, Index]:
+        """New logits and targets, as they are to lie in memory."""
+        logits = Batch(self.logits.copy(), self.targets, layout=self.layout if self.layout in LAID else "rows")
+        x, t = logits.in_memory(), self.targets.copy()
+        if self.how.startswith(SLICED):
+            around = np.zeros((len(x) + 1, self.classes + 5), x.dtype)
+            around[1:, 3:-2] = x
+            x = around[1:, 3:-2]
+        if self.how.startswith(EVERY_OTHER):
+            t = np.repeat(t, 2)
+            t[1::2] = (t[1::2] + 1) % max(self.classes, 1)
+            t = t[::2]
+        return x, t
 
     @property
     def batches(self) -> list[Batch]:
@@ -78,6 +116,8 @@ class Rows:
             logits=self.logits[places],
             targets=self.targets[places],
             exact=_rows_of(self.exact, lambda values: values[places]),
+            weights=None if self.weights is None else self.weights[places],
+            distinct=None if self.distinct is None else self.distinct[places],
         )
 
     def called(self, how: str) -> Rows:
@@ -106,23 +146,65 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
 
 
 def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
-    """The rows in ways that do not change what each row's answer is."""
-    if rows.classes > WIDEST or rows.layout != "rows":
-        return
-    rng = np.random.default_rng([seed, rows.classes])
+    """The rows in ways that do not change what each row's answer is, the quickest first."""
+    yield rows.called(AGAIN)
+    if rows.classes <= WIDEST and rows.layout == "rows":
+        yield from (rows.called(how) for how in (UNTRACKED, BETWEEN, SLICED, EVERY_OTHER))
+        yield from (replace(rows, how=f"{layout} in memory", layout=layout) for layout in ("transposed", "strided"))
+        yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
+        yield from _in_other_batches(rows)
+        yield from (rows.called(how) for how in (TWICE, SUMMED))
+    yield weighted(rows)
+
+
+def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
+    yield replace(rows, how="classes permuted", **_permuted(rows, rng.permutation(rows.classes)))
+    shifted = _shifted(rows, rng)
+    if shifted is not None:
+        yield shifted.called("a constant added to each row")
+
+
+def weighted(rows: Rows) -> Rows:
+    """Upstream gradients of all kinds, of which another comes first in each width."""
+    # By the width's place in a fixed order: a batch of one has the first alone.
+    kinds = np.array(_factors(rows.fmt))
+    factors = np.resize(np.roll(kinds, -(rows.classes % len(kinds))), len(rows))
+    # What has no gradient is not multiplied by what leaves none.
+    plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1))
+    factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
+    how = WEIGHTED if rows.distinct is None else f"{WEIGHTED}, {rows.how}"
+    return replace(rows, how=how, weights=quantize(factors, rows.fmt))
+
+
+def _factors(fmt: Format) -> tuple[float, ...]:
+    # Beyond 1, as losses are scaled for mixed precision, and below, as a mean does it.
+    large = 2.0**17 if fmt.largest > 2.0**17 else 2.0**13
+    return (1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0)
+
+
+def _in_other_batches(rows: Rows) -> Iterator[Rows]:
     if len(rows) > 1:
         yield rows.take(np.s_[::-1]).called("rows in reverse order")
         yield replace(rows, how="in two halves", per_call=-(-len(rows) // 2))
     few = np.linspace(0, len(rows) - 1, min(ALONE, len(rows)), dtype=int)
     yield replace(rows.take(few), how="alone in its batch", per_call=1)
     if rows.classes <= NARROW:
-        yield rows.take(rng.integers(len(rows), size=SEVERAL)).called(f"in a batch of {SEVERAL} rows")
-    yield replace(rows, how="classes permuted", **_permuted(rows, rng.permutation(rows.classes)))
-    for layout in ("transposed", "strided"):
-        yield replace(rows, how=f"{layout} in memory", layout=layout)
-    shifted = _shifted(rows, rng)
-    if shifted is not None:
-        yield shifted.called("a constant added to each row")
+        yield _repeated(rows, rows.classes, "in a square batch")
+        large = _repeated(rows, LARGE[rows.classes % 2], "in a batch of {} rows")
+        yield large
+        yield weighted(large)
+    elif rows.classes == MILLION:
+        yield _repeated(rows, LARGE[0], "in a batch of {} rows")
+    if rows.classes == HUGE_CLASSES:
+        yield _repeated(rows, HUGE, "in a batch of {} rows")
+
+
+def _repeated(rows: Rows, size: int, how: str) -> Rows:
+    """So many rows, those there are again and again, each round in another order."""
+    rng = np.random.default_rng([size, rows.classes])
+    rounds = -(-size // len(rows))
+    places = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
+    return replace(rows.take(places), how=how.format(size), distinct=places)
 
 
 def _permuted(rows: Rows, order: Index) -> dict[str, Any]:

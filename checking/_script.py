@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._loss import Candidate
-from ._measure import AGAIN, FACTORS, WEIGHTED
-from ._rows import Rows
+from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, Rows
 
 RUNS_FROM = 8  # equal numbers that are written as a product
 
@@ -25,6 +24,8 @@ def script(candidate: Candidate, rows: Rows, quantity: str) -> str:
     """The source: it prints what the loss gives beside the exact answer, the first row's first."""
     write = _FRAMEWORKS.get(candidate.framework.name, _numpy)
     exact = rows.exact.loss.hi if quantity == "loss" else rows.exact.gradient.hi
+    if rows.weights is not None:
+        exact = exact * rows.weights.astype(np.float64)[:, None]
     lines = [
         f"# {candidate.name}: wrong {quantity} in {rows.fmt.name}, {rows.how}",
         *write(candidate, rows, _imported(candidate.loss), quantity),
@@ -62,17 +63,32 @@ def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
     device = "" if candidate.device == "cpu" else f", device={candidate.device!r}"
     x = f"torch.tensor({_numbers(rows.logits)}, dtype=torch.{rows.fmt.name}{device}, requires_grad=True)"
     call = "torch.compile(loss)" if candidate.mode == "compiled" else "loss"
-    factors = f" * torch.tensor({_factors(rows)}, dtype=x.dtype)" if rows.how == WEIGHTED else ""
-    laid = {"transposed": "x.t().contiguous().t()", "strided": "x.repeat_interleave(2, 1)[:, ::2]"}.get(
-        rows.layout, "x"
-    )
+    weights = None if rows.weights is None else f"torch.tensor({_numbers(rows.weights)}, dtype=x.dtype{device})"
+    given = _laid_in_torch(rows)
     lines = ["import torch", imported, f"x = {x}", f"t = torch.tensor({rows.targets.tolist()}{device})"]
-    lines.append(f"rows = {call}({laid}, t){factors}")
+    if rows.how == UNTRACKED:
+        return [*lines, "with torch.no_grad():", f"    print('loss:', {call}({given}))"]
+    lines.append(f"rows = {call}({given})")
     if rows.how == AGAIN:
-        return [*lines, f"print('the same bits:', torch.equal(rows, {call}({laid}, t)), rows)"]
-    if quantity == "gradient":
-        return [*lines, "(gradient,) = torch.autograd.grad(rows.sum(), x)", "print('gradient:', gradient)"]
-    return [*lines, "print('loss:', rows)"]
+        return [*lines, f"print('the same bits:', torch.equal(rows, {call}({given})), rows)"]
+    if rows.how == BETWEEN:
+        lines.append(f"{call}(x.detach().flip(0, 1), {rows.classes - 1} - t)  # another batch, before this one is used")
+    if quantity == "loss":
+        return [*lines, "print('loss:', rows)"]
+    upstream = "torch.ones(len(x), dtype=x.dtype)" if weights is None else weights
+    upstream = f"torch.ones((), dtype=x.dtype{device}).expand(len(x))" if rows.how == SUMMED else upstream
+    grad = f"torch.autograd.grad(rows, x, {upstream}{', retain_graph=True' if rows.how == TWICE else ''})"
+    return [*lines, *([grad] * (rows.how == TWICE)), f"(gradient,) = {grad}", "print('gradient:', gradient)"]
+
+
+def _laid_in_torch(rows: Rows) -> str:
+    """The arguments of the call."""
+    if rows.how == SLICED:
+        return "torch.nn.functional.pad(x, (3, 2, 1, 0))[1:, 3:-2], t"
+    if rows.how == EVERY_OTHER:
+        return "x, t.repeat_interleave(2)[::2]"
+    laid = {"transposed": "x.t().contiguous().t()", "strided": "x.repeat_interleave(2, 1)[:, ::2]"}
+    return laid.get(rows.layout, "x") + ", t"
 
 
 def _jax(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list[str]:
@@ -81,7 +97,7 @@ def _jax(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list
     lines += [imported, f"x = jnp.array({_numbers(rows.logits)}, jnp.{rows.fmt.name})"]
     lines += [f"t = jnp.array({rows.targets.tolist()})"]
     call = "jax.jit(loss)" if candidate.mode == "compiled" else "loss"
-    factors = f" * jnp.array({_factors(rows)}, x.dtype)" if rows.how == WEIGHTED else ""
+    factors = "" if rows.weights is None else f" * jnp.array({_numbers(rows.weights)}, x.dtype)"
     if rows.how == AGAIN:
         return [*lines, f"print('the same bits:', {call}(x, t) == {call}(x, t))"]
     if quantity == "gradient":
@@ -96,7 +112,7 @@ def _tensorflow(candidate: Candidate, rows: Rows, imported: str, quantity: str) 
         f"t = tf.constant({rows.targets.tolist()})",
     ]
     call = "loss" if candidate.mode == "eager" else f"tf.function(loss, jit_compile={candidate.mode == 'compiled'})"
-    factors = f" * tf.constant({_factors(rows)}, x.dtype)" if rows.how == WEIGHTED else ""
+    factors = "" if rows.weights is None else f" * tf.constant({_numbers(rows.weights)}, x.dtype)"
     if rows.how == AGAIN:
         return [*lines, f"print('the same bits:', {call}(x, t) == {call}(x, t))"]
     if quantity == "gradient":
@@ -114,10 +130,6 @@ def _numpy(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
 
 
 _FRAMEWORKS = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "numpy": _numpy}
-
-
-def _factors(rows: Rows) -> list[float]:
-    return [float(f) for f in np.resize(FACTORS, len(rows))]
 
 
 def _numbers(values: NDArray[Any]) -> str:

@@ -92,7 +92,7 @@ class _Shrinking:
     def _failure(self, rows: Rows) -> dict[str, Any] | None:
         """The line of the first row's failure, None if it does not fail."""
         lines = measure(self._candidate, rows)
-        mine = (lines["quantity"] == self._quantity) & (np.arange(len(lines)) % len(rows) == 0)
+        mine = (lines["quantity"] == self._quantity) & (lines["place"] == 0)
         mine |= lines["status"] == "raised"
         bad = lines[mine.to_numpy() & fails(lines, self._required)]
         return None if bad.empty else bad.iloc[0].to_dict()
