@@ -22,15 +22,15 @@ class Words:
         opened: a loss, logits and targets to the row losses and what pulls a gradient back; the last argument says
             whether it is to be pulled more than once.
         untracked: the same to the row losses, where nothing is to be differentiated; None where that is no other call.
-        spread: row losses to an upstream gradient of ones that is one number in memory, as a sum hands it down; None
-            where there is no such array.
+        spread: row losses and a number to an upstream gradient of that number for all rows, one in memory where the
+            framework can have it so, as a sum hands it down; None where there is no upstream gradient.
         mode: a loss and a mode to the loss as it is run in it.
         strides: whether its arrays can lie in memory as those of NumPy.
     """
 
     opened: Callable[[Loss, Array, Array, bool], tuple[Array, Pull]]
     untracked: Callable[[Loss, Array, Array], Array] | None
-    spread: Callable[[Array], Array] | None
+    spread: Callable[[Array, float], Array] | None
     mode: Callable[[Loss, str], Loss]
     strides: bool
 
@@ -63,7 +63,7 @@ def _torch() -> Words:
     return Words(
         opened,
         untracked,
-        lambda rows: torch.ones((), dtype=rows.dtype, device=rows.device).expand(rows.shape),
+        lambda rows, number: torch.full((), number, dtype=rows.dtype, device=rows.device).expand(rows.shape),
         lambda loss, mode: compiled(loss) if mode == "compiled" else loss,
         strides=True,
     )
@@ -79,7 +79,7 @@ def _jax() -> Words:
     return Words(
         opened,
         lambda loss, x, t: loss(x, t),
-        None,
+        lambda rows, number: jax.numpy.full_like(rows, number),
         lambda loss, mode: jax.jit(loss) if mode == "compiled" else loss,
         strides=False,
     )
@@ -97,7 +97,7 @@ def _tensorflow() -> Words:
     return Words(
         opened,
         lambda loss, x, t: loss(x, t),
-        None,
+        lambda rows, number: tf.fill(tf.shape(rows), tf.cast(number, rows.dtype)),
         lambda loss, mode: loss if mode == "eager" else tf.function(loss, jit_compile=mode == "compiled"),
         strides=False,
     )

@@ -175,11 +175,11 @@ class Traced:
         gradient = self._gradient(laid, pull, None)
         return found if gradient is None else found | {"gradient": gradient}
 
-    def gradient(self, laid: Laid, upstream: NDArray[Any] | str) -> NDArray[Any]:
-        """That of the losses, each times its own factor; or of their sum, of which all have one."""
+    def gradient(self, laid: Laid, upstream: NDArray[Any] | float) -> NDArray[Any]:
+        """That of the losses, each times its own factor; or of a sum, in which all have one."""
         rows, pull = self._opened(laid)
-        if isinstance(upstream, str):
-            given = self._words.spread(rows)  # type: ignore[misc] # where there is none it is not asked for
+        if isinstance(upstream, float):
+            given = self._words.spread(rows, upstream)  # type: ignore[misc] # where there is none it is not asked for
         else:
             given = self._upstream(upstream, rows)
         return self._copied(pull(given))

@@ -15,7 +15,7 @@ from ..oracle import Exact
 from ..worker import Outcome
 from ._features import FEATURES, features
 from ._loss import Candidate, Traced
-from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
+from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
 
 Array = NDArray[Any]
 # Columns by name, each an array of as many values as there are lines, or one value for all of them.
@@ -79,7 +79,14 @@ def _compared(rows: Rows, quantity: str, one: Array, other: Array) -> Lines:
 def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
     """The gradient of the losses weighted, each of them by its own factor."""
     weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
-    gradient = traced.gradient(traced.laid(rows), weights)
+    size = rows.per_call or len(rows)
+    parts = [slice(i, i + size) for i in range(0, len(rows), size)]
+    gradient = np.concatenate([traced.gradient(traced.laid(rows.take(part)), weights[part]) for part in parts])
+    return _graded_over(rows, gradient, weights)
+
+
+def _graded_over(rows: Rows, gradient: Array, weights: Array) -> list[Lines]:
+    """The gradient of weighted losses, graded as that of the losses."""
     factors = weights.astype(np.float64)[:, None]
     ordinary = np.isfinite(factors) & (factors != 0)
     # Entries that fall below the smallest number before they are multiplied stay so, and those that fall below it by
@@ -111,8 +118,9 @@ def _without_value(found: Lines, gradient: Array, factors: Array) -> Lines:
 
 
 def _summed(traced: Traced, rows: Rows) -> list[Lines]:
-    """The gradient of their sum, which hands down one number for all rows."""
-    return _graded(rows, {"gradient": traced.gradient(traced.laid(rows), "one number")})
+    """The gradient of half their sum, which hands down one number for all rows."""
+    gradient = traced.gradient(traced.laid(rows), SHARE)
+    return _graded_over(rows, gradient, np.full(len(rows), SHARE, rows.logits.dtype))
 
 
 def _untracked(traced: Traced, rows: Rows) -> list[Lines]:

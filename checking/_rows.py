@@ -31,6 +31,7 @@ BETWEEN = "another batch in between"
 SLICED = "sliced out of wider rows"
 EVERY_OTHER = "every other number of its targets' memory"
 
+SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
 WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
 NARROW = 65  # classes up to which a large batch is tried
 LARGE = (1025, 1024)  # rows of one: past the blocks that kernels divide a batch into, and a whole number of them
@@ -38,6 +39,7 @@ MILLION = 1025  # classes of which a large batch is a million logits
 HUGE = 65_539  # rows past what a grid dimension or 16 bits count, of so few classes:
 HUGE_CLASSES = 4
 ALONE = 24  # rows of a group that are tried alone
+ALONE_WEIGHTED = 4  # and of those that are weighted
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,8 @@ def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
         yield from (replace(rows, how=f"{layout} in memory", layout=layout) for layout in ("transposed", "strided"))
         yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
         yield from _in_other_batches(rows)
-        yield from (rows.called(how) for how in (TWICE, SUMMED))
+        yield rows.called(TWICE)
+        yield replace(rows, how=SUMMED, weights=np.full(len(rows), SHARE, rows.logits.dtype))
     yield weighted(rows)
 
 
@@ -172,7 +175,7 @@ def weighted(rows: Rows) -> Rows:
     # What has no gradient is not multiplied by what leaves none.
     plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1))
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
-    how = WEIGHTED if rows.distinct is None else f"{WEIGHTED}, {rows.how}"
+    how = WEIGHTED if rows.how == CATALOGUED else f"{WEIGHTED}, {rows.how}"
     return replace(rows, how=how, weights=quantize(factors, rows.fmt))
 
 
@@ -187,7 +190,9 @@ def _in_other_batches(rows: Rows) -> Iterator[Rows]:
         yield rows.take(np.s_[::-1]).called("rows in reverse order")
         yield replace(rows, how="in two halves", per_call=-(-len(rows) // 2))
     few = np.linspace(0, len(rows) - 1, min(ALONE, len(rows)), dtype=int)
-    yield replace(rows.take(few), how="alone in its batch", per_call=1)
+    alone = replace(rows.take(few), how="alone in its batch", per_call=1)
+    yield alone
+    yield weighted(alone.take(np.s_[:ALONE_WEIGHTED]))
     if rows.classes <= NARROW:
         yield _repeated(rows, rows.classes, "in a square batch")
         large = _repeated(rows, LARGE[rows.classes % 2], "in a batch of {} rows")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._loss import Candidate
-from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, Rows
+from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, Rows
 
 RUNS_FROM = 8  # equal numbers that are written as a product
 
@@ -76,7 +76,7 @@ def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
     if quantity == "loss":
         return [*lines, "print('loss:', rows)"]
     upstream = "torch.ones(len(x), dtype=x.dtype)" if weights is None else weights
-    upstream = f"torch.ones((), dtype=x.dtype{device}).expand(len(x))" if rows.how == SUMMED else upstream
+    upstream = f"torch.full((), {SHARE}, dtype=x.dtype{device}).expand(len(x))" if rows.how == SUMMED else upstream
     grad = f"torch.autograd.grad(rows, x, {upstream}{', retain_graph=True' if rows.how == TWICE else ''})"
     return [*lines, *([grad] * (rows.how == TWICE)), f"(gradient,) = {grad}", "print('gradient:', gradient)"]
 

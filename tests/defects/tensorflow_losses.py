@@ -73,7 +73,7 @@ def one_hot_times_log_softmax(x, t):
     return -tf.reduce_sum(onehot(t, x) * tf.nn.log_softmax(x, axis=1), axis=1)
 
 
-@wrong_loss("float32", seen="tensorflow/tensorflow#62204")
+@wrong_loss("float32")
 @value_alone
 def clipped_probability(x, t):
     """The probability is clipped to [1e-7, 1 - 1e-7], as for a loss that is given probabilities."""
@@ -216,7 +216,7 @@ def rounded_normalizer(x, t, p, upstream):
     return (tf.exp(x - tf.reduce_logsumexp(x, axis=1, keepdims=True)) - onehot(t, p)) * upstream[:, None]
 
 
-@wrong_gradient("float32", seen="tensorflow/tensorflow#11756")
+@wrong_gradient("float32")
 @gradient_alone
 def zero_times_a_mask(x, t, p, upstream):
     """p x, for a penalty of weight 0, is NaN at a masked class."""

@@ -145,7 +145,7 @@ class _Scaled(torch.autograd.Function):
         return ctx.made.mul_(upstream[:, None]), None
 
 
-@wrong_gradient("float32", seen="modelscope/ms-swift#10129", how="differentiated twice")
+@wrong_gradient("float32", how="differentiated twice")
 def gradient_is_scaled_in_place(x, t):
     """The forward pass makes the gradient and the backward pass scales it in place: right once."""
     return _Scaled.apply(x, t)

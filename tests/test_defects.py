@@ -1,0 +1,89 @@
+"""Losses with one planted defect each, all of which a check must catch, and sound ones, all of which it must pass."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+import logitlab
+
+FOLDER = Path(__file__).parent / "defects"
+MODULES = {
+    "torch": ("tiles", "numbers", "calls", "gradients", "upstream"),
+    "jax": ("losses",),
+    "tensorflow": ("losses",),
+    "numpy": ("losses",),
+}
+# Where each call is compiled, or dispatched slowly, a sound loss is checked on some of the rows.
+SOME = ("seed/*", "masks/*", "ties/*", "gap/*_high", "special/nan*", "check/width_4", "check/width_9", "check/width_257")
+
+
+def _package():
+    """The corpus as a package of its own name: the tests are none."""
+    name = "planted_defects"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+        )
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _planted(framework, part):
+    if importlib.util.find_spec(framework) is None:
+        return ()
+    package = _package()
+    module = importlib.import_module(f"{package.__name__}.{framework}_{part}")
+    return tuple(package.planted_in(module))
+
+
+DEFECTS = [(framework, p) for framework, parts in MODULES.items() for part in parts for p in _planted(framework, part)]
+SOUND = [(framework, p) for framework in MODULES for p in _planted(framework, "sound")]
+
+
+def _each(corpus):
+    """A loss in each of its dtypes."""
+    return [
+        pytest.param(framework, p, dtype, id=f"{framework}-{p.name}-{dtype}")
+        for framework, p in corpus
+        for dtype in p.dtypes
+    ]
+
+
+def checked(framework, planted, dtype, **options):
+    options = {"shrink": False, "name": planted.name} | options
+    return logitlab.check(planted.loss, framework, dtype, gradient=planted.gradient, **options)
+
+
+@pytest.mark.parametrize(("framework", "planted", "dtype"), _each(DEFECTS))
+def test_a_planted_defect_is_caught(framework, planted, dtype):
+    result = checked(framework, planted, dtype, cases=planted.shown_by, first=True)
+    assert not result.passed, f"{planted.name}: {planted.loss.__doc__}"
+    failures = result.failures
+    if planted.writes:
+        assert failures["detail"].str.contains("the loss writes into its logits").any(), str(result)
+        return
+    assert (failures["status"] == "ok").all() or planted.how == "called again", str(result)
+    if planted.wrong == "gradient":
+        assert set(failures["quantity"]) == {"gradient"}, str(result)
+    if planted.how is not None:
+        assert failures["how"].str.startswith(planted.how).all(), str(result)
+
+
+@pytest.mark.parametrize(("framework", "planted", "dtype"), _each(SOUND))
+def test_a_sound_loss_passes(framework, planted, dtype):
+    result = checked(framework, planted, dtype, cases=SOME)
+    assert result.passed, str(result)
+    assert {"loss", "gradient"} == set(result.grades_by_quantity[dtype])
+
+
+def test_the_corpus_is_as_large_as_it_should_be():
+    for wrong in ("loss", "gradient"):
+        assert sum(p.wrong == wrong for _, p in DEFECTS) >= 60
+    for framework in MODULES:
+        assert sum(f == framework for f, _ in DEFECTS) >= 12
