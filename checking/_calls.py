@@ -79,7 +79,7 @@ def _jax() -> Words:
     return Words(
         opened,
         lambda loss, x, t: loss(x, t),
-        lambda rows, number: jax.numpy.full_like(rows, number),
+        jax.numpy.full_like,
         lambda loss, mode: jax.jit(loss) if mode == "compiled" else loss,
         strides=False,
     )

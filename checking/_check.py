@@ -121,8 +121,9 @@ def check(
     """Measures a loss against the exact answer, and says whether it has a grade.
 
     The loss is called in this process, on the catalogue's cases without loss options and on seeded rows of the widths
-    about which kernels divide their work; then on the same rows in other batches, orders, layouts and offsets, a second
-    time, and with its losses weighted.
+    about which kernels divide their work (``check/*``); then on the same rows in other batches, orders, layouts and
+    offsets, a second time, with another batch in between, without a gradient, differentiated twice, and under upstream
+    gradients other than 1.
 
     Args:
         loss: a function of the framework's own arrays, logits (B, C) and integer targets (B,), that returns the row
@@ -136,7 +137,7 @@ def check(
             for the gradient to be checked; the other frameworks differentiate where it is not given.
         device: one that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
-        cases: globs over ``family/name``; by default all that take no loss options, and the seeded rows.
+        cases: globs over ``family/name``; by default all that take no loss options, and those of ``check/*``.
         shrink: whether to look for the smallest input that still fails.
         first: whether to stop at the first batch of rows that falls short; the grades are then of what was tried.
 

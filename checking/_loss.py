@@ -65,7 +65,7 @@ class Candidate:
         with self._as_users_have_it(rows.logits.dtype):
             try:
                 yield trace
-            except Exception as error:  # noqa: BLE001 - the loss is another's code
+            except Exception as error:  # the loss is another's code
                 trace.failed(error)
 
     @cached_property
@@ -178,10 +178,9 @@ class Traced:
     def gradient(self, laid: Laid, upstream: NDArray[Any] | float) -> NDArray[Any]:
         """That of the losses, each times its own factor; or of a sum, in which all have one."""
         rows, pull = self._opened(laid)
-        if isinstance(upstream, float):
-            given = self._words.spread(rows, upstream)  # type: ignore[misc] # where there is none it is not asked for
-        else:
-            given = self._upstream(upstream, rows)
+        # Where there is no such array it is not asked for.
+        spread: Callable[..., Any] = self._words.spread  # type: ignore[assignment]
+        given = spread(rows, upstream) if isinstance(upstream, float) else self._upstream(upstream, rows)
         return self._copied(pull(given))
 
     def two_gradients(self, laid: Laid, upstream: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from . import wrong_loss
-from .torch_parts import pick, shift, shifted, slope, value_alone, wide
+from .torch_parts import pick, shift, shifted, slope, value_alone
 
 # --- rows -------------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,16 @@ def maximum_takes_the_rest(x, t, p, upstream):
     return (torch.where(top == 1, (p * (1 - top)).sum(1, keepdim=True), p) - onehot(t, p)) * upstream[:, None]
 
 
+@wrong_gradient("float32")
+@gradient_alone
+def ties_share_the_gradient(x, t, p, upstream):
+    """Classes that tie for the maximum share what they get together, the target's 1 with it."""
+    g, top = p - onehot(t, p), (x == x.amax(1, keepdim=True)).to(p.dtype)
+    count = top.sum(1, keepdim=True)
+    shared = (g * top).sum(1, keepdim=True) / count
+    return torch.where((count > 1) & (top == 1), shared, g) * upstream[:, None]
+
+
 # --- its numbers ------------------------------------------------------------------------------------------------
 
 

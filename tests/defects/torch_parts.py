@@ -66,7 +66,7 @@ def value_alone(value: Loss) -> Loss:
 
 
 def gradient_alone(gradient: Callable[..., Tensor]) -> Loss:
-    """The right loss, with a backward pass of logits, targets, probabilities (in at least float32) and upstream (B,)."""
+    """The right loss, with a backward pass of logits, targets, probabilities (float32 or wider), upstream (B,)."""
 
     @wraps(gradient)
     def loss(x: Tensor, t: Tensor) -> Tensor:

@@ -48,6 +48,20 @@ def only_the_first_65536_classes(x, t):
     return s[:, :65536].exp().sum(1).log() - pick(s, t)
 
 
+@wrong_loss("float32", shown_by="check/width_192")
+def a_whole_number_of_tiles_loses_one(x, t, block=96):
+    """The loop ends before the last tile where that is a whole one; 96 divides no power of two."""
+    whole = x.shape[1] > block and x.shape[1] % block == 0
+    s = shift(x)
+    return s[:, : x.shape[1] - block * whole].exp().sum(1).log() - pick(s, t)
+
+
+@wrong_loss("float32", shown_by="check/width_65537")
+def vocabularies_are_read_in_bfloat16(x, t):
+    """Rows beyond 60,000 classes are read in bfloat16, to fit."""
+    return shifted(x.bfloat16().float() if x.shape[1] > 60_000 else x, t)
+
+
 @wrong_loss("float32")
 def odd_class_is_dropped(x, t):
     """Numbers are read in pairs, and the last one of an odd row is not summed."""

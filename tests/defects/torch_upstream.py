@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from . import wrong_gradient
 from .torch_parts import gradient_alone, onehot, shift, shifted, slope
@@ -46,7 +45,7 @@ def upstream_twice(x, t, p, upstream):
     return (p - onehot(t, p)) * (upstream**2)[:, None]
 
 
-@wrong_gradient("float32")
+@wrong_gradient("float32", shown_by="check/width_*3")
 @gradient_alone
 def upstream_of_one_is_a_short_cut(x, t, p, upstream):
     """Where the first row's upstream gradient is 1 none is multiplied in."""
@@ -60,6 +59,28 @@ def upstream_stride_is_ignored(x, t, p, upstream):
     """A sum hands down one number for all rows, which is read as if there were one for each."""
     memory = upstream.new_empty(0).set_(upstream.untyped_storage())
     return (p - onehot(t, p)) * torch.nn.functional.pad(memory, (0, max(len(p) - len(memory), 0)))[: len(p), None]
+
+
+@wrong_gradient("float32", how="summed")
+@gradient_alone
+def upstream_that_is_the_same_for_all_is_one(x, t, p, upstream):
+    """Where all rows have the same upstream gradient it is taken for 1, as of a sum, and a mean hands down 1 / B."""
+    same = len(upstream) > 1 and bool((upstream == upstream[0]).all())
+    return slope(x, t, p, torch.ones_like(upstream) if same else upstream)
+
+
+@wrong_gradient("float32", how="its losses weighted, alone")
+@gradient_alone
+def upstream_of_a_single_row_is_ignored(x, t, p, upstream):
+    """An upstream gradient of one number is taken for that of a scalar loss, which is 1."""
+    return slope(x, t, p, upstream if len(upstream) > 1 else torch.ones_like(upstream))
+
+
+@wrong_gradient("float32", how="its losses weighted")
+@gradient_alone
+def upstream_nan_is_zero(x, t, p, upstream):
+    """A NaN from above ends here, and what is below goes on training as if nothing had happened."""
+    return slope(x, t, p, upstream.nan_to_num(0.0))
 
 
 @wrong_gradient("float32", how="its losses weighted")
