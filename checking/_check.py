@@ -28,6 +28,8 @@ FAILURE_COLUMNS = (
     "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
     "max_abs", "max_ulp", "breaks", "detail",
 )  # fmt: skip
+MOST_SHRUNK = 100_000  # logits of a batch: beyond, each step takes too long
+COPIED_FROM = 256  # rows before a failing one
 WORST_SHRUNK = 8  # failing rows that are tried for the smallest one
 QUANTITIES = ("loss", "gradient")
 
@@ -234,8 +236,14 @@ def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Rows]:
             continue
         place = int(line["place"])
         if place < len(rows) and (rows.ids[place], rows.numbers[place]) == (line["case"], line["row"]):
-            first = np.r_[place, np.delete(np.arange(len(rows)), place)]
-            yield replace(rows.take(first), distinct=None)
+            if rows.logits.size > MOST_SHRUNK:
+                return
+            # Foremost where it fails there too; else last of as many as there were. Of very many the others are its
+            # copies, which a program can write down.
+            foremost = np.r_[place, np.delete(np.arange(len(rows)), place)]
+            yield replace(rows.take(foremost), distinct=None)
+            before = np.s_[: place + 1] if place < COPIED_FROM else np.full(place + 1, place)
+            yield replace(rows.take(before), distinct=None)
             return
 
 

@@ -133,7 +133,7 @@ def _as_it_lies(traced: Traced, rows: Rows) -> list[Lines]:
 
 def _differentiated_twice(traced: Traced, rows: Rows) -> list[Lines]:
     """Two gradients of one loss, which are the same bits. One that refuses, with an error, says enough."""
-    weights = np.full(len(rows), 2, rows.logits.dtype)
+    weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
     try:
         first, second = traced.two_gradients(traced.laid(rows), weights)
     except Exception:  # whatever a loss raises

@@ -155,7 +155,7 @@ def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
         yield from (replace(rows, how=f"{layout} in memory", layout=layout) for layout in ("transposed", "strided"))
         yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
         yield from _in_other_batches(rows)
-        yield rows.called(TWICE)
+        yield replace(rows, how=TWICE, weights=np.full(len(rows), 2, rows.logits.dtype))
         yield replace(rows, how=SUMMED, weights=np.full(len(rows), SHARE, rows.logits.dtype))
     yield weighted(rows)
 

@@ -65,7 +65,7 @@ def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
     call = "torch.compile(loss)" if candidate.mode == "compiled" else "loss"
     weights = None if rows.weights is None else f"torch.tensor({_numbers(rows.weights)}, dtype=x.dtype{device})"
     given = _laid_in_torch(rows)
-    lines = ["import torch", imported, f"x = {x}", f"t = torch.tensor({rows.targets.tolist()}{device})"]
+    lines = ["import torch", imported, f"x = {x}", f"t = torch.tensor({_targets(rows.targets)}{device})"]
     if rows.how == UNTRACKED:
         return [*lines, "with torch.no_grad():", f"    print('loss:', {call}({given}))"]
     lines.append(f"rows = {call}({given})")
@@ -75,7 +75,7 @@ def _torch(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
         lines.append(f"{call}(x.detach().flip(0, 1), {rows.classes - 1} - t)  # another batch, before this one is used")
     if quantity == "loss":
         return [*lines, "print('loss:', rows)"]
-    upstream = "torch.ones(len(x), dtype=x.dtype)" if weights is None else weights
+    upstream = f"torch.ones(len(x), dtype=x.dtype{device})" if weights is None else weights
     upstream = f"torch.full((), {SHARE}, dtype=x.dtype{device}).expand(len(x))" if rows.how == SUMMED else upstream
     grad = f"torch.autograd.grad(rows, x, {upstream}{', retain_graph=True' if rows.how == TWICE else ''})"
     return [*lines, *([grad] * (rows.how == TWICE)), f"(gradient,) = {grad}", "print('gradient:', gradient)"]
@@ -95,7 +95,7 @@ def _jax(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> list
     lines = ["import jax", "import jax.numpy as jnp"]
     lines += ["jax.config.update('jax_enable_x64', True)"] * (rows.fmt.name == "float64")
     lines += [imported, f"x = jnp.array({_numbers(rows.logits)}, jnp.{rows.fmt.name})"]
-    lines += [f"t = jnp.array({rows.targets.tolist()})"]
+    lines += [f"t = jnp.array({_targets(rows.targets)})"]
     call = "jax.jit(loss)" if candidate.mode == "compiled" else "loss"
     factors = "" if rows.weights is None else f" * jnp.array({_numbers(rows.weights)}, x.dtype)"
     if rows.how == AGAIN:
@@ -109,7 +109,7 @@ def _tensorflow(candidate: Candidate, rows: Rows, imported: str, quantity: str) 
     lines = ["import tensorflow as tf", imported]
     lines += [
         f"x = tf.constant({_numbers(rows.logits)}, tf.{rows.fmt.name})",
-        f"t = tf.constant({rows.targets.tolist()})",
+        f"t = tf.constant({_targets(rows.targets)})",
     ]
     call = "loss" if candidate.mode == "eager" else f"tf.function(loss, jit_compile={candidate.mode == 'compiled'})"
     factors = "" if rows.weights is None else f" * tf.constant({_numbers(rows.weights)}, x.dtype)"
@@ -125,7 +125,7 @@ def _numpy(candidate: Candidate, rows: Rows, imported: str, quantity: str) -> li
     called = imported if quantity == "loss" or candidate.gradient is None else _imported(candidate.gradient)
     lines = ["import ml_dtypes" if rows.fmt.name == "bfloat16" else "", "import numpy as np", called]
     dtype = "ml_dtypes.bfloat16" if rows.fmt.name == "bfloat16" else f"np.{rows.fmt.name}"
-    lines += [f"x = np.array({_numbers(rows.logits)}, {dtype})", f"t = np.array({rows.targets.tolist()})"]
+    lines += [f"x = np.array({_numbers(rows.logits)}, {dtype})", f"t = np.array({_targets(rows.targets)})"]
     return [*(line for line in lines if line), f"print('{quantity}:', loss(x, t))"]
 
 
@@ -135,11 +135,19 @@ _FRAMEWORKS = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "numpy":
 def _numbers(values: NDArray[Any]) -> str:
     """A literal of nested lists, runs of equal numbers as products."""
     if values.ndim > 1:
-        return f"[{', '.join(_numbers(row) for row in values)}]"
+        rows = [(written, len(list(same))) for written, same in groupby(map(_numbers, values))]
+        if all(count < RUNS_FROM for _, count in rows):
+            return f"[{', '.join(written for written, count in rows for _ in range(count))}]"
+        return " + ".join(f"[{written}] * {count}" for written, count in rows)
     runs = [(value, len(list(same))) for value, same in groupby(values.astype(np.float64).tolist(), key=_literal)]
     if all(count < RUNS_FROM for _, count in runs):
         return f"[{', '.join(_literal(v) for v in values.astype(np.float64).tolist())}]"
     return " + ".join(f"[{value}] * {count}" for value, count in runs)
+
+
+def _targets(targets: NDArray[Any]) -> str:
+    same = len(targets) >= RUNS_FROM and bool((targets == targets[0]).all())
+    return f"[{targets[0]}] * {len(targets)}" if same else str(targets.tolist())
 
 
 def _literal(value: float) -> str:

@@ -34,7 +34,7 @@ class Smallest:
     """An input that fails, as small as it was found, and a program that shows it.
 
     Attributes:
-        logits, targets: (B, C) in the dtype, and (B,); the first row fails, others only keep it company.
+        logits, targets: (B, C) in the dtype, and (B,); the first row fails, or the last, others only keep it company.
         dtype, quantity, how: in what, which, and presented how.
         grade, detail: what the row got, or what was raised.
         loss: (B,), the exact row losses.
@@ -53,7 +53,7 @@ class Smallest:
 
 
 def smallest(candidate: Candidate, failing: Sequence[tuple[Rows, str]], required: str) -> Smallest | None:
-    """The smallest of the inputs that the failing rows shrink to; each comes first in its batch."""
+    """The smallest of the inputs that the failing rows shrink to; each comes first in its batch, or last."""
     deadline = time.monotonic() + SECONDS
     shrunk = [_Shrinking(candidate, rows, quantity, required, deadline).smallest() for rows, quantity in failing]
     found = [s for s in shrunk if s is not None]
@@ -61,16 +61,22 @@ def smallest(candidate: Candidate, failing: Sequence[tuple[Rows, str]], required
 
 
 class _Shrinking:
-    """One failing row on its way down; ``rows`` fails at any time."""
+    """One failing row, the first or the last, on its way down; ``rows`` fails at any time."""
 
     def __init__(self, candidate: Candidate, rows: Rows, quantity: str, required: str, deadline: float) -> None:
         self._candidate, self._quantity, self._required = candidate, quantity, required
         self._deadline = deadline
         self._at_least = 0
+        self._last = False
         self.rows = rows
 
     def smallest(self) -> Smallest | None:
+        if time.monotonic() > self._deadline:
+            return None
         line = self._failure(self.rows)
+        if line is None:
+            self._last = True
+            line = self._failure(self.rows)
         if line is None:
             return None  # it does not fail in this order of the batch, or not always
         self._at_least = _rank(line)
@@ -92,7 +98,7 @@ class _Shrinking:
     def _failure(self, rows: Rows) -> dict[str, Any] | None:
         """The line of the first row's failure, None if it does not fail."""
         lines = measure(self._candidate, rows)
-        mine = (lines["quantity"] == self._quantity) & (lines["place"] == 0)
+        mine = (lines["quantity"] == self._quantity) & (lines["place"] == (len(rows) - 1 if self._last else 0))
         mine |= lines["status"] == "raised"
         bad = lines[mine.to_numpy() & fails(lines, self._required)]
         return None if bad.empty else bad.iloc[0].to_dict()
@@ -108,14 +114,17 @@ class _Shrinking:
         return True
 
     def _fewer_rows(self) -> None:
-        if len(self.rows) > 1 and self._take(self.rows.take(np.s_[:1])):
+        if len(self.rows) > 1 and self._take(self.rows.take(np.s_[-1:] if self._last else np.s_[:1])):
             return
         size = len(self.rows) // 2
-        while size >= 1:
-            for start in range(1, len(self.rows), size):
-                kept = np.r_[0:start, start + size : len(self.rows)]
-                if len(kept) < len(self.rows):
-                    self._take(self.rows.take(kept))
+        while size >= 1 and time.monotonic() <= self._deadline:
+            start = 0 if self._last else 1
+            while start < (end := len(self.rows) - self._last):
+                kept = np.r_[0:start, min(start + size, end) : len(self.rows)]
+                if not self._take(self.rows.take(kept)):
+                    start += size
+                if time.monotonic() > self._deadline:
+                    return
             size //= 2
 
     def _fewer_classes(self) -> None:
