@@ -114,7 +114,7 @@ def float32_whatever_comes(x, t):
     return shifted(x.astype(jnp.float32), t).astype(x.dtype)
 
 
-@wrong_loss("bfloat16", seen="google-deepmind/optax#1020", shown_by="offset/1000")
+@wrong_loss("bfloat16", seen="google-deepmind/optax#1020", shown_by="check/width_5")
 def normalizer_in_the_dtype(x, t):
     """The log-sum-exp is rounded to bfloat16 before the target logit is subtracted."""
     return jax.nn.logsumexp(wide(x), axis=1).astype(x.dtype) - pick(x, t)
@@ -146,7 +146,7 @@ def _primal_is_coarse() -> Any:
     return _parts(lambda x, t: shifted(x.astype(jnp.bfloat16).astype(x.dtype), t), shifted, slope)
 
 
-@wrong_loss("float32", how="without its gradient", shown_by="gap/17_low")
+@wrong_loss("float32", how="without its gradient", shown_by="check/width_5")
 def primal_is_coarse(x, t, loss=_primal_is_coarse()):  # noqa: B008 - made once, as a decorated function is
     """The function itself goes through bfloat16, its forward rule does not: evaluation is worse than training."""
     return loss(x, t)

@@ -45,7 +45,7 @@ def upstream_twice(x, t, p, upstream):
     return (p - onehot(t, p)) * (upstream**2)[:, None]
 
 
-@wrong_gradient("float32", shown_by="check/width_*3")
+@wrong_gradient("float32", shown_by="check/width_65")
 @gradient_alone
 def upstream_of_one_is_a_short_cut(x, t, p, upstream):
     """Where the first row's upstream gradient is 1 none is multiplied in."""
