@@ -246,7 +246,7 @@ def table(found: Sequence[Lines]) -> pd.DataFrame:
         ]
         return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
 
-    columns = {name: pd.Series(joined(name, object, None), dtype=object) for name in _WORDS}
+    columns: dict[str, Any] = {name: pd.Series(joined(name, object, None), dtype=object) for name in _WORDS}
     columns |= {name: joined(name, np.int64, 0) for name in _WHOLE}
     columns |= {name: joined(name, np.float64, np.nan) for name in _REAL}
     columns |= {name: pd.Series(joined(name, object, None), dtype=object) for name in _TRUTH}

@@ -101,7 +101,7 @@ class _Shrinking:
         mine = (lines["quantity"] == self._quantity) & (lines["place"] == (len(rows) - 1 if self._last else 0))
         mine |= lines["status"] == "raised"
         bad = lines[mine.to_numpy() & fails(lines, self._required)]
-        return None if bad.empty else bad.iloc[0].to_dict()
+        return None if bad.empty else {str(name): value for name, value in bad.iloc[0].items()}
 
     def _take(self, rows: Rows) -> bool:
         """Goes on with the rows if their first still fails as badly."""
