@@ -226,7 +226,8 @@ def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
     """Which rows differ in a bit, all NaN taken for one."""
     bits = f"u{one.dtype.itemsize}"
     differ = (one.view(bits) != other.view(bits)) & ~(np.isnan(one) & np.isnan(other))
-    return differ.reshape(len(one), -1).any(axis=1)
+    found: NDArray[np.bool_] = differ.reshape(len(one), -1).any(axis=1)
+    return found
 
 
 _WORDS = ("dtype", "case", "quantity", "how", "status", "grade", "verdict", "out_dtype", "detail")
