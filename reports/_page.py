@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -15,11 +16,15 @@ from ._sections import Section, sections
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them."""
+    """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
+
+    ``manifests`` are those of its runs, in their order.
+    """
 
     preamble: list[str]
     sections: list[Section]
     measurements: pd.DataFrame
+    manifests: list[dict[str, Any]]
 
 
 def page(runs: Sequence[Run]) -> Page:
@@ -47,7 +52,7 @@ def page(runs: Sequence[Run]) -> Page:
         tables.append(table[~repeated])
         taken |= set(cells.unique())
     whole = tables[0] if len(tables) == 1 else typed(pd.concat([t.astype(object) for t in tables], ignore_index=True))
-    return Page(preamble, sections(whole), whole)
+    return Page(preamble, sections(whole), whole, [run.manifest for run in runs])
 
 
 def _provenance(run: Run) -> list[str]:

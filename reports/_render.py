@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..store import Run
+from ._brief import brief
 from ._page import Page, page
 from ._sections import Section
 
@@ -57,17 +58,6 @@ def text(found: Page) -> RenderableType:
     return Group(*parts)
 
 
-def markdown(found: Page) -> str:
-    """The tables as one Markdown page."""
-    parts = ["# LogitLab report", "  \n".join(found.preamble)]
-    for section in found.sections:
-        shown = _shown(section)
-        # Tables are data: a pipe or a tag in a message must not become part of the page.
-        escaped = shown.map(lambda v: v.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|"))
-        parts += [f"## {section.title}", section.note, escaped.to_markdown(index=False, disable_numparse=True)]
-    return "\n\n".join(parts) + "\n"
-
-
 def _write_text(found: Page, out: Path) -> list[Path]:
     written = StringIO()
     Console(file=written, width=TEXT_WIDTH, color_system=None).print(text(found))
@@ -75,7 +65,7 @@ def _write_text(found: Page, out: Path) -> list[Path]:
 
 
 def _write_markdown(found: Page, out: Path) -> list[Path]:
-    return [_save(out / "report.md", markdown(found))]
+    return [_save(out / "report.md", brief(found))]
 
 
 def _write_csv(found: Page, out: Path) -> list[Path]:
@@ -88,7 +78,7 @@ def _write_csv(found: Page, out: Path) -> list[Path]:
 
 _PRINTERS: Mapping[str, Callable[[Console, Page], None]] = {
     "text": lambda console, found: console.print(text(found)),
-    "markdown": lambda console, found: console.out(markdown(found), highlight=False),
+    "markdown": lambda console, found: console.out(brief(found), highlight=False),
 }
 _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "text": _write_text,

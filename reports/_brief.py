@@ -1,0 +1,211 @@
+"""The Markdown of a pull request: under 60 lines for any run, and where the rest is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._curves import axes, curve
+from ._lines import plain
+from ._matrix import alike, grade_cells, grades_across, labels, severity
+from ._page import Page
+from ._tables import GRADES, faults
+
+# Lines of each table; with headings and what is between them they make fewer than 60.
+MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 14, 8, 4, 3
+MOST_NAME, MOST_WORDS = 90, 110  # characters
+TOLD_FAMILIES = 3
+ALIKE_BY = 2  # families: losses that break on the same ones most are told together
+FORMULAS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "the worst built-in"}
+
+
+def brief(found: Page) -> str:
+    """What matters of a report: the worst grades, what is not finite, errors along sweeps, faults, and provenance."""
+    df = found.measurements
+    parts = ["# LogitLab report", *_provenance(found), _headline(df)]
+    for title, table in (
+        ("Worst grades", _grades(df)),
+        (f"Not finite where the answer is, or the reverse: {_reference_cell(df)}", _broken(df)),
+        ("Largest error of the loss along the sweeps, in ulp", _along(df)),
+        ("Faults", _faults(df)),
+    ):
+        if len(table):
+            parts += [f"## {title}", _markdown(table)]
+    return "\n\n".join([*parts, _rest(df)]) + "\n"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A table of escaped words, not padded as tabulate's are: a cell of thirty names would widen every line."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def code(words: object, most: int = MOST_NAME) -> str:
+    """Words that are data as a code span, on one line: in it nothing is markup, a mention or a link."""
+    short = textwrap.shorten(str(words), most, placeholder=" ...")
+    # `shorten` keeps whole words, and a message may be a single one.
+    whole = short if short != "..." else f"{str(words).strip()[: most - 4]} ..."
+    return "`" + whole.replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _names(names: Sequence[str]) -> str:
+    """Names as code spans, the framework said once: ``jax/lse``, ``nn.logsumexp``; ``torch/lse``."""
+    told, last = [], ""
+    for name in names:
+        framework, slash, rest = str(name).partition("/")
+        told.append(
+            ("; " if told and framework != last else ", " * bool(told))
+            + code(rest if framework == last and slash else name)
+        )
+        last = framework
+    return "".join(told)
+
+
+def _provenance(found: Page) -> Iterator[str]:
+    lines = []
+    for m in found.manifests[:MOST_RUNS]:
+        versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
+        packages = ", ".join(f"{p} {v}" for p, v in versions.items())
+        hardware = f"{m['hardware']['processor'] or m['hardware']['machine']}, {m['hardware']['system']}"
+        catalogue = f"{len(m['catalogue']['cases'])} cases, {m['catalogue']['hash'][:12]}"
+        words = f"{m['run']}: LogitLab {m['versions']['logitlab']}; {packages}; {hardware}; {catalogue}"
+        lines.append(
+            f"Run {code(words, 400)}" + ("" if m["complete"] else " **NOT COMPLETE: a part of it is missing**")
+        )
+    more = len(found.manifests) - MOST_RUNS
+    yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
+
+
+def _headline(df: pd.DataFrame) -> str:
+    graded = df[df["grade"].notna()]
+    if graded.empty:
+        return "Nothing could be graded."
+    cells = plain(graded[["implementation", "dtype", "mode", "device"]].drop_duplicates())
+    count = cells["implementation"].nunique()
+    wide = labels(cells[["dtype", "mode", "device"]].drop_duplicates())
+    wrong = int((graded["grade"] == "F").sum())
+    return (
+        f"{count} implementation{'s' * (count > 1)} in {', '.join(wide)}: {len(graded):,} rows graded, "
+        f"{wrong:,} of them F ({wrong / len(graded):.1%})."
+    )
+
+
+def _grades(df: pd.DataFrame) -> pd.DataFrame:
+    wide = grades_across(df)
+    columns = list(wide.columns[2:])
+    if not columns:
+        return pd.DataFrame()
+    cells = grade_cells(df).assign(label=labels)
+    case = cells.set_index(["implementation", "label"])["case"].to_dict()
+    groups = alike(wide, columns)
+    groups = groups.loc[severity(groups, columns).sort_values(ascending=False, kind="stable").index]
+    lines = []
+    for group in groups.to_dict("records"):
+        first = group["implementations"][0]
+        worst = max(columns, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -columns.index(c)))
+        grades = {c: _letter(group[c]) for c in columns}
+        lines.append(
+            {**grades, "implementations": _names(group["implementations"]), "worst case": code(case[first, worst])}
+        )
+    return _cut(pd.DataFrame(lines), MOST_GRADES, "implementations", [len(g) for g in groups["implementations"]])
+
+
+def _letter(grade: object) -> str:
+    return "" if not isinstance(grade, str) else f"**{grade}**" if grade == "F" else grade
+
+
+def _cut(table: pd.DataFrame, most: int, column: str, sizes: Sequence[int]) -> pd.DataFrame:
+    """The first lines, and in the last one how many implementations the others are about."""
+    if len(table) <= most:
+        return table
+    rest = dict.fromkeys(table.columns, "") | {column: f"and {sum(sizes[most - 1 :])} more"}
+    return pd.concat([table.head(most - 1), pd.DataFrame([rest])], ignore_index=True)
+
+
+def _reference(df: pd.DataFrame) -> pd.DataFrame:
+    """The graded rows of the cell that stands for the run: float32 where there is one, of the first mode and device."""
+    graded = df[df["grade"].notna()]
+    dtypes = pd.unique(graded["dtype"].astype(object))
+    if not len(dtypes):
+        return plain(graded)
+    graded = graded[graded["dtype"] == ("float32" if "float32" in dtypes else dtypes[0])]
+    for column in ("mode", "device"):
+        graded = graded[graded[column] == graded[column].iloc[0]]
+    return plain(graded)
+
+
+def _reference_cell(df: pd.DataFrame) -> str:
+    cells = _reference(df)[["dtype", "mode", "device"]].drop_duplicates()
+    return ", ".join(labels(cells))
+
+
+def _broken(df: pd.DataFrame) -> pd.DataFrame:
+    rows = _reference(df)
+    rows["F"] = (rows["grade"] == "F").astype(float)
+    if not rows["F"].any():
+        return pd.DataFrame()
+    shares = rows.pivot_table(index="implementation", columns="family", values="F", sort=False)
+    whole = rows.groupby("implementation", sort=False)["F"].mean()
+    broken = shares[shares.gt(0).any(axis=1)].fillna(0.0)
+    worst = broken.apply(lambda s: " ".join(sorted(s[s > 0].nlargest(ALIKE_BY).index)), axis=1)
+    lines, sizes = [], []
+    for names in worst.groupby(worst, sort=False).groups.values():
+        largest = broken.loc[names].max().sort_values(ascending=False, kind="stable")
+        told = [f"{code(family)} {_share(share)}" for family, share in largest[largest > 0].head(TOLD_FAMILIES).items()]
+        more = int((largest > 0).sum()) - len(told)
+        told += [f"and {more} more"] * (more > 0)
+        lines.append({"F": whole[names].max(), "implementations": _names(list(names)), "families": ", ".join(told)})
+        sizes.append(len(names))
+    order = np.argsort([-line["F"] for line in lines], kind="stable")
+    table = pd.DataFrame([lines[i] for i in order])
+    table = table.assign(F=table["F"].map(_share)).rename(columns={"F": "rows", "families": "most in"})
+    return _cut(table, MOST_BROKEN, "implementations", [sizes[i] for i in order])
+
+
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}" if share >= 0.001 else "< 0.1%"
+
+
+def _along(df: pd.DataFrame) -> pd.DataFrame:
+    if not (found := axes(df)):
+        return pd.DataFrame()
+    formula = plain(df[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
+    lines: list[dict[str, Any]] = []
+    for axis in found[:MOST_AXES]:
+        table = curve(df, axis, "loss")
+        table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
+        low, high = table[axis].min(), table[axis].max()
+        of = table.groupby(table["implementation"].map(formula))["largest"].max()
+        errors = {title: f"{of[f]:.2g}" if f in of else "" for f, title in FORMULAS.items()}
+        lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
+    return pd.DataFrame(lines)
+
+
+def _faults(df: pd.DataFrame) -> pd.DataFrame:
+    bad = faults(df)
+    if bad.empty:
+        return bad
+    told = bad[bad["status"] != "unsupported"].sort_values("cases", ascending=False, kind="stable")
+    lines = [
+        {
+            "implementation": code(f["implementation"]),
+            "status": f["status"],
+            "words": code(f["detail"], MOST_WORDS),
+            "cases": f["cases"],
+        }
+        for f in told.to_dict("records")
+    ]
+    return _cut(pd.DataFrame(lines), MOST_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
+
+
+def _rest(df: pd.DataFrame) -> str:
+    refused = df[df["status"] == "unsupported"]
+    told = f"Unsupported, by somebody's own word: {len(refused):,} measurements. " if len(refused) else ""
+    return (
+        f"{told}The rest: `logitlab report RUN --format csv` (every table and measurement), "
+        "`logitlab explain CASE --implementation I --dtype D` (where it went wrong)."
+    )
