@@ -80,12 +80,12 @@ def run(
 @app.command()
 def report(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    format: Annotated[Words, typer.Option(help="text, markdown or csv; repeatable.")] = None,  # noqa: A002
+    format: Annotated[Words, typer.Option(help="text, markdown, csv, latex or figures; repeatable.")] = None,  # noqa: A002
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
 ) -> None:
     """Make the tables of a run, or of several put together.
 
-    Text and Markdown are printed where no --out is given. A cell that several runs have is taken from the first.
+    Text and Markdown are printed where no --out is given. What several runs have measured is taken from the first.
     """
     from . import reports, store  # noqa: PLC0415
 

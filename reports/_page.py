@@ -30,7 +30,7 @@ class Page:
 def page(runs: Sequence[Run]) -> Page:
     """The report of one run or of several, such as one on a CPU and one kept from a machine with an accelerator.
 
-    A cell that more than one run has measured is taken from the first of them, and the page says so.
+    What more than one run has measured, a case in a cell, is taken from the first of them, and the page says so.
 
     Raises:
         UsageError: for a run that has no measurements, or one that is given twice.
@@ -44,13 +44,14 @@ def page(runs: Sequence[Run]) -> Page:
     taken: set[tuple[str, ...]] = set()
     for run in runs:
         table = run.read()
-        cells = pd.MultiIndex.from_frame(table[CELL].astype(object))
-        repeated = cells.isin(taken) if taken else pd.Series(False, index=table.index).to_numpy()
+        measured = pd.MultiIndex.from_frame(table[[*CELL, "case"]].astype(object))
+        repeated = measured.isin(taken) if taken else pd.Series(False, index=table.index).to_numpy()
         preamble += _provenance(run)
         if repeated.any():
-            preamble.append(f"Left out, since a run above has them too: {cells[repeated].nunique()} cells of this run")
+            cells = measured[repeated].droplevel("case").nunique()
+            preamble.append(f"Left out, since a run above has them too: cases of {cells} cells of this run")
         tables.append(table[~repeated])
-        taken |= set(cells.unique())
+        taken |= set(measured.unique())
     whole = tables[0] if len(tables) == 1 else typed(pd.concat([t.astype(object) for t in tables], ignore_index=True))
     return Page(preamble, sections(whole), whole, [run.manifest for run in runs])
 

@@ -1,4 +1,4 @@
-"""Tables as text for a terminal, as Markdown and as CSV files."""
+"""A report in the formats that there are: text for a terminal, Markdown, CSV, LaTeX and figures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..store import Run
 from ._brief import brief
 from ._page import Page, page
 from ._sections import Section
+from .paper import write_figures, write_latex, write_reproduce
 
 # Okabe and Ito's palette, told apart with any colour vision; the letters say it without colour too.
 _STYLES = {"A": "bold #009e73", "B": "#56b4e9", "C": "#e69f00", "D": "#d55e00", "F": "bold #cc79a7"}
@@ -35,12 +36,15 @@ def write(
     """
     several = [runs] if isinstance(runs, Run) else list(runs)
     found = page(several)
+    folder = several[0].folder / "report" if out is None else out
     written: list[Path] = []
     for name in formats:
         if out is None and name in _PRINTERS:
             _PRINTERS[name](console or _console(), found)
         else:
-            written += _WRITERS[name](found, several[0].folder / "report" if out is None else out)
+            written += _WRITERS[name](found, folder)
+    if any(name in _FOR_PAPERS for name in formats):
+        written.append(write_reproduce(several, formats, folder))
     return written
 
 
@@ -84,7 +88,10 @@ _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "text": _write_text,
     "markdown": _write_markdown,
     "csv": _write_csv,
+    "latex": write_latex,
+    "figures": lambda found, out: write_figures(found.measurements, out),
 }
+_FOR_PAPERS = ("latex", "figures")
 FORMATS = tuple(_WRITERS)
 
 

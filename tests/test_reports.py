@@ -239,7 +239,7 @@ def test_runs_of_two_machines_are_one_report(tmp_path):
     )
     page = reports.page([here, there])
     assert page.measurements["device"].to_list() == ["cpu", "cuda"]
-    assert "Left out, since a run above has them too: 1 cells of this run" in page.preamble
+    assert "Left out, since a run above has them too: cases of 1 cells of this run" in page.preamble
     tables = {s.name: s.table for s in page.sections}
     assert tables["grades"][["device", "float32"]].to_numpy().tolist() == [["cpu", "A"], ["cuda", "C"]]
     assert tables["devices"][["different", "worse"]].to_numpy().tolist() == [[1, 1]]

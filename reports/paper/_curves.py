@@ -1,0 +1,97 @@
+"""Error curves: every implementation of a cell along the axis of a sweep, with the a-priori bounds of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...formats import FORMATS, ulp
+from .._curves import PREFIX, QUANTITIES, axes, curve
+from .._lines import plain
+from .._matrix import labels
+from ._look import LINES, Figure, decades, encoded, laid_out, powers, slug
+
+HEIGHT = 190
+FLOOR = 0.1  # ulp; an error below is drawn there, for the axis has no zero
+LOST = 100.0  # times 1/u ulp, at which no digit is right: the end of the axis
+LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
+EVERY = 4  # values have a point, by turns: on each they would cover the lines
+BOUNDS = ("bound_shifted", "bound_unshifted")
+
+
+def figures(df: pd.DataFrame) -> Iterator[Figure]:
+    """One for each axis, quantity, dtype, mode and device that was swept."""
+    formula = plain(df[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
+    for axis in axes(df):
+        for quantity in QUANTITIES:
+            table = curve(df, axis, quantity)
+            table.insert(2, "formula", table["implementation"].map(formula))
+            bounds = _bounds(df, axis) if quantity == "loss" else pd.DataFrame(columns=["dtype", axis, *BOUNDS])
+            table = table.merge(bounds, on=["dtype", axis], how="left")
+            for label, part in table.groupby(labels(table), sort=False):
+                yield Figure(
+                    slug(f"curve {axis} {quantity} {label}"),
+                    f"Largest error of the {quantity} in ulp along the {axis}, {label}; at the top what is not finite.",
+                    _drawn(part, axis, quantity),
+                    part,
+                )
+
+
+def _bounds(df: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """For each dtype and value of the axis the largest bound of a row, in ulp; missing where a row has none."""
+    rows = df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == "loss") & df["grade"].notna()]
+    rows = plain(rows).drop_duplicates(["dtype", "case", "row"])
+    rows[axis] = rows["case"].str.rpartition("/")[2].astype(float)
+    for dtype in pd.unique(rows["dtype"]):
+        of = rows["dtype"] == dtype
+        spacing = ulp(rows.loc[of, "exact"].to_numpy(np.float64), FORMATS[dtype])
+        for bound in BOUNDS:
+            rows.loc[of, bound] = rows.loc[of, bound] / spacing
+    return rows.groupby(["dtype", axis], sort=False)[list(BOUNDS)].agg(lambda v: v.max(skipna=False)).reset_index()
+
+
+def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
+    import altair as alt  # noqa: PLC0415 - an extra
+
+    top = 10.0 ** np.ceil(np.log10(LOST / FORMATS[table["dtype"].iloc[0]].unit_roundoff))
+    lines = _lines(table, axis)
+    # Off the axis a bound promises nothing; drawn at its end it would read as infinite.
+    lines = lines[~(lines["line"].isin(BOUNDS) & (lines["error"] > top))]
+    lines["error"] = lines["error"].clip(FLOOR, top)
+    marks = encoded([k for k, line in LINES.items() if line.name in set(lines["kind"])], columns=3)
+    x = alt.X(f"{axis}:Q", title=axis)
+    low, high = table[axis].min(), table[axis].max()
+    if low > 0 and high / low >= LOGARITHMIC:
+        x = x.scale(type="log", nice=False).axis(**powers(decades(low, high)))
+    else:
+        x = x.scale(nice=False, zero=False).axis(format="~g", labelOverlap=True, tickCount=6)
+    y = (
+        alt.Y("error:Q", title=f"largest error of the {quantity} (ulp)")
+        .scale(type="log", domain=[FLOOR, top], nice=False)
+        .axis(**powers([*decades(FLOOR, top / 10), top], last="∞"))
+    )
+    base = alt.Chart(lines).encode(x=x, y=y, detail="line:N")
+    drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(
+        color=marks["color"], strokeDash=marks["strokeDash"]
+    )
+    points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1).encode(color=marks["color"], shape=marks["shape"])
+    return laid_out(drawn + points.transform_filter("datum.pointed"), HEIGHT)
+
+
+def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """What is drawn, one line of the table for each point: implementations, then bounds as lines of their own."""
+    cells = table.assign(
+        line=table["implementation"], error=table["largest"], kind=table["formula"].map(lambda f: LINES[f].name)
+    )
+    bounds = [
+        table.drop_duplicates(axis).assign(line=b, error=lambda t, b=b: t[b], kind=LINES[b].name).dropna(subset="error")
+        for b in BOUNDS
+    ]
+    drawn = pd.concat([cells, *bounds], ignore_index=True)[["line", "kind", axis, "error"]]
+    step = drawn[axis].rank(method="dense").astype(int)
+    turn = drawn["kind"].map({line.name: i for i, line in enumerate(LINES.values())})
+    drawn["pointed"] = ((step + turn) % EVERY == 0) & ~drawn["line"].isin(BOUNDS)
+    return drawn.dropna(subset="error")

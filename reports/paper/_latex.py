@@ -1,0 +1,205 @@
+"""LaTeX tables with booktabs and siunitx, and a document that inputs them all."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .._lines import CELL, by_dtype
+from .._page import Page
+from .._sections import Section
+from ._look import needed
+from ._words import name, prose, tex
+
+FOLDER = "tables"
+MOST_LINES = 40  # of a table on one page; a longer one is a longtable
+# Points, at the size of the tables: the text's width, a character, a times ten with room, and the room beside a column.
+TEXT, CHARACTER, TIMES_TEN, BESIDE = 508.0, 3.8, 14.0, 5.0
+NAME = (74.0, 160.0)  # the narrowest and the widest column of names
+LEAST, MOST = 0.01, 1000.0  # numbers between them are written without an exponent
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a section's table is set: the values that each dtype has a column of, with their headings, and their words.
+
+    ``unit`` multiplies the numbers; ``decimals`` None means two or three significant digits, as wide as need be.
+    """
+
+    values: Mapping[str, str]
+    caption: str
+    unit: float = 1.0
+    decimals: int | None = None
+
+
+LAYOUTS = {
+    "grades": Layout(
+        {"": ""},
+        "Worst grade over all cases, rows and quantities: A accurate, B stable, C offset-sensitive, D inaccurate, "
+        "F not finite where it should be, or the reverse.",
+    ),
+    "finiteness": Layout(
+        {"finite where it should be": "finite", "not finite where it should not": "not"},
+        "Rows that are finite where the exact answer is, and not finite where it is not, in percent of those graded.",
+        unit=100.0,
+        decimals=1,
+    ),
+    "errors_loss": Layout(
+        {"loss median": "median", "loss largest": "largest"},
+        "Errors of the loss in ulp of the dtype; infinite where a row is not finite and should be, or the reverse.",
+    ),
+    "errors_gradient": Layout(
+        {"gradient median": "median", "gradient largest": "largest"},
+        "Errors of the gradient in ulp of the dtype; infinite where a row is not finite and should be, or the reverse.",
+    ),
+    "bounds_loss": Layout(
+        {"unshifted largest": "unshifted", "shifted largest": "shifted"},
+        "Largest error of the loss over its a-priori bound, without and with the shift by the maximum; at most 1 where "
+        "the bound holds.",
+    ),
+    "stability": Layout(
+        {"stability median": "median", "stability largest": "largest"},
+        "Relative error of the loss over condition number times unit roundoff, of the losses whose condition is at "
+        "least 1.",
+    ),
+}
+ARTICLE = "The losses of the three rows of the article's batch and their mean, and what the gradient of each row is."
+
+
+def write_latex(found: Page, out: Path) -> list[Path]:
+    """Writes ``out/main.tex`` and, into ``out/tables``, each table with its numbers as CSV; returns the paths.
+
+    Raises:
+        UsageError: where jinja2 or pylatexenc is not installed.
+    """
+    needed("LaTeX tables need", "jinja2", "pylatexenc")
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    written, names = [], []
+    for section in found.sections:
+        if section.name in LAYOUTS:
+            body = _across_dtypes(section, LAYOUTS[section.name])
+        elif section.name == "article":
+            body = _article(section)
+        else:
+            continue
+        names.append(section.name)
+        tex, csv = folder / f"{section.name}.tex", folder / f"{section.name}.csv"
+        tex.write_text(body, encoding="utf-8")
+        section.table.to_csv(csv, index=False)
+        written += [tex, csv]
+    main = out / "main.tex"
+    main.write_text(_main(found, names), encoding="utf-8")
+    return [main, *written]
+
+
+def _across_dtypes(section: Section, layout: Layout) -> str:
+    """A section's table with its cells as lines and, for each dtype, a column for each of its values."""
+    table = section.table
+    joint = "\n"
+    if section.name == "grades":
+        wide = table.drop(columns=[c for c in table if str(c).endswith(" case")])
+        wide = wide.rename(columns={c: f"{c}{joint}" for c in wide if c not in CELL})
+    else:
+        wide = by_dtype(table, table, {value: joint + heading for value, heading in layout.values.items()})
+    return _set(wide.drop(columns="framework"), section.name, layout)
+
+
+def _article(section: Section) -> str:
+    layout = Layout(
+        {}, "The batch of the article: losses of its rows and their mean, and what the gradient of each is."
+    )
+    table = section.table.drop(columns=["framework", "dtype"], errors="ignore")
+    return _set(table.rename(columns=lambda c: c if c in CELL else f"{c}\n"), section.name, layout)
+
+
+def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
+    """A table as LaTeX: `CELL`'s columns as words, those of numbers aligned by siunitx, others centred."""
+    kept = table.drop(columns=[c for c, unsaid in (("mode", "eager"), ("device", "cpu")) if set(table[c]) == {unsaid}])
+    columns, formats, headings, width = {}, [], [], 0.0
+    for column in kept.columns:
+        upper, _, lower = str(column).partition("\n")
+        headings.append((tex(upper), tex(lower)) if lower else ("", tex(upper)))
+        form, digits = "l" if column in CELL else "c", 0.0
+        if column in CELL:
+            columns[column] = kept[column].map(name if column == "implementation" else tex)
+        elif pd.api.types.is_numeric_dtype(kept[column]):
+            columns[column], form, digits = _numbers(kept[column] * layout.unit, layout.decimals)
+        else:
+            columns[column] = kept[column].map(lambda v: "--" if pd.isna(v) else tex(v))
+        formats.append(form)
+        if column != "implementation":
+            words = max((len(str(w)) for w in [lower, *([] if digits else columns[column])]), default=0) * CHARACTER
+            width += max(digits, words) + BESIDE
+    left = min(max(TEXT - width - BESIDE, NAME[0]), NAME[1])
+    formats[list(columns).index("implementation")] = (
+        rf">{{\raggedright\arraybackslash\hangindent=1em}}p{{{left:.0f}pt}}"
+    )
+    body = pd.DataFrame(columns)
+    simple = all(not upper for upper, _ in headings)
+    body.columns = pd.Index([lower for _, lower in headings]) if simple else pd.MultiIndex.from_tuples(headings)
+    long = len(body) > MOST_LINES
+    return body.style.hide(axis="index").to_latex(
+        column_format="".join(formats), hrules=True, siunitx=True, multicol_align="c",
+        caption=tex(layout.caption, 1000), label=f"tab:{label}", environment="longtable" if long else "table",
+        position=None if long else "!htbp", position_float=None if long else "centering",
+    )  # fmt: skip
+
+
+def _numbers(values: pd.Series[float], decimals: int | None) -> tuple[pd.Series[str], str, float]:
+    """Numbers as siunitx reads them, words in braces; its column with the room that they need, and that in points."""
+    write: Callable[[float], str] = _significant if decimals is None else lambda v: f"{v:.{decimals}f}"
+    words = values.map(lambda v: "{--}" if pd.isna(v) else write(v) if math.isfinite(v) else _infinity(v))
+    numbers = [re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?(?:e(\d+))?", w) for w in words]
+    parts = [m.groups(default="") for m in numbers if m is not None]
+    sign, whole, fraction, exponent = (max((len(p[i]) for p in parts), default=0) for i in range(4))
+    room = f"{'-' * sign}{max(whole, 1)}.{fraction}" + f"e{exponent}" * (exponent > 0)
+    width = (sign + max(whole, 1) + fraction + exponent) * CHARACTER + TIMES_TEN * (exponent > 0)
+    return words, f"S[table-format={room}]", width
+
+
+def _infinity(value: float) -> str:
+    return r"{$\infty$}" if value > 0 else r"{$-\infty$}"
+
+
+def _significant(value: float) -> str:
+    """Two or three digits that count, with an exponent where there would be many others."""
+    size = abs(value)
+    if 0 < size < LEAST:
+        return rf"{{$<{LEAST}$}}"
+    if size >= MOST:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.0f}" if size >= 10 or size == 0 else f"{value:.1f}" if size >= 1 else f"{value:.2f}"
+
+
+_DOCUMENT = r"""\documentclass[a4paper]{article}
+%% Made by LogitLab: pdflatex main.tex, two or three times, until the widths of the long tables have settled.
+\usepackage[margin=1.55cm]{geometry}
+\usepackage{array,booktabs,longtable,graphicx,siunitx}
+\sisetup{exponent-product=\cdot}
+\setlength{\tabcolsep}{2.5pt}
+\setlength{\LTcapwidth}{\textwidth}
+\setlength{\emergencystretch}{3em}
+\AtBeginEnvironment{longtable}{\scriptsize}
+\AtBeginEnvironment{table}{\scriptsize}
+\begin{document}
+\section*{LogitLab report}
+{\raggedright\parindent0pt\parskip4pt
+%(provenance)s
+
+}
+%(tables)s
+\InputIfFileExists{figures/figures.tex}{}{}
+\end{document}
+"""
+
+
+def _main(found: Page, names: Sequence[str]) -> str:
+    told = "\n\n".join(prose(line) for line in found.preamble)
+    return _DOCUMENT % {"provenance": told, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}

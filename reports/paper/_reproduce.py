@@ -1,0 +1,86 @@
+"""``reproduce.md``: the commands and versions behind a report, from the manifests of its runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...store import Run
+
+# The packages whose distribution bears another name than they do.
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu", "liger_kernel": "liger-kernel"}
+
+
+def write_reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path) -> Path:
+    """Writes ``out/reproduce.md`` for a report of these runs in these formats, and returns its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "reproduce.md"
+    path.write_text(reproduce(runs, formats, out), encoding="utf-8")
+    return path
+
+
+def reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path) -> str:
+    """The page: how to install what was measured, the commands, what they ran on, and what must come out the same."""
+    report = ["logitlab", "report", *(str(run.folder) for run in runs)]
+    report += [word for name in formats for word in ("--format", name)] + ["--out", str(out)]
+    parts = ["# How to reproduce this report"]
+    for run in runs:
+        parts += _run(run.manifest)
+    parts += ["## The report", "Of these runs, in their folders:", _code(shlex.join(report), "sh")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _run(m: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## Run {_span(m['run'])}"
+    if not m["complete"]:
+        yield "**Not complete: the run was stopped, and what is missing of it is missing here.**"
+    packages = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
+    yield "The packages (a version's `+cpu` and its like name a build, which PyTorch's own index has):"
+    yield _code(shlex.join(["pip", "install", *_requirements(m["versions"] | packages)]), "sh")
+    if m["environment"] or m.get("variants"):
+        yield "The environment, as far as it changes numbers:"
+        set_ = {name: f"{value}" for name, value in m["environment"].items()}
+        yield _code("\n".join(f"export {name}={shlex.quote(value)}" for name, value in set_.items()), "sh")
+    yield f"The command, started {m['started']}:" if "started" in m else "The command:"
+    yield _code(m.get("command", "not recorded"), "sh")
+    yield "It was run on:"
+    yield _lines(m["hardware"])
+    if settings := {name: told for name, told in m.get("settings", {}).items() if told}:
+        yield "The frameworks computed with:"
+        yield _lines({name: "; ".join(f"{what} {told}" for what, told in of.items()) for name, of in settings.items()})
+    if variants := m.get("variants"):
+        yield "Variants set, by framework and mode:"
+        yield _lines({name: " ".join(f"{k}={v}" for k, v in set_.items()) for name, set_ in variants.items()})
+    if m.get("files"):
+        yield "Files read:"
+        yield _lines({str(i + 1): file for i, file in enumerate(m["files"])})
+    yield (
+        f"The same cases have the catalogue hash {_span(m['catalogue']['hash'])} in the manifest "
+        f"({len(m['catalogue']['cases']):,} cases)."
+    )
+    if m["missing"]:
+        yield "Not measured, since it was not there:"
+        yield _lines(m["missing"])
+
+
+def _requirements(versions: Mapping[str, str]) -> Iterator[str]:
+    for package, version in versions.items():
+        yield f"{_DISTRIBUTIONS.get(package, package)}=={version}"
+
+
+def _lines(facts: Mapping[str, object]) -> str:
+    return "\n".join(f"- {_span(name)}: {_span(told)}" for name, told in facts.items())
+
+
+def _span(words: object) -> str:
+    """Words that are data, all of them, as a code span on one line."""
+    return "`" + " ".join(str(words).split()).replace("`", "'") + "`"
+
+
+def _code(words: str, language: str) -> str:
+    """A block fenced by more backticks than there are in it."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", words))])
+    return f"{fence}{language}\n{words}\n{fence}"

@@ -1,0 +1,38 @@
+"""Words that are data, as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+MOST = 120  # characters of a name or a message
+UNBROKEN = 18  # characters without a joint, after which a name may be broken anywhere
+
+
+def tex(words: object, most: int = MOST) -> str:
+    """Words on one line, as LaTeX that prints them; what pdflatex has no glyph for as its number, ``U+4E2D``."""
+    printable = "".join(c if c.isprintable() else " " for c in str(words))
+    whole = " ".join(printable.split())
+    if len(whole) > most:
+        whole = f"{whole[: most - 4]} ..."
+    return str(_encoder().unicode_to_latex(whole))
+
+
+def name(words: object) -> str:
+    """A dotted name that may be broken at its joints, and within what has none for long."""
+    pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MOST])
+    short = [piece[i : i + UNBROKEN] for piece in pieces for i in range(0, len(piece), UNBROKEN)]
+    return r"\allowbreak{}".join(map(tex, short)) + "..." * (len(str(words)) > MOST)
+
+
+def prose(words: str) -> str:
+    """A paragraph, its long words broken as names are."""
+    return " ".join(map(name, words.split()))
+
+
+@cache
+def _encoder() -> Any:
+    from pylatexenc.latexencode import UnicodeToLatexEncoder  # noqa: PLC0415 - an extra
+
+    return UnicodeToLatexEncoder(unknown_char_policy="unihex", unknown_char_warning=False)
