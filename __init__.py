@@ -12,6 +12,7 @@
     logitlab.compare(df_before, df_after).regressions
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
+    logitlab.style(df)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .hunting import Hunt, hunt
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
+    from .reports import style
     from .runner import run
     from .testing import assert_conforms
 
@@ -51,6 +53,7 @@ __all__ = [
     "matrix",
     "reference",
     "run",
+    "style",
 ]
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
@@ -71,6 +74,7 @@ _HOMES = {
     "implementations": "listing",
     "run": "runner",
     "assert_conforms": "testing",
+    "style": "reports",
 }
 
 

@@ -1,8 +1,9 @@
-"""What people read: tables made from a run, as text, Markdown and CSV."""
+"""What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
 from ._page import Page, page
 from ._render import FORMATS, write
 from ._sections import Section, sections
+from ._style import style
 from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "invalid_targets",
     "page",
     "sections",
+    "style",
     "write",
 ]

@@ -74,10 +74,10 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
         .axis(**powers([*decades(FLOOR, top / 10), top], last="∞"))
     )
     base = alt.Chart(lines).encode(x=x, y=y, detail="line:N")
-    drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(
-        color=marks["color"], strokeDash=marks["strokeDash"]
+    drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(color=marks["color"], strokeDash=marks["strokeDash"])
+    points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1).encode(
+        color=marks["color"], shape=marks["shape"]
     )
-    points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1).encode(color=marks["color"], shape=marks["shape"])
     return laid_out(drawn + points.transform_filter("datum.pointed"), HEIGHT)
 
 

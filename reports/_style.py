@@ -1,0 +1,78 @@
+"""Tables for a notebook: grades in their colours, numbers in as many digits as they deserve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ..errors import UsageError
+from ._palette import GRADE_COLOURS, INK
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+STATUSES = ("unsupported", "raised", "crashed", "timeout")  # what stands in a column of grades where there is none
+SHARES = ("finite where it should be", "not finite where it should not")
+
+
+def style(table: pd.DataFrame) -> Styler:
+    """A table of measurements, or one made from them, as a notebook shows it best.
+
+    Grades keep their letters and get colours that are told apart with any colour vision; errors have three digits,
+    shares are in percent, and what is missing is left empty. Words are escaped. The table itself stays as it is:
+    the result is pandas' ``Styler``, with its ``to_html`` and whatever else it has.
+
+    Args:
+        table: what `logitlab.run`, `logitlab.catalogue`, `logitlab.implementations` and the functions of
+            `logitlab.reports` return, or a part of it.
+
+    Raises:
+        UsageError: where jinja2 is not installed, which pandas styles with.
+    """
+    if not find_spec("jinja2"):
+        raise UsageError("styling a table needs jinja2: pip install 'logitlab[report]'")
+    # A Styler wants its lines and columns unique; parts of a table that were put together are not.
+    shown = table.reset_index(drop=True)
+    styled = shown.style.hide(axis="index")
+    for column in shown.columns:
+        styled = styled.format(_format(shown[column]), subset=[column], escape="html", na_rep="")
+    graded = [c for c in shown.columns if _of_grades(shown[c])]
+    styled = styled.map(_colours, subset=graded) if graded else styled
+    numbers = list(shown.select_dtypes("number").columns)
+    return styled.set_properties(subset=numbers, **{"text-align": "right"}) if numbers else styled
+
+
+def _of_grades(column: pd.Series[str]) -> bool:
+    if pd.api.types.is_numeric_dtype(column):
+        return False
+    words = set(map(str, column.dropna().unique()))
+    return bool(words & set(GRADE_COLOURS)) and words <= {*GRADE_COLOURS, *STATUSES}
+
+
+def _colours(value: object) -> str:
+    if value not in GRADE_COLOURS:
+        return ""
+    return f"background-color: {GRADE_COLOURS[str(value)]}; color: {INK}; font-weight: bold; text-align: center"
+
+
+def _format(column: pd.Series[float]) -> Callable[[float], str] | None:
+    if pd.api.types.is_bool_dtype(column):
+        return None
+    if pd.api.types.is_integer_dtype(column):
+        # A digest of bits and the row -1 are names; a thousand rows are a number.
+        return None if column.name in ("bits", "row") else "{:,}".format
+    if pd.api.types.is_float_dtype(column):
+        return _percent if column.name in SHARES else _three_digits
+    return None
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "∞" if value > 0 else "-∞"
