@@ -15,10 +15,11 @@ CASE = "case"
 
 def labels(cells: pd.DataFrame) -> pd.Series[str]:
     """``float32``, ``float32 compiled``, ``float32 compiled cuda``: what is eager or on the CPU goes without saying."""
-    said = cells["dtype"].astype(str)
-    for column, unsaid in (("mode", "eager"), ("device", "cpu")):
-        said += [f" {word}" * (word != unsaid) for word in cells[column].astype(str)]
-    return said
+    said = [
+        " ".join([dtype, *(word for word, unsaid in ((mode, "eager"), (device, "cpu")) if word != unsaid)])
+        for dtype, mode, device in cells[["dtype", "mode", "device"]].itertuples(index=False)
+    ]
+    return pd.Series(said, index=cells.index, dtype=object)
 
 
 def grades_across(df: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -70,8 +70,18 @@ def _svg(chart: alt.LayerChart) -> str:
     import altair as alt  # noqa: PLC0415 - an extra
     import vl_convert  # noqa: PLC0415
 
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=".".join(alt.SCHEMA_VERSION.split(".")[:2]))
+    spec = _printable(chart.to_dict())
+    drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=".".join(alt.SCHEMA_VERSION.split(".")[:2]))
     return drawn
+
+
+def _printable(spec: Any) -> Any:
+    """A chart's words without the characters that are none in XML: one of them ends the process that draws it."""
+    if isinstance(spec, dict):
+        return {_printable(name): _printable(value) for name, value in spec.items()}
+    if isinstance(spec, list):
+        return [_printable(value) for value in spec]
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in spec) if isinstance(spec, str) else spec
 
 
 def _in_points(svg: str) -> str:

@@ -187,7 +187,7 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 \setlength{\LTcapwidth}{\textwidth}
 \setlength{\emergencystretch}{3em}
 \AtBeginEnvironment{longtable}{\scriptsize}
-\AtBeginEnvironment{table}{\scriptsize}
+\AtBeginEnvironment{tabular}{\scriptsize}
 \begin{document}
 \section*{LogitLab report}
 {\raggedright\parindent0pt\parskip4pt

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 MOST = 120  # characters of a name or a message
-UNBROKEN = 18  # characters without a joint, after which a name may be broken anywhere
+UNBROKEN = 9  # characters without a joint, after which a name may be broken anywhere
 
 
 def tex(words: object, most: int = MOST) -> str:
@@ -22,8 +22,10 @@ def tex(words: object, most: int = MOST) -> str:
 def name(words: object) -> str:
     """A dotted name that may be broken at its joints, and within what has none for long."""
     pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MOST])
-    short = [piece[i : i + UNBROKEN] for piece in pieces for i in range(0, len(piece), UNBROKEN)]
-    return r"\allowbreak{}".join(map(tex, short)) + "..." * (len(str(words)) > MOST)
+    # Within a piece at a price, where nothing else is left; a character that is told by its number is long by itself.
+    short = (re.findall(rf"[^\x00-\x7f]|[\x00-\x7f]{{1,{UNBROKEN}}}", piece) for piece in pieces)
+    told = (r"\penalty1000{}".join(map(tex, parts)) for parts in short)
+    return r"\allowbreak{}".join(told) + "..." * (len(str(words)) > MOST)
 
 
 def prose(words: str) -> str:
