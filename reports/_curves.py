@@ -20,10 +20,15 @@ def axes(df: pd.DataFrame) -> list[str]:
 def curve(df: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
     """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows."""
     rows = plain(df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == quantity) & df["grade"].notna()])
-    rows[axis] = rows["case"].str.rpartition("/")[2].astype(float)
+    rows[axis] = places(rows["case"])
     keys = [*CELL, axis]
     table = rows.groupby(keys, sort=False)["max_ulp"].agg(["median", "max"]).reset_index()
     return in_order(df, table.rename(columns={"max": "largest"}).sort_values(axis, kind="stable"))
+
+
+def places(cases: pd.Series[str]) -> pd.Series[float]:
+    """Where on the axis the cases of a sweep lie, as their names have it."""
+    return cases.str.rsplit("/", n=1).str[-1].astype(float)
 
 
 def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import reports, runner
+from logitlab import cli, runner
+from logitlab.errors import UsageError
 from logitlab.reports import _matrix, paper
 from logitlab.reports._curves import curve
 from logitlab.reports._palette import FORMULA_COLOURS, GRADE_COLOURS, INK
@@ -68,7 +69,11 @@ def test_fonts_are_legible_and_nothing_is_cut_off(drawn, folder):
 
 def test_lines_are_told_apart_by_dashes_and_points_as_well_as_colour(folder):
     svg = (folder / "curve-offset-loss-float32.svg").read_text(encoding="utf-8")
-    looks = set(re.findall(r'kind: ([\w ,-]+); line: [^"]*".*? stroke="(#\w+)" stroke-width="0.9" stroke-dasharray="([\d.,]+)"', svg))
+    looks = set(
+        re.findall(
+            r'kind: ([\w ,-]+); line: [^"]*".*? stroke="(#\w+)" stroke-width="0.9" stroke-dasharray="([\d.,]+)"', svg
+        )
+    )
     kinds, colours, dashes = (list(v) for v in zip(*sorted(looks), strict=True))
     assert kinds == ["bound, shifted", "bound, unshifted", "built-in", "log1p", "lse", "naive"]
     of_losses = slice(2, None)
@@ -137,13 +142,25 @@ def cells(**columns):
 def test_modes_and_devices_are_columns_of_the_matrix():
     df = typed(
         pd.concat(
-            [cells(), cells(mode="compiled", grade="F"), cells(device="cuda", grade="B"), cells(dtype="float16", status="raised", grade=None)],
+            [
+                cells(),
+                cells(mode="compiled", grade="F"),
+                cells(device="cuda", grade="B"),
+                cells(dtype="float16", status="raised", grade=None),
+            ],
             ignore_index=True,
         ).astype(object)
     )
     wide = _matrix.grades_across(df)
     assert wide.to_dict("records") == [
-        {"framework": "x", "implementation": "x/loss", "float16": "raised", "float32": "A", "float32 compiled": "F", "float32 cuda": "B"}
+        {
+            "framework": "x",
+            "implementation": "x/loss",
+            "float16": "raised",
+            "float32": "A",
+            "float32 compiled": "F",
+            "float32 cuda": "B",
+        }
     ]
 
 
@@ -162,18 +179,18 @@ def test_nothing_measured_draws_nothing(tmp_path):
 def test_a_name_of_a_figure_is_a_name_of_a_file(tmp_path):
     paths = paper.write_figures(cells(mode="../../x y", grade="F", finite=False), tmp_path)
     assert {p.parent for p in paths} == {tmp_path / "figures"}
-    assert tmp_path / "figures" / "finiteness-float32-..-..-x-y.svg" in paths or len(paths) == 9
+    assert all(re.fullmatch(r"[\w.+-]+", p.name) and not p.name.startswith(".") for p in paths)
 
 
 def test_what_draws_the_figures_is_asked_for_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("logitlab.reports.paper._look.find_spec", lambda module: None if module == "vl_convert" else module)
-    with pytest.raises(reports.UsageError if hasattr(reports, "UsageError") else ValueError, match="vl-convert-python"):
+    monkeypatch.setattr(
+        "logitlab.reports.paper._look.find_spec", lambda module: None if module == "vl_convert" else module
+    )
+    with pytest.raises(UsageError, match="vl-convert-python"):
         paper.write_figures(cells(), tmp_path)
 
 
 def test_the_command_line_writes_them(tmp_path):
-    from logitlab import cli
-
     run = Run.create(tmp_path / "run", {
         "run": "r", "frameworks": {}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [], "complete": True,
         "hardware": {"processor": "p", "machine": "", "system": ""}, "catalogue": {"cases": [], "hash": "0"},

@@ -1,4 +1,4 @@
-"""LaTeX tables and figures for papers: that they compile, say what the CSV beside them says, and survive hostile names."""
+"""LaTeX tables for papers: that they compile, say what the CSV beside them says, and survive hostile names."""
 
 import re
 import shutil
@@ -14,7 +14,8 @@ from logitlab.reports import paper
 from logitlab.reports.paper import _look, _words
 from logitlab.store import Run, typed
 
-SPECIAL = r"a%b&c_d#e{f}g\h~i^j$k"
+PDFLATEX = shutil.which("pdflatex")
+SPECIAL = r"a%b&c_d#e{f}g\h~i^j$k|l"
 HOSTILE = [
     f"x/{SPECIAL}",
     "x/<script>alert('1')</script>|`\"",
@@ -27,7 +28,8 @@ HOSTILE = [
 MANIFEST = {
     "run": f"r {SPECIAL}", "frameworks": {"x": {SPECIAL: "1.0"}}, "versions": {"logitlab": "0"}, "complete": True,
     "missing": {f"y/{SPECIAL}": "中文 😀"}, "left_out": [], "environment": {"OMP_NUM_THREADS": "1; rm -rf ~"},
-    "hardware": {"processor": SPECIAL * 20, "machine": "", "system": "a\nb"}, "catalogue": {"cases": [], "hash": "0" * 64},
+    "hardware": {"processor": SPECIAL * 20, "machine": "", "system": "a\nb"},
+    "catalogue": {"cases": [], "hash": "0" * 64},
     "command": "logitlab run --case '```\n# not a heading'", "started": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
 
@@ -48,8 +50,9 @@ def hostile(tmp_path_factory):
     """Measurements of implementations, cases and devices with names that no one should have."""
     lines = [
         {
-            "case": f"{SPECIAL}/{q}", "family": SPECIAL, "row": 0, "classes": 2, "framework": "x", "implementation": name,
-            "formula": "builtin", "dtype": dtype, "device": "cuda:0 {%}", "mode": f"eager+{SPECIAL}", "quantity": q,
+            "case": f"{SPECIAL}/{q}", "family": SPECIAL, "row": 0, "classes": 2, "framework": "x",
+            "implementation": name, "formula": "builtin", "dtype": dtype, "device": "cuda:0 {%}",
+            "mode": f"eager+{SPECIAL}", "quantity": q,
             "status": "ok", "grade": "F", "verdict": "nan", "finite": False, "expected_finite": True, "n_nan": 1,
             "max_abs": np.inf, "max_ulp": np.inf, "value": np.nan, "exact": 1.0, "condition": 2.0, "bound_shifted": 1.0,
         }
@@ -71,7 +74,7 @@ def compiled(folder):
     """The log of pdflatex, run until the widths of long tables have settled."""
     for _ in range(3):
         done = subprocess.run(
-            ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
+            [PDFLATEX, "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
             cwd=folder, capture_output=True, check=False, timeout=120,
         )  # fmt: skip
         log = (folder / "main.log").read_text(encoding="utf-8", errors="replace")
@@ -81,7 +84,7 @@ def compiled(folder):
 
 
 needs_latex = pytest.mark.skipif(
-    shutil.which("pdflatex") is None,
+    PDFLATEX is None,
     reason="pdflatex is absent, and so nobody knows whether the LaTeX compiles: apt-get install texlive-latex-base "
     "texlive-latex-recommended texlive-latex-extra texlive-science",
 )
@@ -97,8 +100,10 @@ def test_the_document_compiles_without_a_complaint(written):
 def test_hostile_names_compile_and_are_printed_as_they_are(hostile, tmp_path):
     reports.write(hostile, ["figures", "latex"], tmp_path)
     assert COMPLAINTS.findall(compiled(tmp_path)) == []
-    if shutil.which("pdftotext"):
-        text = subprocess.run(["pdftotext", "main.pdf", "-"], cwd=tmp_path, capture_output=True, check=True).stdout
+    if shutil.which("pdftotext"):  # of poppler, as a second look
+        text = subprocess.run(
+            [shutil.which("pdftotext"), "main.pdf", "-"], cwd=tmp_path, capture_output=True, check=True
+        ).stdout
         assert "input{/etc/passwd}" in "".join(text.decode().split())
 
 
@@ -131,7 +136,9 @@ def test_the_numbers_of_a_table_are_those_of_its_csv(written):
     wide = table.pivot(index="implementation", columns="dtype", values=["loss median", "loss largest"])
     for implementation, *cells in body(written, "errors_loss"):
         name = re.sub(r"\\allowbreak\{\}|\\penalty1000\{\}|\\(?=_)", "", implementation)
-        exact = [wide.loc[name, (value, d)] for d in ("float16", "float32") for value in ("loss median", "loss largest")]
+        exact = [
+            wide.loc[name, (value, d)] for d in ("float16", "float32") for value in ("loss median", "loss largest")
+        ]
         for cell, number in zip(cells, exact, strict=True):
             if cell.startswith("{"):
                 assert cell == (r"{$\infty$}" if np.isinf(number) else r"{$<0.01$}" if number < 0.01 else "{--}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, axes, curve
+from .._curves import PREFIX, QUANTITIES, axes, curve, places
 from .._lines import plain
 from .._matrix import labels
 from ._look import LINES, Figure, decades, encoded, laid_out, powers, slug
@@ -44,7 +44,7 @@ def _bounds(df: pd.DataFrame, axis: str) -> pd.DataFrame:
     """For each dtype and value of the axis the largest bound of a row, in ulp; missing where a row has none."""
     rows = df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == "loss") & df["grade"].notna()]
     rows = plain(rows).drop_duplicates(["dtype", "case", "row"])
-    rows[axis] = rows["case"].str.rpartition("/")[2].astype(float)
+    rows[axis] = places(rows["case"])
     for dtype in pd.unique(rows["dtype"]):
         of = rows["dtype"] == dtype
         spacing = ulp(rows.loc[of, "exact"].to_numpy(np.float64), FORMATS[dtype])

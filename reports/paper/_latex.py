@@ -185,6 +185,7 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 \sisetup{exponent-product=\cdot}
 \setlength{\tabcolsep}{2.5pt}
 \setlength{\LTcapwidth}{\textwidth}
+\setlength{\belowcaptionskip}{4pt}
 \setlength{\emergencystretch}{3em}
 \AtBeginEnvironment{longtable}{\scriptsize}
 \AtBeginEnvironment{tabular}{\scriptsize}

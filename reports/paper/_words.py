@@ -35,6 +35,10 @@ def prose(words: str) -> str:
 
 @cache
 def _encoder() -> Any:
-    from pylatexenc.latexencode import UnicodeToLatexEncoder  # noqa: PLC0415 - an extra
+    from pylatexenc import latexencode  # noqa: PLC0415 - an extra
 
-    return UnicodeToLatexEncoder(unknown_char_policy="unihex", unknown_char_warning=False)
+    # The fonts of pdflatex without further packages have a dash where others have the bar.
+    bar = latexencode.UnicodeToLatexConversionRule(latexencode.RULE_DICT, {ord("|"): r"\textbar"})
+    return latexencode.UnicodeToLatexEncoder(
+        conversion_rules=[bar, "defaults"], unknown_char_policy="unihex", unknown_char_warning=False
+    )

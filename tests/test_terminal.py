@@ -1,0 +1,300 @@
+"""What is read in a pull request, a terminal and a notebook: how long, how wide, and what is said without colour."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import logitlab
+from logitlab import reports
+from logitlab.errors import UsageError
+from logitlab.reports import _brief, _terminal
+from logitlab.reports._palette import GRADE_COLOURS
+from logitlab.store import Run, typed
+
+# The longest names of a default run, and enough of them.
+LONG = [
+    "keras-torch/losses.SparseCategoricalCrossentropy[from_logits,dtype]",
+    "tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]",
+    "jax/optax.softmax_cross_entropy_with_integer_labels",
+    "torch/F.linear_cross_entropy[chunked]",
+]
+NAMES = [*LONG, *(f"framework{i % 7}/module{i}.function_of_many_words_{i}[option]" for i in range(56))]
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+MODES = ("eager", "graph", "compiled")
+WIDTHS = (80, 100)
+ESCAPE = re.compile(r"\x1b\[[\d;]*m")
+
+
+def manifest(**changes):
+    return {
+        "run": "2026-01-01", "frameworks": {"torch": {"torch": "2.13.0+cpu"}}, "versions": {"logitlab": "0.1.0"},
+        "missing": {}, "left_out": [], "complete": True, "catalogue": {"cases": ["f/a"], "hash": "abc" * 20},
+        "hardware": {"processor": "A processor", "machine": "", "system": "Linux"},
+    } | changes  # fmt: skip
+
+
+def large():
+    """60 implementations, 4 dtypes and 3 modes, no two implementations alike, something wrong with everything."""
+    random = np.random.default_rng(0)
+    lines = [
+        (name, dtype, mode, quantity, case)
+        for name in NAMES for dtype in DTYPES for mode in MODES for quantity in ("loss", "gradient")
+        for case in ("seed/article", f"family_{len(name) % 9}/a_long_name_of_a_case", "sweep_scale/1", "sweep_scale/9")
+    ]  # fmt: skip
+    df = pd.DataFrame(lines, columns=["implementation", "dtype", "mode", "quantity", "case"])
+    df["grade"] = random.choice(list("ABCDF"), len(df))
+    df["framework"] = df["implementation"].str.partition("/")[0]
+    df["family"] = df["case"].str.partition("/")[0]
+    df["max_ulp"] = np.where(df["grade"] == "F", np.inf, random.uniform(0, 1e7, len(df)))
+    df["finite"] = df["grade"] != "F"
+    df = df.assign(
+        row=0, classes=3, device="cpu", formula="builtin", status="ok", expected_finite=True, n_nan=0, value=0.417
+    )
+    faults = [
+        {"status": "raised", "grade": None, "case": f"g/{i}", "detail": f"Error {i}: {'long ' * 200}"}
+        for i in range(40)
+    ]
+    return typed(
+        pd.concat([df, pd.DataFrame([df.iloc[i].to_dict() | f for i, f in enumerate(faults)])], ignore_index=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    made = Run.create(tmp_path_factory.mktemp("runs") / "run", manifest())
+    made.write(0, large())
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return reports.page([run])
+
+
+# --- a pull request ---------------------------------------------------------------------------------------------
+
+
+def few(**changes):
+    base = {
+        "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
+        "formula": "builtin", "dtype": "float32", "device": "cpu", "mode": "eager", "quantity": "loss", "status": "ok",
+        "grade": "A", "finite": True, "expected_finite": True, "n_nan": 0, "max_ulp": 0.5, "value": 1.0, "exact": 1.0,
+    }  # fmt: skip
+    return base | changes
+
+
+def brief(tmp_path, *lines, **facts):
+    run = Run.create(tmp_path / "run", manifest(**facts))
+    run.write(0, typed(pd.DataFrame(list(lines))))
+    return _brief.brief(reports.page([run]))
+
+
+def test_the_markdown_of_the_largest_run_has_fewer_than_sixty_lines(page):
+    text = _brief.brief(page)
+    assert text.count("\n") < 60
+    assert len(text) < 65_536  # what a comment of a pull request may hold
+    for title in ("## Worst grades", "## Not finite where the answer is", "## Largest error of the loss", "## Faults"):
+        assert title in text
+
+
+def test_what_the_tables_leave_out_is_counted(page):
+    rows = re.search(r"## Worst grades\n\n(.*?)\n\n", _brief.brief(page), re.DOTALL).group(1).split("\n")[2:]
+    assert len(rows) == _brief.MOST_GRADES
+    told = sum(row.split(" | ")[-2].count("`") // 2 for row in rows[:-1])
+    assert f"and {len(NAMES) - told} more" in rows[-1]
+
+
+def test_implementations_with_the_same_grades_are_one_line_the_worst_first(tmp_path):
+    text = brief(
+        tmp_path, few(), few(implementation="x/b"), few(implementation="y/c", framework="y"),
+        few(implementation="x/bad", grade="F", finite=False, case="f/worst"),
+    )  # fmt: skip
+    table = re.search(r"## Worst grades\n\n(.*?)\n\n", text, re.DOTALL).group(1).split("\n")
+    assert table[0] == "| float32 | implementations | worst case |"
+    assert table[2:] == ["| **F** | `x/bad` | `f/worst` |", "| A | `x/loss`, `b`; `y/c` | `f/a` |"]
+
+
+def test_what_is_not_finite_is_told_with_its_families(tmp_path):
+    wrong = {"grade": "F", "finite": False}
+    text = brief(tmp_path, few(), few(row=1, **wrong), few(case="g/a", family="g", **wrong), few(row=2), few(row=3))
+    assert "| 40% | `x/loss` | `g` 100%, `f` 25% |" in text
+
+
+def test_faults_are_told_and_refusals_counted(tmp_path):
+    text = brief(
+        tmp_path, few(), few(case="f/b", status="raised", grade=None, detail="ValueError: no"),
+        few(case="f/c", status="unsupported", grade=None, detail="no weight"),
+    )  # fmt: skip
+    assert "| `x/loss` | raised | `ValueError: no` | 1 |" in text
+    assert "Unsupported, by somebody's own word: 1 measurements." in text
+
+
+def test_provenance_is_one_line_that_says_when_a_run_is_not_complete(tmp_path):
+    text = brief(tmp_path, few(), complete=False)
+    (line,) = [line for line in text.split("\n") if line.startswith("Run ")]
+    for word in ("2026-01-01", "LogitLab 0.1.0", "torch 2.13.0+cpu", "A processor", "1 cases", "NOT COMPLETE"):
+        assert word in line
+
+
+def test_a_run_without_a_grade_says_so(tmp_path):
+    assert "Nothing could be graded." in brief(tmp_path, few(status="crashed", grade=None, detail="died"))
+
+
+HOSTILE = "x/<script>alert(1)</script> `code` | [link](javascript:x) @someone #12\n# heading " + "w" * 10_000
+
+
+def test_words_that_are_data_stay_data(tmp_path):
+    text = brief(tmp_path, few(implementation=HOSTILE), few(case="f/b", status="raised", grade=None, detail=HOSTILE))
+    assert text.count("\n") < 60
+    assert not any(line.startswith("# heading") for line in text.split("\n"))
+    assert max(map(len, text.split("\n"))) < 600
+    outside = re.sub(r"`[^`\n]*`", "", text)
+    assert "script" not in outside
+    assert "@someone" not in outside
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().split("\n")}
+        assert len(widths) == 1
+
+
+# --- a terminal -------------------------------------------------------------------------------------------------
+
+
+def printed(page, width, **options):
+    file = io.StringIO()
+    Console(file=file, width=width, **options).print(_terminal.text(page, width))
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def text(request, page):
+    return request.param, printed(page, request.param, color_system=None)
+
+
+def test_no_line_is_wider_than_the_terminal(text):
+    width, words = text
+    assert max(map(len, words.split("\n"))) <= width
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_name_is_folded_and_not_cut(text, name):
+    _, words = text
+    first_column = "".join(line[:33].rstrip().removeprefix(" ").removeprefix("  ") for line in words.split("\n"))
+    pieces = [piece for piece in re.split(r"(?<=[/._,])|(?=\[)", name) if len(piece) <= 12]
+    assert all(piece in first_column for piece in pieces)
+    assert "…" not in words
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_number_is_broken(page, width):
+    (section,) = [s for s in page.sections if s.name == "errors_loss"]
+    whole = {word for cell in section.shown[list(DTYPES)].to_numpy().ravel() for word in cell.split()}
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(_terminal._table(section, width))
+    numbers = [
+        word for line in file.getvalue().split("\n")[4:] for word in line.split() if re.match(r"[\d.]+e?|inf", word)
+    ]
+    assert set(numbers) <= whole
+
+
+def test_grades_have_their_colours_where_there_are_any(page):
+    text = printed(page, 100, force_terminal=True, color_system="truecolor", no_color=False)
+    red, green, blue = (int(GRADE_COLOURS["F"][i : i + 2], 16) for i in (1, 3, 5))
+    assert f"\x1b[1;38;2;{red};{green};{blue}mF\x1b[0m" in text
+
+
+def test_no_color_takes_the_colours_and_leaves_the_words(page, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = printed(page, 100, force_terminal=True, color_system="truecolor")
+    assert not re.search(r"\x1b\[[\d;]*[34]8;", text)
+    assert ESCAPE.sub("", text) == printed(page, 100, color_system=None)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    made = Run.create(tmp_path_factory.mktemp("runs") / "small", manifest())
+    made.write(
+        0,
+        typed(
+            pd.DataFrame(
+                [few(implementation=n, dtype=d, grade=g) for n in LONG for d, g in zip(DTYPES, "ABCF", strict=True)]
+            )
+        ),
+    )
+    return made
+
+
+def test_in_a_pipe_there_are_no_escapes_and_a_hundred_columns(small, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    reports.write(small, ["text"])
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert 80 < max(map(len, text.split("\n"))) <= 100
+
+
+def test_a_pipe_is_as_wide_as_columns_says(small, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    reports.write(small, ["text"])
+    assert max(map(len, capsys.readouterr().out.split("\n"))) <= 80
+
+
+def test_markup_in_a_name_is_a_name(tmp_path):
+    run = Run.create(tmp_path / "run", manifest(run="[bold]r[/bold]"))
+    run.write(0, typed(pd.DataFrame([few(implementation="x/[red]loss[/red]")])))
+    text = printed(reports.page([run]), 100, color_system=None)
+    assert "[bold]r[/bold]" in text
+    assert "x/[red]loss[/red]" in text
+
+
+# --- a notebook -------------------------------------------------------------------------------------------------
+
+
+def test_grades_are_coloured_letters():
+    table = pd.DataFrame({"float16": list(GRADE_COLOURS), "float32": ["unsupported", None, "A", "A", "A"]})
+    html = logitlab.style(table).to_html()
+    for grade, colour in GRADE_COLOURS.items():
+        ids = re.search(rf"((?:#T_\w+, )*#T_\w+) \{{\s*background-color: {colour};", html)
+        assert ids is not None
+        first = ids.group(1).split(", ")[0].removeprefix("#")
+        assert re.search(rf'id="{first}"[^>]*>{grade}<', html)
+
+
+def test_numbers_have_the_digits_they_deserve():
+    table = pd.DataFrame(
+        {
+            "loss largest": [np.inf, 1234567.0, np.nan],
+            "finite where it should be": [1.0, 0.5, 0.0],
+            "rows": [1234, 5, 6],
+        }
+    )
+    html = logitlab.style(table).to_html()
+    cells = re.findall(r"<td [^>]*>([^<]*)</td>", html)
+    assert cells == ["∞", "100.0%", "1,234", "1.23e+06", "50.0%", "5", "", "0.0%", "6"]
+
+
+def test_a_table_of_measurements_is_styled_as_it_comes(page):
+    part = page.measurements.head(20)
+    html = logitlab.style(part)._repr_html_()
+    assert html.count("<tr>") == 21
+    assert GRADE_COLOURS[part["grade"].iloc[0]] in html
+
+
+def test_words_in_a_styled_table_are_escaped():
+    html = logitlab.style(pd.DataFrame({"implementation": ["<script>alert(1)</script>"], "grade": ["A"]})).to_html()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_table_itself_stays_as_it_is():
+    table = pd.DataFrame({"grade": ["A", "A"]}, index=[3, 3])
+    logitlab.style(table).to_html()
+    assert table.index.to_list() == [3, 3]
+
+
+def test_styling_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr("logitlab.reports._style.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="jinja2"):
+        logitlab.style(pd.DataFrame())
