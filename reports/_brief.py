@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def brief(found: Page) -> str:
 
 def _markdown(table: pd.DataFrame) -> str:
     """A table of escaped words, not padded as tabulate's are: a cell of thirty names would widen every line."""
-    lines = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    lines: list[Iterable[object]] = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
@@ -54,7 +54,8 @@ def code(words: object, most: int = MOST_NAME) -> str:
 
 def _names(names: Sequence[str]) -> str:
     """Names as code spans, the framework said once: ``jax/lse``, ``nn.logsumexp``; ``torch/lse``."""
-    told, last = [], ""
+    told: list[str] = []
+    last = ""
     for name in names:
         framework, slash, rest = str(name).partition("/")
         told.append(

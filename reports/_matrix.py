@@ -73,4 +73,5 @@ def alike(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def severity(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series[float]:
     """How bad a line is, for sorting the worst to the top: a grade counts more than all that are better."""
     weight = {g: float(8**i) for i, g in enumerate(GRADES)}
-    return table[list(columns)].apply(lambda c: c.map(weight).fillna(0.0)).astype(float).sum(axis=1)
+    bad: pd.Series[float] = table[list(columns)].apply(lambda c: c.map(weight).fillna(0.0)).astype(float).sum(axis=1)
+    return bad

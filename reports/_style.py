@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -38,11 +38,11 @@ def style(table: pd.DataFrame) -> Styler:
     # A Styler wants its lines and columns unique; parts of a table that were put together are not.
     shown = table.reset_index(drop=True)
     styled = shown.style.hide(axis="index")
-    for column in shown.columns:
-        styled = styled.format(_format(shown[column]), subset=[column], escape="html", na_rep="")
-    graded = [c for c in shown.columns if _of_grades(shown[c])]
+    formats: dict[Any, Any] = {column: _format(shown[column]) for column in shown.columns}
+    styled = styled.format(formats, escape="html", na_rep="")
+    graded: list[Hashable] = [c for c in shown.columns if _of_grades(shown[c])]
     styled = styled.map(_colours, subset=graded) if graded else styled
-    numbers = list(shown.select_dtypes("number").columns)
+    numbers: list[Hashable] = list(shown.select_dtypes("number").columns)
     return styled.set_properties(subset=numbers, **{"text-align": "right"}) if numbers else styled
 
 

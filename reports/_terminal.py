@@ -49,13 +49,9 @@ def _table(section: Section, width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=0, pad_edge=False)
     for column in shown.columns:
         table.add_column(Text(column), overflow="fold", width=widths[column])
-    for line in shown.to_dict("records"):
-        folded = (
-            _folded(words, widths[column], "  ")
-            if column in _NAMES
-            else _folded(words, max(widths[column], CELL_WIDTH))
-            for column, words in line.items()
-        )
+    columns = [(widths[column], "  " if column in _NAMES else "") for column in shown.columns]
+    for line in shown.itertuples(index=False):
+        folded = (_folded(words, room, indent) for words, (room, indent) in zip(line, columns, strict=True))
         table.add_row(*map(_styled, folded))
     return table
 

@@ -50,7 +50,14 @@ def _bounds(df: pd.DataFrame, axis: str) -> pd.DataFrame:
         spacing = ulp(rows.loc[of, "exact"].to_numpy(np.float64), FORMATS[dtype])
         for bound in BOUNDS:
             rows.loc[of, bound] = rows.loc[of, bound] / spacing
-    return rows.groupby(["dtype", axis], sort=False)[list(BOUNDS)].agg(lambda v: v.max(skipna=False)).reset_index()
+    # A bound of some rows alone is none of the value.
+    return (
+        rows.fillna(dict.fromkeys(BOUNDS, np.inf))
+        .groupby(["dtype", axis], sort=False)[list(BOUNDS)]
+        .max()
+        .reset_index()
+        .replace(np.inf, np.nan)
+    )
 
 
 def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
@@ -86,10 +93,8 @@ def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     cells = table.assign(
         line=table["implementation"], error=table["largest"], kind=table["formula"].map(lambda f: LINES[f].name)
     )
-    bounds = [
-        table.drop_duplicates(axis).assign(line=b, error=lambda t, b=b: t[b], kind=LINES[b].name).dropna(subset="error")
-        for b in BOUNDS
-    ]
+    once = table.drop_duplicates(axis)
+    bounds = [once.assign(line=b, error=once[b], kind=LINES[b].name).dropna(subset="error") for b in BOUNDS]
     drawn = pd.concat([cells, *bounds], ignore_index=True)[["line", "kind", axis, "error"]]
     step = drawn[axis].rank(method="dense").astype(int)
     turn = drawn["kind"].map({line.name: i for i, line in enumerate(LINES.values())})

@@ -38,7 +38,8 @@ def write_figures(df: pd.DataFrame, out: Path) -> list[Path]:
 
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    written, told = [], []
+    written: list[Path] = []
+    told: list[str] = []
     for figure in figures(df):
         svg = _svg(figure.chart)
         made = {
