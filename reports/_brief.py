@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ._curves import axes, curve
-from ._lines import plain
+from ._lines import DTYPES, plain
 from ._matrix import alike, grade_cells, grades_across, labels, severity
 from ._page import Page
 from ._tables import GRADES, faults
 
 # Lines of each table; with headings and what is between them they make fewer than 60.
-MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 14, 8, 4, 3
+MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 17, 6, 4, 3
 MOST_NAME, MOST_WORDS = 90, 110  # characters
 TOLD_FAMILIES = 3
+OTHERWISE = "in other modes"
 ALIKE_BY = 2  # families: losses that break on the same ones most are told together
 FORMULAS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "the worst built-in"}
 
@@ -102,17 +103,25 @@ def _grades(df: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     cells = grade_cells(df).assign(label=labels)
     case = cells.set_index(["implementation", "label"])["case"].to_dict()
-    groups = alike(wide, columns)
-    groups = groups.loc[severity(groups, columns).sort_values(ascending=False, kind="stable").index]
+    base = [c for c in columns if c in DTYPES] or columns
+    others = [c for c in columns if c not in base]
+    wide[OTHERWISE] = [_changes(line, others) for line in wide.to_dict("records")]
+    groups = alike(wide, [*base, OTHERWISE])
+    groups = groups.loc[severity(groups, base).sort_values(ascending=False, kind="stable").index]
     lines = []
     for group in groups.to_dict("records"):
         first = group["implementations"][0]
-        worst = max(columns, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -columns.index(c)))
-        grades = {c: _letter(group[c]) for c in columns}
-        lines.append(
-            {**grades, "implementations": _names(group["implementations"]), "worst case": code(case[first, worst])}
-        )
+        worst = max(base, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -base.index(c)))
+        told = {c: _letter(group[c]) for c in base} | ({OTHERWISE: group[OTHERWISE]} if others else {})
+        where = code(case[first, worst]) if (first, worst) in case else ""
+        lines.append({**told, "implementations": _names(group["implementations"]), "worst case": where})
     return _cut(pd.DataFrame(lines), MOST_GRADES, "implementations", [len(g) for g in groups["implementations"]])
+
+
+def _changes(line: Mapping[str, Any], others: Sequence[str]) -> str:
+    """The grades of other modes and devices than the first, where they are not those of the dtype in it."""
+    graded = ((label, line[label]) for label in others if isinstance(line[label], str))
+    return ", ".join(f"{code(label)} {_letter(g)}" for label, g in graded if g != line.get(label.partition(" ")[0]))
 
 
 def _letter(grade: object) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from logitlab import reports, runner
 from logitlab.errors import UsageError
+from logitlab.formats import FORMATS
 from logitlab.reports import paper
 from logitlab.reports.paper import _look, _words
 from logitlab.store import Run, typed
@@ -159,6 +160,18 @@ def test_a_long_table_goes_on_over_pages_and_a_short_one_floats(written, hostile
     run.write(0, typed(many))
     paper.write_latex(reports.page([run]), tmp_path)
     assert r"\begin{longtable}" in (tmp_path / "tables" / "grades.tex").read_text(encoding="utf-8")
+
+
+@needs_latex
+def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
+    df = hostile.read().astype({"dtype": object, "device": object})
+    wide = pd.concat([df[df["dtype"] == "float32"].assign(dtype=d, device="a device") for d in FORMATS])
+    wide["max_ulp"], wide["grade"] = 1.23e300, "D"
+    run = Run.create(tmp_path / "run", MANIFEST)
+    run.write(0, typed(wide))
+    paper.write_latex(reports.page([run]), tmp_path)
+    assert r"\begin{landscape}" in (tmp_path / "tables" / "errors_loss.tex").read_text(encoding="utf-8")
+    assert COMPLAINTS.findall(compiled(tmp_path)) == []
 
 
 def test_only_what_is_not_installed_is_told(run, monkeypatch, tmp_path):

@@ -118,6 +118,17 @@ def test_implementations_with_the_same_grades_are_one_line_the_worst_first(tmp_p
     assert table[2:] == ["| **F** | `x/bad` | `f/worst` |", "| A | `x/loss`, `b`; `y/c` | `f/a` |"]
 
 
+def test_of_other_modes_only_what_differs_is_told(tmp_path):
+    same, worse = few(mode="compiled"), few(implementation="x/b", mode="compiled", grade="F", finite=False)
+    text = brief(tmp_path, few(), same, few(implementation="x/b"), worse, few(implementation="x/eager_alone"))
+    table = re.search(r"## Worst grades\n\n(.*?)\n\n", text, re.DOTALL).group(1).split("\n")
+    assert table[0] == "| float32 | in other modes | implementations | worst case |"
+    assert table[2:] == [
+        "| A |  | `x/loss`, `eager_alone` | `f/a` |",
+        "| A | `float32 compiled` **F** | `x/b` | `f/a` |",
+    ]
+
+
 def test_what_is_not_finite_is_told_with_its_families(tmp_path):
     wrong = {"grade": "F", "finite": False}
     text = brief(tmp_path, few(), few(row=1, **wrong), few(case="g/a", family="g", **wrong), few(row=2), few(row=3))

@@ -20,7 +20,8 @@ FOLDER = "tables"
 MOST_LINES = 40  # of a table on one page; a longer one is a longtable
 # Points, at the size of the tables: the text's width, a character, a times ten with room, and the room beside a column.
 TEXT, CHARACTER, TIMES_TEN, BESIDE = 508.0, 3.8, 14.0, 5.0
-NAME = (74.0, 160.0)  # the narrowest and the widest column of names
+NAME = (64.0, 160.0)  # the narrowest and the widest column of names
+TURNED = 730.0  # the width of the text on a page on its side
 LEAST, MOST = 0.01, 1000.0  # numbers between them are written without an exponent
 
 
@@ -136,7 +137,8 @@ def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
         if column != "implementation":
             words = max((len(str(w)) for w in [lower, *([] if digits else columns[column])]), default=0) * CHARACTER
             width += max(digits, words) + BESIDE
-    left = min(max(TEXT - width - BESIDE, NAME[0]), NAME[1])
+    turned = TEXT - width - 2 * BESIDE < NAME[0]
+    left = min(max((TURNED if turned else TEXT) - width - 2 * BESIDE, NAME[0]), NAME[1])
     formats[list(columns).index("implementation")] = (
         rf">{{\raggedright\arraybackslash\hangindent=1em}}p{{{left:.0f}pt}}"
     )
@@ -144,11 +146,12 @@ def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
     simple = all(not upper for upper, _ in headings)
     body.columns = pd.Index([lower for _, lower in headings]) if simple else pd.MultiIndex.from_tuples(headings)
     long = len(body) > MOST_LINES
-    return body.style.hide(axis="index").to_latex(
+    made: str = body.style.hide(axis="index").to_latex(
         column_format="".join(formats), hrules=True, siunitx=True, multicol_align="c",
         caption=tex(layout.caption, 1000), label=f"tab:{label}", environment="longtable" if long else "table",
         position=None if long else "!htbp", position_float=None if long else "centering",
     )  # fmt: skip
+    return f"\\begin{{landscape}}\n{made}\\end{{landscape}}\n" if turned else made
 
 
 def _numbers(values: pd.Series[float], decimals: int | None) -> tuple[pd.Series[str], str, float]:
@@ -181,7 +184,7 @@ def _significant(value: float) -> str:
 _DOCUMENT = r"""\documentclass[a4paper]{article}
 %% Made by LogitLab: pdflatex main.tex, two or three times, until the widths of the long tables have settled.
 \usepackage[margin=1.55cm]{geometry}
-\usepackage{array,booktabs,longtable,graphicx,siunitx}
+\usepackage{array,booktabs,longtable,graphicx,lscape,siunitx}
 \sisetup{exponent-product=\cdot}
 \setlength{\tabcolsep}{2.5pt}
 \setlength{\LTcapwidth}{\textwidth}
