@@ -105,7 +105,7 @@ def _grades(df: pd.DataFrame) -> pd.DataFrame:
     case = cells.set_index(["implementation", "label"])["case"].to_dict()
     base = [c for c in columns if c in DTYPES] or columns
     others = [c for c in columns if c not in base]
-    wide[OTHERWISE] = [_changes(line, others) for line in wide.to_dict("records")]
+    wide[OTHERWISE] = [_changes(dict(zip(columns, line, strict=True)), others) for line in wide[columns].to_numpy()]
     groups = alike(wide, [*base, OTHERWISE])
     groups = groups.loc[severity(groups, base).sort_values(ascending=False, kind="stable").index]
     lines = []

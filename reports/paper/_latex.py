@@ -18,8 +18,9 @@ from ._words import name, prose, tex
 
 FOLDER = "tables"
 MOST_LINES = 40  # of a table on one page; a longer one is a longtable
-# Points, at the size of the tables: the text's width, a character, a times ten with room, and the room beside a column.
-TEXT, CHARACTER, TIMES_TEN, BESIDE = 508.0, 3.8, 14.0, 5.0
+# Points, at the size of the tables: the text's width, a digit, a point, a times ten, and the room
+# beside a column.
+TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
 NAME = (64.0, 160.0)  # the narrowest and the widest column of names
 TURNED = 730.0  # the width of the text on a page on its side
 LEAST, MOST = 0.01, 1000.0  # numbers between them are written without an exponent
@@ -162,7 +163,7 @@ def _numbers(values: pd.Series[float], decimals: int | None) -> tuple[pd.Series[
     parts = [m.groups(default="") for m in numbers if m is not None]
     sign, whole, fraction, exponent = (max((len(p[i]) for p in parts), default=0) for i in range(4))
     room = f"{'-' * sign}{max(whole, 1)}.{fraction}" + f"e{exponent}" * (exponent > 0)
-    width = (sign + max(whole, 1) + fraction + exponent) * CHARACTER + TIMES_TEN * (exponent > 0)
+    width = (2 * sign + max(whole, 1) + fraction + exponent) * CHARACTER + POINT + TIMES_TEN * (exponent > 0)
     return words, f"S[table-format={room}]", width
 
 
