@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -50,7 +51,8 @@ def code(words: object, most: int = MOST_NAME) -> str:
     short = textwrap.shorten(str(words), most, placeholder=" ...")
     # `shorten` keeps whole words, and a message may be a single one.
     whole = short if short != "..." else f"{str(words).strip()[: most - 4]} ..."
-    return "`" + whole.replace("`", "'").replace("|", "\\|") + "`"
+    # A backslash of its own before the bar would escape the one that escapes the bar.
+    return "`" + re.sub(r"\\*\|", r"\\|", whole.replace("`", "'")) + "`"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -91,7 +93,7 @@ def _headline(df: pd.DataFrame) -> str:
     wide = labels(cells[["dtype", "mode", "device"]].drop_duplicates())
     wrong = int((graded["grade"] == "F").sum())
     return (
-        f"{count} implementation{'s' * (count > 1)} in {', '.join(wide)}: {len(graded):,} rows graded, "
+        f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code, wide))}: {len(graded):,} rows graded, "
         f"{wrong:,} of them F ({wrong / len(graded):.1%})."
     )
 
@@ -112,7 +114,9 @@ def _grades(df: pd.DataFrame) -> pd.DataFrame:
     for group in groups.to_dict("records"):
         first = group["implementations"][0]
         worst = max(base, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -base.index(c)))
-        told = {c: _letter(group[c]) for c in base} | ({OTHERWISE: group[OTHERWISE]} if others else {})
+        told = {c if c in DTYPES else code(c): _letter(group[c]) for c in base} | (
+            {OTHERWISE: group[OTHERWISE]} if others else {}
+        )
         where = code(case[first, worst]) if (first, worst) in case else ""
         lines.append({**told, "implementations": _names(group["implementations"]), "worst case": where})
     return _cut(pd.DataFrame(lines), MOST_GRADES, "implementations", [len(g) for g in groups["implementations"]])
@@ -150,7 +154,7 @@ def _reference(df: pd.DataFrame) -> pd.DataFrame:
 
 def _reference_cell(df: pd.DataFrame) -> str:
     cells = _reference(df)[["dtype", "mode", "device"]].drop_duplicates()
-    return ", ".join(labels(cells))
+    return ", ".join(map(code, labels(cells)))
 
 
 def _broken(df: pd.DataFrame) -> pd.DataFrame:
@@ -187,6 +191,8 @@ def _along(df: pd.DataFrame) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
     for axis in found[:MOST_AXES]:
         table = curve(df, axis, "loss")
+        if table.empty:
+            continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
         of = table.groupby(table["implementation"].map(formula))["largest"].max()

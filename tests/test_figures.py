@@ -176,6 +176,10 @@ def test_nothing_measured_draws_nothing(tmp_path):
     assert [p.name for p in paper.write_figures(empty, tmp_path)] == ["figures.tex"]
 
 
+def test_a_sweep_of_which_nothing_could_be_graded_has_no_curve():
+    assert [f.name for f in paper.figures(cells(case="sweep_offset/1", family="sweep_offset", grade=None))] == []
+
+
 def test_a_name_of_a_figure_is_a_name_of_a_file(tmp_path):
     paths = paper.write_figures(cells(mode="../../x y", grade="F", finite=False), tmp_path)
     assert {p.parent for p in paths} == {tmp_path / "figures"}

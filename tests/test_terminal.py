@@ -151,6 +151,11 @@ def test_provenance_is_one_line_that_says_when_a_run_is_not_complete(tmp_path):
         assert word in line
 
 
+def test_a_sweep_of_which_nothing_could_be_graded_has_no_line(tmp_path):
+    swept = few(case="sweep_offset/1", family="sweep_offset", status="crashed", grade=None, detail="died")
+    assert "along the sweeps" not in brief(tmp_path, few(), swept)
+
+
 def test_a_run_without_a_grade_says_so(tmp_path):
     assert "Nothing could be graded." in brief(tmp_path, few(status="crashed", grade=None, detail="died"))
 
@@ -159,7 +164,12 @@ HOSTILE = "x/<script>alert(1)</script> `code` | [link](javascript:x) @someone #1
 
 
 def test_words_that_are_data_stay_data(tmp_path):
-    text = brief(tmp_path, few(implementation=HOSTILE), few(case="f/b", status="raised", grade=None, detail=HOSTILE))
+    text = brief(
+        tmp_path,
+        few(implementation=HOSTILE),
+        few(device=r"<script>\|", mode="@someone", implementation="a"),
+        few(case="f/b", status="raised", grade=None, detail=HOSTILE),
+    )
     assert text.count("\n") < 60
     assert not any(line.startswith("# heading") for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) < 600

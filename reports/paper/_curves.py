@@ -28,6 +28,8 @@ def figures(df: pd.DataFrame) -> Iterator[Figure]:
     for axis in axes(df):
         for quantity in QUANTITIES:
             table = curve(df, axis, quantity)
+            if table.empty:
+                continue
             table.insert(2, "formula", table["implementation"].map(formula))
             bounds = _bounds(df, axis) if quantity == "loss" else pd.DataFrame(columns=["dtype", axis, *BOUNDS])
             table = table.merge(bounds, on=["dtype", axis], how="left")

@@ -18,8 +18,7 @@ from ._words import name, prose, tex
 
 FOLDER = "tables"
 MOST_LINES = 40  # of a table on one page; a longer one is a longtable
-# Points, at the size of the tables: the text's width, a digit, a point, a times ten, and the room
-# beside a column.
+# Points, at the size of the tables: the text's width, a digit, a point, a times ten, the room beside a column.
 TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
 NAME = (64.0, 160.0)  # the narrowest and the widest column of names
 TURNED = 730.0  # the width of the text on a page on its side
@@ -91,10 +90,10 @@ def write_latex(found: Page, out: Path) -> list[Path]:
         else:
             continue
         names.append(section.name)
-        tex, csv = folder / f"{section.name}.tex", folder / f"{section.name}.csv"
-        tex.write_text(body, encoding="utf-8")
+        source, csv = folder / f"{section.name}.tex", folder / f"{section.name}.csv"
+        source.write_text(body, encoding="utf-8")
         section.table.to_csv(csv, index=False)
-        written += [tex, csv]
+        written += [source, csv]
     main = out / "main.tex"
     main.write_text(_main(found, names), encoding="utf-8")
     return [main, *written]
