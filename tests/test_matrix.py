@@ -160,6 +160,31 @@ def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(t
     assert str(tmp_path) not in path
 
 
+def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_half_built(tmp_path, monkeypatch):
+    root, told = tmp_path / "environments", []
+
+    def made(**options):
+        arguments = (root, _matrix.own(tmp_path), (), ["tiny==1.0"], sys.executable, told.append)
+        return _build.environment(*arguments, **{"fresh": False} | options)
+
+    def dies(folder, requirements, uv):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_build, "_install", dies)
+        with pytest.raises(KeyboardInterrupt):
+            made()
+    assert list(root.iterdir()) == []
+    python = made()
+    mark = python.parent / "mark"
+    mark.touch()
+    assert made() == python
+    assert mark.exists()
+    assert made(fresh=True) == python
+    assert not mark.exists()
+    assert len(told) == 3
+
+
 def test_another_logitlab_is_another_environment(tmp_path):
     one = own(tmp_path / "one")
     assert own(tmp_path / "two").digest == one.digest
