@@ -11,7 +11,7 @@ from typing import Any
 
 # Variables by which the frameworks and their libraries are told to compute otherwise.
 _NUMERIC = re.compile(
-    r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
+    r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF(?!_CLI)|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
     r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES)_|^LOGITLAB_(?!CACHE)"
 )
 _OWN = ("logitlab", "numpy", "pandas", "pyarrow", "ml-dtypes", "python-flint", "pebble")
