@@ -18,8 +18,10 @@ MODULES = {
     "tensorflow": ("losses",),
     "numpy": ("losses",),
 }
-# A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind.
+# A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each of its steps
+# for each way of presenting each width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
+ONE = ("check/width_5",)
 
 
 def _package():
@@ -77,7 +79,7 @@ def test_a_planted_defect_is_caught(framework, planted, dtype):
 
 @pytest.mark.parametrize(("framework", "planted", "dtype"), _each(SOUND))
 def test_a_sound_loss_passes(framework, planted, dtype):
-    result = checked(framework, planted, dtype, cases=SOME)
+    result = checked(framework, planted, dtype, cases=ONE if framework == "jax" else SOME)
     assert result.passed, str(result)
     assert {"loss", "gradient"} == set(result.grades_by_quantity[dtype])
 
