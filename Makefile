@@ -23,8 +23,10 @@ report: $(READY)
 	$(BIN)/logitlab run --out $(RUN)
 	$(BIN)/logitlab report $(RUN)
 	@echo
-	@echo "The report, as text, Markdown and CSV:"
-	@$(BIN)/logitlab report $(RUN) --format text --format markdown --format csv --out $(RUN)/report
+	@echo "The report, as text, Markdown, CSV and a web site, which begins with index.html:"
+# The site is left out where the extra that it needs is.
+	@site=$$($(BIN)/python -c 'import altair, jinja2, vl_convert' 2> /dev/null && echo --format html); \
+	$(BIN)/logitlab report $(RUN) --format text --format markdown --format csv $$site --out $(RUN)/report
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -80,7 +80,7 @@ def run(
 @app.command()
 def report(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    format: Annotated[Words, typer.Option(help="text, markdown, csv, latex or figures; repeatable.")] = None,  # noqa: A002
+    format: Annotated[Words, typer.Option(help="text, markdown, csv, html, latex or figures; repeatable.")] = None,  # noqa: A002
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
 ) -> None:
     """Make the tables of a run, or of several put together.

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from . import environment, worker
+from .cases import abridged
 from .errors import UsageError
 from .formats import FORMATS
 from .inputs import Block, Selection, selection
@@ -135,6 +136,7 @@ def execute(request: Request, folder: Path, progress: Progress | None = None) ->
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         manifest = _manifest(chosen, cells, descriptions)
         store = _reopen(folder, manifest) if request.resume else Run.create(folder, manifest)
+        store.keep_cases([line for case in chosen.cases for line in abridged(case)])
         _measure(pools, store, chosen, cells, progress)
         store.keep_logs(Path(logs))
     store.finish(finished=_now())

@@ -4,6 +4,7 @@
 
     RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
     RUN/parts/00017.parquet one cell's measurements of one block of cases, written in one step when they are all there
+    RUN/cases.parquet       the cases, those of many rows or classes abridged: what a page about a case shows
     RUN/logs/torch.log      what the framework printed
 """
 
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ COLUMNS: dict[str, str] = {
     "bits": "Int64",
     "detail": "string",
 }  # fmt: skip
+
+# The cases of a run, one line for each of their rows that is shown. ``rows`` and ``classes`` are the whole case's;
+# ``shown`` are classes, ``logits`` their logits and ``probabilities`` their targets, where targets are such.
+CASES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("case", "family", "why", "source", "reported", "tags", "options")),
+        *((name, pa.int64()) for name in ("rows", "classes", "row", "target")),
+        ("shown", pa.list_(pa.int64())),
+        ("logits", pa.list_(pa.float64())),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -87,6 +100,35 @@ class Run:
         """Copies what the workers printed into the run."""
         shutil.copytree(logs, self.folder / "logs", dirs_exist_ok=True)
 
+    def keep_cases(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps what the run's cases are, in lines of `CASES`."""
+        table = pa.Table.from_pylist(list(lines), schema=CASES)
+        _atomically(self._cases, lambda path: pq.write_table(table, path, compression="zstd"))
+
+    def cases(self) -> pd.DataFrame:
+        """What the run's cases are, a line of `CASES` for each row shown; without lines if the run does not tell.
+
+        Raises:
+            UsageError: for a file that cannot be read.
+        """
+        if not self._cases.exists():
+            return self.no_cases()
+        try:
+            lines: pd.DataFrame = pq.read_table(self._cases).cast(CASES).to_pandas()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UsageError(f"{self._cases} is damaged ({error})") from error
+        return lines
+
+    @staticmethod
+    def no_cases() -> pd.DataFrame:
+        """`cases` of a run that does not tell."""
+        lines: pd.DataFrame = CASES.empty_table().to_pandas()
+        return lines
+
+    @property
+    def _cases(self) -> Path:
+        return self.folder / "cases.parquet"
+
     def part(self, index: int) -> Path:
         return self.folder / "parts" / f"{index:05d}.parquet"
 
@@ -116,6 +158,8 @@ class Run:
             raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
         packed = Run.create(folder, {**self.manifest, "packed": True})
         packed.write(0, self.read(), level=SMALLEST)
+        if self._cases.exists():
+            shutil.copyfile(self._cases, packed._cases)
         return packed
 
     def parts(self) -> list[Path]:
@@ -132,11 +176,24 @@ class Run:
         Raises:
             UsageError: for a part that cannot be read, naming it.
         """
-        tables = [_read_part(path) for path in self.parts()]
-        if not tables:
-            return typed(pd.DataFrame(columns=list(COLUMNS)))
-        whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-        return typed(whole)
+        return _joined([_read_part(path) for path in self.parts()])
+
+    def read_what_is_whole(self) -> tuple[pd.DataFrame, list[str]]:
+        """As `read`, without the parts that cannot be read: what is wrong with each of them is told beside."""
+        tables, damaged = [], []
+        for path in self.parts():
+            try:
+                tables.append(_read_part(path))
+            except UsageError as error:
+                damaged.append(str(error))
+        return _joined(tables), damaged
+
+
+def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    if not tables:
+        return typed(pd.DataFrame(columns=list(COLUMNS)))
+    whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return typed(whole)
 
 
 def _read_part(path: Path) -> pa.Table:

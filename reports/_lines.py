@@ -32,7 +32,7 @@ def by_dtype(df: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], also
 def in_order(df: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Lines in the order in which the run lists its cells, dtypes from narrow to wide."""
     seen = [c for c in CELL if c in table.columns]
-    place = {column: {v: i for i, v in enumerate(pd.unique(df[column].astype(object)))} for column in seen}
+    place = {column: {v: i for i, v in enumerate(pd.unique(df[column]))} for column in seen}
     if "dtype" in place:
         place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
     return table.sort_values(seen, key=lambda c: c.map(place[str(c.name)]), kind="stable").reset_index(drop=True)

@@ -6,25 +6,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from ..errors import UsageError
-from ..store import Run, typed
+from ..store import WORDS, Run, typed
 from ._lines import CELL, DTYPES
 from ._sections import Section, sections
+
+# What a report tells of a run, as a manifest that lost it has it.
+_LOST: dict[str, Any] = {
+    "complete": False, "versions": {}, "frameworks": {}, "missing": {}, "left_out": [], "hardware": {}, "catalogue": {},
+}  # fmt: skip
+_LOST_OF = {
+    "versions": {"logitlab": "(version not told)"},
+    "hardware": {"processor": "", "machine": "", "system": "hardware not told"},
+    "catalogue": {"cases": [], "hash": "not told"},
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
-    ``manifests`` are those of its runs, in their order.
+    ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
+    ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
     """
 
     preamble: list[str]
     sections: list[Section]
     measurements: pd.DataFrame
     manifests: list[dict[str, Any]]
+    cases: pd.DataFrame
+    damage: list[str]
 
 
 def page(runs: Sequence[Run]) -> Page:
@@ -35,29 +50,79 @@ def page(runs: Sequence[Run]) -> Page:
     Raises:
         UsageError: for a run that has no measurements, or one that is given twice.
     """
-    names = [run.manifest["run"] for run in runs]
-    for run in runs:
-        if names.count(run.manifest["run"]) > 1:
-            raise UsageError(f"{run.folder}: the run {run.manifest['run']} is given twice")
+    manifests = [_whole(run) for run in runs]
+    names = [m["run"] for m in manifests]
+    for run, name in zip(runs, names, strict=True):
+        if names.count(name) > 1:
+            raise UsageError(f"{run.folder}: the run {name} is given twice")
     preamble: list[str] = []
+    damage: list[str] = []
     tables: list[pd.DataFrame] = []
+    cases: list[pd.DataFrame] = []
     taken: set[tuple[str, ...]] = set()
-    for run in runs:
-        table = run.read()
-        measured = pd.MultiIndex.from_frame(table[[*CELL, "case"]].astype(object))
-        repeated = measured.isin(taken) if taken else pd.Series(False, index=table.index).to_numpy()
-        preamble += _provenance(run)
+    for run, manifest in zip(runs, manifests, strict=True):
+        table, damaged = run.read_what_is_whole()
+        measured = pd.MultiIndex.from_frame(table[[*CELL, "case"]])
+        repeated = measured.isin(taken) if taken else np.zeros(len(table), bool)
+        preamble += _provenance(manifest)
+        kept, cases_damaged = _cases(run)
+        told = [*_lost(run), *damaged, *cases_damaged, *_not_measured(manifest, table)]
+        preamble += told
+        damage += told
         if repeated.any():
             cells = measured[repeated].droplevel("case").nunique()
             preamble.append(f"Left out, since a run above has them too: cases of {cells} cells of this run")
         tables.append(table[~repeated])
+        cases.append(kept)
         taken |= set(measured.unique())
-    whole = tables[0] if len(tables) == 1 else typed(pd.concat([t.astype(object) for t in tables], ignore_index=True))
-    return Page(preamble, sections(whole), whole, [run.manifest for run in runs])
+    whole = together(tables)
+    of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
+    return Page(preamble, sections(whole), whole, manifests, of_runs, damage)
 
 
-def _provenance(run: Run) -> list[str]:
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Measurements below each other; words stay categories, for as objects a million lines take gigabytes."""
+    if len(tables) == 1:
+        return tables[0]
+    words = {name: union_categoricals([t[name] for t in tables]) for name in WORDS}
+    rest = pd.concat([t.drop(columns=list(WORDS)) for t in tables], ignore_index=True)
+    return typed(rest.assign(**words))
+
+
+def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        return run.cases(), []
+    except UsageError as error:
+        return Run.no_cases(), [str(error)]
+
+
+def _whole(run: Run) -> dict[str, Any]:
+    """The run's manifest, with empty words for what it should have and has not."""
+    manifest = {"run": run.folder.name, **_LOST, **{k: v for k, v in run.manifest.items() if k not in _torn(run)}}
+    return manifest | {name: empty | manifest[name] for name, empty in _LOST_OF.items()}
+
+
+def _torn(run: Run) -> list[str]:
+    """What the manifest should tell and does not, or not in the form that it has."""
     m = run.manifest
+    return [name for name, empty in _LOST.items() if not isinstance(m.get(name), type(empty))]
+
+
+def _lost(run: Run) -> list[str]:
+    lost = _torn(run)
+    return [f"{run.folder / 'manifest.json'} is damaged: it has no {', no '.join(lost)}"] if lost else []
+
+
+def _not_measured(manifest: dict[str, Any], table: pd.DataFrame) -> list[str]:
+    """What is missing of a run that has not ended."""
+    if manifest["complete"]:
+        return []
+    there, planned = len(table[CELL].drop_duplicates()), len(manifest.get("cells", ()))
+    of = f": {there} of its {planned} cells are there" if planned else ""
+    return [f"The run {manifest['run']} is not complete{of}"]
+
+
+def _provenance(m: dict[str, Any]) -> list[str]:
     versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
     lines = [
         f"Run {m['run']} of LogitLab {m['versions']['logitlab']}" + ("" if m["complete"] else ", NOT COMPLETE"),

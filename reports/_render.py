@@ -14,6 +14,7 @@ from ._page import Page, page
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
 from .paper import write_figures, write_latex, write_reproduce
+from .site import write_site
 
 
 def write(
@@ -64,6 +65,7 @@ _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "text": _write_text,
     "markdown": _write_markdown,
     "csv": _write_csv,
+    "html": write_site,
     "latex": write_latex,
     "figures": lambda found, out: write_figures(found.measurements, out),
 }

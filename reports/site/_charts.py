@@ -1,0 +1,189 @@
+"""Charts, drawn by Altair: pictures that need no script, and error curves to be explored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...formats import FORMATS, ulp
+from .._curves import PREFIX, QUANTITIES, curve
+from .._lines import plain
+from .._palette import FORMULA_COLOURS
+from ..paper._look import decades, powers
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+INK, FAINT = "#1d2733", "#d9dee5"
+BOUND = "#1d2733"
+FLOOR = 0.05  # ulp; what is below, an exact zero too, is drawn there: the axis has no zero
+LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
+KINDS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "built-in"}
+BOUNDS = {"bound_shifted": "a-priori bound, shifted", "bound_unshifted": "a-priori bound, unshifted"}
+NOTHING_RIGHT = 4.0  # times 1/u ulp: the end of the axis
+_SHADES = ["#f3f5f8", "#0b3c6f"]
+
+
+def svg(chart: Any) -> str:
+    """The chart, or its specification, as a picture."""
+    import vl_convert  # noqa: PLC0415 - an extra
+
+    return str(vl_convert.vegalite_to_svg(chart if isinstance(chart, dict) else chart.to_dict()))
+
+
+def library() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, as vl-convert brings them, that leaves only `vegaEmbed` behind."""
+    import vl_convert  # noqa: PLC0415 - an extra
+
+    return "(() => {" + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;") + "})();\n"
+
+
+# --- error curves -----------------------------------------------------------------------------------------------
+
+
+def points(df: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The lines of an axis: ``quantity``, ``dtype``, ``implementation``, ``kind``, the axis as ``x``, ulp as ``y``.
+
+    Eager on the first device; the a-priori bounds of the loss, the largest of the rows, are implementations here.
+    """
+    rows = df[df["family"] == f"{PREFIX}{axis}"]
+    rows = rows[(rows["mode"] == rows["mode"].iloc[0]) & (rows["device"] == rows["device"].iloc[0])]
+    formula = plain(rows[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
+    lines = [curve(rows, axis, q).assign(quantity=q) for q in QUANTITIES]
+    whole = pd.concat([line for line in lines if len(line)] or lines[:1], ignore_index=True)
+    whole["kind"] = whole["implementation"].map(formula).map(KINDS)
+    whole = whole.rename(columns={axis: "x", "largest": "y"})
+    columns = ["quantity", "dtype", "implementation", "kind", "x", "y"]
+    return pd.concat([whole[columns], _bounds(rows)[columns]], ignore_index=True)
+
+
+def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
+    loss = plain(rows[(rows["quantity"] == "loss") & rows["grade"].notna()])
+    loss = loss.drop_duplicates(["dtype", "case", "row"])
+    loss["x"] = loss["case"].str.rpartition("/")[2].astype(float)
+    parts = []
+    for dtype, part in loss.groupby("dtype", sort=False):
+        spacing = ulp(part["exact"].to_numpy(np.float64), FORMATS[str(dtype)])
+        for column, name in BOUNDS.items():
+            largest = (part[column] / spacing).groupby(part["x"]).max()
+            line = largest.dropna().rename("y").reset_index()
+            parts.append(line.assign(dtype=dtype, quantity="loss", kind="bound", implementation=name))
+    empty = pd.DataFrame(columns=["quantity", "dtype", "implementation", "kind", "x", "y"])
+    return pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else empty
+
+
+def drawn(lines: pd.DataFrame, dtype: str, quantity: str) -> list[list[Any]]:
+    """The points of one dtype and quantity that `curves` draws: ``[implementation, kind, x, y]``."""
+    shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
+    if _logarithmic(shown["x"]):
+        shown = shown[shown["x"] > 0]
+    x, y = ([float(f"{v:.4g}") for v in shown[c].clip(upper=1e300)] for c in ("x", "y"))
+    return [list(point) for point in zip(shown["implementation"], shown["kind"], x, y, strict=True)]
+
+
+def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int | str) -> Any:
+    """The error curves of one dtype and quantity as a chart of the data set ``lines``, the points of `drawn` as
+    records; ``width`` may be ``container``.
+    """
+    import altair as alt  # noqa: PLC0415 - an extra
+
+    shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
+    top = NOTHING_RIGHT / FORMATS[dtype].unit_roundoff
+    logarithmic = _logarithmic(shown["x"])
+    x = alt.X("x:Q", title=axis + " (log)" * logarithmic).axis(format="~g", grid=False, labelOverlap=True)
+    x = x.scale(type="log", nice=False) if logarithmic else x.scale(nice=False, zero=False)
+    y = alt.Y("drawn:Q", title=f"largest error of the {quantity}, ulp (log)")
+    y = y.scale(type="log", domain=[FLOOR, top], nice=False).axis(**powers(decades(FLOOR, top, most=8)))
+    kinds = [k for k in KINDS.values() if k in set(shown["kind"])]
+    colours = [FORMULA_COLOURS[f] for f, k in KINDS.items() if k in kinds]
+    bound = ["bound"] * ("bound" in set(shown["kind"]))
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolSize=260, columns=3)
+    colour = alt.Color("kind:N", title=None).scale(domain=[*kinds, *bound], range=[*colours, BOUND]).legend(legend)
+    dashes = [[1, 0]] * len(kinds) + [[4, 3]]
+    dash = alt.StrokeDash("kind:N", title=None).scale(domain=[*kinds, *bound], range=dashes).legend(legend)
+    hover = alt.selection_point(
+        on="pointerover", nearest=True, fields=["implementation"], empty=False, clear="pointerout"
+    )
+    tips = [
+        alt.Tooltip("implementation:N"),
+        alt.Tooltip("x:Q", title=axis, format="~g"),
+        alt.Tooltip("y:Q", title="ulp", format=".3g"),
+    ]
+    base = alt.Chart(alt.NamedData("lines")).transform_calculate(drawn=f"clamp(datum.y, {FLOOR}, {top!r})")
+    base = base.encode(x=x, y=y, detail="implementation:N", tooltip=tips)
+    line = base.mark_line().encode(
+        color=colour,
+        strokeDash=dash,
+        strokeWidth=alt.condition(hover, alt.value(3.5), alt.value(1.4)),
+        opacity=alt.condition(hover, alt.value(1.0), alt.value(0.8)),
+    )
+    near = base.mark_point(opacity=0, size=120).add_params(hover)
+    return _dressed((line + near).properties(width=width, height=320))
+
+
+def with_points(chart: Any, points: list[list[Any]]) -> dict[str, Any]:
+    """A chart of `curves` with its data in it."""
+    names = ("implementation", "kind", "x", "y")
+    spec: dict[str, Any] = chart.to_dict()
+    return spec | {"datasets": {"lines": [dict(zip(names, point, strict=True)) for point in points]}}
+
+
+def _logarithmic(x: pd.Series[float]) -> bool:
+    above = x[x > 0]
+    return bool(len(above) and above.max() / above.min() >= LOGARITHMIC)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------
+
+
+def differences(table: pd.DataFrame, column: str) -> Any:
+    """How many rows have other bits than the base has, for each implementation, of loss and gradient."""
+    import altair as alt  # noqa: PLC0415 - an extra
+
+    shown = plain(table[table["quantity"].isin(QUANTITIES)])
+    shown = shown.groupby(["implementation", column, "quantity"], sort=False)[["rows", "different", "worse"]].sum()
+    shown = shown.reset_index().assign(share=lambda t: t["different"] / t["rows"])
+    order = list(pd.unique(shown["implementation"]))
+    colour = alt.Color("quantity:N", title=None, legend=alt.Legend(orient="top", symbolType="circle"))
+    x = (
+        alt.X("share:Q", title="rows with other bits")
+        .axis(format=".0%", orient="top", values=[0, 0.25, 0.5, 0.75, 1])
+        .scale(domain=[0, 1])
+    )
+    y = alt.Y("implementation:N", sort=order, title=None).axis(labelLimit=600, grid=True, ticks=False, domain=False)
+    drawn = alt.Chart(shown).mark_point(filled=True, size=60, opacity=1).encode(
+        x=x, y=y,
+        color=colour.scale(domain=list(QUANTITIES), range=["#0072b2", "#d55e00"]),
+        shape=alt.Shape("quantity:N").scale(domain=list(QUANTITIES), range=["circle", "diamond"]),
+    )  # fmt: skip
+    panels = drawn.properties(width=230, height=16 * len(order)).facet(
+        column=alt.Column(f"{column}:N", title=None, header=alt.Header(labelFontSize=13, labelFontWeight="bold"))
+    )
+    return _dressed(panels)
+
+
+def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
+    """On how many of the rows that two implementations have in common their losses are the same, in every bit."""
+    import altair as alt  # noqa: PLC0415 - an extra
+
+    part = pairs[(pairs["dtype"] == dtype) & (pairs["rows"] > 0)].assign(share=lambda t: t["equal"] / t["rows"])
+    order = list(pd.unique(pd.concat([part["one"], part["other"]])))
+    side = 14 * len(order)
+    x = alt.X("one:N", sort=order, title=None).axis(labelAngle=-90, labelLimit=460, ticks=False, domain=False)
+    y = alt.Y("other:N", sort=order, title=None).axis(labelLimit=460, ticks=False, domain=False)
+    legend = alt.Legend(orient="top", format=".0%", gradientLength=200, title="rows with equal losses")
+    colour = alt.Color("share:Q", legend=legend).scale(domain=[0, 1], range=_SHADES)
+    drawn = alt.Chart(part).mark_rect(stroke="white", strokeWidth=0.5).encode(x=x, y=y, color=colour)
+    return _dressed(drawn.properties(width=side, height=side))
+
+
+def _dressed(chart: Any) -> Any:
+    return (
+        chart.configure(font=FONT, background="white", padding=4)
+        .configure_axis(
+            labelColor=INK, titleColor=INK, labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
+            gridColor=FAINT, domainColor="#8894a3", tickColor="#8894a3", titlePadding=8,
+        )
+        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontWeight="normal", labelLimit=300)
+        .configure_view(stroke=None)
+    )  # fmt: skip

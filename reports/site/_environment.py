@@ -1,0 +1,76 @@
+"""The templates, which escape whatever they are given, and the files that pages load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from .._page import Page
+from ._grids import NAMELESS, short
+from ._pages import NAVIGATION
+from ._site import MEANINGS
+
+HERE = files(__package__)
+JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
+
+
+def environment(found: Page) -> jinja2.Environment:
+    """The templates, with what all pages of a report have in common."""
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters |= {"short": _short, "broken": broken}
+    made.globals |= {
+        "nav": NAVIGATION,
+        "letters": list(MEANINGS),
+        "meanings": MEANINGS,
+        "runs": [_run(m) for m in found.manifests],
+        "damage": found.damage,
+        "grids": [],
+        "explores": False,
+    }
+    return made
+
+
+def broken(words: object) -> Markup:
+    """Words that may be broken at the joints of dotted names, and where one is too long anywhere."""
+    pieces = [piece for piece in JOINTS.split(_short(words)) if piece]
+    return Markup("<wbr>").join(map(escape, pieces))
+
+
+def copy_assets(folder: Path) -> None:
+    """Style, scripts and the libraries with their licences."""
+    with as_file(HERE / "assets") as assets:
+        for file in sorted(assets.rglob("*")):
+            if file.is_file():
+                target = folder / file.relative_to(assets)
+                target.parent.mkdir(exist_ok=True)
+                copyfile(file, target)
+
+
+def _template(name: str) -> str:
+    return (HERE / "templates" / name).read_text(encoding="utf-8")
+
+
+def _short(words: object) -> str:
+    return short(str(words)) or NAMELESS
+
+
+def _run(manifest: Mapping[str, Any]) -> dict[str, str]:
+    catalogue = manifest["catalogue"]
+    return {
+        "run": str(manifest["run"]),
+        "logitlab": str(manifest["versions"].get("logitlab", "")),
+        "catalogue": f"{len(catalogue['cases']):,} cases, {catalogue['hash'][:12]}",
+    }

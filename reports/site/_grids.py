@@ -1,0 +1,159 @@
+"""Tables as data for the table library: columns, and rows of numbers and of places in lists of words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from .._lines import DTYPES
+from .._tables import GRADES
+
+DIGITS = 4  # significant ones, of a measured error
+LONGEST = 400  # characters of a message; the downloads have all of it
+FILTERS = ("framework", "formula", "mode", "device", "dtype", "family", "quantity", "status", "verdict", "stage")
+NAMELESS = "(no name)"
+EXACT = ("value", "exact")
+MOST_PICKED = 60  # words of a column that can be picked from a list
+
+Link = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of a page: its name, which stands in addresses, its size, and what the script makes of it."""
+
+    name: str
+    title: str
+    note: str
+    lines: int
+    data: Markup
+
+
+def grid(
+    name: str,
+    table: pd.DataFrame,
+    *,
+    title: str = "",
+    note: str = "",
+    links: Mapping[str, Link] | None = None,
+    order: Sequence[tuple[str, str]] = (),
+    unpicked: Sequence[str] = (),
+) -> Grid:
+    """A table as a grid.
+
+    Args:
+        name: what it is called in addresses; one of its own on a page.
+        table: words, numbers and flags. A column ``<dtype> case`` becomes the link of the grade in ``<dtype>``.
+        title: what stands above it.
+        note: and below the title.
+        links: for a column the address of a word, or None.
+        order: columns and ``asc`` or ``desc``.
+        unpicked: columns whose words are not to be picked from a list.
+    """
+    links = dict(links or {})
+    shown = [c for c in table.columns if not (c.endswith(" case") and c.removesuffix(" case") in table)]
+    columns, values = [], []
+    for column in shown:
+        beside = f"{column} case"
+        to_case = links.get("case") if beside in table else None
+        described, of_column = _column(table[column], links.get(column), beside_name="implementation" in table)
+        if column in unpicked:
+            described.pop("pick", None)
+        if to_case is not None:
+            described["beside"] = True
+            of_column = [
+                [v, to_case(str(c))] if isinstance(c, str) else v for v, c in zip(of_column, table[beside], strict=True)
+            ]
+        columns.append(described)
+        values.append(of_column)
+    rows = list(map(list, zip(*values, strict=True)))
+    told = {
+        "name": name,
+        "title": title,
+        "columns": columns,
+        "rows": rows,
+        "order": [[shown.index(c), way] for c, way in order if c in shown],
+    }
+    return Grid(name, title, note, len(rows), htmlsafe_json_dumps(told, separators=(",", ":")))
+
+
+def _column(values: pd.Series[Any], link: Link | None, *, beside_name: bool) -> tuple[dict[str, Any], list[Any]]:
+    name = str(values.name)
+    if pd.api.types.is_bool_dtype(values.dtype):
+        values = values.map({True: "yes", False: "no"})
+    if name in EXACT:
+        return {"title": name, "kind": "exact"}, [_given(v) for v in values.astype(object)]
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return _numbers(name, values)
+    codes, words = _coded(values)
+    told = [short(str(w)) or NAMELESS * (link is not None) for w in words]
+    described: dict[str, Any] = {"title": name, "kind": _kind(name, told), "words": told}
+    if link is not None:
+        described["links"] = [link(str(w)) for w in words]
+    # A name begins with its framework, and a lone device goes without saying; what is picked by them stays.
+    if (name == "framework" and beside_name) or (name in ("device", "status") and told in (["cpu"], ["ok"])):
+        described["hidden"] = True
+    if (name in FILTERS or described["kind"] == "grade") and len(told) <= MOST_PICKED:
+        described["pick"] = True
+    return described, codes.tolist()
+
+
+def _coded(values: pd.Series[Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
+    """The words that are there, and for each value its place among them, -1 for none."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        places, words = pd.factorize(values.astype(object).where(values.notna(), None))
+        return places, list(words)
+    codes = values.cat.codes.to_numpy(np.int64)
+    used = np.unique(codes[codes >= 0])
+    place = np.full(len(values.cat.categories) + 1, -1)
+    place[used] = np.arange(used.size)
+    return place[codes], list(values.cat.categories[used])
+
+
+def _kind(name: str, words: Sequence[str]) -> str:
+    if name in (*DTYPES, "grade", "loss", "gradient", "probabilities") and set(words) & set(GRADES):
+        return "grade"
+    if name in ("implementation", "case", "one", "other", "lowest", "highest", "first", "worst case"):
+        return "name"
+    return "text" if any(len(w) > 40 for w in words) else "word"
+
+
+def _numbers(name: str, values: pd.Series[Any]) -> tuple[dict[str, Any], list[Any]]:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return {"title": name, "kind": "count"}, [None if pd.isna(v) else int(v) for v in values]
+    array = values.to_numpy(np.float64, na_value=np.nan)
+    kind = "share" if name.startswith(("finite where", "not finite where")) else "number"
+    return {"title": name, "kind": kind}, [_measured(v) for v in array.tolist()]
+
+
+def _given(value: Any) -> float | str | None:
+    """What a loss is: NaN is a result here, and nothing is None."""
+    if value is None or value is pd.NA:
+        return None
+    return "NaN" if math.isnan(value) else _number(float(value))
+
+
+def _measured(value: float) -> float | str | None:
+    """An error: NaN stands for none, and more digits than a few for nothing."""
+    return None if math.isnan(value) else _number(value if math.isinf(value) else float(f"{value:.{DIGITS}g}"))
+
+
+def _number(value: float) -> float | str:
+    """A number, or a word where JSON has none for it."""
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def short(words: str) -> str:
+    """Words on one line and of bounded length, without characters that steer a screen and show nothing."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,0 +1,37 @@
+"""Writes a site into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import UsageError
+from .._page import Page
+from ..paper._look import needed
+
+FOLDERS = ("assets", "cases", "implementations", "charts", "data")
+
+
+def write_site(found: Page, out: Path) -> list[Path]:
+    """Writes the site into a folder and returns the path of its first page.
+
+    Raises:
+        UsageError: where a package of the extra ``report`` is not installed, or the folder cannot be written.
+    """
+    needed("the site needs", "jinja2", "altair", "vl-convert-python")
+    # What these import is an extra too.
+    from ._environment import copy_assets, environment  # noqa: PLC0415
+    from ._pages import pages  # noqa: PLC0415
+    from ._site import Site  # noqa: PLC0415
+
+    try:
+        for folder in FOLDERS:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        copy_assets(out / "assets")
+        templates = environment(found)
+        for page in pages(Site.of(found), out):
+            root = "../" * page.file.count("/")
+            text = templates.get_template(page.template).render(**page.contents, here=page.file, root=root)
+            (out / page.file).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot write the site to {out}: {error.strerror}; choose another --out") from error
+    return [out / "index.html"]

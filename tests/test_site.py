@@ -1,0 +1,474 @@
+"""The report as a web site, without a browser: what is on the pages, and that what it is made of stays data."""
+
+import json
+from collections import Counter
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logitlab import reports
+from logitlab.cases import abridged, make, named
+from logitlab.errors import UsageError
+from logitlab.reports import _findings, _results
+from logitlab.reports.site._names import LONGEST, slugs
+from logitlab.store import CASES, Run, typed
+
+HOSTILE = {
+    "script": "<script>window.hit=1;alert(1)</script>",
+    "attribute": '" onmouseover="window.hit=1" x=\'',
+    "end of data": "</script><img src=x onerror=window.hit=1>",
+    "comment": "<!--<script>",
+    "newlines": "one\ntwo\r\n\tthree\u2028four\u2029five\x00six",
+    "separators": "../../../etc/passwd",
+    "windows": "..\\..\\c:\\boot.ini",
+    "template": "{{ 7*7 }}{% raw %}${1}",
+    "long": "x" * 10_000,
+    "address": "javascript:window.hit=1",
+    "percent": "%2e%2e%2fa?b=c#d&e",
+    "letters": "例え/ΑΒΓ/\U0001f600",
+    "case 1": "Same/Name",
+    "case 2": "same/name",
+    "empty": "",
+    "dots": "..",
+}
+
+
+class Parsed(HTMLParser):
+    """The tags of a page with their attributes, the data in its scripts, and its words."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.scripts, self.words, self._script = [], [], "", None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = dict(attrs).get("type", "")
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._script = None
+
+    def handle_data(self, data):
+        if self._script is None:
+            self.words += data
+        elif data.strip():
+            self.scripts.append((self._script, data))
+
+    def addresses(self):
+        return [value for _, attrs in self.tags for key, value in attrs.items() if key in ("href", "src")]
+
+    def grid(self, name):
+        """The table of this name as a DataFrame of words and numbers."""
+        told = next(d for d in (json.loads(text) for kind, text in self.scripts) if d.get("name") == name)
+        table = pd.DataFrame(told["rows"], columns=[c["title"] for c in told["columns"]], dtype=object)
+        for c in told["columns"]:
+            if "words" in c:
+                codes = [v[0] if isinstance(v, list) else v for v in table[c["title"]]]
+                table[c["title"]] = [None if v is None or v < 0 else c["words"][v] for v in codes]
+        return table
+
+
+def line(**changes):
+    base = {
+        "run": "r", "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
+        "formula": "builtin", "version": "1", "dtype": "float32", "device": "cpu", "mode": "eager", "quantity": "loss",
+        "out_dtype": "float32", "status": "ok", "grade": "A", "verdict": "correct", "finite": True,
+        "expected_finite": True, "n_nan": 0, "value": 1.0, "exact": 1.0, "max_abs": 0.0, "max_ulp": 0.5, "bits": 1,
+    }  # fmt: skip
+    return base | changes
+
+
+def made(*lines):
+    return typed(pd.DataFrame(list(lines)))
+
+
+MANIFEST = {
+    "run": "r", "frameworks": {"x": {"x": "1"}}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [],
+    "hardware": {"processor": "p", "machine": "", "system": "s"}, "catalogue": {"cases": ["f/a"], "hash": "0" * 64},
+    "cells": [["x/loss", "float32", "cpu", "eager", "1"]], "complete": True, "command": "logitlab run",
+}  # fmt: skip
+
+
+def kept(folder, *lines, cases=(), **facts):
+    run = Run.create(folder, MANIFEST | facts)
+    if lines:
+        run.write(0, made(*lines))
+    run.keep_cases(cases)
+    return run
+
+
+def site_of(run, out):
+    (first,) = reports.write(run, ["html"], out)
+    assert first == out / "index.html"
+    return out
+
+
+def hostile_site(folder):
+    """A site of a run in which every word that can be hostile is."""
+    lines, cases = [], []
+    for words in HOSTILE.values():
+        lines.append(line(case=words, family=words, implementation=words, framework=words, version=words))
+        lines.append(line(case=words, family=words, status="raised", grade=None, detail=words, row=1))
+        lines.append(line(case=words, family=words, grade="F", first_failure=words, verdict=words, row=2))
+        told = {"case": words, "family": words, "why": words, "source": words, "reported": words, "tags": words}
+        told |= {
+            "options": words,
+            "rows": 1,
+            "classes": 2,
+            "row": 0,
+            "target": 1,
+            "shown": [0, 1],
+            "logits": [0.0, 1.0],
+        }
+        cases.append(told)
+    nasty = "".join(HOSTILE.values())
+    facts = {
+        "run": nasty, "command": nasty, "frameworks": {nasty: {nasty: nasty}}, "missing": {nasty: nasty},
+        "settings": {nasty: {nasty: nasty}}, "environment": {nasty: nasty}, "complete": False,
+        "hardware": {"processor": nasty, "machine": nasty, "system": nasty},
+    }  # fmt: skip
+    run = kept(folder / "run", *lines, cases=cases, **facts)
+    return site_of(run, folder / "site")
+
+
+@pytest.fixture(scope="module")
+def run(small_run):
+    return small_run
+
+
+@pytest.fixture(scope="module")
+def site(small_site):
+    return small_site
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    return hostile_site(tmp_path_factory.mktemp("hostile"))
+
+
+# --- what is on the pages ---------------------------------------------------------------------------------------
+
+
+def test_the_first_page_says_how_many_losses_are_safe(site, run):
+    df = run.read()
+    graded = df[(df["dtype"] == "float32") & df["grade"].notna()]
+    worst = graded.groupby("implementation", observed=True)["grade"].agg(max)
+    safe, whole = int(worst.isin(["A", "B"]).sum()), len(worst)
+    assert f"{safe} of {whole} losses are safe in float32" in Parsed(site / "index.html").words
+
+
+def test_the_matrix_has_every_implementation_and_leads_to_the_case_of_its_grade(site, run):
+    page = Parsed(site / "index.html")
+    matrix = reports.grade_matrix(run.read()).set_index("implementation")
+    said = {a["aria-label"]: a["href"] for tag, a in page.tags if tag == "a" and "aria-label" in a}
+    assert len(said) == 2 * len(matrix)
+    for name, grades in matrix.iterrows():
+        href = said[f"{name}, float32: {grades['float32']}"]
+        assert Parsed(site / urlsplit(href).path).words.count(grades["float32 case"]) > 0
+        assert unquote(urlsplit(href).fragment) == f"given.implementation={name}&given.dtype=float32"
+
+
+def test_the_first_page_with_all_that_it_loads_is_under_three_megabytes(site):
+    page = site / "index.html"
+    loaded = [site / a for a in Parsed(page).addresses() if a.startswith("assets/")]
+    assert len(loaded) == 1
+    assert page.stat().st_size + sum(f.stat().st_size for f in loaded) < 3e6
+
+
+def test_every_address_leads_to_a_page_of_the_site_and_every_anchor_is_there(site):
+    pages = {path: Parsed(path) for path in site.rglob("*.html")}
+    ids = {path: {a["id"] for _, a in page.tags if "id" in a} for path, page in pages.items()}
+    for path, page in pages.items():
+        for address in page.addresses():
+            parts = urlsplit(address)
+            if parts.scheme in ("https", "data"):
+                continue
+            target = (path.parent / parts.path).resolve() if parts.path else path
+            assert target.exists(), (path, address)
+            if parts.fragment and "=" not in parts.fragment:
+                assert parts.fragment in ids[target], (path, address)
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    for path in site.rglob("*.html"):
+        for tag, attributes in Parsed(path).tags:
+            loaded = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+            assert loaded is None or urlsplit(loaded).scheme in ("", "data"), (path, loaded)
+
+
+def test_a_case_has_its_logits_its_exact_answer_and_what_each_implementation_gave(site, run):
+    page = Parsed(site / "cases" / "seed-article.html")
+    case = named("seed/article")
+    assert case.why in page.words
+    for words in ("Row 1, target 2", "1000", "-1000", "float32", "2000"):
+        assert words in page.words
+    given = page.grid("given")
+    df = run.read()
+    one = df[(df["case"] == case.id) & (df["implementation"] == "numpy/naive") & (df["dtype"] == "float32")]
+    wanted = one[one["quantity"] == "loss"].set_index("row")
+    shown = given[(given["implementation"] == "numpy/naive") & (given["dtype"] == "float32")].set_index("row")
+    assert shown["loss"].to_list() == wanted["grade"].to_list()
+    assert [float(v) for v in shown["value"]] == wanted["value"].to_list()
+    assert shown["stage"][1] == wanted["first_failure"][1] == "exp"
+
+
+def test_a_case_from_a_thread_links_it():
+    from logitlab.reports.site._case_pages import _told
+
+    lines = pd.DataFrame([{"source": "google-deepmind/optax#896", "rows": 1, "classes": 2}]).reindex(
+        columns=CASES.names
+    )
+    assert _told(lines)["source_href"] == "https://github.com/google-deepmind/optax/issues/896"
+    lines["source"] = 'a"><script>/b#1'
+    assert _told(lines)["source_href"] is None
+
+
+def test_an_implementation_has_a_line_for_each_case_and_dtype(site, run):
+    df = run.read()
+    of_one = df[df["implementation"] == "numpy/lse"]
+    table = Parsed(site / "implementations" / "numpy-lse.html").grid("cases")
+    assert len(table) == len(of_one[["case", "dtype"]].drop_duplicates())
+    worst = of_one[of_one["grade"].notna()].groupby(["case", "dtype"], observed=True)["grade"].agg(max)
+    shown = table[table["grade"].notna()].set_index(["case", "dtype"])["grade"]
+    assert shown.to_dict() == worst.to_dict()
+
+
+def test_the_heatmap_has_the_percent_of_rows_that_are_f(site, run):
+    df = run.read()
+    rows = df[(df["implementation"] == "numpy/naive") & (df["dtype"] == "float32") & df["grade"].notna()]
+    by_row = rows.assign(F=rows["grade"] == "F").groupby(["case", "row", "family"], observed=True)["F"].any()
+    percent = 100 * by_row.groupby("family", observed=True).mean()
+    text = (site / "finiteness.html").read_text(encoding="utf-8")
+    link = 'href="implementations/numpy-naive.html#cases.dtype=float32&amp;cases.mode=eager&amp;cases.device=cpu&amp;'
+    assert f'{link}cases.family=masks">{percent["masks"]:.0f}</a>' in text
+
+
+def test_the_downloads_hold_the_measurements_and_the_tables(site, run):
+    df = run.read()
+    parquet = pd.read_parquet(site / "data" / "measurements.parquet")
+    np.testing.assert_array_equal(parquet["max_ulp"], df["max_ulp"])
+    csv = pd.read_csv(site / "data" / "measurements.csv.gz", dtype={"detail": str})
+    np.testing.assert_allclose(csv["max_ulp"], df["max_ulp"], rtol=1e-15)
+    errors = json.loads((site / "data" / "errors_loss.json").read_text())
+    wanted = next(s.table for s in reports.sections(df) if s.name == "errors_loss")
+    assert [float(e["loss largest"]) for e in errors] == pytest.approx(wanted["loss largest"].to_list())
+    assert len(pd.read_csv(site / "data" / "errors_loss.csv")) == len(wanted)
+
+
+def test_libraries_come_with_their_licence(site):
+    assert "MIT" in (site / "assets" / "datatables" / "License.txt").read_text()
+
+
+def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch):
+    from logitlab.reports.paper import _look
+
+    monkeypatch.setattr(_look, "find_spec", lambda name: None if name == "jinja2" else name)
+    with pytest.raises(UsageError, match=r"the site needs jinja2: pip install 'logitlab\[report\]'"):
+        reports.write(run, ["html"], tmp_path / "site")
+
+
+def test_a_folder_that_cannot_be_written_is_told(run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write the site to .*taken"):
+        reports.write(run, ["html"], tmp_path / "taken")
+
+
+# --- the numbers behind them ------------------------------------------------------------------------------------
+
+
+def test_a_result_has_the_three_quantities_of_a_row():
+    df = made(
+        line(grade="B", max_ulp=3.0, value=7.0, exact=8.0),
+        line(
+            quantity="gradient", grade="F", max_ulp=np.inf, verdict="nan", first_failure="exp", value=None, exact=None
+        ),
+        line(row=1, grade=None, status="unsupported", detail="no", value=None, exact=None),
+    )
+    found = _results.results(df).set_index("row")
+    one = found.loc[0]
+    assert one[["loss", "gradient", "grade", "verdict", "stage", "status"]].to_list() == [
+        "B", "F", "F", "nan", "exp", "ok",
+    ]  # fmt: skip
+    assert one[["loss ulp", "gradient ulp", "value", "exact"]].to_list() == [3.0, np.inf, 7.0, 8.0]
+    assert found.loc[1, ["status", "detail", "given"]].to_list() == ["unsupported", "no", False]
+    assert pd.isna(found.loc[1, "grade"])
+
+
+def test_the_worst_row_of_a_case_is_by_grade_then_by_error():
+    df = made(line(grade="C", max_ulp=5.0), line(row=1, grade="C", max_ulp=9.0), line(row=2, grade="A", max_ulp=99.0))
+    assert _results.worst_rows(_results.results(df))["row"].to_list() == [1]
+
+
+def test_findings_count_what_breaks_and_name_the_family():
+    df = made(
+        line(implementation="x/a", grade="F", family="masks", case="masks/one"),
+        line(implementation="x/b", grade="F", family="masks", case="masks/one"),
+        line(implementation="x/c", grade="C", value=2.0, exact=3.0, max_ulp=4e6, case="offset/big", family="offset"),
+        line(implementation="x/d", grade="A"),
+        line(implementation="x/d", grade="F", dtype="float16"),
+    )
+    breaks, wrong, narrow = _findings.headlines(_results.results(df))
+    assert breaks.title == "2 of 4 built-in losses break in float32"
+    assert (breaks.case, breaks.implementations) == ("masks/one", ("x/a", "x/b"))
+    assert "x/c gives 2 where the answer is 3, 4e+06 ulp away" in wrong.words
+    assert narrow.title == "1 of 1 safe losses are not safe in float16"
+
+
+def test_a_run_in_which_all_is_well_has_fewer_findings():
+    found = _findings.headlines(_results.results(made(line())))
+    assert [f.title for f in found] == ["1 of 1 are accurate everywhere"]
+
+
+def test_a_run_keeps_what_its_cases_are(run, tmp_path):
+    cases = run.cases()
+    article = cases[cases["case"] == "seed/article"]
+    case = named("seed/article")
+    assert article["row"].to_list() == [0, 1, 2]
+    assert [list(x) for x in article["logits"]] == case.logits.tolist()
+    assert article["target"].to_list() == case.targets.tolist()
+    packed = run.pack(tmp_path / "packed")
+    pd.testing.assert_frame_equal(packed.cases(), cases)
+
+
+def test_of_many_classes_the_target_the_extremes_and_the_masked_are_kept():
+    logits = np.zeros((20, 1000))
+    logits[:, 500], logits[:, 600], logits[:, 700] = 9.0, -9.0, -np.inf
+    lines = list(abridged(make("f/wide", "why", logits, np.full(20, 900), weight=np.ones(1000), ignore_index=3)))
+    assert [one["row"] for one in lines] == list(range(8))
+    assert {500, 600, 700, 900} <= set(lines[0]["shown"])
+    assert lines[0]["logits"][lines[0]["shown"].index(700)] == -np.inf
+    assert lines[0]["rows"] == 20
+    assert "ignored index 3" in lines[0]["options"]
+
+
+# --- what it is made of stays data ------------------------------------------------------------------------------
+
+
+def test_hostile_words_become_neither_tags_nor_attributes(hostile):
+    for path in hostile.rglob("*.html"):
+        page = Parsed(path)
+        for tag, attributes in page.tags:
+            assert not [name for name in attributes if name.startswith("on")], path
+            if tag == "script":
+                assert attributes.get("type") == "application/json" or attributes["src"].lstrip("./").startswith(
+                    "assets/"
+                )
+            assert tag != "img" or attributes["src"].startswith("charts/"), path
+        for address in page.addresses():
+            assert urlsplit(address).scheme in ("", "https", "data"), (path, address)
+        for kind, text in page.scripts:
+            assert kind == "application/json"
+            assert not set("<>&'") & set(text)
+            json.loads(text)
+
+
+def test_hostile_words_come_back_as_they_were_but_for_blanks_and_length(hostile):
+    table = Parsed(hostile / "cases.html").grid("cases")
+    printable = ("".join(c if c.isprintable() else " " for c in w) for w in HOSTILE.values())
+    shown = {(" ".join(w.split()) or "(no name)")[:399] for w in printable}
+    assert {w[:399] for w in table["case"]} == shown
+
+
+def test_hostile_names_stay_in_their_folder_and_have_a_page_each(hostile):
+    names = [p.name for p in (hostile / "cases").iterdir()]
+    assert len(names) == len(set(HOSTILE.values())) == len({n.lower() for n in names})
+    written = list(hostile.parent.rglob("*.html"))
+    assert all(hostile in p.parents for p in written)
+
+
+def test_hostile_words_of_a_run_are_told_as_text(hostile):
+    words = Parsed(hostile / "provenance.html").words
+    assert HOSTILE["script"] in words
+    assert "49" not in words.split()  # no template was evaluated
+
+
+def test_hostile_words_run_nothing_in_a_browser(browser, hostile):
+    context = browser.new_context()
+    page = context.new_page()
+    wrong = []
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    # A page of an implementation is made as that of a case is.
+    few = [p for p in sorted(hostile.rglob("*.html")) if p.parent.name != "implementations" or "script" in p.name]
+    for file in few:
+        page.goto(file.as_uri())
+        if page.locator(".grid").count():
+            page.locator(".grid tbody tr").first.wait_for()
+        assert page.evaluate("window.hit") is None
+        assert page.locator("main script:not([type='application/json']), main img, [onclick]").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, file
+    context.close()
+    assert wrong == []
+
+
+@given(st.lists(st.one_of(st.text(max_size=200), st.sampled_from(list(HOSTILE.values()))), unique=True, max_size=30))
+def test_file_names_are_plain_short_and_of_one_page_each(names):
+    found = slugs(names)
+    assert list(found) == names
+    assert max(Counter(found.values()).values(), default=1) == 1
+    for slug in found.values():
+        assert slug
+        assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+        assert not slug.startswith((".", "-"))
+        assert not slug.endswith(".")
+        assert len(slug) <= 3 * LONGEST
+
+
+# --- partial runs -----------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path):
+    run = kept(tmp_path / "run", line())
+    run.write(1, made(line(implementation="x/other")))
+    part = run.part(1)
+    part.write_bytes(part.read_bytes()[:80])
+    page = Parsed(site_of(run, tmp_path / "site") / "index.html")
+    assert "This report is partial." in page.words
+    assert "00001.parquet is damaged" in page.words
+    assert "1 of 1 losses are safe" in page.words
+
+
+def test_a_run_that_was_not_finished_says_how_much_is_there(tmp_path):
+    cells = [["x/loss", "float32", "cpu", "eager", "1"], ["x/loss", "float64", "cpu", "eager", "1"]]
+    run = kept(tmp_path / "run", line(), complete=False, cells=cells)
+    page = Parsed(site_of(run, tmp_path / "site") / "grades.html")
+    assert "The run r is not complete: 1 of its 2 cells are there" in page.words
+
+
+def test_a_manifest_that_lost_facts_still_gives_a_report_that_names_them(tmp_path):
+    run = kept(tmp_path / "run", line(), hardware=None, versions=[], catalogue={"hash": "0"})
+    page = Parsed(site_of(run, tmp_path / "site") / "index.html")
+    assert "manifest.json is damaged: it has no versions, no hardware" in page.words
+
+
+def test_a_run_without_rows_gives_pages_that_say_so(tmp_path):
+    site = site_of(kept(tmp_path / "run", complete=False), tmp_path / "site")
+    assert "Nothing has been graded" in Parsed(site / "index.html").words
+    assert "The run r is not complete" in Parsed(site / "index.html").words
+
+
+def test_cases_that_the_run_does_not_keep_or_that_are_damaged_have_a_page_that_says_so(tmp_path):
+    run = kept(tmp_path / "run", line())
+    kept_cases = run.folder / "cases.parquet"
+    kept_cases.write_bytes(b"PAR1")
+    site = site_of(run, tmp_path / "damaged")
+    assert "cases.parquet is damaged" in Parsed(site / "index.html").words
+    kept_cases.unlink()
+    site = site_of(run, tmp_path / "absent")
+    assert "does not keep what its cases are" in Parsed(site / "cases" / "f-a.html").words
+    assert "partial" not in Parsed(site / "index.html").words
+
+
+def test_a_case_with_no_grade_has_a_page(tmp_path):
+    run = kept(tmp_path / "run", line(grade=None, verdict="undefined", value=float("nan"), exact=float("nan")))
+    page = Parsed(site_of(run, tmp_path / "site") / "cases" / "f-a.html")
+    assert page.grid("given")["value"].to_list() == ["NaN"]
+    assert "recorded, not graded" in page.words
