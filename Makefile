@@ -1,15 +1,17 @@
 # make report   set up, run the default plan, write the report and print where
 # make test     set up, run the tests
 # make lint     set up, check style and types
+# make docs     set up, measure what the documentation speaks of, build it and print where
 # make setup    only the virtual environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NAMED := $(VENV)/typed/logitlab
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
-.PHONY: report test lint format setup clean
+.PHONY: report docs test lint format setup clean
 
 setup: $(READY)
 
@@ -18,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
+
+# mypy and the documentation find a package by its folder's name, and this folder may have any.
+$(NAMED):
+	@mkdir -p $(@D) && ln -sfn "$(CURDIR)" $@
 
 report: $(READY)
 	$(BIN)/logitlab run --out $(RUN)
@@ -28,14 +34,17 @@ report: $(READY)
 	@site=$$($(BIN)/python -c 'import altair, jinja2, vl_convert' 2> /dev/null && echo --format html); \
 	$(BIN)/logitlab report $(RUN) --format text --format markdown --format csv $$site --out $(RUN)/report
 
+# RUN="folder ..." builds the documentation from these runs instead of its own.
+docs: $(READY) $(NAMED)
+	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
+	@echo "The documentation: $(CURDIR)/build/docs/index.html"
+
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY)
+lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-# mypy finds a package by its folder's name, and this folder may have any.
-	@mkdir -p $(VENV)/typed && ln -sfn "$(CURDIR)" $(VENV)/typed/logitlab
 	MYPYPATH=$(VENV)/typed $(BIN)/mypy
 
 format: $(READY)

@@ -1,0 +1,168 @@
+"""README and docs say what is: commands parse, names and files exist, columns are told, the notebook still runs."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import nbformat
+import pytest
+import typer
+from nbclient import NotebookClient
+
+import logitlab
+from logitlab.cli import app
+from logitlab.store import COLUMNS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+FENCED = re.compile(r"^```(\w+)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PATH = re.compile(r"`((?:\.?[\w-]+/)+(?:[\w.-]+\.(?:py|md|json|ipynb|yml|toml))?)`")
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(*languages):
+    for page in PAGES:
+        for language, body in FENCED.findall(page.read_text()):
+            if (language or "") in languages:
+                yield page, body
+
+
+def shown_commands():
+    for page, body in blocks("sh", "", "console"):
+        for line in body.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True) if "logitlab " in line else []
+            if words[:1] == ["logitlab"]:
+                yield pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:])}")
+
+
+def parsed(arguments):
+    """The command that the arguments reach; a usage error of typer's own parser if they do not parse."""
+    command, context = typer.main.get_command(app), None
+    while True:
+        context = command.make_context(command.name, list(arguments), parent=context)
+        if not hasattr(command, "resolve_command"):
+            return command
+        _, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+
+
+@pytest.mark.parametrize("arguments", list(shown_commands()))
+def test_every_command_line_that_is_shown_parses(arguments):
+    assert parsed(arguments).name
+
+
+def test_a_command_line_that_does_not_parse_would_be_noticed():
+    with pytest.raises(Exception, match="No such option"):
+        parsed(["run", "--no-such-option"])
+
+
+def test_every_command_named_in_prose_exists():
+    commands = typer.main.get_command(app).commands
+    named = {(p.name, c) for p in PAGES for c in re.findall(r"`logitlab ([\w-]+)", p.read_text())}
+    assert {(page, command) for page, command in named if command not in commands} == set()
+    assert len(named) > 10
+
+
+def test_every_python_block_compiles_and_names_what_is_public():
+    found = list(blocks("python"))
+    assert len(found) > 8
+    for page, body in found:
+        compile(body, page.name, "exec")
+        for name in re.findall(r"\blogitlab\.(\w+)", body):
+            assert hasattr(logitlab, name) or importlib.util.find_spec(f"logitlab.{name}"), f"{page.name}: {name}"
+
+
+def test_the_python_reference_has_every_public_name():
+    told = re.findall(r"^(?::::|###) logitlab\.(\w+)$", (ROOT / "docs/reference/python.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(logitlab.__all__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_linked_or_named_exists(page):
+    text = FENCED.sub("", page.read_text())
+    linked = [link for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in linked if not (page.parent / link).exists()] == []
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"build", "runs"}
+    named = [name for name in PATH.findall(text) if name.split("/")[0] in tops]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_columns_are_told_exactly():
+    assert list(tool("docs_columns").MEANINGS) == list(COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    names = ["torch/F.cross_entropy", "torch/log1p", "torch/naive", "torch/lse"]
+    df = logitlab.run(
+        frameworks="torch", implementations=names, dtypes="float32", modes="eager", cases=["gap/*", "seed/*"]
+    )
+    return df.astype({"grade": "object", "verdict": "object"})
+
+
+def test_a_finding_is_computed_from_the_run(measured):
+    findings = tool("findings")
+    facts = findings.near_zero(measured)
+    assert facts["zero"]["value"] == 0.0
+    assert facts["zero"]["exact"] == pytest.approx(2.0611536e-9)
+    assert facts["kept"]["value"] == pytest.approx(2.0611536e-9, rel=1e-6)
+    assert findings.naive(measured)["exact"] == 2000.0
+
+
+def test_a_finding_that_no_longer_holds_stops_the_build(measured):
+    findings = tool("findings")
+    mended = measured.assign(value=measured["exact"])
+    with pytest.raises(findings.FindingGoneError, match=r"'near zero' no longer holds.*change docs/findings\.md"):
+        findings.near_zero(mended)
+    worse = measured.assign(grade=measured["grade"].where(measured["formula"] != "log1p", "B"))
+    with pytest.raises(findings.FindingGoneError, match="results of the log1p formula are below A"):
+        findings.log1p(worse)
+
+
+def test_a_run_without_what_a_finding_needs_is_told(measured):
+    findings = tool("findings")
+    with pytest.raises(findings.FindingGoneError, match=r"needs measurements of .*masks/first"):
+        findings.masks(measured)
+
+
+def test_every_finding_is_on_the_page():
+    page = (ROOT / "docs/findings.md").read_text()
+    assert set(re.findall(r'finding\("(\w+)"\)', page)) == set(tool("findings").FINDINGS)
+
+
+def test_the_findings_page_types_no_measured_number():
+    """Numbers in its prose are settings of a case, facts of a format, or computed."""
+    prose = re.sub(
+        r"\{[{%].*?[%}]\}|`[^`]*`|\[[^\]]*\]\([^)]*\)|^---.*?---$", "", (ROOT / "docs/findings.md").read_text()
+    )
+    allowed = {"1000", "1", "-1000", "88.7", "131,072", "65,504", "0", "2", "5", "-1"}
+    assert set(re.findall(r"(?<![\w.])-?\d[\d,.]*\d|(?<![\w.])-?\d(?!\w)", prose)) <= allowed
+
+
+def outputs(notebook):
+    """What each step shows: text, or HTML where a table is styled, without the names that pandas draws for it."""
+    shown = []
+    for cell in (c for c in notebook.cells if c.cell_type == "code"):
+        kept = [out for out in cell["outputs"] if out.get("name") != "stderr"]
+        data = [{"text/plain": out["text"]} if out["output_type"] == "stream" else out["data"] for out in kept]
+        shown.append([re.sub(r"T_[0-9a-f]{5}", "T", d.get("text/html", d["text/plain"])) for d in data])
+    return shown
+
+
+@pytest.mark.filterwarnings("default")  # of the machinery that runs notebooks, in this process
+def test_the_notebook_gives_what_it_shows():
+    kept = nbformat.read(ROOT / "docs/example.ipynb", as_version=4)
+    fresh = nbformat.from_dict(kept)
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            cell["outputs"] = []
+    NotebookClient(fresh, timeout=300).execute()
+    assert outputs(fresh) == outputs(kept)
+    assert all(outputs(kept)), "a step that shows nothing"

@@ -1,0 +1,38 @@
+"""MkDocs hooks: pages that stand by themselves, without the sources and without a network.
+
+A link from a page to a file of the source, outside ``docs``, becomes the file's name.
+
+In the sources such a link leads somewhere; the built documentation does not carry the sources.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)]*)?\)")
+FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>", re.IGNORECASE)
+
+
+def on_post_page(output: str, *, page: Any, **_: Any) -> None:
+    """PluginError for a page that would fetch something from elsewhere when it is opened."""
+    if fetched := FETCHED.search(output):
+        raise PluginError(f"{page.file.src_path} needs a network: {fetched[0]}")
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    """The page without links that leave ``docs``; PluginError for one that leads to nothing."""
+    docs = Path(config["docs_dir"])
+
+    def named(match: re.Match[str]) -> str:
+        target = (docs / page.file.src_path).parent.joinpath(match[2]).resolve()
+        if target.is_relative_to(docs):
+            return match[0]
+        if not target.exists():
+            raise PluginError(f"{page.file.src_path}: the link to {match[2]} leads to nothing")
+        return f"`{target.relative_to(docs.parent)}`"
+
+    return OUTSIDE.sub(named, markdown)
