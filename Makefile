@@ -27,7 +27,7 @@ $(NAMED):
 
 report: $(READY)
 	$(BIN)/logitlab run --out $(RUN)
-	$(BIN)/logitlab report $(RUN)
+	$(BIN)/logitlab report $(RUN) --format markdown
 	@echo
 	@echo "The report, as text, Markdown, CSV and a web site, which begins with index.html:"
 # The site is left out where the extra that it needs is.

@@ -18,7 +18,7 @@ MODULES = {
     "tensorflow": ("losses",),
     "numpy": ("losses",),
 }
-# A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each of its steps
+# A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each step anew
 # for each way of presenting each width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
 ONE = ("check/width_5",)
