@@ -262,6 +262,36 @@ def test_the_downloads_hold_the_measurements_and_the_tables(site, run):
     assert len(pd.read_csv(site / "data" / "errors_loss.csv")) == len(wanted)
 
 
+def test_other_modes_and_devices_stand_against_eager_and_the_cpu(tmp_path):
+    run = kept(
+        tmp_path / "run", line(), line(mode="compiled", bits=2, grade="C", value=2.0), line(device="cuda", bits=3)
+    )
+    site = site_of(run, tmp_path / "site")
+    for file, column, word, worse in (("modes", "mode", "compiled", 1), ("devices", "device", "cuda", 0)):
+        page = Parsed(site / f"{file}.html")
+        (found,) = page.grid(file)[[column, "rows", "different", "worse"]].to_numpy().tolist()
+        assert found == [word, 1, 1, worse]
+        assert (site / "charts" / f"{file}.svg").read_text().startswith("<svg")
+        assert f"charts/{file}.svg" in page.addresses()
+
+
+def test_without_them_their_pages_say_how_to_measure_them(site):
+    assert "one device alone" in Parsed(site / "devices.html").words
+    assert "--mode compiled" in Parsed(site / "modes.html").words
+
+
+def test_curves_hold_every_implementation_and_the_bounds(site, run):
+    (data,) = (json.loads(text) for _, text in Parsed(site / "curves.html").scripts)
+    df = run.read()
+    swept = df[(df["family"] == "sweep_offset") & (df["quantity"] == "loss") & (df["dtype"] == "float32")]
+    largest = swept[swept["grade"].notna()].groupby(["implementation", "case"], observed=True)["max_ulp"].max()
+    shown = {(data["names"][i], x): y for i, _, x, y in data["views"]["float32 loss"]["points"]}
+    assert shown["numpy/lse", 1e4] == pytest.approx(largest["numpy/lse", "sweep_offset/10000"], rel=1e-3)
+    rows = swept[(swept["case"] == "sweep_offset/100") & (swept["implementation"] == "numpy/lse")]
+    in_ulp = rows["bound_shifted"] * rows["max_ulp"] / rows["max_abs"]
+    assert shown["a-priori bound, shifted", 100.0] >= in_ulp.max() * (1 - 1e-3)
+
+
 def test_libraries_come_with_their_licence(site):
     assert "MIT" in (site / "assets" / "datatables" / "License.txt").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ BOUND = "#1d2733"
 FLOOR = 0.05  # ulp; what is below, an exact zero too, is drawn there: the axis has no zero
 LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
 KINDS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "built-in"}
+_ORDER = ("built-in", "bound", "naive", "lse", "log1p")
 BOUNDS = {"bound_shifted": "a-priori bound, shifted", "bound_unshifted": "a-priori bound, unshifted"}
+CHARACTER, LONGEST = 7.0, 90  # pixels of a name's characters, and how many are shown
 NOTHING_RIGHT = 4.0  # times 1/u ulp: the end of the axis
 _SHADES = ["#f3f5f8", "#0b3c6f"]
 
@@ -77,6 +80,8 @@ def drawn(lines: pd.DataFrame, dtype: str, quantity: str) -> list[list[Any]]:
     shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
     if _logarithmic(shown["x"]):
         shown = shown[shown["x"] > 0]
+    # What is drawn last lies on top: a formula over the built-ins, which are many.
+    shown = shown.sort_values("kind", key=lambda kinds: kinds.map(_ORDER.index), kind="stable")
     x, y = ([float(f"{v:.4g}") for v in shown[c].clip(upper=1e300)] for c in ("x", "y"))
     return [list(point) for point in zip(shown["implementation"], shown["kind"], x, y, strict=True)]
 
@@ -150,7 +155,7 @@ def differences(table: pd.DataFrame, column: str) -> Any:
         .axis(format=".0%", orient="top", values=[0, 0.25, 0.5, 0.75, 1])
         .scale(domain=[0, 1])
     )
-    y = alt.Y("implementation:N", sort=order, title=None).axis(labelLimit=600, grid=True, ticks=False, domain=False)
+    y = alt.Y("implementation:N", sort=order, title=None).axis(grid=True, **_names(order))
     drawn = alt.Chart(shown).mark_point(filled=True, size=60, opacity=1).encode(
         x=x, y=y,
         color=colour.scale(domain=list(QUANTITIES), range=["#0072b2", "#d55e00"]),
@@ -169,12 +174,22 @@ def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
     part = pairs[(pairs["dtype"] == dtype) & (pairs["rows"] > 0)].assign(share=lambda t: t["equal"] / t["rows"])
     order = list(pd.unique(pd.concat([part["one"], part["other"]])))
     side = 14 * len(order)
-    x = alt.X("one:N", sort=order, title=None).axis(labelAngle=-90, labelLimit=460, ticks=False, domain=False)
-    y = alt.Y("other:N", sort=order, title=None).axis(labelLimit=460, ticks=False, domain=False)
+    x = alt.X("one:N", sort=order, title=None).axis(labelAngle=-90, **_names(order))
+    y = alt.Y("other:N", sort=order, title=None).axis(**_names(order))
     legend = alt.Legend(orient="top", format=".0%", gradientLength=200, title="rows with equal losses")
     colour = alt.Color("share:Q", legend=legend).scale(domain=[0, 1], range=_SHADES)
     drawn = alt.Chart(part).mark_rect(stroke="white", strokeWidth=0.5).encode(x=x, y=y, color=colour)
     return _dressed(drawn.properties(width=side, height=side))
+
+
+def _names(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of names, with room for them in the widest font that a reader may have."""
+    return {
+        "labelLimit": CHARACTER * LONGEST,
+        "minExtent": CHARACTER * min(max(map(len, names)), LONGEST),
+        "ticks": False,
+        "domain": False,
+    }
 
 
 def _dressed(chart: Any) -> Any:

@@ -62,8 +62,8 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
     yield WebPage("finiteness.html", "finiteness.html", _finiteness(site, sections))
     yield _errors(site, sections)
     yield WebPage("curves.html", "curves.html", _curve_page(site, sections, out))
-    yield _side(site, sections, out, "modes", "Eager against compiled", "compiled")
-    yield _side(site, sections, out, "devices", "CPU against accelerator", "accelerator")
+    yield _side(site, sections, out, "modes", "Eager against compiled", "Measure another with --mode compiled")
+    yield _side(site, sections, out, "devices", "CPU against accelerator", "Measure on a machine with an accelerator")
     yield _agreement(site, sections, out)
     yield _bounds(site, sections, out)
     yield _faults(site, sections)
@@ -218,7 +218,7 @@ def _coded(points: list[list[Any]], names: list[str]) -> list[list[Any]]:
     return [[place[name], place[kind], x, y] for name, kind, x, y in points]
 
 
-def _side(site: Site, sections: dict[str, Section], out: Path, name: str, title: str, other: str) -> WebPage:
+def _side(site: Site, sections: dict[str, Section], out: Path, name: str, title: str, advice: str) -> WebPage:
     """Modes against eager, or devices against the CPU."""
     section, column = sections.get(name), name.removesuffix("s")
     pictures = []
@@ -234,8 +234,8 @@ def _side(site: Site, sections: dict[str, Section], out: Path, name: str, title:
         "how far two losses lie apart, in ulp.",
         _of_section(site, section, title="", note=""),
         pictures=pictures,
-        nothing=f"The runs of this report have one {column} alone. Measure {'an' if other[0] in 'ae' else 'a'} {other} "
-        f"{column} too, there or on another machine, and put the runs together: logitlab report RUN RUN --format html.",
+        nothing=f"The runs of this report have one {column} alone. {advice}, and put the runs together: "
+        "logitlab report RUN RUN --format html.",
     )
 
 
