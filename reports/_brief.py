@@ -17,8 +17,8 @@ from ._page import Page
 from ._tables import GRADES, faults
 
 # Lines of each table; with headings and what is between them they make fewer than 60.
-MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 17, 6, 4, 3
-MOST_NAME, MOST_WORDS = 90, 110  # characters
+MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 16, 6, 4, 3
+MOST_NAME, MOST_WORDS, MOST_DAMAGE = 90, 110, 300  # characters
 TOLD_FAMILIES = 3
 OTHERWISE = "in other modes"
 ALIKE_BY = 2  # families: losses that break on the same ones most are told together
@@ -28,7 +28,7 @@ FORMULAS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "the wo
 def brief(found: Page) -> str:
     """What matters of a report: the worst grades, what is not finite, errors along sweeps, faults, and provenance."""
     df = found.measurements
-    parts = ["# LogitLab report", *_provenance(found), _headline(df)]
+    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(df)]
     for title, table in (
         ("Worst grades", _grades(df)),
         (f"Not finite where the answer is, or the reverse: {_reference_cell(df)}", _broken(df)),
@@ -82,6 +82,13 @@ def _provenance(found: Page) -> Iterator[str]:
         )
     more = len(found.manifests) - MOST_RUNS
     yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
+
+
+def _partial(found: Page) -> Iterator[str]:
+    """What is missing of the runs, in one line."""
+    if found.damage:
+        more = len(found.damage) - 1
+        yield f"**This report is partial**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
 def _headline(df: pd.DataFrame) -> str:

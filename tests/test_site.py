@@ -464,6 +464,8 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path):
     assert "This report is partial." in page.words
     assert "00001.parquet is damaged" in page.words
     assert "1 of 1 losses are safe" in page.words
+    (markdown,) = reports.write(run, ["markdown"], tmp_path / "site")
+    assert "**This report is partial**" in markdown.read_text(encoding="utf-8")
 
 
 def test_a_run_that_was_not_finished_says_how_much_is_there(tmp_path):

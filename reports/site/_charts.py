@@ -38,7 +38,8 @@ def library() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script, as vl-convert brings them, that leaves only `vegaEmbed` behind."""
     import vl_convert  # noqa: PLC0415 - an extra
 
-    return "(() => {" + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;") + "})();\n"
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return f"/* Vega, Vega-Lite and Vega-Embed: BSD-3-Clause, vega.github.io */\n(() => {{{bundle}}})();\n"
 
 
 # --- error curves -----------------------------------------------------------------------------------------------
