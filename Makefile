@@ -45,7 +45,7 @@ test: $(READY)
 lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=$(VENV)/typed $(BIN)/mypy
+	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
