@@ -39,8 +39,9 @@ docs: $(READY) $(NAMED)
 	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
 
+# The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadfile tests
 
 lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .
