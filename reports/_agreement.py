@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -52,7 +53,7 @@ def against(df: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
     letters = [both[c].map({g: i for i, g in enumerate(GRADES)}) for c in ("grade", "grade base")]
     both["worse"], both["better"] = letters[0] > letters[1], letters[0] < letters[1]
     value, other, exact = (both[c].to_numpy(np.float64) for c in ("value", "value base", "exact"))
-    apart = _apart(value, other, exact, both["dtype"].to_numpy())
+    apart = _apart(value, other, _spacing(exact, both["dtype"].to_numpy()))
     both["largest"] = np.where(both["quantity"] == "loss", apart, np.nan)
     both = both.sort_values(["worse", "largest", "different"], ascending=False, kind="stable")
     both["case"] = both["case"].where(both["different"])
@@ -63,14 +64,19 @@ def against(df: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
     return in_order(df, table.reset_index())
 
 
-def _apart(one: Float64, other: Float64, exact: Float64, dtypes: NDArray[Any]) -> Float64:
-    """Distances of losses (R,) in ulp of each row's dtype; 0 where both are the same, NaN included."""
-    spacing = np.full(one.shape, np.nan)
+def _spacing(exact: Float64, dtypes: NDArray[Any]) -> Float64:
+    """An ulp of each row's dtype at its exact loss, (R,)."""
+    spacing = np.full(exact.shape, np.nan)
     for name in pd.unique(dtypes):
         of_dtype = dtypes == name
         # Where the exact loss is no number the largest stands for it: there the difference in kind counts.
         at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], FORMATS[name].largest)
         spacing[of_dtype] = ulp(at, FORMATS[name])
+    return spacing
+
+
+def _apart(one: Float64, other: Float64, spacing: Float64) -> Float64:
+    """Distances of losses (R,) in ulp; 0 where both are the same, NaN included."""
     with np.errstate(invalid="ignore", over="ignore"):
         far = np.abs(one - other) / spacing
     same = (one == other) | (np.isnan(one) & np.isnan(other))
@@ -107,8 +113,12 @@ class Losses:
 
     def apart(self, one: Float64, other: Float64, where: NDArray[np.bool_]) -> Float64:
         """Distances of losses (R',) of the rows chosen from (R,)."""
-        exact = self.rows["exact"].to_numpy(np.float64)[where]
-        return _apart(one, other, exact, np.full(len(one), self.dtype))
+        return _apart(one, other, self.spacing[where])
+
+    @cached_property
+    def spacing(self) -> Float64:
+        """An ulp at each row's exact loss, (R,): of all pairs of implementations the same."""
+        return _spacing(self.rows["exact"].to_numpy(np.float64), np.full(len(self.rows), self.dtype))
 
 
 def losses(df: pd.DataFrame) -> tuple[Losses, ...]:

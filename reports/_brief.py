@@ -17,7 +17,7 @@ from ._page import Page
 from ._tables import GRADES, faults
 
 # Lines of each table; with headings and what is between them they make fewer than 60.
-MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 16, 6, 4, 3
+MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 15, 6, 4, 3
 MOST_NAME, MOST_WORDS, MOST_DAMAGE = 90, 110, 300  # characters
 TOLD_FAMILIES = 3
 OTHERWISE = "in other modes"

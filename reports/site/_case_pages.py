@@ -34,7 +34,7 @@ def case_pages(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
     every = {str(name): part for name, part in rows.groupby("case", sort=False, observed=True)}
     labelled = site.worst.assign(label=labels(site.worst))
     worst = {str(name): part for name, part in labelled.groupby("case", sort=False, observed=True)}
-    commands = _commands(site)
+    commands, answers = _commands(site), _answers(rows)
     for i, name in enumerate(names):
         lines = told.get(name, site.found.cases.iloc[:0])
         few = every[name]["row"].nunique() <= MOST_ROWS
@@ -45,7 +45,7 @@ def case_pages(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
             "family_state": state("cases", {"family": name.partition("/")[0]}),
             "told": _told(lines),
             "untold": UNTOLD,
-            **_rows(lines, every[name]),
+            **_rows(lines, answers.get(name, {})),
             **_groups(site, worst[name]),
             "grids": [_grid(site, every[name] if few else _worst_of_many(every[name]), few=few)],
             "command": commands[name],
@@ -72,12 +72,17 @@ def _told(lines: pd.DataFrame) -> dict[str, Any] | None:
     return words | {"rows": int(first["rows"]), "classes": int(first["classes"]), "source_href": address}
 
 
-def _rows(lines: pd.DataFrame, given: pd.DataFrame) -> dict[str, Any]:
+def _answers(rows: pd.DataFrame) -> dict[str, dict[int, dict[str, str]]]:
+    """The exact loss of each case, row and dtype."""
+    known = rows[rows["given"]].drop_duplicates(["case", "row", "dtype"])
+    found: dict[str, dict[int, dict[str, str]]] = {}
+    for case, row, dtype, value in zip(known["case"], known["row"], known["dtype"], known["exact"], strict=True):
+        found.setdefault(str(case), {}).setdefault(int(row), {})[str(dtype)] = number(value)
+    return found
+
+
+def _rows(lines: pd.DataFrame, answers: dict[int, dict[str, str]]) -> dict[str, Any]:
     """The rows of the case, each with what is known of it: logits from the run's cases, the answer from its results."""
-    exact = given[given["given"]].drop_duplicates(["row", "dtype"])
-    answers: dict[int, dict[str, str]] = {}
-    for row, dtype, value in zip(exact["row"], exact["dtype"], exact["exact"], strict=True):
-        answers.setdefault(int(row), {})[str(dtype)] = number(value)
     logits = {int(line["row"]): line for line in lines.to_dict("records") if not pd.isna(line["row"])}
     places = sorted({*logits, *answers})
     shown = [p for p in places if p < MOST_ROWS]
