@@ -163,6 +163,8 @@ def _errors(site: Site, sections: dict[str, Section]) -> WebPage:
 
 def _curve_page(site: Site, sections: dict[str, Section], out: Path) -> dict[str, Any]:
     found = [_axis(site, axis, sections, out) for axis in _curves.axes(site.found.measurements)]
+    if any(found):
+        (out / "assets" / "vega.js").write_text(charts.library(), encoding="utf-8")
     return {
         "title": "Error curves",
         "lede": "The largest error at each value of an axis: scale multiplies the logits, offset is added to all of "
@@ -180,9 +182,6 @@ def _axis(site: Site, axis: str, sections: dict[str, Section], out: Path) -> dic
     dtypes = [d for d in DTYPES if d in set(lines["dtype"])]
     if not dtypes:
         return None
-    script = out / "assets" / "vega.js"
-    if not script.exists():
-        script.write_text(charts.library(), encoding="utf-8")
     dtype = "float32" if "float32" in dtypes else dtypes[0]
     names = list(pd.unique(pd.concat([lines["implementation"], lines["kind"]])))
     (name,) = slugs([axis]).values()

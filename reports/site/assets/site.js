@@ -33,6 +33,9 @@
     return element("label", { className: "pick" }, element("span", { textContent: label }), select);
   };
 
+  // On a phone the names of pages are wider than the screen.
+  document.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
   // --- tables -------------------------------------------------------------------------------------------------
 
   const numeric = new Set(["number", "count", "share", "exact"]);
