@@ -37,11 +37,11 @@ def own(folder: Path) -> Own:
 
     A copy, since a build writes into the tree, and what an earlier one left there would be built in.
     """
-    distribution = metadata.distribution(NAME)
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    origin = _origin()
     path = Path(url2pathname(urlparse(origin).path)) if origin.startswith("file:") else None
     if path is None or not path.exists():
-        return Own(f"=={distribution.version}", distribution.version)
+        version = metadata.version(NAME)
+        return Own(f"=={version}", version)
     if path.is_file():
         return Own(f" @ {origin}", hashlib.sha256(path.read_bytes()).hexdigest())
     digest = hashlib.sha256()
@@ -51,6 +51,14 @@ def own(folder: Path) -> Own:
         shutil.copyfile(path / relative, target)
         digest.update(f"{relative.as_posix()}|".encode() + target.read_bytes())
     return Own(f" @ {folder.resolve().as_uri()}", digest.hexdigest())
+
+
+def _origin() -> str:
+    """The address that it was installed from, empty for an index."""
+    # A build leaves metadata in the source tree, which Python meets first where it is started there, and which does not
+    # say where it was installed from.
+    told = (found.read_text("direct_url.json") for found in metadata.distributions(name=NAME))
+    return next((str(json.loads(words).get("url", "")) for words in told if words), "")
 
 
 def _sources(root: Path) -> Iterator[Path]:
