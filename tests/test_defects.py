@@ -19,7 +19,7 @@ MODULES = {
     "numpy": ("losses",),
 }
 # A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each step anew
-# for each way of presenting each width.
+# for each way of presenting each width, and TensorFlow takes its time: there it is one width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
 ONE = ("check/width_5",)
 
@@ -79,7 +79,7 @@ def test_a_planted_defect_is_caught(framework, planted, dtype):
 
 @pytest.mark.parametrize(("framework", "planted", "dtype"), _each(SOUND))
 def test_a_sound_loss_passes(framework, planted, dtype):
-    result = checked(framework, planted, dtype, cases=ONE if framework == "jax" else SOME)
+    result = checked(framework, planted, dtype, cases=ONE if framework in ("jax", "tensorflow") else SOME)
     assert result.passed, str(result)
     assert {"loss", "gradient"} == set(result.grades_by_quantity[dtype])
 
