@@ -55,6 +55,10 @@ class Cell:
         """Environment variables of that process."""
         return variants.variables(self.framework, self.mode)
 
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """What `worker.call` is given to evaluate a batch."""
+        return (self.framework, self.offer.name, batch, self.device, variants.base(self.mode))
+
     @property
     def plain_only(self) -> bool:
         """Whether the cell takes cases of logits and class indices alone."""
@@ -157,10 +161,6 @@ class PlannedCall:
     group: Group
 
     @property
-    def framework(self) -> str:
-        return self.cell.framework
-
-    @property
     def lane(self) -> str:
         return self.cell.lane
 
@@ -173,8 +173,7 @@ class PlannedCall:
         return worker.call
 
     def arguments(self) -> tuple[Any, ...]:
-        mode = variants.base(self.cell.mode)
-        return (self.framework, self.cell.offer.name, self.group.batch(), self.cell.device, mode)
+        return self.cell.arguments(self.group.batch())
 
     @property
     def followable(self) -> bool:

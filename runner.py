@@ -36,7 +36,7 @@ from .measurements import Columns, Measured, joined, lines, measured
 from .plan import Cell, PlannedCall, Words, choose_cells, choose_dtypes, choose_frameworks, groups, listed, owners
 from .pool import DEFAULT_TIMEOUT, Pools
 from .store import Run, must_be_new
-from .variants import choose_variants, variables
+from .variants import choose_variants
 from .worker import Description, Outcome
 
 Progress = Callable[[int, int, str], None]
@@ -226,7 +226,7 @@ def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[st
         "settings": {n: dict(d.settings) for n, d in present.items()},
         **chosen.facts(),
         "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
-        "variants": {f"{c.framework} {c.mode}": dict(set_) for c in cells if (set_ := variables(c.framework, c.mode))},
+        "variants": {f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
         "plain_only": sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import variants, worker
+from .. import worker
 from ..frameworks import Batch
 from ..plan import Cell
 from ..pool import Pools
@@ -44,8 +44,7 @@ class Trial:
         return worker.call
 
     def arguments(self) -> tuple[Any, ...]:
-        mode = variants.base(self.cell.mode)
-        return (self.cell.framework, self.cell.offer.name, Batch(self.logits, self.targets), self.cell.device, mode)
+        return self.cell.arguments(Batch(self.logits, self.targets))
 
     def divided(self) -> tuple[Trial, ...]:
         if len(self.logits) == 1:
