@@ -312,12 +312,14 @@ def test_torch_loses_the_loss_of_a_confident_prediction():
 
 @pytest.fixture(scope="module")
 def jax():
-    # Imported as LogitLab does it, with float64 enabled.
+    # With float64, as in LogitLab's workers. Not left to an import: another test of this process may have had it first,
+    # and a check sets the flag back to what it was.
     import jax
 
-    import logitlab.frameworks.jax  # noqa: F401
-
-    return jax
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield jax
+    jax.config.update("jax_enable_x64", before)
 
 
 def jax_case(jax, case_id, dtype="float32"):
