@@ -14,7 +14,7 @@ from pandas.api.types import pandas_dtype
 
 from .explanation import first_failures
 from .frameworks._stages import Stage
-from .grading import SOUND, Graded, apriori_bounds, grade, stability_ratio, told_of_invalid
+from .grading import SOUND, Graded, grade_by, stability_ratio, told_of_invalid
 from .plan import Cell, Group, PlannedCall
 from .store import COLUMNS
 from .worker import Outcome
@@ -40,12 +40,7 @@ class Measured:
 
 def measured(call: PlannedCall, outcome: Outcome) -> Measured:
     """The grades of a call."""
-    g = call.group
-    graded = {
-        q: grade(q, array, g.logits, g.fmt, g.exact, reduction=g.reduction, row_losses=g.row_losses)
-        for q, array in outcome.values
-    }
-    return Measured(call, outcome, graded)
+    return Measured(call, outcome, {q: grade_by(call.group.standard(q), array) for q, array in outcome.values})
 
 
 def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:
@@ -135,8 +130,7 @@ def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
             graded.max_abs, group.exact.loss.hi, group.exact.condition, group.fmt
         )
     if quantity == "probabilities" or not group.options:
-        bounds = apriori_bounds(quantity, group.logits, group.targets, group.fmt, group.exact)
-        known |= dict(zip(("bound_unshifted", "bound_shifted"), bounds, strict=True))
+        known |= dict(zip(("bound_unshifted", "bound_shifted"), group.apriori(quantity), strict=True))
     return known
 
 

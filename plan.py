@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,17 @@ from .errors import UsageError
 from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
 from .frameworks._stages import FORMULAS
+from .grading import Standard, apriori_bounds
 from .oracle import Exact, Reference, reference
 from .worker import Description, Offer, Outcome
 
 Words = str | Sequence[str] | None
+T = TypeVar("T")
 
 # Of a call's batch: what bounds the memory of a device, on which a call keeps a few arrays of that size.
 MOST_LOGITS = 2**22
+# Of a group whose standards are kept for the next cell: that of the whole catalogue's widest rows.
+KEPT_UP_TO = 2**19
 # Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
 SPARED_FOR = "float32"
 
@@ -71,6 +75,7 @@ class Group:
 
     cases: tuple[Case, ...]
     fmt: Format
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -110,6 +115,29 @@ class Group:
         # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
         keep, options = case.first_row is None, case.options(self.fmt)
         return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
+
+    def standard(self, quantity: str) -> Standard:
+        """What a quantity is held against, in every cell that the group is given to."""
+        return self._once(f"standard of {quantity}", lambda: self._standard(quantity))
+
+    def apriori(self, quantity: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The a-priori bounds of a quantity's rows, unshifted and shifted."""
+        return self._once(
+            f"bounds of {quantity}", lambda: apriori_bounds(quantity, self.logits, self.targets, self.fmt, self.exact)
+        )
+
+    def _standard(self, quantity: str) -> Standard:
+        row_losses = self.row_losses if quantity == "loss" else None
+        return Standard.of(quantity, self.logits, self.fmt, self.exact, self.reduction, row_losses)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        # Not of the large blocks of a file, which few cells see: they would be most of the memory.
+        if self.logits.size > KEPT_UP_TO:
+            return make()
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
 
     def batch(self) -> Batch:
         """What a worker is sent."""

@@ -2,8 +2,9 @@
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._bounds import GRADES, Row, entry_bounds, loss_bounds
-from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade
+from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade, grade_by
 from ._invalid import told as told_of_invalid
+from ._standard import Standard
 
 __all__ = [
     "FUNCTION_ROUNDINGS",
@@ -13,9 +14,11 @@ __all__ = [
     "VERDICTS",
     "Graded",
     "Row",
+    "Standard",
     "apriori_bounds",
     "entry_bounds",
     "grade",
+    "grade_by",
     "loss_bounds",
     "stability_ratio",
     "told_of_invalid",

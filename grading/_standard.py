@@ -1,0 +1,124 @@
+"""What the values of a batch are held against, whoever computes them: made once, it serves every implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import FORMATS, Format, round_to, ulp
+from ..oracle import Exact, Reference
+from ._bounds import Row, entry_bounds, loss_bounds, reduced_loss_bounds
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+Bounds = tuple[Float64, Float64, Float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """One quantity's exact values and what is allowed of them: arrays (R, E), R rows, or 1 for a reduced loss.
+
+    Attributes:
+        fmt: the case's dtype.
+        wanted: the exact values.
+        allowed: the largest errors with which an entry has A, no worse than B, and no worse than C.
+        ulp: the dtype's spacing there.
+        size: magnitudes that a relative error is relative to: infinite below the normal range, where the format itself
+            keeps no fixed number of digits.
+        representable: where the value rounded to the dtype is not 0.
+        graded: (R,), whether there is something to grade.
+    """
+
+    fmt: Format
+    wanted: Exact
+    allowed: Bounds
+    ulp: Float64
+    size: Float64
+    representable: NDArray[np.bool_]
+    graded: NDArray[np.bool_]
+    _expected: dict[str, Float64] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        quantity: str,
+        logits: Array,
+        fmt: Format,
+        exact: Reference,
+        reduction: str = "none",
+        row_losses: Exact | None = None,
+    ) -> Standard:
+        """The standard of a quantity; for the arguments see `grade`."""
+        # The probabilities are the softmax itself, which no target and no reduction touches.
+        rows = Row.of(logits, np.ones(len(logits)) if quantity == "probabilities" else exact.mass)
+        graded = exact.defined & ~(logits.astype(np.float64) == np.inf).any(axis=1)
+        wanted = {"loss": exact.loss, "gradient": exact.gradient, "probabilities": exact.probabilities}[quantity]
+        if quantity == "loss":
+            wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
+            graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
+        # Where the exact value is not finite a bound is not either, and none is used.
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounds = _bounds(quantity, exact, row_losses, rows, fmt, reduced=reduction != "none")
+            size = np.abs(wanted.hi)
+            rounded = round_to(wanted.hi, fmt, wanted.lo)
+            return cls(
+                fmt,
+                wanted,
+                _cumulated(bounds),
+                ulp(wanted.hi, fmt, wanted.lo),
+                np.where(size >= fmt.smallest_normal, size, np.inf),
+                rounded != 0,
+                graded,
+                {fmt.name: rounded},
+            )
+
+    def expected(self, out_dtype: np.dtype[Any]) -> Float64:
+        """The values rounded to the format that decides whether one may be finite: the answer's own dtype where that
+        reaches further than the case's.
+        """
+        own = FORMATS[out_dtype.name]
+        wider = own if own.largest > self.fmt.largest else self.fmt
+        if wider.name not in self._expected:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._expected[wider.name] = round_to(self.wanted.hi, wider, self.wanted.lo)
+        return self._expected[wider.name]
+
+
+def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
+    """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
+    counts = exact.mass > 0
+    over_nothing = reduction == "mean" and not counts.any() and bool(np.isnan(exact.loss.hi))
+    return bool((graded | ~counts).all()) and not over_nothing
+
+
+def _bounds(
+    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, *, reduced: bool
+) -> Bounds:
+    """The bounds of A, B and C in the shape (R, E) of the values that are compared."""
+    p, scale = exact.probabilities.hi, exact.scale
+    if quantity == "probabilities":
+        return entry_bounds(p, p, rows, fmt)
+    if quantity == "gradient":
+        return entry_bounds(exact.gradient.hi, p, rows, fmt, scale)
+    losses = exact.loss if row_losses is None else row_losses
+    a, b, c = (
+        reduced_loss_bounds(exact.loss.hi, losses.hi, rows, fmt, scale)
+        if reduced
+        else loss_bounds(losses.hi, rows, fmt)
+    )
+    return a[:, None], b[:, None], c[:, None]
+
+
+def _cumulated(bounds: Bounds) -> Bounds:
+    """What a grade no worse than each allows: for a large value A's bound, relative to the value alone, is wider than
+    B's.
+
+    No error at all passes whatever the bound: where the exact value is infinite the bounds are not numbers.
+    """
+    a, b, c = bounds
+    a = np.fmax(a, 0.0)
+    b = np.fmax(b, a)
+    return a, b, np.fmax(c, b)
