@@ -73,7 +73,7 @@ def run(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file
     )
     with _progress() as show:
-        store = runner.execute(request, folder, show)
+        store = runner.execute(request, folder, show, tell=lambda line: print(line, file=sys.stderr))
     print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
 
 

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,14 +33,16 @@ from .cases import abridged
 from .errors import UsageError
 from .formats import FORMATS
 from .inputs import Block, Selection, selection
+from .lock import must_be_free
 from .measurements import Columns, Measured, joined, lines, measured
 from .plan import Cell, PlannedCall, Words, choose_cells, choose_dtypes, choose_frameworks, groups, listed, owners
 from .pool import DEFAULT_TIMEOUT, Pools
-from .store import Run, must_be_new
+from .store import Run, begun, must_be_new
 from .variants import choose_variants
 from .worker import Description, Outcome
 
 Progress = Callable[[int, int, str], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,19 @@ def run(
         return execute(request, folder, progress).read()
 
 
-def execute(request: Request, folder: Path, progress: Progress | None = None) -> Run:
-    """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds."""
+def execute(request: Request, folder: Path, progress: Progress | None = None, tell: Tell = warnings.warn) -> Run:
+    """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds.
+
+    ``tell`` is given a line for each part of a resumed run that was damaged and is measured again.
+    """
     # Checked before anything is started: a typing error costs no import of a framework.
     names = owners(choose_frameworks(listed(request.frameworks)), listed(request.implementations))
     wanted = choose_dtypes(listed(request.dtypes)) if request.dtypes else None
     varied = choose_variants(listed(request.variants))
-    if not request.resume:
+    resume = request.resume and begun(folder)
+    if not resume:
         must_be_new(folder)
+    must_be_free(folder)
     files, sweeps, case_files = (listed(w) for w in (request.logits, request.sweeps, request.case_files))
     chosen = selection(request.cases, files, sweeps, wanted, case_files)
     with (
@@ -135,11 +143,13 @@ def execute(request: Request, folder: Path, progress: Progress | None = None) ->
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         manifest = _manifest(chosen, cells, descriptions)
-        store = _reopen(folder, manifest) if request.resume else Run.create(folder, manifest)
-        store.keep_cases([line for case in chosen.cases for line in abridged(case)])
-        _measure(pools, store, chosen, cells, progress)
-        store.keep_logs(Path(logs))
-    store.finish(finished=_now())
+        with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
+            for line in store.set_aside:
+                tell(line)
+            store.keep_cases([line for case in chosen.cases for line in abridged(case)])
+            _measure(pools, store, chosen, cells, progress)
+            store.keep_logs(Path(logs))
+            store.finish(finished=_now())
     return store
 
 
@@ -237,9 +247,9 @@ def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
     if store.manifest.get("packed"):
         raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
     for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
-        if store.manifest[fact] != manifest[fact]:
+        if store.manifest.get(fact) != manifest[fact]:
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
-    return store
+    return Run.reopen(folder)
 
 
 def run_name() -> str:

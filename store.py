@@ -4,27 +4,32 @@
 
     RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
     RUN/parts/00017.parquet one cell's measurements of one block of cases, written in one step when they are all there
+    RUN/parts.sha256        the checksum of each part, for `sha256sum -c` too
     RUN/cases.parquet       the cases, those of many rows or classes abridged: what a page about a case shows
     RUN/logs/torch.log      what the framework printed
+    RUN/lock                only while the run goes on: the process that writes
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import files, lock
 from .errors import UsageError
+from .parts import FOLDER, Parts, numbered
 
 SCHEMA = 1
+MANIFEST, CASES_FILE = "manifest.json", "cases.parquet"
+LOGS = "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 # The measurements table: one row per case row, cell and quantity.
@@ -66,16 +71,34 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def must_be_new(folder: Path) -> None:
-    """UsageError if the folder holds a run already."""
-    if (folder / "manifest.json").exists():
+    """UsageError if the folder holds a run already, or parts of one."""
+    if (folder / MANIFEST).exists():
         raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
+    if numbered(folder):
+        raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another --out")
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is a run to go on with: not if it was stopped before it had a manifest, and so any measurement.
+
+    Raises:
+        UsageError: for a folder that is not there, or that holds other things.
+    """
+    if (folder / MANIFEST).exists():
+        return True
+    left = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if left <= {FOLDER, f".{MANIFEST}{files.TEMPORARY}", lock.FILE} and not numbered(folder):
+        return False
+    raise UsageError(f"{folder} is not a run: it has no {MANIFEST}; to start one, leave out --resume")
 
 
 class Run:
-    """A run folder.
+    """A run folder, to be read; `Run.create` and `Run.reopen` give one to write to.
+
+    A run that is written to is locked until it is closed, by `close` or at the end of a ``with`` block.
 
     Args:
-        folder: an existing run; use `Run.create` for a new one.
+        folder: an existing run.
 
     Raises:
         UsageError: if the folder is not a run, or one from a newer LogitLab.
@@ -84,26 +107,84 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = _read_manifest(folder)
+        self.set_aside: tuple[str, ...] = ()
+        self._parts = Parts(folder)
+        self._lock: lock.Lock | None = None
 
     @classmethod
     def create(cls, folder: Path, manifest: dict[str, Any]) -> Run:
-        """A new run folder with its manifest; UsageError if the folder holds one already or cannot be written."""
+        """A new run folder with its manifest.
+
+        Raises:
+            UsageError: if the folder holds a run already, another run writes to it, or it cannot be written.
+        """
         must_be_new(folder)
-        try:
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-            _write_manifest(folder, {"schema": SCHEMA, **manifest})
-        except OSError as error:
-            raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
-        return cls(folder)
+        with files.told_of(folder, "choose another --out"):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock.Lock(folder)
+            try:
+                must_be_new(folder)  # another run may have been there between
+                files.room(folder, FOLDER)
+                _write_manifest(folder, {"schema": SCHEMA, **manifest})
+                return cls._locked(folder, held)
+            except BaseException:
+                held.release()
+                raise
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """A run to go on with. What a kill left half done is removed, and a part that is not as it was written is set
+        aside, under another name: ``set_aside`` tells which, and why.
+
+        Raises:
+            UsageError: if the folder is not a run, another run writes to it, or it cannot be written.
+        """
+        _read_manifest(folder)
+        with files.told_of(folder, "copy it to where it can be written"):
+            held = lock.Lock(folder)
+            try:
+                files.room(folder, FOLDER)
+                run = cls._locked(folder, held)
+                # Until it is finished again, whatever becomes of it.
+                run.manifest = {**run.manifest, "complete": False}
+                _write_manifest(folder, run.manifest)
+                run.set_aside = run._parts.mend(CASES_FILE)
+            except BaseException:
+                held.release()
+                raise
+        return run
+
+    @classmethod
+    def _locked(cls, folder: Path, held: lock.Lock) -> Run:
+        run = cls(folder)
+        run._lock = held
+        return run
+
+    def close(self) -> None:
+        """Lets other runs write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def keep_logs(self, logs: Path) -> None:
-        """Copies what the workers printed into the run."""
-        shutil.copytree(logs, self.folder / "logs", dirs_exist_ok=True)
+        """Copies what the workers printed into the run, behind what is there from before it was resumed."""
+        with self._writing():
+            folder = files.room(self.folder, LOGS)
+            for log in sorted(logs.iterdir()):
+                target = folder / log.name
+                before = target.read_bytes() if target.is_file() and not target.is_symlink() else b""
+                files.write(target, before + log.read_bytes())
 
     def keep_cases(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Keeps what the run's cases are, in lines of `CASES`."""
-        table = pa.Table.from_pylist(list(lines), schema=CASES)
-        _atomically(self._cases, lambda path: pq.write_table(table, path, compression="zstd"))
+        with self._writing():
+            self._parts.keep(self._cases, _parquet(pa.Table.from_pylist(list(lines), schema=CASES)))
 
     def cases(self) -> pd.DataFrame:
         """What the run's cases are, a line of `CASES` for each row shown; without lines if the run does not tell.
@@ -127,26 +208,46 @@ class Run:
 
     @property
     def _cases(self) -> Path:
-        return self.folder / "cases.parquet"
+        return self.folder / CASES_FILE
 
     def part(self, index: int) -> Path:
-        return self.folder / "parts" / f"{index:05d}.parquet"
+        return self._parts.path(index)
 
     def has(self, index: int) -> bool:
-        """Whether this part is there, whole."""
-        return self.part(index).exists()
+        """Whether this part is there, as it was written."""
+        return self._parts.has(index)
 
     def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
-        """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression."""
+        """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression.
+
+        Raises:
+            UsageError: if it cannot be written; what was kept before is as it was.
+        """
         arrow = pa.Table.from_pandas(typed(table), preserve_index=False)
-        _atomically(
-            self.part(index), lambda path: pq.write_table(arrow, path, compression="zstd", compression_level=level)
-        )
+        with self._writing():
+            self._parts.keep(self.part(index), _parquet(arrow, level))
 
     def finish(self, **facts: Any) -> None:
         """Marks the run as complete, with what became known while it ran."""
         self.manifest = {**self.manifest, **facts, "complete": True}
-        _write_manifest(self.folder, self.manifest)
+        named = {self._parts.name(path) for path in (*self.parts(), self._cases) if path.exists()}
+        checksums = self._parts.checksums
+        known = {name: digest for name, digest in checksums.known.items() if name in named}
+        with self._writing():
+            # The manifest last: until it says that the run is complete, its own checksum counts for nothing.
+            checksums.rewrite(known | {MANIFEST: files.digest(_json(self.manifest))})
+            _write_manifest(self.folder, self.manifest)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        kept = "go on with it by --resume: what was measured is kept"
+        try:
+            with files.told_of(self.folder, kept):
+                yield
+        except UsageError:
+            if not (self.folder / MANIFEST).exists():
+                raise UsageError(f"{self.folder} was removed while the run wrote to it; start it again") from None
+            raise
 
     def pack(self, folder: Path) -> Run:
         """A copy of a complete run with all measurements in one part, as small as Parquet makes it, to be committed.
@@ -156,15 +257,18 @@ class Run:
         """
         if not self.manifest["complete"]:
             raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
-        packed = Run.create(folder, {**self.manifest, "packed": True})
-        packed.write(0, self.read(), level=SMALLEST)
-        if self._cases.exists():
-            shutil.copyfile(self._cases, packed._cases)
+        table = self.read()
+        with Run.create(folder, {**self.manifest, "packed": True}) as packed:
+            packed.write(0, table, level=SMALLEST)
+            with packed._writing():
+                if self._cases.exists():
+                    packed._parts.keep(packed._cases, self._cases.read_bytes())
+            packed.finish()
         return packed
 
     def parts(self) -> list[Path]:
-        """The parts that are there, in the order of the plan."""
-        return sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: int(path.stem))
+        """The parts that are there, in the order of the plan; without those that the run did not write."""
+        return self._parts.listed()
 
     def lines(self) -> int:
         """How many measurements there are, without reading them."""
@@ -174,19 +278,31 @@ class Run:
         """The measurements so far, in the order of the plan.
 
         Raises:
-            UsageError: for a part that cannot be read, naming it.
+            UsageError: for a part that is damaged, naming it.
         """
-        return _joined([_read_part(path) for path in self.parts()])
+        return _joined([self._read_part(path) for path in self.parts()])
 
     def read_what_is_whole(self) -> tuple[pd.DataFrame, list[str]]:
-        """As `read`, without the parts that cannot be read: what is wrong with each of them is told beside."""
+        """As `read`, without the parts that are damaged: what is wrong with each of them is told beside."""
         tables, damaged = [], []
         for path in self.parts():
             try:
-                tables.append(_read_part(path))
+                tables.append(self._read_part(path))
             except UsageError as error:
                 damaged.append(str(error))
         return _joined(tables), damaged
+
+    def _read_part(self, path: Path) -> pa.Table:
+        try:
+            table = self._parts.read(path)
+        except UsageError as error:
+            raise UsageError(f"{error}; {self._way_out()}") from error
+        # Each part has its own words; as plain strings they join, and become categories of the whole.
+        fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
+        return table.cast(pa.schema(fields))
+
+    def _way_out(self) -> str:
+        return "pack the run again" if self.manifest.get("packed") else "run again with --resume, to measure it anew"
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -196,25 +312,15 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
     return typed(whole)
 
 
-def _read_part(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path} is damaged ({error}); remove it and run again with --resume") from error
-    # Each part has its own words; as plain strings they join, and become categories of the whole.
-    fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
-    return table.cast(pa.schema(fields))
-
-
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = int(manifest["schema"])
     except FileNotFoundError:
-        raise UsageError(f"{folder} is not a run: it has no manifest.json") from None
+        raise UsageError(f"{folder} is not a run: it has no {MANIFEST}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder} is not a run that can be read: its manifest.json is damaged ({error})") from error
+        raise UsageError(f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({error})") from error
     if schema > SCHEMA:
         raise UsageError(
             f"{folder} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade"
@@ -223,17 +329,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    _atomically(folder / "manifest.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+    files.write(folder / MANIFEST, _json(manifest))
 
 
-def _atomically(target: Path, write: Callable[[str], object]) -> None:
-    """Writes beside the target and moves it there, so that no reader and no crash ever sees half a file."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    os.close(descriptor)
-    try:
-        write(temporary)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _json(manifest: dict[str, Any]) -> bytes:
+    # What is no Unicode in a command becomes JSON's own escape for it.
+    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _parquet(table: pa.Table, level: int | None = None) -> bytes:
+    # In memory, where nothing can go wrong; the file system's own errors are clearer than Parquet's.
+    written = BytesIO()
+    pq.write_table(table, written, compression="zstd", compression_level=level)
+    return written.getvalue()

@@ -6,10 +6,14 @@ Nothing here imports pandas, the oracle or another framework: a worker holds its
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
+from multiprocessing import connection, parent_process
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,9 @@ from numpy.typing import NDArray
 from .formats import FORMATS
 from .frameworks import Batch, Framework, Implementation
 from .frameworks._stages import FORMULAS, Stage
+
+if sys.platform == "linux":
+    import fcntl
 
 GROUP = "logitlab.frameworks"
 
@@ -64,8 +71,9 @@ class Outcome:
 
 def prepare(log: str, variables: Mapping[str, str]) -> None:
     """Sets environment variables, flags beside those that are there, and sends what the framework prints to a file, so
-    that it neither is lost nor disturbs the terminal.
+    that it neither is lost nor disturbs the terminal. From here on the process ends when its parent does.
     """
+    _end_with_parent()
     for name, value in variables.items():
         before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""
         os.environ[name] = f"{before} {value}".strip()
@@ -73,6 +81,28 @@ def prepare(log: str, variables: Mapping[str, str]) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is no more, in the middle of a call too: a run that was killed leaves
+    nothing behind that keeps cores and memory busy.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        # Native code that holds the interpreter keeps the thread below waiting. The sentinel is a pipe that only the
+        # parent can write to; when it closes, the kernel sends the signal by itself.
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 def names() -> tuple[str, ...]:

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import files
 from ..errors import UsageError
-from ..store import _atomically
 from ._lines import CASE, CELL, GRADES, KEY, STATUSES, WHOLE, Lines, Source, by_case
 
 SCHEMA = 1
@@ -48,14 +48,9 @@ def write(of: Source, path: Path) -> None:
     text = _file(of)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _atomically(path, lambda temporary: _readable(Path(temporary), text))
+        files.write(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _readable(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)  # a temporary file is its owner's alone; this one is committed
 
 
 def _file(of: Source) -> str:

@@ -74,8 +74,10 @@ def test_finishing_is_remembered(run):
 
 def test_nothing_temporary_is_left_behind(run):
     run.write(0, pd.DataFrame([LINE]))
+    run.finish()
+    run.close()
     names = sorted(p.name for p in run.folder.rglob("*"))
-    assert names == ["00000.parquet", "manifest.json", "parts"]
+    assert names == ["00000.parquet", "manifest.json", "parts", "parts.sha256"]
 
 
 def test_a_second_run_does_not_write_over_the_first(run):

@@ -1,0 +1,129 @@
+"""How a file is written: whole or not at all, kept by the disk, never through a link, with an error for people."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import UsageError
+
+TEMPORARY = ".tmp"
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+}
+_PLAIN = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,99}")
+# Windows takes these for devices, whatever follows the first dot.
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+
+def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None) -> None:
+    """Writes a file whole or not at all: beside its place first, then moved there.
+
+    Whatever happens, neither a reader nor a crash sees half a file, and a link at its place is replaced, not followed.
+
+    Args:
+        path: the file; no two writers at once may have the same.
+        data: what is in it.
+        just_before: called when the data are on the disk and not yet in their place.
+
+    Raises:
+        OSError: as the system raises it; what was begun is removed, and what was there is as it was.
+    """
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    try:
+        # "x", so that a link put there since is not followed.
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if just_before is not None:
+            just_before()
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    keep_names(path.parent)
+
+
+def append(path: Path, line: str) -> None:
+    """Adds a line to a file, on the disk when it returns. After one that was torn off it begins a line of its own."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        file.seek(max(before - 1, 0))
+        torn = file.read(1) not in (b"", b"\n")
+        data = f"{chr(10) * torn}{line}\n".encode()
+        try:
+            while data:  # a disk that runs full takes a part before it says so
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+def keep_names(folder: Path) -> None:
+    """Has the disk keep what was moved into a folder, where the system offers that."""
+    if hasattr(os, "O_DIRECTORY"):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def room(folder: Path, name: str) -> Path:
+    """A folder within a folder, made where there is none.
+
+    Raises:
+        UsageError: if it is a link: what is written there would lie elsewhere.
+    """
+    inner = folder / name
+    if inner.is_symlink():
+        raise UsageError(f"{inner} is a link to {inner.readlink()}; nothing is written through it: remove it")
+    inner.mkdir(exist_ok=True)
+    return inner
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """The name where it can be a file's on every system, else one made of it that can, and is its alone."""
+    if _PLAIN.fullmatch(name) and not _DEVICES.match(name) and not name.endswith("."):
+        return name
+    words = re.sub(r"[^A-Za-z0-9_+]+", "-", name)[:60].strip("-")
+    return f"{words or 'name'}-{digest(name.encode('utf-8', 'surrogatepass'))[:12]}"
+
+
+@contextmanager
+def told_of(folder: Path, otherwise: str) -> Iterator[None]:
+    """What the system refuses in a folder becomes a UsageError: the folder, the reason, and what can be done.
+
+    Args:
+        folder: the one written to.
+        otherwise: what to do once the reason is gone, such as ``choose another --out``.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0)
+        what = f"{remedy}, or " if remedy else ""
+        raise UsageError(f"cannot write to {folder}: {reason}; {what}{otherwise}") from error
