@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from .errors import UsageError
@@ -371,16 +372,32 @@ def frameworks() -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Check the set-up: core packages, oracle, reference cache and every framework."""
+def doctor(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder to verify instead.")] = None,
+) -> None:
+    """Check the set-up: core packages, oracle, reference cache and every framework. Or verify a run folder.
+
+    Exit code 0 if all is well, 1 if something is wrong, 2 if RUN is no run. A run that was stopped and can be gone on
+    with is well.
+    """
     from . import doctor as examination  # noqa: PLC0415
 
+    if run is None:
+        findings = examination.examine()
+    else:
+        from .verification import verify  # noqa: PLC0415
+
+        findings = iter(verify(run).findings)
     broken = False
-    for finding in examination.examine():
-        print(f"{finding.state:8s} {finding.subject}: {finding.told}")
+    for finding in findings:
+        state = (f"{finding.state:8s}", _STYLES.get(finding.state, ""))
+        _plain_console().print(Text.assemble(state, f" {finding.subject}: {finding.told}"), soft_wrap=True)
         broken |= finding.state == "broken"
     if broken:
         raise typer.Exit(1)
+
+
+_STYLES = {"broken": "bold red", "missing": "yellow", "note": "yellow", "ok": "green"}
 
 
 def _comparison_formats(asked: list[str]) -> list[str]:

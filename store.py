@@ -106,7 +106,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _read_manifest(folder)
+        self.manifest = read_manifest(folder)
         self.set_aside: tuple[str, ...] = ()
         self._parts = Parts(folder)
         self._lock: lock.Lock | None = None
@@ -139,7 +139,7 @@ class Run:
         Raises:
             UsageError: if the folder is not a run, another run writes to it, or it cannot be written.
         """
-        _read_manifest(folder)
+        read_manifest(folder)
         with files.told_of(folder, "copy it to where it can be written"):
             held = lock.Lock(folder)
             try:
@@ -312,15 +312,26 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
     return typed(whole)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+class DamagedManifestError(UsageError):
+    """A manifest that is there and cannot be read."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder.
+
+    Raises:
+        UsageError: if there is none, or one of a newer LogitLab; `DamagedManifestError` if it cannot be read.
+    """
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         schema = int(manifest["schema"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder} is not a run: it has no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise DamagedManifestError(
+            f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({told})"
+        ) from error
     if schema > SCHEMA:
         raise UsageError(
             f"{folder} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade"

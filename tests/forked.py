@@ -1,0 +1,130 @@
+"""A program that starts runs in forks of itself and kills them, as it is told on its standard input.
+
+Forking from a process that has imported all there is makes a start cost milliseconds. A line of JSON is answered by
+one, with how the run ended: its exit code, or -9 where it was killed. A run is killed ``after`` so many seconds, at its
+n-th ``step`` in the folder (before it is taken), or with the n-th file ``torn``, as it is synchronized to the disk.
+"""
+
+import json
+import os
+import signal
+import stat
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from logitlab import environment, runner, worker
+from logitlab.cases import select
+from logitlab.errors import UsageError
+
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
+
+
+class InThisProcess:
+    """In place of `pool.Pools`: what is tested is what is kept, and starting workers takes most of a small run."""
+
+    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float) -> None:
+        self._frameworks, self._waiting = frameworks, []
+        (logs / "numpy.log").write_text("started\n")
+
+    def __enter__(self) -> "InThisProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def describe(self):
+        return {name: worker.describe(name) for name in self._frameworks}
+
+    def add(self, call) -> None:
+        self._waiting.insert(0, call)
+
+    def evaluate(self, calls) -> Iterator:
+        self._waiting = list(calls)
+        while self._waiting:
+            call = self._waiting.pop(0)
+            yield call, call.function(*call.arguments())
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def die_at_step(number: int, folder: str) -> None:
+    left = [number]
+
+    def count(event: str, arguments: tuple) -> None:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
+        if (writes or event in CHANGES) and str(arguments[0]).startswith(folder):
+            left[0] -= 1
+            if left[0] < 0:
+                die()
+
+    sys.addaudithook(count)
+
+
+def die_with_a_torn_file(number: int) -> None:
+    left, fsync = [number], os.fsync
+
+    def torn(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if left[0] == 0:
+                os.ftruncate(descriptor, max(os.fstat(descriptor).st_size - 10, 0))
+                die()
+            left[0] -= 1
+        fsync(descriptor)
+
+    os.fsync = torn
+
+
+def run(asked: dict) -> int:
+    if not asked.get("workers"):
+        runner.Pools = InThisProcess
+    folder = Path(asked["out"])
+    if "step" in asked:
+        die_at_step(asked["step"], str(folder))
+    if "torn" in asked:
+        die_with_a_torn_file(asked["torn"])
+    try:
+        request = runner.Request(resume=asked["resume"], **asked["plan"])
+        runner.execute(request, folder, tell=lambda line: print(line, file=sys.stderr))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def ended(pid: int, after: float | None) -> int:
+    """How the process ended, by itself or killed."""
+    deadline = None if after is None else time.monotonic() + after
+    while True:
+        found, status = os.waitpid(pid, 0 if deadline is None else os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= deadline:
+            os.kill(pid, signal.SIGKILL)
+            deadline = None
+        time.sleep(0.001)
+
+
+def main() -> None:
+    worker.describe("numpy")
+    environment.own_versions()
+    select()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(run(asked))
+        print(json.dumps(ended(pid, asked.get("after"))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
