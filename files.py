@@ -59,13 +59,10 @@ def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None
 
 
 def append(path: Path, line: str) -> None:
-    """Adds a line to a file, on the disk when it returns. After one that was torn off it begins a line of its own."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
-        before = file.seek(0, os.SEEK_END)
-        file.seek(max(before - 1, 0))
-        torn = file.read(1) not in (b"", b"\n")
-        data = f"{chr(10) * torn}{line}\n".encode()
+    """Adds a line to a file, on the disk when it returns; if the system refuses, the file is as it was."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+        before, data = os.fstat(file.fileno()).st_size, f"{line}\n".encode()
         try:
             while data:  # a disk that runs full takes a part before it says so
                 data = data[file.write(data) :]

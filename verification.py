@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from . import checksums, files, lock, parts
@@ -65,6 +63,7 @@ class _Examination:
         try:
             self._manifest: dict[str, Any] = read_manifest(folder)
             self._offence: str | None = None
+            _must_be_a_plan(folder, self._manifest)
         except DamagedManifestError as error:
             self._manifest, self._offence = {}, str(error)
         self._parts = Parts(folder)
@@ -103,11 +102,10 @@ class _Examination:
     def _wrong_with(self, path: Path) -> str | None:
         if self._planned is not None and int(path.stem) not in self._planned:
             return "it is no part of the run's plan, and is not read; remove it"
-        data = path.read_bytes()
-        offence = self._parts.offence(path, data)
-        if offence is not None:
-            return f"{offence}; {self._mended}"
-        table = pq.read_table(BytesIO(data))
+        try:
+            table = self._parts.read(path)
+        except UsageError as error:
+            return f"{error}; {self._mended}"
         offence = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
         if offence is not None:
             return f"{offence}; {self._mended}"
@@ -188,6 +186,14 @@ class _Examination:
         command = self._manifest.get("command", "")
         how = f"`{command}`" if "--resume" in command else f"`{command}`, with `--resume --out {self._folder}`"
         return Finding("run", "note", f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {how}")
+
+
+def _must_be_a_plan(folder: Path, manifest: Mapping[str, Any]) -> None:
+    cells, of_files = manifest.get("cells", []), manifest.get("files", [])
+    sound = isinstance(cells, list) and all(isinstance(c, list) and len(c) >= len(CELL) for c in cells)
+    sound &= isinstance(of_files, list) and all(isinstance(file, dict) for file in of_files)
+    if not (sound and isinstance(manifest.get("versions", {}), dict)):
+        raise DamagedManifestError(f"{folder / MANIFEST} holds no plan of a run")
 
 
 def _schema_offence(schema: pa.Schema) -> str | None:
