@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from . import files
 from .errors import UsageError
 
 app = typer.Typer(
@@ -33,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="logitlab")
     except UsageError as error:
         print(f"logitlab: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A full disk is no fault of LogitLab's, wherever it is met; others are, and say where.
+        if error.errno not in files.REMEDIES:
+            raise
+        print(f"logitlab: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
         return 2
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

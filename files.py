@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import UsageError
 
 TEMPORARY = ".tmp"
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
     errno.EFBIG: "raise the limit on the size of files",
@@ -121,6 +121,6 @@ def told_of(folder: Path, otherwise: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0)
+        remedy = REMEDIES.get(error.errno or 0)
         what = f"{remedy}, or " if remedy else ""
         raise UsageError(f"cannot write to {folder}: {reason}; {what}{otherwise}") from error

@@ -1,7 +1,12 @@
 """What all tests share: Hypothesis draws the same examples each time, and the user's cache is left alone."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,6 +24,68 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOGITLAB_CACHE", str(folder))
         yield folder
+
+
+class Forks:
+    """The program that forks runs and kills them (`forked.py`), and how long one takes that it leaves alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plan = {
+            "cases": ["seed/article", "seed/article_mean", "gap/5_low"],
+            "implementations": ["numpy/naive", "numpy/lse", "numpy/log1p"],
+            "dtypes": ["float16", "float32"],
+        }
+        self.small = {**self.plan, "cases": "seed/article", "implementations": ["numpy/l*"], "dtypes": "float32"}
+        self._program = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "forked.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert json.loads(self._program.stdout.readline()) == "ready"
+        self.folder = folder
+        start = time.monotonic()
+        assert self.run(folder / "plan", self.plan) == 0
+        self.seconds = time.monotonic() - start
+        assert self.run(folder / "small", self.small) == 0
+        from logitlab.store import Run
+
+        self.tables = {name: Run(folder / name).read() for name in ("plan", "small")}
+
+    def run(self, out: Path, plan: dict, **also) -> int:
+        """One more run in the folder, and how it ended."""
+        asked = {"out": str(out), "plan": plan, "resume": out.exists(), **also}
+        self._program.stdin.write(json.dumps(asked) + "\n")
+        self._program.stdin.flush()
+        return json.loads(self._program.stdout.readline())
+
+    def end(self) -> str:
+        return self._program.communicate()[1]
+
+    def assert_whole(self, folder: Path, name: str) -> None:
+        """The table is that of a run left alone, bit for bit but for the run's name; and `doctor` finds nothing."""
+        import numpy as np
+        import pandas as pd
+
+        from logitlab.store import Run
+        from logitlab.verification import verify
+
+        found, expected = (table.drop(columns="run") for table in (Run(folder).read(), self.tables[name]))
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+        for column in found.select_dtypes("float64"):
+            bits, wanted = (table[column].to_numpy().view(np.int64) for table in (found, expected))
+            np.testing.assert_array_equal(bits, wanted)
+        seen = verify(folder)
+        assert seen.sound
+        assert seen.complete
+        assert {p.name for p in folder.iterdir()} == {"manifest.json", "cases.parquet", "parts", "parts.sha256", "logs"}
+        assert [f"parts/{p.name}" for p in sorted((folder / "parts").iterdir())] == list(seen.rows)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    made = Forks(tmp_path_factory.mktemp("undisturbed"))
+    yield made
+    # Neither a traceback nor an error, in whatever state a run was found.
+    assert made.end() == ""
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,22 @@
 
 Forking from a process that has imported all there is makes a start cost milliseconds. A line of JSON is answered by
 one, with how the run ended: its exit code, or -9 where it was killed. A run is killed ``after`` so many seconds, at its
-n-th ``step`` in the folder (before it is taken), or with the n-th file ``torn``, as it is synchronized to the disk.
+n-th ``step`` in the folder (before it is taken), or with the n-th file ``torn``, as it is synchronized to the disk. Or
+the system refuses it the n-th step, with the error ``refused``, or all files that are larger than ``largest``.
+
+Of several runs started ``together`` the answer has each one's end.
 """
 
 import json
 import os
+import resource
 import signal
 import stat
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from logitlab import environment, runner, worker
@@ -53,17 +58,21 @@ def die() -> None:
     time.sleep(60)
 
 
-def die_at_step(number: int, folder: str) -> None:
+def at_step(number: int, folder: str, do: Callable[[], None]) -> None:
     left = [number]
 
     def count(event: str, arguments: tuple) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
         if (writes or event in CHANGES) and str(arguments[0]).startswith(folder):
             left[0] -= 1
-            if left[0] < 0:
-                die()
+            if left[0] == -1:
+                do()
 
     sys.addaudithook(count)
+
+
+def refuse(number: int) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def die_with_a_torn_file(number: int) -> None:
@@ -85,19 +94,29 @@ def run(asked: dict) -> int:
         runner.Pools = InThisProcess
     folder = Path(asked["out"])
     if "step" in asked:
-        die_at_step(asked["step"], str(folder))
+        at_step(asked["step"], str(folder), partial(refuse, asked["refused"]) if "refused" in asked else die)
+    if "largest" in asked:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["largest"], asked["largest"]))
     if "torn" in asked:
         die_with_a_torn_file(asked["torn"])
     try:
         request = runner.Request(resume=asked["resume"], **asked["plan"])
         runner.execute(request, folder, tell=lambda line: print(line, file=sys.stderr))
     except UsageError as error:
-        print(error, file=sys.stderr)
+        # What was told is kept for the test; on the standard error is only what should not be.
+        folder.with_suffix(".told").write_text(str(error))
         return 2
     except BaseException:
         traceback.print_exc()
         return 1
     return 0
+
+
+def forked(asked: dict) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(run(asked))
+    return pid
 
 
 def ended(pid: int, after: float | None) -> int:
@@ -120,10 +139,9 @@ def main() -> None:
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(run(asked))
-        print(json.dumps(ended(pid, asked.get("after"))), flush=True)
+        several = [forked(asked) for _ in range(asked.get("together", 1))]
+        ends = [ended(pid, asked.get("after")) for pid in several]
+        print(json.dumps(ends if "together" in asked else ends[0]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A run that is killed, whenever it is, goes on to the table of one that was not, and leaves nobody behind."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -9,69 +8,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from logitlab.cli import main
 from logitlab.store import Run
-from logitlab.verification import verify
 
 KILLED = -9
-PLAN = {
-    "cases": ["seed/article", "seed/article_mean", "gap/5_low"],
-    "implementations": ["numpy/naive", "numpy/lse", "numpy/log1p"],
-    "dtypes": ["float16", "float32"],
-}
-SMALL = {"cases": ["seed/article"], "implementations": ["numpy/lse", "numpy/log1p"], "dtypes": ["float32"]}
-
-
-class Forks:
-    """The program that forks runs and kills them, and how long one takes that it leaves alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self._program = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "forked.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert json.loads(self._program.stdout.readline()) == "ready"
-        start = time.monotonic()
-        assert self.run(folder / "plan", PLAN) == 0
-        self.seconds = time.monotonic() - start
-        assert self.run(folder / "small", SMALL) == 0
-        self.tables = {name: Run(folder / name).read() for name in ("plan", "small")}
-
-    def run(self, out: Path, plan: dict, **killed) -> int:
-        """One more run in the folder, and how it ended."""
-        asked = {"out": str(out), "plan": plan, "resume": out.exists(), **killed}
-        self._program.stdin.write(json.dumps(asked) + "\n")
-        self._program.stdin.flush()
-        return json.loads(self._program.stdout.readline())
-
-    def end(self) -> str:
-        return self._program.communicate()[1]
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory):
-    made = Forks(tmp_path_factory.mktemp("undisturbed"))
-    yield made
-    # Neither a traceback nor an error, in whatever state a run was found.
-    assert made.end() == ""
-
-
-def assert_same_measurements(folder: Path, undisturbed: pd.DataFrame) -> None:
-    """Bit for bit, but for the run's own name, and sound as `doctor` sees it."""
-    found = Run(folder).read().drop(columns="run")
-    expected = undisturbed.drop(columns="run")
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    for column in found.select_dtypes("float64"):
-        bits, wanted = (table[column].to_numpy().view(np.int64) for table in (found, expected))
-        np.testing.assert_array_equal(bits, wanted)
-    seen = verify(folder)
-    assert seen.sound
-    assert seen.complete
-    assert {p.name for p in folder.iterdir()} == {"manifest.json", "cases.parquet", "parts", "parts.sha256", "logs"}
-    assert [f"parts/{p.name}" for p in sorted((folder / "parts").iterdir())] == list(seen.rows)
 
 
 def test_after_a_hundred_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(forks, tmp_path):
@@ -80,9 +22,9 @@ def test_after_a_hundred_kills_at_random_moments_no_row_is_lost_and_none_is_ther
     while kills < 100:
         folder, killed = tmp_path / f"{chains}", 0
         # Later stages are met by runs that are resumed.
-        while forks.run(folder, PLAN, after=random.uniform(0, 0.7 * forks.seconds)) == KILLED:
+        while forks.run(folder, forks.plan, after=random.uniform(0, 0.7 * forks.seconds)) == KILLED:
             killed += 1
-        assert_same_measurements(folder, forks.tables["plan"])
+        forks.assert_whole(folder, "plan")
         kills, chains, unbroken = kills + killed, chains + 1, unbroken + (killed == 0)
     assert chains - unbroken >= 10
 
@@ -91,10 +33,10 @@ def test_after_a_hundred_kills_at_random_moments_no_row_is_lost_and_none_is_ther
 def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path, how):
     """``step``: before each change there; ``torn``: with the end of each file missing that was being written."""
     number = 0
-    while (ended := forks.run(tmp_path / f"{number}", SMALL, **{how: number})) == KILLED:
+    while (ended := forks.run(tmp_path / f"{number}", forks.small, **{how: number})) == KILLED:
         folder = tmp_path / f"{number}"
-        assert forks.run(folder, SMALL) == 0
-        assert_same_measurements(folder, forks.tables["small"])
+        assert forks.run(folder, forks.small) == 0
+        forks.assert_whole(folder, "small")
         number += 1
     assert ended == 0
     # manifest, cases, two parts, each with its checksum, the log, the checksums again and the manifest again.
@@ -103,15 +45,15 @@ def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path
 
 def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path):
     half, number = tmp_path / "half", 0
-    assert forks.run(half, SMALL, step=16) == KILLED
+    assert forks.run(half, forks.small, step=16) == KILLED
     assert len(Run(half).parts()) == 1
     while True:
         folder = shutil.copytree(half, tmp_path / f"{number}")
-        ended = forks.run(folder, SMALL, step=number)
+        ended = forks.run(folder, forks.small, step=number)
         if ended == 0:
             break
-        assert forks.run(folder, SMALL) == 0
-        assert_same_measurements(folder, forks.tables["small"])
+        assert forks.run(folder, forks.small) == 0
+        forks.assert_whole(folder, "small")
         number += 1
     assert number >= 15
 
@@ -138,7 +80,7 @@ def wait_until(told, seconds=60) -> None:
 
 
 def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path):
-    words = [f"--{name.removesuffix('s')}={value}" for name, values in PLAN.items() for value in values]
+    words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]
     command = [sys.executable, "-m", "logitlab", "run", *words, "--out", str(tmp_path / "run")]
     for parts in (0, 1, 3):
         resume = ["--resume"] if (tmp_path / "run").exists() else []
@@ -151,7 +93,7 @@ def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(f
         wait_until(lambda workers=workers: all(map(gone, workers)))
     resume = ["--resume"] if (tmp_path / "run").exists() else []
     assert main([*command[3:], *resume]) == 0
-    assert_same_measurements(tmp_path / "run", forks.tables["plan"])
+    forks.assert_whole(tmp_path / "run", "plan")
 
 
 @pytest.mark.parametrize("call", ["__import__('time').sleep(600)", "sum(range(10**12))"], ids=["waiting", "computing"])
