@@ -72,7 +72,7 @@ def run(
     --case-file is given and --case is not. The axes of a sweep are scale, offset, gap and classes; its values numbers
     and ranges START:STOP:COUNT, with log behind COUNT for equal ratios.
     """
-    from . import runner  # noqa: PLC0415 - `logitlab --help` need not import pandas
+    from . import listing, runner  # noqa: PLC0415 - `logitlab --help` need not import pandas
 
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
@@ -80,6 +80,8 @@ def run(
     request = runner.Request(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file
     )
+    for line in listing.foreign(framework):
+        print(line, file=sys.stderr)
     with _progress() as show:
         store = runner.execute(request, folder, show, tell=lambda line: print(line, file=sys.stderr))
     print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
@@ -362,10 +364,17 @@ def show_case(
 
 
 @app.command()
-def frameworks() -> None:
+def frameworks(
+    entry_points: Annotated[
+        bool, typer.Option("--entry-points", help="Where each comes from, and nothing is imported.")
+    ] = False,
+) -> None:
     """List the implementations of every framework that is installed, and what is missing."""
     from . import listing  # noqa: PLC0415
 
+    if entry_points:
+        _print(listing.entry_points())
+        return
     found = listing.implementations()
     present = found[found["available"]]
     _print(present[["implementation", "formula", "version", "devices", "modes"]])

@@ -33,6 +33,8 @@ def examine() -> Iterator[Finding]:
     yield _cache()
     yield _compiler()
     yield _charts()
+    for line in listing.foreign():
+        yield Finding("entry point", "ok", line)
     for name, description in listing.describe().items():
         if description.missing is not None:
             yield Finding(name, "missing", f"{description.missing}; {listing.how_to_install(name)}")

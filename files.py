@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -94,6 +94,18 @@ def room(folder: Path, name: str) -> Path:
         raise UsageError(f"{inner} is a link to {inner.readlink()}; nothing is written through it: remove it")
     inner.mkdir(exist_ok=True)
     return inner
+
+
+def must_hold_no_links(folder: Path, rooms: Sequence[str] = ()) -> None:
+    """UsageError if a file in a folder to be written to is a link, or one of the folder's rooms, or a thing in these:
+    what is written there would lie elsewhere. Links to other folders are the user's own affair.
+    """
+    if not folder.is_dir():
+        return
+    inside = [path for name in rooms if not (folder / name).is_symlink() for path in (folder / name).rglob("*")]
+    for path in (*folder.iterdir(), *inside):
+        if path.is_symlink() and (path.name in rooms or path in inside or not path.is_dir()):
+            raise UsageError(f"{path} is a link; nothing is written through it: remove it, or choose another --out")
 
 
 def digest(data: bytes) -> str:

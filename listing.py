@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import cases as _cases
+from . import worker
 from .errors import UsageError
 from .formats import FORMATS, get_format
 from .plan import Words, choose_frameworks, listed
@@ -78,6 +79,21 @@ def _from(source: str | None, parts: list[str]) -> bool:
 def how_to_install(name: str) -> str:
     """The command that installs a framework of LogitLab's own, or a package that one of them uses."""
     return f"pip install 'logitlab[{_EXTRAS.get(name, name)}]'"
+
+
+def entry_points() -> pd.DataFrame:
+    """Where frameworks come from, without importing any: framework, entry_point, distribution, version."""
+    found = [(e.framework, e.value, e.distribution, e.version) for e in worker.entries()]
+    return pd.DataFrame(found, columns=["framework", "entry_point", "distribution", "version"])
+
+
+def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
+    """A line for each framework of another package than LogitLab, whose code a run imports."""
+    return [
+        f"{e.framework} is {e.distribution} {e.version}'s, and not LogitLab's: {e.value} is imported"
+        for e in worker.entries()
+        if e.foreign and (not frameworks or e.framework in frameworks)
+    ]
 
 
 def describe(frameworks: Sequence[str] | None = None) -> dict[str, Description]:

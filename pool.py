@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from . import worker
+from .files import plain_name
 from .worker import Description, Outcome
 
 # One call running and one waiting keep a worker busy without holding many batches in its pipe.
@@ -193,7 +194,7 @@ class Pools:
         if name in self._pools and not self._pools[name].active:
             self._discard(name)
         if name not in self._pools:
-            log = str(self._logs / f"{name}.log")
+            log = str(self._logs / f"{plain_name(name)}.log")  # another package's framework may be called anything
             given = [log, dict(variables)]
             self._pools[name] = ProcessPool(1, initializer=worker.prepare, initargs=given, context=_Context())
         return self._pools[name]

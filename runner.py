@@ -228,6 +228,11 @@ def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[st
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": environment.own_versions(),
         "frameworks": {n: dict(d.versions) for n, d in present.items()},
+        "entry_points": {
+            e.framework: f"{e.value} ({e.distribution} {e.version})"
+            for e in worker.entries()
+            if e.foreign and e.framework in descriptions
+        },
         "missing": {n: d.missing for n, d in descriptions.items() if d.missing is not None}
         | {o.name: f"{o.package} is not installed" for d in present.values() for o in d.offers if o.version is None},
         "hardware": environment.hardware(),

@@ -110,6 +110,31 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({e.name for e in metadata.entry_points(group=GROUP)}))
 
 
+@dataclass(frozen=True, order=True)
+class Entry:
+    """Where a framework comes from; whatever is there is imported, and so run, when the framework is asked for."""
+
+    framework: str
+    value: str
+    distribution: str
+    version: str
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another package's than LogitLab."""
+        return self.distribution != "logitlab"
+
+
+def entries() -> tuple[Entry, ...]:
+    """Where the frameworks that there are come from, without importing any."""
+    found = metadata.entry_points(group=GROUP)
+    return tuple(sorted({Entry(e.name, e.value, *_distribution(e.dist)) for e in found}))
+
+
+def _distribution(found: metadata.Distribution | None) -> tuple[str, str]:
+    return ("?", "?") if found is None else (found.name, found.version)
+
+
 def describe(name: str) -> Description:
     """Imports the framework and asks it."""
     try:
@@ -184,7 +209,10 @@ def _no_such_option(error: Exception) -> bool:
 @cache
 def load(name: str) -> Framework:
     """The framework of this name, imported into this process."""
-    entry = next(iter(metadata.entry_points(group=GROUP, name=name)))
+    found = {e.value: e for e in metadata.entry_points(group=GROUP, name=name)}
+    if len(found) > 1:
+        raise ImportError(f"{len(found)} packages offer it, as {' and '.join(sorted(found))}; uninstall all but one")
+    (entry,) = found.values()
     framework: Framework = entry.load()
     return framework
 

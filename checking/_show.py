@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UsageError
+from ..files import must_hold_no_links
 from ._rows import CATALOGUED
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def write(result: CheckResult, folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error}; choose another folder") from error
+    must_hold_no_links(folder)
     for name, content in {
         "report.txt": text(result) + "\n",
         "failures.csv": result.failures.to_csv(index=False),

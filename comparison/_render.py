@@ -14,6 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .. import files
 from ..errors import UsageError
 from ._compare import Comparison
 from ._machine import github, json_text, junit
@@ -59,7 +60,7 @@ def _print(diff: Comparison, name: str, console: Console | None) -> None:
 def _save(path: Path, content: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        files.write(path, content.encode("utf-8"))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another --out") from error
     return path

@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..cases import Case, catalogue, content_hash, named
 from ..errors import UsageError
 from . import _case_fields as fields
@@ -106,7 +107,7 @@ def prepare(path: str | Path) -> None:
         UsageError: for a file that is there already, or that cannot be written.
     """
     target = Path(path)
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise UsageError(f"{target} is there already; remove it, or choose another file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        files.write(target, text.encode("utf-8"))
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
 

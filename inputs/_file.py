@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..cases import Case
 from ..errors import UsageError
 from ..formats import FORMATS, representable
-from ._readers import READERS, UNREADABLE, OffenceError, Reader
+from ._readers import READERS, UNREADABLE, OffenceError, Reader, must_not_be_wider
 
 Array = NDArray[Any]
 
@@ -117,6 +117,7 @@ def _checked_shapes(reader: Reader) -> tuple[int, int]:
         raise OffenceError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
     if len(logits) != 2 or 0 in logits:
         raise OffenceError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
+    must_not_be_wider(logits[1])
     if targets not in (logits[:1], logits):
         raise OffenceError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
     soft = len(targets) == 2

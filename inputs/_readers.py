@@ -23,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 Array = NDArray[Any]
 Rows = Iterator[tuple[Array, Array]]
 NAMES = ("logits", "targets")
+# A row is held whole, and takes some 300 bytes for each of its logits; a small file may claim any number of them.
+MOST_CLASSES = 2**26
 
 
 class OffenceError(ValueError):
@@ -121,6 +123,7 @@ class Parquet:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             _have(schema.names)
+            _must_not_swell(file.metadata)
             first = next(file.iter_batches(batch_size=1, columns=list(NAMES)), None)
         self.shapes = {name: _parquet_shape(name, schema.field(name).type, rows, first) for name in NAMES}
         self.dtypes = {name: _parquet_dtype(name, schema.field(name).type) for name in NAMES}
@@ -146,6 +149,20 @@ class Parquet:
             raise OffenceError(f"{name} has missing entries; expected numbers")
         numbers: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), *width)
         return numbers
+
+
+def _must_not_swell(metadata: pq.FileMetaData) -> None:
+    """OffenceError if rows are so wide that not even the first may be read."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in NAMES:
+                must_not_be_wider(column.num_values // max(group.num_rows, 1))
+
+
+def must_not_be_wider(classes: int) -> None:
+    """OffenceError for rows of more classes than can be measured."""
+    if classes > MOST_CLASSES:
+        raise OffenceError(f"logits have {classes:,} classes; rows of at most {MOST_CLASSES:,} can be measured")
 
 
 def _is_list(kind: pa.DataType) -> bool:

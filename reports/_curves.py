@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from ._lines import CELL, in_order, plain
@@ -14,7 +16,9 @@ MOST_SHOWN = 6  # values of an axis on a page; the CSV file has them all
 def axes(df: pd.DataFrame) -> list[str]:
     """The axes that the measurements have a sweep of, in their order."""
     families = pd.unique(df["family"].astype(object))
-    return [str(f).removeprefix(PREFIX) for f in families if str(f).startswith(PREFIX)]
+    # Files are named after them; what was never an axis may be anything.
+    found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in families)
+    return [match[1] for match in found if match is not None]
 
 
 def curve(df: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:

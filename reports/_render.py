@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..errors import UsageError
+from ..files import must_hold_no_links
 from ..store import Run
 from ._brief import brief
 from ._page import Page, page
@@ -28,6 +30,9 @@ def write(
     several = [runs] if isinstance(runs, Run) else list(runs)
     found = page(several)
     folder = several[0].folder / "report" if out is None else out
+    if out is None and folder.is_symlink():
+        raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")
+    must_hold_no_links(folder, ROOMS)
     written: list[Path] = []
     for name in formats:
         if out is None and name in _PRINTERS:
@@ -69,6 +74,7 @@ _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "latex": write_latex,
     "figures": lambda found, out: write_figures(found.measurements, out),
 }
+ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
 _FOR_PAPERS = ("latex", "figures")
 FORMATS = tuple(_WRITERS)
 

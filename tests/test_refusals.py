@@ -1,4 +1,4 @@
-"""What the system refuses a run, room, permission or the folder itself, is told in a line and costs nothing measured."""
+"""What the system refuses a run, room, permission or its folder, is told in a line and costs nothing measured."""
 
 import errno
 import os

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
+from ..files import must_hold_no_links
 
 if TYPE_CHECKING:
     import altair as alt
@@ -41,6 +42,7 @@ def prepare(out: Path) -> None:
         raise UsageError(f"the chart needs {' and '.join(missing)}: pip install 'logitlab[report]'")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the table and the chart")
+    must_hold_no_links(out)
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...errors import UsageError
+from ...files import digest
 from .._palette import FORMULA_COLOURS
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH = 238  # points: 3.3 inches, a column of a two-column page
 FONT, SMALL = 7, 6
+LONGEST = 60  # of a part of a file's name
 CHARACTER = 0.52  # a character's mean width over the font's size
 _BLACK = "#000000"
 _MODULES = {"vl-convert-python": "vl_convert"}  # of the packages that bear another name
@@ -115,7 +117,8 @@ def decades(low: float, high: float, most: int = 6) -> list[float]:
 
 def slug(words: str) -> str:
     """Words as a part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.+]+", "-", words).strip("-.") or "x"
+    plain = re.sub(r"[^A-Za-z0-9.+]+", "-", words).strip("-.") or "x"
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 11]}-{digest(plain.encode())[:10]}"
 
 
 def shortened(name: str, most: int) -> str:

@@ -1,0 +1,375 @@
+"""What others wrote - files, names, packages - is never run unasked, and writes nothing outside the output folder."""
+
+import ast
+import json
+import struct
+import textwrap
+import warnings
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logitlab import checking, files, listing, runner, worker
+from logitlab.cli import main
+from logitlab.environments._sets import parse_sets
+from logitlab.errors import UsageError
+from logitlab.store import Run
+
+ROOT = Path(__file__).parent.parent
+NO_PART = {"tests", "docs", "examples", "build", "dist"}
+
+# --- no pickle --------------------------------------------------------------------------------------------------------
+
+MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
+CALLS = {"eval", "exec", "compile_command", "read_pickle", "to_pickle", "extractall", "unpack_archive", "load_module"}
+# (module, function) whose argument decides whether a file's objects are made.
+GUARDED = {("np", "load"), ("numpy", "load"), ("np", "savez"), ("torch", "load"), ("np", "fromfile")}
+
+
+def sources() -> list[Path]:
+    found = (p for p in ROOT.rglob("*.py") if not (NO_PART | {".venv"}) & set(p.relative_to(ROOT).parts))
+    return [p for p in found if not any(part.startswith(".") for part in p.relative_to(ROOT).parts)]
+
+
+def offences(tree: ast.AST) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.partition(".")[0] in MODULES]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in MODULES:
+            found.append(node.module)
+        elif isinstance(node, ast.Call):
+            function = node.func
+            name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+            if name in CALLS:
+                found.append(name)
+            if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+                of = (function.value.id, function.attr)
+                given = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+                if of in GUARDED and given.get("allow_pickle") is not False:
+                    found.append(".".join(of))
+    return found
+
+
+def test_no_source_reads_a_pickle_or_runs_what_it_reads():
+    found = {str(p.relative_to(ROOT)): offences(ast.parse(p.read_text(encoding="utf-8"))) for p in sources()}
+    assert len(found) > 100
+    # Written for the repository's own data, by a tool that is not installed; savez writes no objects by itself.
+    assert {p: o for p, o in found.items() if o and not p.startswith("tools/")} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import pickle", "from joblib import load", "import yaml", "pd.read_pickle(f)", "torch.load(f)", "eval(x)",
+     "np.load(f)", "np.load(f, allow_pickle=True)"],
+)  # fmt: skip
+def test_the_search_for_pickles_finds_them(line):
+    assert offences(ast.parse(line))
+
+
+class Bomb:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_in_an_archive_is_refused_and_not_made(tmp_path, monkeypatch, capsys):
+    canary = tmp_path / "canary"
+    np.savez(tmp_path / "bomb.npz", logits=np.array([[Bomb(canary)]], object), targets=[0])
+    assert main(["run", "--logits", str(tmp_path / "bomb.npz"), "--framework", "numpy"]) == 2
+    assert "Python objects, which are never unpickled" in capsys.readouterr().err
+    assert not canary.exists()
+
+
+def test_a_pickle_in_the_cache_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path / "cache"))
+    canary = tmp_path / "canary"
+    (loss,) = runner.run(cases="seed/mild_mean", implementations="numpy/lse", dtypes="float32").query(
+        "quantity == 'loss'"
+    )["exact"]
+    for kept in (tmp_path / "cache").rglob("*.npz"):
+        np.savez(kept, **dict.fromkeys(("loss", "probabilities", "gradient"), np.array(Bomb(canary), object)))
+    again = runner.run(cases="seed/mild_mean", implementations="numpy/lse", dtypes="float32")
+    assert again.query("quantity == 'loss'")["exact"].to_list() == [loss]
+    assert not canary.exists()
+
+
+# --- files that swell -------------------------------------------------------------------------------------------------
+
+
+def npz_header(path: Path, header: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("logits", "targets"):
+            body = header.encode() + b"\n"
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(body)) + body)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1000000000000), }", "at most 67,108,864"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000, 3), }", "ends early"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, " * 4000 + "), }", "not an array"),
+        ("{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': (1, 2), }", "not an array"),
+    ],
+    ids=["wide", "long", "dimensions", "code"],
+)  # fmt: skip
+def test_a_header_that_promises_too_much_is_refused(tmp_path, header, told, capsys):
+    path = npz_header(tmp_path / "swells.npz", header)
+    assert main(["run", "--logits", str(path), "--framework", "numpy"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_parquet_file_whose_first_row_would_fill_the_memory_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("logitlab.inputs._readers.MOST_CLASSES", 2**16)
+    row = pa.array([[0.0] * (2**16 + 1)], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"logits": row, "targets": [0]}), tmp_path / "swells.parquet")
+    assert (tmp_path / "swells.parquet").stat().st_size < 4000
+    assert main(["run", "--logits", str(tmp_path / "swells.parquet"), "--framework", "numpy"]) == 2
+    assert "at most 65,536 can be measured" in capsys.readouterr().err
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "../../canary/x", "/canary", "..", ".", "a\0b", "nul", "CON.txt", "com1", "x" * 10_000, "\x1b[2J",
+    "a\\..\\b", "C:\\x", "-rf", "~", "x.", "", " ", "\udc80", "é/ß", "a\nb", "$(touch x)", "..%2f..%2fx",
+]  # fmt: skip
+
+
+@given(st.text() | st.sampled_from(NAMES))
+def test_a_file_name_made_of_any_name_stays_in_its_folder_and_is_its_alone(name):
+    made = files.plain_name(name)
+    assert made == Path(made).name
+    assert made.encode("ascii").decode() == made
+    assert 0 < len(made) <= 100
+    assert made not in (".", "..")
+    assert made[0] not in ".-"
+    assert not made.endswith((".", " "))
+    assert made.partition(".")[0].lower() not in {"con", "prn", "aux", "nul", "com1", "lpt1"}
+    assert files.plain_name(made) == made
+    assert made == name or files.plain_name(name + "x") != made
+
+
+def test_ordinary_names_are_left_as_they_are():
+    for name in ("torch", "keras-jax", "jax-compiled+fast-math", "numpy", "a.b_c"):
+        assert files.plain_name(name) == name
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """A folder around the one that is written to, in which nothing may be when the test ends but what was there."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary" / "x").write_text("untouched")
+    yield tmp_path / "in"
+    outside = {p for p in tmp_path.rglob("*") if not p.is_relative_to(tmp_path / "in")}
+    assert outside == {tmp_path / "canary", tmp_path / "canary" / "x"}
+    assert (tmp_path / "canary" / "x").read_text() == "untouched"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured") / "run"
+    runner.run(
+        cases=["seed/article"], sweeps="offset=1:10:2", implementations="numpy/lse", dtypes="float32", out=folder
+    )
+    return Run(folder)
+
+
+@pytest.mark.parametrize("name", ["../../canary/x", "/../../canary/x", "..", "a\0b", "x" * 3000])
+def test_names_in_a_run_lead_no_report_out_of_its_folder(canary, measured, name):
+    """A run from elsewhere, every word of which is hostile."""
+    columns = ("case", "family", "implementation", "framework", "mode", "device", "run", "version")
+    table = measured.read().astype(dict.fromkeys(columns, object))
+    sweep = table["family"].str.startswith("sweep_")
+    for column in columns[2:]:
+        table[column] = name
+    table["case"] = table["case"].where(sweep, f"{name}/{name}")
+    table["family"] = name
+    table.loc[sweep, "family"] = f"sweep_{name}"
+    hostile = dict.fromkeys(("run", "command", "started", "finished"), name)
+    with Run.create(canary / "run", measured.manifest | hostile | {"complete": False}) as made:
+        made.write(0, table)
+        made.keep_cases([{"case": f"{name}/{name}", "family": name, "why": name, "rows": 1, "classes": 1}])
+        made.finish()
+    for formats in ("csv", "text", "markdown", "html", "latex", "figures"):
+        runs, out = str(canary / "run"), str(canary / "out" / formats)
+        assert main(["report", runs, "--format", formats, "--out", out]) == 0, formats
+    assert main(["pack", str(canary / "run"), str(canary / "packed")]) == 0
+    assert main(["baseline", str(canary / "run"), str(canary / "baseline.json")]) == 0
+    assert main(["doctor", str(canary / "run")]) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x",
+        "../x",
+        "/absolute/x",
+        "a/../b",
+        "a b/c",
+        "a\0b/c",
+        "\x1b[2J/x",
+        "file/x",
+        "nul/con",
+        "a/" + "x" * 10_000,
+    ],
+)
+def test_case_names_are_names_or_refused(canary, name, capsys):
+    case = {"name": name, "why": "Hostile.", "logits": [[1.0, 2.0]], "targets": [0]}
+    (canary / "cases.json").write_text(json.dumps({"format": "logitlab cases", "version": 1, "cases": [case]}))
+    asked = ["--case-file", str(canary / "cases.json"), "--implementation", "numpy/lse", "--dtype", "float32"]
+    ended = main(["run", *asked, "--out", str(canary / "run")])
+    if ended == 0:
+        for kind in ("html", "csv"):
+            assert main(["report", str(canary / "run"), "--format", kind, "--out", str(canary / "o")]) == 0
+    else:
+        assert ended == 2
+        assert not (canary / "run").exists()
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["parts", "logs", "cases.parquet", "parts.sha256", "lock", "parts/00000.parquet"])
+def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
+    run = canary / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text(json.dumps(measured.manifest))
+    if "/" in name:
+        (run / "parts").mkdir()
+    outside = canary.parent / "canary"
+    (run / name).symlink_to(outside if name in ("parts", "logs") else outside / "x")
+    plan = {"cases": "seed/article", "sweeps": "offset=1:10:2", "implementations": "numpy/lse", "dtypes": "float32"}
+    with warnings.catch_warnings(action="ignore"), suppress(UsageError):
+        runner.run(**plan, out=run, resume=True)
+    if name in ("parts", "logs"):
+        with pytest.raises(UsageError, match=f"{name} is a link to .*; nothing is written through it: remove it"):
+            runner.run(**plan, out=run, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown", "csv", "html", "latex", "figures"])
+def test_a_report_is_written_through_no_link(canary, measured, kind, capsys):
+    out = canary / "out"
+    out.mkdir()
+    outside = canary.parent / "canary"
+    for room in ("tables", "figures", "assets", "data"):
+        (out / room).symlink_to(outside)
+    for name in ("report.txt", "report.md", "index.html", "main.tex", "measurements.csv.gz", "reproduce.md"):
+        (out / name).symlink_to(outside / "x")
+    assert main(["report", str(measured.folder), "--format", kind, "--out", str(out)]) == 2
+    assert "is a link; nothing is written through it" in capsys.readouterr().err
+
+
+def test_other_outputs_are_written_through_no_link(canary, measured, tmp_path):
+    outside = canary.parent / "canary" / "x"
+    for name in ("report.txt", "compare.md", "hunt.json", "baseline.json"):
+        (canary / name).symlink_to(outside)
+    run = str(measured.folder)
+    assert main(["compare", run, run, "--format", "markdown", "--out", str(canary)]) == 0
+    assert main(["baseline", run, str(canary / "baseline.json")]) == 0
+    assert main(["hunt", "numpy/lse", "--evaluations", "1", "--out", str(canary / "hunt.json")]) == 2
+    result = checking.check(lambda x, t: x[:, 0], "numpy", ["float32"], cases="seed/article")
+    with pytest.raises(UsageError, match="is a link"):
+        list(checking.write(result, canary))
+
+
+def test_a_link_to_another_folder_beside_a_report_is_no_offence(canary, measured):
+    (canary / "elsewhere").symlink_to(canary.parent)
+    assert main(["report", str(measured.folder), "--format", "csv", "--out", str(canary)]) == 0
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-r requirements.txt",
+        "--index-url=http://elsewhere",
+        "-e .",
+        "--pre scipy",
+        "scipy --no-deps",
+        "-c x",
+        "./folder",
+    ],
+)
+def test_a_set_of_requirements_holds_no_option_of_pip(words):
+    with pytest.raises(UsageError, match="is no requirement"):
+        parse_sets([words, "scipy"])
+
+
+@pytest.fixture
+def site(tmp_path_factory, monkeypatch):
+    """Makes distributions with entry points, each of which leaves a trace where its module is imported."""
+
+    tmp_path = tmp_path_factory.mktemp("packages")
+
+    def install(name: str, points: str) -> Path:
+        folder = tmp_path / "site"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / name)!r}).touch()\n")
+        info = folder / f"{name}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
+        (info / "entry_points.txt").write_text(f"[logitlab.frameworks]\n{textwrap.dedent(points)}\n")
+        monkeypatch.syspath_prepend(str(folder))
+        return tmp_path / name
+
+    return install
+
+
+def test_entry_points_are_listed_and_nothing_is_imported(site, capsys):
+    trace = site("stranger", "stranger = stranger:FRAMEWORK")
+    assert main(["frameworks", "--entry-points"]) == 0
+    shown = capsys.readouterr().out
+    assert ["stranger", "stranger:FRAMEWORK", "stranger", "1.5"] in [line.split() for line in shown.splitlines()]
+    assert ["numpy", "logitlab.frameworks.numpy:FRAMEWORK", "logitlab"] in [
+        line.split()[:3] for line in shown.splitlines()
+    ]
+    assert not trace.exists()
+
+
+def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys, monkeypatch):
+    trace = site("stranger", "stranger = stranger:FRAMEWORK")
+    execute, seen = runner.execute, []
+    monkeypatch.setattr(runner, "execute", lambda *a, **k: (seen.append(trace.exists()), execute(*a, **k))[1])
+    asked = ["run", "--case", "seed/article", "--framework", "numpy", "--dtype", "float32"]
+    assert main([*asked, "--framework", "stranger", "--out", str(tmp_path / "run")]) == 0
+    assert "stranger is stranger 1.5's, and not LogitLab's: stranger:FRAMEWORK is imported" in capsys.readouterr().err
+    assert seen == [False]
+    assert trace.exists()
+    assert Run(tmp_path / "run").manifest["entry_points"] == {"stranger": "stranger:FRAMEWORK (stranger 1.5)"}
+    assert main([*asked, "--out", str(tmp_path / "own")]) == 0
+    assert "stranger" not in capsys.readouterr().err
+    assert Run(tmp_path / "own").manifest["entry_points"] == {}
+
+
+def test_a_package_cannot_take_the_place_of_another_framework(site):
+    trace = site("stranger", "numpy = stranger:FRAMEWORK")
+    told = listing.describe(["numpy"])["numpy"].missing
+    assert "2 packages offer it, as logitlab.frameworks.numpy:FRAMEWORK and stranger:FRAMEWORK" in told
+    assert not trace.exists()
+
+
+def test_a_framework_of_any_name_logs_into_its_folder(site, canary):
+    name = "../../canary/x"
+    site("stranger", f"{name} = stranger:FRAMEWORK")
+    assert name in worker.names()
+    runner.run(cases="seed/article", frameworks=["numpy", name], dtypes="float32", out=canary / "run")
+    logs = [p.name for p in (canary / "run" / "logs").iterdir()]
+    assert len(logs) == 2
+    assert all(log.endswith(".log") for log in logs)
