@@ -1,6 +1,6 @@
 # make report   set up, run the default plan, write the report and print where
 # make test     set up, run the tests
-# make lint     set up, check style and types
+# make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
 # make docs     set up, measure what the documentation speaks of, build it and print where
 # make setup    only the virtual environment
 
@@ -47,6 +47,7 @@ lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
+	$(BIN)/python tools/audit.py constraints.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -120,7 +120,7 @@ class _Examination:
             expected = dict(zip(CELL, (name, dtype, device, mode), strict=True))
             if any((keys[column] != word).any() for column, word in expected.items()):
                 return f"it holds other measurements than those of {' '.join(expected.values())}"
-        self._keys.append(pd.util.hash_pandas_object(keys, index=False).to_numpy(np.uint64))
+        self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
         return None if not keys.duplicated().any() else "it holds rows twice"
 
     @property

@@ -1,0 +1,60 @@
+"""`make lint` asks for known weaknesses of the pinned packages, and fails for one, and not for want of a network."""
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOUND = {"name": "numpy", "version": "2.0", "vulns": []}
+SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI"}
+WEAK = {"name": "jinja2", "version": "3.1.2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.1.3", "3.2"]}]}
+
+
+@pytest.fixture(scope="module")
+def audit():
+    path = Path(__file__).parent.parent / "tools" / "audit.py"
+    spec = importlib.util.spec_from_file_location("audit", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_known_weakness_fails_with_a_table(audit):
+    told, code = audit.verdict({"dependencies": [SOUND, SKIPPED, WEAK]})
+    assert code == 1
+    assert ["jinja2", "3.1.2", "PYSEC-1", "3.1.3,", "3.2"] in [line.split() for line in told.splitlines()]
+    assert "2 pinned packages looked at, 1 not known to pip-audit, 1 known weaknesses" in told
+
+
+def test_without_one_it_passes_and_says_how_many_were_looked_at(audit):
+    assert audit.verdict({"dependencies": [SOUND, SKIPPED]}) == (
+        "audit: 1 pinned packages looked at, 1 not known to pip-audit, no known weakness", 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("found", [None, {"dependencies": []}, {"dependencies": [SKIPPED]}])
+def test_without_data_it_passes_and_says_so(audit, found):
+    told, code = audit.verdict(found)
+    assert code == 0
+    assert "cannot be reached" in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("said", ["", "ERROR: no network", None])
+def test_an_audit_that_says_nothing_or_takes_too_long_is_none(audit, monkeypatch, said):
+    def run(command, timeout, **_):
+        assert {"--no-deps", "--disable-pip", "constraints.txt"} <= set(command)
+        if said is None:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 1, said, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.audited("constraints.txt") is None
+
+
+def test_what_it_says_is_read_whatever_its_exit_code(audit, monkeypatch):
+    said = json.dumps({"dependencies": [WEAK], "fixes": []})
+    monkeypatch.setattr(subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, said, ""))
+    assert audit.verdict(audit.audited("constraints.txt"))[1] == 1
