@@ -113,6 +113,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, which may be larger than memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def plain_name(name: str) -> str:
     """The name where it can be a file's on every system, else one made of it that can, and is its alone."""
     if _PLAIN.fullmatch(name) and not _DEVICES.match(name) and not name.endswith("."):

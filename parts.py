@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,7 +45,7 @@ class Parts:
         """Whether a part is there, as it was written."""
         path = self.path(index)
         try:
-            return self.offence(path, path.read_bytes()) is None
+            return self.offence(path) is None
         except FileNotFoundError:
             return False
 
@@ -54,15 +53,19 @@ class Parts:
         """Writes a file with its checksum: no moment is without one of a file that is there."""
         files.write(path, data, just_before=lambda: self.checksums.add(self.name(path), data))
 
-    def offence(self, path: Path, data: bytes) -> str | None:
+    def offence(self, path: Path) -> str | None:
         """What is wrong with a file that is there, in words; None if it is as it was written."""
-        if self.checksums.kept:
-            expected = self.checksums.known.get(self.name(path))
-            if expected is None:
-                return "it has no checksum"
-            return None if expected == files.digest(data) else "it is not as it was written: its checksum is another"
         try:
-            pq.read_table(BytesIO(data))
+            if self.checksums.kept:
+                expected = self.checksums.known.get(self.name(path))
+                if expected is None:
+                    return "it has no checksum"
+                same = expected == files.digest_of(path)
+                return None if same else "it is not as it was written: its checksum is another"
+            for _ in pq.ParquetFile(path).iter_batches():
+                pass
+        except FileNotFoundError:
+            raise
         except (OSError, pa.ArrowException) as error:
             return str(error)
         return None
@@ -70,14 +73,12 @@ class Parts:
     def read(self, path: Path) -> pa.Table:
         """The table of a part; UsageError, saying what is wrong with it, if it is not as it was written."""
         try:
-            data = path.read_bytes()
-            offence = self.offence(path, data)
-            table = pq.read_table(BytesIO(data)) if offence is None else None
+            offence = self.offence(path)
+            if offence is None:
+                return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             offence = str(error)
-        if offence is not None:
-            raise UsageError(f"{path} is damaged ({offence})")
-        return table
+        raise UsageError(f"{path} is damaged ({offence})")
 
     def mend(self, also: str) -> tuple[str, ...]:
         """Removes what a kill left half written, sets aside under another name each part that is not as it was
@@ -90,10 +91,9 @@ class Parts:
         known = {name: digest for name, digest in self.checksums.known.items() if name == also}
         told = []
         for path in numbered(self.folder):
-            data = path.read_bytes()
-            offence = self.offence(path, data)
+            offence = self.offence(path)
             if offence is None:
-                known[self.name(path)] = files.digest(data)
+                known[self.name(path)] = files.digest_of(path)
             else:
                 told.append(f"{path} is damaged ({offence}); it is kept as {_set_aside(path)} and measured again")
         self.checksums.rewrite(known)

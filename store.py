@@ -24,50 +24,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import files, lock
+from .columns import CASES, COLUMNS, WORDS, typed
 from .errors import UsageError
 from .parts import FOLDER, Parts, numbered
+
+__all__ = ["CASES", "COLUMNS", "WORDS", "DamagedManifestError", "Run", "begun", "must_be_new", "read_manifest", "typed"]
 
 SCHEMA = 1
 MANIFEST, CASES_FILE = "manifest.json", "cases.parquet"
 LOGS = "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
-
-# The measurements table: one row per case row, cell and quantity.
-WORDS = (
-    "run", "case", "family", "framework", "implementation", "formula", "dtype", "device", "mode", "version",
-    "quantity", "out_dtype", "status", "grade", "verdict", "first_failure",
-)  # fmt: skip
-COLUMNS: dict[str, str] = {
-    "run": "category", "case": "category", "family": "category", "row": "int32", "classes": "int32",
-    "framework": "category", "implementation": "category", "formula": "category", "dtype": "category",
-    "device": "category", "mode": "category", "version": "category",
-    "quantity": "category", "out_dtype": "category", "status": "category", "grade": "category", "verdict": "category",
-    "first_failure": "category",
-    "finite": "boolean", "expected_finite": "boolean",
-    "n_nan": "Int32", "n_posinf": "Int32", "n_neginf": "Int32", "n_zeroed": "Int32",
-    "value": "float64", "exact": "float64",
-    "max_abs": "float64", "max_rel": "float64", "max_ulp": "float64", "condition": "float64",
-    "stability_ratio": "float64", "bound_unshifted": "float64", "bound_shifted": "float64",
-    "bits": "Int64",
-    "detail": "string",
-}  # fmt: skip
-
-# The cases of a run, one line for each of their rows that is shown. ``rows`` and ``classes`` are the whole case's;
-# ``shown`` are classes, ``logits`` their logits and ``probabilities`` their targets, where targets are such.
-CASES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("case", "family", "why", "source", "reported", "tags", "options")),
-        *((name, pa.int64()) for name in ("rows", "classes", "row", "target")),
-        ("shown", pa.list_(pa.int64())),
-        ("logits", pa.list_(pa.float64())),
-        ("probabilities", pa.list_(pa.float64())),
-    ]
-)
-
-
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its columns in order and of their types."""
-    return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def must_be_new(folder: Path) -> None:
@@ -282,25 +248,31 @@ class Run:
         """
         return _joined([self._read_part(path) for path in self.parts()])
 
+    def whole_parts(self) -> tuple[list[Path], list[str]]:
+        """The parts that are as they were written, and what is wrong with each of the others."""
+        offences = {path: self._parts.offence(path) for path in self.parts()}
+        damaged = [str(self.damaged(path, told)) for path, told in offences.items() if told is not None]
+        return [path for path, told in offences.items() if told is None], damaged
+
     def read_what_is_whole(self) -> tuple[pd.DataFrame, list[str]]:
         """As `read`, without the parts that are damaged: what is wrong with each of them is told beside."""
-        tables, damaged = [], []
-        for path in self.parts():
-            try:
-                tables.append(self._read_part(path))
-            except UsageError as error:
-                damaged.append(str(error))
-        return _joined(tables), damaged
+        whole, damaged = self.whole_parts()
+        return _joined([self._read_part(path) for path in whole]), damaged
 
     def _read_part(self, path: Path) -> pa.Table:
         try:
             table = self._parts.read(path)
         except UsageError as error:
-            raise UsageError(f"{error}; {self._way_out()}") from error
+            raise UsageError(f"{error}; {self._way_out}") from error
         # Each part has its own words; as plain strings they join, and become categories of the whole.
         fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
         return table.cast(pa.schema(fields))
 
+    def damaged(self, path: Path, told: object) -> UsageError:
+        """What is to be said of a part that cannot be read, or is not as it was written."""
+        return UsageError(f"{path} is damaged ({told}); {self._way_out}")
+
+    @property
     def _way_out(self) -> str:
         return "pack the run again" if self.manifest.get("packed") else "run again with --resume, to measure it anew"
 

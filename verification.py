@@ -78,7 +78,7 @@ class _Examination:
         if self._offence is not None:
             return Finding(MANIFEST, "broken", f"{self._offence}; without it the parts are not read")
         expected = self._parts.checksums.known.get(MANIFEST)
-        if self._complete and expected not in (None, files.digest((self._folder / MANIFEST).read_bytes())):
+        if self._complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
             return Finding(MANIFEST, "broken", "it was altered after the run: its checksum is another")
         told = f"schema {self._manifest['schema']}, LogitLab {self._manifest.get('versions', {}).get('logitlab', '?')}"
         return Finding(MANIFEST, "ok", f"{told}, started {self._manifest.get('started', '?')}")
@@ -154,7 +154,7 @@ class _Examination:
             if known and self._complete:
                 yield Finding(CASES_FILE, "broken", f"it is missing; {self._mended}")
             return
-        offence = self._parts.offence(path, path.read_bytes()) if known else None
+        offence = self._parts.offence(path) if known else None
         try:
             lines = 0 if self._manifest == {} else len(Run(self._folder).cases())
         except UsageError as error:
