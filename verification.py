@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from . import checksums, files, lock, parts
@@ -102,15 +103,18 @@ class _Examination:
     def _wrong_with(self, path: Path) -> str | None:
         if self._planned is not None and int(path.stem) not in self._planned:
             return "it is no part of the run's plan, and is not read; remove it"
+        offence = self._parts.offence(path) or self._offence_of_table(path)
+        return None if offence is None else f"{offence}; {self._mended}"
+
+    def _offence_of_table(self, path: Path) -> str | None:
         try:
-            table = self._parts.read(path)
-        except UsageError as error:
-            return f"{error}; {self._mended}"
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            return f"it cannot be read ({error})"
         offence = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
-        if offence is not None:
-            return f"{offence}; {self._mended}"
-        self._rows[self._parts.name(path)] = table.num_rows
-        return None
+        if offence is None:
+            self._rows[self._parts.name(path)] = table.num_rows
+        return offence
 
     def _content_offence(self, index: int, table: pa.Table) -> str | None:
         keys = table.select(list(KEY)).to_pandas().astype({name: str for name in KEY if name != "row"})
@@ -184,7 +188,8 @@ class _Examination:
         if self._offence is not None:
             return Finding("run", "broken", f"put a copy of {MANIFEST} in its place, or start a new run")
         command = self._manifest.get("command", "")
-        how = f"`{command}`" if "--resume" in command else f"`{command}`, with `--resume --out {self._folder}`"
+        left = "" if "--resume" in command else " --resume" if "--out" in command else f" --resume --out {self._folder}"
+        how = f"`{command}{left}`"
         return Finding("run", "note", f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {how}")
 
 

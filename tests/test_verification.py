@@ -104,10 +104,10 @@ DAMAGE = {
         lambda run: (run / "manifest.json").write_text('{"schema": 1, "cells": [3]}'), "manifest.json", "no plan"
     ),
     "a part that is no Parquet": (
-        lambda run: (part(run).write_text("mine"), record(run, part(run))), "parts/00001.parquet", "is damaged"
+        lambda run: (part(run).write_text("mine"), record(run, part(run))), "parts/00001.parquet", "cannot be read"
     ),
     "a folder in a part's place": (
-        lambda run: (part(run).unlink(), part(run).mkdir()), "parts/00001.parquet", "is damaged"
+        lambda run: (part(run).unlink(), part(run).mkdir()), "parts/00001.parquet", "Is a directory"
     ),
     "a checksum that is lost": (alter_the_checksums, "parts/00001.parquet", "no checksum"),
     "cases that were altered": (
@@ -207,7 +207,7 @@ def test_a_run_that_was_stopped_is_sound_and_how_to_go_on_is_told(run, capsys):
     part(run).unlink()
     assert main(["doctor", str(run)]) == 0
     shown = capsys.readouterr().out
-    assert f"`logitlab run --case x`, with `--resume --out {run}`" in shown
+    assert f"go on with it: `logitlab run --case x --resume --out {run}`" in shown
     assert "not complete: 3 of 4 parts are measured" in shown
 
 
