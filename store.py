@@ -254,11 +254,6 @@ class Run:
         damaged = [str(self.damaged(path, told)) for path, told in offences.items() if told is not None]
         return [path for path, told in offences.items() if told is None], damaged
 
-    def read_what_is_whole(self) -> tuple[pd.DataFrame, list[str]]:
-        """As `read`, without the parts that are damaged: what is wrong with each of them is told beside."""
-        whole, damaged = self.whole_parts()
-        return _joined([self._read_part(path) for path in whole]), damaged
-
     def _read_part(self, path: Path) -> pa.Table:
         try:
             table = self._parts.read(path)

@@ -8,30 +8,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..formats import FORMATS, ulp
-from ._lines import CELL, DTYPES, in_order, plain
-from ._tables import GRADES
+from ..querying import Measurements
+from ._lines import CELL, DTYPES, in_order
+from ._tables import KEYS, RANK, Source
 
 Float64 = NDArray[np.float64]
 
-ROW = ["case", "row", "quantity"]
 NEAR = (1.0, 10.0)  # ulp
 MARK = "+"  # before the variant of a mode
+KEY = 32  # bits of a row in a number of its case and itself
 
 
-def against(df: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
+_AGAINST = """
+    WITH done AS (
+        SELECT {keys}, "case", row, quantity, out_dtype, bits, {rank} AS rank, value, exact, place
+        FROM measurements WHERE status = 'ok'
+    ), ours AS (
+        SELECT *, CASE WHEN contains({column}, '{mark}') THEN split_part({column}, '{mark}', 1) ELSE '{base}' END
+            AS against
+        FROM done WHERE {column} <> '{base}'
+    ), theirs AS (
+        SELECT * RENAME ({column} AS against) FROM done
+    ), both_ AS (
+        SELECT ours.*,
+            coalesce(ours.bits <> theirs.bits, false) OR coalesce(ours.out_dtype <> theirs.out_dtype, false)
+                AS different,
+            coalesce(ours.rank > theirs.rank, false) AS worse,
+            coalesce(ours.rank < theirs.rank, false) AS better,
+            CASE WHEN quantity = 'loss' THEN apart(ours.value, theirs.value, spacing(ours.exact, dtype)) END
+                AS largest
+        FROM ours JOIN theirs USING ("case", row, quantity, {others}, against)
+    ), ordered AS (
+        SELECT *, (NOT worse, coalesce(-largest, 'infinity'), NOT different, place) AS worst_first FROM both_
+    )
+    SELECT {keys}, quantity, count(*) AS rows,
+        count(*) FILTER (different) AS different, count(*) FILTER (worse) AS worse,
+        count(*) FILTER (better) AS better, max(largest) AS largest,
+        arg_min("case", worst_first) FILTER (different) AS "case"
+    FROM ordered GROUP BY {keys}, quantity ORDER BY min(worst_first)
+"""
+
+
+def against(measurements: Source, column: str, base: str) -> pd.DataFrame:
     """Results in one mode or device against the same in another, for each cell and quantity.
 
     Args:
-        df: the measurements.
+        measurements: those of a run.
         column: ``mode`` or ``device``.
         base: the mode or device that the others are compared with; the variant of a mode is compared with that mode.
 
@@ -40,28 +71,30 @@ def against(df: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
         ``better`` (how many have another grade), ``largest`` (between two losses, in ulp) and ``case``, that of the
         largest difference, of a worse grade first.
     """
-    done = plain(df[df["status"] == "ok"])
-    keys = [*ROW, *(c for c in CELL if c != column)]
-    kept = [*keys, "out_dtype", "bits", "grade", "value", "exact"]
-    ours = done[done[column] != base]
-    ours = ours.assign(against=[mode.partition(MARK)[0] if MARK in mode else base for mode in ours[column]])
-    theirs = done[[*kept, column]].rename(columns={column: "against"})
-    if ours.empty:
+    found = _measurements(measurements)
+    if set(found.cells[column]) <= {base}:
         return pd.DataFrame(columns=[*CELL, "quantity", "rows", "different", "worse", "better", "largest", "case"])
-    both = ours[[*kept, column, "against"]].merge(theirs, on=[*keys, "against"], suffixes=("", " base"))
-    both["different"] = (both["bits"] != both["bits base"]) | (both["out_dtype"] != both["out_dtype base"])
-    letters = [both[c].map({g: i for i, g in enumerate(GRADES)}) for c in ("grade", "grade base")]
-    both["worse"], both["better"] = letters[0] > letters[1], letters[0] < letters[1]
-    value, other, exact = (both[c].to_numpy(np.float64) for c in ("value", "value base", "exact"))
-    apart = _apart(value, other, _spacing(exact, both["dtype"].to_numpy()))
-    both["largest"] = np.where(both["quantity"] == "loss", apart, np.nan)
-    both = both.sort_values(["worse", "largest", "different"], ascending=False, kind="stable")
-    both["case"] = both["case"].where(both["different"])
-    table = both.groupby([*CELL, "quantity"], sort=False).agg(
-        rows=("different", "size"), different=("different", "sum"), worse=("worse", "sum"), better=("better", "sum"),
-        largest=("largest", "max"), case=("case", "first"),
-    )  # fmt: skip
-    return in_order(df, table.reset_index())
+    others = ", ".join(c for c in CELL if c != column)
+    table = found.sql(_AGAINST.format(keys=KEYS, rank=RANK, column=column, base=base, mark=MARK, others=others))
+    return in_order(found.cells, table)
+
+
+def _measurements(source: Source) -> Measurements:
+    """The measurements, with what their queries here need."""
+    found = Measurements.of(source)
+    found.define("spacing", _arrow_spacing, ["DOUBLE", "VARCHAR"], "DOUBLE")
+    # Missing numbers are NaN: the losses that are so are the same.
+    found.run(
+        """CREATE OR REPLACE TEMP MACRO apart(one, other, spacing) AS CASE
+            WHEN one IS NOT DISTINCT FROM other THEN 0.0::DOUBLE
+            WHEN isfinite(one) AND isfinite(other) THEN abs(one - other) / spacing
+            ELSE 'infinity'::DOUBLE END"""
+    )
+    return found
+
+
+def _arrow_spacing(exact: pa.ChunkedArray, dtype: pa.ChunkedArray) -> pa.Array:
+    return pa.array(_spacing(exact.to_numpy(), dtype.to_numpy()))
 
 
 def _spacing(exact: Float64, dtypes: NDArray[Any]) -> Float64:
@@ -75,55 +108,52 @@ def _spacing(exact: Float64, dtypes: NDArray[Any]) -> Float64:
     return spacing
 
 
-def _apart(one: Float64, other: Float64, spacing: Float64) -> Float64:
-    """Distances of losses (R,) in ulp; 0 where both are the same, NaN included."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        far = np.abs(one - other) / spacing
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    return np.where(same, 0.0, np.where(np.isfinite(one) & np.isfinite(other), far, np.inf))
-
-
 @dataclass(frozen=True, eq=False)
 class Losses:
     """The losses of one dtype: eager, on the first device of the run, of the rows that have an answer.
 
-    ``values`` and ``given`` are (R, I), of R rows in ``rows`` (case, row, exact) and I implementations in ``names``.
+    They are in the temporary table ``table``: ``key``, which names a case and row (`KEY`), ``i``, the implementation's
+    place in ``names``, ``value``, ``spacing`` (an ulp at the exact loss) and ``place``.
     """
 
+    found: Measurements
     dtype: str
-    rows: pd.DataFrame
-    names: NDArray[Any]
-    values: Float64
-    given: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, df: pd.DataFrame, dtype: str) -> Losses:
-        wanted = (df["mode"] == "eager") & (df["quantity"] == "loss") & (df["dtype"] == dtype) & (df["status"] == "ok")
-        eager = plain(df[wanted & (df["verdict"] != "undefined")])
-        one = eager[eager["device"] == eager["device"].iloc[0]] if len(eager) else eager
-        rows = one[["case", "row", "exact"]].drop_duplicates(["case", "row"]).reset_index(drop=True)
-        names = pd.unique(one["implementation"])
-        shape = (len(rows), len(names))
-        values, given = np.full(shape, np.nan), np.zeros(shape, bool)
-        known, asked = (pd.MultiIndex.from_frame(lines[["case", "row"]]) for lines in (rows, one))
-        place = known.get_indexer(asked)
-        column = pd.Index(names).get_indexer(pd.Index(one["implementation"].to_numpy()))
-        values[place, column], given[place, column] = one["value"], True
-        return cls(dtype, rows, np.asarray(names, object), values, given)
-
-    def apart(self, one: Float64, other: Float64, where: NDArray[np.bool_]) -> Float64:
-        """Distances of losses (R',) of the rows chosen from (R,)."""
-        return _apart(one, other, self.spacing[where])
-
-    @cached_property
-    def spacing(self) -> Float64:
-        """An ulp at each row's exact loss, (R,): of all pairs of implementations the same."""
-        return _spacing(self.rows["exact"].to_numpy(np.float64), np.full(len(self.rows), self.dtype))
+    names: list[str]
+    table: str
 
 
-def losses(df: pd.DataFrame) -> tuple[Losses, ...]:
+_LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS DISTINCT FROM 'undefined'"
+
+
+def losses(measurements: Source) -> tuple[Losses, ...]:
     """Those of each dtype, from the measurements."""
-    return tuple(Losses.of(df, dtype) for dtype in DTYPES)
+    found = _measurements(measurements)
+    of_cells = found.sql(
+        f"""SELECT dtype, device, implementation, min(place) AS first
+        FROM measurements WHERE {_LOSS} GROUP BY dtype, device, implementation ORDER BY first"""
+    )
+    found.run(
+        f"""CREATE OR REPLACE TEMP TABLE cases AS
+        SELECT "case", row_number() OVER (ORDER BY min(place)) AS number FROM measurements WHERE {_LOSS} GROUP BY "case\""""
+    )
+    return tuple(_of_dtype(found, dtype, of_cells[of_cells["dtype"] == dtype]) for dtype in DTYPES)
+
+
+def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
+    """``cells`` are those that gave a loss in the dtype, in the order of the run."""
+    devices = list(cells["device"].head(1))
+    names = list(cells[cells["device"].isin(devices)]["implementation"])
+    table = f"losses_{dtype}"
+    places = pd.DataFrame({"implementation": pd.Series(names, dtype=object), "i": range(len(names))})
+    found.sql(
+        f"""CREATE OR REPLACE TEMP TABLE {table} AS
+        SELECT (number << {KEY}) + row + 1 AS key, i::SMALLINT AS i, value, spacing(exact, dtype) AS spacing, place
+        FROM measurements JOIN cases USING ("case") JOIN places USING (implementation)
+        WHERE {_LOSS} AND dtype = '{dtype}' AND device IN (SELECT device FROM devices)""",
+        places=places,
+        devices=pd.DataFrame({"device": pd.Series(devices, dtype=object)}),
+    )
+    return Losses(found, dtype, names, table)
 
 
 def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
@@ -139,44 +169,68 @@ def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
 
 
 def _farthest(one: Losses) -> pd.DataFrame:
-    names, v, given = one.names, one.values, one.given
+    lines = one.found.sql(
+        f"""
+        WITH rows AS (
+            SELECT key, min(place) AS first, arg_min(spacing, place) AS spacing, count(*) AS given,
+                count(*) FILTER (isfinite(value)) AS finite,
+                min(value) FILTER (isfinite(value)) AS low, max(value) FILTER (isfinite(value)) AS high
+            FROM {one.table} GROUP BY key
+        ), measured AS (
+            SELECT key, first, CASE WHEN finite > 0 THEN given - finite ELSE 0 END AS broken,
+                CASE WHEN finite > 0 THEN apart(low, high, spacing) ELSE 0.0 END AS apart
+            FROM rows
+        ), worst AS (
+            SELECT unnest(arg_min(struct_pack(key, apart, first), (-broken, -apart, first)))
+            FROM measured GROUP BY key >> {KEY}
+        )
+        SELECT "case", CAST(key & {2**KEY - 1} AS INTEGER) - 1 AS row, apart, i, value
+        FROM {one.table} JOIN worst USING (key) JOIN cases ON number = key >> {KEY} ORDER BY first, place
+        """
+    )
+    rows = lines.drop_duplicates("case")
+    v = np.full((len(rows), len(one.names)), np.nan)
+    given = np.zeros(v.shape, bool)
+    place = pd.Index(rows["case"]).get_indexer(pd.Index(lines["case"])), lines["i"].to_numpy()
+    v[place], given[place] = lines["value"], True
     finite = np.isfinite(v)
-    some: NDArray[np.bool_] = np.logical_or.reduce(finite, axis=1)
-    low, high = np.where(finite, v, np.inf), np.where(finite, v, -np.inf)
-    broken = given & ~finite & some[:, None]
-    table = one.rows[["case"]].assign(
+    some = np.logical_or.reduce(finite, axis=1)
+    names = np.array(one.names, object)
+    table = rows[["case"]].assign(
         dtype=one.dtype,
-        row=one.rows["row"],
+        row=rows["row"],
         implementations=given.sum(axis=1),
         answers=[len(set(map(str, line[there]))) for line, there in zip(v, given, strict=True)],
-        apart=0.0,
+        apart=rows["apart"],
         lowest="",
         highest="",
-        broken=broken.sum(axis=1),
     )
-    table["not finite"] = [", ".join(names[line]) for line in broken]
+    table["not finite"] = [", ".join(names[line]) for line in given & ~finite & some[:, None]]
     if some.any():
-        at = np.flatnonzero(some)
-        table.loc[at, "apart"] = one.apart(low[some].min(axis=1), high[some].max(axis=1), some)
-        table.loc[at, "lowest"] = names[low[some].argmin(axis=1)]
-        table.loc[at, "highest"] = names[high[some].argmax(axis=1)]
-    worst = table.sort_values(["broken", "apart"], ascending=False, kind="stable").drop_duplicates("case")
-    return worst.sort_index().drop(columns="broken")
+        at = table.index[some]
+        table.loc[at, "lowest"] = names[np.where(finite, v, np.inf)[some].argmin(axis=1)]
+        table.loc[at, "highest"] = names[np.where(finite, v, -np.inf)[some].argmax(axis=1)]
+    return table
 
 
 def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
     """Every two implementations and dtype: on how many rows both gave a loss, and on how many the losses are equal,
     within `NEAR` ulp of each other, or farther apart.
     """
-    lines = []
+    counts = ["rows", "equal", *(f"within {n:g} ulp" for n in NEAR), "apart"]
+    limits = ", ".join(f"count(*) FILTER (apart <= {n})" for n in (0, *NEAR))
+    lines: list[tuple[object, ...]] = []
     for one in of_dtypes:
+        counted = one.found.sql(
+            f"""SELECT i, j, count(*), {limits}, count(*) FILTER (apart > {NEAR[-1]}) FROM (
+                SELECT a.i, b.i AS j, apart(a.value, b.value, a.spacing) AS apart
+                FROM {one.table} a JOIN {one.table} b ON a.key = b.key AND a.i < b.i
+            ) GROUP BY ALL"""
+        )
+        known = {(i, j): told for i, j, *told in counted.itertuples(index=False)}
         for i, j in combinations(range(len(one.names)), 2):
-            both = one.given[:, i] & one.given[:, j]
-            apart = one.apart(one.values[both, i], one.values[both, j], both)
-            counts = [int((apart == 0).sum()), *(int((apart <= n).sum()) for n in NEAR), int((apart > NEAR[-1]).sum())]
-            lines.append((one.dtype, one.names[i], one.names[j], len(apart), *counts))
-    names = ["dtype", "one", "other", "rows", "equal", *(f"within {n:g} ulp" for n in NEAR), "apart"]
-    return pd.DataFrame(lines, columns=names)
+            lines.append((one.dtype, one.names[i], one.names[j], *known.get((i, j), [0] * len(counts))))
+    return pd.DataFrame(lines, columns=["dtype", "one", "other", *counts])
 
 
 def identical(of_pairs: pd.DataFrame) -> pd.DataFrame:

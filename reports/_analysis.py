@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ._lines import CELL, in_order, plain
+from ..querying import Measurements
+from ._lines import CELL, in_order
+from ._medians import medians
+from ._tables import KEYS, Source
 
-BOUNDED = ("probabilities", "loss")
 BOUNDS = ("unshifted", "shifted")
+# Below a condition of 1 the stability ratio of even a correctly rounded loss has no bound.
+_ROWS = f"""
+    SELECT {KEYS}, quantity, place,
+        number(max_abs / bound_unshifted) AS unshifted, number(max_abs / bound_shifted) AS shifted,
+        CASE WHEN quantity = 'loss' AND condition >= 1 THEN stability_ratio END AS stability
+    FROM measurements WHERE quantity IN ('probabilities', 'loss') AND max_abs IS NOT NULL"""
 
 
-def against_bounds(df: pd.DataFrame) -> pd.DataFrame:
+def against_bounds(measurements: Source) -> pd.DataFrame:
     """For each implementation, mode, device, dtype and quantity: errors over their a-priori bounds, and stability.
 
     For each of the two bounds: ``rows`` that have one, ``median`` and ``largest`` error as a multiple of it (inf where
@@ -18,18 +26,18 @@ def against_bounds(df: pd.DataFrame) -> pd.DataFrame:
     stability ratio, over the rows whose condition is at least 1: below, the ratio of even a correctly rounded loss has
     no bound.
     """
-    rows = plain(df[df["quantity"].isin(BOUNDED) & df["max_abs"].notna()])
-    columns: dict[str, tuple[str, str]] = {}
-    for name in BOUNDS:
-        multiple = rows["max_abs"] / rows[f"bound_{name}"]
-        rows[name], rows[f"{name} over"] = multiple, multiple > 1
-        columns |= {
-            f"{name} rows": (name, "count"),
-            f"{name} median": (name, "median"),
-            f"{name} largest": (name, "max"),
-            f"{name} beyond": (f"{name} over", "sum"),
-        }
-    rows["stability"] = rows["stability_ratio"].where((rows["quantity"] == "loss") & (rows["condition"] >= 1))
-    columns |= {"stability median": ("stability", "median"), "stability largest": ("stability", "max")}
-    table = rows.groupby([*CELL, "quantity"], sort=False).agg(**columns).reset_index()
-    return in_order(df, table[(table[[f"{name} rows" for name in BOUNDS]] > 0).any(axis=1)])
+    found = Measurements.of(measurements)
+    counted = ", ".join(
+        f"""count({name}) AS "{name} rows", max({name}) AS "{name} largest",
+        count(*) FILTER ({name} > 1) AS "{name} beyond\""""
+        for name in BOUNDS
+    )
+    keys = [*CELL, "quantity"]
+    table = found.sql(
+        f"""SELECT {KEYS}, quantity, {counted}, max(stability) AS "stability largest"
+        FROM ({_ROWS}) GROUP BY {KEYS}, quantity ORDER BY min(place)"""
+    )
+    middle = medians(found, keys, {f"{name} median": name for name in (*BOUNDS, "stability")}, _ROWS)
+    table = table[(table[[f"{name} rows" for name in BOUNDS]] > 0).any(axis=1)].merge(middle, on=keys)
+    of_bound = [f"{name} {kind}" for name in BOUNDS for kind in ("rows", "median", "largest", "beyond")]
+    return in_order(found.cells, table[[*keys, *of_bound, "stability median", "stability largest"]])

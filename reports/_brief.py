@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._curves import axes, curve
-from ._lines import DTYPES, plain
+from ..querying import Measurements
+from ._curves import axes
+from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
 from ._page import Page
-from ._tables import GRADES, faults
+from ._tables import GRADES
 
 # Lines of each table; with headings and what is between them they make fewer than 60.
 MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 15, 6, 4, 3
@@ -27,17 +28,19 @@ FORMULAS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "the wo
 
 def brief(found: Page) -> str:
     """What matters of a report: the worst grades, what is not finite, errors along sweeps, faults, and provenance."""
-    df = found.measurements
-    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(df)]
+    cells = found.source.cells
+    tables = {section.name: section.table for section in found.sections}
+    reference = _reference(cells)
+    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells)]
     for title, table in (
-        ("Worst grades", _grades(df)),
-        (f"Not finite where the answer is, or the reverse: {_reference_cell(df)}", _broken(df)),
-        ("Largest error of the loss along the sweeps, in ulp", _along(df)),
-        ("Faults", _faults(df)),
+        ("Worst grades", _grades(tables.get("grades", pd.DataFrame()))),
+        (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
+        ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
+        ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
     ):
         if len(table):
             parts += [f"## {title}", _markdown(table)]
-    return "\n\n".join([*parts, _rest(df)]) + "\n"
+    return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()))]) + "\n"
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -91,26 +94,32 @@ def _partial(found: Page) -> Iterator[str]:
         yield f"**This report is partial**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
-def _headline(df: pd.DataFrame) -> str:
-    graded = df[df["grade"].notna()]
+def _headline(cells: pd.DataFrame) -> str:
+    graded = _graded(cells)
     if graded.empty:
         return "Nothing could be graded."
-    cells = plain(graded[["implementation", "dtype", "mode", "device"]].drop_duplicates())
-    count = cells["implementation"].nunique()
-    wide = labels(cells[["dtype", "mode", "device"]].drop_duplicates())
-    wrong = int((graded["grade"] == "F").sum())
+    count = graded["implementation"].nunique()
+    wide = labels(graded[["dtype", "mode", "device"]].drop_duplicates())
+    rows, wrong = int(graded["graded"].sum()), int(graded["F"].sum())
     return (
-        f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code, wide))}: {len(graded):,} rows graded, "
-        f"{wrong:,} of them F ({wrong / len(graded):.1%})."
+        f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code, wide))}: {rows:,} rows graded, "
+        f"{wrong:,} of them F ({wrong / rows:.1%})."
     )
 
 
-def _grades(df: pd.DataFrame) -> pd.DataFrame:
-    wide = grades_across(df)
+def _graded(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that have graded rows, in the order of these."""
+    return cells[cells["graded"] > 0].sort_values("first graded")
+
+
+def _grades(matrix: pd.DataFrame) -> pd.DataFrame:
+    if matrix.empty:
+        return pd.DataFrame()
+    wide = grades_across(matrix)
     columns = list(wide.columns[2:])
     if not columns:
         return pd.DataFrame()
-    cells = grade_cells(df).assign(label=labels)
+    cells = grade_cells(matrix).assign(label=labels)
     case = cells.set_index(["implementation", "label"])["case"].to_dict()
     base = [c for c in columns if c in DTYPES] or columns
     others = [c for c in columns if c not in base]
@@ -147,30 +156,36 @@ def _cut(table: pd.DataFrame, most: int, column: str, sizes: Sequence[int]) -> p
     return pd.concat([table.head(most - 1), pd.DataFrame([rest])], ignore_index=True)
 
 
-def _reference(df: pd.DataFrame) -> pd.DataFrame:
-    """The graded rows of the cell that stands for the run: float32 where there is one, of the first mode and device."""
-    graded = df[df["grade"].notna()]
-    dtypes = pd.unique(graded["dtype"].astype(object))
-    if not len(dtypes):
-        return plain(graded)
-    graded = graded[graded["dtype"] == ("float32" if "float32" in dtypes else dtypes[0])]
-    for column in ("mode", "device"):
-        graded = graded[graded[column] == graded[column].iloc[0]]
-    return plain(graded)
+def _reference(cells: pd.DataFrame) -> dict[str, str]:
+    """What stands for the run: float32 where there is a graded row of it, of the first mode and device."""
+    graded = _graded(cells)
+    reference = {}
+    for column in ("dtype", "mode", "device"):
+        there = list(graded[column])
+        if not there:
+            return {}
+        reference[column] = "float32" if "float32" in there else there[0]
+        graded = graded[graded[column] == reference[column]]
+    return reference
 
 
-def _reference_cell(df: pd.DataFrame) -> str:
-    cells = _reference(df)[["dtype", "mode", "device"]].drop_duplicates()
-    return ", ".join(map(code, labels(cells)))
+def _told(reference: Mapping[str, str]) -> str:
+    return ", ".join(map(code, labels(pd.DataFrame([reference])))) if reference else ""
 
 
-def _broken(df: pd.DataFrame) -> pd.DataFrame:
-    rows = _reference(df)
-    rows["F"] = (rows["grade"] == "F").astype(float)
+def _broken(found: Measurements, reference: Mapping[str, str]) -> pd.DataFrame:
+    which = " AND ".join(f"{column} = '{word}'" for column, word in reference.items()) or "false"
+    rows = found.sql(
+        f"""SELECT implementation, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F
+        FROM measurements WHERE grade IS NOT NULL AND {which}
+        GROUP BY implementation, family ORDER BY min(place)"""
+    )
     if not rows["F"].any():
         return pd.DataFrame()
-    shares = rows.pivot_table(index="implementation", columns="family", values="F", sort=False)
-    whole = rows.groupby("implementation", sort=False)["F"].mean()
+    rows["share"] = rows["F"] / rows["rows"]
+    shares = rows.pivot_table(index="implementation", columns="family", values="share", sort=False)
+    sums = rows.groupby("implementation", sort=False)[["F", "rows"]].sum()
+    whole = sums["F"] / sums["rows"]
     broken = shares[shares.gt(0).any(axis=1)].fillna(0.0)
     worst = broken.apply(lambda s: " ".join(sorted(s[s > 0].nlargest(ALIKE_BY).index)), axis=1)
     lines, sizes = [], []
@@ -191,14 +206,12 @@ def _share(share: float) -> str:
     return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
-def _along(df: pd.DataFrame) -> pd.DataFrame:
-    if not (found := axes(df)):
-        return pd.DataFrame()
-    formula = plain(df[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
+def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    formula = cells.drop_duplicates("implementation").set_index("implementation")["formula"]
     lines: list[dict[str, Any]] = []
     for axis in found[:MOST_AXES]:
-        table = curve(df, axis, "loss")
-        if table.empty:
+        table = tables.get(f"curve_{axis}_loss")
+        if table is None:
             continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
@@ -208,8 +221,7 @@ def _along(df: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _faults(df: pd.DataFrame) -> pd.DataFrame:
-    bad = faults(df)
+def _faults(bad: pd.DataFrame) -> pd.DataFrame:
     if bad.empty:
         return bad
     told = bad[bad["status"] != "unsupported"].sort_values("cases", ascending=False, kind="stable")
@@ -225,9 +237,8 @@ def _faults(df: pd.DataFrame) -> pd.DataFrame:
     return _cut(pd.DataFrame(lines), MOST_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
 
 
-def _rest(df: pd.DataFrame) -> str:
-    refused = df[df["status"] == "unsupported"]
-    told = f"Unsupported, by somebody's own word: {len(refused):,} measurements. " if len(refused) else ""
+def _rest(refused: int) -> str:
+    told = f"Unsupported, by somebody's own word: {refused:,} measurements. " if refused else ""
     return (
         f"{told}The rest: `logitlab report RUN --format csv` (every table and measurement), "
         "`logitlab explain CASE --implementation I --dtype D` (where it went wrong)."

@@ -6,28 +6,35 @@ import re
 
 import pandas as pd
 
-from ._lines import CELL, in_order, plain
+from ..querying import Measurements
+from ._lines import CELL, in_order
+from ._medians import medians
+from ._tables import KEYS, Source
 
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
 MOST_SHOWN = 6  # values of an axis on a page; the CSV file has them all
 
 
-def axes(df: pd.DataFrame) -> list[str]:
+def axes(measurements: Source) -> list[str]:
     """The axes that the measurements have a sweep of, in their order."""
-    families = pd.unique(df["family"].astype(object))
     # Files are named after them; what was never an axis may be anything.
-    found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in families)
+    found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in Measurements.of(measurements).families)
     return [match[1] for match in found if match is not None]
 
 
-def curve(df: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
+def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
     """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows."""
-    rows = plain(df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == quantity) & df["grade"].notna()])
-    rows[axis] = places(rows["case"])
-    keys = [*CELL, axis]
-    table = rows.groupby(keys, sort=False)["max_ulp"].agg(["median", "max"]).reset_index()
-    return in_order(df, table.rename(columns={"max": "largest"}).sort_values(axis, kind="stable"))
+    found = Measurements.of(measurements)
+    family = f"{PREFIX}{axis}".replace("'", "''")
+    # A value is what the name of its case ends with.
+    rows = f"""SELECT {KEYS}, CAST(split_part("case", '/', -1) AS DOUBLE) AS at, max_ulp FROM measurements
+        WHERE family = '{family}' AND quantity = '{quantity}' AND grade IS NOT NULL"""
+    keys = [*CELL, "at"]
+    largest = found.sql(f"SELECT {KEYS}, at, max(max_ulp) AS largest FROM ({rows}) GROUP BY {KEYS}, at")
+    table = largest.merge(medians(found, keys, {"median": "max_ulp"}, rows), on=keys, how="left")
+    table = table[[*keys, "median", "largest"]].rename(columns={"at": axis})
+    return in_order(found.cells, table.sort_values(axis, kind="stable"))
 
 
 def places(cases: pd.Series[str]) -> pd.Series[float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ._lines import DTYPES
-from ._tables import GRADES, grade_matrix
+from ._tables import GRADES
 
 GRADED = "grade"
 CASE = "case"
@@ -22,12 +22,12 @@ def labels(cells: pd.DataFrame) -> pd.Series[str]:
     return pd.Series(said, index=cells.index, dtype=object)
 
 
-def grades_across(df: pd.DataFrame) -> pd.DataFrame:
-    """The worst grade, one line for each implementation: ``framework``, ``implementation`` and a column for each label.
+def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The grade matrix, one line for each implementation: ``framework``, ``implementation`` and a column for each label.
 
     A column holds the status where nothing could be graded, and is missing where nothing was measured.
     """
-    cells = grade_cells(df)
+    cells = grade_cells(matrix)
     cells["label"] = labels(cells)
     wide = cells.pivot(index=["framework", "implementation"], columns="label", values=GRADED)
     wide = wide.reindex(
@@ -38,9 +38,8 @@ def grades_across(df: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def grade_cells(df: pd.DataFrame) -> pd.DataFrame:
+def grade_cells(matrix: pd.DataFrame) -> pd.DataFrame:
     """The grade matrix with a line for each cell: its worst ``grade``, or status, and the ``case`` that caused it."""
-    matrix = grade_matrix(df)
     who = ["framework", "implementation", "mode", "device"]
     each = [
         matrix[[*who, dtype, f"{dtype} case"]]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
 from ..errors import UsageError
-from ..store import WORDS, Run, typed
-from ._lines import CELL, DTYPES
+from ..querying import Measurements
+from ..store import Run
+from ._lines import DTYPES
 from ._sections import Section, sections
+
+BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
 
 # What a report tells of a run, as a manifest that lost it has it.
 _LOST: dict[str, Any] = {
@@ -30,16 +34,28 @@ _LOST_OF = {
 class Page:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
-    ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
+    ``source`` answers queries of the measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
     ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
     """
 
     preamble: list[str]
     sections: list[Section]
-    measurements: pd.DataFrame
+    source: Measurements
     manifests: list[dict[str, Any]]
     cases: pd.DataFrame
     damage: list[str]
+
+    @cached_property
+    def measurements(self) -> pd.DataFrame:
+        """All of them in memory; UsageError where they are too many for it."""
+        lines = int(self.source.cells["lines"].sum())
+        needed, there = lines * BYTES, _memory()
+        if needed > there:
+            raise UsageError(
+                f"figures and the site hold every measurement in memory: {lines:,} need about {needed / 2**30:.0f} GiB, "
+                f"and this machine has {there / 2**30:.0f}; text, markdown, csv and latex need none of it"
+            )
+        return self.source.frame()
 
 
 def page(runs: Sequence[Run]) -> Page:
@@ -55,38 +71,32 @@ def page(runs: Sequence[Run]) -> Page:
     for run, name in zip(runs, names, strict=True):
         if names.count(name) > 1:
             raise UsageError(f"{run.folder}: the run {name} is given twice")
+    checked = [run.whole_parts() for run in runs]
+    source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []
     damage: list[str] = []
-    tables: list[pd.DataFrame] = []
     cases: list[pd.DataFrame] = []
-    taken: set[tuple[str, ...]] = set()
-    for run, manifest in zip(runs, manifests, strict=True):
-        table, damaged = run.read_what_is_whole()
-        measured = pd.MultiIndex.from_frame(table[[*CELL, "case"]])
-        repeated = measured.isin(taken) if taken else np.zeros(len(table), bool)
+    for number, (run, manifest) in enumerate(zip(runs, manifests, strict=True)):
         preamble += _provenance(manifest)
         kept, cases_damaged = _cases(run)
-        told = [*_lost(run), *damaged, *cases_damaged, *_not_measured(manifest, table)]
+        told = [*_lost(run), *checked[number][1], *cases_damaged, *_not_measured(manifest, source.cells_of(number))]
         preamble += told
         damage += told
-        if repeated.any():
-            cells = measured[repeated].droplevel("case").nunique()
-            preamble.append(f"Left out, since a run above has them too: cases of {cells} cells of this run")
-        tables.append(table[~repeated])
+        if source.repeated[number]:
+            preamble.append(
+                f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
+            )
         cases.append(kept)
-        taken |= set(measured.unique())
-    whole = together(tables)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
-    return Page(preamble, sections(whole), whole, manifests, of_runs, damage)
+    return Page(preamble, sections(source), source, list(manifests), of_runs, damage)
 
 
-def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Measurements below each other; words stay categories, for as objects a million lines take gigabytes."""
-    if len(tables) == 1:
-        return tables[0]
-    words = {name: union_categoricals([t[name] for t in tables]) for name in WORDS}
-    rest = pd.concat([t.drop(columns=list(WORDS)) for t in tables], ignore_index=True)
-    return typed(rest.assign(**words))
+def _memory() -> float:
+    """The machine's, in bytes; infinite where it cannot be told."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -113,11 +123,11 @@ def _lost(run: Run) -> list[str]:
     return [f"{run.folder / 'manifest.json'} is damaged: it has no {', no '.join(lost)}"] if lost else []
 
 
-def _not_measured(manifest: dict[str, Any], table: pd.DataFrame) -> list[str]:
+def _not_measured(manifest: dict[str, Any], there: int) -> list[str]:
     """What is missing of a run that has not ended."""
     if manifest["complete"]:
         return []
-    there, planned = len(table[CELL].drop_duplicates()), len(manifest.get("cells", ()))
+    planned = len(manifest.get("cells", ()))
     of = f": {there} of its {planned} cells are there" if planned else ""
     return [f"The run {manifest['run']} is not complete{of}"]
 

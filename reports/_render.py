@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import must_hold_no_links
 from ..store import Run
 from ._brief import brief
+from ._csv import write_csv
 from ._page import Page, page
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
@@ -56,9 +57,8 @@ def _write_markdown(found: Page, out: Path) -> list[Path]:
 
 def _write_csv(found: Page, out: Path) -> list[Path]:
     written = [_save(out / f"{s.name}.csv", s.table.to_csv(index=False)) for s in found.sections]
-    # A full run has hundreds of thousands of lines, and a tenth of their size when packed.
     packed = out / "measurements.csv.gz"
-    found.measurements.to_csv(packed, index=False, compression={"method": "gzip", "compresslevel": 1, "mtime": 0})
+    write_csv(found.source.batches(), packed)
     return [*written, packed]
 
 

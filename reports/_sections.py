@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..querying import Measurements
 from . import _curves as curves
 from ._agreement import against, agreement, identical, losses, pairs
 from ._analysis import against_bounds
 from ._lines import CELL, DTYPES, by_dtype
-from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
+from ._tables import Source, article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 MOST_SHOWN = 20  # cases of a table that has all of them
 MOST_WORDS = 100  # characters of an error's message
@@ -29,26 +30,26 @@ class Section:
     shown: pd.DataFrame
 
 
-def sections(measurements: pd.DataFrame) -> list[Section]:
-    """All tables that the measurements can fill, in reading order."""
-    df = measurements
+def sections(measurements: Source) -> list[Section]:
+    """All tables that the measurements can fill, in reading order; of a DataFrame or of what `Measurements` has."""
+    found = Measurements.of(measurements)
     whole = [
-        _grades(df),
-        _finiteness(df),
-        *_errors(df),
-        *_bounds(df),
-        *_curves_along_axes(df),
-        *_sides(df),
-        *_agreement(df),
-        _article(df[df["dtype"] == "float32"]),
-        _invalid(df[df["dtype"] == "float32"]),
-        _faults(df),
+        _grades(found),
+        _finiteness(found),
+        *_errors(found),
+        *_bounds(found),
+        *_curves_along_axes(found),
+        *_sides(found),
+        *_agreement(found),
+        _article(found),
+        _invalid(found),
+        _faults(found),
     ]
     return [s for s in whole if len(s.table)]
 
 
-def _grades(df: pd.DataFrame) -> Section:
-    table = grade_matrix(df)
+def _grades(found: Measurements) -> Section:
+    table = grade_matrix(found)
     return Section(
         "grades",
         "Grades",
@@ -59,19 +60,19 @@ def _grades(df: pd.DataFrame) -> Section:
     )
 
 
-def _finiteness(df: pd.DataFrame) -> Section:
-    table = finiteness(df)
+def _finiteness(found: Measurements) -> Section:
+    table = finiteness(found)
     return Section(
         "finiteness",
         "Finiteness",
         "Share of the graded rows that are finite where the exact answer is / not finite where it is not.",
         table,
-        _across_dtypes(df, table, "{finite where it should be:.1%} / {not finite where it should not:.1%}"),
+        _across_dtypes(found, table, "{finite where it should be:.1%} / {not finite where it should not:.1%}"),
     )
 
 
-def _errors(df: pd.DataFrame) -> Iterator[Section]:
-    ulps = errors(df)
+def _errors(found: Measurements) -> Iterator[Section]:
+    ulps = errors(found)
     for quantity in ("loss", "gradient"):
         part = ulps[[*CELL, f"{quantity} median", f"{quantity} largest"]].dropna()
         yield Section(
@@ -79,12 +80,12 @@ def _errors(df: pd.DataFrame) -> Iterator[Section]:
             f"Errors of the {quantity}, in ulp of the dtype",
             "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse.",
             part,
-            _across_dtypes(df, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.2g}}"),
+            _across_dtypes(found, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.2g}}"),
         )
 
 
-def _bounds(df: pd.DataFrame) -> Iterator[Section]:
-    against = against_bounds(df)
+def _bounds(found: Measurements) -> Iterator[Section]:
+    against = against_bounds(found)
     for quantity in ("loss", "probabilities"):
         part = against[against["quantity"] == quantity].drop(columns="quantity")
         yield Section(
@@ -93,7 +94,7 @@ def _bounds(df: pd.DataFrame) -> Iterator[Section]:
             "Largest error over the bound of Blanchard, Higham and Higham for the unshifted formula / for the shifted "
             "one; at most 1 where the bound holds. The unshifted has rows only where nothing over- or underflows.",
             part,
-            _across_dtypes(df, part, "{unshifted largest:.2g} / {shifted largest:.2g}"),
+            _across_dtypes(found, part, "{unshifted largest:.2g} / {shifted largest:.2g}"),
         )
     loss = against[against["quantity"] == "loss"]
     stability = loss[[*CELL, "stability median", "stability largest"]].dropna()
@@ -103,14 +104,14 @@ def _bounds(df: pd.DataFrame) -> Iterator[Section]:
         "Relative error over condition number times unit roundoff, median / largest, of the losses whose condition "
         "is at least 1: of order 1 if no more is lost than the rounding of the logits could cause.",
         stability,
-        _across_dtypes(df, stability, "{stability median:.2g} / {stability largest:.2g}"),
+        _across_dtypes(found, stability, "{stability median:.2g} / {stability largest:.2g}"),
     )
 
 
-def _curves_along_axes(df: pd.DataFrame) -> Iterator[Section]:
-    for axis in curves.axes(df):
+def _curves_along_axes(found: Measurements) -> Iterator[Section]:
+    for axis in curves.axes(found):
         for quantity in ("loss", "gradient"):
-            table = curves.curve(df, axis, quantity)
+            table = curves.curve(found, axis, quantity)
             yield Section(
                 f"curve_{axis}_{quantity}",
                 f"Errors of the {quantity} along the {axis}, in ulp of the dtype",
@@ -120,10 +121,10 @@ def _curves_along_axes(df: pd.DataFrame) -> Iterator[Section]:
             )
 
 
-def _sides(df: pd.DataFrame) -> Iterator[Section]:
+def _sides(found: Measurements) -> Iterator[Section]:
     words = {"mode": ("eager", "Modes against eager"), "device": ("cpu", "Devices against the CPU")}
     for column, (base, title) in words.items():
-        table = against(df, column, base)
+        table = against(found, column, base)
         by_quantity = table.assign(
             words=[
                 f"{line['different']} of {line['rows']}" + _lost_and_won(line["worse"], line["better"])
@@ -136,7 +137,7 @@ def _sides(df: pd.DataFrame) -> Iterator[Section]:
             f"Rows whose bits differ from those of {base}; behind them, in how many of those the grade is worse (-) or "
             "better (+). The CSV file has the largest distance, and the case it was found in.",
             table,
-            by_dtype(df, by_quantity, {"words": ""}, ["quantity"]) if len(table) else table,
+            by_dtype(found.cells, by_quantity, {"words": ""}, ["quantity"]) if len(table) else table,
         )
 
 
@@ -144,8 +145,8 @@ def _lost_and_won(worse: int, better: int) -> str:
     return f" -{worse}" * (worse > 0) + f" +{better}" * (better > 0)
 
 
-def _agreement(df: pd.DataFrame) -> Iterator[Section]:
-    of_dtypes = losses(df)
+def _agreement(found: Measurements) -> Iterator[Section]:
+    of_dtypes = losses(found)
     table = agreement(of_dtypes)
     single = table[table["dtype"] == "float32"].sort_values("apart", ascending=False, kind="stable")
     yield Section(
@@ -168,8 +169,8 @@ def _agreement(df: pd.DataFrame) -> Iterator[Section]:
     )
 
 
-def _article(df: pd.DataFrame) -> Section:
-    table = article(df)
+def _article(found: Measurements) -> Section:
+    table = article(found, "float32")
     return Section(
         "article",
         "The article's batch, row by row",
@@ -179,8 +180,8 @@ def _article(df: pd.DataFrame) -> Section:
     )
 
 
-def _invalid(df: pd.DataFrame) -> Section:
-    table = invalid_targets(df)
+def _invalid(found: Measurements) -> Section:
+    table = invalid_targets(found, "float32")
     return Section(
         "invalid",
         "Targets that are no class",
@@ -191,8 +192,8 @@ def _invalid(df: pd.DataFrame) -> Section:
     )
 
 
-def _faults(df: pd.DataFrame) -> Section:
-    table = faults(df)
+def _faults(found: Measurements) -> Section:
+    table = faults(found)
     return Section(
         "faults",
         "Not measured",
@@ -232,9 +233,9 @@ def _merged(matrix: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def _across_dtypes(df: pd.DataFrame, table: pd.DataFrame, template: str) -> pd.DataFrame:
+def _across_dtypes(found: Measurements, table: pd.DataFrame, template: str) -> pd.DataFrame:
     """One column for each dtype, its cells the template filled from the table's line for that dtype."""
     words = [
         template.format_map(line).replace("nan%", "-").replace("100.0%", "100%") for line in table.to_dict("records")
     ]
-    return by_dtype(df, table.assign(words=words), {"words": ""})
+    return by_dtype(found.cells, table.assign(words=words), {"words": ""})

@@ -1,64 +1,87 @@
 """The tables of a report, each a pandas DataFrame made from the measurements.
 
-Every function takes the measurements table (see `store.COLUMNS`) and returns numbers and words; how they look
-is decided where they are rendered.
+Every function takes the measurements, of runs or of a DataFrame with the columns of `store.COLUMNS`, and returns numbers
+and words; how they look is decided where they are rendered. What is aggregated is so by SQL, from a run's parts without
+loading them; `tests/in_pandas.py` has the same tables by pandas.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
+from ..querying import Measurements
 from ._lines import CELL, by_dtype, in_order, pairs, plain
+from ._medians import medians
 
+Source = Measurements | pd.DataFrame
 GRADES = ("A", "B", "C", "D", "F")
+KEYS = ", ".join(CELL)
+RANK = f"(list_position({list(GRADES)}, grade) - 1)"  # of a grade, in SQL
 INVALID = "invalid"
 ARTICLE, ARTICLE_MEAN = "seed/article", "seed/article_mean"
 
 
-def grade_matrix(df: pd.DataFrame) -> pd.DataFrame:
+def grade_matrix(measurements: Source) -> pd.DataFrame:
     """Implementation x dtype: the worst grade in a column named after the dtype, its case in ``<dtype> case``.
 
     Where nothing could be graded the column holds the status instead.
     """
-    graded = plain(df[df["grade"].notna()])
-    graded["rank"] = graded["grade"].map({g: i for i, g in enumerate(GRADES)})
+    found = Measurements.of(measurements)
     # Of equal grades the largest error stands for the cell, and of equal errors the first in the catalogue's order.
-    graded = graded.sort_values(["rank", "max_ulp"], ascending=False, kind="stable")
-    worst = graded.groupby(CELL, sort=False).first().reset_index()[[*CELL, "grade", "case"]]
-    ungraded = plain(df[df["status"] != "ok"]).groupby(CELL, sort=False).first().reset_index()
-    ungraded = ungraded.assign(grade=ungraded["status"])[[*CELL, "grade", "case"]]
-    both = pd.concat([worst, ungraded]).drop_duplicates(CELL)
-    return by_dtype(df, both, {"grade": "", "case": " case"})
+    worst_first = f"(-{RANK}, coalesce(-max_ulp, 'infinity'), place)"
+    worst = found.sql(
+        f"""SELECT {KEYS}, arg_min(grade, {worst_first}) AS grade, arg_min("case", {worst_first}) AS "case"
+        FROM measurements WHERE grade IS NOT NULL GROUP BY ALL"""
+    )
+    ungraded = found.sql(
+        f"""SELECT {KEYS}, arg_min(status, place) AS grade, arg_min("case", place) AS "case"
+        FROM measurements WHERE status <> 'ok' GROUP BY ALL"""
+    )
+    both = pd.concat([t for t in (worst, ungraded) if len(t)] or [worst]).drop_duplicates(CELL)
+    return by_dtype(found.cells, both, {"grade": "", "case": " case"})
 
 
 _SIDES = {True: "finite where it should be", False: "not finite where it should not"}
 
 
-def finiteness(df: pd.DataFrame) -> pd.DataFrame:
+def finiteness(measurements: Source) -> pd.DataFrame:
     """Implementation, mode, device and dtype; the shares, between 0 and 1, with the number of rows behind each."""
-    rows = plain(df[df["grade"].notna()])
-    rows["right"] = ((rows["grade"] != "F") | (rows["finite"] == rows["expected_finite"])).astype(float)
-    rows["side"] = rows["expected_finite"].map(_SIDES)
-    shares = rows.pivot_table(index=CELL, columns="side", values="right", aggfunc=["mean", "count"], sort=False)
-    shares.columns = [side if kind == "mean" else f"rows {side}" for kind, side in pairs(shares)]
-    return in_order(
-        df, shares.reindex(columns=[*_SIDES.values(), *(f"rows {s}" for s in _SIDES.values())]).reset_index()
+    found = Measurements.of(measurements)
+    rows = found.sql(
+        f"""SELECT {KEYS}, expected_finite AS side, count(*) AS count,
+            count(*) FILTER (grade <> 'F' OR finite = expected_finite) AS right
+        FROM measurements WHERE grade IS NOT NULL AND expected_finite IS NOT NULL GROUP BY ALL"""
     )
+    rows["side"], rows["mean"] = rows["side"].map(_SIDES), rows["right"] / rows["count"]
+    mean, count = (rows.pivot(index=CELL, columns="side", values=value) for value in ("mean", "count"))
+    shares = mean.join(count.add_prefix("rows "))
+    wanted = [*_SIDES.values(), *(f"rows {s}" for s in _SIDES.values())]
+    return in_order(found.cells, shares.reindex(columns=wanted).reset_index())
 
 
-def errors(df: pd.DataFrame) -> pd.DataFrame:
+def errors(measurements: Source) -> pd.DataFrame:
     """Median and largest error in ulp of loss and gradient, for each implementation, mode, device and dtype."""
-    rows = plain(df[df["grade"].notna() & df["quantity"].isin(["loss", "gradient"])])
-    table = rows.pivot_table(index=CELL, columns="quantity", values="max_ulp", aggfunc=["median", "max"], sort=False)
-    names = {"median": "median", "max": "largest"}
-    table.columns = [f"{quantity} {names[kind]}" for kind, quantity in pairs(table)]
-    wanted = [f"{q} {n}" for q in ("loss", "gradient") for n in names.values()]
-    return in_order(df, table.reindex(columns=wanted).reset_index())
+    found = Measurements.of(measurements)
+    rows = "FROM measurements WHERE grade IS NOT NULL AND quantity IN ('loss', 'gradient') AND max_ulp IS NOT NULL"
+    keys = [*CELL, "quantity"]
+    largest = found.sql(f"SELECT {KEYS}, quantity, max(max_ulp) AS largest {rows} GROUP BY ALL")
+    middle = medians(found, keys, {"median": "max_ulp"}, f"SELECT {KEYS}, quantity, max_ulp {rows}")
+    table = largest.merge(middle, on=keys).pivot(index=CELL, columns="quantity", values=["median", "largest"])
+    table.columns = [f"{quantity} {kind}" for kind, quantity in pairs(table)]
+    wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in ("median", "largest")]
+    return in_order(found.cells, table.reindex(columns=wanted).reset_index())
 
 
-def article(df: pd.DataFrame) -> pd.DataFrame:
-    """The article's batch: each row's loss, their mean, and whether each row's gradient is finite."""
-    of_batch = plain(df[df["case"].isin([ARTICLE, ARTICLE_MEAN])])
+def article(measurements: Source, dtype: str | None = None) -> pd.DataFrame:
+    """The article's batch: each row's loss, their mean, and whether each row's gradient is finite.
+
+    Args:
+        measurements: those of a run.
+        dtype: this one alone; all by default.
+    """
+    found = Measurements.of(measurements)
+    columns = [*CELL, "case", "row", "quantity", "status", "value", "finite", "n_nan"]
+    of_batch = plain(found.frame(columns, f"\"case\" IN ('{ARTICLE}', '{ARTICLE_MEAN}') AND {_of(dtype)}"))
     batch = of_batch[of_batch["case"] == ARTICLE].assign(row=lambda d: d["row"] + 1)
     losses = batch[batch["quantity"] == "loss"].pivot(index=CELL, columns="row", values="value")
     losses.columns = [f"loss {r}" for r in losses.columns]
@@ -69,28 +92,34 @@ def article(df: pd.DataFrame) -> pd.DataFrame:
     finite.columns = [f"grad {r}" for r in finite.columns]
     table = losses.join(mean.rename("mean"), how="outer").join(finite, how="outer")
     table[finite.columns] = table[finite.columns].fillna("none")
-    return in_order(df, table.reset_index())
+    return in_order(found.cells, table.reset_index())
 
 
-def faults(df: pd.DataFrame) -> pd.DataFrame:
+def faults(measurements: Source) -> pd.DataFrame:
     """What was not measured: of each implementation each message, in how many cases and dtypes, and the first case.
 
     A refusal of an invalid target is a result and no fault: see `invalid_targets`.
     """
-    bad = plain(df[(df["status"] != "ok") & (df["family"] != INVALID)])
-    if bad.empty:
-        return bad
-    keys = ["framework", "implementation", "status", "detail"]
-    table = bad.groupby(keys, sort=False, dropna=False).agg(
-        cases=("case", "nunique"), dtypes=("dtype", "nunique"), first=("case", "first")
+    found = Measurements.of(measurements)
+    table = found.sql(
+        f"""SELECT framework, implementation, status, detail, count(DISTINCT "case") AS cases,
+            count(DISTINCT dtype) AS dtypes, arg_min("case", place) AS first
+        FROM measurements WHERE status <> 'ok' AND family IS DISTINCT FROM '{INVALID}'
+        GROUP BY framework, implementation, status, detail ORDER BY min(place)"""
     )
-    return in_order(df, table.reset_index())
+    return in_order(found.cells, table)
 
 
-def invalid_targets(df: pd.DataFrame) -> pd.DataFrame:
-    """Implementation x target that is none of the classes: ``raises``, ``NaN``, ``zero``, ``wraps`` or ``number``."""
-    rows = plain(df[(df["family"] == INVALID) & (df["quantity"] == "loss") & (df["row"] == 0)])
-    rows = rows[rows["status"] != "unsupported"]
+def invalid_targets(measurements: Source, dtype: str | None = None) -> pd.DataFrame:
+    """Implementation x target that is none of the classes: ``raises``, ``NaN``, ``zero``, ``wraps`` or ``number``.
+
+    Args:
+        measurements: those of a run.
+        dtype: this one alone; all by default.
+    """
+    found = Measurements.of(measurements)
+    which = f"family = '{INVALID}' AND quantity = 'loss' AND row = 0 AND status <> 'unsupported' AND {_of(dtype)}"
+    rows = plain(found.frame([*CELL, "case", "status", "detail"], which))
     if rows.empty:
         return rows
     words = {"gave NaN": "NaN", "gave 0": "zero", "from the end": "wraps", "gave": "number"}
@@ -102,4 +131,8 @@ def invalid_targets(df: pd.DataFrame) -> pd.DataFrame:
     rows["target"] = rows["case"].str.removeprefix(f"{INVALID}/")
     table = rows.pivot(index=CELL, columns="target", values="did")[list(pd.unique(rows["target"]))]
     table.columns.name = None
-    return in_order(df, table.reset_index())
+    return in_order(found.cells, table.reset_index())
+
+
+def _of(dtype: str | None) -> str:
+    return "true" if dtype is None else f"dtype = '{dtype}'"

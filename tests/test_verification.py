@@ -175,9 +175,12 @@ def test_a_flipped_bit_does_not_reach_a_report(run):
     flip_a_bit(run)
     with pytest.raises(UsageError, match=r"00001\.parquet is damaged .*checksum.* --resume"):
         Run(run).read()
-    table, damaged = Run(run).read_what_is_whole()
+    whole, damaged = Run(run).whole_parts()
     assert len(damaged) == 1
-    assert len(table) > 0
+    assert part(run) not in whole
+    assert len(whole) > 0
+    with pytest.raises(UsageError, match=r"00001\.parquet is damaged"):
+        query(run, "SELECT count(*) FROM measurements")
 
 
 def test_a_part_that_the_run_did_not_write_is_not_read(run, whole):

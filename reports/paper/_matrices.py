@@ -12,6 +12,7 @@ import pandas as pd
 from .._lines import plain
 from .._matrix import alike, grades_across, labels
 from .._palette import GRADE_COLOURS, INK, MISSING
+from .._tables import grade_matrix
 from ._look import CHARACTER, SMALL, WIDTH, Figure, laid_out, shortened, slug
 
 NONE = "-"  # where there is no grade
@@ -29,7 +30,7 @@ _LABEL = 118  # points
 
 def figures(df: pd.DataFrame) -> Iterator[Figure]:
     """The grade matrix, and a heatmap for each dtype, mode and device in which something is not finite."""
-    grades = grades_across(df)
+    grades = grades_across(grade_matrix(df))
     if len(grades):
         yield Figure(
             "grades",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator
 from math import inf
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
+from .._csv import write_csv
+from .._page import Page
 from ._names import slugs
 
 KINDS = ("csv", "parquet", "json")
@@ -40,15 +40,12 @@ def _write_json(table: pd.DataFrame, path: Path) -> None:
     named.to_json(path, orient="records", double_precision=15, indent=1)
 
 
-def download_measurements(df: pd.DataFrame, folder: Path) -> dict[str, Any]:
+def download_measurements(found: Page, folder: Path) -> dict[str, Any]:
     """The whole table of measurements."""
-    table = pa.Table.from_pandas(df, preserve_index=False)
     parquet, csv = folder / "measurements.parquet", folder / "measurements.csv.gz"
-    pq.write_table(table, parquet, compression="zstd")
-    words = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in table.columns]
-    # The time of writing is left out, so that the same run gives the same file.
-    with gzip.GzipFile(csv, "wb", compresslevel=1, mtime=0) as file:
-        pyarrow.csv.write_csv(pa.table(words, names=table.column_names), file)
+    df = found.measurements
+    pq.write_table(pa.Table.from_pandas(df, preserve_index=False), parquet, compression="zstd")
+    write_csv(found.source.batches(), csv)
     return _told(
         "Measurements", "One line for each case row, cell and quantity: everything that was measured.", len(df),
         [parquet, csv],

@@ -162,7 +162,7 @@ def _errors(site: Site, sections: dict[str, Section]) -> WebPage:
 
 
 def _curve_page(site: Site, sections: dict[str, Section], out: Path) -> dict[str, Any]:
-    found = [_axis(site, axis, sections, out) for axis in _curves.axes(site.found.measurements)]
+    found = [_axis(site, axis, sections, out) for axis in _curves.axes(site.found.source)]
     if any(found):
         (out / "assets" / "vega.js").write_text(charts.library(), encoding="utf-8")
     return {
@@ -310,7 +310,7 @@ def _data(site: Site, out: Path) -> WebPage:
         tables.append(
             ("cases", "Cases", "Of each case and cell the worst row: its grades and errors.", pd.DataFrame(site.worst))
         )
-    files = [download_measurements(site.found.measurements, out / "data")]
+    files = [download_measurements(site.found, out / "data")]
     files += download_tables(tables, out / "data")
     return WebPage(
         "data.html",
