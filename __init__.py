@@ -13,6 +13,8 @@
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
     logitlab.style(df)
+    logitlab.query("runs/mine", "SELECT dtype, max(max_ulp) FROM measurements GROUP BY dtype")
+    logitlab.read("runs/mine", columns=["case", "row", "value"], where="grade = 'F'")
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .hunting import Hunt, hunt
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
+    from .querying import query, read
     from .reports import style
     from .runner import run
     from .testing import assert_conforms
@@ -51,6 +54,8 @@ __all__ = [
     "hunt",
     "implementations",
     "matrix",
+    "query",
+    "read",
     "reference",
     "run",
     "style",
@@ -72,6 +77,8 @@ _HOMES = {
     "reference": "oracle",
     "catalogue": "listing",
     "implementations": "listing",
+    "query": "querying",
+    "read": "querying",
     "run": "runner",
     "assert_conforms": "testing",
     "style": "reports",

@@ -19,7 +19,7 @@ from .errors import UsageError
 from .store import COLUMNS, WORDS, Run, typed
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
-MEMORY = "2GB"  # beyond it DuckDB writes to disk what it works on
+MEMORY = "1GB"  # beyond it DuckDB writes to disk what it works on
 LOADED = 1_000_000  # lines; of a run of no more, many small parts would be opened anew for every table
 BATCH = 100_000  # lines
 _TYPES = {"category": "VARCHAR", "string": "VARCHAR", "boolean": "BOOLEAN", "int32": "INTEGER", "Int32": "INTEGER",
@@ -65,7 +65,8 @@ class Measurements:
         """Those of a DataFrame of the table's columns, or some of them."""
         if isinstance(source, Measurements):
             return source
-        table = pa.Table.from_pandas(typed(source), preserve_index=False)
+        there = source[[c for c in COLUMNS if c in source]]
+        table = pa.Table.from_pandas(there.astype({c: COLUMNS[c] for c in there}), preserve_index=False)
         table = table.append_column("place", pa.array(np.arange(len(table))))
         return cls([f"SELECT {_typed(table.column_names)}, place FROM given"], len(table), table)
 
@@ -172,7 +173,7 @@ class Measurements:
         df: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
         df = df.astype({c: COLUMNS[c] for c in names})
         for column in set(names).intersection(WORDS):
-            df[column] = df[column].cat.reorder_categories(sorted(df[column].cat.categories))
+            df[column] = df[column].cat.set_categories(pd.Index(sorted(df[column].cat.categories), dtype=str))
         return df
 
 

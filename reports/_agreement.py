@@ -28,33 +28,37 @@ MARK = "+"  # before the variant of a mode
 KEY = 32  # bits of a row in a number of its case and itself
 
 
-_AGAINST = """
+# Cells, cases and rows are numbered, so that what is held of half of the lines is small.
+_AGAINST = f"""
     WITH done AS (
-        SELECT {keys}, "case", row, quantity, out_dtype, bits, {rank} AS rank, value, exact, place
-        FROM measurements WHERE status = 'ok'
+        SELECT sides.number AS cell, dtype, (cases.number << {KEY}) + row + 1 AS key, quantity, out_dtype, bits,
+            {RANK} AS rank, value, exact, place
+        FROM measurements JOIN sides USING ({KEYS}) JOIN cases USING ("case") WHERE status = 'ok'
     ), ours AS (
-        SELECT *, CASE WHEN contains({column}, '{mark}') THEN split_part({column}, '{mark}', 1) ELSE '{base}' END
-            AS against
-        FROM done WHERE {column} <> '{base}'
+        SELECT done.*, base FROM done JOIN sides ON cell = sides.number WHERE base IS NOT NULL
     ), theirs AS (
-        SELECT * RENAME ({column} AS against) FROM done
-    ), both_ AS (
-        SELECT ours.*,
+        SELECT cell AS base, key, quantity, out_dtype, bits, rank, value FROM done
+        WHERE cell IN (SELECT base FROM sides)
+    ), compared AS (
+        SELECT ours.cell, quantity, key, place,
             coalesce(ours.bits <> theirs.bits, false) OR coalesce(ours.out_dtype <> theirs.out_dtype, false)
                 AS different,
             coalesce(ours.rank > theirs.rank, false) AS worse,
             coalesce(ours.rank < theirs.rank, false) AS better,
             CASE WHEN quantity = 'loss' THEN apart(ours.value, theirs.value, spacing(ours.exact, dtype)) END
                 AS largest
-        FROM ours JOIN theirs USING ("case", row, quantity, {others}, against)
+        FROM ours JOIN theirs USING (base, key, quantity)
     ), ordered AS (
-        SELECT *, (NOT worse, coalesce(-largest, 'infinity'), NOT different, place) AS worst_first FROM both_
+        SELECT *, (NOT worse, coalesce(-largest, 'infinity'), NOT different, place) AS worst_first FROM compared
+    ), counted AS (
+        SELECT cell, quantity, count(*) AS rows,
+            count(*) FILTER (different) AS different, count(*) FILTER (worse) AS worse,
+            count(*) FILTER (better) AS better, max(largest) AS largest,
+            arg_min(key, worst_first) FILTER (different) AS key, min(worst_first) AS first
+        FROM ordered GROUP BY cell, quantity
     )
-    SELECT {keys}, quantity, count(*) AS rows,
-        count(*) FILTER (different) AS different, count(*) FILTER (worse) AS worse,
-        count(*) FILTER (better) AS better, max(largest) AS largest,
-        arg_min("case", worst_first) FILTER (different) AS "case"
-    FROM ordered GROUP BY {keys}, quantity ORDER BY min(worst_first)
+    SELECT {KEYS}, quantity, rows, different, worse, better, largest, "case"
+    FROM counted JOIN sides ON cell = sides.number LEFT JOIN cases ON cases.number = key >> {KEY} ORDER BY first
 """
 
 
@@ -74,9 +78,16 @@ def against(measurements: Source, column: str, base: str) -> pd.DataFrame:
     found = _measurements(measurements)
     if set(found.cells[column]) <= {base}:
         return pd.DataFrame(columns=[*CELL, "quantity", "rows", "different", "worse", "better", "largest", "case"])
-    others = ", ".join(c for c in CELL if c != column)
-    table = found.sql(_AGAINST.format(keys=KEYS, rank=RANK, column=column, base=base, mark=MARK, others=others))
-    return in_order(found.cells, table)
+    return in_order(found.cells, found.sql(_AGAINST, sides=_sides(found.cells[CELL], column, base)))
+
+
+def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
+    """The cells with a ``number`` and that of the cell which each is compared with, ``base``, where there is one."""
+    numbered = cells.assign(number=range(len(cells)))
+    against = [v.partition(MARK)[0] if MARK in v else base for v in numbered[column]]
+    asked = numbered.assign(**{column: against}).drop(columns="number")
+    others = asked.merge(numbered, on=CELL, how="left")["number"].astype("Int64")
+    return numbered.assign(base=others.where(numbered[column] != base))
 
 
 def _measurements(source: Source) -> Measurements:
@@ -89,6 +100,10 @@ def _measurements(source: Source) -> Measurements:
             WHEN one IS NOT DISTINCT FROM other THEN 0.0::DOUBLE
             WHEN isfinite(one) AND isfinite(other) THEN abs(one - other) / spacing
             ELSE 'infinity'::DOUBLE END"""
+    )
+    found.run(
+        """CREATE TEMP TABLE IF NOT EXISTS cases AS
+        SELECT "case", row_number() OVER (ORDER BY min(place)) AS number FROM measurements GROUP BY "case\""""
     )
     return found
 
@@ -131,10 +146,6 @@ def losses(measurements: Source) -> tuple[Losses, ...]:
     of_cells = found.sql(
         f"""SELECT dtype, device, implementation, min(place) AS first
         FROM measurements WHERE {_LOSS} GROUP BY dtype, device, implementation ORDER BY first"""
-    )
-    found.run(
-        f"""CREATE OR REPLACE TEMP TABLE cases AS
-        SELECT "case", row_number() OVER (ORDER BY min(place)) AS number FROM measurements WHERE {_LOSS} GROUP BY "case\""""
     )
     return tuple(_of_dtype(found, dtype, of_cells[of_cells["dtype"] == dtype]) for dtype in DTYPES)
 

@@ -28,12 +28,12 @@ def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
     found = Measurements.of(measurements)
     family = f"{PREFIX}{axis}".replace("'", "''")
     # A value is what the name of its case ends with.
-    rows = f"""SELECT {KEYS}, CAST(split_part("case", '/', -1) AS DOUBLE) AS at, max_ulp FROM measurements
+    rows = f"""SELECT {KEYS}, CAST(split_part("case", '/', -1) AS DOUBLE) AS along, max_ulp FROM measurements
         WHERE family = '{family}' AND quantity = '{quantity}' AND grade IS NOT NULL"""
-    keys = [*CELL, "at"]
-    largest = found.sql(f"SELECT {KEYS}, at, max(max_ulp) AS largest FROM ({rows}) GROUP BY {KEYS}, at")
+    keys = [*CELL, "along"]
+    largest = found.sql(f"SELECT {KEYS}, along, max(max_ulp) AS largest FROM ({rows}) GROUP BY {KEYS}, along")
     table = largest.merge(medians(found, keys, {"median": "max_ulp"}, rows), on=keys, how="left")
-    table = table[[*keys, "median", "largest"]].rename(columns={"at": axis})
+    table = table[[*keys, "median", "largest"]].rename(columns={"along": axis})
     return in_order(found.cells, table.sort_values(axis, kind="stable"))
 
 

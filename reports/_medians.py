@@ -29,7 +29,7 @@ def medians(found: Measurements, keys: Sequence[str], columns: Mapping[str, str]
         A line for each group that has any number: ``keys`` and a column for each median.
     """
     names, groups = list(columns), ", ".join(f'"{k}"' for k in keys)
-    bounded = f"least(x, {_LARGEST})"
+    bounded = f"greatest(least(x, {_LARGEST}), -{_LARGEST})"
     long = " UNION ALL ".join(
         f"SELECT {groups}, {i} AS which, CAST({number} AS DOUBLE) AS x FROM ({rows}) WHERE ({number}) IS NOT NULL"
         for i, number in enumerate(columns.values())

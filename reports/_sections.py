@@ -212,7 +212,7 @@ def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
     counted = refused.agg(detail=("detail", "nunique"), cases=("cases", "sum"), dtypes=("dtypes", "max"))
     counted["detail"] = counted["detail"].map("{} reasons".format)
     faults = bad[bad["status"] != "unsupported"].assign(
-        detail=lambda t: [textwrap.shorten(words, MOST_WORDS, placeholder=" ...") for words in t["detail"]]
+        detail=lambda t: [textwrap.shorten(words, MOST_WORDS, placeholder=" ...") for words in t["detail"].fillna("")]
     )
     return pd.concat([faults, counted.reset_index()], ignore_index=True)
 

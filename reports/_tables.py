@@ -54,7 +54,7 @@ def finiteness(measurements: Source) -> pd.DataFrame:
     )
     rows["side"], rows["mean"] = rows["side"].map(_SIDES), rows["right"] / rows["count"]
     mean, count = (rows.pivot(index=CELL, columns="side", values=value) for value in ("mean", "count"))
-    shares = mean.join(count.add_prefix("rows "))
+    shares = mean.join(count.add_prefix("rows ")).rename_axis(columns=None)
     wanted = [*_SIDES.values(), *(f"rows {s}" for s in _SIDES.values())]
     return in_order(found.cells, shares.reindex(columns=wanted).reset_index())
 
@@ -125,7 +125,7 @@ def invalid_targets(measurements: Source, dtype: str | None = None) -> pd.DataFr
     words = {"gave NaN": "NaN", "gave 0": "zero", "from the end": "wraps", "gave": "number"}
     rows["did"] = [
         next((short for long, short in words.items() if status == "ok" and long in detail), status)
-        for status, detail in zip(rows["status"], rows["detail"], strict=True)
+        for status, detail in zip(rows["status"], rows["detail"].fillna(""), strict=True)
     ]
     rows["did"] = rows["did"].replace({"raised": "raises", "crashed": "crashes", "timeout": "hangs"})
     rows["target"] = rows["case"].str.removeprefix(f"{INVALID}/")

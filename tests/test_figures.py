@@ -9,6 +9,7 @@ import pytest
 
 from logitlab import cli, runner
 from logitlab.errors import UsageError
+from logitlab import reports
 from logitlab.reports import _matrix, paper
 from logitlab.reports._curves import curve
 from logitlab.reports._palette import FORMULA_COLOURS, GRADE_COLOURS, INK
@@ -151,7 +152,7 @@ def test_modes_and_devices_are_columns_of_the_matrix():
             ignore_index=True,
         ).astype(object)
     )
-    wide = _matrix.grades_across(df)
+    wide = _matrix.grades_across(reports.grade_matrix(df))
     assert wide.to_dict("records") == [
         {
             "framework": "x",
