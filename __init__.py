@@ -13,6 +13,7 @@
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
     logitlab.style(df)
+    logitlab.tables("runs/mine")["grades"]
     logitlab.query("runs/mine", "SELECT dtype, max(max_ulp) FROM measurements GROUP BY dtype")
     logitlab.read("runs/mine", columns=["case", "row", "value"], where="grade = 'F'")
 """
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .listing import catalogue, implementations
     from .oracle import Reference, reference
     from .querying import query, read
-    from .reports import style
+    from .reports import style, tables
     from .runner import run
     from .testing import assert_conforms
 
@@ -59,6 +60,7 @@ __all__ = [
     "reference",
     "run",
     "style",
+    "tables",
 ]
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
@@ -82,6 +84,7 @@ _HOMES = {
     "run": "runner",
     "assert_conforms": "testing",
     "style": "reports",
+    "tables": "reports",
 }
 
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -40,13 +41,15 @@ class Measurements:
     """
 
     def __init__(self, relations: Sequence[str], lines: int, given: pa.Table | None = None) -> None:
-        folder = tempfile.mkdtemp(prefix="logitlab-")
+        folder = tempfile.mkdtemp(prefix="logitlab-query-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._connection = duckdb.connect(
             config={
-                "memory_limit": MEMORY, "temp_directory": folder,
-                "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
-            }  # fmt: skip
+                "memory_limit": MEMORY,
+                "temp_directory": folder,
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            }
         )
         self._connection.execute("SET parquet_metadata_cache = true")
         self._connection.execute(_MACROS)
@@ -66,7 +69,7 @@ class Measurements:
         if isinstance(source, Measurements):
             return source
         there = source[[c for c in COLUMNS if c in source]]
-        table = pa.Table.from_pandas(there.astype({c: COLUMNS[c] for c in there}), preserve_index=False)
+        table = pa.Table.from_pandas(there.astype({str(c): COLUMNS[str(c)] for c in there}), preserve_index=False)
         table = table.append_column("place", pa.array(np.arange(len(table))))
         return cls([f"SELECT {_typed(table.column_names)}, place FROM given"], len(table), table)
 
@@ -118,9 +121,8 @@ class Measurements:
     def define(self, name: str, function: Callable[..., pa.Array], given: Sequence[str], gives: str) -> None:
         """Makes a function of Arrow arrays one of SQL, once."""
         if name not in self._defined:
-            self._connection.create_function(
-                name, function, list(given), gives, type="arrow", null_handling="special"
-            )  # type: ignore[call-overload]
+            create: Any = self._connection.create_function  # its annotations have no names of types
+            create(name, function, list(given), gives, type="arrow", null_handling="special")
             self._defined.add(name)
 
     @cached_property
@@ -231,6 +233,11 @@ def _of_run(folder: Path) -> Measurements:
     return Measurements.of_parts([whole])
 
 
+def quoted(words: str) -> str:
+    """Words that are data as SQL has them."""
+    return "'" + words.replace("'", "''") + "'"
+
+
 def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
     """SQL of the lines of the run of this number, and how many there are; an older part may lack columns."""
     lines, names = 0, set()
@@ -243,7 +250,7 @@ def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
         names |= set(metadata.schema.names)
     if not parts:
         return f"SELECT {_typed([])}, NULL::BIGINT AS place WHERE false", 0
-    paths = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in parts)
+    paths = ", ".join(quoted(str(path.absolute())) for path in parts)
     place = f"({number}::BIGINT << {_PART + 20}) + (file_index::BIGINT << {_PART}) + file_row_number AS place"
     files = f"read_parquet([{paths}], union_by_name = true, file_row_number = true, hive_partitioning = false)"
     return f"SELECT {_typed(names)}, {place} FROM {files}", lines

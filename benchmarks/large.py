@@ -101,8 +101,9 @@ def measured(words: Sequence[str]) -> dict[str, float]:
 
 def reports(run: Path, formats: Sequence[str], out: Path) -> Iterator[tuple[str, dict[str, float]]]:
     for name in formats:
-        yield name, measured(
-            [sys.executable, "-m", "logitlab", "report", str(run), "--format", name, "--out", str(out)]
+        yield (
+            name,
+            measured([sys.executable, "-m", "logitlab", "report", str(run), "--format", name, "--out", str(out)]),
         )
 
 

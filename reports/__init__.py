@@ -1,6 +1,6 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
-from ._page import Page, page
+from ._page import Page, page, tables
 from ._render import FORMATS, write
 from ._sections import Section, sections
 from ._style import style
@@ -19,5 +19,6 @@ __all__ = [
     "page",
     "sections",
     "style",
+    "tables",
     "write",
 ]

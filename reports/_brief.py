@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..querying import Measurements
+from ..querying import Measurements, quoted
 from ._curves import axes
 from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
@@ -174,7 +174,7 @@ def _told(reference: Mapping[str, str]) -> str:
 
 
 def _broken(found: Measurements, reference: Mapping[str, str]) -> pd.DataFrame:
-    which = " AND ".join(f"{column} = '{word}'" for column, word in reference.items()) or "false"
+    which = " AND ".join(f"{column} = {quoted(word)}" for column, word in reference.items()) or "false"
     rows = found.sql(
         f"""SELECT implementation, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F
         FROM measurements WHERE grade IS NOT NULL AND {which}

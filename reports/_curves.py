@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from ..querying import Measurements
+from ..querying import Measurements, quoted
 from ._lines import CELL, in_order
 from ._medians import medians
 from ._tables import KEYS, Source
@@ -26,10 +26,10 @@ def axes(measurements: Source) -> list[str]:
 def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
     """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows."""
     found = Measurements.of(measurements)
-    family = f"{PREFIX}{axis}".replace("'", "''")
+    family = quoted(f"{PREFIX}{axis}")
     # A value is what the name of its case ends with.
     rows = f"""SELECT {KEYS}, CAST(split_part("case", '/', -1) AS DOUBLE) AS along, max_ulp FROM measurements
-        WHERE family = '{family}' AND quantity = '{quantity}' AND grade IS NOT NULL"""
+        WHERE family = {family} AND quantity = '{quantity}' AND grade IS NOT NULL"""
     keys = [*CELL, "along"]
     largest = found.sql(f"SELECT {KEYS}, along, max(max_ulp) AS largest FROM ({rows}) GROUP BY {KEYS}, along")
     table = largest.merge(medians(found, keys, {"median": "max_ulp"}, rows), on=keys, how="left")

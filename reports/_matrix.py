@@ -23,7 +23,7 @@ def labels(cells: pd.DataFrame) -> pd.Series[str]:
 
 
 def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
-    """The grade matrix, one line for each implementation: ``framework``, ``implementation`` and a column for each label.
+    """The grade matrix with a line for each implementation: ``framework``, ``implementation``, a column for each label.
 
     A column holds the status where nothing could be graded, and is missing where nothing was measured.
     """

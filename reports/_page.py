@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from ..errors import UsageError
@@ -34,7 +36,8 @@ _LOST_OF = {
 class Page:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
-    ``source`` answers queries of the measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
+    ``source`` answers queries of the measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are
+    those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
     ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
     """
 
@@ -52,8 +55,9 @@ class Page:
         needed, there = lines * BYTES, _memory()
         if needed > there:
             raise UsageError(
-                f"figures and the site hold every measurement in memory: {lines:,} need about {needed / 2**30:.0f} GiB, "
-                f"and this machine has {there / 2**30:.0f}; text, markdown, csv and latex need none of it"
+                f"figures and the site hold every measurement in memory: {lines:,} need about "
+                f"{needed / 2**30:.0f} GiB, and this machine has {there / 2**30:.0f}; text, markdown, csv and latex "
+                "need none of it"
             )
         return self.source.frame()
 
@@ -71,6 +75,29 @@ def page(runs: Sequence[Run]) -> Page:
     for run, name in zip(runs, names, strict=True):
         if names.count(name) > 1:
             raise UsageError(f"{run.folder}: the run {name} is given twice")
+    try:
+        return _page(runs, manifests)
+    except duckdb.Error as error:
+        raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
+
+
+def tables(*runs: Path | str) -> dict[str, pd.DataFrame]:
+    """The tables of a report of runs, by name, made from their parts without loading them.
+
+    Args:
+        runs: their folders; what more than one has is taken from the first.
+
+    Returns:
+        ``grades``, ``finiteness``, ``errors_loss``, ``errors_gradient``, ``agreement`` and whatever else the runs have
+        measurements for: what ``logitlab report --format csv`` writes.
+
+    Raises:
+        UsageError: for a folder that is not a run, and one that is given twice.
+    """
+    return {section.name: section.table for section in page([Run(Path(run)) for run in runs]).sections}
+
+
+def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
     checked = [run.whole_parts() for run in runs]
     source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []

@@ -1,8 +1,8 @@
 """The tables of a report, each a pandas DataFrame made from the measurements.
 
-Every function takes the measurements, of runs or of a DataFrame with the columns of `store.COLUMNS`, and returns numbers
-and words; how they look is decided where they are rendered. What is aggregated is so by SQL, from a run's parts without
-loading them; `tests/in_pandas.py` has the same tables by pandas.
+Every function takes the measurements, of runs or of a DataFrame with the columns of `store.COLUMNS`, and returns
+numbers and words; how they look is decided where they are rendered. What is aggregated is so by SQL, from a run's parts
+without loading them; `tests/test_large.py` has the same tables by pandas.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import cli, runner
+from logitlab import cli, reports, runner
 from logitlab.errors import UsageError
-from logitlab import reports
 from logitlab.reports import _matrix, paper
 from logitlab.reports._curves import curve
 from logitlab.reports._palette import FORMULA_COLOURS, GRADE_COLOURS, INK
