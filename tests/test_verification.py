@@ -13,6 +13,7 @@ from logitlab import files, runner
 from logitlab.cli import main
 from logitlab.errors import UsageError
 from logitlab.lock import Lock
+from logitlab.querying import query
 from logitlab.store import Run
 from logitlab.verification import verify
 
