@@ -27,7 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from logitlab.checksums import Checksums
 from logitlab.environment import hardware
+from logitlab.files import digest_of
+from logitlab.parts import numbered
 from logitlab.store import Run
 
 STRIDE = 1_000_000  # between the row numbers of two copies
@@ -54,6 +57,7 @@ def make(real: Run, folder: Path, lines: int, seed: int = 0) -> Run:
         for mode in MODES:
             pq.write_table(_copies(table, block, mode, rng), made.part(number), compression="zstd")
             number += 1
+    Checksums(folder).rewrite({f"parts/{path.name}": digest_of(path) for path in numbered(folder)})
     return made
 
 
