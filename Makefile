@@ -1,6 +1,7 @@
 # make report   set up, run the default plan, write the report and print where
 # make test     set up, run the tests
 # make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
+# make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
 # make docs     set up, measure what the documentation speaks of, build it and print where
 # make setup    only the virtual environment
 
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 NAMED := $(VENV)/typed/logitlab
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
-.PHONY: report docs test lint format setup clean
+.PHONY: report docs bench test lint format setup clean
 
 setup: $(READY)
 
@@ -38,6 +39,9 @@ report: $(READY)
 docs: $(READY) $(NAMED)
 	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
+
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
 test: $(READY)

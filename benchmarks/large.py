@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +33,14 @@ from logitlab.files import digest_of
 from logitlab.parts import numbered
 from logitlab.store import Run
 
+# On Linux a process begins with the peak of the one that starts it. This one between is small.
+_BETWEEN = """
+import json, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1], "w").write(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss]))
+sys.exit(code)
+"""
 STRIDE = 1_000_000  # between the row numbers of two copies
 LINES_OF_A_PART = 200_000
 ERRORS = ("max_abs", "max_rel", "max_ulp", "stability_ratio")
@@ -86,20 +94,19 @@ def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def measured(words: Sequence[str]) -> dict[str, float]:
-    """Seconds of wall clock and of processors, and the largest resident memory in MiB, of a process."""
+    """What a process takes until it ends; SystemExit if it fails."""
     began = time.perf_counter()
-    with tempfile.TemporaryFile() as nothing:
-        process = os.posix_spawn(sys.executable, words, os.environ, file_actions=[
-            (os.POSIX_SPAWN_DUP2, nothing.fileno(), 1),
-        ])  # fmt: skip
-        _, status, used = os.wait4(process, 0)
-    if status:
-        raise SystemExit(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "usage.json"
+        status = subprocess.run([sys.executable, "-S", "-c", _BETWEEN, told, *words], check=False).returncode
+        if status:
+            raise SystemExit(f"{' '.join(words)} ended with {status}")
+        seconds, peak = json.loads(told.read_text(encoding="utf-8"))
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "seconds": round(time.perf_counter() - began, 1),
-        "processor seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak MiB": round(used.ru_maxrss / unit),
+        "processor seconds": round(seconds, 1),
+        "peak MiB": round(peak / unit),
     }
 
 

@@ -22,6 +22,8 @@ Array = NDArray[Any]
 FAMILY = "file"
 # Logits at once. The exact answer and the grading of a piece hold some 300 bytes for each of its logits.
 PIECE = 2**20
+# Rows at once, where they are narrow. The table holds some kilobytes for each row while a piece is measured.
+PIECE_ROWS = 2**14
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class LogitsFile:
 
 
 def _piece_rows(classes: int) -> int:
-    return max(1, PIECE // classes)
+    return max(1, min(PIECE_ROWS, PIECE // classes))
 
 
 @contextmanager

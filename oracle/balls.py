@@ -17,6 +17,7 @@ The last form never subtracts two numbers that agree: at the target of a one-hot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ def sharp(ball: Any) -> bool:
 
 def split(ball: Any) -> tuple[float, float]:
     """The ball's midpoint as ``hi + lo``; beyond float64's range ``hi`` is infinite and ``lo`` 0."""
-    hi = float(ball.mid())
-    return (hi, 0.0) if hi in (np.inf, -np.inf) else (hi, float(ball.mid() - hi))
+    hi = float(ball)
+    return (hi, 0.0) if hi in (math.inf, -math.inf) else (hi, float(ball - hi))
 
 
 def _pair(balls: list[Any]) -> Pair:

@@ -1,0 +1,79 @@
+"""Exact references per second, against loops over mpmath (60 digits) and gmpy2 (MPFR, as many bits).
+
+All three give the loss, the probabilities and the gradient of a row of float32 logits. LogitLab's numbers are proven to
+106 bits; the loops' are as good as their precision happens to be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gmpy2
+import mpmath
+import numpy as np
+import pandas as pd
+
+from logitlab.oracle import reference
+
+WIDTHS = (10, 1_000, 131_072)
+DIGITS = 60
+ENOUGH = 2.0  # seconds of each loop
+GOAL = 30
+
+
+def table() -> pd.DataFrame:
+    """A line for each number of classes."""
+    return pd.DataFrame([_line(classes) for classes in WIDTHS])
+
+
+def _line(classes: int) -> dict[str, object]:
+    rng = np.random.default_rng(classes)
+    rows = max(1, min(1000, 100_000 // classes))
+    x = rng.normal(0, 10, (rows, classes)).astype(np.float32)
+    t = rng.integers(0, classes, rows)
+    exact = _rate(lambda: reference(x, t, keep=False), rows)
+    by_mpmath = _rate(lambda: _mpmath(x[0], int(t[0])), 1)
+    by_gmpy2 = _rate(lambda: _gmpy2(x[0], int(t[0])), 1)
+    return {
+        "classes": classes,
+        "references/s": _short(exact),
+        "mpmath/s": _short(by_mpmath),
+        "gmpy2/s": _short(by_gmpy2),
+        "over mpmath": round(exact / by_mpmath, 1),
+        "over gmpy2": round(exact / by_gmpy2, 1),
+        "goal over mpmath": GOAL if classes >= 1000 else "",
+    }
+
+
+def _rate(work: Callable[[], Any], rows: int) -> float:
+    """Rows a second: the best of some repetitions, since whatever else the machine does only takes away."""
+    best, began = 0.0, time.perf_counter()
+    while time.perf_counter() - began < ENOUGH:
+        start = time.perf_counter()
+        work()
+        best = max(best, rows / (time.perf_counter() - start))
+    return best
+
+
+def _mpmath(x: np.ndarray[Any, Any], target: int) -> tuple[Any, list[Any], list[Any]]:
+    with mpmath.workdps(DIGITS):
+        logits = [mpmath.mpf(float(v)) for v in x]
+        powers = [mpmath.exp(v) for v in logits]
+        total = mpmath.fsum(powers)
+        p = [power / total for power in powers]
+        return mpmath.log(total) - logits[target], p, [v - (k == target) for k, v in enumerate(p)]
+
+
+def _gmpy2(x: np.ndarray[Any, Any], target: int) -> tuple[Any, list[Any], list[Any]]:
+    with gmpy2.context(gmpy2.get_context(), precision=round(DIGITS * 3.33)):
+        logits = [gmpy2.mpfr(float(v)) for v in x]
+        powers = [gmpy2.exp(v) for v in logits]
+        total = gmpy2.fsum(powers)
+        p = [power / total for power in powers]
+        return gmpy2.log(total) - logits[target], p, [v - (k == target) for k, v in enumerate(p)]
+
+
+def _short(rate: float) -> float:
+    return float(f"{rate:.3g}")

@@ -1,0 +1,61 @@
+"""What accuracy costs: time and peak memory of each implementation, against its framework's built-in loss.
+
+A call is one that a run makes: from NumPy's arrays to the framework's, loss, probabilities and gradient where the
+implementation gives them, and back. Each implementation has a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from logitlab.worker import Description
+
+ONE = Path(__file__).with_name("one_call.py")
+BUILTIN = {
+    "numpy": "numpy/scipy.special.log_softmax",
+    "torch": "torch/F.cross_entropy",
+    "jax": "jax/nn.log_softmax",
+    "tensorflow": "tensorflow/nn.sparse_softmax_cross_entropy_with_logits",
+}
+
+
+def table(descriptions: Sequence[Description], modes: Sequence[str]) -> pd.DataFrame:
+    """A line for each implementation and mode that gives a loss in float32 on the CPU."""
+    made = [
+        {"implementation": offer.name, "mode": mode, "gives": ", ".join(offer.quantities)} | taken
+        for d in descriptions
+        if d.missing is None and d.framework in BUILTIN
+        for offer in d.offers
+        if offer.version is not None
+        for mode in offer.modes
+        if mode in modes and (taken := _taken(d.framework, offer.name, mode))
+    ]
+    found = pd.DataFrame(made)
+    for column in ("ms", "peak MiB"):
+        found[f"{column}, over built-in"] = [_over(found, line, column) for line in found.to_dict("records")]
+    return found
+
+
+def _over(found: pd.DataFrame, line: dict[str, Any], column: str) -> float:
+    framework = line["implementation"].partition("/")[0]
+    same = (found["implementation"] == BUILTIN[framework]) & (found["mode"] == line["mode"])
+    base = found[same][column]
+    return round(line[column] / base.iloc[0], 2) if len(base) and base.iloc[0] >= 1 else float("nan")
+
+
+def _taken(framework: str, implementation: str, mode: str) -> dict[str, Any]:
+    """Empty for one that does not take such a batch."""
+    words = [sys.executable, str(ONE), framework, implementation, mode]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"left out: {implementation} {mode}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return {}
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
