@@ -15,9 +15,16 @@ FAULTS = {
     "raises": "raise RuntimeError('no\\nsuch luck')",
     "exits": "raise SystemExit(3)",
     "lacks": "raise NotImplementedError('not here')",
+    "interrupts": "raise KeyboardInterrupt",
+    "raises_what_is_no_exception": "raise Unheard('of')",
     "aborts": "os.abort()",
+    "segfaults": "ctypes.string_at(0)",
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "hangs": "time.sleep(3600)",
+    "holds_the_interpreter": "re.match('(a+)+$', 'a' * 64 + 'b')",
+    "stops": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "forks": "os.fork(); return losses(batch)",
+    "forks_and_raises": "if os.fork() == 0: raise RuntimeError('in the copy')\n        return losses(batch)",
     "wrong_shape": "return losses(batch)[:0]",
     "wrong_dtype": "return losses(batch).astype(int)",
     "wrong_type": "return 'seven'",
@@ -37,9 +44,12 @@ def faulty(tmp_path_factory):
     (site / "faulty.py").write_text(
         textwrap.dedent(
             """
-            import os, signal, time
+            import ctypes, os, re, signal, time
             import numpy as np
             from logitlab.frameworks import Implementation
+
+            class Unheard(BaseException):
+                pass
 
             def losses(batch):
                 x = batch.logits
@@ -81,7 +91,7 @@ def faulty(tmp_path_factory):
 def measured(faulty):
     """The faults strike rows of width 2 with a zero in them, one of four cases, all in one run."""
     cases = ["gap/5_low", "gap/10_low", "seed/article", "seed/article_mean"]
-    return runner.run(cases=cases, frameworks=["faulty", "numpy"], dtypes=["float32"], timeout=6)
+    return runner.run(cases=cases, frameworks=["faulty", "numpy"], dtypes=["float32"], timeout=4)
 
 
 STATUS = {
@@ -89,9 +99,16 @@ STATUS = {
     "raises": "raised",
     "exits": "raised",
     "lacks": "unsupported",
+    "interrupts": "raised",
+    "raises_what_is_no_exception": "raised",
     "aborts": "crashed",
+    "segfaults": "crashed",
     "killed": "crashed",
     "hangs": "timeout",
+    "holds_the_interpreter": "timeout",
+    "stops": "timeout",
+    "forks": "ok",
+    "forks_and_raises": "ok",
     "wrong_shape": "raised",
     "wrong_dtype": "raised",
     "wrong_type": "raised",
@@ -129,7 +146,7 @@ def test_the_message_is_kept_on_one_line(measured):
     # Without its signal where the process died before it had said that it took the call.
     assert told("aborts").startswith("the worker process died")
     assert told("killed").startswith("the worker process died")
-    assert told("hangs") == "no answer within 6 s"
+    assert told("hangs") == "no answer within 4 s"
     assert told("wrong_shape") == "TypeError: loss came with shape (0,); expected (2,)"
     assert "int64" in told("wrong_dtype")
 
