@@ -18,6 +18,7 @@ The last form never subtracts two numbers that agree: at the target of a one-hot
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ Pair = tuple[Float64, Float64]
 
 START_BITS = 160  # enough for every ordinary row: 106 bits kept, 17 for 131,072 terms, 10 for exp's argument
 NEEDED_BITS = 110
+NARROW = 64  # classes, up to which Python counts a row faster than NumPy
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def split(ball: Any) -> tuple[float, float]:
 
 
 def _pair(balls: list[Any]) -> Pair:
-    halves = np.array([split(b) for b in balls], np.float64).reshape(-1, 2)
+    """The balls' halves, and a zero behind them."""
+    halves = np.array([*map(split, balls), (0.0, 0.0)], np.float64)
     return halves[:, 0], halves[:, 1]
 
 
@@ -94,16 +97,13 @@ def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
 
 
 def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
-    finite = np.isfinite(logits)
     # Equal logits have equal exponentials: a low-precision or tied row of 131,072 classes has few of them.
-    values, place, counts = np.unique(logits[finite], return_inverse=True, return_counts=True)
-    top = arb(float(values[-1]))
-    exps = [(arb(v) - top).exp() for v in values.tolist()]
-    others = sum((e * c for e, c in zip(exps[:-1], counts.tolist(), strict=False)), arb(int(counts[-1]) - 1))
+    values, counts, where = _distinct(logits)
+    top = arb(values[-1])
+    exps = [(arb(v) - top).exp() for v in values]
+    others = sum((e * c for e, c in zip(exps[:-1], counts, strict=False)), arb(counts[-1] - 1))
     total = others + 1
     log_total = others.log1p()
-    where = np.full(logits.shape, -1)
-    where[finite] = place
 
     q_sum = sum(weights.values(), fmpq(0))
     inverse = 1 / total
@@ -129,20 +129,37 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     probabilities, gradient = _spread(of_p, where), _spread(_pair(g) if g else of_p, where)
     for j, ball in scaled_targets.items():
         gradient[0][j], gradient[1][j] = split(ball)
-    return Row(loss, probabilities, gradient, _condition(logits[finite], at_targets.values(), loss))
+    return Row(loss, probabilities, gradient, _condition(values, at_targets.values(), loss))
+
+
+def _distinct(logits: Float64) -> tuple[list[float], list[int], NDArray[np.intp]]:
+    """The finite logits in rising order, each once, how often each is there, and the place of each class among them,
+    -1 for a masked one.
+    """
+    if logits.size > NARROW:
+        finite = np.isfinite(logits)
+        values, place, counts = np.unique(logits[finite], return_inverse=True, return_counts=True)
+        where = np.full(logits.shape, -1)
+        where[finite] = place
+        return values.tolist(), counts.tolist(), where
+    times = Counter(logits.tolist())
+    times.pop(-math.inf, None)
+    listed = sorted(times)
+    places = {v: i for i, v in enumerate(listed)}
+    return listed, [times[v] for v in listed], np.array([places.get(v, -1) for v in logits.tolist()], np.intp)
 
 
 def _spread(pair: Pair, where: NDArray[np.intp]) -> Pair:
-    """Values of the distinct logits put back in their places; masked classes get an exact zero."""
-    hi, lo = (np.append(half, 0.0) for half in pair)
+    """Values of the distinct logits put back in their places; masked classes get the exact zero behind them."""
+    hi, lo = pair
     return hi[where], lo[where]
 
 
-def _condition(finite_logits: Float64, at_targets: Any, loss: Any) -> float:
+def _condition(finite_logits: list[float], at_targets: Any, loss: Any) -> float:
     """``max|x| * sum|g| / L``; the gradient sums to zero and is negative at targets alone."""
     if loss is None:
         return 0.0
     if float(loss.abs_upper()) == 0.0 and loss.is_zero():
         return float("nan")
     falls = sum((-g for g in at_targets if g < 0), arb(0))
-    return float(arb(float(np.abs(finite_logits).max())) * 2 * falls / loss)
+    return float(arb(max(-finite_logits[0], finite_logits[-1])) * 2 * falls / loss)
