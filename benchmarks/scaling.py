@@ -32,7 +32,7 @@ def _measure(rows: int) -> tuple[Usage, int]:
     with tempfile.TemporaryDirectory() as folder:
         file, out = Path(folder) / "logits.npz", Path(folder) / "run"
         x = rng.normal(0, 10, (rows, CLASSES)).astype(np.float32)
-        np.savez(file, logits=x, targets=rng.integers(0, CLASSES, rows))
+        np.savez(file, logits=x, targets=rng.integers(0, CLASSES, rows), allow_pickle=False)
         used = of_command(["run", "--logits", str(file), "--implementation", IMPLEMENTATION, "--out", str(out)])
         return used, Run(out).lines()
 
