@@ -65,6 +65,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
+    executor: Annotated[
+        str | None, typer.Option(help="dask://HOST:PORT, a Dask scheduler; by default this machine.")
+    ] = None,
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
@@ -78,8 +81,9 @@ def run(
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
-        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file
-    )
+        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
+        executor,
+    )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)
     with _progress() as show:

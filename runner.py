@@ -20,26 +20,25 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from . import environment, worker
 from .cases import abridged
 from .errors import UsageError
-from .formats import FORMATS
-from .inputs import Block, Selection, selection
+from .executors import Executor, opened
+from .inputs import Selection, selection
 from .lock import must_be_free
-from .measurements import Columns, Measured, joined, lines, measured
-from .plan import Cell, PlannedCall, Words, choose_cells, choose_dtypes, choose_frameworks, groups, listed, owners
-from .pool import DEFAULT_TIMEOUT, Pools
+from .measuring import Work
+from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, owners
+from .pool import DEFAULT_TIMEOUT
 from .store import Run, begun, must_be_new
 from .variants import choose_variants
-from .worker import Description, Outcome
+from .worker import Description
 
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[str], None]
@@ -61,6 +60,7 @@ class Request:
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
     case_files: str | Path | Sequence[str | Path] | None = None
+    executor: str | None = None
 
 
 def run(
@@ -78,6 +78,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
+    executor: str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
@@ -102,15 +103,17 @@ def run(
         out: the run folder to keep; by default the run is kept nowhere.
         resume: go on with the run in ``out``, which must have the same plan and the same versions.
         timeout: seconds after which one call is given up.
+        executor: where the calls are made: ``dask://HOST:PORT`` on the workers of that Dask scheduler; by default in
+            processes of this machine.
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
-        UsageError: for a name that is not known, a file of logits or of cases that is not as it should be, or a folder
-            that cannot be used.
+        UsageError: for a name that is not known, a file of logits or of cases that is not as it should be, a folder
+            that cannot be used, or a Dask cluster that cannot be reached or whose workers do not agree.
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files,
+        case_files, executor,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -136,87 +139,45 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
     chosen = selection(request.cases, files, sweeps, wanted, case_files)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
-        Pools(names, Path(logs), request.timeout) as pools,
+        opened(request.executor, names, Path(logs), request.timeout) as executor,
     ):
-        descriptions = pools.describe()
+        descriptions = executor.describe()
         asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
-        manifest = _manifest(chosen, cells, descriptions)
+        manifest = _manifest(chosen, cells, descriptions) | executor.facts({})
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
             store.keep_cases([line for case in chosen.cases for line in abridged(case)])
-            _measure(pools, store, chosen, cells, progress)
+            _measure(executor, store, chosen, cells, progress)
+            executor.fetch_logs()
             store.keep_logs(Path(logs))
-            store.finish(finished=_now())
+            store.finish(finished=_now(), **executor.facts(store.manifest))
     return store
 
 
-def _measure(pools: Pools, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None) -> None:
+def _measure(
+    executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None
+) -> None:
     """Makes every call that the store does not hold yet, block by block."""
     total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
     done = 0
-    for number, block in enumerate(chosen.blocks()):
-        parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
-        todo = {cell: part for part, cell in parts.items() if not store.has(part)}
-        there = (cell for cell in parts.values() if cell not in todo)
-        done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
-        for rows, label in _measure_block(pools, store, block, todo):
-            done += rows
-            if progress is not None:
-                progress(done, total, label)
 
+    def left() -> Iterator[Work]:
+        nonlocal done
+        for number, block in enumerate(chosen.blocks()):
+            parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
+            todo = {cell: part for part, cell in parts.items() if not store.has(part)}
+            there = (cell for cell in parts.values() if cell not in todo)
+            done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
+            if todo:
+                yield Work(block.cases, todo)
 
-def _measure_block(pools: Pools, store: Run, block: Block, parts: Mapping[Cell, int]) -> Iterator[tuple[int, str]]:
-    """Measures cells, each for its part, and yields each call's rows and cell; the last call writes the part."""
-    order = {c.id: i for i, c in enumerate(block.cases)}
-    grouped = {d: groups(block.cases, FORMATS[d]) for d in {cell.dtype for cell in parts}}
-    taken = {cell: [g for g in grouped[cell.dtype] if g.plain or not cell.plain_only] for cell in parts}
-    missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
-    for cell in (c for c, cases in missing.items() if cases == 0):
-        store.write(parts[cell], pd.DataFrame())
-    tables: dict[Cell, list[Columns]] = {cell: [] for cell in parts}
-    calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]
-    for call, outcome in pools.evaluate(calls):
-        made = call.measured if isinstance(call, Following) else measured(call, outcome)
-        if not isinstance(call, Following) and made.to_be_followed:
-            pools.add(Following(made))
-            continue
-        cell, group = made.call.cell, made.call.group
-        tables[cell] += lines(made, outcome.stages)
-        missing[cell] -= len(group.cases)
-        if missing[cell] == 0:
-            # Calls end in any order and in any division; the table does not show it.
-            whole = joined(store.manifest["run"], cell, tables.pop(cell))
-            store.write(parts[cell], whole.sort_values("case", key=lambda ids: ids.map(order), kind="stable"))
-        yield len(group.logits), cell.label
-
-
-@dataclass(frozen=True, eq=False)
-class Following:
-    """A call of a written formula made again, stage by stage, since rows of it went wrong; a `pool.Call`."""
-
-    measured: Measured
-
-    @property
-    def lane(self) -> str:
-        return self.measured.call.lane
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        return self.measured.call.variables
-
-    @property
-    def function(self) -> Callable[..., Outcome]:
-        return worker.follow
-
-    def arguments(self) -> tuple[Any, ...]:
-        name, implementation, batch, device, _ = self.measured.call.arguments()
-        return name, implementation, replace(batch, targets=batch.targets.astype(np.int64), layout="rows"), device
-
-    def divided(self) -> tuple[Following, ...]:
-        return ()
+    for rows, label in executor.measure(left(), store):
+        done += rows
+        if progress is not None:
+            progress(done, total, label)
 
 
 def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description]) -> dict[str, Any]:

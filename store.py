@@ -28,7 +28,18 @@ from .columns import CASES, COLUMNS, WORDS, typed
 from .errors import UsageError
 from .parts import FOLDER, Parts, numbered
 
-__all__ = ["CASES", "COLUMNS", "WORDS", "DamagedManifestError", "Run", "begun", "must_be_new", "read_manifest", "typed"]
+__all__ = [
+    "CASES",
+    "COLUMNS",
+    "WORDS",
+    "DamagedManifestError",
+    "Run",
+    "begun",
+    "encoded",
+    "must_be_new",
+    "read_manifest",
+    "typed",
+]
 
 SCHEMA = 1
 MANIFEST, CASES_FILE = "manifest.json", "cases.parquet"
@@ -189,9 +200,12 @@ class Run:
         Raises:
             UsageError: if it cannot be written; what was kept before is as it was.
         """
-        arrow = pa.Table.from_pandas(typed(table), preserve_index=False)
+        self.write_encoded(index, encoded(table, level))
+
+    def write_encoded(self, index: int, data: bytes) -> None:
+        """As `write`, of a table that `encoded` has made the file of."""
         with self._writing():
-            self._parts.keep(self.part(index), _parquet(arrow, level))
+            self._parts.keep(self.part(index), data)
 
     def finish(self, **facts: Any) -> None:
         """Marks the run as complete, with what became known while it ran."""
@@ -270,6 +284,11 @@ class Run:
     @property
     def _way_out(self) -> str:
         return "pack the run again" if self.manifest.get("packed") else "run again with --resume, to measure it anew"
+
+
+def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
+    """A part's file: one cell's measurements of one block; ``level`` is zstd's of compression."""
+    return _parquet(pa.Table.from_pandas(typed(table), preserve_index=False), level)
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:

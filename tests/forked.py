@@ -23,6 +23,7 @@ from pathlib import Path
 from logitlab import environment, runner, worker
 from logitlab.cases import select
 from logitlab.errors import UsageError
+from logitlab.executors import _local
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 
@@ -91,7 +92,7 @@ def die_with_a_torn_file(number: int) -> None:
 
 def run(asked: dict) -> int:
     if not asked.get("workers"):
-        runner.Pools = InThisProcess
+        _local.Pools = InThisProcess
     folder = Path(asked["out"])
     if "step" in asked:
         at_step(asked["step"], str(folder), partial(refuse, asked["refused"]) if "refused" in asked else die)
