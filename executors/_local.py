@@ -1,4 +1,4 @@
-"""This machine: each framework in processes of its own."""
+"""The machine that the run is started on: each framework in processes of its own."""
 
 from __future__ import annotations
 

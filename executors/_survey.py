@@ -1,0 +1,127 @@
+"""What the workers of a cluster have, whether they agree, and which of them can do what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..plan import Cell
+from ..worker import Description, Offer
+
+# Which of a machine's devices a worker has is its own.
+_OWN_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+
+
+# Of those who differ.
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one worker says of itself."""
+
+    address: str
+    host: str
+    hardware: Mapping[str, Any]
+    versions: Mapping[str, str]
+    variables: Mapping[str, str]
+    frameworks: Mapping[str, Description]
+
+    @property
+    def name(self) -> str:
+        return f"{self.host} ({self.address})"
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The versions of Python, of LogitLab and what it measures with, and of the frameworks' packages."""
+        found = {"Python": str(self.hardware["python"]), **self.versions}
+        for described in self.frameworks.values():
+            found |= dict(described.versions)
+        return found
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that change numbers."""
+        return {name: value for name, value in self.variables.items() if name not in _OWN_DEVICES}
+
+    def can(self, cell: Cell) -> bool:
+        """Whether the framework is there, with the cell's implementation and device."""
+        described = self.frameworks.get(cell.framework)
+        if described is None or described.missing is not None:
+            return False
+        same = (o.name == cell.offer.name and o.version == cell.offer.version for o in described.offers)
+        return cell.device in described.devices and any(same)
+
+
+def differences(of_each: Mapping[str, Mapping[str, str]], absent: str | None = None) -> list[str]:
+    """What is not the same everywhere, a line each: the value of most, and who has another.
+
+    Args:
+        of_each: by name, what each has: its packages or variables.
+        absent: what to call the lack of one; without it a lack is no difference.
+    """
+    told = []
+    for key in sorted({key for found in of_each.values() for key in found}):
+        known = {name: found.get(key, absent) for name, found in of_each.items()}
+        values = {name: value for name, value in known.items() if value is not None}
+        usual, _ = Counter(values.values()).most_common(1)[0]
+        others = [f"{value} on {name}" for name, value in sorted(values.items()) if value != usual]
+        if others:
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            usually = _some([name for name, value in values.items() if value == usual])
+            told.append(f"{key} is {usual} on {usually}, but {', '.join(others[:MOST_NAMED])}{more}")
+    return told
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def together(frameworks: Sequence[str], surveys: Sequence[Survey]) -> dict[str, Description]:
+    """What the cluster has of each framework, all its workers together, in the words of one that has it."""
+    return {name: _merged(name, [s.frameworks[name] for s in surveys if name in s.frameworks]) for name in frameworks}
+
+
+def _merged(name: str, described: Sequence[Description]) -> Description:
+    present = [d for d in described if d.missing is None]
+    if not present:
+        return described[0] if described else Description(name, missing="no worker has been asked for it")
+    offers: dict[str, Offer] = {}
+    for offer in (o for d in present for o in d.offers):
+        # One whose package is missing here may be whole elsewhere.
+        if offer.name not in offers or offers[offer.name].version is None:
+            offers[offer.name] = offer
+    return replace(
+        present[0],
+        devices=_unique(device for d in present for device in d.devices),
+        offers=tuple(offers.values()),
+        versions=_unique(pair for d in present for pair in d.versions),
+    )
+
+
+def _unique(things: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(things))
+
+
+def hosts(surveys: Iterable[Survey]) -> list[dict[str, Any]]:
+    """For the manifest: the workers, those of one host that are alike together, and how many they are."""
+    found: list[dict[str, Any]] = []
+    for survey in sorted(surveys, key=lambda s: (s.host, s.address)):
+        present = {n: d for n, d in survey.frameworks.items() if d.missing is None}
+        facts = {
+            "host": survey.host,
+            "hardware": dict(survey.hardware),
+            "versions": dict(survey.versions),
+            "frameworks": {n: dict(d.versions) for n, d in present.items()},
+            "devices": {n: list(d.devices) for n, d in present.items()},
+            "settings": {n: dict(d.settings) for n, d in present.items()},
+            "environment": dict(survey.variables),
+        }
+        alike = next((f for f in found if {k: v for k, v in f.items() if k != "workers"} == facts), None)
+        if alike is None:
+            found.append(facts | {"workers": 1})
+        else:
+            alike["workers"] += 1
+    return found

@@ -1,0 +1,370 @@
+"""A run on a Dask cluster is the run of one machine: its table, bit for bit, whoever measured what and whoever died."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from logitlab import runner
+from logitlab.cli import main
+from logitlab.errors import UsageError
+from logitlab.executors import opened
+from logitlab.executors._survey import Survey, differences, hosts, together
+from logitlab.store import Run
+from logitlab.verification import verify
+from logitlab.worker import Description, Offer
+
+dask = pytest.importorskip("dask", reason="the extra dask is not installed")
+distributed = pytest.importorskip("distributed")
+
+PLAN = {
+    "cases": ["seed/*", "masks/first", "gap/5_low"],
+    "implementations": ["numpy/naive", "numpy/lse", "numpy/log1p"],
+    "dtypes": ["float16", "float32"],
+}
+PATIENCE = 60
+
+
+@contextmanager
+def cluster(environment=None, **options):
+    """Workers of this machine; the executor's name for them comes with it."""
+    # Dask would set the numbers of threads, and a run tells an environment with them from one without.
+    quiet = {"distributed.nanny.pre-spawn-environ": {}, "distributed.admin.system-monitor.gil.enabled": False}
+    asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"} | options
+    with dask.config.set(quiet), distributed.LocalCluster(processes=True, env=environment, **asked) as made:
+        made.executor = made.scheduler_address.replace("tcp", "dask", 1)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def two():
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def local():
+    return runner.run(**PLAN)
+
+
+def assert_same(found, expected):
+    found, expected = found.drop(columns="run"), expected.drop(columns="run")
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    for column in found.select_dtypes("float64"):
+        bits, wanted = (table[column].to_numpy().view(np.int64) for table in (found, expected))
+        np.testing.assert_array_equal(bits, wanted)
+
+
+def pids(made) -> dict:
+    with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+        return client.run(os.getpid)
+
+
+def test_a_cluster_gives_the_table_of_one_machine_bit_for_bit(two, local, tmp_path):
+    told = []
+    found = runner.run(
+        **PLAN, executor=two.executor, out=tmp_path / "run", progress=lambda done, total, _: told.append((done, total))
+    )
+    assert_same(found, local)
+    assert verify(tmp_path / "run").sound
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1]
+
+
+def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
+    monkeypatch.setattr("logitlab.inputs._file.PIECE", 2**8)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", logits=rng.normal(0, 50, (100, 10)), targets=rng.integers(0, 10, 100))
+    asked = {"logits": tmp_path / "mine.npz", "implementations": PLAN["implementations"], "dtypes": PLAN["dtypes"]}
+    assert_same(runner.run(**asked, executor=two.executor), runner.run(**asked))
+
+
+def test_the_manifest_tells_who_measured(two, tmp_path):
+    runner.run(**PLAN, executor=two.executor, out=tmp_path / "run")
+    manifest = Run(tmp_path / "run").manifest
+    (host,) = manifest["cluster"]["hosts"]
+    assert manifest["cluster"]["workers"] == host["workers"] == 2
+    assert host["host"]
+    assert host["versions"] == manifest["versions"]
+    assert host["frameworks"]["numpy"]["numpy"] == np.__version__
+    assert host["hardware"] == manifest["hardware"]
+
+
+def test_the_processes_of_a_run_end_with_it(two, local):
+    before = {pid: children(pid) for pid in pids(two).values()}
+    assert_same(runner.run(**PLAN, executor=two.executor), local)
+    wait_for_no_processes(before)
+
+
+def wait_for_no_processes(before: dict[int, set[int]]) -> None:
+    end = time.monotonic() + PATIENCE
+    while any(children(pid) - before[pid] for pid in before):
+        assert time.monotonic() < end, "processes are left"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> set[int]:
+    """Of a worker, without Python's own."""
+    told = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    found = {int(word) for file in told for word in file.read_text().split()}
+    return {p for p in found if b"resource_tracker" not in Path(f"/proc/{p}/cmdline").read_bytes()}
+
+
+@pytest.mark.parametrize("workers", [1, 2], ids=["the only one", "one of two"])
+def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
+    with cluster(n_workers=workers) as made:
+        victims = list(pids(made).values())[:1]
+
+        def kill(done, _total, _label):
+            while victims and done:
+                os.kill(victims.pop(), signal.SIGKILL)
+
+        assert_same(runner.run(**PLAN, executor=made.executor, out=tmp_path / "run", progress=kill), local)
+        assert not victims
+    assert verify(tmp_path / "run").complete
+
+
+def test_a_run_that_was_stopped_goes_on_and_measures_only_what_is_left(two, local, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(_done, _total, _label):
+        raise StoppedError
+
+    before = {pid: children(pid) for pid in pids(two).values()}
+    with pytest.raises(StoppedError):
+        runner.run(**PLAN, executor=two.executor, out=tmp_path / "run", progress=stop)
+    wait_for_no_processes(before)
+    kept = {path: path.stat().st_mtime_ns for path in Run(tmp_path / "run").parts()}
+    assert 0 < len(kept) < 6
+    words = [f"--{name.removesuffix('s')}={value}" for name, values in PLAN.items() for value in values]
+    assert main(["run", *words, "--executor", two.executor, "--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert_same(Run(tmp_path / "run").read(), local)
+
+
+# --- workers that are not alike ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def only(tmp_path_factory):
+    """A package with a framework, `only`, which can be imported where an environment variable allows it."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "only.py").write_text(
+        "import os\n"
+        "if 'HAS_ONLY' not in os.environ:\n"
+        "    raise ImportError('not on this worker')\n"
+        "from logitlab.frameworks.numpy import FRAMEWORK\n"
+        "from logitlab.frameworks import Implementation\n"
+        "class Only:\n"
+        "    name = 'only'\n"
+        "    implementations = [Implementation('only/lse', 'builtin', None, 'numpy', differentiable=False)]\n"
+        "    def devices(self):\n"
+        "        return ('cpu',)\n"
+        "    def unsupported(self, error):\n"
+        "        return False\n"
+        "    def evaluate(self, implementation, batch, device, mode):\n"
+        "        lse = next(i for i in FRAMEWORK.implementations if i.name == 'numpy/lse')\n"
+        "        yield next(iter(FRAMEWORK.evaluate(lse, batch, device, mode)))\n"
+        "FRAMEWORK = Only()\n"
+    )
+    info = folder / "only-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: only\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[logitlab.frameworks]\nonly = only:FRAMEWORK\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield folder
+
+
+@contextmanager
+def one_more(made, **environment):
+    """Another worker of the cluster, with these environment variables, started as people do."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", made.scheduler_address, "--nthreads=1"]
+    given = os.environ | {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": "{}"} | environment
+    with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+        there = set(client.scheduler_info(n_workers=-1)["workers"])
+        with started([*command, "--no-dashboard"], given):
+            client.wait_for_workers(len(there) + 1, timeout=PATIENCE)
+            (address,) = set(client.scheduler_info(n_workers=-1)["workers"]) - there
+            yield address
+
+
+@contextmanager
+def started(command, environment):
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
+    with one_more(two, PYTHONPATH=str(only), HAS_ONLY="1"):
+        found = runner.run(
+            cases="seed/*", frameworks=["numpy", "only"], implementations=["numpy/lse", "only/lse"], dtypes="float32",
+            executor=two.executor, out=tmp_path / "run",
+        )  # fmt: skip
+    assert set(found["status"]) == {"ok"}
+    losses = found[found["quantity"] == "loss"].groupby("implementation", observed=True)["bits"].agg(list)
+    assert losses["only/lse"] == losses["numpy/lse"]
+    cluster = Run(tmp_path / "run").manifest["cluster"]
+    assert sorted((h["workers"], "only" in h["frameworks"]) for h in cluster["hosts"]) == [(1, True), (2, False)]
+
+
+def test_workers_whose_environment_changes_numbers_otherwise_are_refused_by_name(two, tmp_path, capsys):
+    with one_more(two, OMP_NUM_THREADS="7") as address:
+        told = ["run", "--framework=numpy", "--executor", two.executor, "--out", str(tmp_path / "run")]
+        assert main(told) == 2
+    line = capsys.readouterr().err
+    assert "not all alike" in line
+    assert "OMP_NUM_THREADS is not set" in line
+    assert f"7 on {os.uname().nodename} ({address})" in line
+    assert not (tmp_path / "run").exists()
+
+
+def survey(address, torch=None, devices=("cpu",), package="torch", **also):
+    """What a worker says that has PyTorch of this version, or has none."""
+    offer = Offer("torch/lse", "lse", package, torch, ("eager",))
+    present = Description("torch", devices, (offer,), (("torch", torch),))
+    described = Description("torch", missing="cannot be imported") if torch is None else present
+    facts = {"host": "a", "hardware": {"python": "3.12.1"}, "versions": {"logitlab": "0.1.0"}, "variables": {}} | also
+    return Survey(address=address, frameworks={"torch": described}, **facts)
+
+
+def told_of(*surveys):
+    return differences({s.name: s.packages for s in surveys})
+
+
+def test_who_has_another_version_is_named_with_it():
+    alike = [survey("tcp://a:1", "2.13.0"), survey("tcp://a:2", "2.13.0"), survey("tcp://a:3")]
+    assert told_of(*alike) == []
+    (line,) = told_of(*alike, survey("tcp://b:1", "2.12.0", host="b"))
+    assert line == "torch is 2.13.0 on a (tcp://a:1) and 1 more, but 2.12.0 on b (tcp://b:1)"
+    (line,) = told_of(*alike, survey("tcp://b:1", hardware={"python": "3.11.9"}))
+    assert line.startswith("Python is 3.12.1 on") and line.endswith("3.11.9 on a (tcp://b:1)")  # noqa: PT018
+    (line,) = told_of(*alike, survey("tcp://b:1", versions={"logitlab": "0.2.0"}))
+    assert "logitlab is 0.1.0 on" in line
+
+
+def test_workers_together_have_what_one_of_them_has():
+    of_cpu, of_gpu, without = survey("1", "2.13.0"), survey("2", "2.13.0", ("cpu", "cuda")), survey("3")
+    assert together(["torch"], [without])["torch"].missing == "cannot be imported"
+    found = together(["torch"], [without, of_cpu, of_gpu])["torch"]
+    assert found == of_gpu.frameworks["torch"]
+    assert together(["torch"], [of_cpu, of_cpu])["torch"] == of_cpu.frameworks["torch"]
+    assert [h["workers"] for h in hosts([of_cpu, of_cpu, of_gpu])] == [2, 1]
+
+
+def cell(device):
+    from logitlab.plan import Cell
+
+    return Cell("torch", Offer("torch/lse", "lse", "torch", "2.13.0", ("eager",)), "float32", device, "eager")
+
+
+def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
+    both = survey("2", "2.13.0", ("cpu", "cuda"))
+    assert [both.can(cell(d)) for d in ("cpu", "cuda")] == [True, True]
+    assert not survey("1", "2.13.0").can(cell("cuda"))
+    assert not survey("1", "2.12.0").can(cell("cpu"))
+    assert not survey("1").can(cell("cpu"))
+
+
+def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monkeypatch):
+    from logitlab.executors import _dask
+
+    monkeypatch.setattr(_dask, "PATIENCE", 0)
+    made = _dask.Dask(two.scheduler_address.removeprefix("tcp://"), ["torch"], tmp_path, 60)
+    made._surveys = {"here": survey("here", "2.13.0", ("cpu", "cuda"))}
+    made._alive = {"here": {"resources": {"GPU": 1}}}
+    assert made._able(cell("cuda")) == {"here"}
+    made._alive = {"here": {"resources": {}}}
+    assert made._able(cell("cpu")) == {"here"}
+    monkeypatch.setattr(made, "_look", lambda: made._alive)
+    with pytest.raises(UsageError, match="--resources GPU=1"):
+        made._able(cell("cuda"))
+    assert _dask._resources(cell("cuda")) == {"GPU": 1}
+    assert _dask._resources(cell("cpu")) is None
+
+
+# --- what goes wrong before anything is started -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["dusk://a:1", "dask://a", "dask://:1", "local", ""])
+def test_an_executor_that_is_none_is_told_with_what_it_may_be(tmp_path, asked):
+    with pytest.raises(UsageError, match="dask://HOST:PORT"):
+        opened(asked, ["numpy"], tmp_path, 60)
+
+
+def test_a_scheduler_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("logitlab.executors._dask.PATIENCE", 1)
+    assert main(["run", "--framework=numpy", "--executor=dask://127.0.0.1:9", f"--out={tmp_path / 'run'}"]) == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_dask_it_is_told_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "logitlab.executors._dask", None)
+    with pytest.raises(UsageError, match=r"pip install 'logitlab\[dask\]'"):
+        opened("dask://127.0.0.1:9", ["numpy"], tmp_path, 60)
+
+
+# --- machines of their own, as far as one machine has them ------------------------------------------------------------
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture
+def network():
+    """Two namespaces with a network and a host name of their own, and a bridge between them and this machine."""
+    if not (shutil.which("ip") and shutil.which("unshare")):
+        pytest.skip("no ip and unshare: network namespaces need iproute2 and util-linux")
+    tag = f"ll{os.getpid() % 10**6}"
+    with ExitStack() as undo:
+        try:
+            ip("link", "add", f"{tag}b", "type", "bridge")
+            undo.callback(ip, "link", "del", f"{tag}b")
+            ip("addr", "add", "10.213.77.1/24", "dev", f"{tag}b")
+            ip("link", "set", f"{tag}b", "up")
+            for number in (2, 3):
+                space, outer, inner = f"{tag}n{number}", f"{tag}o{number}", f"{tag}i{number}"
+                ip("netns", "add", space)
+                undo.callback(ip, "netns", "del", space)
+                ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
+                ip("link", "set", outer, "master", f"{tag}b", "up")
+                ip("-n", space, "addr", "add", f"10.213.77.{number}/24", "dev", inner)
+                ip("-n", space, "link", "set", inner, "up")
+                ip("-n", space, "link", "set", "lo", "up")
+            subprocess.run(["unshare", "--uts", "true"], check=True, capture_output=True, timeout=10)
+        except (OSError, subprocess.SubprocessError) as error:
+            told = getattr(error, "stderr", b"") or str(error).encode()
+            pytest.skip(f"network namespaces cannot be made here (they need root): {told.decode().strip()}")
+        yield {f"machine-{n}": f"{tag}n{n}" for n in (2, 3)}
+
+
+def test_workers_with_networks_of_their_own_measure_together(network, local, tmp_path):
+    with ExitStack() as running, cluster(n_workers=0, host="10.213.77.1") as made:
+        for name, space in network.items():
+            worker = (
+                f"hostname {name} && exec {sys.executable} -m distributed.cli.dask_worker {made.scheduler_address} "
+            )
+            command = ["ip", "netns", "exec", space, "unshare", "--uts", "sh", "-c", worker + "--nthreads 1"]
+            environment = os.environ | {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": "{}"}
+            running.enter_context(started(command, environment))
+        with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=PATIENCE)
+        assert_same(runner.run(**PLAN, executor=made.executor, out=tmp_path / "run"), local)
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["cluster"]
+    assert [(h["host"], h["workers"]) for h in facts["hosts"]] == [("machine-2", 1), ("machine-3", 1)]
