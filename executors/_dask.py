@@ -31,6 +31,8 @@ PATIENCE = 30.0
 EVERY = 2.0
 # For each thread of the workers: one task that runs and one that waits for it.
 IN_FLIGHT = 2
+# Of a task's workers, before the task is thought to be what they die of; as many as Dask itself allows.
+MOST_DEATHS = 3
 GOES_ON = "what was measured is kept: go on with it by --resume"
 
 
@@ -46,12 +48,17 @@ class _Block:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """A task that has been handed to the cluster, the block it is about, and the workers that it may go to."""
+    """A task that has been handed to the cluster, the block it is about, and the workers that it may go to; and how often it was given."""
 
     task: _site.Task
     block: _Block
     workers: frozenset[str]
     future: Future
+    times: int
+
+    @property
+    def label(self) -> str:
+        return self.task.parts[0][0].label
 
 
 class Dask:
@@ -228,7 +235,7 @@ class Dask:
         threads = sum(int(w["nthreads"]) for address, w in self._alive.items() if address in self._surveys)
         return IN_FLIGHT * max(1, threads)
 
-    def _give(self, given: dict[str, _Given], task: _site.Task, block: _Block) -> None:
+    def _give(self, given: dict[str, _Given], task: _site.Task, block: _Block, times: int = 1) -> None:
         cell = task.parts[0][0]
         workers = self._able(cell)
         future = self._client.submit(
@@ -236,7 +243,7 @@ class Dask:
             key=f"logitlab-{cell.label}-{task.parts[0][1]}-{uuid.uuid4().hex}", pure=False,
             workers=sorted(workers), allow_other_workers=False, resources=_resources(cell),
         )  # fmt: skip
-        given[future.key] = _Given(task, block, workers, future)
+        given[future.key] = _Given(task, block, workers, future, times)
         future.add_done_callback(lambda done: self._ended.put(done.key))
 
     def _able(self, cell: Cell) -> frozenset[str]:
@@ -275,7 +282,9 @@ class Dask:
             if gone and not one.future.done():
                 del given[key]
                 one.future.cancel()
-                self._give(given, one.task, one.block)
+                if one.times > MOST_DEATHS:
+                    raise UsageError(_deadly(one))
+                self._give(given, one.task, one.block, one.times + 1)
 
     def _pass_over_who_differs(self) -> None:
         """A worker that comes later and is not like the others is left out; the run has begun."""
@@ -287,15 +296,12 @@ class Dask:
                 del self._surveys[address]
 
     def _result(self, one: _Given) -> _site.Done:
-        label = one.task.parts[0][0].label
         try:
             done: _site.Done = one.future.result()
         except KilledWorker as error:
-            raise UsageError(
-                f"{label}: the workers that had it died, one after the other; do they have enough memory? {GOES_ON}"
-            ) from error
+            raise UsageError(_deadly(one)) from error
         except CancelledError as error:
-            raise UsageError(f"{label}: {self._address} has dropped it, or is gone; {GOES_ON}") from error
+            raise UsageError(f"{one.label}: {self._address} has dropped it, or is gone; {GOES_ON}") from error
         return done
 
     def fetch_logs(self) -> None:
@@ -314,6 +320,10 @@ class Dask:
     def _address_in_words(self, address: str) -> str:
         host = self._surveys[address].host
         return f"{host}-{address.rpartition(':')[2]}"
+
+
+def _deadly(one: _Given) -> str:
+    return f"{one.label}: the workers that had it died, one after the other; do they have enough memory? {GOES_ON}"
 
 
 def divided(work: Work) -> Iterator[tuple[tuple[Cell, int], ...]]:

@@ -212,8 +212,8 @@ def started(command, environment):
 def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
     with one_more(two, PYTHONPATH=str(only), HAS_ONLY="1"):
         found = runner.run(
-            cases="seed/article", frameworks=["numpy", "only"], implementations=["numpy/lse", "only/lse"], dtypes="float32",
-            executor=two.executor, out=tmp_path / "run",
+            cases="seed/article", frameworks=["numpy", "only"], implementations=["numpy/lse", "only/lse"],
+            dtypes="float32", executor=two.executor, out=tmp_path / "run",
         )  # fmt: skip
     assert set(found["status"]) == {"ok"}, found["detail"].unique()
     losses = found[found["quantity"] == "loss"].groupby("implementation", observed=True)["bits"].agg(list)
