@@ -48,7 +48,7 @@ class _Block:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """A task that has been handed to the cluster, the block it is about, and the workers that it may go to; and how often it was given."""
+    """A task handed to the cluster, the block it is about, the workers it may go to, and how often it was given."""
 
     task: _site.Task
     block: _Block
