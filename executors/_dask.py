@@ -29,7 +29,7 @@ from ._survey import Survey, differences, hosts, together
 PATIENCE = 30.0
 # Seconds between looks at who has come and who has gone.
 EVERY = 2.0
-# For each thread of the workers: one task that runs and one that waits for it.
+# For each worker: one task that runs and one that waits for it.
 IN_FLIGHT = 2
 # Of a task's workers, before the task is thought to be what they die of; as many as Dask itself allows.
 MOST_DEATHS = 3
@@ -232,8 +232,7 @@ class Dask:
         return block.held
 
     def _room(self) -> int:
-        threads = sum(int(w["nthreads"]) for address, w in self._alive.items() if address in self._surveys)
-        return IN_FLIGHT * max(1, threads)
+        return IN_FLIGHT * max(1, len(self._surveys.keys() & self._alive.keys()))
 
     def _give(self, given: dict[str, _Given], task: _site.Task, block: _Block, times: int = 1) -> None:
         cell = task.parts[0][0]

@@ -6,8 +6,7 @@ import multiprocessing
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,87 +52,54 @@ class Done:
     label: str = ""
 
 
-@dataclass
-class _Slot:
-    """Processes that one task has for itself, and the block that it measured last: its exact answers serve the next."""
-
-    pools: Pools
-    block: str = ""
-    groups: dict[str, Grouped] = field(default_factory=dict)
-
-    def grouped(self, block: str, work: Work) -> Grouped:
-        if block != self.block:
-            self.block, self.groups = block, {}
-        (dtype,) = {cell.dtype for cell in work.parts}
-        if dtype not in self.groups:
-            self.groups[dtype] = grouped(work)
-        return self.groups[dtype]
-
-
 class _Site:
+    """A run's processes on this worker, and the block that was measured last: its exact answers serve the next cell."""
+
     def __init__(self, setting: Setting) -> None:
         # Dask starts its workers as processes that may have no children, so that these never outlive them; those of
         # a pool end with their parent by themselves.
         multiprocessing.current_process().daemon = False
-        self.setting = setting
         # Dask removes what is left there by a worker that was killed.
-        self.folder = tempfile.TemporaryDirectory(prefix="logitlab-", dir=get_worker().local_directory)
-        self._idle: list[_Slot] = []
-        self._made = 0
-        self._closed = False
-        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="logitlab-", dir=get_worker().local_directory)
+        self.pools = Pools(setting.frameworks, Path(self._folder.name), setting.timeout)
+        self._block = ""
+        self._groups: dict[str, Grouped] = {}
 
-    @contextmanager
-    def slot(self) -> Iterator[_Slot]:
-        """Each of a worker's threads has processes of its own, started when there are none that wait."""
-        with self._lock:
-            slot = self._idle.pop() if self._idle else None
-            self._made += slot is None
-            logs = Path(self.folder.name) / str(self._made)
-        slot = slot or _Slot(Pools(self.setting.frameworks, logs, self.setting.timeout))
-        try:
-            yield slot
-        finally:
-            with self._lock:
-                self._idle.append(slot)
-            if self._closed:
-                self.close()
+    def grouped(self, block: str, work: Work) -> Grouped:
+        if block != self._block:
+            self._block, self._groups = block, {}
+        (dtype,) = {cell.dtype for cell in work.parts}
+        if dtype not in self._groups:
+            self._groups[dtype] = grouped(work)
+        return self._groups[dtype]
 
-    def close(self) -> None:
-        """Ends the processes, those of a task under way when it has ended."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for slot in idle:
-            slot.pools.__exit__()
-
-    def logs(self) -> dict[str, bytes]:
-        """The end of each lane's log, by its file's name; those of several processes one behind the other."""
-        found: dict[str, bytes] = {}
-        for log in sorted(Path(self.folder.name).rglob("*.log")):
-            found[log.name] = found.get(log.name, b"") + log.read_bytes()[-MOST_LOG:]
-        return {name: text for name, text in found.items() if text}
+    def close(self) -> dict[str, bytes]:
+        """Ends the processes, and gives the end of each lane's log, by its file's name."""
+        self.pools.__exit__()
+        logs = {log.name: log.read_bytes()[-MOST_LOG:] for log in sorted(Path(self._folder.name).glob("*.log"))}
+        self._folder.cleanup()
+        return {name: text for name, text in logs.items() if text}
 
 
+# The precision of ball arithmetic is the process's, and two tasks in it would change each other's exact answers. So a
+# worker does one thing at a time, whatever its threads; nothing is lost by it, since grading holds the interpreter.
+_one_at_a_time = threading.Lock()
 _sites: dict[str, _Site] = {}
-_sites_lock = threading.Lock()
 
 
 def _site(setting: Setting) -> _Site:
-    with _sites_lock:
-        if setting.key not in _sites:
-            # A run that was killed has not closed its own.
-            for old in _sites.values():
-                old.close()
-            _sites.clear()
-            _sites[setting.key] = _Site(setting)
-        return _sites[setting.key]
+    if setting.key not in _sites:
+        # A run that was killed has not closed its own.
+        for key in list(_sites):
+            _sites.pop(key).close()
+        _sites[setting.key] = _Site(setting)
+    return _sites[setting.key]
 
 
 def survey(setting: Setting, address: str) -> Survey:
     """What this worker has; its frameworks are imported in the processes that will be called later."""
-    with _site(setting).slot() as slot:
-        described = slot.pools.describe()
+    with _one_at_a_time:
+        described = _site(setting).pools.describe()
     return Survey(
         address, socket.gethostname(), environment.hardware(), environment.own_versions(),
         environment.numeric_variables(), described,
@@ -152,19 +118,15 @@ def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
     def keep(part: int, table: pd.DataFrame) -> None:
         done.parts.append((part, encoded(table)))
 
-    with _site(setting).slot() as slot:
-        for rows, label in measure(slot.pools, task.run, work, slot.grouped(task.block, work), keep):
+    with _one_at_a_time:
+        site = _site(setting)
+        for rows, label in measure(site.pools, task.run, work, site.grouped(task.block, work), keep):
             done.rows, done.label = done.rows + rows, label
     return done
 
 
 def close(setting: Setting) -> dict[str, bytes]:
     """Ends the run's processes on this worker, and gives what they printed, by the log's name."""
-    with _sites_lock:
+    with _one_at_a_time:
         site = _sites.pop(setting.key, None)
-    if site is None:
-        return {}
-    site.close()
-    logs = site.logs()
-    site.folder.cleanup()
-    return logs
+        return {} if site is None else site.close()

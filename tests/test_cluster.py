@@ -80,6 +80,14 @@ def test_a_cluster_gives_the_table_of_one_machine_bit_for_bit(two, local, tmp_pa
     assert told[-1][0] == told[-1][1]
 
 
+def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
+    """Exact answers are computed at a precision that threads share: one at a time, or they are not exact."""
+    plan = {"cases": ["padding/*", "random/*"], "implementations": PLAN["implementations"], "dtypes": "float32"}
+    with one_more(two, threads=4):
+        found = runner.run(**plan, executor=two.executor)
+    assert_same(found, runner.run(**plan))
+
+
 def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
     monkeypatch.setattr("logitlab.inputs._file.PIECE", 2**8)
     rng = np.random.default_rng(0)
@@ -188,9 +196,9 @@ def only(tmp_path_factory):
 
 
 @contextmanager
-def one_more(made, **environment):
+def one_more(made, threads=1, **environment):
     """Another worker of the cluster, with these environment variables, started as people do."""
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", made.scheduler_address, "--nthreads=1"]
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", made.scheduler_address, f"--nthreads={threads}"]
     with distributed.Client(made.scheduler_address, set_as_default=False) as client:
         there = set(client.scheduler_info(n_workers=-1)["workers"])
         with started([*command, "--no-nanny", "--no-dashboard"], os.environ | environment):
