@@ -65,6 +65,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(help="GiB of memory above which a worker is ended; by default half of the machine's.", min=0.001),
+    ] = None,
     executor: Annotated[
         str | None, typer.Option(help="dask://HOST:PORT, a Dask scheduler; by default this machine.")
     ] = None,
@@ -82,7 +86,7 @@ def run(
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
-        executor,
+        executor, memory_limit,
     )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)

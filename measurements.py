@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,8 @@ def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:
     """
     group, cell, outcome = made.call.group, made.call.cell, made.outcome
     first = first_failures(cell.offer.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded)
-    quantities = [_present(group, q, array, made.graded[q], first[q]) for q, array in outcome.values]
+    told = outcome.told if outcome.values and not outcome.lacking else replace(outcome, detail="").told
+    quantities = [_present(group, q, array, made.graded[q], first[q], told) for q, array in outcome.values]
     # A process that died told nothing of what it lacks: it is everything.
     lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
     return quantities + [_absent(group, quantity, outcome) for quantity in lacking]
@@ -101,14 +102,19 @@ def _rows(group: Group, *, reduced: bool) -> dict[str, Any]:
     return dict(zip(("case", "family", "row", "classes"), map(list, columns), strict=True))
 
 
-def _present(group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None]) -> Columns:
-    """The lines of a quantity that came."""
+def _present(
+    group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None], told: str
+) -> Columns:
+    """The lines of a quantity that came; ``told`` is what there is to say of the call beside."""
     exact, reduced = group.exact, quantity == "loss" and group.reduction != "none"
     known = _rows(group, reduced=reduced) | vars(graded) | _analysed(group, quantity, graded)
     if quantity == "loss":
         known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
         if group.cases[0].invalid:
             known["detail"] = told_of_invalid(array, group.logits, group.targets)
+    if told:
+        details = _listed(known.get("detail"), len(known["row"]))
+        known["detail"] = ["; ".join(filter(None, (detail, told))) for detail in details]
     known |= {"condition": [float("nan")] if reduced else exact.condition, "first_failure": list(first_failure)}
     return known | {
         "bits": _bits(np.atleast_1d(array)), "quantity": quantity, "out_dtype": array.dtype.name, "status": "ok"
@@ -136,4 +142,4 @@ def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
 
 def _absent(group: Group, quantity: str, outcome: Outcome) -> Columns:
     rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
-    return rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.detail}
+    return rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.told}

@@ -22,12 +22,15 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from . import worker
+from .errors import UsageError
 from .files import plain_name
+from .guard import TOO_MUCH, default_limit
 from .worker import Description, Outcome
 
 # One call running and one waiting keep a worker busy without holding many batches in its pipe.
 IN_FLIGHT = 2
 DEFAULT_TIMEOUT = 120.0
+GIB = 2**30
 
 
 class Call(Protocol):
@@ -100,9 +103,22 @@ class Pools:
         frameworks: their names.
         logs: a folder for what the workers print, one file a lane.
         timeout: seconds after which a call is given up and its worker replaced.
+        memory_limit: GiB of memory above which a worker is ended; half of the machine's by default.
+
+    Raises:
+        UsageError: for a limit that is not positive.
     """
 
-    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        frameworks: Sequence[str],
+        logs: Path,
+        timeout: float = DEFAULT_TIMEOUT,
+        memory_limit: float | None = None,
+    ) -> None:
+        if memory_limit is not None and not memory_limit > 0:
+            raise UsageError(f"the memory limit must be a positive number of GiB, not {memory_limit:g}")
+        self._memory = default_limit() if memory_limit is None else int(memory_limit * GIB)
         logs.mkdir(parents=True, exist_ok=True)
         self._timeout = timeout
         self._logs = logs
@@ -132,6 +148,8 @@ class Pools:
             outcome: Outcome = future.result()
         except Exception as error:
             return failed(error, self._timeout)
+        if outcome.spent:
+            self._discard(lane)
         return outcome
 
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
@@ -162,22 +180,31 @@ class Pools:
     def _ended(self, lane: _Lane[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
         outcome = _outcome(future, self._timeout)
         if outcome is None and lane.in_flight > 1:
-            self._try_one_by_one(lane)
+            lane.in_flight = 1
+            self._start_anew(lane)
+            return
+        if outcome is not None and outcome.status == worker.UNMADE:
+            # The answer of the call that spent the process has come too, and is next.
+            lane.waiting.appendleft(lane.running.pop(future))
             return
         call = lane.running.pop(future)
         outcome = outcome or failed(BrokenProcessPool(), self._timeout)
+        if outcome.spent:
+            self._discard(call.lane)
+            self._start_anew(lane)
         parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
         lane.waiting.extendleft(reversed(parts))
         self._fill(lane)
         if not parts:
             yield call, outcome
 
-    def _try_one_by_one(self, lane: _Lane[C]) -> None:
-        """Starts a lane anew whose pool broke, when it is not known which of the calls in flight broke it.
+    def _start_anew(self, lane: _Lane[C]) -> None:
+        """Makes the calls in flight once more, in another process.
 
-        Pebble gives up a pool whose process dies between taking a call and having said so.
+        The pool of this one is given up where a call has spent its process, and it broke where it is not known which
+        of the calls in flight broke it: pebble gives up a pool whose process dies between taking a call and having
+        said so. Then they are made one by one.
         """
-        lane.in_flight = 1
         lane.waiting.extendleft(reversed(lane.running.values()))
         lane.running.clear()
         self._fill(lane)
@@ -195,7 +222,7 @@ class Pools:
             self._discard(name)
         if name not in self._pools:
             log = str(self._logs / f"{plain_name(name)}.log")  # another package's framework may be called anything
-            given = [log, dict(variables)]
+            given = [log, dict(variables), self._memory]
             self._pools[name] = ProcessPool(1, initializer=worker.prepare, initargs=given, context=_Context())
         return self._pools[name]
 
@@ -238,6 +265,8 @@ def failed(error: Exception, timeout: float) -> Outcome:
 
 def _exit(error: ProcessExpired) -> str:
     code = error.exitcode
+    if code == TOO_MUCH:
+        return "it took more memory than it may"
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"

@@ -61,6 +61,7 @@ class Request:
     timeout: float = DEFAULT_TIMEOUT
     case_files: str | Path | Sequence[str | Path] | None = None
     executor: str | None = None
+    memory_limit: float | None = None
 
 
 def run(
@@ -78,6 +79,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
+    memory_limit: float | None = None,
     executor: str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -103,6 +105,7 @@ def run(
         out: the run folder to keep; by default the run is kept nowhere.
         resume: go on with the run in ``out``, which must have the same plan and the same versions.
         timeout: seconds after which one call is given up.
+        memory_limit: GiB of memory above which a process that makes calls is ended; half of the machine's by default.
         executor: where the calls are made: ``dask://HOST:PORT`` on the workers of that Dask scheduler; by default in
             processes of this machine.
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
@@ -113,7 +116,7 @@ def run(
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files, executor,
+        case_files, executor, memory_limit,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -139,7 +142,7 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
     chosen = selection(request.cases, files, sweeps, wanted, case_files)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
-        opened(request.executor, names, Path(logs), request.timeout) as executor,
+        opened(request.executor, names, Path(logs), request.timeout, request.memory_limit) as executor,
     ):
         descriptions = executor.describe()
         asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))

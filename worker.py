@@ -6,27 +6,26 @@ Nothing here imports pandas, the oracle or another framework: a worker holds its
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
-from multiprocessing import connection, parent_process
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import guard
 from .formats import FORMATS
 from .frameworks import Batch, Framework, Implementation
 from .frameworks._stages import FORMULAS, Stage
-
-if sys.platform == "linux":
-    import fcntl
+from .state import State
 
 GROUP = "logitlab.frameworks"
+# The status of a call that a worker did not make, since the one before it was its last.
+UNMADE = "unmade"
+_MOST = 5000  # characters of a message that are looked at
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ class Description:
 class Outcome:
     """What a call gave: ``(quantity, array)`` pairs, then the fault that ended it, if any.
 
-    One that was followed has ``stages`` instead, their values NumPy arrays with the batch's rows first.
+    One that was followed has ``stages`` instead, their values NumPy arrays with the batch's rows first. ``changed``
+    tells what the call left otherwise in its process than it found it, and ``spent`` that the process makes no more.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...]
@@ -67,13 +67,24 @@ class Outcome:
     status: str = "ok"
     detail: str = ""
     stages: tuple[Stage, ...] = ()
+    changed: tuple[str, ...] = ()
+    spent: bool = False
+
+    @property
+    def told(self) -> str:
+        """The detail, and what was changed."""
+        changed = f"changed {', '.join(self.changed)}" if self.changed else ""
+        return "; ".join(filter(None, (self.detail, changed)))
 
 
-def prepare(log: str, variables: Mapping[str, str]) -> None:
+def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
     """Sets environment variables, flags beside those that are there, and sends what the framework prints to a file, so
-    that it neither is lost nor disturbs the terminal. From here on the process ends when its parent does.
+    that it neither is lost nor disturbs the terminal. From here on the process is watched, and may take so many bytes
+    of memory.
     """
-    _end_with_parent()
+    guard.keep_watch(Path(log), memory)
+    global _own  # noqa: PLW0603 - a process is one worker at most
+    _own = _Own(memory)
     for name, value in variables.items():
         before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""
         os.environ[name] = f"{before} {value}".strip()
@@ -83,26 +94,16 @@ def prepare(log: str, variables: Mapping[str, str]) -> None:
     os.close(file)
 
 
-def _end_with_parent() -> None:
-    """Ends this process as soon as its parent is no more, in the middle of a call too: a run that was killed leaves
-    nothing behind that keeps cores and memory busy.
-    """
-    parent = parent_process()
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        # Native code that holds the interpreter keeps the thread below waiting. The sentinel is a pipe that only the
-        # parent can write to; when it closes, the kernel sends the signal by itself.
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(parent.sentinel, fcntl.F_GETFL)
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+@dataclass
+class _Own:
+    """Of a worker process: the bytes of memory it may take, the state its last call left, whether that was the last."""
 
-    def wait() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    memory: int
+    state: State | None = None
+    spent: bool = False
 
-    threading.Thread(target=wait, name="end with parent", daemon=True).start()
+
+_own: _Own | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -152,45 +153,67 @@ def describe(name: str) -> Description:
 
 def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -> Outcome:
     """Evaluates one implementation on one batch; a fault keeps the quantities that came before it."""
-    framework = load(name)
-    chosen = next(i for i in framework.implementations if i.name == implementation)
-    own = os.getpid()
-    outcome = evaluated(framework, chosen, batch, device, mode)
-    if os.getpid() != own:
-        os._exit(0)  # a copy of this process that the framework forked would answer too
-    return outcome
-
-
-def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
-    """As `call`, of an implementation that need not be one of the framework's own."""
-    values: list[tuple[str, NDArray[Any]]] = []
-    refusal = batch.refusal(chosen)
-    if refusal is not None:
-        return Outcome((), chosen.quantities, "unsupported", f"{chosen.name} {refusal}")
-    try:
-        for quantity, array in framework.evaluate(chosen, batch, device, mode):
-            values.append((quantity, _checked(quantity, np.asarray(array), batch)))
-    except BaseException as error:  # SystemExit too: it costs this call and no other
-        says_unsupported = isinstance(error, Exception) and (_no_such_option(error) or framework.unsupported(error))
-        status, detail = ("unsupported" if says_unsupported else "raised"), _told(error)
-    else:
-        status, detail = "ok", ""
-    given = {q for q, _ in values}
-    lacking = tuple(q for q in chosen.quantities if q not in given)
-    if lacking and status == "ok":
-        status, detail = "raised", f"{framework.name} gave no {' and no '.join(lacking)}"
-    return Outcome(tuple(values), lacking, status, detail)
+    framework, chosen = _found(name, implementation)
+    return _observed(framework, lambda: evaluated(framework, chosen, batch, device, mode))
 
 
 def follow(name: str, implementation: str, batch: Batch, device: str) -> Outcome:
     """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
     to follow a formula with, the quantities that it gives.
     """
+    framework, chosen = _found(name, implementation)
+    return _observed(framework, lambda: _followed(framework, chosen, batch, device))
+
+
+def _found(name: str, implementation: str) -> tuple[Framework, Implementation]:
     framework = load(name)
-    chosen = next(i for i in framework.implementations if i.name == implementation)
+    return framework, next(i for i in framework.implementations if i.name == implementation)
+
+
+def _observed(framework: Framework, work: Callable[[], Outcome]) -> Outcome:
+    """The outcome of the work, and what it has changed in this worker; nothing more is done in one that was changed, or
+    that has grown too much.
+    """
+    if _own is None:
+        return work()
+    if _own.spent:
+        return Outcome((), status=UNMADE, spent=True)
+    pid, settings = os.getpid(), getattr(framework, "settings", dict)
+    before = _own.state or State(settings)
+    outcome = work()
+    if os.getpid() != pid:
+        os._exit(0)  # a copy of this process that the framework forked would answer too
+    _own.state = State(settings)
+    changed = _own.state.changes(before)
+    _own.spent = bool(changed) or guard.outgrown(_own.memory)
+    return replace(outcome, changed=changed, spent=_own.spent)
+
+
+def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
+    """As `call`, of an implementation that need not be one of the framework's own, in this very process."""
+    values: dict[str, NDArray[Any]] = {}
+    refusal = batch.refusal(chosen)
+    if refusal is not None:
+        return Outcome((), chosen.quantities, "unsupported", f"{chosen.name} {refusal}")
+    status, detail = "ok", ""
+    try:
+        for quantity, array in framework.evaluate(chosen, batch, device, mode):
+            if quantity not in chosen.quantities or quantity in values:
+                again = " again" if quantity in values else f"; expected {', '.join(chosen.quantities)}"
+                raise ValueError(f"{framework.name} gave {quantity!r}{again}")
+            values[quantity] = _checked(quantity, array, batch)
+    except BaseException as error:  # SystemExit too: it costs this call and no other
+        status, detail = "unsupported" if _says_unsupported(framework, error) else "raised", _told(error)
+    lacking = tuple(q for q in chosen.quantities if q not in values)
+    if lacking and status == "ok":
+        status, detail = "raised", f"{framework.name} gave no {' and no '.join(lacking)}"
+    return Outcome(tuple(values.items()), lacking, status, detail)
+
+
+def _followed(framework: Framework, chosen: Implementation, batch: Batch, device: str) -> Outcome:
     operations = getattr(framework, "operations", None)
     if chosen.formula not in FORMULAS or operations is None:
-        outcome = call(name, implementation, batch, device, "eager")
+        outcome = evaluated(framework, chosen, batch, device, "eager")
         given = (Stage(_direction(q), q, q, "", "call", (), v) for q, v in outcome.values)
         return replace(outcome, values=(), stages=tuple(given))
     try:
@@ -198,12 +221,21 @@ def follow(name: str, implementation: str, batch: Batch, device: str) -> Outcome
             x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
             done = FORMULAS[chosen.formula](operations, x, t)
             return Outcome((), stages=tuple(replace(s, value=operations.dump(s.value)) for s in done))
-    except BaseException as error:  # as in call
+    except BaseException as error:  # as in evaluated
         return Outcome((), (), "raised", _told(error))
 
 
 def _direction(quantity: str) -> str:
     return "backward" if quantity == "gradient" else "forward"
+
+
+def _says_unsupported(framework: Framework, error: BaseException) -> bool:
+    if not isinstance(error, Exception):
+        return False
+    try:
+        return _no_such_option(error) or framework.unsupported(error)
+    except Exception:  # an error that has no words
+        return False
 
 
 def _no_such_option(error: Exception) -> bool:
@@ -238,17 +270,25 @@ def _distributions() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
 
 
-def _checked(quantity: str, array: NDArray[Any], batch: Batch) -> NDArray[Any]:
+def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:
+    """A copy, since a framework may go on to write to what it gave."""
     rows, classes = batch.logits.shape
     whole = (rows,) if batch.reduction == "none" else ()
     expected = whole if quantity == "loss" else (rows, classes)
+    if not isinstance(array, np.ndarray | np.generic):
+        raise TypeError(f"{quantity} came as {type(array).__name__}; expected a NumPy array")
     if array.shape != expected:
         raise TypeError(f"{quantity} came with shape {array.shape}; expected {expected}")
     if array.dtype.name not in FORMATS:
         raise TypeError(f"{quantity} came with dtype {array.dtype}; expected one of {', '.join(FORMATS)}")
-    return array
+    return np.array(array, FORMATS[array.dtype.name].dtype)
 
 
 def _told(error: BaseException) -> str:
-    """The error's kind and first words on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    """The error's kind and first words on one line, without what a terminal would take for commands."""
+    try:
+        words = str(error)[:_MOST]
+    except BaseException as another:  # the framework's code too
+        words = f"it has no words: {type(another).__name__}"
+    printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {words}")
+    return " ".join(printable.split())[:500]

@@ -36,14 +36,16 @@ class Executor(Protocol):
         """Sees that what the frameworks printed is in the folder for logs."""
 
 
-def opened(asked: str | None, frameworks: Sequence[str], logs: Path, timeout: float) -> Executor:
+def opened(
+    asked: str | None, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
+) -> Executor:
     """The executor asked for: None for this machine, or ``dask://HOST:PORT``.
 
     Raises:
         UsageError: for any other, or if Dask is not installed.
     """
     if asked is None:
-        return Local(frameworks, logs, timeout)
+        return Local(frameworks, logs, timeout, memory_limit)
     found = _DASK.fullmatch(asked)
     if found is None:
         raise UsageError(
@@ -54,4 +56,4 @@ def opened(asked: str | None, frameworks: Sequence[str], logs: Path, timeout: fl
     except ImportError as error:
         told = f"{asked} needs Dask, which cannot be imported ({error}); pip install 'logitlab[dask]'"
         raise UsageError(told) from error
-    return Dask(found["address"], frameworks, logs, timeout)
+    return Dask(found["address"], frameworks, logs, timeout, memory_limit)

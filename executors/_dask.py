@@ -69,14 +69,17 @@ class Dask:
         frameworks: their names.
         logs: a folder for what the frameworks print on the workers.
         timeout: seconds after which a call is given up.
+        memory_limit: GiB of memory above which a process that makes calls is ended.
     """
 
-    def __init__(self, address: str, frameworks: Sequence[str], logs: Path, timeout: float) -> None:
+    def __init__(
+        self, address: str, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
+    ) -> None:
         secure = dask.config.get("distributed.comm.require-encryption", None)
         self._address = f"{'tls' if secure else 'tcp'}://{address}"
         self._logs = logs
         self._frameworks = tuple(frameworks)
-        self._setting = _site.Setting(uuid.uuid4().hex, self._frameworks, timeout)
+        self._setting = _site.Setting(uuid.uuid4().hex, self._frameworks, timeout, memory_limit)
         self._surveys: dict[str, Survey] = {}
         self._asked: dict[str, Future] = {}
         self._alive: dict[str, Mapping[str, Any]] = {}

@@ -15,8 +15,10 @@ from ..worker import Description
 class Local:
     """See `Executor`."""
 
-    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float) -> None:
-        self._pools = Pools(frameworks, logs, timeout)
+    def __init__(
+        self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
+    ) -> None:
+        self._pools = Pools(frameworks, logs, timeout, memory_limit)
 
     def __enter__(self) -> Self:
         self._pools.__enter__()

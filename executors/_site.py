@@ -32,6 +32,7 @@ class Setting:
     key: str
     frameworks: tuple[str, ...]
     timeout: float
+    memory_limit: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class _Site:
         multiprocessing.current_process().daemon = False
         # Dask removes what is left there by a worker that was killed.
         self._folder = tempfile.TemporaryDirectory(prefix="logitlab-", dir=get_worker().local_directory)
-        self.pools = Pools(setting.frameworks, Path(self._folder.name), setting.timeout)
+        self.pools = Pools(setting.frameworks, Path(self._folder.name), setting.timeout, setting.memory_limit)
         self._block = ""
         self._groups: dict[str, Grouped] = {}
 

@@ -88,7 +88,12 @@ def placed(device: str) -> AbstractContextManager[Any]:
 
 def settings() -> dict[str, str]:
     """What Keras reads from its configuration file, a user's own."""
-    return {"keras floatx": keras.config.floatx(), "keras epsilon": f"{keras.config.epsilon():g}"}
+    policy = keras.config.dtype_policy().name
+    return {
+        "keras floatx": keras.config.floatx(),
+        "keras dtype policy": policy,
+        "keras epsilon": f"{keras.config.epsilon():g}",
+    }
 
 
 def implementations(framework: str, modes: tuple[str, ...] = ("eager",)) -> tuple[Implementation, ...]:

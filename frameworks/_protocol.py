@@ -131,7 +131,8 @@ class Framework(Protocol):
     It may also have ``operations``, of `_stages.Operations`: then ``logitlab explain`` follows its written formulas
     stage by stage, and else shows what goes in and comes out. And it may have ``settings()``, a mapping of names to
     words: what it computes with in this process that can change a number (threads, oneDNN, subnormals kept or
-    flushed, the kind of accelerator), set by anyone or found by default; a run's manifest keeps it.
+    flushed, the kind of accelerator), set by anyone or found by default; a run's manifest keeps it. A call that
+    leaves one of them otherwise is the last that its process makes.
     """
 
     name: str

@@ -184,6 +184,7 @@ class JaxFramework:
     def settings(self) -> dict[str, str]:
         half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()
         known = {
+            "x64": "on" if jax.config.values["jax_enable_x64"] else "off",
             "float32 matmul precision": jax.config.values["jax_default_matmul_precision"] or "default",
             "subnormals": "kept" if half else "flushed to zero",
         }

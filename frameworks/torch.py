@@ -218,6 +218,7 @@ class TorchFramework:
             "threads": str(torch.get_num_threads()),
             "vector instructions": torch.backends.cpu.get_cpu_capability(),
             "oneDNN": "on" if onednn.is_available() and onednn.enabled else "off",
+            "default dtype": str(torch.get_default_dtype()).removeprefix("torch."),
             "float32 matmul precision": torch.get_float32_matmul_precision(),
             "subnormals": "kept" if (torch.tensor(torch.finfo(torch.float32).tiny) / 2).item() else "flushed to zero",
         }

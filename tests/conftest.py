@@ -88,6 +88,20 @@ def forks(tmp_path_factory):
     assert made.end() == ""
 
 
+@pytest.fixture
+def gone():
+    """Whether a process has ended, though nobody may have asked how."""
+    import psutil
+
+    def ended(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return ended
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
     """A run of a few cases and a sweep, in NumPy."""

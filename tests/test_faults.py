@@ -4,32 +4,67 @@ import sys
 import textwrap
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from logitlab import pool, runner, worker
 from logitlab.errors import UsageError
+from logitlab.frameworks import Batch
 
+# What a call does, and how it ends.
 FAULTS = {
-    "sound": "return losses(batch)",
-    "raises": "raise RuntimeError('no\\nsuch luck')",
-    "exits": "raise SystemExit(3)",
-    "lacks": "raise NotImplementedError('not here')",
-    "interrupts": "raise KeyboardInterrupt",
-    "raises_what_is_no_exception": "raise Unheard('of')",
-    "aborts": "os.abort()",
-    "segfaults": "ctypes.string_at(0)",
-    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
-    "hangs": "time.sleep(3600)",
-    "holds_the_interpreter": "re.match('(a+)+$', 'a' * 64 + 'b')",
-    "stops": "os.kill(os.getpid(), signal.SIGSTOP)",
-    "forks": "os.fork(); return losses(batch)",
-    "forks_and_raises": "if os.fork() == 0: raise RuntimeError('in the copy')\n        return losses(batch)",
-    "wrong_shape": "return losses(batch)[:0]",
-    "wrong_dtype": "return losses(batch).astype(int)",
-    "wrong_type": "return 'seven'",
-    "floods": "os.write(2, b'x' * 1_000_000); return losses(batch)",
+    "sound": ("return losses(batch)", "ok"),
+    "raises": ("raise RuntimeError('no\\nsuch \\x1b[31mluck')", "raised"),
+    "raises_what_has_no_words": ("raise Wordless", "raised"),
+    "exits": ("raise SystemExit(3)", "raised"),
+    "lacks": ("raise NotImplementedError('not here')", "unsupported"),
+    "interrupts": ("raise KeyboardInterrupt", "raised"),
+    "raises_what_is_no_exception": ("raise Unheard('of')", "raised"),
+    "aborts": ("os.abort()", "crashed"),
+    "segfaults": ("ctypes.string_at(0)", "crashed"),
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "crashed"),
+    "hangs": ("time.sleep(3600)", "timeout"),
+    "holds_the_interpreter": ("re.match('(a+)+$', 'a' * 64 + 'b')", "timeout"),
+    "stops": ("os.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+    "forks": ("os.fork(); return losses(batch)", "ok"),
+    "forks_and_raises": ("if os.fork() == 0: raise RuntimeError('in the copy')", "ok"),
+    "forks_and_hangs": ("if os.fork() == 0: note(os.getpid()); time.sleep(3600)", "ok"),
+    "starts_a_process": ("note(subprocess.Popen(['sleep', '3600']).pid)", "ok"),
+    "wrong_shape": ("return losses(batch)[:0]", "raised"),
+    "wrong_dtype": ("return losses(batch).astype(int)", "raised"),
+    "wrong_type": ("return 'seven'", "raised"),
+    "a_list": ("return losses(batch).tolist()", "raised"),
+    "wrong_name": ("return iter([('lost', losses(batch))])", "raised"),
+    "twice": ("return iter([('loss', losses(batch))] * 2)", "ok"),
+    "writes_to_what_it_gave": ("return overwritten(losses(batch))", "ok"),
+    "floods": ("for _ in range(64): os.write(2, b'x' * 2**20)", "ok"),
+    "takes_all_memory": ("while True: KEPT.append(np.ones(2**21))", "crashed"),
 }
+# What a call leaves behind, and what is told of it; each is ok.
+LEFT = {
+    "changes_a_setting": (
+        "SETTINGS['default dtype'] = 'float64'",
+        "setting default dtype from float32 to float64",
+    ),
+    "loses_its_settings": ("SETTINGS.clear()", "setting default dtype from float32 to none"),
+    "rounds_up": ("ctypes.CDLL(None).fesetround(0x800)", "rounding from to nearest to up"),
+    "makes_numpy_raise": ("np.seterr(all='raise')", "NumPy's handling of divide from warn to raise"),
+    "sets_a_variable": ("os.environ['OMP_NUM_THREADS'] = '7'", "environment variable OMP_NUM_THREADS from none to 7"),
+    "makes_warnings_errors": ("warnings.simplefilter('error')", "the filters of warnings from"),
+    "ignores_a_signal": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "the handler of signal SIGTERM from"),
+    "sets_an_alarm": ("signal.alarm(60)", "an alarm to come from False to True"),
+    "goes_elsewhere": ("os.chdir('/')", "the working folder from"),
+    "closes_its_output": ("os.close(1)", "the files that output and errors go to from"),
+    "leaks_memory": ("KEPT.append(np.ones(80 * 2**20 // 8 * 4))", ""),
+    "leaks_files": ("KEPT.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(600))", ""),
+    "leaks_threads": (
+        "[threading.Thread(target=time.sleep, args=[3600], daemon=True).start() for _ in range(1500)]",
+        "",
+    ),
+}
+FAULTS |= {name: (line, "ok") for name, (line, _) in LEFT.items()}
 WITH_A_ZERO = "if (batch.logits == 0).any():"
 
 
@@ -39,17 +74,30 @@ def faulty(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     functions = "\n".join(
         f"def {name}(batch):\n    {WITH_A_ZERO}\n        {line}\n    return losses(batch)\n"
-        for name, line in FAULTS.items()
+        for name, (line, _) in FAULTS.items()
     )
     (site / "faulty.py").write_text(
         textwrap.dedent(
             """
-            import ctypes, os, re, signal, time
+            import ctypes, os, pathlib, re, signal, subprocess, threading, time, warnings
             import numpy as np
             from logitlab.frameworks import Implementation
 
+            KEPT, SETTINGS = [], {{"default dtype": "float32"}}
+
             class Unheard(BaseException):
                 pass
+
+            class Wordless(Exception):
+                def __str__(self):
+                    raise Unheard
+
+            def note(pid):
+                (pathlib.Path(__file__).parent / f"{{pid}}.pid").touch()
+
+            def overwritten(values):
+                yield "loss", values
+                values[:] = 0
 
             def losses(batch):
                 x = batch.logits
@@ -61,8 +109,11 @@ def faulty(tmp_path_factory):
                 name = "faulty"
                 def devices(self):
                     return ("cpu",)
+                def settings(self):
+                    return dict(SETTINGS)
                 def evaluate(self, implementation, batch, device, mode):
-                    yield "loss", implementation.loss(batch)
+                    given = implementation.loss(batch)
+                    yield from given if hasattr(given, "__next__") else [("loss", given)]
                 def unsupported(self, error):
                     return isinstance(error, NotImplementedError)
                 implementations = [
@@ -88,39 +139,20 @@ def faulty(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(faulty):
-    """The faults strike rows of width 2 with a zero in them, one of four cases, all in one run."""
-    cases = ["gap/5_low", "gap/10_low", "seed/article", "seed/article_mean"]
-    return runner.run(cases=cases, frameworks=["faulty", "numpy"], dtypes=["float32"], timeout=4)
-
-
-STATUS = {
-    "sound": "ok",
-    "raises": "raised",
-    "exits": "raised",
-    "lacks": "unsupported",
-    "interrupts": "raised",
-    "raises_what_is_no_exception": "raised",
-    "aborts": "crashed",
-    "segfaults": "crashed",
-    "killed": "crashed",
-    "hangs": "timeout",
-    "holds_the_interpreter": "timeout",
-    "stops": "timeout",
-    "forks": "ok",
-    "forks_and_raises": "ok",
-    "wrong_shape": "raised",
-    "wrong_dtype": "raised",
-    "wrong_type": "raised",
-    "floods": "ok",
-}
+def measured(faulty, tmp_path_factory):
+    """The faults strike rows with a zero in them, in the first of three cases, all in one run."""
+    cases = ["gap/5_low", "seed/article", "seed/article_mean"]
+    out = tmp_path_factory.mktemp("faults") / "run"
+    return runner.run(
+        cases=cases, frameworks=["faulty", "numpy"], dtypes=["float32"], timeout=4, memory_limit=0.75, out=out
+    ).assign(out=str(out))
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_a_row_with_its_kind(measured, name):
     struck = measured[(measured["implementation"] == f"faulty/{name}") & measured["case"].str.startswith("gap/")]
-    assert set(struck["status"]) == {STATUS[name]}
-    assert len(struck) == 4
+    assert set(struck["status"]) == {FAULTS[name][1]}
+    assert len(struck) == 2
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -141,7 +173,8 @@ def test_the_message_is_kept_on_one_line(measured):
         rows = measured[(measured["implementation"] == f"faulty/{name}") & (measured["status"] != "ok")]
         return rows["detail"].iloc[0]
 
-    assert told("raises") == "RuntimeError: no such luck"
+    assert told("raises") == "RuntimeError: no such [31mluck"
+    assert told("raises_what_has_no_words") == "Wordless: it has no words: Unheard"
     assert told("exits") == "SystemExit: 3"
     # Without its signal where the process died before it had said that it took the call.
     assert told("aborts").startswith("the worker process died")
@@ -149,6 +182,48 @@ def test_the_message_is_kept_on_one_line(measured):
     assert told("hangs") == "no answer within 4 s"
     assert told("wrong_shape") == "TypeError: loss came with shape (0,); expected (2,)"
     assert "int64" in told("wrong_dtype")
+    assert told("a_list") == "TypeError: loss came as list; expected a NumPy array"
+    assert told("wrong_name") == "ValueError: faulty gave 'lost'; expected loss"
+    assert told("takes_all_memory") == "the worker process died (it took more memory than it may)"
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_a_call_leaves_otherwise_is_told_and_meets_no_other_call(measured, name):
+    def of(implementation):
+        return measured[measured["implementation"] == f"faulty/{implementation}"]
+
+    rows = of(name)
+    (struck,) = rows[rows["case"] == "gap/5_low"]["detail"].fillna("").unique()
+    told = LEFT[name][1]
+    assert struck.startswith(f"changed {told}") if told else not struck
+    after, sound = (rows[rows["case"] == "seed/article"] for rows in (rows, of("sound")))
+    assert after["detail"].isna().all()
+    assert after["bits"].to_list() == sound["bits"].to_list()
+
+
+def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path):
+    batch = Batch(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+    with pool.Pools(["faulty"], tmp_path) as pools:
+        arguments = ["faulty", "faulty/sets_a_variable", batch, "cpu", "eager"]
+        outcomes = [pools.answer("faulty", worker.call, arguments) for _ in range(3)]
+    assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
+
+
+def test_a_limit_that_is_none_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="a positive number of GiB, not 0"):
+        pool.Pools(["numpy"], tmp_path, memory_limit=0)
+
+
+def test_what_was_printed_is_kept_in_part(measured):
+    log = Path(measured["out"].iloc[0]) / "logs" / "faulty.log"
+    assert 2**20 < log.stat().st_size < 2**24
+    assert b"LogitLab left out what was printed here" in log.read_bytes()
+
+
+def test_what_a_call_starts_ends_with_its_worker(faulty, measured, gone):
+    pids = [int(file.stem) for file in faulty.glob("*.pid")]
+    assert len(pids) >= 2
+    assert all(gone(pid) for pid in pids)
 
 
 def test_only_the_case_at_fault_is_lost_of_a_shared_call(faulty):

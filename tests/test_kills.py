@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from logitlab.cli import main
@@ -58,20 +58,6 @@ def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path):
     assert number >= 15
 
 
-def children(pid: int) -> list[int]:
-    return [
-        int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
-    ]
-
-
-def gone(pid: int) -> bool:
-    """Ended, though nobody may have asked how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def wait_until(told, seconds=60) -> None:
     end = time.monotonic() + seconds
     while not told():
@@ -79,15 +65,16 @@ def wait_until(told, seconds=60) -> None:
         time.sleep(0.01)
 
 
-def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path):
+def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path, gone):
     words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]
     command = [sys.executable, "-m", "logitlab", "run", *words, "--out", str(tmp_path / "run")]
     for parts in (0, 1, 3):
         resume = ["--resume"] if (tmp_path / "run").exists() else []
         with subprocess.Popen([*command, *resume], stderr=subprocess.DEVNULL, start_new_session=True) as running:
             wait_until(lambda parts=parts: len(list((tmp_path / "run").glob("parts/*.parquet"))) >= parts)
-            wait_until(lambda running=running: children(running.pid))
-            workers = children(running.pid)
+            process = psutil.Process(running.pid)
+            wait_until(lambda process=process: process.children())
+            workers = [child.pid for child in process.children()]
             running.kill()
         assert running.returncode == KILLED
         wait_until(lambda workers=workers: all(map(gone, workers)))
@@ -97,7 +84,7 @@ def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(f
 
 
 @pytest.mark.parametrize("call", ["__import__('time').sleep(600)", "sum(range(10**12))"], ids=["waiting", "computing"])
-def test_a_worker_ends_with_its_parent_in_the_middle_of_a_call(tmp_path, call):
+def test_a_worker_ends_with_its_parent_in_the_middle_of_a_call(tmp_path, call, gone):
     """The second holds the interpreter all the while, as native code may."""
     program = """
 import sys, tempfile

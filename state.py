@@ -1,0 +1,112 @@
+"""What a call may change in its process for good, so that the next would not be made as it was asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGHUP", "SIGFPE", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+]
+_OUTPUT_AND_ERROR = (1, 2)
+_MOST = 120  # characters of a value
+
+Known = Mapping[str, Any]
+
+
+class State:
+    """What a process shares among its calls, as it is when this is made.
+
+    It is what the process itself can be asked for and a result or the process may depend on, and what the framework
+    tells of its settings; not a library's inner variables, of which nobody has a list. A look takes a tenth of a
+    millisecond.
+
+    Args:
+        settings: the framework's own; see `frameworks.Framework`.
+    """
+
+    def __init__(self, settings: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._modules = len(sys.modules)
+        self._known = {name: _asked(probe) for name, probe in _PROBES.items()} | {"setting": _asked(settings)}
+        self._by_imports = {name: _asked(probe) for name, probe in _SET_BY_IMPORTS.items()}
+
+    def changes(self, before: State) -> tuple[str, ...]:
+        """What was otherwise before, each in a few words; empty if all is the same.
+
+        What modules set when they are imported is not held against the call that needed them first.
+        """
+        found = _differences(before._known, self._known)
+        if self._modules == before._modules:
+            found += _differences(before._by_imports, self._by_imports)
+        return tuple(found)
+
+
+def _asked(probe: Callable[[], Any]) -> Any:
+    try:
+        return probe()
+    except Exception as error:  # what can no longer be told has changed
+        return f"unknown, {type(error).__name__}"
+
+
+def _differences(before: Known, after: Known) -> list[str]:
+    found = []
+    for name, new in after.items():
+        old = before[name]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+            found += [f"{name} {key} from {_shown(old.get(key))} to {_shown(new.get(key))}" for key in keys]
+        elif old != new:
+            found.append(f"{name} from {_shown(old)} to {_shown(new)}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    words = "none" if value is None else str(value)
+    return words if len(words) <= _MOST else f"{words[:_MOST]}..."
+
+
+def _rounding() -> str:
+    """The processor's mode, by what it does to sums that lie between two numbers."""
+    one, little = np.float64(1), np.float64(2.0**-60)
+    if one + little > one:
+        return "up"
+    if -one - little < -one:
+        return "down"
+    return "to zero" if one - little < one else "to nearest"
+
+
+def _subnormals() -> str:
+    smallest_normal, subnormal = np.float64(sys.float_info.min), np.float64(5e-324)
+    kept = "kept" if smallest_normal / 2 > 0 else "flushed to zero"
+    return kept if subnormal * 2.0**100 > 0 else f"{kept}, taken as zero"
+
+
+def _streams() -> str:
+    return ", ".join(f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, _OUTPUT_AND_ERROR))
+
+
+def _alarm() -> bool:
+    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+_PROBES: dict[str, Callable[[], Any]] = {
+    "rounding": _rounding,
+    "subnormals": _subnormals,
+    "NumPy's handling of": np.geterr,
+    "the working folder": os.getcwd,
+    "the files that output and errors go to": _streams,
+    "an alarm to come": _alarm,
+}
+_SET_BY_IMPORTS: dict[str, Callable[[], Any]] = {
+    "environment variable": lambda: dict(os.environ),
+    "the filters of warnings": lambda: [str(f) for f in warnings.filters],
+    "the handler of signal": lambda: {s.name: str(signal.getsignal(s)) for s in _SIGNALS},
+}

@@ -1,0 +1,59 @@
+"""What a call leaves otherwise than it found it is seen, in each framework's own settings too."""
+
+import sys
+
+import jax
+import pytest
+import torch
+
+from logitlab import worker
+from logitlab.state import State
+
+
+def changed(framework, change, back):
+    settings = worker.load(framework).settings
+    before = State(settings)
+    assert State(settings).changes(before) == ()
+    change()
+    try:
+        return State(settings).changes(before)
+    finally:
+        back()
+        assert State(settings).changes(before) == ()
+
+
+TORCH = {
+    "default dtype from float32 to float64": (torch.set_default_dtype, torch.float64, torch.float32),
+    "threads from": (torch.set_num_threads, torch.get_num_threads() + 1, torch.get_num_threads()),
+    "subnormals from kept to flushed to zero": (torch.set_flush_denormal, True, False),
+    "float32 matmul precision from highest to medium": (torch.set_float32_matmul_precision, "medium", "highest"),
+}
+
+
+@pytest.mark.parametrize("told", TORCH)
+def test_what_pytorch_computes_with(told):
+    change, new, old = TORCH[told]
+    found = changed("torch", lambda: change(new), lambda: change(old))
+    assert next(f for f in found if f.startswith("setting")).startswith(f"setting {told}")
+
+
+def test_whether_jax_has_float64():
+    found = changed(
+        "jax", lambda: jax.config.update("jax_enable_x64", False), lambda: jax.config.update("jax_enable_x64", True)
+    )
+    assert found == ("setting x64 from on to off",)
+
+
+def test_settings_that_can_no_longer_be_told_have_changed():
+    def fails():
+        raise RuntimeError
+
+    assert State(fails).changes(State(dict)) == ("setting from {} to unknown, RuntimeError",)
+
+
+def test_what_an_import_sets_is_not_held_against_the_call_that_needed_it(monkeypatch):
+    before = State()
+    monkeypatch.setenv("LOGITLAB_SET_BY_AN_IMPORT", "1")
+    assert State().changes(before) == ("environment variable LOGITLAB_SET_BY_AN_IMPORT from none to 1",)
+    monkeypatch.setitem(sys.modules, "a_module_that_sets_a_variable", sys)
+    assert State().changes(before) == ()
