@@ -72,6 +72,9 @@ def run(
     executor: Annotated[
         str | None, typer.Option(help="dask://HOST:PORT, a Dask scheduler; by default this machine.")
     ] = None,
+    oracle: Annotated[
+        str, typer.Option(help="quad: faster exact answers for rows of files, good to 100 bits; or balls.")
+    ] = "balls",
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
@@ -86,7 +89,7 @@ def run(
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
-        executor, memory_limit,
+        executor, memory_limit, oracle,
     )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)

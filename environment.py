@@ -22,9 +22,9 @@ def numeric_variables() -> dict[str, str]:
     return {k: v for k, v in sorted(os.environ.items()) if _NUMERIC.match(k)}
 
 
-def own_versions() -> dict[str, str]:
-    """The versions of LogitLab and of what it measures with."""
-    return {name: metadata.version(name) for name in _OWN}
+def own_versions(*also: str) -> dict[str, str]:
+    """The versions of LogitLab and of what it measures with, and of these packages."""
+    return {name: metadata.version(name) for name in (*_OWN, *also)}
 
 
 def hardware() -> dict[str, Any]:

@@ -24,15 +24,19 @@ Keep = Callable[[int, pd.DataFrame], None]
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Cases that are measured together, in some cells, and the number of the part that each cell's table becomes."""
+    """Cases that are measured together, in some cells, and the number of the part that each cell's table becomes.
+
+    ``quad``: whether the exact answers of rows of files are those of `oracle.bulk`.
+    """
 
     cases: tuple[Case, ...]
     parts: Mapping[Cell, int]
+    quad: bool = False
 
 
 def grouped(work: Work) -> Grouped:
     """The groups of the cases in each dtype of the cells."""
-    return {d: groups(work.cases, FORMATS[d]) for d in {cell.dtype for cell in work.parts}}
+    return {d: groups(work.cases, FORMATS[d], quad=work.quad) for d in {cell.dtype for cell in work.parts}}
 
 
 def measure(pools: Pools, run_name: str, work: Work, of: Grouped, keep: Keep) -> Iterator[tuple[int, str]]:

@@ -20,7 +20,7 @@ from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
 from .frameworks._stages import FORMULAS
 from .grading import Standard, apriori_bounds
-from .oracle import Exact, Reference, reference
+from .oracle import Exact, Reference, bulk, reference
 from .worker import Description, Offer, Outcome
 
 Words = str | Sequence[str] | None
@@ -75,6 +75,7 @@ class Group:
 
     cases: tuple[Case, ...]
     fmt: Format
+    quad: bool = False
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -112,6 +113,8 @@ class Group:
         targets = case.quantized_targets(self.fmt)
         if case.invalid:
             return _no_reference(reference(case.quantized(self.fmt), np.zeros(case.rows, np.int64)))
+        if self.quad and case.plain and case.first_row is not None:
+            return bulk(case.quantized(self.fmt), targets, case.first_row)
         # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
         keep, options = case.first_row is None, case.options(self.fmt)
         return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
@@ -145,7 +148,7 @@ class Group:
 
     def single(self) -> tuple[Group, ...]:
         """One group a case; empty if there is only one."""
-        return tuple(Group((c,), self.fmt) for c in self.cases) if len(self.cases) > 1 else ()
+        return tuple(Group((c,), self.fmt, self.quad) for c in self.cases) if len(self.cases) > 1 else ()
 
 
 def _no_reference(of_first_class: Reference) -> Reference:
@@ -214,12 +217,15 @@ class PlannedCall:
         return tuple(PlannedCall(self.cell, g) for g in self.group.single())
 
 
-def groups(cases: Iterable[Case], fmt: Format) -> tuple[Group, ...]:
-    """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
+def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[Group, ...]:
+    """The cases that the format can hold, rows of equal width together, so that compilers see few shapes.
+
+    ``quad``: whether rows of files are answered by `oracle.bulk`.
+    """
     held = [c for c in cases if fmt.name in c.dtypes]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
-    stacked = [Group(few, fmt) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
-    return (*stacked, *(Group((c,), fmt) for c in held if not c.plain))
+    stacked = [Group(few, fmt, quad) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
+    return (*stacked, *(Group((c,), fmt, quad) for c in held if not c.plain))
 
 
 def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:

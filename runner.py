@@ -34,12 +34,14 @@ from .executors import Executor, opened
 from .inputs import Selection, selection
 from .lock import must_be_free
 from .measuring import Work
+from .oracle import must_be_there
 from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, owners
 from .pool import DEFAULT_TIMEOUT
 from .store import Run, begun, must_be_new
 from .variants import choose_variants
 from .worker import Description
 
+ORACLES = ("balls", "quad")
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[str], None]
 
@@ -62,6 +64,7 @@ class Request:
     case_files: str | Path | Sequence[str | Path] | None = None
     executor: str | None = None
     memory_limit: float | None = None
+    oracle: str = "balls"
 
 
 def run(
@@ -81,6 +84,7 @@ def run(
     timeout: float = DEFAULT_TIMEOUT,
     memory_limit: float | None = None,
     executor: str | None = None,
+    oracle: str = "balls",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
@@ -108,6 +112,8 @@ def run(
         memory_limit: GiB of memory above which a process that makes calls is ended; half of the machine's by default.
         executor: where the calls are made: ``dask://HOST:PORT`` on the workers of that Dask scheduler; by default in
             processes of this machine.
+        oracle: ``balls``, or ``quad`` for rows of files without loss options: their exact answers in quadruple
+            precision, several times as fast, good to 100 bits and held to balls on a sample; see `oracle.bulk`.
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
@@ -116,7 +122,7 @@ def run(
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files, executor, memory_limit,
+        case_files, executor, memory_limit, oracle,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -134,6 +140,7 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
     names = owners(choose_frameworks(listed(request.frameworks)), listed(request.implementations))
     wanted = choose_dtypes(listed(request.dtypes)) if request.dtypes else None
     varied = choose_variants(listed(request.variants))
+    quad = _quad(request.oracle)
     resume = request.resume and begun(folder)
     if not resume:
         must_be_new(folder)
@@ -148,12 +155,12 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
         asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
-        manifest = _manifest(chosen, cells, descriptions) | executor.facts({})
+        manifest = _manifest(chosen, cells, descriptions, quad=quad) | executor.facts({})
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
             store.keep_cases([line for case in chosen.cases for line in abridged(case)])
-            _measure(executor, store, chosen, cells, progress)
+            _measure(executor, store, chosen, cells, progress, quad=quad)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.finish(finished=_now(), **executor.facts(store.manifest))
@@ -161,7 +168,7 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
 
 
 def _measure(
-    executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None
+    executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None, *, quad: bool
 ) -> None:
     """Makes every call that the store does not hold yet, block by block."""
     total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
@@ -175,7 +182,7 @@ def _measure(
             there = (cell for cell in parts.values() if cell not in todo)
             done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
             if todo:
-                yield Work(block.cases, todo)
+                yield Work(block.cases, todo, quad)
 
     for rows, label in executor.measure(left(), store):
         done += rows
@@ -183,14 +190,26 @@ def _measure(
             progress(done, total, label)
 
 
-def _manifest(chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description]) -> dict[str, Any]:
+def _quad(oracle: str) -> bool:
+    if oracle not in ORACLES:
+        raise UsageError(f"unknown oracle {oracle!r}; the oracles are {', '.join(ORACLES)}")
+    if oracle == "quad":
+        must_be_there()
+    return oracle == "quad"
+
+
+def _manifest(
+    chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description], *, quad: bool
+) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     return {
         "run": run_name(),
         "started": _now(),
         "complete": False,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "versions": environment.own_versions(),
+        # What a resumed run must have had too: so the versions tell the oracle.
+        "versions": environment.own_versions(*["numpy-quaddtype"] * quad),
+        "oracle": "quad" if quad else "balls",
         "frameworks": {n: dict(d.versions) for n, d in present.items()},
         "entry_points": {
             e.framework: f"{e.value} ({e.distribution} {e.version})"

@@ -222,7 +222,7 @@ class Dask:
     def _tasks(works: Iterable[Work], run: str) -> Iterator[tuple[_site.Task, _Block]]:
         for number, work in enumerate(works):
             block = _Block(f"logitlab-block-{number}", work)
-            yield from ((_site.Task(run, block.name, parts), block) for parts in divided(work))
+            yield from ((_site.Task(run, block.name, parts, work.quad), block) for parts in divided(work))
 
     def _held(self, block: _Block) -> Future:
         """The block's cases in the cluster, sent once for all its tasks while a worker is left that may have them."""

@@ -37,11 +37,12 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Cells of one block, in one dtype, and what tells the block from others; of the run of this name."""
+    """Cells of one block, in one dtype, and what tells the block from others; of the run of this name. See `Work`."""
 
     run: str
     block: str
     parts: tuple[tuple[Cell, int], ...]
+    quad: bool = False
 
 
 @dataclass
@@ -114,7 +115,7 @@ def hold(cases: Sequence[Case]) -> tuple[Case, ...]:
 
 def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
     """Measures a task's cells."""
-    done, work = Done(), Work(cases, dict(task.parts))
+    done, work = Done(), Work(cases, dict(task.parts), task.quad)
 
     def keep(part: int, table: pd.DataFrame) -> None:
         done.parts.append((part, encoded(table)))

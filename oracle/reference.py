@@ -94,7 +94,7 @@ def reference(
     Raises:
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
     """
-    x = _logits(logits)
+    x = float_logits(logits)
     t = _targets(targets, x.shape, ignore_index)
     w = _weight(weight, x.shape[1])
     if not 0.0 <= label_smoothing <= 1.0:
@@ -114,7 +114,8 @@ def reference(
     return _unpack(arrays)
 
 
-def _logits(logits: ArrayLike) -> Float64:
+def float_logits(logits: ArrayLike) -> Float64:
+    """Logits (B, C) as float64, which holds each of them exactly; `UsageError` for others."""
     x = np.asarray(logits)
     if x.dtype.kind in "iu":
         x = x.astype(np.float64)
@@ -130,7 +131,7 @@ def _targets(targets: ArrayLike, shape: tuple[int, ...], ignore_index: int | Non
     if t.size == 0 and shape[0] == 0:
         return t.reshape(0).astype(np.int64)
     if t.dtype.kind in "iu":
-        return _class_indices(t, shape, ignore_index)
+        return class_indices(t, shape, ignore_index)
     if t.dtype.name not in FORMATS:
         raise UsageError(f"targets have dtype {t.dtype}; expected integers (B,) or probabilities (B, C)")
     if t.shape != shape:
@@ -141,7 +142,8 @@ def _targets(targets: ArrayLike, shape: tuple[int, ...], ignore_index: int | Non
     return t
 
 
-def _class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    """Targets (B,) of an integer dtype as int64; `UsageError` for one that is none of the classes."""
     rows, classes = shape
     if t.shape != (rows,):
         raise UsageError(f"integer targets have shape {t.shape}; expected ({rows},), one for each row of the logits")

@@ -1,0 +1,111 @@
+"""``bulk``: the exact answers of very many plain rows, by `quad` where it can and by `balls` where it cannot."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UsageError
+from .reference import Exact, Reference, class_indices, float_logits, reference
+
+Array = NDArray[Any]
+Made = dict[str, NDArray[np.float64]]
+
+QUANTITIES = ("loss", "probabilities", "gradient")
+# Of the rows, one in so many is evaluated by balls too; a prime, lest it fall in step with a file's own period.
+SAMPLED = 997
+
+
+def must_be_there() -> None:
+    """Looks for numpy-quaddtype.
+
+    Raises:
+        UsageError: if it cannot be imported.
+    """
+    try:
+        from . import quad  # noqa: F401, PLC0415 - optional
+    except ImportError as error:
+        raise UsageError(
+            f"exact answers in quadruple precision need numpy-quaddtype, which cannot be imported ({error}); "
+            "pip install 'logitlab[quad]', or leave --oracle out"
+        ) from error
+
+
+def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference:
+    """The exact softmax cross-entropy of rows without loss options, good to `quad.BITS` bits.
+
+    Rows with NaN, ``+inf`` or nothing but ``-inf``, and those with a value too near to a power of two, are evaluated by
+    balls, and so is every `SAMPLED`-th of the others: where that is not the same to as many bits, all are, with a
+    warning.
+
+    Args:
+        logits: (B, C), of one of the four dtypes.
+        targets: class indices (B,) of an integer dtype.
+        first_row: the number of the first one, where they are part of more.
+
+    Raises:
+        UsageError: as `reference`, and if numpy-quaddtype is not installed.
+    """
+    must_be_there()
+    from . import quad  # noqa: PLC0415 - as there
+
+    x = float_logits(logits)
+    t = class_indices(np.asarray(targets), x.shape, None)
+    ordinary = np.isfinite(x.max(axis=1, initial=-np.inf))  # the largest is neither NaN nor infinite
+    made = quad.evaluate(x[ordinary], t[ordinary])
+    good = ordinary.copy()
+    good[ordinary] = ~made.pop("doubtful").astype(bool)
+    kept = good[ordinary]
+    made = {name: values[:, kept] if name in QUANTITIES else values[kept] for name, values in made.items()}
+    sampled = good & ((first_row + np.arange(len(x))) % SAMPLED == 0)
+    by_balls = ~good | sampled
+    proven = reference(x[by_balls], t[by_balls], keep=False)
+    if not _agree(made, sampled[good], proven, sampled[by_balls], quad.BITS):
+        warnings.warn(f"not good to {quad.BITS} bits: {len(x)} rows are evaluated by balls instead", stacklevel=2)
+        return reference(x, t, keep=False)
+    return _whole(made, _rows(proven, ~sampled[by_balls]), good)
+
+
+def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
+    by_row = {name: getattr(of, name)[chosen] for name in (*QUANTITIES, "condition", "defined", "mass")}
+    return replace(of, **by_row)
+
+
+def _agree(made: Made, here: NDArray[np.bool_], proven: Reference, there: NDArray[np.bool_], bits: int) -> bool:
+    """Whether the sampled rows are the same both ways."""
+    for name in QUANTITIES:
+        exact: Exact = getattr(proven, name)[there]
+        hi, lo = made[name][:, here]
+        with np.errstate(invalid="ignore"):
+            apart = np.abs((hi - exact.hi) + (lo - exact.lo))
+        # Where lo would lie below float64's numbers, it has fewer bits.
+        allowed = np.ldexp(np.abs(exact.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
+        if not ((apart <= allowed) | ((hi == exact.hi) & np.isinf(hi))).all():
+            return False
+    return True
+
+
+def _whole(made: Made, proven: Reference, good: NDArray[np.bool_]) -> Reference:
+    """The good rows and the others, in their places."""
+
+    def placed(of_good: Array, of_others: Array) -> Array:
+        both = np.empty((len(good), *of_good.shape[1:]), of_good.dtype)
+        both[good], both[~good] = of_good, of_others
+        return both
+
+    def exact(name: str) -> Exact:
+        of_others: Exact = getattr(proven, name)
+        return Exact(placed(made[name][0], of_others.hi), placed(made[name][1], of_others.lo))
+
+    one = np.ones(int(good.sum()))
+    return Reference(
+        **{name: exact(name) for name in QUANTITIES},
+        condition=placed(made["condition"], proven.condition),
+        defined=placed(one.astype(bool), proven.defined),
+        mass=placed(one, proven.mass),
+        scale=np.array(1.0),
+    )

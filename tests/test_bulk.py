@@ -1,0 +1,133 @@
+"""Rows of files in quadruple precision: as balls have them, to 100 bits, and held to balls while a run goes on."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from logitlab import runner
+from logitlab.cases import select
+from logitlab.cli import main
+from logitlab.errors import UsageError
+from logitlab.formats import FORMATS
+from logitlab.oracle import bulk, quad, reference
+
+QUANTITIES = ("loss", "probabilities", "gradient")
+
+
+def assert_same(found, exact, bits=quad.BITS):
+    for name in QUANTITIES:
+        a, b = getattr(found, name), getattr(exact, name)
+        np.testing.assert_array_equal(a.hi, b.hi)
+        with np.errstate(invalid="ignore"):
+            apart = np.abs((a.hi - b.hi) + (a.lo - b.lo))
+        allowed = np.ldexp(np.abs(b.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
+        assert ((apart <= allowed) | ~np.isfinite(b.hi)).all()
+    # Balls tell no number where what is left of the other classes lies beyond their exponents.
+    known = ~np.isnan(exact.condition)
+    np.testing.assert_allclose(found.condition[known], exact.condition[known], rtol=1e-15)
+    np.testing.assert_array_equal(found.defined, exact.defined)
+    np.testing.assert_array_equal(found.mass, exact.mass)
+    assert found.scale == exact.scale
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_the_whole_catalogue_is_as_balls_have_it(dtype):
+    """Row 1 on, so that balls certify little and serve those alone that quadruple precision leaves to them."""
+    fmt = FORMATS[dtype]
+    for case in select():
+        if case.plain and dtype in case.dtypes and case.classes < 100_000:
+            x, t = case.quantized(fmt), case.quantized_targets(fmt)
+            assert_same(bulk(x, t, first_row=1), reference(x, t), bits=104)
+
+
+logits = st.one_of(
+    st.floats(-100, 100), st.floats(width=32, allow_nan=True, allow_infinity=True), st.floats(), st.just(-np.inf),
+    st.sampled_from([0.0, 1000.0, -1000.0, 1e-300, 709.78, -745.2]),
+)  # fmt: skip
+
+
+@given(arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=logits), st.integers(0, 2**32))
+def test_any_rows_are_as_balls_have_them(x, seed):
+    t = np.random.default_rng(seed).integers(0, x.shape[1], len(x))
+    assert_same(bulk(x, t, first_row=1), reference(x, t))
+
+
+def test_no_rows_have_no_answers():
+    made = bulk(np.empty((0, 3)), np.empty(0, int))
+    assert made.loss.hi.shape == (0,)
+    assert made.gradient.hi.shape == (0, 3)
+
+
+def test_a_sample_is_held_to_balls_and_where_it_differs_all_are_by_balls(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(0, 10, (5, 4)), np.array([0, 1, 2, 3, 0])
+    whole = quad.evaluate
+
+    def off(x, t):
+        made = whole(x, t)
+        made["gradient"][1, 0, 2] += 2.0**-99 * made["gradient"][0, 0, 2]
+        return made
+
+    monkeypatch.setattr(quad, "evaluate", off)
+    with pytest.warns(UserWarning, match="not good to 100 bits: 5 rows are evaluated by balls"):
+        found = bulk(x, t)
+    exact = reference(x, t)
+    for name in QUANTITIES:
+        np.testing.assert_array_equal(getattr(found, name).lo, getattr(exact, name).lo)
+    # The first of 997 rows is the sample.
+    np.testing.assert_array_equal(bulk(x, t, first_row=1).loss.hi, exact.loss.hi)
+
+
+@pytest.fixture
+def file(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 30, (2000, 5)).astype(np.float32)
+    x[7, 0], x[8], x[9, 2] = np.nan, -np.inf, np.inf
+    np.savez(tmp_path / "x.npz", logits=x, targets=rng.integers(0, 5, 2000), allow_pickle=False)
+    return tmp_path / "x.npz"
+
+
+def test_a_run_of_a_file_grades_the_same_by_both(file, tmp_path, monkeypatch):
+    monkeypatch.setattr("logitlab.inputs._file.PIECE_ROWS", 1000)
+    one, other = (
+        runner.run(
+            logits=file,
+            implementations=["numpy/naive", "numpy/log1p"],
+            dtypes="float32",
+            oracle=oracle,
+            out=tmp_path / oracle,
+        )
+        for oracle in ("balls", "quad")
+    )
+    told = ["case", "row", "quantity", "implementation", "status", "value", "exact", "grade", "verdict", "bits"]
+    pd.testing.assert_frame_equal(one[told], other[told], check_exact=True)
+    pd.testing.assert_frame_equal(one.drop(columns="run"), other.drop(columns="run"), check_exact=False, rtol=1e-13)
+    manifests = [json.loads((tmp_path / oracle / "manifest.json").read_text()) for oracle in ("balls", "quad")]
+    assert [m["oracle"] for m in manifests] == ["balls", "quad"]
+    assert "numpy-quaddtype" in manifests[1]["versions"]
+
+
+def test_a_run_is_not_gone_on_with_by_another_oracle(file, tmp_path, capsys):
+    words = ["run", "--logits", str(file), "--implementation", "numpy/lse", "--out", str(tmp_path / "run")]
+    assert main([*words, "--oracle", "quad"]) == 0
+    assert main([*words, "--resume"]) == 2
+    assert "its versions differ" in capsys.readouterr().err
+
+
+def test_another_oracle_is_refused():
+    with pytest.raises(UsageError, match="unknown oracle 'tarot'; the oracles are balls, quad"):
+        runner.run(cases="seed/article", oracle="tarot")
+
+
+def test_without_the_package_it_is_told_how_to_install_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "logitlab.oracle.quad")
+    monkeypatch.delattr("logitlab.oracle.quad")
+    monkeypatch.setitem(sys.modules, "numpy_quaddtype", None)
+    with pytest.raises(UsageError, match=r"pip install 'logitlab\[quad\]'"):
+        runner.run(cases="seed/article", oracle="quad")
