@@ -31,7 +31,7 @@ CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 class InThisProcess:
     """In place of `pool.Pools`: what is tested is what is kept, and starting workers takes most of a small run."""
 
-    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float) -> None:
+    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
         self._frameworks, self._waiting = frameworks, []
         (logs / "numpy.log").write_text("started\n")
 
