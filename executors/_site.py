@@ -83,7 +83,7 @@ class _Site:
         return {name: text for name, text in logs.items() if text}
 
 
-# The precision of ball arithmetic is the process's, and two tasks in it would change each other's exact answers. So a
+# A run's processes serve one task at a time, and ball arithmetic, whose precision is the process's, one thread. So a
 # worker does one thing at a time, whatever its threads; nothing is lost by it, since grading holds the interpreter.
 _one_at_a_time = threading.Lock()
 _sites: dict[str, _Site] = {}

@@ -18,6 +18,7 @@ The last form never subtracts two numbers that agree: at the target of a one-hot
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ START_BITS = 160  # enough for every ordinary row: 106 bits kept, 17 for 131,072
 NEEDED_BITS = 110
 NARROW = 64  # classes, up to which Python counts a row faster than NumPy
 
+_one_thread = threading.RLock()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -50,13 +53,14 @@ class Row:
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Sets python-flint's working precision for the block."""
-    before = flint.ctx.prec
-    flint.ctx.prec = bits
-    try:
-        yield
-    finally:
-        flint.ctx.prec = before
+    """Sets python-flint's working precision for the block, in which no other thread enters one: it is the process's."""
+    with _one_thread:
+        before = flint.ctx.prec
+        flint.ctx.prec = bits
+        try:
+            yield
+        finally:
+            flint.ctx.prec = before
 
 
 def sharp(ball: Any) -> bool:

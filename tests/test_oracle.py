@@ -5,8 +5,10 @@ import importlib
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
+import flint
 import ml_dtypes
 import numpy as np
 import pytest
@@ -618,3 +620,18 @@ def test_a_failed_write_leaves_nothing_behind(folder, monkeypatch):
     monkeypatch.setattr("os.replace", full)
     assert np.isfinite(reference(LARGE, TARGETS).loss.hi).all()
     assert files(folder) == []
+
+
+def test_threads_do_not_change_each_others_precision():
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(0, 30, (40, 50)) for _ in range(12)]
+    targets = [rng.integers(0, 50, 40) for _ in batches]
+    before, often = flint.ctx.prec, sys.getswitchinterval()
+    expected = [bits(reference(x, t)) for x, t in zip(batches, targets, strict=True)]
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert [bits(found) for found in threads.map(reference, batches, targets)] == expected
+    finally:
+        sys.setswitchinterval(often)
+    assert flint.ctx.prec == before
