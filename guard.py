@@ -42,7 +42,7 @@ def keep_watch(log: Path, limit: int) -> None:
     """
     _first_to_go()
     parent = parent_process()
-    if parent is not None and sys.platform == "linux":
+    if parent is not None:
         _end_with(parent.sentinel)
     sentinel = [] if parent is None else [parent.sentinel]
     threading.Thread(target=_watch, args=(sentinel, log, limit), name="guard", daemon=True).start()

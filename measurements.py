@@ -51,7 +51,8 @@ def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:
     """
     group, cell, outcome = made.call.group, made.call.cell, made.outcome
     first = first_failures(cell.offer.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded)
-    told = outcome.told if outcome.values and not outcome.lacking else replace(outcome, detail="").told
+    # What is told of a quantity that did not come stands there.
+    told = replace(outcome, detail="" if outcome.lacking else outcome.detail).told
     quantities = [_present(group, q, array, made.graded[q], first[q], told) for q, array in outcome.values]
     # A process that died told nothing of what it lacks: it is everything.
     lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)

@@ -88,10 +88,9 @@ def placed(device: str) -> AbstractContextManager[Any]:
 
 def settings() -> dict[str, str]:
     """What Keras reads from its configuration file, a user's own."""
-    policy = keras.config.dtype_policy().name
     return {
         "keras floatx": keras.config.floatx(),
-        "keras dtype policy": policy,
+        "keras dtype policy": keras.config.dtype_policy().name,
         "keras epsilon": f"{keras.config.epsilon():g}",
     }
 

@@ -58,7 +58,7 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
     ordinary = np.isfinite(x.max(axis=1, initial=-np.inf))  # the largest is neither NaN nor infinite
     made = quad.evaluate(x[ordinary], t[ordinary])
     good = ordinary.copy()
-    good[ordinary] = ~made.pop("doubtful").astype(bool)
+    good[ordinary] = ~made.pop("doubtful")
     kept = good[ordinary]
     made = {name: values[:, kept] if name in QUANTITIES else values[kept] for name, values in made.items()}
     sampled = good & ((first_row + np.arange(len(x))) % SAMPLED == 0)

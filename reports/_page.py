@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import psutil
 
 from ..errors import UsageError
 from ..querying import Measurements
@@ -118,12 +117,9 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
     return Page(preamble, sections(source), source, list(manifests), of_runs, damage)
 
 
-def _memory() -> float:
-    """The machine's, in bytes; infinite where it cannot be told."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
+def _memory() -> int:
+    """The machine's, in bytes."""
+    return int(psutil.virtual_memory().total)
 
 
 def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:

@@ -88,6 +88,19 @@ def forks(tmp_path_factory):
     assert made.end() == ""
 
 
+@pytest.fixture(scope="session")
+def distribution():
+    """Writes beside a module what pip leaves of a package: its name, version, and frameworks as entry points."""
+
+    def write(site: Path, name: str, points: str, version: str = "1.0") -> None:
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[logitlab.frameworks]\n{points}\n")
+
+    return write
+
+
 @pytest.fixture
 def gone():
     """Whether a process has ended, though nobody may have asked how."""

@@ -164,7 +164,7 @@ def test_a_run_that_was_stopped_goes_on_and_measures_only_what_is_left(two, loca
 
 
 @pytest.fixture(scope="module")
-def only(tmp_path_factory):
+def only(tmp_path_factory, distribution):
     """A package with a framework, `only`, which can be imported where an environment variable allows it."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "only.py").write_text(
@@ -186,10 +186,7 @@ def only(tmp_path_factory):
         "            yield 'loss', lse(batch.logits, batch.targets)\n"
         "FRAMEWORK = Only()\n"
     )
-    info = folder / "only-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: only\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[logitlab.frameworks]\nonly = only:FRAMEWORK\n")
+    distribution(folder, "only", "only = only:FRAMEWORK")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         yield folder

@@ -69,7 +69,7 @@ WITH_A_ZERO = "if (batch.logits == 0).any():"
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory):
+def faulty(tmp_path_factory, distribution):
     """A package with an entry point in the group, as another distribution would bring it."""
     site = tmp_path_factory.mktemp("site")
     functions = "\n".join(
@@ -126,12 +126,7 @@ def faulty(tmp_path_factory):
         ).format(functions=functions, names=", ".join(FAULTS))
     )
     (site / "unimportable.py").write_text("import a_package_that_nobody_has\n")
-    info = site / "faulty-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[logitlab.frameworks]\nfaulty = faulty:FRAMEWORK\nunimportable = unimportable:FRAMEWORK\n"
-    )
+    distribution(site, "faulty", "faulty = faulty:FRAMEWORK\nunimportable = unimportable:FRAMEWORK")
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(site))
     yield site

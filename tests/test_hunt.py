@@ -128,7 +128,7 @@ def test_where_nothing_is_worse_there_is_nothing_to_write(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory):
+def odd(tmp_path_factory, distribution):
     """A framework from outside, accurate but for what it does to a row with a logit above 500."""
     site = tmp_path_factory.mktemp("site")
     (site / "odd.py").write_text(
@@ -173,10 +173,7 @@ def odd(tmp_path_factory):
             """
         )
     )
-    info = site / "odd-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[logitlab.frameworks]\nodd = odd:FRAMEWORK\n")
+    distribution(site, "odd", "odd = odd:FRAMEWORK")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         yield site

@@ -313,7 +313,7 @@ def test_a_set_of_requirements_holds_no_option_of_pip(words):
 
 
 @pytest.fixture
-def site(tmp_path_factory, monkeypatch):
+def site(tmp_path_factory, monkeypatch, distribution):
     """Makes distributions with entry points, each of which leaves a trace where its module is imported."""
 
     tmp_path = tmp_path_factory.mktemp("packages")
@@ -322,10 +322,7 @@ def site(tmp_path_factory, monkeypatch):
         folder = tmp_path / "site"
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / name)!r}).touch()\n")
-        info = folder / f"{name}-1.5.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
-        (info / "entry_points.txt").write_text(f"[logitlab.frameworks]\n{textwrap.dedent(points)}\n")
+        distribution(folder, name, textwrap.dedent(points), "1.5")
         monkeypatch.syspath_prepend(str(folder))
         return tmp_path / name
 
