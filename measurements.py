@@ -40,7 +40,9 @@ class Measured:
 
 def measured(call: PlannedCall, outcome: Outcome) -> Measured:
     """The grades of a call."""
-    return Measured(call, outcome, {q: grade_by(call.group.standard(q), array) for q, array in outcome.values})
+    return Measured(
+        call, outcome, {q: grade_by(call.group.standard(q, call.cell.offer), array) for q, array in outcome.values}
+    )
 
 
 def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:

@@ -119,9 +119,11 @@ class Group:
         keep, options = case.first_row is None, case.options(self.fmt)
         return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
 
-    def standard(self, quantity: str) -> Standard:
-        """What a quantity is held against, in every cell that the group is given to."""
-        return self._once(f"standard of {quantity}", lambda: self._standard(quantity))
+    def standard(self, quantity: str, offer: Offer) -> Standard:
+        """What a quantity is held against, in every cell of an implementation that the group is given to."""
+        # A loss that leaves the reduction to others exposes its rows.
+        exposed = self.reduction != "none" and quantity == "loss" and not offer.reduces
+        return self._once(f"standard of {quantity}, {exposed}", lambda: self._standard(quantity, exposed))
 
     def apriori(self, quantity: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The a-priori bounds of a quantity's rows, unshifted and shifted."""
@@ -129,9 +131,9 @@ class Group:
             f"bounds of {quantity}", lambda: apriori_bounds(quantity, self.logits, self.targets, self.fmt, self.exact)
         )
 
-    def _standard(self, quantity: str) -> Standard:
-        row_losses = self.row_losses if quantity == "loss" else None
-        return Standard.of(quantity, self.logits, self.fmt, self.exact, self.reduction, row_losses)
+    def _standard(self, quantity: str, exposed: bool) -> Standard:
+        losses = self.row_losses if quantity == "loss" else None
+        return Standard.of(quantity, self.logits, self.fmt, self.exact, self.reduction, losses, rows_exposed=exposed)
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         # Not of the large blocks of a file, which few cells see: they would be most of the memory.
@@ -163,6 +165,7 @@ def _no_reference(of_first_class: Reference) -> Reference:
         gradient=unknown(of_first_class.gradient),
         condition=np.full_like(of_first_class.condition, np.nan),
         defined=np.zeros_like(of_first_class.defined),
+        sole_target=np.full_like(of_first_class.sole_target, -1),
     )
 
 
@@ -181,6 +184,7 @@ def _stack(parts: Sequence[Reference]) -> Reference:
         np.concatenate([p.defined for p in parts]),
         np.concatenate([p.mass for p in parts]),
         parts[0].scale,
+        np.concatenate([p.sole_target for p in parts]),
     )
 
 

@@ -40,6 +40,7 @@ class Offer:
     quantities: tuple[str, ...] = ("loss",)
     plain_modes: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = None
+    reduces: bool = False
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def load(name: str) -> Framework:
 def _offer(implementation: Implementation) -> Offer:
     i = implementation
     version, modes, plain_modes = _version(i.package), tuple(i.modes), tuple(i.plain_modes)
-    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, plain_modes, i.devices)
+    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, plain_modes, i.devices, i.reduces)
 
 
 def _version(package: str) -> str | None:

@@ -91,10 +91,12 @@ def _graded_over(rows: Rows, gradient: Array, weights: Array) -> list[Lines]:
     ordinary = np.isfinite(factors) & (factors != 0)
     # Entries that fall below the smallest number before they are multiplied stay so, and those that fall below it by
     # being multiplied do: the bounds allow for that number before, or after.
-    before = np.where(ordinary & (np.abs(factors) >= 1), factors, 1.0)
-    after = np.where(ordinary & (np.abs(factors) < 1), factors, 1.0)
+    # A negative factor is divided by whole, or by its sign: what is graded has the signs of an unweighted gradient.
+    size = np.abs(factors)
+    before = np.where(ordinary, np.where(size >= 1, factors, np.sign(factors)), 1.0)
+    after = np.where(ordinary & (size < 1), size, 1.0)
     wanted = rows.exact.gradient
-    exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=np.abs(after))
+    exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=after)
     with np.errstate(invalid="ignore"):
         divided = gradient.astype(np.float64) / before
     graded = grade("gradient", divided, rows.logits, rows.fmt, exact)

@@ -14,9 +14,12 @@ loss near zero, or of a gradient entry beside a large one, may be lost, nothing 
 
 C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as adding the maximum back makes it.
 
-The bounds belong to an unreduced row. Where a case reduces, a row's gradient and its part of the loss are
-multiplied by ``scale`` (``1 / B`` for a mean), and so are the bounds. Loss and gradient are linear in the target
-weights, whose sum, the row's ``mass``, is 1 without options: what a bound allows beside the value itself grows with it.
+A and B promise signs too: see `Standard.wrong_signs`.
+
+The bounds belong to an unreduced row. Where a case reduces, a row's gradient is multiplied by ``scale`` (``1 / B`` for
+a mean), and so are its bounds; for the reduced loss see `reduced_loss_bounds`. Loss and gradient are linear in the
+target weights, whose sum, the row's ``mass``, is 1 without options: what a bound allows beside the value itself grows
+with it.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format
+from ..formats import FORMATS, Format
 
 Float64 = NDArray[np.float64]
 
 GRADES = ("A", "B", "C", "D", "F")
+FLOAT32 = FORMATS["float32"]
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,37 @@ def _log(values: Float64) -> Float64:
 
 
 def reduced_loss_bounds(
-    loss: Float64, row_losses: Float64, rows: Row, fmt: Format, scale: float | Float64
+    row_losses: Float64, rows: Row, fmt: Format, scale: float | Float64, *, rows_exposed: bool
 ) -> tuple[Float64, Float64, Float64]:
-    """Largest errors of a reduced loss, shape (1,): its rows' bounds, and a relative rounding for each doubling of
-    their number.
+    """Largest errors of a reduced loss for A, B and C, each of shape (1,).
+
+    Args:
+        row_losses: (N,), exact and before any reduction.
+        rows: of their logits.
+        fmt: the case's dtype.
+        scale: what the sum is multiplied by, 1 or the 1 / N of a mean.
+        rows_exposed: whether the row losses came out in the dtype before they were summed.
+
+    ``S`` is the scaled sum of the row losses and ``v = min(u, 2^-24)``. A sum of N terms held in at least float32 may
+    lose ``a_N = 2 sqrt(N) v`` of it (N. J. Higham and T. Mary, as above). A reduction errs by ``(a_N + 4v + u) S``: the
+    sum, a division and its divisor, and one rounding of the result to the dtype. The errors of the rows, scaled and
+    summed, come on top:
+
+    A: those that A allows of a row, in ``v`` where the reduction happens inside the loss; in ``u`` where the row losses
+    are exposed, each of them rounded to the dtype.
+
+    B: those that B allows of a row, in ``u``: each row may have been rounded to the dtype, or computed in it.
+
+    C: those that C allows of a row, in ``u``, and ``u ceil(log2 N) S`` of a pairwise sum in the dtype (N. J. Higham,
+    *The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993, section 3). A running total in the dtype
+    may lose ``N u S``: no grade above D allows it.
     """
-    roundings = 2 * fmt.unit_roundoff * np.ceil(np.log2(max(len(row_losses), 2))) * np.abs(loss)
-    accurate, stable, offset = (np.atleast_1d(b.sum() * scale + roundings) for b in loss_bounds(row_losses, rows, fmt))
-    return accurate, stable, offset
+    u, v, number = fmt.unit_roundoff, min(fmt.unit_roundoff, FLOAT32.unit_roundoff), max(len(row_losses), 1)
+    total = row_losses.sum() * scale
+    reducing = (2 * np.sqrt(number) * v + 4 * v + u) * total
+    inside = FLOAT32 if fmt.unit_roundoff > FLOAT32.unit_roundoff else fmt
+    accurate = loss_bounds(row_losses, rows, fmt if rows_exposed else inside)[0]
+    _, stable, offset = loss_bounds(row_losses, rows, fmt)
+    pairwise = u * np.ceil(np.log2(number)) * total
+    a, b, c = (np.atleast_1d(each.sum() * scale + reducing) for each in (accurate, stable, offset))
+    return a + fmt.smallest_normal, b, c + pairwise

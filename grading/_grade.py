@@ -16,7 +16,7 @@ from ._standard import Standard
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-VERDICTS = ("correct", "inaccurate", "lost", "nan", "overflow", "underflow", "swallowed", "undefined")
+VERDICTS = ("correct", "inaccurate", "lost", "wrong_sign", "nan", "overflow", "underflow", "swallowed", "undefined")
 SOUND = ("correct", "undefined")  # the verdicts that blame nobody
 LETTERS = np.array(GRADES, object)
 LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
@@ -53,6 +53,7 @@ def grade(
     *,
     reduction: str = "none",
     row_losses: Exact | None = None,
+    rows_exposed: bool = False,
 ) -> Graded:
     """Grades one quantity.
 
@@ -64,8 +65,10 @@ def grade(
         exact: the reference for these logits and this reduction.
         reduction: ``none``, ``mean`` or ``sum``.
         row_losses: the unreduced losses (B,), needed to bound a reduced one.
+        rows_exposed: whether the row losses came out in the dtype before they were reduced.
     """
-    return grade_by(Standard.of(quantity, logits, fmt, exact, reduction, row_losses), computed)
+    standard = Standard.of(quantity, logits, fmt, exact, reduction, row_losses, rows_exposed=rows_exposed)
+    return grade_by(standard, computed)
 
 
 def grade_by(standard: Standard, computed: Array) -> Graded:
@@ -89,18 +92,21 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
         in_ulp = np.where(same_kind, in_ulp, error)
         relative = np.where(same_kind, relative, error)
     zeroed = (v == 0) & same_kind & standard.representable
-    level = np.where(mismatch, GRADES.index("F"), _level(error, standard.allowed))
+    wrong_sign = standard.wrong_signs(v).any(axis=1)
+    level = np.maximum(_level(error, standard.allowed), np.where(wrong_sign, GRADES.index("C"), 0))
+    level = np.where(mismatch, GRADES.index("F"), level)
     verdict = np.select(
         [
             ~graded,
             mismatch & _any_row(beyond, v, np.isnan),
             mismatch & _any_row(beyond, v, np.isinf),
             mismatch,
+            wrong_sign,
             (zeroed & (error > standard.allowed[0])).any(axis=1),
             (level > 0) & (relative >= LOST_FROM).any(axis=1),
             level >= GRADES.index("C"),
         ],
-        ["undefined", "nan", "overflow", "swallowed", "underflow", "lost", "inaccurate"],
+        ["undefined", "nan", "overflow", "swallowed", "wrong_sign", "underflow", "lost", "inaccurate"],
         "correct",
     )
     return Graded(

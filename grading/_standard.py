@@ -30,6 +30,8 @@ class Standard:
             keeps no fixed number of digits.
         representable: where the value rounded to the dtype is not 0.
         graded: (R,), whether there is something to grade.
+        targets: (R,), of a gradient the class whose entry may not be positive, while no other may be negative; -1 where
+            no sign is known. None of the other quantities, which are never negative.
     """
 
     fmt: Format
@@ -39,6 +41,7 @@ class Standard:
     size: Float64
     representable: NDArray[np.bool_]
     graded: NDArray[np.bool_]
+    targets: NDArray[np.int64] | None
     _expected: dict[str, Float64] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -50,6 +53,8 @@ class Standard:
         exact: Reference,
         reduction: str = "none",
         row_losses: Exact | None = None,
+        *,
+        rows_exposed: bool = False,
     ) -> Standard:
         """The standard of a quantity; for the arguments see `grade`."""
         # The probabilities are the softmax itself, which no target and no reduction touches.
@@ -61,7 +66,7 @@ class Standard:
             graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
         # Where the exact value is not finite a bound is not either, and none is used.
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = _bounds(quantity, exact, row_losses, rows, fmt, reduced=reduction != "none")
+            bounds = _bounds(quantity, exact, None if reduction == "none" else row_losses, rows, fmt, rows_exposed)
             size = np.abs(wanted.hi)
             rounded = round_to(wanted.hi, fmt, wanted.lo)
             return cls(
@@ -72,6 +77,7 @@ class Standard:
                 np.where(size >= fmt.smallest_normal, size, np.inf),
                 rounded != 0,
                 graded,
+                exact.sole_target if quantity == "gradient" else None,
                 {fmt.name: rounded},
             )
 
@@ -86,6 +92,21 @@ class Standard:
                 self._expected[wider.name] = round_to(self.wanted.hi, wider, self.wanted.lo)
         return self._expected[wider.name]
 
+    def wrong_signs(self, values: Float64) -> NDArray[np.bool_]:
+        """(R, E), where a value has a sign that no exact value can have, and is larger than the smallest normal number.
+
+        A cross-entropy and a probability are never negative. With one target class the gradient is the softmax, and at
+        the target the softmax minus 1, times a weight that is never negative.
+        """
+        t = self.fmt.smallest_normal
+        wrong: NDArray[np.bool_] = values < -t
+        if self.targets is not None:
+            wrong[self.targets < 0] = False
+            rows = np.flatnonzero(self.targets >= 0)
+            at = rows, self.targets[rows]
+            wrong[at] = values[at] > t
+        return wrong
+
 
 def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
     """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
@@ -95,19 +116,18 @@ def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> b
 
 
 def _bounds(
-    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, *, reduced: bool
+    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, rows_exposed: bool
 ) -> Bounds:
-    """The bounds of A, B and C in the shape (R, E) of the values that are compared."""
+    """The bounds of A, B and C in the shape (R, E) of the values; with ``row_losses`` those of a reduced loss."""
     p, scale = exact.probabilities.hi, exact.scale
     if quantity == "probabilities":
         return entry_bounds(p, p, rows, fmt)
     if quantity == "gradient":
         return entry_bounds(exact.gradient.hi, p, rows, fmt, scale)
-    losses = exact.loss if row_losses is None else row_losses
     a, b, c = (
-        reduced_loss_bounds(exact.loss.hi, losses.hi, rows, fmt, scale)
-        if reduced
-        else loss_bounds(losses.hi, rows, fmt)
+        loss_bounds(exact.loss.hi, rows, fmt)
+        if row_losses is None
+        else reduced_loss_bounds(row_losses.hi, rows, fmt, scale, rows_exposed=rows_exposed)
     )
     return a[:, None], b[:, None], c[:, None]
 

@@ -45,7 +45,7 @@ def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
         gradient[rows, targets] = -np.where(targets == top, others, total - e[rows, targets]) / total
         known = _known(loss), _known(p), _known(gradient)
     condition, defined, mass = np.full(len(x), np.nan), np.ones(len(x), bool), np.ones(len(x))
-    return Reference(*known, condition, defined, mass, np.array(1.0))
+    return Reference(*known, condition, defined, mass, np.array(1.0), targets.astype(np.int64))
 
 
 def _known(values: Array) -> Exact:

@@ -67,11 +67,11 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
     if not _agree(made, sampled[good], proven, sampled[by_balls], quad.BITS):
         warnings.warn(f"not good to {quad.BITS} bits: {len(x)} rows are evaluated by balls instead", stacklevel=2)
         return reference(x, t, keep=False)
-    return _whole(made, _rows(proven, ~sampled[by_balls]), good)
+    return _whole(made, _rows(proven, ~sampled[by_balls]), good, t)
 
 
 def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
-    by_row = {name: getattr(of, name)[chosen] for name in (*QUANTITIES, "condition", "defined", "mass")}
+    by_row = {name: getattr(of, name)[chosen] for name in (*QUANTITIES, "condition", "defined", "mass", "sole_target")}
     return replace(of, **by_row)
 
 
@@ -89,7 +89,7 @@ def _agree(made: Made, here: NDArray[np.bool_], proven: Reference, there: NDArra
     return True
 
 
-def _whole(made: Made, proven: Reference, good: NDArray[np.bool_]) -> Reference:
+def _whole(made: Made, proven: Reference, good: NDArray[np.bool_], targets: NDArray[np.int64]) -> Reference:
     """The good rows and the others, in their places."""
 
     def placed(of_good: Array, of_others: Array) -> Array:
@@ -108,4 +108,5 @@ def _whole(made: Made, proven: Reference, good: NDArray[np.bool_]) -> Reference:
         defined=placed(one.astype(bool), proven.defined),
         mass=placed(one, proven.mass),
         scale=np.array(1.0),
+        sole_target=targets,
     )

@@ -19,8 +19,8 @@ import numpy as np
 import platformdirs
 
 # Raised whenever the same inputs would give other arrays, so that an old file is never taken for a new one.
-SCHEMA = 2
-PARTS = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "scale")
+SCHEMA = 3
+PARTS = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "scale", "sole_target")
 Arrays = dict[str, Any]
 # What zipfile and NumPy raise between them when a bit of the file has changed.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)

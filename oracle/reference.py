@@ -51,6 +51,8 @@ class Reference:
         defined: (B,) bool, False for a row that has no limit.
         mass: (B,) float64, each row's summed target weights: 1 without options, 0 where it is ignored.
         scale: () float64, what the row gradients and losses are multiplied by: 1, or the 1 / N of a mean.
+        sole_target: (B,) int64, the class that alone has a target weight, -1 where several have one or none has. Of
+            such a row the signs of the gradient's entries are known.
     """
 
     loss: Exact
@@ -60,6 +62,7 @@ class Reference:
     defined: NDArray[np.bool_]
     mass: Float64
     scale: Float64
+    sole_target: NDArray[np.int64]
 
 
 def reference(
@@ -199,12 +202,13 @@ def _compute(
         "defined": defined,
         "mass": np.array([_rounded(sum(q.values(), fmpq(0))) for q in weights], np.float64),
         "scale": np.array(_rounded(scale)),
+        "sole_target": np.array([next(iter(q)) if len(q) == 1 else -1 for q in weights], np.int64),
     }
 
 
 def _unpack(arrays: Mapping[str, Array]) -> Reference:
     loss, p, g = (Exact(*(half.copy() for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
-    return Reference(loss, p, g, arrays["condition"], arrays["defined"], arrays["mass"], arrays["scale"])
+    return Reference(loss, p, g, *(arrays[k] for k in ("condition", "defined", "mass", "scale", "sole_target")))
 
 
 def _rounded(value: fmpq) -> float:

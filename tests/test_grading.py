@@ -1,6 +1,7 @@
 """Grades and verdicts: the bounds worked out again, and each rule by an example."""
 
 import math
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +12,7 @@ from mpmath import mp, mpf
 
 from logitlab.formats import FORMATS, quantize, representable, round_to
 from logitlab.grading import GRADES, VERDICTS, grade
-from logitlab.oracle import reference
+from logitlab.oracle import Exact, reference
 
 INF, NAN = float("inf"), float("nan")
 FLOAT16, FLOAT32 = FORMATS["float16"], FORMATS["float32"]
@@ -61,8 +62,9 @@ def entry_bounds(g, p, largest_g, logits, fmt):
     return [accurate, stable, 2 * stable + min(1, mp.expm1(4 * u * largest))]
 
 
-def best_grade(error, bounds):
-    return next((letter for letter, bound in zip("ABC", bounds, strict=True) if error <= bound), "D")
+def best_grade(error, bounds, *, wrong_sign=False):
+    letter = next((letter for letter, bound in zip("ABC", bounds, strict=True) if error <= bound), "D")
+    return max(letter, "C") if wrong_sign else letter
 
 
 def at_bound(exact, bound, side, fmt):
@@ -103,7 +105,7 @@ def test_a_loss_gets_the_best_grade_whose_bound_holds(logits, fmt, which, side):
         bounds = loss_bounds(loss, row, fmt)
         value, error = at_bound(loss, bounds[which], side, fmt)
         assume(clear_of(error, bounds))
-        expected = best_grade(error, bounds)
+        expected = best_grade(error, bounds, wrong_sign=value < -fmt.smallest_normal)
     assert grade("loss", np.array([value]), x, fmt, exact).grade.tolist() == [expected]
 
 
@@ -121,7 +123,8 @@ def test_a_gradient_gets_the_grade_of_its_worst_entry(logits, masked, fmt, which
         bounds = entry_bounds(g, p, max(abs(float(v)) for v in exact.gradient.hi[0]), row, fmt)
         computed[0, entry], error = at_bound(g, bounds[which], side, fmt)
         assume(clear_of(error, bounds))
-        expected = best_grade(error, bounds)
+        upward = -computed[0, entry] if entry == 0 else computed[0, entry]
+        expected = best_grade(error, bounds, wrong_sign=upward < -fmt.smallest_normal)
     assert grade("gradient", computed, x, fmt, exact).grade.tolist() == [expected]
 
 
@@ -168,23 +171,141 @@ def test_a_mean_scales_the_gradients_bounds_with_the_gradient(logits, roundings)
 @given(
     st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), min_size=1, max_size=5),
     st.sampled_from(["mean", "sum"]),
+    FORMAT,
+    st.booleans(),
     st.integers(0, 2),
     SIDE,
 )
-def test_a_reduced_loss_may_err_as_its_rows_may_and_by_the_roundings_of_a_sum(logits, reduction, which, side):
-    scale = mpf(1) / len(logits) if reduction == "mean" else mpf(1)
-    x, targets = quantize(logits, FLOAT32), [0] * len(logits)
+def test_a_reduced_loss_may_err_as_its_rows_may_and_by_the_roundings_of_a_sum(
+    logits, reduction, fmt, exposed, which, side
+):
+    x, targets = quantize(logits, fmt), [0] * len(logits)
     rows, exact = reference(x, targets), reference(x, targets, reduction=reduction)
     with mp.workprec(200):
         loss = exact_value(exact.loss, ())
-        each = [loss_bounds(exact_value(rows.loss, r), v, FLOAT32) for r, v in enumerate(x.astype(float).tolist())]
-        roundings = 2 * mpf(FLOAT32.unit_roundoff) * math.ceil(math.log2(max(len(x), 2))) * loss
-        bounds = [scale * mp.fsum(column) + roundings for column in zip(*each, strict=True)]
-        value, error = at_bound(loss, bounds[which], side, FLOAT32)
+        losses = [exact_value(rows.loss, r) for r in range(len(x))]
+        bounds = reduced_bounds(losses, x.astype(float).tolist(), fmt, loss / mp.fsum(losses), exposed=exposed)
+        value, error = at_bound(loss, bounds[which], side, fmt)
         assume(clear_of(error, bounds))
-        expected = best_grade(error, bounds)
-    result = grade("loss", np.array(value), x, FLOAT32, exact, reduction=reduction, row_losses=rows.loss)
+        expected = best_grade(error, bounds, wrong_sign=value < -fmt.smallest_normal)
+    result = grade(
+        "loss", np.array(value), x, fmt, exact, reduction=reduction, row_losses=rows.loss, rows_exposed=exposed
+    )
     assert result.grade.tolist() == [expected]
+
+
+def reduced_bounds(losses, logits, fmt, scale, *, exposed):
+    """A, B and C of a reduced loss; A's rows are held in float32 at least where they are not exposed."""
+    u, number = mpf(fmt.unit_roundoff), len(losses)
+    inside = fmt if exposed or fmt.precision > 24 else FLOAT32
+    total = scale * mp.fsum(losses)
+    reducing = (sums(number, u) + 4 * min(u, mpf(2) ** -24) + u) * total
+    a = [loss_bounds(loss, row, inside)[0] for loss, row in zip(losses, logits, strict=True)]
+    _, b, c = zip(*(loss_bounds(loss, row, fmt) for loss, row in zip(losses, logits, strict=True)), strict=True)
+    pairwise = u * math.ceil(math.log2(number)) * total
+    t = mpf(fmt.smallest_normal)
+    return [scale * mp.fsum(a) + reducing + t, scale * mp.fsum(b) + reducing, scale * mp.fsum(c) + reducing + pairwise]
+
+
+# A bfloat16 batch of 65,536 equal rows of two classes.
+MANY = 2**16
+BFLOAT16 = FORMATS["bfloat16"]
+ROW = quantize([[0.0, -0.546875]], BFLOAT16)
+EACH = 1.0035119409074615  # log1p(exp(-0.546875)) + 0.546875
+
+
+def graded_sum(value, *, exposed=False):
+    """The grade of a sum over the rows; 65,536 is a power of two, so that the exact sum is that of one row, scaled."""
+    one = reference(ROW, [1])
+    assert one.loss.hi.item() == pytest.approx(EACH, rel=1e-15)
+    rows = Exact(np.tile(one.loss.hi, MANY), np.tile(one.loss.lo, MANY))
+    total = Exact(one.loss.hi[0] * MANY, one.loss.lo[0] * MANY)
+    repeated = {name: np.repeat(getattr(one, name), MANY) for name in ("defined", "mass", "sole_target")}
+    exact = replace(one, loss=total, **repeated)
+    x, computed = np.tile(ROW, (MANY, 1)), np.array(value, np.float64)
+    return only(grade("loss", computed, x, BFLOAT16, exact, reduction="sum", row_losses=rows, rows_exposed=exposed))
+
+
+def test_a_bfloat16_sum_over_many_rows_is_not_accurate_one_percent_off():
+    for factor in (0.99, 1.01):
+        assert graded_sum(factor * MANY * EACH)[0] == "B"
+
+
+def test_a_sum_held_in_float32_and_rounded_once_to_bfloat16_is_accurate():
+    assert graded_sum(round_to(MANY * EACH, BFLOAT16)) == ("A", "correct")
+    assert graded_sum(MANY * EACH * (1 - 1.1 * BFLOAT16.unit_roundoff))[0] == "B"
+
+
+def test_rows_that_came_out_in_bfloat16_bring_their_roundings_with_them():
+    twice_rounded = MANY * EACH * (1 - 2 * BFLOAT16.unit_roundoff)
+    assert graded_sum(twice_rounded, exposed=True)[0] == "A"
+    assert graded_sum(twice_rounded, exposed=False)[0] == "B"
+
+
+def test_a_pairwise_sum_in_bfloat16_is_offset_sensitive_and_a_running_total_inaccurate():
+    # The pairwise sum of equal numbers doubles them: only the rows' own rounding is left, so its worst is made up.
+    assert graded_sum(MANY * EACH * (1 - 16 * BFLOAT16.unit_roundoff))[0] == "C"
+    total, each = 0.0, float(round_to(EACH, BFLOAT16))
+    while (grown := float(round_to(total + each, BFLOAT16))) > total:
+        total = grown
+    assert total < 1000
+    assert graded_sum(total) == ("D", "lost")
+
+
+# --- signs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+def test_a_negative_loss_is_at_best_offset_sensitive(fmt):
+    # log p > 0: within B's bound of eight roundings, and no loss.
+    value = -2 * fmt.unit_roundoff
+    assert only(graded("loss", [value], [[0.0, -40.0]], [0], fmt)) == ("C", "wrong_sign")
+    assert only(graded("loss", [-0.0], [[0.0, -40.0]], [0], fmt))[0] in "AB"
+
+
+def test_a_gradient_that_pushes_a_sure_target_down_is_at_best_offset_sensitive():
+    # The exact gradient is -4.5e-5 and 4.5e-5; B's bound alone would allow 8u = 0.03 of the softmax's 1.
+    assert only(graded("gradient", [[0.0078125, 4.54e-5]], [[0.0, -10.0]], [0], BFLOAT16)) == ("C", "wrong_sign")
+    assert only(graded("gradient", [[0.0, 4.54e-5]], [[0.0, -10.0]], [0], BFLOAT16)) == ("B", "underflow")
+    assert only(graded("gradient", [[-4.54e-5, -0.001]], [[0.0, -10.0]], [0], BFLOAT16)) == ("C", "wrong_sign")
+
+
+def test_a_masked_class_may_not_be_pushed_up():
+    exact = [[-0.5, 0.5, 0.0]]
+    assert only(graded("gradient", exact, [[0.0, 0.0, -INF]], [0])) == ("A", "correct")
+    assert only(graded("gradient", [[-0.5, 0.5, -1e-8]], [[0.0, 0.0, -INF]], [0])) == ("C", "wrong_sign")
+    # A class alone has gradient 0, and may not be pushed down.
+    assert only(graded("gradient", [[1e-8, 0.0]], [[0.0, -INF]], [0])) == ("C", "wrong_sign")
+
+
+def test_a_wrong_sign_below_the_smallest_normal_number_is_none():
+    assert only(graded("gradient", [[-0.5, 0.5, -1e-39]], [[0.0, 0.0, -INF]], [0])) == ("A", "correct")
+    assert only(graded("loss", [-1e-39], [[100.0, 0.0]], [0]))[1] != "wrong_sign"
+
+
+def test_an_error_beyond_offset_stays_inaccurate_whatever_its_sign():
+    assert only(graded("loss", [-1.0], [[0.0, 0.0]], [0])) == ("D", "wrong_sign")
+
+
+def test_signs_are_not_promised_where_several_classes_are_targets():
+    x = quantize([[0.0, 0.0]], FLOAT32)
+    for exact in (reference(x, [[0.5, 0.5]]), reference(x, [0], label_smoothing=1.0)):
+        for value in (-1e-8, 1e-8):
+            assert only(grade("gradient", np.array([[value, -value]]), x, FLOAT32, exact)) == ("B", "correct")
+
+
+def test_a_weighted_or_averaged_gradient_keeps_its_signs():
+    x = quantize([[0.0, -10.0], [0.0, 0.0]], BFLOAT16)
+    exact = reference(x, [0, 1], weight=[2.0, 1.0], reduction="mean")
+    computed = exact.gradient.hi.copy()
+    assert grade("gradient", computed, x, BFLOAT16, exact, reduction="mean").verdict.tolist() == ["correct"] * 2
+    computed[0, 0] = 0.004
+    assert grade("gradient", computed, x, BFLOAT16, exact, reduction="mean").verdict[0] == "wrong_sign"
+
+
+def test_a_reduced_loss_is_not_negative():
+    result = graded("loss", -1e-7, [[20.0, 0.0]] * 3, [0] * 3, reduction="mean")
+    assert only(result) == ("C", "wrong_sign")
 
 
 # --- correctly rounded results ----------------------------------------------------------------------------------
@@ -371,6 +492,8 @@ EXAMPLES = {
     "inaccurate": ("loss", [math.log(2) + 0.1], [[1e6, 1e6]], [0], "C"),
     # log(1 + e^-15) with the 1 + rounded to float32's numbers next to 1: 3.06e-7 became 4.77e-7.
     "lost": ("loss", [2.0**-21], [[15.0, 0.0]], [0], "B"),
+    # A sure row's target pushed down by one spacing.
+    "wrong_sign": ("gradient", [[2.0**-24, 0.0]], [[16.0, 0.0]], [0], "C"),
     "nan": ("gradient", [[NAN, NAN]], [[1000.0, 0.0]], [0], "F"),
     "overflow": ("loss", [INF], [[200.0, 0.0]], [1], "F"),
     "underflow": ("loss", [0.0], [[20.0, 0.0]], [0], "B"),
