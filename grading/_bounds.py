@@ -114,7 +114,8 @@ def reduced_loss_bounds(
     A: those that A allows of a row, in ``v`` where the reduction happens inside the loss; in ``u`` where the row losses
     are exposed, each of them rounded to the dtype.
 
-    B: those that B allows of a row, in ``u``: each row may have been rounded to the dtype, or computed in it.
+    B: those that B allows of a row, in ``v`` and with each row rounded to the dtype, ``u S``; in ``u`` where the row
+    losses are exposed.
 
     C: those that C allows of a row, in ``u``, and ``u ceil(log2 N) S`` of a pairwise sum in the dtype (N. J. Higham,
     *The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993, section 3). A running total in the dtype
@@ -122,10 +123,10 @@ def reduced_loss_bounds(
     """
     u, v, number = fmt.unit_roundoff, min(fmt.unit_roundoff, FLOAT32.unit_roundoff), max(len(row_losses), 1)
     total = row_losses.sum() * scale
-    reducing = (2 * np.sqrt(number) * v + 4 * v + u) * total
-    inside = FLOAT32 if fmt.unit_roundoff > FLOAT32.unit_roundoff else fmt
-    accurate = loss_bounds(row_losses, rows, fmt if rows_exposed else inside)[0]
-    _, stable, offset = loss_bounds(row_losses, rows, fmt)
+    reducing = (2 * np.sqrt(number) * v + 4 * v + u) * total + fmt.smallest_normal
+    accurate, stable, _ = loss_bounds(row_losses, rows, fmt if rows_exposed or v == u else FLOAT32)
+    offset = loss_bounds(row_losses, rows, fmt)[2]
+    rounded = 0.0 if rows_exposed else u * total
     pairwise = u * np.ceil(np.log2(number)) * total
     a, b, c = (np.atleast_1d(each.sum() * scale + reducing) for each in (accurate, stable, offset))
-    return a + fmt.smallest_normal, b, c + pairwise
+    return a, b + rounded, c + pairwise

@@ -199,36 +199,38 @@ def reduced_bounds(losses, logits, fmt, scale, *, exposed):
     u, number = mpf(fmt.unit_roundoff), len(losses)
     inside = fmt if exposed or fmt.precision > 24 else FLOAT32
     total = scale * mp.fsum(losses)
-    reducing = (sums(number, u) + 4 * min(u, mpf(2) ** -24) + u) * total
-    a = [loss_bounds(loss, row, inside)[0] for loss, row in zip(losses, logits, strict=True)]
-    _, b, c = zip(*(loss_bounds(loss, row, fmt) for loss, row in zip(losses, logits, strict=True)), strict=True)
-    pairwise = u * math.ceil(math.log2(number)) * total
-    t = mpf(fmt.smallest_normal)
-    return [scale * mp.fsum(a) + reducing + t, scale * mp.fsum(b) + reducing, scale * mp.fsum(c) + reducing + pairwise]
+    reducing = (sums(number, u) + 4 * min(u, mpf(2) ** -24) + u) * total + fmt.smallest_normal
+    a, b, _ = zip(*(loss_bounds(loss, row, inside) for loss, row in zip(losses, logits, strict=True)), strict=True)
+    c = [loss_bounds(loss, row, fmt)[2] for loss, row in zip(losses, logits, strict=True)]
+    rounded, pairwise = 0 if exposed else u * total, u * math.ceil(math.log2(number)) * total
+    bounds = [scale * mp.fsum(each) + reducing for each in (a, b, c)]
+    return [bounds[0], bounds[1] + rounded, bounds[2] + pairwise]
 
 
 # A bfloat16 batch of 65,536 equal rows of two classes.
 MANY = 2**16
 BFLOAT16 = FORMATS["bfloat16"]
-ROW = quantize([[0.0, -0.546875]], BFLOAT16)
-EACH = 1.0035119409074615  # log1p(exp(-0.546875)) + 0.546875
+SECOND = -0.546875
+EACH = 1.0035119409074615  # log1p(exp(SECOND)) - SECOND
 
 
-def graded_sum(value, *, exposed=False):
+def graded_sum(value, *, second=SECOND, exposed=False):
     """The grade of a sum over the rows; 65,536 is a power of two, so that the exact sum is that of one row, scaled."""
-    one = reference(ROW, [1])
-    assert one.loss.hi.item() == pytest.approx(EACH, rel=1e-15)
+    row = quantize([[0.0, second]], BFLOAT16)
+    one = reference(row, [1])
+    assert one.loss.hi.item() == pytest.approx(math.log1p(math.exp(second)) - second, rel=1e-15)
     rows = Exact(np.tile(one.loss.hi, MANY), np.tile(one.loss.lo, MANY))
     total = Exact(one.loss.hi[0] * MANY, one.loss.lo[0] * MANY)
     repeated = {name: np.repeat(getattr(one, name), MANY) for name in ("defined", "mass", "sole_target")}
     exact = replace(one, loss=total, **repeated)
-    x, computed = np.tile(ROW, (MANY, 1)), np.array(value, np.float64)
+    x, computed = np.tile(row, (MANY, 1)), np.array(value, np.float64)
     return only(grade("loss", computed, x, BFLOAT16, exact, reduction="sum", row_losses=rows, rows_exposed=exposed))
 
 
 def test_a_bfloat16_sum_over_many_rows_is_not_accurate_one_percent_off():
     for factor in (0.99, 1.01):
-        assert graded_sum(factor * MANY * EACH)[0] == "B"
+        assert graded_sum(factor * MANY * EACH)[0] == "C"
+        assert graded_sum(factor * MANY * EACH, exposed=True)[0] == "A"
 
 
 def test_a_sum_held_in_float32_and_rounded_once_to_bfloat16_is_accurate():
@@ -240,6 +242,7 @@ def test_rows_that_came_out_in_bfloat16_bring_their_roundings_with_them():
     twice_rounded = MANY * EACH * (1 - 2 * BFLOAT16.unit_roundoff)
     assert graded_sum(twice_rounded, exposed=True)[0] == "A"
     assert graded_sum(twice_rounded, exposed=False)[0] == "B"
+    assert graded_sum(MANY * EACH * (1 - 2.02 * BFLOAT16.unit_roundoff))[0] == "C"
 
 
 def test_a_pairwise_sum_in_bfloat16_is_offset_sensitive_and_a_running_total_inaccurate():
@@ -250,6 +253,19 @@ def test_a_pairwise_sum_in_bfloat16_is_offset_sensitive_and_a_running_total_inac
         total = grown
     assert total < 1000
     assert graded_sum(total) == ("D", "lost")
+
+
+@pytest.mark.parametrize(("second", "letter"), [(-0.546875, "A"), (-0.375, "C"), (-0.5, "C"), (-1.0, "C")])
+def test_pytorch_sums_row_losses_in_bfloat16(second, letter):
+    """torch 2.13 on the CPU keeps partial sums of row losses in bfloat16, which costs up to 2 % over 65,536 rows.
+
+    Where this fails with a newer PyTorch, its sum has changed: put the new letters here and in the findings.
+    """
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor([[0.0, second]], dtype=torch.bfloat16).repeat(MANY, 1)
+    targets = torch.ones(MANY, dtype=torch.int64)
+    total = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    assert graded_sum(float(total), second=second)[0] == letter
 
 
 # --- signs ------------------------------------------------------------------------------------------------------
