@@ -13,6 +13,9 @@ With ``m = max x``, ``e_j = exp(x_j - m)``, ``T = sum e_j`` and target weights `
 
 The last form never subtracts two numbers that agree: at the target of a one-hot row it is
 ``-(sum of the others) / T``, so that a gradient of -exp(-700) keeps all its digits.
+
+Where the loss is of ``x`` and the logits are ``z`` (see `transform`), the gradient is multiplied by ``dx_j / dz_j``. A
+z-loss adds ``c y^2`` to the loss and ``2 c y p_j`` to its derivative by ``x_j``, with ``y = log T + m``.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flint
 import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
+
+from .transform import PLAIN, Transform
 
 Float64 = NDArray[np.float64]
 Pair = tuple[Float64, Float64]
@@ -42,13 +47,18 @@ _one_thread = threading.RLock()
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of finite or ``-inf`` logits gives: the pairs are ``(hi, lo)`` of shape (C,)."""
+    """What one row of finite or ``-inf`` logits gives: the pairs are ``(hi, lo)`` of shape (C,).
+
+    ``inner`` (C,) is the cross-entropy's derivative by ``x`` in float64, without scale and z-loss; None where the loss
+    is of the logits themselves.
+    """
 
     loss: Any  # an Arb ball, so that a reduction over rows stays a proof; None for an infinite loss
     probabilities: Pair
     gradient: Pair
     condition: float
     defined: bool = True
+    inner: Float64 | None = None
 
 
 @contextmanager
@@ -84,8 +94,8 @@ class _BlurredError(Exception):
     """A ball is still too wide at the present precision."""
 
 
-def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
-    """The exact row, for logits (C,) that are finite or ``-inf`` with at least one finite.
+def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform = PLAIN) -> Row:
+    """The exact row, for logits (C,) that are finite or ``-inf`` with at least one finite; under a cap for all but NaN.
 
     ``weights`` maps class index to target weight ``q_j``, zero weights left out; the gradient is multiplied by
     ``scale`` (the ``1 / N`` of a mean). Both are exact rationals: a ball of a fixed precision would keep a
@@ -95,16 +105,18 @@ def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     while True:
         try:
             with precision(bits):
-                return _evaluate(logits, weights, scale)
+                return _evaluate(logits, weights, scale, transform)
         except _BlurredError:
             bits *= 2
 
 
-def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
+def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> Row:
     # Equal logits have equal exponentials: a low-precision or tied row of 131,072 classes has few of them.
-    values, counts, where = _distinct(logits)
-    top = arb(values[-1])
-    exps = [(arb(v) - top).exp() for v in values]
+    values, counts, where = _distinct(logits, infinite=transform.softcap is not None)
+    x = [transform.ball(v) for v in values] if transform.moves_logits else [arb(v) for v in values]
+    top = x[-1]
+    below = [*(top - b for b in x[:-1]), arb(0)]  # of balls that are not exact, top - top would not be 0
+    exps = [(-b).exp() for b in below]
     others = sum((e * c for e, c in zip(exps[:-1], counts, strict=False)), arb(counts[-1] - 1))
     total = others + 1
     log_total = others.log1p()
@@ -112,8 +124,6 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
     q_sum = sum(weights.values(), fmpq(0))
     inverse = 1 / total
     p = [e * inverse for e in exps]
-    factor = q_sum * scale
-    g = [] if factor == 1 else [b * arb(factor) for b in p]
     at_targets = {}
     loss: Any = arb(0)
     for j, q in weights.items():
@@ -124,30 +134,66 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq) -> Row:
         if masked:
             loss = None
         elif loss is not None:
-            loss += arb(q) * (log_total + (top - arb(float(logits[j]))))
-    scaled_targets = {j: b * arb(scale) for j, b in at_targets.items()}
-    if not all(map(sharp, [*p, *g, *scaled_targets.values(), *([] if loss is None else [loss])])):
+            loss += arb(q) * (log_total + below[where[j]])
+    largest = max(abs(x[0]), abs(top), key=float)
+    if transform.plain:
+        factor = q_sum * scale
+        g = p if factor == 1 else [b * arb(factor) for b in p]
+        scaled_targets = {j: b * arb(scale) for j, b in at_targets.items()}
+        # The gradient sums to zero and is negative at targets alone.
+        falls = sum((-b for b in at_targets.values() if b < 0), arb(0))
+        return _sharp_row(p, g, scaled_targets, where, loss, _condition(largest, 2 * falls, loss))
+
+    y = log_total + top
+    loss = None if loss is None else loss + arb(transform.z_loss) * y * y
+    pull = 2 * arb(transform.z_loss) * y
+    of_x = [b * (arb(q_sum) + pull) for b in p]
+    of_targets = {j: b if where[j] < 0 else b + pull * p[where[j]] for j, b in at_targets.items()}
+    slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, -math.inf)]  # the last is that of masked classes
+    made = _sharp_row(
+        p,
+        [b * slope for b, slope in zip(of_x, slopes, strict=False)],
+        {j: b * slopes[where[j]] for j, b in of_targets.items()},
+        where,
+        loss,
+        _condition(largest, _size(of_x, counts, of_targets, where), loss),
+    )
+    inner = _spread(_pair([b * arb(q_sum) for b in p]), where)[0]
+    inner[list(at_targets)] = [*map(float, at_targets.values())]
+    return replace(made, inner=inner)
+
+
+def _sharp_row(
+    p: list[Any], g: list[Any], at_targets: Mapping[int, Any], where: NDArray[np.intp], loss: Any, condition: float
+) -> Row:
+    """The row of the distinct logits' probabilities and gradients, and of the gradients at targets.
+
+    Raises:
+        _BlurredError: if one of them, or the loss, is not sharp.
+    """
+    of_g = [] if g is p else g
+    if not all(map(sharp, [*p, *of_g, *at_targets.values(), *([] if loss is None else [loss])])):
         raise _BlurredError
-
     of_p = _pair(p)
-    probabilities, gradient = _spread(of_p, where), _spread(_pair(g) if g else of_p, where)
-    for j, ball in scaled_targets.items():
+    probabilities, gradient = _spread(of_p, where), _spread(of_p if g is p else _pair(g), where)
+    for j, ball in at_targets.items():
         gradient[0][j], gradient[1][j] = split(ball)
-    return Row(loss, probabilities, gradient, _condition(values, at_targets.values(), loss))
+    return Row(loss, probabilities, gradient, condition)
 
 
-def _distinct(logits: Float64) -> tuple[list[float], list[int], NDArray[np.intp]]:
+def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], list[int], NDArray[np.intp]]:
     """The finite logits in rising order, each once, how often each is there, and the place of each class among them,
-    -1 for a masked one.
+    -1 for a masked one; with ``infinite`` those too.
     """
     if logits.size > NARROW:
-        finite = np.isfinite(logits)
-        values, place, counts = np.unique(logits[finite], return_inverse=True, return_counts=True)
+        kept = np.isfinite(logits) | infinite
+        values, place, counts = np.unique(logits[kept], return_inverse=True, return_counts=True)
         where = np.full(logits.shape, -1)
-        where[finite] = place
+        where[kept] = place
         return values.tolist(), counts.tolist(), where
     times = Counter(logits.tolist())
-    times.pop(-math.inf, None)
+    if not infinite:
+        times.pop(-math.inf, None)
     listed = sorted(times)
     places = {v: i for i, v in enumerate(listed)}
     return listed, [times[v] for v in listed], np.array([places.get(v, -1) for v in logits.tolist()], np.intp)
@@ -159,11 +205,18 @@ def _spread(pair: Pair, where: NDArray[np.intp]) -> Pair:
     return hi[where], lo[where]
 
 
-def _condition(finite_logits: list[float], at_targets: Any, loss: Any) -> float:
-    """``max|x| * sum|g| / L``; the gradient sums to zero and is negative at targets alone."""
+def _size(g: list[Any], counts: list[int], at_targets: Mapping[int, Any], where: NDArray[np.intp]) -> Any:
+    """``sum|g|`` over all classes, where ``g`` are the entries of the distinct logits but for targets."""
+    others = Counter(dict(enumerate(counts)))
+    others.subtract(int(where[j]) for j in at_targets)
+    others.pop(-1, None)
+    return sum((abs(g[i]) * n for i, n in others.items()), arb(0)) + sum(map(abs, at_targets.values()), arb(0))
+
+
+def _condition(largest: Any, size: Any, loss: Any) -> float:
+    """``max|x| * sum|g| / L``."""
     if loss is None:
         return 0.0
     if float(loss.abs_upper()) == 0.0 and loss.is_zero():
         return float("nan")
-    falls = sum((-g for g in at_targets if g < 0), arb(0))
-    return float(arb(max(-finite_logits[0], finite_logits[-1])) * 2 * falls / loss)
+    return float(largest * size / loss)

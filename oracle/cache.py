@@ -21,6 +21,7 @@ import platformdirs
 # Raised whenever the same inputs would give other arrays, so that an old file is never taken for a new one.
 SCHEMA = 3
 PARTS = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "scale", "sole_target")
+OPTIONAL = ("inner",)
 Arrays = dict[str, Any]
 # What zipfile and NumPy raise between them when a bit of the file has changed.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -49,7 +50,7 @@ def load(name: str) -> Arrays | None:
         return None
     try:
         with (root / name[:2] / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return {part: kept[part] for part in PARTS}
+            return {part: kept[part] for part in (*PARTS, *(own for own in OPTIONAL if own in kept.files))}
     except _DAMAGED:
         return None
 

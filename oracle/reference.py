@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 from ..formats import FORMATS
+from ..options import LossOptions, check_option
 from . import balls, cache
+from .transform import PLAIN, Transform
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -44,15 +46,18 @@ class Reference:
 
     Attributes:
         loss: (B,), or () for a reduced loss.
-        probabilities: (B, C), the softmax.
-        gradient: (B, C), of the sum of the row losses, or of the reduced loss, with respect to the logits.
-        condition: (B,) float64, ``max|x| * sum|g| / L`` of each row: how much a relative change of the
-            logits grows in the loss. NaN where the loss is exactly 0 or not defined.
+        probabilities: (B, C), the softmax of ``x``.
+        gradient: (B, C), of the sum of the row losses, or of the reduced loss, with respect to the logits as given.
+        condition: (B,) float64, ``max|x| * sum|dL/dx| / L`` of each row: how much a relative change of ``x`` grows in
+            the loss. NaN where the loss is exactly 0 or not defined.
         defined: (B,) bool, False for a row that has no limit.
         mass: (B,) float64, each row's summed target weights: 1 without options, 0 where it is ignored.
         scale: () float64, what the row gradients and losses are multiplied by: 1, or the 1 / N of a mean.
-        sole_target: (B,) int64, the class that alone has a target weight, -1 where several have one or none has. Of
-            such a row the signs of the gradient's entries are known.
+        sole_target: (B,) int64, the class that alone has a target weight, -1 where several have one or none has,
+            or a z-loss is added. Of such a row the signs of the gradient's entries are known.
+        transform: how the loss's ``x`` come from the logits, and the z-loss.
+        inner: (B, C) float64, the derivative of each row's cross-entropy by ``x``, without z-loss and ``scale``; None
+            where ``transform`` is plain, and the gradient says it.
     """
 
     loss: Exact
@@ -63,6 +68,8 @@ class Reference:
     mass: Float64
     scale: Float64
     sole_target: NDArray[np.int64]
+    transform: Transform = PLAIN
+    inner: Float64 | None = None
 
 
 def reference(
@@ -73,9 +80,15 @@ def reference(
     weight: ArrayLike | None = None,
     ignore_index: int | None = None,
     reduction: str = "none",
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
     keep: bool = True,
 ) -> Reference:
     """The exact softmax cross-entropy of logits taken as exact numbers.
+
+    With ``z`` the logits, the loss is that of ``x``: first ``x = logit_scale * z``, then
+    ``x = softcap * tanh(x / softcap)``. A row that counts has ``z_loss * logsumexp(x)^2`` added to its loss.
 
     Args:
         logits: (B, C), float16, bfloat16, float32 or float64 (lists and integers are read as float64).
@@ -86,13 +99,21 @@ def reference(
             (integer targets only). One of NaN or without limit is not ``defined`` all the same: it has no softmax.
         reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
             weights of the rows that count for class indices, and by B for probabilities.
+        softcap: the bound of the capped logits, positive. It is applied to infinite logits too: a class masked with
+            ``-inf`` has ``x = -softcap``, and its share of the probability.
+        logit_scale: one over a temperature, positive.
+        z_loss: the factor of the squared logsumexp, as in PaLM (A. Chowdhery et al., *PaLM: Scaling language modeling
+            with pathways*, JMLR 24, 2023, section 5). Neither class weights nor label smoothing change the term, as
+            Liger-Kernel's ``lse_square_scale`` has it; an ignored row has none. It is part of the row's loss, and a
+            reduction treats it as such: a weighted ``mean`` divides it by the summed weights too, where Liger-Kernel
+            divides it by the number of rows.
         keep: whether a large reference is kept on disk, and taken from there.
 
     Returns:
         A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target the loss
         ``+inf`` and the finite gradient ``softmax - onehot``; one ``+inf`` is the limit one-hot. A row that is all
         ``-inf`` or has two or more ``+inf`` has no limit, and a mean over nothing that counts has no value: NaN, the
-        gradient too, and ``defined`` is False there.
+        gradient too, and ``defined`` is False there. Under a cap all but NaN have a value.
 
     Raises:
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
@@ -100,21 +121,27 @@ def reference(
     x = float_logits(logits)
     t = _targets(targets, x.shape, ignore_index)
     w = _weight(weight, x.shape[1])
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise UsageError(f"label_smoothing is {label_smoothing}; it must lie in [0, 1]")
+    options = LossOptions(
+        label_smoothing=label_smoothing,
+        weight=w,
+        ignore_index=ignore_index,
+        softcap=softcap,
+        logit_scale=logit_scale,
+        z_loss=z_loss,
+    )
+    for name, value in options.given.items():
+        check_option(name, value)
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
-    inputs: dict[str, Any] = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
-    inputs |= {} if w is None else {"weight": w}
-    inputs |= {} if ignore_index is None else {"ignore_index": int(ignore_index)}
     if x.size < CACHED_FROM or not keep:
-        return _unpack(_compute(x, t, label_smoothing, w, ignore_index, reduction))
-    name = cache.key(inputs)
+        return _unpack(_compute(x, t, options, reduction), options)
+    inputs = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
+    name = cache.key(inputs | {o: value for o, value in options.given.items() if o != "label_smoothing"})
     arrays = cache.load(name)
     if arrays is None:
-        arrays = _compute(x, t, label_smoothing, w, ignore_index, reduction)
+        arrays = _compute(x, t, options, reduction)
         cache.save(name, arrays)
-    return _unpack(arrays)
+    return _unpack(arrays, options)
 
 
 def float_logits(logits: ArrayLike) -> Float64:
@@ -166,20 +193,27 @@ def _weight(weight: ArrayLike | None, classes: int) -> Float64 | None:
     w = np.asarray(weight).astype(np.float64)
     if w.shape != (classes,):
         raise UsageError(f"weight has shape {w.shape}; expected ({classes},), one for each class")
-    if not (np.isfinite(w) & (w >= 0)).all():
-        raise UsageError("class weights must be finite and not negative")
     return w
 
 
-def _compute(
-    x: Float64, t: Array, smoothing: float, w: Float64 | None, ignore_index: int | None, reduction: str
-) -> dict[str, Array]:
-    counted = np.ones(len(x), bool) if t.ndim == 2 or ignore_index is None else t != ignore_index
+def _transform(options: LossOptions) -> Transform:
+    scale, cap = options.logit_scale, options.softcap
+    return Transform(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
+
+
+def _compute(x: Float64, t: Array, options: LossOptions, reduction: str) -> dict[str, Array]:
+    smoothing, w, ignored, transform = (
+        options.label_smoothing,
+        options.weight,
+        options.ignore_index,
+        _transform(options),
+    )
+    counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
     weights = [_target_weights(t[r], x.shape[1], smoothing, w) if counted[r] else {} for r in range(len(x))]
     divisor = _divisor(t, w, counted) if reduction == "mean" else fmpq(1)
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
-        rows = [_row(x[r], weights[r], scale, counted=bool(counted[r])) for r in range(len(x))]
+        rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
         # A mean over no weight at all divides zero by zero: neither it nor its gradient has a value.
         # So has the softmax of an ignored row of NaN or without limit, though the row counts nothing.
         defined = np.array([r is not None and r.defined and bool(divisor) for r in rows], bool)
@@ -202,13 +236,17 @@ def _compute(
         "defined": defined,
         "mass": np.array([_rounded(sum(q.values(), fmpq(0))) for q in weights], np.float64),
         "scale": np.array(_rounded(scale)),
-        "sole_target": np.array([next(iter(q)) if len(q) == 1 else -1 for q in weights], np.int64),
+        "sole_target": np.array(
+            [next(iter(q)) if len(q) == 1 and not transform.z_loss else -1 for q in weights], np.int64
+        ),
+        **({} if transform.plain else {"inner": np.array([r.inner for r in filled]).reshape(x.shape)}),
     }
 
 
-def _unpack(arrays: Mapping[str, Array]) -> Reference:
+def _unpack(arrays: Mapping[str, Array], options: LossOptions) -> Reference:
     loss, p, g = (Exact(*(half.copy() for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
-    return Reference(loss, p, g, *(arrays[k] for k in ("condition", "defined", "mass", "scale", "sole_target")))
+    row = (arrays[k] for k in ("condition", "defined", "mass", "scale", "sole_target"))
+    return Reference(loss, p, g, *row, _transform(options), arrays.get("inner"))
 
 
 def _rounded(value: fmpq) -> float:
@@ -237,41 +275,51 @@ def _divisor(t: Array, w: Float64 | None, counted: NDArray[np.bool_]) -> fmpq:
     return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
 
 
-def _row(x: Float64, weights: Mapping[int, fmpq], scale: fmpq, *, counted: bool) -> balls.Row | None:
+def _row(
+    z: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform, *, counted: bool
+) -> balls.Row | None:
     """One row with its special values; None for a row that has no limit."""
-    infinite = np.flatnonzero(x == np.inf)
-    no_limit = infinite.size > 1 or np.all(x == -np.inf)
-    if np.isnan(x).any() or no_limit:
+    transform = transform if counted else replace(transform, z_loss=0.0)
+    is_nan = bool(np.isnan(z).any())
+    infinite = np.flatnonzero(z == np.inf)
+    no_limit = infinite.size > 1 or bool(np.all(z == -np.inf))
+    if transform.softcap is not None and not is_nan:
+        return balls.row(z, weights, scale, transform)
+    if is_nan or no_limit:
         if not counted:
-            return _ignored(x.size)
-        return None if no_limit and not np.isnan(x).any() else _not_a_number(x.size)
+            return _ignored(z.size)
+        return None if no_limit and not is_nan else _not_a_number(z.size)
     if infinite.size == 0:
-        return balls.row(x, weights, scale)
-    return _one_hot_limit(x, int(infinite[0]), weights, scale)
+        return balls.row(z, weights, scale, transform)
+    return _one_hot_limit(z, int(infinite[0]), weights, scale, transform)
 
 
 def _not_a_number(classes: int) -> balls.Row:
     nan = (np.full(classes, np.nan), np.zeros(classes))
-    return balls.Row(arb("nan"), nan, nan, np.nan)
+    return balls.Row(arb("nan"), nan, nan, np.nan, inner=nan[0])
 
 
 def _ignored(classes: int) -> balls.Row:
     """A row that counts nothing and has no softmax."""
     zero = np.zeros(classes)
-    return balls.Row(arb(0), (np.full(classes, np.nan), zero), (zero, zero), np.nan, defined=False)
+    return balls.Row(arb(0), (np.full(classes, np.nan), zero), (zero, zero), np.nan, defined=False, inner=zero)
 
 
-def _one_hot_limit(x: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq) -> balls.Row:
-    """The limit as one logit grows without bound: it takes all the probability."""
-    zero = np.zeros_like(x)
+def _one_hot_limit(z: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> balls.Row:
+    """The limit as one logit grows without bound: it takes all the probability, and a z-loss grows with it."""
+    zero = np.zeros_like(z)
     p = zero.copy()
     p[hot] = 1.0
-    hi, lo = zero.copy(), zero.copy()
+    hi, lo, inner = zero.copy(), zero.copy(), zero.copy()
     q_sum = sum(weights.values(), fmpq(0))
     for j in {hot, *weights}:
-        hi[j], lo[j] = balls.split(arb((q_sum * int(j == hot) - weights.get(j, fmpq(0))) * scale))
-    lost = any(j != hot for j in weights)
-    return balls.Row(None if lost else arb(0), (p, zero), (hi, lo), 0.0 if lost else np.nan)
+        by_x = q_sum * int(j == hot) - weights.get(j, fmpq(0))
+        hi[j], lo[j] = balls.split(arb(by_x * scale) * arb(transform.logit_scale))
+        inner[j] = _rounded(by_x)
+    if transform.z_loss:
+        hi[hot], lo[hot] = np.inf, 0.0
+    lost = transform.z_loss > 0 or any(j != hot for j in weights)
+    return balls.Row(None if lost else arb(0), (p, zero), (hi, lo), 0.0 if lost else np.nan, inner=inner)
 
 
 def _total(losses: list[Any]) -> Any:

@@ -1,0 +1,75 @@
+"""The logits that the loss is of: ``x = logit_scale z``, then ``x = softcap tanh(x / softcap)``, and ``dx / dz``.
+
+``tanh(-inf)`` is -1: under a cap a class with the logit ``-inf`` has ``x = -softcap``, its share of the probability,
+and a gradient of 0. That is the definition's own answer where the mask comes before the cap. A loss that wants the
+class to have no share masks it after the cap, and computes another function. So too ``+inf`` becomes ``softcap``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flint import arb
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The options that act on logits, and ``z_loss``, which acts on the ``logsumexp`` of what they become."""
+
+    logit_scale: float = 1.0
+    softcap: float | None = None
+    z_loss: float = 0.0
+
+    @property
+    def moves_logits(self) -> bool:
+        """Whether ``x`` is anything else than ``z``."""
+        return self.logit_scale != 1.0 or self.softcap is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether none of the options is set."""
+        return not self.moves_logits and self.z_loss == 0.0
+
+    def logits(self, z: Float64) -> Float64:
+        """``x`` in float64, of the shape of ``z``; beyond float64 it is infinite."""
+        with np.errstate(over="ignore"):
+            x = self.logit_scale * z
+            return x if self.softcap is None else self.softcap * np.tanh(x / self.softcap)
+
+    def slopes(self, z: Float64) -> Float64:
+        """``dx / dz`` in float64, of the shape of ``z``: ``logit_scale sech^2(logit_scale z / softcap)``."""
+        if self.softcap is None:
+            return np.full(z.shape, self.logit_scale)
+        with np.errstate(over="ignore"):
+            e = np.exp(-2.0 * np.abs(self.logit_scale * z / self.softcap))
+        return self.logit_scale * 4.0 * e / (1.0 + e) ** 2
+
+    def ball(self, z: float) -> Any:
+        """``x`` of one logit, which may be infinite under a cap alone."""
+        if self.softcap is None:
+            return arb(self.logit_scale) * arb(z)
+        if math.isinf(z):
+            return arb(math.copysign(self.softcap, z))
+        return arb(self.softcap) * self._ratio(z).tanh()
+
+    def slope_ball(self, z: float) -> Any:
+        """``dx / dz`` at one logit."""
+        if self.softcap is None:
+            return arb(self.logit_scale)
+        if math.isinf(z):
+            return arb(0)
+        # 1 - tanh^2 would cancel where tanh is near 1.
+        e = (-2 * abs(self._ratio(z))).exp()
+        return arb(self.logit_scale) * 4 * e / (1 + e) ** 2
+
+    def _ratio(self, z: float) -> Any:
+        return arb(self.logit_scale) * arb(z) / arb(self.softcap)
+
+
+PLAIN = Transform()

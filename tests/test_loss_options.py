@@ -1,0 +1,302 @@
+"""The options that act on logits, softcap and logit scale, and the z-loss: the oracle against mpmath and limits."""
+
+import inspect
+import math
+from dataclasses import fields
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+from logitlab.errors import UsageError
+from logitlab.options import LossOptions
+from logitlab.oracle import reference
+
+INF, NAN = float("inf"), float("nan")
+PROMISED = mpf(2) ** -90
+SMALLEST = mpf(2) ** -1074
+BITS = 700
+
+
+def mp_logits(z, softcap, logit_scale):
+    x = [mpf(v) if logit_scale is None else mpf(logit_scale) * mpf(v) for v in z]
+    return x if softcap is None else [mpf(softcap) * mp.tanh(v / mpf(softcap)) for v in x]
+
+
+def mp_loss(z, q, softcap=None, logit_scale=None, z_loss=0.0):
+    """The definition, line by line: the cross-entropy of x with target weights q, and the z-loss."""
+    x = mp_logits(z, softcap, logit_scale)
+    top = max(x)
+    lse = top + mp.log(mp.fsum(mp.exp(v - top) for v in x))
+    return mp.fsum(mpf(w) * (lse - v) for w, v in zip(q, x, strict=True)) + mpf(z_loss) * lse**2
+
+
+def mp_gradient(z, q, **options):
+    """By differentiation of the loss, not by a formula."""
+    z = [mpf(v) for v in z]
+
+    def moved(j, v):
+        return mp_loss([*z[:j], v, *z[j + 1 :]], q, **options)
+
+    return [mp.diff(lambda v, j=j: moved(j, v), z[j]) for j in range(len(z))]
+
+
+def pair(exact, index):
+    with mp.workprec(2300):
+        return mpf(float(exact.hi[index])) + mpf(float(exact.lo[index]))
+
+
+def agrees(found, expected, size=0.0):
+    return abs(found - expected) <= PROMISED * abs(expected) + mpf(size) + SMALLEST
+
+
+def one_hot(classes, target):
+    return [1.0 if j == target else 0.0 for j in range(classes)]
+
+
+options_of_logits = st.fixed_dictionaries(
+    {
+        "softcap": st.none() | st.floats(0.1, 100),
+        "logit_scale": st.none() | st.floats(0.01, 10),
+        "z_loss": st.sampled_from([0.0, 1e-4, 0.1, 3.0]),
+    }
+)
+rows = st.lists(st.floats(-60, 60), min_size=1, max_size=5)
+
+
+@settings(max_examples=120, deadline=None)
+@given(rows, options_of_logits, st.data())
+def test_losses_with_options_agree_with_mpmath(z, options, data):
+    target = data.draw(st.integers(0, len(z) - 1))
+    found = reference([z], [target], **options)
+    with mp.workprec(BITS):
+        assert agrees(pair(found.loss, 0), mp_loss(z, one_hot(len(z), target), **options))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, options_of_logits, st.data())
+def test_gradients_with_options_are_the_derivative_of_the_loss_in_mpmath(z, options, data):
+    target = data.draw(st.integers(0, len(z) - 1))
+    found = reference([z], [target], **options)
+    with mp.workprec(BITS):
+        expected = mp_gradient(z, one_hot(len(z), target), **options)
+        # What numeric differentiation leaves of an entry that is 0.
+        assert all(agrees(pair(found.gradient, (0, j)), g, mpf(2) ** -500) for j, g in enumerate(expected))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, options_of_logits)
+def test_the_probabilities_and_the_condition_are_of_the_logits_that_the_loss_is_of(z, options):
+    found = reference([z], [0], **options)
+    with mp.workprec(BITS):
+        x = mp_logits(z, options["softcap"], options["logit_scale"])
+        e = [mp.exp(v - max(x)) for v in x]
+        p = [v / mp.fsum(e) for v in e]
+        assert all(agrees(pair(found.probabilities, (0, j)), v) for j, v in enumerate(p))
+        by_x = mp_gradient(x, one_hot(len(z), 0), z_loss=options["z_loss"])
+        loss = mp_loss(x, one_hot(len(z), 0), z_loss=options["z_loss"])
+        if loss > 0:
+            expected = max(map(abs, x)) * mp.fsum(map(abs, by_x)) / loss
+            assert found.condition[0] == pytest.approx(float(expected), rel=1e-9, abs=1e-300)
+
+
+def test_weights_and_smoothing_do_not_change_the_z_loss_of_a_row():
+    z, weight = [[0.5, -2.0, 3.0], [1.0, 1.0, 0.0]], [2.0, 0.5, 3.0]
+    without = reference(z, [0, 2], weight=weight, label_smoothing=0.1, softcap=4.0)
+    found = reference(z, [0, 2], weight=weight, label_smoothing=0.1, softcap=4.0, z_loss=0.5)
+    alone = reference(z, [0, 2], softcap=4.0, z_loss=0.5).loss.hi - reference(z, [0, 2], softcap=4.0).loss.hi
+    assert found.loss.hi - without.loss.hi == pytest.approx(alone, rel=1e-12)
+    assert found.mass.tolist() == without.mass.tolist()
+
+
+def test_smoothed_weighted_and_soft_targets_have_the_derivative_too():
+    z, options = [0.5, -2.0, 3.0, -7.0], {"softcap": 4.0, "logit_scale": 1.5, "z_loss": 0.01}
+    weight, s = [2.0, 0.5, 3.0, 1.0], 0.25
+    smooth = [w * ((1 - s) * y + s / 4) for w, y in zip(weight, one_hot(4, 2), strict=True)]
+    soft = [0.5, 0.25, 0.125, 0.125]
+    by_index = reference([z], [2], label_smoothing=s, weight=weight, **options)
+    by_share = reference([z], [soft], **options)
+    with mp.workprec(BITS):
+        for found, q in ((by_index, smooth), (by_share, soft)):
+            assert agrees(pair(found.loss, 0), mp_loss(z, q, **options))
+            expected = mp_gradient(z, q, **options)
+            assert all(agrees(pair(found.gradient, (0, j)), g) for j, g in enumerate(expected))
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_reduction_treats_the_z_loss_as_part_of_the_row_loss(reduction):
+    z, targets = [[0.5, -2.0], [NAN, 1.0], [3.0, 1.0]], [0, -100, 1]
+    given_ = {"weight": [2.0, 3.0], "ignore_index": -100, "z_loss": 0.5, "softcap": 2.0}
+    rows = reference(z, targets, **given_)
+    whole = reference(z, targets, reduction=reduction, **given_)
+    divisor = 5.0 if reduction == "mean" else 1.0
+    assert rows.loss.hi[1] == 0.0
+    assert not rows.defined[1]
+    assert float(whole.loss.hi) == pytest.approx(rows.loss.hi.sum() / divisor, rel=1e-15)
+    assert whole.gradient.hi == pytest.approx(rows.gradient.hi / divisor, rel=1e-15)
+    assert float(whole.scale) == pytest.approx(1 / divisor)
+
+
+def test_an_ignored_row_has_no_z_loss():
+    found = reference([[1.0, 2.0], [1.0, 2.0]], [-100, 0], ignore_index=-100, z_loss=1.0, logit_scale=3.0)
+    assert found.loss.hi[0] == 0.0
+    assert found.gradient.hi[0].tolist() == [0.0, 0.0]
+    assert found.loss.hi[1] > 36.0
+
+
+# --- limits ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.data())
+def test_a_softcap_far_beyond_the_logits_changes_nothing_that_float64_holds(z, data):
+    target = data.draw(st.integers(0, len(z) - 1))
+    capped, plain = reference([z], [target], softcap=1e150), reference([z], [target])
+    for of_capped, of_plain in ((capped.loss, plain.loss), (capped.gradient, plain.gradient)):
+        assert np.array_equal(of_capped.hi, of_plain.hi)
+        assert np.allclose(of_capped.lo, of_plain.lo, rtol=1e-6, atol=5e-324)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.integers(-30, 30), st.data())
+def test_a_power_of_two_as_logit_scale_is_the_loss_of_scaled_logits(z, exponent, data):
+    target, scale = data.draw(st.integers(0, len(z) - 1)), 2.0**exponent
+    found, scaled = reference([z], [target], logit_scale=scale), reference([scale * np.array(z)], [target])
+    assert values(found.loss) == values(scaled.loss)
+    assert values(found.probabilities) == values(scaled.probabilities)
+    assert found.condition.tolist() == pytest.approx(scaled.condition.tolist(), nan_ok=True)
+    normal = np.abs(scaled.gradient.hi) > 1e-250
+    assert found.gradient.hi[normal].tolist() == (scale * scaled.gradient.hi[normal]).tolist()
+
+
+def values(exact):
+    return exact.hi.tolist(), exact.lo.tolist()
+
+
+def test_a_scale_of_one_and_a_z_loss_of_zero_are_the_plain_loss():
+    z, t = np.random.default_rng(0).normal(size=(20, 7)) * 30, np.arange(20) % 7
+    found, plain = reference(z, t, logit_scale=1.0, z_loss=0.0), reference(z, t)
+    assert values(found.gradient) == values(plain.gradient)
+    assert found.inner is None
+
+
+def test_saturated_logits_keep_the_digits_of_their_gradient():
+    # 1 - tanh^2(300) is 4 e^-600, and 1 - tanh^2 is 0 in float64 from 19.1 on.
+    z, options = [300.0, -250.0, 1.0], {"softcap": 1.0}
+    found = reference([z], [1], **options)
+    with mp.workprec(3000):
+        assert agrees(pair(found.loss, 0), mp_loss(z, one_hot(3, 1), **options))
+        expected = mp_gradient(z, one_hot(3, 1), **options)
+        for j, g in enumerate(expected):
+            assert agrees(pair(found.gradient, (0, j)), g)
+    assert 0 < found.gradient.hi[0, 0] < 1e-259
+
+
+def test_a_gradient_that_float64_cannot_hold_is_zero_and_a_loss_infinite():
+    far = reference([[1e300, -1e300], [1e5, 0.0]], [0, 0], softcap=1e4, z_loss=0.0)
+    assert far.gradient.hi.tolist() == [[0.0, 0.0], [-0.0, 0.0]]
+    beyond = reference([[1e200, 1.0]], [0], z_loss=1.0)
+    assert values(beyond.loss) == ([INF], [0.0])
+    assert beyond.gradient.hi[0].tolist() == [2e200, 0.0]
+    assert beyond.defined.all()
+
+
+def test_logits_that_a_scale_takes_beyond_float64_have_a_loss():
+    found = reference([[1e308, 9.9e307, -1e308]], [0], logit_scale=1e10)
+    assert found.loss.hi[0] == 0.0
+    assert found.probabilities.hi[0].tolist() == [1.0, 0.0, 0.0]
+    assert reference([[0.0, 1e308]], [0], logit_scale=1e10).loss.hi[0] == INF
+
+
+def test_a_single_class_has_no_loss_but_its_z_loss():
+    found = reference([[7.0], [0.0]], [0, 0], softcap=2.0)
+    assert values(found.loss) == ([0.0, 0.0], [0.0, 0.0])
+    assert not found.gradient.hi.any()
+    scaled = reference([[3.0], [0.0]], [0, 0], logit_scale=0.5, z_loss=2.0)
+    assert scaled.loss.hi.tolist() == [4.5, 0.0]
+    assert scaled.gradient.hi.tolist() == [[3.0], [0.0]]
+
+
+# --- special values ----------------------------------------------------------------------------------------------
+
+
+def test_a_softcap_makes_a_masked_class_one_of_minus_softcap():
+    found, finite = reference([[1.0, -INF]], [0], softcap=3.0), reference([[3 * math.tanh(1 / 3), -3.0]], [0])
+    assert found.loss.hi[0] == pytest.approx(finite.loss.hi[0], rel=1e-15)
+    assert found.probabilities.hi[0] == pytest.approx(finite.probabilities.hi[0], rel=1e-14)
+    assert found.gradient.hi[0, 1] == 0.0  # tanh is flat there
+    assert reference([[1.0, -INF]], [1], softcap=3.0).loss.hi[0] == pytest.approx(3 + 3 * math.tanh(1 / 3), abs=0.2)
+
+
+def test_under_a_softcap_infinite_rows_have_a_loss():
+    found = reference([[-INF, -INF], [INF, INF], [INF, -INF], [INF, 0.0]], [0, 0, 0, 0], softcap=2.0)
+    assert found.defined.all()
+    assert not found.gradient.hi[:3].any()
+    expected = [math.log(2), math.log(2), math.log1p(math.exp(-4)), math.log1p(math.exp(-2))]
+    assert found.loss.hi == pytest.approx(expected, rel=1e-15)
+
+
+def test_without_a_softcap_infinite_logits_keep_their_limits():
+    rows_ = [[1.0, -INF], [1.0, -INF], [INF, 1.0], [-INF, -INF], [INF, INF]]
+    found = reference(rows_, [0, 1, 0, 0, 0], logit_scale=3.0)
+    assert found.loss.hi[:3].tolist() == [0.0, INF, 0.0]
+    assert found.gradient.hi[:3].tolist() == [[0.0, 0.0], [3.0, -3.0], [0.0, 0.0]]
+    assert found.defined.tolist() == [True, True, True, False, False]
+    squared = reference(rows_[:3], [0, 1, 0], z_loss=0.5)
+    assert squared.loss.hi.tolist() == [0.5, INF, INF]
+    assert squared.gradient.hi.tolist() == [[1.0, 0.0], [2.0, -1.0], [INF, 0.0]]
+
+
+@pytest.mark.parametrize("options", [{"softcap": 2.0}, {"logit_scale": 2.0}, {"z_loss": 1.0}], ids=str)
+def test_nan_makes_a_row_nan_under_any_option(options):
+    found = reference([[NAN, 1.0], [0.0, 1.0]], [0, 0], **options)
+    assert np.isnan(found.loss.hi[0])
+    assert np.isnan(found.gradient.hi[0]).all()
+    assert np.isfinite(found.loss.hi[1])
+
+
+# --- one declaration ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("softcap", 0.0, "a positive finite number"),
+        ("softcap", -30.0, "a positive finite number"),
+        ("softcap", INF, "a positive finite number"),
+        ("softcap", "thirty", "a positive finite number"),
+        ("logit_scale", 0.0, "a positive finite number"),
+        ("logit_scale", NAN, "a positive finite number"),
+        ("logit_scale", -1.0, "a positive finite number"),
+        ("z_loss", -1e-4, "a finite number that is not negative"),
+        ("z_loss", INF, "a finite number that is not negative"),
+        ("z_loss", None, "a finite number that is not negative"),
+        ("ignore_index", 0.5, "a whole number"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(option, value, expected):
+    with pytest.raises(UsageError, match=f"^{option} is .*; expected {expected}$"):
+        reference([[0.0, 1.0]], [0], **{option: value})
+
+
+def test_the_oracle_takes_the_declared_options_with_their_defaults():
+    of_reference = inspect.signature(reference).parameters
+    for option in fields(LossOptions):
+        assert of_reference[option.name].default == option.default, option.name
+
+
+def test_large_references_with_options_are_kept_apart_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path))
+    z, t = np.linspace(-5, 5, 5000).reshape(2, 2500).astype(ml_dtypes.bfloat16), [0, 1]
+    given_ = [{}, {"softcap": 30.0}, {"softcap": 15.0}, {"logit_scale": 30.0}, {"z_loss": 30.0}]
+    first = [reference(z, t, **options) for options in given_]
+    assert len(list(tmp_path.rglob("*.npz"))) == len(given_)
+    again = [reference(z, t, **options) for options in given_]
+    for one, other in zip(first, again, strict=True):
+        assert values(one.loss) == values(other.loss)
+        assert one.transform == other.transform
+        assert (one.inner is None) == (other.inner is None)
+    assert len({one.loss.hi[0] for one in first}) == len(given_)
