@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from rich.table import Table
 from . import thresholds
 from .cases import WHY_NOT_HELD, Case, named
 from .errors import UsageError
-from .formats import FORMATS, Format, get_format, quantize, round_to
+from .formats import FORMATS, Format, get_format, round_to
+from .options import texts
 from .oracle import Exact, Reference, reference
 
 Float64 = NDArray[np.float64]
@@ -100,7 +102,7 @@ def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
     return reference(x, t, **case.options(fmt), reduction=case.reduction), single
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Row:
     """One row: ``logits`` (C,) and ``target``, a class index or probabilities (C,), as the dtype holds them."""
 
@@ -112,6 +114,11 @@ class _Row:
     whole: Reference
     single: Reference
 
+    @cached_property
+    def x(self) -> Float64:
+        """(C,), the logits that the loss is of, which infinite ones are not under a softcap."""
+        return self.single.transform.logits(self.logits)
+
     @property
     def shares(self) -> Float64:
         """(C,), the target before loss options: 1 at a class index."""
@@ -121,7 +128,7 @@ class _Row:
 
     @property
     def note(self) -> str:
-        x, mass = self.logits, float(self.single.mass[self.row])
+        x, mass = self.x, float(self.single.mass[self.row])
         if self._invalid:
             return f"target {self.target} is none of the classes: there is no right answer, and nothing to grade"
         if np.isnan(x).any():
@@ -147,12 +154,12 @@ class _Row:
     def _infinite(self) -> bool:
         """Whether the exact loss is infinite, and not a number too large for float64 to hold."""
         wanted = (self.shares > 0) | (self.case.label_smoothing > 0)
-        return bool((self.logits == np.inf).any() or (self.logits[wanted] == -np.inf).any())
+        return bool((self.x == np.inf).any() or (self.x[wanted] == -np.inf).any())
 
     @property
     def _beside(self) -> bool:
         """Whether two classes share the probability, so that neither has all of it nor nothing."""
-        return bool(np.isfinite(self.logits).sum() > 1 and not (self.logits == np.inf).any())
+        return bool(np.isfinite(self.x).sum() > 1 and not (self.x == np.inf).any())
 
     def line(self) -> tuple[Any, ...]:
         target = -1 if np.ndim(self.target) else int(self.target)
@@ -165,14 +172,16 @@ class _Row:
         return self.row, target, told, rounded, float(self.single.condition[self.row]), self.note
 
     def entries(self) -> list[tuple[Any, ...]]:
-        x, q, p, g = self.logits, self.shares, self.single.probabilities[self.row], self.whole.gradient[self.row]
+        z, q, p, g = self.logits, self.shares, self.single.probabilities[self.row], self.whole.gradient[self.row]
+        flat = self.single.transform.slopes(z) == 0
         lines = []
         for j in self._classes():
-            small = self._beside and bool(np.isfinite(x[j]))
-            beside = small and self.single.mass[self.row] > 0 and bool(p.hi[j] == 0 or (p.hi[j] == 1 and p.lo[j] == 0))
+            small = self._beside and bool(np.isfinite(self.x[j]))
+            lost = bool(p.hi[j] == 0 or (p.hi[j] == 1 and p.lo[j] == 0) or flat[j])
+            beside = small and lost and self.single.mass[self.row] > 0 and bool(np.isfinite(z[j]))
             gradient = "NaN" if self._invalid else digits(g[j], positive=beside)
             given = float(self.case.logits[self.row, j])
-            lines.append((self.row, j, float(q[j]), float(x[j]), given, digits(p[j], positive=small), gradient))
+            lines.append((self.row, j, float(q[j]), float(z[j]), given, digits(p[j], positive=small), gradient))
         return lines
 
     def _classes(self) -> list[int]:
@@ -187,7 +196,7 @@ class _Row:
 
     def near(self) -> pd.DataFrame:
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
-        return thresholds.near(self.logits, share, self._log_loss(), self.fmt)
+        return thresholds.near(self.x, share, self._log_loss(), self.fmt)
 
     def _log_loss(self) -> float:
         loss = float(self.single.loss.hi[self.row])
@@ -245,13 +254,7 @@ def _heading(v: View) -> Iterator[str]:
 def _options(c: Case, fmt: Format) -> str:
     kind = "class probabilities" if c.targets.ndim == 2 else f"class indices of {c.targets.dtype.name}"
     told = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
-    if c.label_smoothing:
-        told.append(f"label smoothing: {c.label_smoothing:g}")
-    if c.weight is not None:
-        held = quantize(c.weight, fmt).astype(np.float64).tolist()
-        told.append(f"weights: {', '.join(f'{w:g}' for w in held[:MOST])}{', ...' if len(held) > MOST else ''}")
-    if c.ignore_index is not None:
-        told.append(f"ignored index: {c.ignore_index}")
+    told += [f"{words}: {value}" for words, value in texts(c.options(fmt), MOST)]
     return "; ".join(told)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..options import texts
 from ._case import Case
 
 MOST_ROWS, MOST_CLASSES = 8, 12
@@ -56,10 +57,6 @@ def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
 def _options(case: Case) -> str:
     told = ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
     told += [f"reduction {case.reduction}"] * (case.reduction != "none")
-    told += [f"label smoothing {case.label_smoothing:g}"] * bool(case.label_smoothing)
-    if case.weight is not None:
-        first = ", ".join(f"{w:g}" for w in case.weight[:MOST_CLASSES])
-        told.append(f"class weights {first}{', ...' if case.classes > MOST_CLASSES else ''}")
-    told += [f"ignored index {case.ignore_index}"] * (case.ignore_index is not None)
+    told += [f"{words} {value}" for words, value in texts(case.given, MOST_CLASSES)]
     told += [f"layout {case.layout}"] * (case.layout != "rows")
     return "; ".join(told)

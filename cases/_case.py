@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import UsageError
 from ..formats import FORMATS, Format, quantize, representable
+from ..options import LossOptions, check_option
 
 # How the logits lie in memory when they are handed to a framework; the numbers are the same.
 #   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
@@ -20,8 +22,10 @@ WHY_NOT_HELD = "a finite logit would become infinite"
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """One batch of logits with targets and loss options.
+class Case(LossOptions):
+    """One batch of logits with targets and, by the names that `LossOptions` has, loss options.
+
+    Class weights and what acts on logits are rounded like the logits.
 
     Attributes:
         family, name: together ``family/name``, unique in the catalogue.
@@ -29,9 +33,6 @@ class Case:
         logits: (B, C) float64, rounded to a dtype before anything is computed with them.
         targets: (B,) int64 or int32 class indices, or (B, C) float64 class probabilities, rounded like the logits.
         reduction: ``none``, ``mean`` or ``sum``.
-        label_smoothing: in [0, 1].
-        weight: (C,) float64, a factor for each class, rounded like the logits; None for no weights.
-        ignore_index: rows with this target count nothing; None for no such index.
         layout: how the logits lie in memory, one of `LAYOUTS`.
         invalid: whether a target is none of the classes: what an implementation does is recorded, never graded.
         source: the paper or public thread it comes from, if any.
@@ -48,9 +49,6 @@ class Case:
     logits: NDArray[np.float64]
     targets: NDArray[Any]
     reduction: str = "none"
-    label_smoothing: float = 0.0
-    weight: NDArray[np.float64] | None = None
-    ignore_index: int | None = None
     layout: str = "rows"
     invalid: bool = False
     source: str | None = None
@@ -72,14 +70,13 @@ class Case:
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that can hold the case: in the others a finite logit would become infinite."""
-        return tuple(name for name, fmt in FORMATS.items() if representable(self.logits, fmt))
+        """The dtypes that can hold the case: in the others a finite number would become infinite, or an option 0."""
+        return tuple(name for name, fmt in FORMATS.items() if representable(self.logits, fmt) and self.held(fmt))
 
     @property
     def plain(self) -> bool:
         """Whether the case is logits and class indices alone, and can share a call with others of its width."""
-        bare = self.weight is None and self.ignore_index is None and self.label_smoothing == 0.0
-        bare = bare and not self.invalid
+        bare = not self.given and not self.invalid
         return bare and self.reduction == "none" and self.layout == "rows" and self.targets.dtype == np.int64
 
     def quantized(self, fmt: Format) -> NDArray[Any]:
@@ -88,14 +85,7 @@ class Case:
 
     def options(self, fmt: Format) -> dict[str, Any]:
         """The loss options that are set, without the reduction, as keywords of `oracle.reference`."""
-        given: dict[str, Any] = {}
-        if self.label_smoothing:
-            given["label_smoothing"] = self.label_smoothing
-        if self.weight is not None:
-            given["weight"] = quantize(self.weight, fmt)
-        if self.ignore_index is not None:
-            given["ignore_index"] = self.ignore_index
-        return given
+        return self.rounded(fmt)
 
     def quantized_targets(self, fmt: Format) -> NDArray[Any]:
         """Class indices as they are, class probabilities as the dtype holds them."""
@@ -109,21 +99,20 @@ def make(
     targets: ArrayLike,
     *,
     reduction: str = "none",
-    label_smoothing: float = 0.0,
-    weight: ArrayLike | None = None,
-    ignore_index: int | None = None,
     layout: str = "rows",
     invalid: bool = False,
     source: str | None = None,
     reported: str | None = None,
     tags: tuple[str, ...] = (),
+    **options: Any,
 ) -> Case:
     """A case from plain lists, checked: a mistake in the catalogue shows when it is loaded.
 
     Targets that are an array keep its integer dtype; lists of integers become int64, anything else probabilities.
+    ``options`` are loss options, by the names that `LossOptions` has.
 
     Raises:
-        ValueError: if the shapes do not fit or a target is not a class.
+        ValueError: if the shapes do not fit, a target is not a class, or an option is out of range.
     """
     x = np.array(logits, np.float64)
     t = np.array(targets)
@@ -131,10 +120,18 @@ def make(
         t = t.astype(np.float64)
     elif t.dtype != np.int32:
         t = t.astype(np.int64)
-    w = None if weight is None else np.array(weight, np.float64)
+    w = options.get("weight")
+    if w is not None:
+        w = options["weight"] = np.array(w, np.float64)
+    try:
+        given = LossOptions(**options)
+        for name, value in given.given.items():
+            check_option(name, value)
+    except (UsageError, TypeError) as error:
+        raise ValueError(f"{case_id}: {error}") from error
     if x.ndim != 2 or t.shape not in (x.shape[:1], x.shape):
         raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,) or (B, C)")
-    counted = t if ignore_index is None else t[t != ignore_index]
+    counted = t if given.ignore_index is None else t[t != given.ignore_index]
     outside = t.ndim == 1 and bool(((counted < 0) | (counted >= x.shape[1])).any())
     if outside and not invalid:
         raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes, and the case is not invalid")
@@ -146,6 +143,4 @@ def make(
         if array is not None:
             array.flags.writeable = False
     family, name = case_id.split("/")
-    return Case(
-        family, name, why, x, t, reduction, label_smoothing, w, ignore_index, layout, invalid, source, reported, tags
-    )
+    return Case(family, name, why, x, t, reduction, layout, invalid, source, reported, tags, **options)

@@ -28,15 +28,18 @@ SEEN = {
     "ignored": "an ignore_index is set",
     "invalid": "a target is none of the classes",
     "layout": "lies in memory otherwise than row after row",
+    "logit-scale": "logits are multiplied by a factor, one over a temperature",
     "mask": "a logit of -inf",
     "mean": "reduced to a mean",
     "nan": "a NaN logit",
     "posinf": "a logit of +inf",
     "probabilities": "targets are class probabilities",
     "smoothing": "label smoothing",
+    "softcap": "logits are capped by a tanh",
     "sum": "reduced to a sum",
     "weights": "class weights",
     "wide": f"{WIDE_FROM} classes or more",
+    "z-loss": "the squared logsumexp is added to the loss",
 }
 TAGS = {**GIVEN, **SEEN}
 
@@ -47,14 +50,17 @@ def seen(case: Case) -> Iterator[str]:
         "ignored": case.ignore_index is not None,
         "invalid": case.invalid,
         "layout": case.layout != "rows",
+        "logit-scale": case.logit_scale is not None,
         "mask": bool((case.logits == -np.inf).any()),
         "mean": case.reduction == "mean",
         "nan": bool(np.isnan(case.logits).any()),
         "posinf": bool((case.logits == np.inf).any()),
         "probabilities": case.targets.ndim == 2,
         "smoothing": case.label_smoothing != 0.0,
+        "softcap": case.softcap is not None,
         "sum": case.reduction == "sum",
         "weights": case.weight is not None,
         "wide": case.classes >= WIDE_FROM,
+        "z-loss": case.z_loss != 0.0,
     }
     return (tag for tag in SEEN if holds[tag])

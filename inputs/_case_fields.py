@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case, make
 from ..cases._case import LAYOUTS
+from ..options import LossOptions
 from ..oracle.reference import REDUCTIONS
 from ._readers import OffenceError
 
@@ -109,18 +110,24 @@ def _number(value: Any, where: str) -> float:
     return number
 
 
-def _share(value: Any, where: str) -> float:
-    number = _number(value, where)
-    if not 0.0 <= number <= 1.0:
-        raise OffenceError(f"{where}: {told(value)}; expected a number from 0 to 1")
-    return number
-
-
 def _factor(value: Any, where: str) -> float:
     number = _number(value, where)
     if not 0.0 <= number < math.inf:
         raise OffenceError(f"{where}: {told(value)}; expected a finite number that is not negative")
     return number
+
+
+def _option(name: str) -> Callable[[Any, str], Any]:
+    """Reads a loss option as its declaration has it."""
+    option = LossOptions.OPTIONS[name]
+
+    def read(value: Any, where: str) -> float:
+        number = _number(value, where)
+        if not option.accepts(number):
+            raise OffenceError(f"{where}: {told(value)}; expected {option.expected}")
+        return number
+
+    return read
 
 
 def _whole(value: Any, where: str) -> int:
@@ -131,7 +138,8 @@ def _whole(value: Any, where: str) -> int:
 
 def _weight(value: Any, where: str) -> NDArray[np.float64]:
     entries = _list(value, where, "a list of one factor for each class")
-    return np.array([_factor(v, f"{where}[{j}]") for j, v in enumerate(entries)], np.float64)
+    read = _option("weight")
+    return np.array([read(v, f"{where}[{j}]") for j, v in enumerate(entries)], np.float64)
 
 
 def _rows(value: Any, where: str, read: Callable[[Any, str], float]) -> NDArray[np.float64]:
@@ -186,6 +194,8 @@ def _targets(given: Mapping[str, Any], where: str) -> NDArray[Any]:
     return typed
 
 
+# Of the loss options those that are no single float.
+_OPTIONS: Mapping[str, Callable[[Any, str], Any]] = {"weight": _weight, "ignore_index": _whole}
 _READ: Mapping[str, Callable[[Any, str], Any]] = {
     "name": _name,
     "why": _text,
@@ -196,9 +206,7 @@ _READ: Mapping[str, Callable[[Any, str], Any]] = {
     "targets": _raw_targets,
     "target_dtype": _one_of(("int64", "int32")),
     "reduction": _one_of(REDUCTIONS),
-    "label_smoothing": _share,
-    "weight": _weight,
-    "ignore_index": _whole,
+    **{name: _OPTIONS.get(name, _option(name)) for name in LossOptions.OPTIONS},
     "layout": _one_of(LAYOUTS),
     "invalid": _flag,
 }

@@ -19,9 +19,9 @@
 
 Logits are rows (B, C), a row a line, their numbers the shortest decimals that float64 reads back, with ``"-inf"``,
 ``"inf"`` and ``"nan"`` for what JSON has no number for. Targets are class indices (B,), or rows of class
-probabilities. A case may also have ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``), and
-the loss options ``reduction``, ``label_smoothing``, ``weight``, ``ignore_index``, ``layout`` and ``invalid``, each as
-`cases.Case` has it.
+probabilities. A case may also have ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``),
+``reduction``, ``layout`` and ``invalid``, each as `cases.Case` has it, and the loss options by the names that
+`options.LossOptions` has.
 """
 
 from __future__ import annotations
@@ -213,15 +213,13 @@ def _fields(case: Case) -> str:
         given["targets"] = _json(case.targets.tolist())
     if case.targets.dtype == np.int32:
         given["target_dtype"] = _json("int32")
-    options = {
-        "reduction": (case.reduction, "none"),
-        "label_smoothing": (case.label_smoothing, 0.0),
-        "weight": (None if case.weight is None else case.weight.tolist(), None),
-        "ignore_index": (case.ignore_index, None),
-        "layout": (case.layout, "rows"),
-        "invalid": (case.invalid, False),
-    }
-    given |= {name: _json(value) for name, (value, default) in options.items() if value != default}
+    if case.reduction != "none":
+        given["reduction"] = _json(case.reduction)
+    given |= {name: _json(value.tolist() if name == "weight" else value) for name, value in case.given.items()}
+    if case.layout != "rows":
+        given["layout"] = _json(case.layout)
+    if case.invalid:
+        given["invalid"] = _json(case.invalid)
     return ",\n".join(f"   {_json(name)}: {text}" for name, text in given.items())
 
 

@@ -18,8 +18,8 @@ from logitlab.errors import UsageError
 from logitlab.inputs import read_cases, write_cases
 from logitlab.store import Run
 
-SAID = ("family", "name", "why", "reduction", "label_smoothing", "ignore_index", "layout", "invalid", "source",
-        "reported", "tags")  # fmt: skip
+SAID = ("family", "name", "why", "reduction", "label_smoothing", "ignore_index", "softcap", "logit_scale", "z_loss",
+        "layout", "invalid", "source", "reported", "tags")  # fmt: skip
 ARRAYS = ("logits", "targets", "weight")
 
 

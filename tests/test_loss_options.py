@@ -1,7 +1,9 @@
 """The options that act on logits, softcap and logit scale, and the z-loss: the oracle against mpmath and limits."""
 
 import inspect
+import json
 import math
+import re
 from dataclasses import fields
 
 import ml_dtypes
@@ -11,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
+from logitlab.cases import Case, abridged, content_hash, make
+from logitlab.cases._tags import seen
 from logitlab.errors import UsageError
+from logitlab.formats import FORMATS, quantize
+from logitlab.inputs import read_cases, write_cases
 from logitlab.options import LossOptions
 from logitlab.oracle import reference
 
@@ -282,12 +288,6 @@ def test_an_option_out_of_range_is_refused(option, value, expected):
         reference([[0.0, 1.0]], [0], **{option: value})
 
 
-def test_the_oracle_takes_the_declared_options_with_their_defaults():
-    of_reference = inspect.signature(reference).parameters
-    for option in fields(LossOptions):
-        assert of_reference[option.name].default == option.default, option.name
-
-
 def test_large_references_with_options_are_kept_apart_on_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path))
     z, t = np.linspace(-5, 5, 5000).reshape(2, 2500).astype(ml_dtypes.bfloat16), [0, 1]
@@ -300,3 +300,72 @@ def test_large_references_with_options_are_kept_apart_on_disk(tmp_path, monkeypa
         assert one.transform == other.transform
         assert (one.inner is None) == (other.inner is None)
     assert len({one.loss.hi[0] for one in first}) == len(given_)
+
+
+def test_the_oracle_and_a_case_take_the_declared_options_with_their_defaults():
+    of_reference, of_case = inspect.signature(reference).parameters, inspect.signature(Case).parameters
+    for option in fields(LossOptions):
+        assert of_reference[option.name].default == option.default, option.name
+        assert of_case[option.name].default == option.default, option.name
+
+
+def test_a_case_hands_its_options_on_as_the_dtype_holds_them():
+    case = make("mine/a", "why", [[4e9, 1e9, -3e9, 0.0]], [0], logit_scale=1 / 0.7, softcap=30.0, z_loss=1e-4)
+    for fmt in FORMATS.values():
+        held = case.options(fmt)
+        expected = {"softcap": 30.0, "logit_scale": 1 / 0.7, "z_loss": 1e-4}
+        assert held == {name: float(quantize(v, fmt)) for name, v in expected.items()}
+    assert case.options(FORMATS["bfloat16"])["logit_scale"] == 1.4296875
+    assert not case.plain
+    assert case.dtypes == ("bfloat16", "float32", "float64")
+
+
+def test_a_dtype_that_an_option_overflows_or_vanishes_in_does_not_hold_the_case():
+    assert make("mine/a", "why", [[1.0]], [0], softcap=1e5).dtypes == ("bfloat16", "float32", "float64")
+    assert make("mine/a", "why", [[1.0]], [0], z_loss=1e-8).dtypes == ("bfloat16", "float32", "float64")
+    assert make("mine/a", "why", [[1.0]], [0], logit_scale=1e-60).dtypes == ("float64",)
+    assert make("mine/a", "why", [[1.0, 2.0]], [0], weight=[0.0, 1.0], ignore_index=0).dtypes == tuple(FORMATS)
+
+
+@pytest.mark.parametrize("options", [{"softcap": 0.0}, {"logit_scale": INF}, {"z_loss": -1.0}, {"capp": 1.0}], ids=str)
+def test_a_case_with_an_option_out_of_range_is_refused_when_it_is_made(options):
+    with pytest.raises(ValueError, match=r"^mine/a: "):
+        make("mine/a", "why", [[1.0]], [0], **options)
+
+
+def test_options_decide_the_digest_of_a_case_and_those_left_out_do_not():
+    plain, one, other = (make("mine/a", "why", [[1.0]], [0], **o) for o in ({}, {"softcap": 2.0}, {"logit_scale": 2.0}))
+    assert len({content_hash([case]) for case in (plain, one, other)}) == 3
+    assert content_hash([plain]) == content_hash([make("mine/a", "why", [[1.0]], [0], softcap=None, z_loss=0.0)])
+
+
+def test_options_are_tags_and_words_of_a_case(tmp_path):
+    case = make("mine/a", "why", [[1.0, -INF]], [0], softcap=30.0, logit_scale=0.5, z_loss=1e-4)
+    assert {"softcap", "logit-scale", "z-loss", "mask"} <= set(seen(case))
+    (line,) = abridged(case)
+    assert "softcap 30; logit scale 0.5; z-loss 0.0001" in line["options"]
+
+
+def test_case_files_hold_the_options(tmp_path):
+    case = make("mine/a", "why", [[1.0, -INF]], [0], softcap=30.0, logit_scale=1 / 0.7, z_loss=1e-4)
+    write_cases(tmp_path / "a.json", [case])
+    (back,) = read_cases(tmp_path / "a.json")
+    assert back.given == case.given == {"softcap": 30.0, "logit_scale": 1 / 0.7, "z_loss": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("softcap", 0, "softcap: 0; expected a positive finite number"),
+        ("softcap", "inf", 'softcap: "inf"; expected a positive finite number'),
+        ("logit_scale", -2, "logit_scale: -2; expected a positive finite number"),
+        ("logit_scale", None, "logit_scale: null; expected a number"),
+        ("z_loss", [1], "z_loss: [1]; expected a number"),
+        ("z_loss", -0.1, "z_loss: -0.1; expected a finite number that is not negative"),
+    ],
+)
+def test_a_case_file_with_an_option_out_of_range_is_refused(tmp_path, option, value, expected):
+    entry = {"name": "mine/a", "why": "why", "logits": [[1, 2]], "targets": [0], option: value}
+    (tmp_path / "a.json").write_text(json.dumps({"format": "logitlab cases", "version": 1, "cases": [entry]}))
+    with pytest.raises(UsageError, match=re.escape(f"case 0 (mine/a), {expected}")):
+        read_cases(tmp_path / "a.json")
