@@ -101,15 +101,17 @@ def apriori_bounds(
     Returns:
         Two arrays (B,), or (1,) for a reduced loss; NaN where the analysis does not apply: a NaN or ``+inf`` logit, a
         row without limit, an infinite loss, a target that is no class, class probabilities, a reduced or weighted
-        loss, overflow, and unshifted underflow.
+        loss, a softcap, logit scale or z-loss, overflow, and unshifted underflow.
     """
+    missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
+    if not exact.transform.plain:
+        return missing, missing.copy()
     # Logits near the end of float64 overflow on the way to having no bound.
     with np.errstate(over="ignore", invalid="ignore"):
         if quantity == "probabilities":
             return _softmax_bounds(_Row.of(logits, fmt, exact), fmt, exact, function_roundings)
         if quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
             return _loss_bounds(_Row.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
-    missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
     return missing, missing.copy()
 
 

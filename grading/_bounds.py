@@ -24,6 +24,7 @@ with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,14 @@ class Row:
     """What the bounds of a batch need to know of its logits: arrays (B,), in float64.
 
     ``classes`` counts the finite logits, ``magnitude`` is the largest of them in absolute value, and ``mass`` the sum
-    of the target weights.
+    of the target weights. ``beside`` is what A, B and C allow of a row loss besides, in a format: of a loss whose
+    logits are transformed (see `_transformed`).
     """
 
     classes: Float64
     magnitude: Float64
     mass: Float64
+    beside: Callable[[Format], tuple[Float64, Float64, Float64]] | None = None
 
     @classmethod
     def of(cls, logits: NDArray[Any], mass: Float64) -> Row:
@@ -66,9 +69,13 @@ def summation(rows: Row, fmt: Format) -> Float64:
 def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64, Float64]:
     """Largest errors of row losses (B,) for A, B and C."""
     u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
-    accurate = (8 * u + 2 * u * np.maximum(0.0, -_log(loss)) + a) * loss + t
+    accurate = (8 * u + 2 * u * np.maximum(0.0, -log(loss)) + a) * loss + t
     stable = u * 4 * loss + (8 * u + a) * rows.mass + t
-    return accurate, stable, stable + 4 * u * rows.magnitude * rows.mass
+    bounds = accurate, stable, stable + 4 * u * rows.magnitude * rows.mass
+    if rows.beside is None:
+        return bounds
+    a, b, c = (plain + more for plain, more in zip(bounds, rows.beside(fmt), strict=True))
+    return a, b, c
 
 
 def entry_bounds(
@@ -81,14 +88,14 @@ def entry_bounds(
     u, t = fmt.unit_roundoff, fmt.smallest_normal
     a, mass = summation(rows, fmt)[:, None], rows.mass[:, None]
     size = np.abs(values) / scale
-    accurate = ((8 + 2 * np.abs(_log(size))) * u + a) * size
-    relative = (8 + 2 * np.abs(_log(probabilities))) * u + a
+    accurate = ((8 + 2 * np.abs(log(size))) * u + a) * size
+    relative = (8 + 2 * np.abs(log(probabilities))) * u + a
     stable = relative * probabilities * mass + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
     drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None] * mass
     return accurate * scale + t, stable * scale + t, (2 * stable + drift) * scale + 2 * t
 
 
-def _log(values: Float64) -> Float64:
+def log(values: Float64) -> Float64:
     """The natural logarithm, 0 for 0: each use is multiplied by the value, and ``v ln v`` goes to 0."""
     positive = values > 0
     return np.where(positive, np.log(np.where(positive, values, 1.0)), 0.0)

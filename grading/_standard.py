@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..formats import FORMATS, Format, round_to, ulp
 from ..oracle import Exact, Reference
 from ._bounds import Row, entry_bounds, loss_bounds, reduced_loss_bounds
+from ._transformed import Transformed
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -58,15 +59,26 @@ class Standard:
     ) -> Standard:
         """The standard of a quantity; for the arguments see `grade`."""
         # The probabilities are the softmax itself, which no target and no reduction touches.
-        rows = Row.of(logits, np.ones(len(logits)) if quantity == "probabilities" else exact.mass)
-        graded = exact.defined & ~(logits.astype(np.float64) == np.inf).any(axis=1)
+        x = exact.transform.logits(logits.astype(np.float64))
+        transformed = Transformed.of(logits, exact)
+        rows = Row.of(x, np.ones(len(logits)) if quantity == "probabilities" else exact.mass)
+        rows = rows if transformed is None else replace(rows, beside=transformed.loss_allowances)
+        # A logit of +inf is not one of x under a softcap, and a finite one may be beyond float64 where x is.
+        infinite = np.isinf(x) & (logits == np.inf)
+        graded = exact.defined & ~infinite.any(axis=1)
         wanted = {"loss": exact.loss, "gradient": exact.gradient, "probabilities": exact.probabilities}[quantity]
         if quantity == "loss":
             wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
             graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
         # Where the exact value is not finite a bound is not either, and none is used.
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = _bounds(quantity, exact, None if reduction == "none" else row_losses, rows, fmt, rows_exposed)
+            losses = None if reduction == "none" else row_losses
+            if transformed is None or quantity == "loss":
+                bounds = _bounds(quantity, exact, losses, rows, fmt, rows_exposed)
+            elif quantity == "gradient":
+                bounds = transformed.gradient_bounds(fmt, exact.scale)
+            else:
+                bounds = transformed.probability_bounds(fmt)
             size = np.abs(wanted.hi)
             rounded = round_to(wanted.hi, fmt, wanted.lo)
             return cls(

@@ -9,14 +9,19 @@ from dataclasses import fields
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab.cases import Case, abridged, content_hash, make
+from logitlab import runner
+from logitlab.cases import Case, abridged, content_hash, make, select
 from logitlab.cases._tags import seen
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS, quantize
+from logitlab.frameworks import Batch, Implementation
+from logitlab.grading import apriori_bounds, grade
+from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed
 from logitlab.inputs import read_cases, write_cases
 from logitlab.options import LossOptions
 from logitlab.oracle import reference
@@ -369,3 +374,193 @@ def test_a_case_file_with_an_option_out_of_range_is_refused(tmp_path, option, va
     (tmp_path / "a.json").write_text(json.dumps({"format": "logitlab cases", "version": 1, "cases": [entry]}))
     with pytest.raises(UsageError, match=re.escape(f"case 0 (mine/a), {expected}")):
         read_cases(tmp_path / "a.json")
+
+
+# --- grades -------------------------------------------------------------------------------------------------------
+
+
+def graded(loss, case, dtype):
+    """The worst grades of a loss and its gradient in PyTorch."""
+    fmt = FORMATS[dtype]
+    logits, options = case.quantized(fmt), case.options(fmt)
+    exact = reference(logits, case.targets, **options)
+    x = torch.tensor(logits.astype(np.float64)).to(getattr(torch, dtype)).requires_grad_()
+    rows = loss(x, torch.tensor(case.targets), **options)
+    (gradient,) = torch.autograd.grad(rows.sum(), x)
+    found = {"loss": rows, "gradient": gradient}
+    back = {name: v.detach().double().numpy().astype(fmt.dtype) for name, v in found.items()}
+    return {name: max(grade(name, values_, logits, fmt, exact).grade) for name, values_ in back.items()}
+
+
+def transformed(z, softcap, logit_scale, inside=True):
+    x = z.float() if inside and z.dtype.itemsize == 2 else z
+    x = x if logit_scale is None else x * logit_scale
+    return x if softcap is None else softcap * torch.tanh(x / softcap)
+
+
+def finished(x, t, z_loss, dtype):
+    rows = -torch.log_softmax(x, 1).gather(1, t[:, None]).squeeze(1)
+    return (rows + z_loss * torch.logsumexp(x, 1) ** 2).to(dtype)
+
+
+def sound(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """The logits scaled and capped in float32, then a shifted log-softmax."""
+    return finished(transformed(z, softcap, logit_scale), t, z_loss, z.dtype)
+
+
+def in_the_dtype(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """The same with each step rounded to the dtype."""
+    return finished(transformed(z, softcap, logit_scale, inside=False), t, z_loss, z.dtype)
+
+
+def padded(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """Lanes that pad the row to a power of two are capped too: unslothai/unsloth#10616."""
+    lanes = (1 << (z.shape[1] - 1).bit_length()) - z.shape[1]
+    whole = torch.cat([z, torch.full((len(z), lanes), -torch.inf, dtype=z.dtype)], 1)
+    return sound(whole, t, softcap=softcap, logit_scale=logit_scale, z_loss=z_loss)
+
+
+def times_tanh(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """Logits times their tanh: unslothai/unsloth-zoo#593."""
+    x = transformed(z, None, logit_scale)
+    return finished(x * torch.tanh(x / softcap), t, z_loss, z.dtype)
+
+
+def tanh_of_exponentials(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """AMD-AGI/Primus#1057."""
+    e = torch.exp(2 * transformed(z, None, logit_scale) / softcap)
+    return finished(softcap * (e - 1) / (e + 1), t, z_loss, z.dtype)
+
+
+def scaled_after_the_cap(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """huggingface/trl#5691."""
+    return finished(logit_scale * transformed(z, softcap, None), t, z_loss, z.dtype)
+
+
+def unscaled(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """unslothai/unsloth#11277."""
+    return sound(z, t, softcap=softcap, z_loss=z_loss)
+
+
+def constant_z_loss(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """The z-loss is not differentiated."""
+    x = transformed(z, softcap, logit_scale)
+    return (finished(x, t, 0.0, x.dtype) + z_loss * torch.logsumexp(x.detach(), 1) ** 2).to(z.dtype)
+
+
+CAPPED = make("mine/capped", "why", np.linspace(-90, 90, 12).reshape(3, 4), [0, 3, 1], softcap=30.0)
+SCALED = make(
+    "mine/scaled", "why", [[40.0, 12.0, -8.0], [30.0, 19.0, 5.0], [1.0, 0.5, 88.0]], [1, 2, 2], logit_scale=0.7
+)
+SQUARED = make("mine/squared", "why", [[6.0, -1.0, 2.5], [-3.0, -9.0, -6.0]], [0, 1], softcap=30.0, z_loss=1e-2)
+JAX_ROW = make("mine/far", "why", [[4e9, 1e9, -3e9, 0.0]], [1], logit_scale=1 / 0.7)
+FIELD_CASES = {c.name: c for c in select("field_scaling/*") if c.name != "liger_kernel_239"}
+
+
+@pytest.mark.parametrize("case", [CAPPED, SCALED, SQUARED, JAX_ROW, *FIELD_CASES.values()], ids=lambda c: c.name)
+def test_a_loss_that_is_float32_inside_is_stable_with_every_option(case):
+    for dtype in case.dtypes:
+        found = graded(sound, case, dtype)
+        assert max(found.values()) <= "B", (dtype, found)
+
+
+@pytest.mark.parametrize(
+    ("loss", "case"),
+    [(times_tanh, "unsloth_zoo_593"), (scaled_after_the_cap, "trl_5691"), (unscaled, "unsloth_11277")],
+)
+def test_a_loss_that_takes_an_option_wrong_is_inaccurate_in_every_dtype(loss, case):
+    for dtype in FORMATS:
+        found = graded(loss, FIELD_CASES[case], dtype)
+        assert set(found.values()) == {"D"}, (dtype, found)
+
+
+@pytest.mark.parametrize("case", ["unsloth_10616_softcap_1", "unsloth_10616_strongly_negative"])
+def test_lanes_that_are_padded_before_the_cap_are_never_stable(case):
+    for dtype in FORMATS:
+        found = graded(padded, FIELD_CASES[case], dtype)
+        # In 16 bits the logits' own rounding, which C allows, weighs about as much as the lanes.
+        assert set(found.values()) <= ({"D"} if dtype in ("float32", "float64") else {"C", "D"}), (dtype, found)
+
+
+def test_a_tanh_of_exponentials_that_overflow_is_not_finite():
+    assert graded(tanh_of_exponentials, FIELD_CASES["primus_1057"], "float32") == {"loss": "F", "gradient": "F"}
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_a_z_loss_that_is_not_differentiated_has_a_wrong_gradient_alone(dtype):
+    case = make("mine/z", "why", [[6.0, -1.0, 2.5], [-3.0, -9.0, -6.0]], [0, 1], z_loss=0.1)
+    found = graded(constant_z_loss, case, dtype)
+    assert found["loss"] <= "B"
+    assert found["gradient"] == "D"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("options", [{"softcap": 30.0}, {"logit_scale": 1 / 0.7}], ids=str)
+def test_logits_rounded_to_the_dtype_after_they_are_scaled_or_capped_are_offset_sensitive(dtype, options):
+    logits = np.random.default_rng(0).normal(size=(24, 13)) * 50
+    case = make("mine/many", "why", logits, np.argsort(logits, axis=1)[:, -2], **options)
+    assert max(graded(sound, case, dtype).values()) <= "B"
+    assert max(graded(in_the_dtype, case, dtype).values()) == "C"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-90, 90), min_size=2, max_size=6),
+    st.sampled_from([{"softcap": 30.0}, {"softcap": 3.0, "logit_scale": 1.5}, {"logit_scale": 1 / 0.7}]),
+    st.data(),
+)
+def test_the_bounds_allow_for_every_rounding_of_the_transformed_logits(z, options, data):
+    fmt, target = FORMATS["bfloat16"], data.draw(st.integers(0, len(z) - 1))
+    exact = reference([z], [target], **options)
+    allowed = Transformed.of(np.array([z]), exact)
+    turns = np.array(data.draw(st.lists(st.floats(-1, 1), min_size=len(z), max_size=len(z))))
+    roundings = OF_CAP if "softcap" in options else OF_SCALE
+    x = exact.transform.logits(np.array([z]))
+    near, at = (reference(v, [target]) for v in (x * (1 + roundings * fmt.unit_roundoff * turns), x))
+    slack = 1e-13  # of x in float64
+    moved = np.abs(near.loss.hi - at.loss.hi)
+    assert (moved <= allowed.loss_allowances(fmt)[2] + slack * (1 + at.loss.hi)).all()
+    of_p = np.abs(near.probabilities.hi - at.probabilities.hi)
+    assert (of_p <= allowed.probability_bounds(fmt)[2] + slack).all()
+
+
+def test_signs_of_a_gradient_are_known_without_a_z_loss():
+    z, t = [[1.0, 2.0], [3.0, 4.0]], [0, 1]
+    assert reference(z, t, softcap=2.0, logit_scale=0.5).sole_target.tolist() == [0, 1]
+    assert reference(z, t, z_loss=1.0).sole_target.tolist() == [-1, -1]
+
+
+def test_under_a_softcap_a_row_with_an_infinite_logit_is_graded():
+    logits, fmt = np.array([[INF, 1.0], [-INF, 1.0]], np.float32), FORMATS["float32"]
+    capped = reference(logits, [0, 0], softcap=2.0)
+    assert None not in grade("loss", capped.loss.hi, logits, fmt, capped).grade
+    assert grade("loss", np.zeros(2), logits, fmt, reference(logits, [0, 0])).grade[0] is None
+
+
+def test_a_priori_bounds_are_those_of_plain_losses_alone():
+    logits, fmt = np.array([[1.0, 2.0]], np.float32), FORMATS["float32"]
+    for options in ({"softcap": 2.0}, {"logit_scale": 2.0}, {"z_loss": 1.0}):
+        exact = reference(logits, [0], **options)
+        for quantity in ("loss", "probabilities"):
+            assert np.isnan(apriori_bounds(quantity, logits, np.array([0]), fmt, exact)).all()
+
+
+# --- what implementations do with them ----------------------------------------------------------------------------
+
+
+def test_an_implementation_that_takes_no_such_option_is_unsupported():
+    cases = [*select("field_scaling/*")]
+    df = runner.run(
+        cases="field_scaling/*", dtypes="float32", modes="eager", implementations=["torch/*", "numpy/*"], devices="cpu"
+    )
+    assert set(df["case"]) == {c.id for c in cases}
+    assert set(df["status"]) == {"unsupported"}, df[df["status"] != "unsupported"][["implementation", "case", "detail"]]
+    assert df["detail"].str.len().min() > 0
+
+
+def test_a_loss_that_takes_the_options_is_given_them():
+    case = FIELD_CASES["trl_5691"]
+    batch = Batch(case.logits, case.targets, options=case.options(FORMATS["float64"]))
+    assert batch.refusal(Implementation("torch/sound", "builtin", sound, "torch")) is None
+    taken = Implementation("torch/lacking", "builtin", lambda logits, targets, softcap=None: None, "torch")
+    assert batch.refusal(taken) == "takes no logit_scale"

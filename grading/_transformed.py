@@ -1,0 +1,213 @@
+"""What the grades allow where the loss is of ``x``, made of the logits ``z``, or has a z-loss.
+
+The bounds of `_bounds` are for a loss of numbers that are there. Where ``x`` has to be computed it is rounded, and the
+loss is that of neighbours ``x_j + d_j``. With ``v = min(u, 2^-24)``
+
+    |d_j| <= D_j = k v |x_j|,   k = 0  no cap, and a power of two as logit scale
+                                k = 2  another scale: the product, and the scale or a temperature
+                                k = 9  a cap: in r = s z / c two roundings and one of s, in tanh five, in c tanh(r) one;
+                                       an error of r moves x by no more relative to x, since r sech^2 r <= tanh r.
+
+So A and B ask that ``x`` be held in at least float32. C allows each step rounded to the dtype: ``u`` in place of ``v``,
+but for tanh, which rounds once in ``u`` and errs by four ``v`` besides.
+
+What ``d`` moves follows from the mean value theorem. Anywhere between ``x`` and ``x + d`` a probability is at most
+``P_j = min(1, exp(log p_j + D_j + sum_k p_k D_k))`` (by Jensen's inequality), and so
+
+    |change of p_j| <= M_j = min(P_j, P_j ((1 - p_j)' D_j + sum_{k != j} P_k D_k))
+    |change of L|   <= sum_j (|g_j| + Q M_j) D_j
+    |change of y|   <= sum_j P_j D_j
+
+with ``g`` the derivative of the cross-entropy by ``x``, ``Q`` the row's mass, ``y = logsumexp(x)``, and ``(1 - p_j)'``
+the sum of the other ``P_k`` at the largest probability, 1 elsewhere.
+
+A z-loss ``c y^2`` errs by ``c (2 |y| e + e^2 + 4 u y^2)``, where ``e`` is the error of ``y = m + log T``: the change of
+``y``, and ``2 u |y| + 4 v (1 + log T) + a`` for A, ``4 u (1 + |y| + log T) + a`` for B, and ``4 u X`` more for C.
+It adds ``h_j = 2 c y p_j`` to the derivative. That errs as B allows a probability to, and by
+``2 c (e p_j + (|y| + e) M_j)``. A probability made of the rounded ``y``, as ``exp(x_j - y)``, errs by ``u |y|``
+relative to itself: where ``c y`` is not small, that is C.
+
+The gradient is ``(g_j + h_j) w_j`` with ``w_j = dx_j / dz_j``. Its error is that of ``g_j + h_j`` times ``w_j``, and
+``g_j + h_j`` times the error of ``w_j``, and ``4 u`` of it for the roundings of products. Without a cap ``w_j`` is the
+scale itself. Under a cap it is ``s sech^2 r``: A allows an error relative to ``w_j``, ``(8 + 8 |r|) v``, as an error of
+``3 v`` in ``r`` makes it. The usual ``s (1 - tanh^2 r)`` loses digits where tanh is near 1: B allows ``8 v s`` besides,
+C ``8 u s``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import Format
+from ..oracle import Reference
+from ..oracle.transform import Transform
+from ._bounds import FLOAT32, Row, entry_bounds, log
+
+Float64 = NDArray[np.float64]
+Bounds = tuple[Float64, Float64, Float64]
+
+OF_SCALE, OF_CAP, OF_TANH = 2, 5, 4  # k, tanh's own apart
+
+
+@dataclass(frozen=True, eq=False)
+class Transformed:
+    """A batch whose loss is of ``x``: arrays (B, C), and (B, 1) for rows, in float64."""
+
+    transform: Transform
+    x: Float64
+    slopes: Float64
+    ratio: Float64  # |r|
+    inner: Float64  # g
+    probabilities: Float64
+    mass: Float64
+
+    @classmethod
+    def of(cls, logits: NDArray[Any], exact: Reference) -> Transformed | None:
+        """From logits (B, C) of any of the four dtypes; None where the loss is of the logits themselves."""
+        t = exact.transform
+        if t.plain or exact.inner is None:
+            return None
+        z = logits.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            ratio = np.zeros(z.shape) if t.softcap is None else np.abs(t.logit_scale * z / t.softcap)
+            return cls(t, t.logits(z), t.slopes(z), ratio, exact.inner, exact.probabilities.hi, exact.mass[:, None])
+
+    def loss_allowances(self, fmt: Format) -> Bounds:
+        """What A, B and C allow of row losses (B,) besides the bounds of a plain loss."""
+        a, b, c = (self._of_loss(self._neighbours(grade, fmt), fmt) for grade in "ABC")
+        return a, b, c
+
+    def gradient_bounds(self, fmt: Format, scale: float | Float64) -> Bounds:
+        """Largest errors of the entries (B, C) of a gradient for A, B and C."""
+        u, t, v, s = fmt.unit_roundoff, fmt.smallest_normal, _inside(fmt), self.transform.logit_scale
+        capped = self.transform.softcap is not None
+        size = np.abs(self.inner + self._pull)
+        w = self.slopes
+        of_slope = (8 + 8 * self.ratio) * v * w * capped
+        lossy = 8 * s * capped
+        roundings = 4 * u * size * w
+        a, b, c = (self._of_derivative(self._neighbours(grade, fmt), grade, fmt) for grade in "ABC")
+        return (
+            scale * (a * w + size * of_slope + roundings) + t,
+            scale * (b * w + size * (of_slope + v * lossy) + roundings) + t,
+            scale * (c * w + 2 * size * (of_slope + u * lossy) + roundings) + 2 * t,
+        )
+
+    def probability_bounds(self, fmt: Format) -> Bounds:
+        """Largest errors of the probabilities (B, C) for A, B and C."""
+        p = self.probabilities
+        plain = entry_bounds(p, p, Row.of(self.x, np.ones(len(p))), fmt)
+        a, b, c = (bound + self._neighbours(grade, fmt).of_p for bound, grade in zip(plain, "ABC", strict=True))
+        return a, b, c
+
+    @cached_property
+    def _row(self) -> _Row:
+        return _Row.of(self.x)
+
+    @property
+    def _pull(self) -> Float64:
+        """``h``, what the z-loss adds to the derivative."""
+        return 2 * self.transform.z_loss * self._row.y * self.probabilities
+
+    def _neighbours(self, grade: str, fmt: Format) -> _Neighbours:
+        u, v, row = fmt.unit_roundoff, _inside(fmt), self._row
+        rounding = _rounding(self.transform, u if grade == "C" else v, v)
+        d = rounding * np.where(np.isfinite(self.x), np.abs(self.x), 0.0)
+        most = np.exp(np.minimum(row.log_p + d + (self.probabilities * d).sum(axis=1, keepdims=True), 0.0))
+        of_y = (most * d).sum(axis=1, keepdims=True)
+        others = np.where(row.is_top, 0.0, most)
+        of_others = (others * d).sum(axis=1, keepdims=True)
+        others = np.minimum(others.sum(axis=1, keepdims=True), 1.0)
+        of_p = most * (np.where(row.is_top, others, 1.0) * d + np.where(row.is_top, of_others, of_y))
+        y = np.abs(row.y)
+        if grade == "A":
+            e = 2 * u * y + 4 * v * (1 + row.log_total)
+        else:
+            e = 4 * u * (1 + y + row.log_total) + 4 * u * row.magnitude * (grade == "C")
+        return _Neighbours(d, np.minimum(of_p, most), e + _sum(row, fmt) + of_y)
+
+    def _of_loss(self, near: _Neighbours, fmt: Format) -> Float64:
+        y = np.abs(self._row.y)
+        squared = 2 * y * near.of_y + near.of_y**2 + 4 * fmt.unit_roundoff * y**2
+        moved = ((np.abs(self.inner) + self.mass * near.of_p) * near.d).sum(axis=1, keepdims=True)
+        allowed: Float64 = (moved + self.transform.z_loss * squared)[:, 0]
+        return allowed
+
+    def _of_derivative(self, near: _Neighbours, grade: str, fmt: Format) -> Float64:
+        """What ``g + h`` may err by, (B, C)."""
+        size, pull, p, row = np.abs(self.inner), np.abs(self._pull), self.probabilities, self._row
+        u, a, c = fmt.unit_roundoff, _sum(row, fmt), self.transform.z_loss
+        relative = (8 + 2 * np.abs(log(p))) * u + a
+        by_z = pull * relative + 2 * c * (near.of_y * p + (np.abs(row.y) + near.of_y) * near.of_p)
+        moved = self.mass * near.of_p + by_z
+        if grade == "A":
+            return ((8 + 2 * np.abs(log(size))) * u + a) * size + moved
+        largest = np.maximum(size, pull).max(axis=1, keepdims=True, initial=0.0)
+        stable = relative * p * self.mass + (8 * u + a) * largest + moved
+        if grade == "B":
+            return stable
+        drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * row.magnitude, 1.0)))
+        return 2 * stable + drift * (self.mass + 2 * c * np.abs(row.y))
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """What there is to know of ``x``: (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
+
+    classes: Float64
+    magnitude: Float64
+    log_total: Float64
+    y: Float64
+    log_p: Float64
+    is_top: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, x: Float64) -> _Row:
+        finite = np.isfinite(x)
+        held = np.where(finite, x, -np.inf)
+        m = held.max(axis=1, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0.0)
+        below = held - m
+        log_total = np.log(np.maximum(np.exp(below).sum(axis=1, keepdims=True), 1.0))
+        is_top = np.zeros(x.shape, bool)
+        is_top[np.arange(len(x)), held.argmax(axis=1)] = True
+        return cls(
+            finite.sum(axis=1, keepdims=True).astype(np.float64),
+            np.abs(np.where(finite, x, 0.0)).max(axis=1, keepdims=True, initial=0.0),
+            log_total,
+            m + log_total,
+            below - log_total,
+            is_top,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """``D`` and ``M`` (B, C), and ``e`` (B, 1)."""
+
+    d: Float64
+    of_p: Float64
+    of_y: Float64
+
+
+def _inside(fmt: Format) -> float:
+    """``v``."""
+    return min(fmt.unit_roundoff, FLOAT32.unit_roundoff)
+
+
+def _rounding(transform: Transform, step: float, inside: float) -> float:
+    """``D`` relative to ``x``, where steps round to ``step`` and tanh is evaluated to ``inside``."""
+    if transform.softcap is not None:
+        return OF_CAP * step + OF_TANH * inside
+    return 0.0 if math.frexp(transform.logit_scale)[0] == 0.5 else OF_SCALE * step
+
+
+def _sum(row: _Row, fmt: Format) -> Float64:
+    """``a``."""
+    return 2.0 * np.sqrt(row.classes) * _inside(fmt)
