@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..cases import Case
 from ..formats import Format, quantize
 from ..frameworks import Batch
-from ..oracle import Exact, Reference
+from ..oracle import PER_ROW, Exact, Reference
 from ..plan import groups
 
 Array = NDArray[Any]
@@ -127,8 +127,8 @@ class Rows:
 
 
 def _rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
-    of_rows = ("loss", "probabilities", "gradient", "condition", "defined", "mass")
-    return replace(exact, **{name: _picked(getattr(exact, name), pick) for name in of_rows})
+    parts = {name: getattr(exact, name) for name in PER_ROW}
+    return replace(exact, **{name: _picked(part, pick) for name, part in parts.items() if part is not None})
 
 
 def _picked(part: Any, pick: Callable[[Any], Any]) -> Any:
@@ -213,9 +213,14 @@ def _repeated(rows: Rows, size: int, how: str) -> Rows:
 
 
 def _permuted(rows: Rows, order: Index) -> dict[str, Any]:
-    place = np.argsort(order)
+    place, exact = np.argsort(order), rows.exact
+    sole = exact.sole_target
     exact = replace(
-        rows.exact, probabilities=rows.exact.probabilities[:, order], gradient=rows.exact.gradient[:, order]
+        exact,
+        probabilities=exact.probabilities[:, order],
+        gradient=exact.gradient[:, order],
+        sole_target=np.where(sole < 0, sole, place[sole]),
+        inner=None if exact.inner is None else exact.inner[:, order],
     )
     return {"logits": rows.logits[:, order], "targets": place[rows.targets].astype(np.int64), "exact": exact}
 

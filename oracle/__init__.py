@@ -1,6 +1,6 @@
 """What the ANSWER is: exact loss, probabilities and gradient, enclosed by ball arithmetic."""
 
 from .bulk import bulk, must_be_there
-from .reference import Exact, Reference, reference
+from .reference import PER_ROW, Exact, Reference, reference
 
-__all__ = ["Exact", "Reference", "bulk", "must_be_there", "reference"]
+__all__ = ["PER_ROW", "Exact", "Reference", "bulk", "must_be_there", "reference"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from .reference import Exact, Reference, class_indices, float_logits, reference
+from .reference import PER_ROW, Exact, Reference, class_indices, float_logits, reference
 
 Array = NDArray[Any]
 Made = dict[str, NDArray[np.float64]]
@@ -71,8 +71,7 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
 
 
 def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
-    by_row = {name: getattr(of, name)[chosen] for name in (*QUANTITIES, "condition", "defined", "mass", "sole_target")}
-    return replace(of, **by_row)
+    return replace(of, **{name: getattr(of, name)[chosen] for name in PER_ROW if getattr(of, name) is not None})
 
 
 def _agree(made: Made, here: NDArray[np.bool_], proven: Reference, there: NDArray[np.bool_], bits: int) -> bool:

@@ -20,6 +20,8 @@ Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 REDUCTIONS = ("none", "mean", "sum")
+# What a `Reference` without reduction has for each row: whoever picks rows picks all of it.
+PER_ROW = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "sole_target", "inner")
 # Below this many logits evaluating the balls is quicker than opening a file.
 CACHED_FROM = 4096
 

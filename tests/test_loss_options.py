@@ -4,7 +4,7 @@ import inspect
 import json
 import math
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +17,7 @@ from mpmath import mp, mpf
 from logitlab import runner
 from logitlab.cases import Case, abridged, content_hash, make, select
 from logitlab.cases._tags import seen
+from logitlab.checking._rows import Rows, _permuted
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS, quantize
 from logitlab.frameworks import Batch, Implementation
@@ -24,7 +25,7 @@ from logitlab.grading import apriori_bounds, grade
 from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed
 from logitlab.inputs import read_cases, write_cases
 from logitlab.options import LossOptions
-from logitlab.oracle import reference
+from logitlab.oracle import PER_ROW, reference
 
 INF, NAN = float("inf"), float("nan")
 PROMISED = mpf(2) ** -90
@@ -564,3 +565,17 @@ def test_a_loss_that_takes_the_options_is_given_them():
     assert batch.refusal(Implementation("torch/sound", "builtin", sound, "torch")) is None
     taken = Implementation("torch/lacking", "builtin", lambda logits, targets, softcap=None: None, "torch")
     assert batch.refusal(taken) == "takes no logit_scale"
+
+
+def test_rows_that_are_picked_or_permuted_keep_all_of_their_exact_answer():
+    """With the answer of another row a sound gradient would have a wrong sign, or a bound of another row."""
+    fmt, options = FORMATS["float32"], {"softcap": 3.0, "logit_scale": 0.5}
+    logits, targets = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.array([0, 1, 2, 3, 4, 0])
+    owner = make("mine/a", "why", logits, targets)
+    rows = Rows((owner,) * 6, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
+    order = np.array([3, 0, 4, 1, 2])
+    for changed in (rows.take(np.array([4, 0, 0, 5])), replace(rows, **_permuted(rows, order))):
+        again = reference(changed.logits, changed.targets, **options)
+        for name in PER_ROW:
+            one, other = getattr(changed.exact, name), getattr(again, name)
+            assert np.array_equal(getattr(one, "hi", one), getattr(other, "hi", other)), name
