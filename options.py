@@ -95,9 +95,15 @@ class LossOptions:
         """The options that are set, as keywords, each as the dtype holds it."""
         return {name: _rounded(self.OPTIONS[name], value, fmt) for name, value in self.given.items()}
 
-    def held(self, fmt: Format) -> bool:
-        """Whether the dtype can hold the options: none of them overflows, and no factor of the logits becomes 0."""
-        return all(_held(self.OPTIONS[name], value, fmt) for name, value in self.given.items())
+    def why_options_not_held(self, fmt: Format) -> str | None:
+        """Why the dtype cannot hold the options: one would become infinite, or 0; None if it can."""
+        for name, value in self.given.items():
+            option = self.OPTIONS[name]
+            if option.rounded and not representable(value, fmt):
+                return f"{name} would become infinite"
+            if option.rounded and option.positive and _rounded(option, value, fmt) == 0:
+                return f"{name} would become 0"
+        return None
 
 
 def texts(options: Mapping[str, Any], most: int) -> list[tuple[str, str]]:
@@ -143,9 +149,3 @@ def _rounded(option: LossOption, value: Any, fmt: Format) -> Any:
         return value
     held = quantize(value, fmt)
     return held if held.ndim else float(held)
-
-
-def _held(option: LossOption, value: Any, fmt: Format) -> bool:
-    if not option.rounded:
-        return True
-    return representable(value, fmt) and (not option.positive or _rounded(option, value, fmt) > 0)

@@ -71,7 +71,11 @@ class Case(LossOptions):
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that can hold the case: in the others a finite number would become infinite, or an option 0."""
-        return tuple(name for name, fmt in FORMATS.items() if representable(self.logits, fmt) and self.held(fmt))
+        return tuple(
+            name
+            for name, fmt in FORMATS.items()
+            if representable(self.logits, fmt) and self.why_options_not_held(fmt) is None
+        )
 
     @property
     def plain(self) -> bool:

@@ -22,8 +22,8 @@ class Implementation:
         name: ``framework/formula``, or ``framework/dotted.name[options]`` for a built-in.
         formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
-            ``reduction="none" | "mean" | "sum"``, and it may take ``label_smoothing``, ``weight`` and
-            ``ignore_index``: one that it does not take, Python says so.
+            ``reduction="none" | "mean" | "sum"``, and it may take the options of `options.LossOptions` as keywords: one
+            that it does not take, Python says so.
         probabilities: logits (B, C) to the probabilities (B, C), where the implementation forms them.
         gradient: logits and targets to the gradient (B, C) of the summed row losses, where it is written by
             hand; None where the framework differentiates.
@@ -69,7 +69,7 @@ class Batch:
         logits: (B, C) of one of the four NumPy dtypes.
         targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
         reduction: ``none``, ``mean`` or ``sum``.
-        options: ``label_smoothing``, ``weight`` (C,) of the logits' dtype and ``ignore_index``, those that are set.
+        options: those of `options.LossOptions` that are set, as the logits' dtype holds them, ``weight`` (C,) of it.
         layout: ``rows``, or ``transposed``, ``strided`` or ``spatial``.
     """
 

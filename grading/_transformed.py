@@ -147,9 +147,10 @@ class Transformed:
         by_z = pull * relative + 2 * c * (near.of_y * p + (np.abs(row.y) + near.of_y) * near.of_p)
         moved = self.mass * near.of_p + by_z
         if grade == "A":
-            return ((8 + 2 * np.abs(log(size))) * u + a) * size + moved
+            accurate: Float64 = ((8 + 2 * np.abs(log(size))) * u + a) * size + moved
+            return accurate
         largest = np.maximum(size, pull).max(axis=1, keepdims=True, initial=0.0)
-        stable = relative * p * self.mass + (8 * u + a) * largest + moved
+        stable: Float64 = relative * p * self.mass + (8 * u + a) * largest + moved
         if grade == "B":
             return stable
         drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * row.magnitude, 1.0)))

@@ -102,7 +102,9 @@ def _whole(made: Made, proven: Reference, good: NDArray[np.bool_], targets: NDAr
 
     one = np.ones(int(good.sum()))
     return Reference(
-        **{name: exact(name) for name in QUANTITIES},
+        exact("loss"),
+        exact("probabilities"),
+        exact("gradient"),
         condition=placed(made["condition"], proven.condition),
         defined=placed(one.astype(bool), proven.defined),
         mass=placed(one, proven.mass),

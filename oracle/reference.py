@@ -247,8 +247,8 @@ def _compute(x: Float64, t: Array, options: LossOptions, reduction: str) -> dict
 
 def _unpack(arrays: Mapping[str, Array], options: LossOptions) -> Reference:
     loss, p, g = (Exact(*(half.copy() for half in arrays[k])) for k in ("loss", "probabilities", "gradient"))
-    row = (arrays[k] for k in ("condition", "defined", "mass", "scale", "sole_target"))
-    return Reference(loss, p, g, *row, _transform(options), arrays.get("inner"))
+    others = {k: arrays.get(k) for k in ("condition", "defined", "mass", "scale", "sole_target", "inner")}
+    return Reference(loss, p, g, transform=_transform(options), **others)  # type: ignore[arg-type] # inner may be None
 
 
 def _rounded(value: fmpq) -> float:
