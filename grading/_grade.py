@@ -26,8 +26,9 @@ LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
 class Graded:
     """One quantity of a batch, row by row; all arrays have shape (R,), R the rows, or 1 for a reduced loss.
 
-    ``grade`` holds letters, None where there is nothing to grade; errors are infinite where a value is not of
-    the kind it should be, and NaN where no value is right. ``max_rel`` looks only at entries in the dtype's
+    ``grade`` holds letters, None where there is nothing to grade; an ignored row without a softmax has no grade and
+    yet a ``verdict`` and errors, against its exact 0. Errors are infinite where a value is not of the kind it should
+    be, and NaN where no value is right. ``max_rel`` looks only at entries in the dtype's
     normal range: below it the format itself keeps no fixed number of digits.
     """
 
@@ -75,6 +76,7 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
     """As `grade`, by a standard that serves many computations of one quantity."""
     v = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
     expected, graded = standard.expected(computed.dtype), standard.graded
+    judged = standard.judged
     finite, wanted_finite = np.isfinite(v), np.isfinite(expected)
     same_kind = finite & wanted_finite
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -97,7 +99,7 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
     level = np.where(mismatch, GRADES.index("F"), level)
     verdict = np.select(
         [
-            ~graded,
+            ~judged,
             mismatch & _any_row(beyond, v, np.isnan),
             mismatch & _any_row(beyond, v, np.isinf),
             mismatch,
@@ -118,9 +120,9 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
         n_posinf=(v == np.inf).sum(axis=1),
         n_neginf=(v == -np.inf).sum(axis=1),
         n_zeroed=zeroed.sum(axis=1),
-        max_abs=_largest(error, graded),
-        max_rel=_largest(relative, graded),
-        max_ulp=_largest(in_ulp, graded),
+        max_abs=_largest(error, judged),
+        max_rel=_largest(relative, judged),
+        max_ulp=_largest(in_ulp, judged),
     )
 
 
@@ -141,5 +143,5 @@ def _level(error: Float64, allowed: tuple[Float64, ...]) -> NDArray[np.int64]:
     return level
 
 
-def _largest(values: Float64, graded: NDArray[np.bool_]) -> Float64:
-    return np.where(graded, values.max(axis=1, initial=0.0), np.nan)
+def _largest(values: Float64, judged: NDArray[np.bool_]) -> Float64:
+    return np.where(judged, values.max(axis=1, initial=0.0), np.nan)

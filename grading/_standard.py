@@ -33,6 +33,8 @@ class Standard:
         graded: (R,), whether there is something to grade.
         targets: (R,), of a gradient the class whose entry may not be positive, while no other may be negative; -1 where
             no sign is known. None of the other quantities, which are never negative.
+        judged: (R,), whether there is a right answer, and so a verdict: also for an ignored row without a softmax,
+            which is exactly 0 and gets no grade.
     """
 
     fmt: Format
@@ -43,6 +45,7 @@ class Standard:
     representable: NDArray[np.bool_]
     graded: NDArray[np.bool_]
     targets: NDArray[np.int64] | None
+    judged: NDArray[np.bool_]
     _expected: dict[str, Float64] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -90,6 +93,7 @@ class Standard:
                 rounded != 0,
                 graded,
                 exact.sole_target if quantity == "gradient" else None,
+                graded | _counts_nothing(quantity, wanted, exact),
                 {fmt.name: rounded},
             )
 
@@ -118,6 +122,14 @@ class Standard:
             at = rows, self.targets[rows]
             wrong[at] = values[at] > t
         return wrong
+
+
+def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[np.bool_]:
+    """Which rows are exactly 0 whatever is in them; a reduced loss and the softmax itself are no such rows."""
+    if quantity == "probabilities" or len(wanted.hi) != len(exact.mass):
+        return np.zeros(len(wanted.hi), bool)
+    nothing: NDArray[np.bool_] = (exact.mass == 0) & (wanted.hi == 0).all(axis=1)
+    return nothing
 
 
 def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
