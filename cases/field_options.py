@@ -37,6 +37,31 @@ def _ignored() -> Iterator[Case]:
         reported="CrossEntropyLoss of one ignored row is NaN, in PyTorch 1.11.0a0.",
         tags=TAGS,
     )
+    for reduction in ("none", "mean"):
+        yield make(
+            f"field_options/pytorch_11551_{reduction}",
+            "An ignored row whose logits are all -inf: its gradient is 0, and 0 times NaN is not.",
+            [[1.0, 2.0, 3.0], [-INF, -INF, -INF]],
+            [0, -100],
+            ignore_index=-100,
+            reduction=reduction,
+            source="pytorch/pytorch#11551",
+            reported="Rows set to -inf because their targets are ignored make the gradients of CrossEntropyLoss NaN, "
+            "and logits of 0 do not, in PyTorch 0.4.1.",
+            tags=TAGS,
+        )
+    yield make(
+        "field_options/openrlhf_583",
+        "Every label of a micro-batch ignored, as it falls to one device of a ring: the mean has no value.",
+        [[0.2, 1.0, 0.5], [0.1, 0.3, 0.6]],
+        [-100, -100],
+        ignore_index=-100,
+        reduction="mean",
+        source="OpenRLHF/OpenRLHF#583",
+        reported="nn.CrossEntropyLoss is NaN where all labels of a part of a batch are ignored, and training appends "
+        "zeros to avoid it; no version given.",
+        tags=TAGS,
+    )
     yield make(
         "field_options/pytorch_63004",
         "An ignored index that is a class: it drops rows, and stays in the softmax of every other row.",
@@ -228,6 +253,23 @@ def _weighted() -> Iterator[Case]:
         source="pytorch/pytorch#25571",
         reported="With weights CrossEntropyLoss gives 5.6390 and 4.9593 in the rows and 1.0598 as their mean, "
         "reported as a bug in PyTorch 1.2.0.",
+        tags=TAGS,
+    )
+    yield make(
+        "field_options/iree_24228",
+        "Class weights of 0.5 to 2 on four rows: the weights of the targets sum to 5, and dividing by 4 is 25 % off.",
+        [
+            [0.5, -1.0, 2.0, 0.1, 0.3],
+            [1.5, 0.2, -0.7, 0.0, 0.9],
+            [0.0, 0.0, 1.0, -2.0, 0.4],
+            [2.0, -0.5, 0.3, 0.8, -1.1],
+        ],
+        [1, 3, 0, 4],
+        weight=[1.0, 2.0, 1.0, 0.5, 1.5],
+        reduction="mean",
+        source="iree-org/iree#24228",
+        reported="IREE divides the weighted mean of ONNX's SoftmaxCrossEntropyLoss by the number of rows where the "
+        "operator's definition divides by the targets' weights; the part that was read names no version.",
         tags=TAGS,
     )
     yield make(

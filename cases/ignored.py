@@ -1,4 +1,4 @@
-"""Rows that ``ignore_index`` takes out, some of them and all."""
+"""Rows that ``ignore_index`` takes out, some of them and all, and what may stand in such a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from ._case import Case, make
 
+INF = float("inf")
 LOGITS = [[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]]
+# Logits of an ignored row that a loss may not read: its loss and its gradient are exactly 0 all the same.
+UNREADABLE = {
+    "nan_row": ([float("nan"), 1.0, 0.0], "has a NaN logit"),
+    "masked_row": ([-INF, -INF, -INF], "is masked throughout"),
+    "infinite_row": ([INF, 1.0, 0.0], "has a +inf logit"),
+}
 
 
 def cases() -> Iterator[Case]:
@@ -27,6 +34,16 @@ def cases() -> Iterator[Case]:
             ignore_index=-100,
             reduction=reduction,
         )
+    for name, (row, what) in UNREADABLE.items():
+        for reduction in ("none", "mean"):
+            yield make(
+                f"ignored/{name}_{reduction}",
+                f"The ignored row {what}: it counts nothing, and neither the other rows nor the mean may notice.",
+                [LOGITS[0], row, LOGITS[2]],
+                [0, -100, 1],
+                ignore_index=-100,
+                reduction=reduction,
+            )
     yield make(
         "ignored/a_class",
         "The ignored index is one of the classes: its rows count nothing, its logits still take part in the others.",

@@ -14,7 +14,9 @@
     ]}
 
 Of a case and quantity: the worst grade of its rows, the largest error in ulp to three digits, how many rows are not
-finite and should be, of how many, a digest of the bits of them all, and the status where it is not ok.
+finite and should be, of how many, a digest of the bits of them all, the status where it is not ok, and behind a ``!``
+how far its ignored rows are from the 0 they have to be, where they are (see `_lines`). An implementation whose exact
+losses are its own, since it documents another mean, has them in its cells' ``exact``.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ import pandas as pd
 
 from .. import files
 from ..errors import UsageError
-from ._lines import CASE, CELL, GRADES, KEY, STATUSES, WHOLE, Lines, Source, by_case
+from ._lines import CASE, CELL, EXACT, GRADES, KEY, STATUSES, WHOLE, Lines, Source, by_case
 
-SCHEMA = 1
+SCHEMA = 2
 _KIND = "baseline"
-_ENTRY = re.compile(r"([A-F-]) (\S+) (\d{1,18})/(\d{1,18}) (?:#([0-9a-f]{6})|-)(?: ([a-z]+))?")
+_ENTRY = re.compile(r"([A-F-]) (\S+) (\d{1,18})/(\d{1,18}) (?:#([0-9a-f]{6})|-)(?: ([a-z]+))?(?: !(\d{1,18}))?")
 _EXACT = re.compile(r"(\d{1,18}) #([0-9a-f]{6})")
 
 
@@ -56,9 +58,11 @@ def write(of: Source, path: Path) -> None:
 def _file(of: Source) -> str:
     found = by_case(of.lines)
     head = {"schema": SCHEMA, "logitlab": _KIND, "facts": dict(sorted(of.facts.items()))}
-    exact = [f"{json.dumps(d)}: {{\n{_entries(cases)}\n}}" for d, cases in _exact_by_dtype(found.exact).items()]
+    shared, own = _exact_by_dtype(found.exact)
+    exact = [f"{json.dumps(d)}: {{\n{_entries(cases)}\n}}" for d, cases in shared.items()]
     cells = [
-        f'{json.dumps(dict(zip(CELL, cell, strict=True)))[:-1]}, "cases": {{\n{_entries(cases)}\n}}}}'
+        f"{json.dumps(dict(zip(CELL, cell, strict=True)) | own.get(cell[:2], {}))[:-1]}, "
+        f'"cases": {{\n{_entries(cases)}\n}}}}'
         for cell, cases in _cases_by_cell(found.measured).items()
     ]
     whole = ['"exact": {', ",\n".join(exact), "},", '"cells": [', ",\n".join(cells), "]}"]
@@ -69,12 +73,22 @@ def _entries(cases: Mapping[str, Any]) -> str:
     return ",\n".join(f"{json.dumps(case)}: {json.dumps(entry)}" for case, entry in cases.items())
 
 
-def _exact_by_dtype(exact: pd.DataFrame) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    line: Any
-    for line in exact.astype({"dtype": str, "case": str}).sort_values(["dtype", "case"]).itertuples():
-        found.setdefault(line.dtype, {})[line.case] = f"{line.rows} #{line.mark:06x}"
-    return found
+def _exact_by_dtype(exact: pd.DataFrame) -> tuple[dict[str, dict[str, str]], dict[tuple[str, ...], dict[str, Any]]]:
+    """By dtype and case the exact losses that most implementations are held to, and what others are held to instead."""
+    found = exact.astype(dict.fromkeys(EXACT, str)).sort_values(["dtype", "case", "implementation"])
+    entries = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
+    found["entry"] = entries
+    counts = found.groupby(["dtype", "case", "entry"]).size().rename("count").reset_index()
+    commonest = counts.sort_values(["dtype", "case", "count", "entry"], ascending=[True, True, False, True])
+    usual = commonest.drop_duplicates(["dtype", "case"])
+    shared: dict[str, dict[str, str]] = {}
+    for dtype, case, entry in zip(usual["dtype"], usual["case"], usual["entry"], strict=True):
+        shared.setdefault(dtype, {})[case] = entry
+    own: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, dtype, case, entry in zip(*(found[c] for c in (*EXACT, "entry")), strict=True):
+        if entry != shared[dtype][case]:
+            own.setdefault((name, dtype), {"exact": {}})["exact"][case] = entry
+    return shared, own
 
 
 def _cases_by_cell(measured: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
@@ -93,7 +107,8 @@ def _entry(line: Any) -> str:
     ulp = "-" if math.isnan(line.ulp) else f"{line.ulp:.3g}"
     digest = f"#{line.bits:06x}" if line.known else "-"
     status = "" if line.status == 0 else f" {STATUSES[line.status]}"
-    return f"{grade} {ulp} {line.wrong}/{line.rows} {digest}{status}"
+    unsound = f" !{line.unsound}" if line.unsound > 0 else ""
+    return f"{grade} {ulp} {line.wrong}/{line.rows} {digest}{status}{unsound}"
 
 
 def read(path: Path) -> Source:
@@ -112,7 +127,7 @@ def read(path: Path) -> Source:
     if schema > SCHEMA:
         raise UsageError(f"{path} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade")
     try:
-        exact, measured = _exact_of(content["exact"]), _measured_of(content["cells"])
+        exact, measured = _exact_of(content["exact"], content["cells"]), _measured_of(content["cells"], schema)
         facts = {str(name): str(fact) for name, fact in content["facts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -126,40 +141,47 @@ def _brief(error: Exception) -> str:
     return told if len(told) <= 200 else f"{told[:200]}..."
 
 
-def _exact_of(content: dict[str, dict[str, str]]) -> pd.DataFrame:
-    found = []
-    for dtype, cases in content.items():
-        for case, entry in cases.items():
+def _exact_of(shared: dict[str, dict[str, str]], cells: list[dict[str, Any]]) -> pd.DataFrame:
+    found: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    for cell in cells:
+        name, dtype = cell["implementation"], cell["dtype"]
+        usual = shared.get(dtype, {})
+        of_cell = {case: usual[case] for case in cell["cases"] if case in usual} | cell.get("exact", {})
+        for case, entry in of_cell.items():
             if (parts := _EXACT.fullmatch(entry)) is None:
                 raise ValueError(f"{case!r} has {entry!r}")
-            found.append((dtype, case, WHOLE, int(parts[1]), int(parts[2], 16)))
-    df = pd.DataFrame(found, columns=["dtype", "case", "row", "rows", "mark"])
-    return df.astype({"dtype": "category", "case": "category", "row": int, "rows": int, "mark": int})
+            found[name, dtype, case] = (WHOLE, int(parts[1]), int(parts[2], 16))
+    df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "row", "rows", "mark"])
+    return df.astype(dict.fromkeys(EXACT, "category") | {"row": int, "rows": int, "mark": int})
 
 
-def _measured_of(content: list[dict[str, Any]]) -> pd.DataFrame:
+def _measured_of(content: list[dict[str, Any]], schema: int) -> pd.DataFrame:
     found = []
     for cell in content:
         who = [cell[name] for name in CELL]
         for case, entries in cell["cases"].items():
             for quantity, entry in entries.items():
                 found.append((*who, quantity, case, WHOLE, *_decoded(case, entry)))
-    df = pd.DataFrame(found, columns=[*KEY, "rows", "status", "grade", "wrong", "ulp", "known", "bits"])
+    names = [*KEY, "rows", "status", "grade", "wrong", "ulp", "known", "bits", "unsound"]
+    df = pd.DataFrame(found, columns=names)
+    if schema < SCHEMA:
+        df["unsound"] = -1  # it was not looked at
     if not all(isinstance(word, str) for column in CELL for word in df[column].unique()):
         raise ValueError("a cell is not named in words")
     if df.duplicated(KEY).any():
         raise ValueError("a cell is there twice")
     kinds = dict.fromkeys(CASE, "category") | {"ulp": "float64", "known": "bool"}
-    kinds |= dict.fromkeys(("row", "rows", "status", "grade", "wrong", "bits"), "int64")
+    kinds |= dict.fromkeys(("row", "rows", "status", "grade", "wrong", "bits", "unsound"), "int64")
     return df.astype(kinds).assign(verdict=None, detail=None)
 
 
-def _decoded(case: str, entry: str) -> tuple[int, int, int, int, float, bool, int]:
+def _decoded(case: str, entry: str) -> tuple[int, int, int, int, float, bool, int, int]:
     parts = _ENTRY.fullmatch(entry)
     status = "" if parts is None else parts[6] or STATUSES[0]
     if parts is None or parts[1] not in (*GRADES, "-") or status not in STATUSES:
         raise ValueError(f"{case!r} has {entry!r}")
     grade = -1 if parts[1] == "-" else GRADES.index(parts[1])
     ulp = np.nan if parts[2] == "-" else float(parts[2])
-    bits = int(parts[5], 16) if parts[5] else 0
-    return int(parts[4]), STATUSES.index(status), grade, int(parts[3]), ulp, parts[5] is not None, bits
+    bits, unsound = int(parts[5], 16) if parts[5] else 0, int(parts[7] or 0)
+    known = parts[5] is not None
+    return int(parts[4]), STATUSES.index(status), grade, int(parts[3]), ulp, known, bits, unsound

@@ -13,8 +13,8 @@ from ._lines import CELL, GRADES, KEY, STATUSES, WHOLE, Lines
 
 # What can have changed, the gravest first; the first that applies stands for a line.
 KINDS = (
-    "cell gone", "case gone", "status changed", "newly not finite", "grade lost", "error grown",
-    "newly finite", "grade won", "error shrunk", "case changed", "bits changed", "cell new", "case new",
+    "cell gone", "case gone", "status changed", "newly not finite", "grade lost", "verdict lost", "error grown",
+    "newly finite", "grade won", "verdict won", "error shrunk", "case changed", "bits changed", "cell new", "case new",
 )  # fmt: skip
 LEAST_ULP = 1.0  # an error that grew by no more is a rounding, whatever the factor
 COLUMNS = [
@@ -24,7 +24,7 @@ CASE_KEY = ["dtype", "case"]
 _STOPS = (STATUSES.index("timeout"), STATUSES.index("crashed"))
 
 Bools = NDArray[np.bool_]
-_COMPARED = ("status", "grade", "wrong", "ulp", "known", "bits", "rows")
+_COMPARED = ("status", "grade", "wrong", "ulp", "known", "bits", "rows", "unsound")
 
 
 def of_lines(both: pd.DataFrame, other: Bools, factor: float) -> pd.DataFrame:
@@ -55,6 +55,7 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[NDArray[np
     now, then = ({c: both[c + side].to_numpy() for c in _COMPARED} for side in (" new", ""))
     moved = now["status"] != then["status"]
     graded = (now["grade"] >= 0) & (then["grade"] >= 0)
+    ungraded = (now["unsound"] >= 0) & (then["unsound"] >= 0)
     with np.errstate(invalid="ignore", over="ignore"):
         grown, shrunk = (_grown(*pair, factor) for pair in ((then["ulp"], now["ulp"]), (now["ulp"], then["ulp"])))
     bits = now["known"] & then["known"] & (now["bits"] != then["bits"])
@@ -69,6 +70,8 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[NDArray[np
         ("newly finite", 1, graded & (now["wrong"] < then["wrong"])),
         ("grade lost", -1, graded & (now["grade"] > then["grade"])),
         ("grade won", 1, graded & (now["grade"] < then["grade"])),
+        ("verdict lost", -1, ungraded & (now["unsound"] > then["unsound"])),
+        ("verdict won", 1, ungraded & (now["unsound"] < then["unsound"])),
         ("error grown", -1, graded & grown),
         ("error shrunk", 1, graded & shrunk),
         ("bits changed", 0, bits),
@@ -80,7 +83,7 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[NDArray[np
 
 def _stopped(then: dict[str, Any], now: dict[str, Any]) -> Bools:
     """Whether what was ok no longer is. To refuse a row without a right answer is no loss, to hang or crash is."""
-    mattered = (then["grade"] >= 0) | np.isin(now["status"], _STOPS)
+    mattered = (then["grade"] >= 0) | (then["unsound"] == 0) | np.isin(now["status"], _STOPS)
     stopped: Bools = (then["status"] == 0) & (now["status"] > 0) & mattered
     return stopped
 
@@ -92,15 +95,24 @@ def _grown(then: NDArray[np.float64], now: NDArray[np.float64], factor: float) -
 
 def _words(found: pd.DataFrame, side: str) -> list[str]:
     """What a line is, on one side: its status, or its grade with what says most beside it."""
-    columns = (found[c + side] for c in ("status", "grade", "ulp", "verdict", "wrong", "rows"))
+    columns = (found[c + side] for c in ("status", "grade", "ulp", "verdict", "wrong", "rows", "unsound"))
     return [_word(*of_line) for of_line in zip(*columns, strict=True)]
 
 
-def _word(status: int, grade: int, ulp: float, verdict: object, wrong: int, rows: int) -> str:
+def _word(status: int, grade: int, ulp: float, verdict: object, wrong: int, rows: int, unsound: int) -> str:
     if status:
         return STATUSES[status]
     if grade < 0:
-        return "ungraded"
+        return f"ungraded, {verdict}" if unsound >= 0 and isinstance(verdict, str) else "ungraded" + _ignored(unsound)
+    return _graded_word(grade, ulp, verdict, wrong, rows) + _ignored(unsound)
+
+
+def _ignored(unsound: int) -> str:
+    """What a line that stands for all rows of a case says of its ignored ones."""
+    return ", an ignored row not 0" if unsound > 0 else ""
+
+
+def _graded_word(grade: int, ulp: float, verdict: object, wrong: int, rows: int) -> str:
     if GRADES[grade] != "F":
         return f"{GRADES[grade]} {ulp:.3g} ulp"
     if isinstance(verdict, str):

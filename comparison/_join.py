@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._lines import KEY, Lines
+from ._lines import EXACT, KEY, Lines
 
 Int64 = NDArray[np.int64]
-_EXACT_KEY = ["dtype", "case", "row"]
+_EXACT_KEY = [*EXACT, "row"]
 
 
 def joined(
@@ -39,9 +39,21 @@ def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.boo
     differs = exact[(exact["mark"] != exact["mark new"]) & (exact["rows"] == exact["rows new"])]
     if differs.empty:
         return np.zeros(len(both), bool)
-    # A reduced loss that changed does not tell which row did.
-    whole = differs[differs["row"] < 0]
-    return within(both, differs, _EXACT_KEY) | within(both, whole, _EXACT_KEY[:-1])
+    # What all shared implementations are held to has changed for one that gave no loss too.
+    keys = [(differs, _EXACT_KEY), (_unanimous(exact, differs), _EXACT_KEY[1:])]
+    found = np.zeros(len(both), bool)
+    for changed, key in keys:
+        # A reduced loss that changed does not tell which row did.
+        whole = changed[changed["row"] < 0]
+        found |= within(both, changed, key) | within(both, whole, key[:-1])
+    return found
+
+
+def _unanimous(exact: pd.DataFrame, differs: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose exact answers differ for every implementation that both sides have."""
+    key = _EXACT_KEY[1:]
+    same = exact[exact["mark"] == exact["mark new"]]
+    return differs[~within(differs, same, key)]
 
 
 def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:

@@ -10,6 +10,8 @@ A line has the columns `KEY`, which name it, and
 ``ulp``     the largest error; NaN where nothing is graded
 ``known``   whether ``bits`` is known
 ``bits``    a digest of the values as they came
+``unsound`` of rows with a verdict and no grade (ignored ones without a softmax), how far they are from 0, summed: 1 for
+            a wrong number, 2 for what is not finite; -1 where there is no such row, or its verdict is not known
 ``verdict`` in a word, of a single row
 ``detail``  what was said where the status is not ok
 =========== ===========================================================================================
@@ -31,6 +33,8 @@ from ..store import typed
 CELL = ["implementation", "dtype", "device", "mode"]
 KEY = [*CELL, "quantity", "case", "row"]
 CASE = [*CELL, "quantity", "case"]
+EXACT = ["implementation", "dtype", "case"]
+UNSOUND = {"correct": 0, "inaccurate": 1, "lost": 1, "underflow": 1, "nan": 2, "overflow": 2, "swallowed": 2}
 STATUSES = ("ok", "unsupported", "raised", "timeout", "crashed")
 GRADES = ("A", "B", "C", "D", "F")
 WHOLE = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
@@ -43,8 +47,9 @@ UInt64 = NDArray[np.uint64]
 class Lines:
     """Measured lines, and by which exact answers they were measured.
 
-    ``exact`` has the columns ``dtype``, ``case``, ``row``, ``rows`` and ``mark``, a digest of the exact losses and the
-    number of classes: where it differs, the case is another one under the same name.
+    ``exact`` has the columns `EXACT`, ``row``, ``rows`` and ``mark``, a digest of the exact losses and the number of
+    classes: where it differs, the case is another one under the same name. An implementation that documents another
+    mean has another exact loss.
     """
 
     measured: pd.DataFrame
@@ -84,6 +89,7 @@ def lines(table: pd.DataFrame, name: str) -> Lines:
         ulp=df["max_ulp"].where(graded),
         known=ok & df["bits"].notna(),
         bits=df["bits"].fillna(0).astype(np.int64),
+        unsound=df["verdict"].astype(object).map(UNSOUND).where(ok & ~graded).fillna(-1).astype(np.int64),
         verdict=df["verdict"],
         detail=df["detail"].where(~ok),
     )
@@ -125,8 +131,8 @@ def _exact(losses: pd.DataFrame) -> pd.DataFrame:
     value = losses["exact"].to_numpy(np.float64) + 0.0  # one zero
     value[np.isnan(value)] = np.nan  # and one NaN
     mark = mixed(value.view(np.uint64) ^ mixed(losses["classes"].to_numpy().astype(np.uint64)))
-    named = losses[["dtype", "case", "row"]].assign(rows=1, mark=mark.view(np.int64))
-    return named.groupby(["dtype", "case", "row"], observed=True, sort=False).min().reset_index()
+    named = losses[[*EXACT, "row"]].assign(rows=1, mark=mark.view(np.int64))
+    return named.groupby([*EXACT, "row"], observed=True, sort=False).min().reset_index()
 
 
 def by_case(of_rows: Lines) -> Lines:
@@ -141,11 +147,15 @@ def by_case(of_rows: Lines) -> Lines:
     # A sum of what is well mixed does not depend on the order of the rows.
     each = _of_rows(df["bits"], df["row"])
     each[~ok.to_numpy()] = 0
-    grouped = df.assign(unknown=ok & ~df["known"], ok=ok, each=each).groupby(CASE, observed=True, sort=False)
+    unknown, unsound = ok & ~df["known"], df["unsound"]
+    of_rows_known = df.assign(unknown=unknown, ok=ok, each=each, unsound=unsound.clip(lower=0), looked_at=unsound)
+    grouped = of_rows_known.groupby(CASE, observed=True, sort=False)
     measured = grouped.agg(
         rows=("rows", "sum"), status=("status", "max"), grade=("grade", "max"), wrong=("wrong", "sum"),
         ulp=("ulp", "max"), ok=("ok", "any"), unknown=("unknown", "any"), bits=("each", "sum"),
+        unsound=("unsound", "sum"), looked_at=("looked_at", "max"),
     ).reset_index()  # fmt: skip
+    measured.loc[measured.pop("looked_at") < 0, "unsound"] = -1
     measured["known"] = measured.pop("ok") & ~measured.pop("unknown")
     measured["bits"] = np.where(measured["known"], digested(measured["bits"].to_numpy().astype(np.uint64)), 0)
     measured["ulp"] = _three_digits(measured["ulp"].to_numpy(np.float64))
@@ -153,7 +163,7 @@ def by_case(of_rows: Lines) -> Lines:
     told = df[~ok].groupby(CASE, observed=True, sort=False)["detail"].min()
     measured = measured.merge(told.reset_index(), on=CASE, how="left")
     marks = of_rows.exact.assign(mark=_of_rows(of_rows.exact["mark"], of_rows.exact["row"]))
-    exact = marks.groupby(["dtype", "case"], observed=True, sort=False)[["rows", "mark"]].sum().reset_index()
+    exact = marks.groupby(EXACT, observed=True, sort=False)[["rows", "mark"]].sum().reset_index()
     exact["mark"] = digested(exact["mark"].to_numpy().astype(np.uint64))
     return Lines(measured.assign(row=WHOLE), exact.assign(row=WHOLE), by_case=True)
 

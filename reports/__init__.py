@@ -1,5 +1,6 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
+from ._ignored import ignored_rows, lets_nan_through
 from ._page import Page, page, tables
 from ._render import FORMATS, write
 from ._sections import Section, sections
@@ -15,7 +16,9 @@ __all__ = [
     "faults",
     "finiteness",
     "grade_matrix",
+    "ignored_rows",
     "invalid_targets",
+    "lets_nan_through",
     "page",
     "sections",
     "style",

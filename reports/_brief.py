@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..querying import Measurements, quoted
 from ._curves import axes
+from ._ignored import in_brief, lets_nan_through
 from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
 from ._page import Page
@@ -19,6 +20,7 @@ from ._tables import GRADES
 
 # Lines of each table; with headings and what is between them they make fewer than 60.
 MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 15, 6, 4, 3
+MOST_IGNORED = 5
 MOST_NAME, MOST_WORDS, MOST_DAMAGE = 90, 110, 300  # characters
 TOLD_FAMILIES = 3
 OTHERWISE = "in other modes"
@@ -31,11 +33,12 @@ def brief(found: Page) -> str:
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
     reference = _reference(cells)
-    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells)]
+    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells), *_nan(found.source)]
     for title, table in (
         ("Worst grades", _grades(tables.get("grades", pd.DataFrame()))),
         (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
+        ("Ignored rows, loss / gradient, and where no row counts", _ignored(tables.get("ignored", pd.DataFrame()))),
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
     ):
         if len(table):
@@ -219,6 +222,26 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
         errors = {title: f"{of[f]:.2g}" if f in of else "" for f, title in FORMULAS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
+
+
+def _nan(found: Measurements) -> Iterator[str]:
+    """The losses that let NaN from an ignored row through, in one line."""
+    told = [f"{where}: {_names(names)}" for where, names in lets_nan_through(found).items()]
+    if told:
+        yield f"**NaN from an ignored row** reaches {'; '.join(told)}."
+
+
+def _ignored(table: pd.DataFrame) -> pd.DataFrame:
+    """What ignored rows do, a line for all implementations that do alike."""
+    if table.empty:
+        return table
+    brief = in_brief(table)
+    words = [c for c in brief if c not in ("framework", "implementation", "mode", "device", "dtypes")]
+    groups = brief.groupby(words, sort=False, dropna=False)["implementation"].agg(lambda n: list(dict.fromkeys(n)))
+    lines = groups.reset_index()
+    sizes = [len(names) for names in lines["implementation"]]
+    lines["implementation"] = lines["implementation"].map(_names)
+    return _cut(lines.rename(columns={"implementation": "implementations"}), MOST_IGNORED, "implementations", sizes)
 
 
 def _faults(bad: pd.DataFrame) -> pd.DataFrame:

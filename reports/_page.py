@@ -15,6 +15,7 @@ import psutil
 from ..errors import UsageError
 from ..querying import Measurements
 from ..store import Run
+from ._ignored import describe_nan
 from ._lines import DTYPES
 from ._sections import Section, sections
 
@@ -113,6 +114,7 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
                 f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
             )
         cases.append(kept)
+    preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     return Page(preamble, sections(source), source, list(manifests), of_runs, damage)
 

@@ -12,6 +12,7 @@ from ..querying import Measurements
 from . import _curves as curves
 from ._agreement import against, agreement, identical, losses, pairs
 from ._analysis import against_bounds
+from ._ignored import ignored_rows, in_brief
 from ._lines import CELL, DTYPES, by_dtype
 from ._tables import Source, article, errors, faults, finiteness, grade_matrix, invalid_targets
 
@@ -43,6 +44,7 @@ def sections(measurements: Source) -> list[Section]:
         *_agreement(found),
         _article(found),
         _invalid(found),
+        _ignored(found),
         _faults(found),
     ]
     return [s for s in whole if len(s.table)]
@@ -189,6 +191,19 @@ def _invalid(found: Measurements) -> Section:
         "(wraps), or some other plausible number, the worst.",
         table,
         table.drop(columns="dtype", errors="ignore").rename(columns=lambda name: name.replace("_", " ")),
+    )
+
+
+def _ignored(found: Measurements) -> Section:
+    table = ignored_rows(found)
+    return Section(
+        "ignored",
+        "Ignored rows and means over nothing",
+        "Loss / gradient of an ignored row with NaN, of nothing but -inf, and with +inf: 0 is right, whatever is in it."
+        " Then a batch in which no row counts: 0 is right without a mean, and a mean over nothing has no value. "
+        "None of these rows is graded.",
+        table,
+        in_brief(table),
     )
 
 

@@ -34,6 +34,9 @@ def line(**changes):
 NOT_FINITE = {"grade": "F", "verdict": "nan", "finite": False, "max_ulp": np.inf, "bits": 1}
 SWALLOWED = {"grade": "F", "verdict": "swallowed", "expected_finite": False, "max_ulp": np.inf, "bits": 2}
 UNGRADED = {"grade": None, "verdict": "undefined", "max_ulp": np.nan}
+IGNORED = UNGRADED | {"verdict": "correct", "max_ulp": 0.0}  # an ignored row without a softmax
+IGNORED_NUMBER = IGNORED | {"verdict": "inaccurate", "max_ulp": 1e30, "bits": 3}
+IGNORED_NAN = IGNORED | {"verdict": "nan", "finite": False, "max_ulp": np.inf, "bits": 4}
 CRASHED = UNGRADED | {"status": "crashed", "verdict": None, "bits": None, "detail": "the process died"}
 RAISED = CRASHED | {"status": "raised", "detail": "E: no"}
 
@@ -85,6 +88,14 @@ def changed(before, after, **options):
         # To refuse a row without a right answer is no loss; to die of it is.
         (UNGRADED, RAISED, "status changed", ""),
         (UNGRADED, CRASHED, "status changed", "-"),
+        # An ignored row has no grade; its verdict is compared instead.
+        (IGNORED, IGNORED_NAN, "verdict lost", "-"),
+        (IGNORED, IGNORED_NUMBER, "verdict lost", "-"),
+        (IGNORED_NUMBER, IGNORED_NAN, "verdict lost", "-"),
+        (IGNORED_NAN, IGNORED, "verdict won", "+"),
+        (IGNORED_NAN, IGNORED_NAN, None, ""),
+        (IGNORED, RAISED, "status changed", "-"),
+        (UNGRADED | {"finite": False, "bits": 4}, IGNORED_NAN, None, ""),  # measured before there were such verdicts
         # A row that is no longer graded, or of which the exact answer is another, is another row.
         ({}, UNGRADED, "case changed", ""),
         ({}, NOT_FINITE | {"exact": 2.0}, "case changed", ""),
@@ -95,6 +106,37 @@ def changed(before, after, **options):
 )
 def test_the_gravest_change_of_a_line_is_told(before, after, kind, way):
     assert changed(before, after) == (kind, way)
+
+
+def test_the_words_of_an_ignored_row_are_its_verdicts():
+    (found,) = logitlab.compare(made(line(**IGNORED)), made(line(**IGNORED_NAN))).changes.to_dict("records")
+    assert (found["before"], found["after"]) == ("ungraded, correct", "ungraded, nan")
+
+
+def test_a_baseline_keeps_whether_ignored_rows_are_zero(tmp_path):
+    plain, path = line(quantity="gradient", exact=None), tmp_path / "b.json"
+    sound, broken = (
+        made(line(), plain, line(quantity="gradient", row=1, exact=None) | of) for of in (IGNORED, IGNORED_NAN)
+    )
+    comparison.write_baseline(sound, path)
+    (found,) = logitlab.compare(path, broken).changes.to_dict("records")
+    assert (found["change"], found["regression"]) == ("verdict lost", True)
+    assert found["after"] == "A 0.5 ulp, an ignored row not 0"
+    comparison.write_baseline(broken, path)
+    assert logitlab.compare(path, broken).empty
+    assert list(logitlab.compare(path, sound).changes["change"]) == ["verdict won"]
+
+
+def test_implementations_held_to_other_exact_losses_are_compared_each_with_its_own(tmp_path):
+    others = [line(), line(implementation="x/other"), line(implementation="x/own", exact=2.0)]
+    whole, path = made(*others), tmp_path / "b.json"
+    comparison.write_baseline(whole, path)
+    for before in (whole, path):
+        assert logitlab.compare(before, whole).empty
+        assert logitlab.compare(before, made(others[2])).regressed  # cells are gone, and the case is the same
+        assert "case changed" not in set(logitlab.compare(before, made(others[2])).changes["change"])
+        changed = logitlab.compare(before, made(*others[:2], line(implementation="x/own", exact=3.0))).changes
+        assert list(zip(changed["implementation"], changed["change"], strict=True)) == [("x/own", "case changed")]
 
 
 def test_the_factor_says_how_much_an_error_may_grow():
@@ -261,9 +303,11 @@ SYMMETRIC = [
     "status changed",
     "newly not finite",
     "grade lost",
+    "verdict lost",
     "error grown",
     "newly finite",
     "grade won",
+    "verdict won",
     "error shrunk",
 ]
 
@@ -279,7 +323,7 @@ def test_the_other_way_round_regressions_are_improvements(pair):
     there, back = logitlab.compare(*pair), logitlab.compare(*reversed(pair))
     assert lines_of(there.regressions) == lines_of(back.improvements)
     assert lines_of(there.improvements) == lines_of(back.regressions)
-    assert set(there.regressions["change"]) <= {"cell gone", "case gone", *SYMMETRIC[:4]}
+    assert set(there.regressions["change"]) <= {"cell gone", "case gone", *SYMMETRIC[:5]}
 
 
 @given(pairs(), st.randoms())
@@ -352,8 +396,8 @@ def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"schema": 1', '"schema": 2', "newer LogitLab"),
-        ('"schema": 1', '"schema": Infinity', "not a baseline"),
+        ('"schema": 2', '"schema": 3', "newer LogitLab"),
+        ('"schema": 2', '"schema": Infinity', "not a baseline"),
         ('"logitlab": "baseline"', '"logitlab": "other"', "not a baseline"),
         ("{", "[", "not a baseline"),
         ("A 0.5", "E 0.5", "damaged"),

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from .._findings import SAFE, at, headlines, worst_grades
+from .._ignored import lets_nan_through
 from .._lines import DTYPES
 from .._tables import GRADES
 from ..paper._look import shortened
@@ -36,6 +37,10 @@ def overview(site: Site) -> dict[str, Any]:
         "headline": _headline(site),
         "lede": _lede(site),
         "findings": findings,
+        "ignored": [
+            {"where": str(where), "implementations": [{"text": n, "href": site.implementation("")(n)} for n in names]}
+            for where, names in lets_nan_through(site.found.source).items()
+        ],
         "columns": _columns(site, dtypes),
         "dtypes": [{"name": d, "short": SHORT[d]} for d in dtypes],
         "cell_note": _measured(site),

@@ -41,7 +41,9 @@ NAVIGATION = (
     ("data.html", "Data"),
 )
 # The sections of a report that have a page of their own; any other is on the page of errors.
-ELSEWHERE = ("grades", "finiteness", "modes", "devices", "agreement", "pairs", "faults", "invalid", "stability")
+ELSEWHERE = (
+    "grades", "finiteness", "modes", "devices", "agreement", "pairs", "faults", "invalid", "ignored", "stability",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -294,11 +296,13 @@ def _faults(site: Site, sections: dict[str, Section]) -> WebPage:
     note = "In how many cases and dtypes, and the first of the cases."
     grids = _of_section(site, sections.get("faults"), title="Faults and refusals", note=note)
     grids += _of_section(site, sections.get("invalid"))
+    ignored = sections.get("ignored")
+    grids += _of_section(site, ignored and replace(ignored, table=ignored.shown))
     return _tables(
         "faults.html",
         "Not measured",
         "What raised, crashed or ran out of time; what an implementation does not support, in its own words; and what "
-        "happened to targets that are no class.",
+        "happened to targets that are no class, to ignored rows and where no row counts.",
         grids,
         nothing="Everything was measured.",
     )
