@@ -42,7 +42,10 @@ def grouped(work: Work) -> Grouped:
 def measure(pools: Pools, run_name: str, work: Work, of: Grouped, keep: Keep) -> Iterator[tuple[int, str]]:
     """Measures cells and yields each call's rows and cell; the last call of a cell gives its table to ``keep``."""
     order = {c.id: i for i, c in enumerate(work.cases)}
-    taken = {cell: [g for g in of[cell.dtype] if g.plain or not cell.plain_only] for cell in work.parts}
+    taken = {
+        cell: [g.held_to(cell.offer.convention) for g in of[cell.dtype] if g.plain or not cell.plain_only]
+        for cell in work.parts
+    }
     missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
     for cell in (c for c, cases in missing.items() if cases == 0):
         keep(work.parts[cell], pd.DataFrame())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import variants, worker
 from .cases import Case
+from .conventions import STANDARD, Convention
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
@@ -76,7 +77,9 @@ class Group:
     cases: tuple[Case, ...]
     fmt: Format
     quad: bool = False
+    convention: Convention = STANDARD
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
+    _held: dict[Convention, Group] = field(default_factory=dict, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -86,6 +89,15 @@ class Group:
     @property
     def reduction(self) -> str:
         return self.cases[0].reduction
+
+    def held_to(self, convention: Convention) -> Group:
+        """The same cases, with the exact answers of this definition; itself where that makes no difference."""
+        same = convention == self.convention or (not convention.differs and not self.convention.differs)
+        if same or "weight" not in self.options:
+            return self
+        if convention not in self._held:
+            self._held[convention] = replace(self, convention=convention, _made={}, _held={})
+        return self._held[convention]
 
     @cached_property
     def logits(self) -> NDArray[Any]:
@@ -117,6 +129,7 @@ class Group:
             return bulk(case.quantized(self.fmt), targets, case.first_row)
         # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
         keep, options = case.first_row is None, case.options(self.fmt)
+        options |= {"convention": self.convention} if self.convention.differs else {}
         return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
 
     def standard(self, quantity: str, offer: Offer) -> Standard:
@@ -218,7 +231,7 @@ class PlannedCall:
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
     def divided(self) -> tuple[PlannedCall, ...]:
-        return tuple(PlannedCall(self.cell, g) for g in self.group.single())
+        return tuple(PlannedCall(self.cell, g.held_to(self.cell.offer.convention)) for g in self.group.single())
 
 
 def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[Group, ...]:

@@ -222,6 +222,7 @@ def _manifest(
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),
         "settings": {n: dict(d.settings) for n, d in present.items()},
+        "conventions": {c.offer.name: c.offer.convention.wording for c in cells if c.offer.convention.differs},
         **chosen.facts(),
         "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
         "variants": {f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import guard
+from .conventions import STANDARD, Convention
 from .formats import FORMATS
 from .frameworks import Batch, Framework, Implementation
 from .frameworks._stages import FORMULAS, Stage
@@ -41,6 +42,7 @@ class Offer:
     plain_modes: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = None
     reduces: bool = False
+    convention: Convention = STANDARD
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,8 @@ def load(name: str) -> Framework:
 def _offer(implementation: Implementation) -> Offer:
     i = implementation
     version, modes, plain_modes = _version(i.package), tuple(i.modes), tuple(i.plain_modes)
-    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, plain_modes, i.devices, i.reduces)
+    beside = (plain_modes, i.devices, i.reduces, i.convention)
+    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, *beside)
 
 
 def _version(package: str) -> str | None:

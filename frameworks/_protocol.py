@@ -1,4 +1,4 @@
-"""What a framework has to say and do to take part; it rests on nothing else of LogitLab."""
+"""What a framework has to say and do to take part; of LogitLab it rests on `conventions` alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..conventions import STANDARD, Convention
 
 FORMULAS = ("naive", "lse", "log1p", "builtin")
 QUANTITIES = ("probabilities", "loss", "gradient")
@@ -37,6 +39,8 @@ class Implementation:
         devices: those it runs on; None for all of its framework's.
         plain_modes: those of them that are run on logits and class indices alone: each loss option would be compiled
             anew.
+        convention: the definition of class weights and their mean that it documents, with the source, where it is not
+            `conventions.STANDARD`: it is held to that.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Implementation:
     modes: tuple[str, ...] = ("eager",)
     devices: tuple[str, ...] | None = None
     plain_modes: tuple[str, ...] = ()
+    convention: Convention = STANDARD
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import paddle
 import paddle.nn.functional as F  # noqa: N812 - the name every PaddlePaddle program gives it
 from numpy.typing import NDArray
 
+from ..conventions import Convention, MeanDivisor, Weighting
 from ._protocol import Batch, Implementation
 
 Tensor = Any
@@ -110,6 +111,15 @@ def softmax_with_cross_entropy(logits: Tensor, targets: Tensor, ignore_index: in
     return F.softmax_with_cross_entropy(logits, targets.unsqueeze(-1), ignore_index=ignore_index)
 
 
+# With soft labels, and so with smoothed ones: loss_j times sum_i(weight[label_i] label_i), and a mean that divides by
+# the sum of these.
+OF_SOFT_LABELS = Convention(
+    MeanDivisor.TARGET_MASS,
+    Weighting.ROWS,
+    "paddlepaddle.org.cn, documentation of paddle.nn.functional.cross_entropy, read in November 2026",
+)
+
+
 def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
     # PaddlePaddle documents of class probabilities that they sum to 1.
     return Implementation(
@@ -125,7 +135,7 @@ class PaddleFramework:
         Implementation("paddle/naive", "naive", naive, "paddle", probabilities=naive_probabilities),
         Implementation("paddle/lse", "lse", lse, "paddle"),
         Implementation("paddle/log1p", "log1p", log1p, "paddle", probabilities=log1p_probabilities),
-        _builtin("nn.functional.cross_entropy", cross_entropy, reduces=True),
+        _builtin("nn.functional.cross_entropy", cross_entropy, reduces=True, convention=OF_SOFT_LABELS),
         _builtin("nn.functional.softmax_with_cross_entropy", softmax_with_cross_entropy),
     )
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program g
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..conventions import Convention, MeanDivisor
 from ._fused import IMPLEMENTATIONS as FUSED
 from ._protocol import Batch, Implementation
 from ._stages import Operations
@@ -168,6 +169,8 @@ def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any
     return torch.cat([logits[:0, 0], *rows])
 
 
+# "sum l_n / N" for class probabilities, where for class indices it divides by the targets' weights.
+OF_SHARES = Convention(MeanDivisor.ROWS, source="torch 2.13.0, torch.nn.CrossEntropyLoss")
 MODES, PLAIN_MODES = ("eager", "compiled"), ("compiled",)
 
 
@@ -203,7 +206,7 @@ class TorchFramework:
         _formula("log1p", log1p, log1p_probabilities),
         _builtin("F.cross_entropy", cross_entropy),
         _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
-        _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True),
+        _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True, convention=OF_SHARES),
         _builtin("F.cross_entropy[autocast]", cross_entropy_under_autocast, soft=True),
         _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
         _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),

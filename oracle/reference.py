@@ -10,6 +10,7 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import ArrayLike, NDArray
 
+from ..conventions import STANDARD, Convention, MeanDivisor, Weighting
 from ..errors import UsageError
 from ..formats import FORMATS
 from ..options import LossOptions, check_option
@@ -86,6 +87,7 @@ def reference(
     logit_scale: float | None = None,
     z_loss: float = 0.0,
     keep: bool = True,
+    convention: Convention = STANDARD,
 ) -> Reference:
     """The exact softmax cross-entropy of logits taken as exact numbers.
 
@@ -110,6 +112,7 @@ def reference(
             reduction treats it as such: a weighted ``mean`` divides it by the summed weights too, where Liger-Kernel
             divides it by the number of rows.
         keep: whether a large reference is kept on disk, and taken from there.
+        convention: the definition of class weights and of their mean, where it is not the one above.
 
     Returns:
         A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target the loss
@@ -136,12 +139,13 @@ def reference(
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
     if x.size < CACHED_FROM or not keep:
-        return _unpack(_compute(x, t, options, reduction), options)
+        return _unpack(_compute(x, t, options, reduction, convention), options)
     inputs = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
+    inputs |= {"mean": convention.mean.name, "weighting": convention.weighting.name} if convention.differs else {}
     name = cache.key(inputs | {o: value for o, value in options.given.items() if o != "label_smoothing"})
     arrays = cache.load(name)
     if arrays is None:
-        arrays = _compute(x, t, options, reduction)
+        arrays = _compute(x, t, options, reduction, convention)
         cache.save(name, arrays)
     return _unpack(arrays, options)
 
@@ -203,7 +207,9 @@ def _transform(options: LossOptions) -> Transform:
     return Transform(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
 
 
-def _compute(x: Float64, t: Array, options: LossOptions, reduction: str) -> dict[str, Array]:
+def _compute(
+    x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention
+) -> dict[str, Array]:
     smoothing, w, ignored, transform = (
         options.label_smoothing,
         options.weight,
@@ -211,8 +217,11 @@ def _compute(x: Float64, t: Array, options: LossOptions, reduction: str) -> dict
         _transform(options),
     )
     counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
-    weights = [_target_weights(t[r], x.shape[1], smoothing, w) if counted[r] else {} for r in range(len(x))]
-    divisor = _divisor(t, w, counted) if reduction == "mean" else fmpq(1)
+    weights = [
+        _target_weights(t[r], x.shape[1], smoothing, w, convention.weighting) if counted[r] else {}
+        for r in range(len(x))
+    ]
+    divisor = _divisor(t, w, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
         rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
@@ -260,20 +269,27 @@ def _rational(value: float) -> fmpq:
     return fmpq(*float(value).as_integer_ratio())
 
 
-def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None) -> dict[int, fmpq]:
-    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly."""
+def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None, weighting: Weighting) -> dict[int, fmpq]:
+    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
     own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
     s = _rational(smoothing)
     everywhere = range(classes) if smoothing else own
     q = {j: (1 - s) * _rational(own.get(j, 0.0)) + s / classes for j in everywhere}
     if w is not None:
-        q = {j: b * _rational(w[j]) for j, b in q.items()}
+        weighted = {j: b * _rational(w[j]) for j, b in q.items()}
+        of_row = sum(weighted.values(), fmpq(0))
+        q = weighted if weighting is Weighting.CLASSES else {j: b * of_row for j, b in q.items()}
     return {j: b for j, b in q.items() if b}
 
 
-def _divisor(t: Array, w: Float64 | None, counted: NDArray[np.bool_]) -> fmpq:
-    if t.ndim == 2 or w is None:
+def _divisor(
+    t: Array, w: Float64 | None, counted: NDArray[np.bool_], weights: list[dict[int, fmpq]], mean: MeanDivisor
+) -> fmpq:
+    rows = mean is MeanDivisor.ROWS or (mean is MeanDivisor.TARGET_WEIGHTS and t.ndim == 2)
+    if rows or w is None:
         return fmpq(int(counted.sum()))
+    if mean is MeanDivisor.TARGET_MASS:
+        return sum((b for q in weights for b in q.values()), fmpq(0))
     return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
 
 

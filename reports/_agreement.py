@@ -157,10 +157,19 @@ def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
     table = f"losses_{dtype}"
     places = pd.DataFrame({"implementation": pd.Series(names, dtype=object), "i": range(len(names))})
     found.sql(
+        # Of a row with options the exact loss is that of the definition which an implementation documents: those that
+        # are held to another than most do not take part. A plain row, which has bounds, has one exact loss for all.
         f"""CREATE OR REPLACE TEMP TABLE {table} AS
+        WITH usual AS (
+            SELECT "case", row, mode(exact) AS usual FROM measurements
+            WHERE {_LOSS} AND dtype = '{dtype}' AND bound_shifted IS NULL
+            GROUP BY "case", row HAVING min(exact) < max(exact)
+        )
         SELECT (number << {KEY}) + row + 1 AS key, i::SMALLINT AS i, value, spacing(exact, dtype) AS spacing, place
         FROM measurements JOIN cases USING ("case") JOIN places USING (implementation)
-        WHERE {_LOSS} AND dtype = '{dtype}' AND device IN (SELECT device FROM devices)""",
+            LEFT JOIN usual USING ("case", row)
+        WHERE {_LOSS} AND dtype = '{dtype}' AND device IN (SELECT device FROM devices)
+            AND (usual IS NULL OR exact = usual)""",
         places=places,
         devices=pd.DataFrame({"device": pd.Series(devices, dtype=object)}),
     )

@@ -175,4 +175,6 @@ def _provenance(m: dict[str, Any]) -> list[str]:
         lines.append(f"Left out, since the dtype would make a finite logit infinite: {told}")
     if m.get("plain_only"):
         lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m['plain_only'])}")
+    held = m.get("conventions", {})
+    lines += [f"{name} is held to its own definition: {definition}" for name, definition in held.items()]
     return lines + [f"Not installed: {name} ({why})" for name, why in m["missing"].items()]

@@ -27,6 +27,7 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         ("Packages", m["versions"]),
         ("Devices", {n: ", ".join(map(str, d)) for n, d in m.get("devices", {}).items()}),
         ("Environment variables", m.get("environment", {})),
+        ("Held to their own definitions", m.get("conventions", {})),
         ("Variants", m.get("variants", {})),
         ("Logits from files", {f.get("path", ""): f.get("digest", "") for f in m.get("files", [])}),
         ("Not installed", m["missing"]),

@@ -1,0 +1,69 @@
+"""What class weights and a mean over them are: losses document more than one definition.
+
+With row losses ``l_n`` of logits and a target distribution ``y_n``, class weights ``w`` and ``-log p_nj``:
+
+================== ============================================ ================================================
+``Weighting``      ``CLASSES``                                  ``ROWS``
+                   ``l_n = sum_j w_j y_nj (-log p_nj)``         ``l_n = (sum_j w_j y_nj) sum_j y_nj (-log p_nj)``
+``MeanDivisor``    ``TARGET_WEIGHTS``                           ``ROWS``, ``TARGET_MASS``
+                   ``sum w[t_n]`` of class indices ``t_n``      the number of rows; ``sum_n sum_j w_j y_nj``
+                   the number of rows of probabilities
+================== ============================================ ================================================
+
+Smoothing is part of ``y_n``, and only rows that count are summed. For class indices without smoothing both weightings
+are one, and so are ``TARGET_WEIGHTS`` and ``TARGET_MASS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MeanDivisor(StrEnum):
+    """What a mean of weighted rows is divided by."""
+
+    TARGET_WEIGHTS = "the summed weights of the targets that are class indices, the number of rows of probabilities"
+    ROWS = "the number of rows"
+    TARGET_MASS = "the summed weights of the targets, each class by its share"
+
+
+class Weighting(StrEnum):
+    """What a class weight multiplies."""
+
+    CLASSES = "each class's term of the loss"
+    ROWS = "the whole row's loss, by the mean weight of its target"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """The definition that a loss documents.
+
+    Attributes:
+        mean, weighting: the definition.
+        source: where the documentation states it: package, version and function. Required for any but the default.
+    """
+
+    mean: MeanDivisor = MeanDivisor.TARGET_WEIGHTS
+    weighting: Weighting = Weighting.CLASSES
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.differs and not self.source:
+            raise ValueError("a convention other than the default names its source: package, version and function")
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is another definition than the oracle's default."""
+        return (self.mean, self.weighting) != (MeanDivisor.TARGET_WEIGHTS, Weighting.CLASSES)
+
+    @property
+    def wording(self) -> str:
+        """The definition and its source in one sentence."""
+        told = f"a weighted mean is divided by {self.mean}"
+        if self.weighting is not Weighting.CLASSES:
+            told += f", and a weight multiplies {self.weighting}"
+        return f"{told} ({self.source})" if self.source else told
+
+
+STANDARD = Convention()

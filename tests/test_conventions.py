@@ -1,0 +1,106 @@
+"""Class weights and their means: each implementation is held to the definition that it documents."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import logitlab
+from logitlab.cases import select
+from logitlab.conventions import STANDARD, Convention, MeanDivisor, Weighting
+from logitlab.formats import FORMATS
+from logitlab.plan import groups
+
+LOGITS = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]])
+WEIGHT = [1.0, 2.0, 0.5]
+SHARES = [[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]
+ROWS = Convention(MeanDivisor.ROWS, source="a test")
+MASS = Convention(MeanDivisor.TARGET_MASS, source="a test")
+OF_ROWS = Convention(MeanDivisor.TARGET_MASS, Weighting.ROWS, "a test")
+
+
+def minus_log_p():
+    return np.log(np.exp(LOGITS).sum(axis=1, keepdims=True)) - LOGITS
+
+
+def smoothed(targets, smoothing):
+    targets = np.asarray(targets)
+    y = np.eye(3)[targets] if targets.ndim == 1 else targets
+    return (1 - smoothing) * y + smoothing / 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("targets", [[1, 2], SHARES], ids=["indices", "probabilities"])
+@pytest.mark.parametrize("convention", [STANDARD, ROWS, MASS, OF_ROWS], ids=["standard", "rows", "mass", "of_rows"])
+def test_the_oracle_has_each_definition(convention, targets, smoothing):
+    y, w = smoothed(targets, smoothing), np.array(WEIGHT)
+    mass = (w * y).sum(axis=1)
+    rows = (w * y * minus_log_p()).sum(axis=1)
+    if convention.weighting is Weighting.ROWS:
+        rows = mass * (y * minus_log_p()).sum(axis=1)
+    divisor = {MeanDivisor.ROWS: 2.0, MeanDivisor.TARGET_MASS: mass.sum()}.get(convention.mean)
+    if divisor is None:
+        divisor = w[targets].sum() if np.ndim(targets) == 1 else 2.0
+    given = {"weight": WEIGHT, "label_smoothing": smoothing, "convention": convention}
+    assert logitlab.reference(LOGITS, targets, **given).loss.hi == pytest.approx(rows, rel=1e-14)
+    mean = logitlab.reference(LOGITS, targets, reduction="mean", **given)
+    assert float(mean.loss.hi) == pytest.approx(rows.sum() / divisor, rel=1e-14)
+    # Each row's gradient adds up to zero, and the weights' part of it to its mass.
+    assert mean.gradient.hi.sum(axis=1) == pytest.approx([0, 0], abs=1e-15)
+
+
+def test_a_divisor_is_exact():
+    tenth = Fraction(0.1)
+    share = (1 - tenth) + tenth / 3
+    mass = sum((Fraction(w) * (share if j == 1 else tenth / 3) for j, w in enumerate(WEIGHT)), Fraction(0))
+    scale = logitlab.reference(
+        LOGITS[:1], [1], weight=WEIGHT, label_smoothing=0.1, reduction="mean", convention=MASS
+    ).scale
+    assert float(scale) == float(1 / mass)
+
+
+def test_a_convention_other_than_the_default_names_its_source():
+    with pytest.raises(ValueError, match="names its source"):
+        Convention(MeanDivisor.ROWS)
+    assert ROWS.wording == "a weighted mean is divided by the number of rows (a test)"
+
+
+def test_pytorch_and_paddle_give_what_a_public_report_has_for_each():
+    (case,) = select("field_options/paddle_47813")
+    given = {"weight": case.weight, "label_smoothing": 0.1, "reduction": "mean"}
+    standard, paddle = (
+        float(logitlab.reference(case.logits, case.targets, convention=c, **given).loss.hi) for c in (STANDARD, OF_ROWS)
+    )
+    assert (round(standard, 3), round(paddle, 4)) == (1.6, 1.5481)
+
+
+def test_iree_24228_divides_by_the_weights_of_the_targets():
+    (case,) = select("field_options/iree_24228")
+    loss = logitlab.reference(case.logits, case.targets, weight=case.weight, reduction="mean").loss
+    assert float(loss.hi) == pytest.approx(3.0587, abs=5e-5)
+
+
+def test_a_group_without_weights_is_one_for_all_conventions():
+    plain, weighted = (groups(select(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean"))
+    assert plain.held_to(ROWS) is plain
+    assert weighted.held_to(ROWS) is weighted.held_to(ROWS) is not weighted
+    assert weighted.held_to(STANDARD) is weighted
+    assert float(weighted.held_to(ROWS).exact.scale) == 1 / 3
+
+
+@pytest.fixture(scope="module")
+def weighted_means():
+    cases, asked = ["weights/*_mean", "field_options/*"], ["torch/F.*", "torch/nn*"]
+    return logitlab.run(dtypes="float64", cases=cases, modes="eager", implementations=asked)
+
+
+def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
+    of_weights = weighted_means[weighted_means["case"].isin([c.id for c in select() if c.weight is not None])]
+    graded = of_weights[of_weights["grade"].notna()]
+    wrong = graded[~graded["grade"].isin(["A", "B"])]
+    assert wrong[["implementation", "case", "quantity", "grade", "value", "exact"]].to_dict("records") == []
+    # It divides by N, and by the weights' sum of 5: each is right by its own documentation.
+    iree = graded[(graded["case"] == "field_options/iree_24228") & (graded["row"] == -1)]
+    values = iree.set_index("implementation")["value"]
+    assert values["torch/F.cross_entropy"] == pytest.approx(3.0587, abs=5e-5)
+    assert values["torch/F.cross_entropy[probabilities]"] == pytest.approx(3.0587 * 5 / 4, abs=1e-4)
