@@ -13,6 +13,7 @@ from ._tables import GRADES
 
 OF_ROW = ["case", "family", "row", "formula", *CELL]
 QUANTITIES = ("loss", "gradient", "probabilities")
+_BLAMELESS = ("correct", "undefined")
 
 
 def results(df: pd.DataFrame) -> pd.DataFrame:
@@ -21,14 +22,17 @@ def results(df: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `OF_ROW`; ``value`` and ``exact`` of the loss, and whether it was ``given``; for each quantity its grade as
         ``<quantity>`` and its error as ``<quantity> ulp``; the worst of the grades as ``grade``, and of what it is the
-        grade of ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``. Words are categories. A
-        reduced loss is row -1, apart from its gradient's rows.
+        grade of ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``; where nothing is graded,
+        those of a quantity whose verdict tells of a fault, if any. Words are categories. A reduced loss is row -1,
+        apart from its gradient's rows.
     """
-    ranked = df.assign(rank=_ranks(df["grade"]))
+    # Without a grade an ignored row can still have come out wrong.
+    fault = df["grade"].isna() & df["verdict"].notna() & ~df["verdict"].isin(_BLAMELESS)
+    ranked = df.assign(rank=_ranks(df["grade"]), fault=fault)
     by_quantity = [ranked[ranked["quantity"] == q].drop_duplicates(["case", "row", *CELL]) for q in QUANTITIES]
     table = pd.concat([t[OF_ROW] for t in by_quantity]).drop_duplicates(["case", "row", *CELL]).reset_index(drop=True)
     places = pd.Index(_numbers(df, table))
-    worst, chosen = np.full(len(table), -2, np.int64), np.full(len(table), -1, np.int64)
+    worst, chosen = np.full(len(table), -4, np.int64), np.full(len(table), -1, np.int64)
     for quantity, part in zip(QUANTITIES, by_quantity, strict=True):
         at, rank = places.get_indexer(pd.Index(_numbers(df, part))), part["rank"].to_numpy(np.int64)
         table[quantity] = _letters(_put(len(table), at, rank, -1))
@@ -36,9 +40,10 @@ def results(df: pd.DataFrame) -> pd.DataFrame:
         if quantity == "loss":
             table["value"], table["exact"] = (_put(len(table), at, part[c], np.nan) for c in ("value", "exact"))
             table["given"] = _put(len(table), at, part["status"] == "ok", False)
-        worse = rank > worst[at]
-        worst[at[worse]], chosen[at[worse]] = rank[worse], part.index.to_numpy()[worse]
-    table["grade"] = _letters(worst)
+        severity = 2 * rank + part["fault"].to_numpy(np.int64)
+        worse = severity > worst[at]
+        worst[at[worse]], chosen[at[worse]] = severity[worse], part.index.to_numpy()[worse]
+    table["grade"] = _letters(worst // 2)
     lines = df.index.get_indexer(pd.Index(chosen))
     for column, name in (
         ("status", "status"),

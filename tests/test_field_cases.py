@@ -143,6 +143,7 @@ THREADS_VALUES = {
     "field_options/paddle_47813": 1.599,
     "field_options/pytorch_104776": [0.138857, 0.088857],  # printed tenfold
     "field_options/pytorch_116349": NAN,
+    "field_options/openrlhf_583": NAN,
     "field_options/tensorflow_1234": 0.0,
     "field_overflow/keras_17634": [0.01349, 35.7],
     "field_overflow/tensorflow_1513": [1.53e11, 1.23e11],
@@ -173,6 +174,8 @@ def test_ignored_rows_count_nothing_whatever_is_in_them():
         reference = exact(case(name))
         assert np.isfinite(reference.loss.hi)
         assert reference.gradient.hi[0].tolist() == [0.0, 0.0, 0.0]
+    for reduction in ("none", "mean"):
+        assert exact(case(f"field_options/pytorch_11551_{reduction}")).gradient.hi[1].tolist() == [0.0, 0.0, 0.0]
 
 
 # --- what PyTorch does ------------------------------------------------------------------------------------------
@@ -279,7 +282,8 @@ def test_label_smoothing_over_a_vocabulary_costs_torchs_gradient_three_digits():
 def test_the_mean_of_ignored_rows_is_nan_in_torch_and_each_of_them_zero():
     gradient = torch_gives("field_options/pytorch_116349", NAN)
     assert (gradient == 0).all()
-    assert np.isnan(torch_gives("field_options/pytorch_75181", NAN)).sum() == 0
+    for name in ("pytorch_75181", "openrlhf_583"):
+        assert np.isnan(torch_gives(f"field_options/{name}", NAN)).sum() == 0
 
 
 @pytest.mark.parametrize("case_id", ["field_options/kospeech_37", "field_masks/pytorch_31829"])

@@ -1,11 +1,21 @@
 """Ignored rows without a softmax, and means over nothing: neither is graded, and neither is passed over in silence."""
 
-import numpy as np
-import pytest
+import io
 
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import logitlab
+from logitlab import reports, runner
+from logitlab.cases import select
 from logitlab.formats import FORMATS
-from logitlab.grading import Conduct, conduct, describe_empty_mean, describe_ignored_row, grade
+from logitlab.grading import Conduct, Reach, conduct, describe_empty_mean, describe_ignored_row, grade
 from logitlab.oracle import reference
+from logitlab.reports._ignored import IGNORED_ROW, KINDS, NONE_COUNTS, ROWS, describe_nan
+from logitlab.reports._results import results
+from logitlab.store import Run
 
 NAN, INF = float("nan"), float("inf")
 PLAIN = [1.0, 2.0, 3.0]
@@ -93,3 +103,148 @@ def test_every_conduct_has_words_for_a_sentence():
         "No row counts: a mean over nothing has no value and no grade. The loss is NaN."
     )
     assert len({each.wording for each in Conduct}) == len(Conduct)
+
+
+# --- the table and the first page -------------------------------------------------------------------------------
+
+ASKED = ["torch/F.cross_entropy", "torch/nn.CrossEntropyLoss", "torch/F.linear_cross_entropy[chunked]", "torch/naive"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    cases = ["ignored/*", "field_options/pytorch_11551_*"]
+    runner.run(cases=cases, implementations=ASKED, dtypes=["float16", "float32"], modes="eager", out=folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return reports.ignored_rows(run.read()).set_index(["implementation", "dtype"])
+
+
+def printed(run, name):
+    out = io.StringIO()
+    reports.write(run, [name], console=Console(file=out, width=100, color_system=None))
+    return " ".join(out.getvalue().split())
+
+
+def test_the_catalogue_has_the_rows_that_the_table_is_about():
+    looks = {"NaN": np.isnan, "-inf": lambda x: x == -INF, "+inf": lambda x: x == INF}
+    for name, kind in ROWS.items():
+        (case,) = select(name)
+        assert (case.targets == case.ignore_index).tolist() == [row == IGNORED_ROW for row in range(3)]
+        assert looks[kind](case.logits[IGNORED_ROW]).any()
+        assert np.isfinite(case.logits[case.targets != case.ignore_index]).all()
+    for name in NONE_COUNTS:
+        (case,) = select(name)
+        assert (case.targets == case.ignore_index).all()
+
+
+def test_the_gradient_of_pytorchs_ignored_row_is_nan_in_the_table_of_a_run(run):
+    """pytorch/pytorch#11551: rows set to -inf since they are ignored make the gradient NaN."""
+    df = run.read()
+    for case in ("field_options/pytorch_11551_mean", "field_options/pytorch_11551_none"):
+        which = (df["case"] == case) & (df["implementation"] == "torch/F.cross_entropy") & (df["dtype"] == "float32")
+        gradient = df[which & (df["quantity"] == "gradient")].set_index("row")
+        assert list(gradient["verdict"]) == ["correct", "nan"]
+        assert pd.isna(gradient["grade"][1])
+
+
+def test_the_table_says_what_comes_out_of_ignored_rows(table):
+    assert "torch/naive" not in table.index.get_level_values(0)  # which has no ignore_index
+    for dtype in ("float16", "float32"):
+        torch = table.loc[("torch/F.cross_entropy", dtype)]
+        assert {torch[f"{kind} loss"] for kind in KINDS} == {Conduct.ZERO}
+        assert {torch[f"{kind} gradient"] for kind in KINDS} == {Conduct.NAN}
+        assert (torch["verdict"], torch["NaN in other rows"], torch["NaN in the mean"]) == ("nan", False, False)
+        assert {torch[f"none counts, {r} loss"] for r in ("none", "sum")} == {Conduct.ZERO}
+        assert torch["none counts, mean loss"] == Conduct.NAN
+        chunked = table.loc[("torch/F.linear_cross_entropy[chunked]", dtype)]
+        assert chunked["NaN loss"] == Conduct.NAN
+        assert pd.isna(chunked["none counts, mean loss"])
+
+
+def changed(run, case, row, quantity, **values):
+    df = run.read().astype({"status": object, "verdict": object, "grade": object})
+    which = (df["case"] == case) & (df["row"] == row) & (df["quantity"] == quantity) & (df["dtype"] == "float32")
+    which &= df["implementation"] == "torch/nn.CrossEntropyLoss"
+    assert which.sum() == 1
+    df.loc[which, list(values)] = list(values.values())
+    return df
+
+
+def line_of(df):
+    table = reports.ignored_rows(df).set_index(["implementation", "dtype"])
+    return table.loc[("torch/nn.CrossEntropyLoss", "float32")]
+
+
+def test_nan_that_spreads_is_told_by_where_it_arrives(run):
+    others = changed(run, "ignored/nan_row_none", 2, "gradient", n_nan=3, grade="F", verdict="nan")
+    assert line_of(others)["NaN in other rows"]
+    assert reports.lets_nan_through(others)[Reach.OTHER_ROWS] == ("torch/nn.CrossEntropyLoss",)
+    mean = changed(run, "ignored/masked_row_mean", -1, "loss", n_nan=1, grade="F", verdict="nan")
+    assert line_of(mean)["NaN in the mean"]
+    assert reports.lets_nan_through(mean)[Reach.REDUCED_LOSS] == ("torch/nn.CrossEntropyLoss",)
+    assert "NaN from an ignored row reaches the reduced loss: torch/nn.CrossEntropyLoss" in describe_nan(mean)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"value": 0.0, "n_nan": 0}, Conduct.ZERO),
+        ({"value": 2.5, "n_nan": 0}, Conduct.NUMBER),
+        ({"value": INF, "n_nan": 0, "n_posinf": 1}, Conduct.INFINITY),
+        ({"status": "raised", "value": None, "n_nan": None}, Conduct.RAISES),
+        ({"status": "crashed", "value": None, "n_nan": None}, Conduct.CRASHES),
+        ({"status": "timeout", "value": None, "n_nan": None}, Conduct.HANGS),
+    ],
+)
+def test_a_mean_over_nothing_is_told_in_one_word(run, values, expected):
+    df = changed(run, "ignored/all_mean", -1, "loss", **values)
+    assert line_of(df)["none counts, mean loss"] == expected
+
+
+def test_a_sound_loss_has_the_verdict_correct_and_is_not_named(run):
+    df = run.read()
+    names = df["implementation"] == "torch/nn.CrossEntropyLoss"
+    own = df["grade"].isna() & (df["verdict"] == "nan") & names
+    sound = df.astype({"verdict": object}).assign(
+        verdict=lambda t: t["verdict"].mask(own, "correct"), n_nan=lambda t: t["n_nan"].mask(own, 0),
+        max_abs=lambda t: t["max_abs"].mask(own, 0.0),
+    )  # fmt: skip
+    assert line_of(sound)["verdict"] == "correct"
+    assert all("torch/nn.CrossEntropyLoss" not in names for names in reports.lets_nan_through(sound).values())
+
+
+def test_the_first_page_and_every_format_have_it(run, tmp_path):
+    names = "torch/F.cross_entropy, torch/nn.CrossEntropyLoss"
+    text, markdown = printed(run, "text"), printed(run, "markdown")
+    assert f"NaN from an ignored row reaches its own gradient: {names}" in text.partition("Grades")[0]
+    assert "Ignored rows and means over nothing" in text
+    assert "**NaN from an ignored row** reaches its own loss: `torch/F.linear_cross_entropy[chunked]`" in markdown
+    assert "zero / NaN" in markdown
+    written = {p.name: p for p in reports.write(run, ["csv", "html"], tmp_path)}
+    csv = pd.read_csv(written["ignored.csv"], keep_default_na=False)
+    assert set(csv["NaN gradient"]) == {"NaN"}
+    assert "ignored" in logitlab.tables(run.folder)
+    first = (tmp_path / "index.html").read_text()
+    assert "NaN from an ignored row gets through" in first
+    section = first.partition('class="ignored"')[2].partition("</section>")[0]
+    assert section.index("its own gradient") < section.rindex("torch-nn.crossentropyloss.html")
+    assert 'data-grid="ignored"' in (tmp_path / "faults.html").read_text()
+
+
+def test_a_page_about_a_case_shows_the_verdict_of_an_ignored_row(run):
+    found = results(run.read())
+    which = (found["case"] == "ignored/nan_row_none") & (found["implementation"] == "torch/F.cross_entropy")
+    rows = found[which & (found["dtype"] == "float32")].set_index("row")
+    assert rows["verdict"].to_list() == ["correct", "nan", "correct"]
+    assert rows["grade"].isna().to_list() == [False, True, False]
+
+
+def test_a_run_without_such_cases_says_nothing_of_them(run):
+    df = run.read()
+    plain = df[df["case"] == "ignored/one_none"]
+    assert reports.ignored_rows(plain).empty
+    assert reports.lets_nan_through(plain) == {}

@@ -16,7 +16,7 @@ MEANINGS = {
     "quantity": "`probabilities`, `loss` or `gradient`",
     "out_dtype": "dtype that the framework answered in; it is not rounded before it is compared",
     "status": "`ok`, `unsupported`, `raised`, `crashed` or `timeout`",
-    "grade": "A, B, C, D or F; missing where nothing is graded",
+    "grade": "A, B, C, D or F; missing where nothing is graded; an ignored row without a softmax has a verdict alone",
     "verdict": "`correct`, `inaccurate`, `lost` (no digit right), `nan`, `overflow`, `underflow`, `swallowed` (finite "
     "where it may not be) or `undefined`",
     "first_failure": "stage of a written formula at which the row first went wrong",
