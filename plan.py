@@ -79,7 +79,6 @@ class Group:
     quad: bool = False
     convention: Convention = STANDARD
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
-    _held: dict[Convention, Group] = field(default_factory=dict, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -92,12 +91,9 @@ class Group:
 
     def held_to(self, convention: Convention) -> Group:
         """The same cases, with the exact answers of this definition; itself where that makes no difference."""
-        same = convention == self.convention or (not convention.differs and not self.convention.differs)
-        if same or "weight" not in self.options:
+        if convention == self.convention or "weight" not in self.options:
             return self
-        if convention not in self._held:
-            self._held[convention] = replace(self, convention=convention, _made={}, _held={})
-        return self._held[convention]
+        return self._once(f"held to {convention}", lambda: replace(self, convention=convention, _made={}))
 
     @cached_property
     def logits(self) -> NDArray[Any]:

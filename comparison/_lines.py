@@ -34,7 +34,7 @@ CELL = ["implementation", "dtype", "device", "mode"]
 KEY = [*CELL, "quantity", "case", "row"]
 CASE = [*CELL, "quantity", "case"]
 EXACT = ["implementation", "dtype", "case"]
-UNSOUND = {"correct": 0, "inaccurate": 1, "lost": 1, "underflow": 1, "nan": 2, "overflow": 2, "swallowed": 2}
+UNSOUND = {"correct": 0, "nan": 2, "overflow": 2, "swallowed": 2}  # other verdicts 1
 STATUSES = ("ok", "unsupported", "raised", "timeout", "crashed")
 GRADES = ("A", "B", "C", "D", "F")
 WHOLE = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
@@ -89,11 +89,18 @@ def lines(table: pd.DataFrame, name: str) -> Lines:
         ulp=df["max_ulp"].where(graded),
         known=ok & df["bits"].notna(),
         bits=df["bits"].fillna(0).astype(np.int64),
-        unsound=df["verdict"].astype(object).map(UNSOUND).where(ok & ~graded).fillna(-1).astype(np.int64),
+        unsound=_unsound(df["verdict"].where(ok & ~graded)),
         verdict=df["verdict"],
         detail=df["detail"].where(~ok),
     )
     return Lines(measured, _exact(df[ok & (df["quantity"] == "loss")]))
+
+
+def _unsound(verdicts: pd.Series[Any]) -> NDArray[np.int64]:
+    """How wrong rows without a grade are; -1 where they have no verdict either."""
+    known = verdicts.notna() & (verdicts != "undefined")
+    rank = verdicts.astype(object).map(UNSOUND).fillna(1)
+    return np.where(known, rank, -1).astype(np.int64)
 
 
 def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:

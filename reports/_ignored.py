@@ -20,7 +20,7 @@ ROWS = {f"ignored/{name}_{r}": kind for kind, name in KINDS.items() for r in ("n
 NONE_COUNTS = {f"ignored/all_{r}": f"none counts, {r}" for r in ("none", "sum", "mean")}
 OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
 # The gravest first; "correct" where an ignored row counts nothing, whatever is in it.
-VERDICTS = ("nan", "overflow", "swallowed", "lost", "underflow", "inaccurate", "correct")
+VERDICTS = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
 _QUANTITIES = ("loss", "gradient")
 _WANTED = [
     *CELL, "case", "row", "quantity", "status", "verdict", "value", "n_nan", "n_posinf", "n_neginf", "max_abs"
