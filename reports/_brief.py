@@ -18,9 +18,9 @@ from ._matrix import alike, grade_cells, grades_across, labels, severity
 from ._page import Page
 from ._tables import GRADES
 
-# Lines of each table; with headings and what is between them they make fewer than 60.
-MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_FAULTS = 3, 15, 6, 4, 3
-MOST_IGNORED = 5
+# Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
+MOST_LINES, MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_IGNORED, MOST_FAULTS = 59, 3, 15, 6, 4, 4, 3
+AROUND = 5  # lines about a table: its title, its heading, and two empty ones
 MOST_NAME, MOST_WORDS, MOST_DAMAGE = 90, 110, 300  # characters
 TOLD_FAMILIES = 3
 OTHERWISE = "in other modes"
@@ -34,16 +34,18 @@ def brief(found: Page) -> str:
     tables = {section.name: section.table for section in found.sections}
     reference = _reference(cells)
     parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells), *_nan(found.source)]
-    for title, table in (
-        ("Worst grades", _grades(tables.get("grades", pd.DataFrame()))),
+    after = [
         (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
         ("Ignored rows, loss / gradient, and where no row counts", _ignored(tables.get("ignored", pd.DataFrame()))),
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
-    ):
+    ]
+    taken = sum(part.count("\n") + 2 for part in parts) + sum(len(t) + AROUND for _, t in after if len(t)) + AROUND + 1
+    grades = _grades(tables.get("grades", pd.DataFrame()), max(2, min(MOST_GRADES, MOST_LINES - taken)))
+    for title, table in [("Worst grades", grades), *after]:
         if len(table):
             parts += [f"## {title}", _markdown(table)]
-    return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()))]) + "\n"
+    return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()), _own_means(found))]) + "\n"
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -115,7 +117,7 @@ def _graded(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[cells["graded"] > 0].sort_values("first graded")
 
 
-def _grades(matrix: pd.DataFrame) -> pd.DataFrame:
+def _grades(matrix: pd.DataFrame, most: int) -> pd.DataFrame:
     if matrix.empty:
         return pd.DataFrame()
     wide = grades_across(matrix)
@@ -138,7 +140,7 @@ def _grades(matrix: pd.DataFrame) -> pd.DataFrame:
         )
         where = code(case[first, worst]) if (first, worst) in case else ""
         lines.append({**told, "implementations": _names(group["implementations"]), "worst case": where})
-    return _cut(pd.DataFrame(lines), MOST_GRADES, "implementations", [len(g) for g in groups["implementations"]])
+    return _cut(pd.DataFrame(lines), most, "implementations", [len(g) for g in groups["implementations"]])
 
 
 def _changes(line: Mapping[str, Any], others: Sequence[str]) -> str:
@@ -260,9 +262,15 @@ def _faults(bad: pd.DataFrame) -> pd.DataFrame:
     return _cut(pd.DataFrame(lines), MOST_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
 
 
-def _rest(refused: int) -> str:
+def _own_means(found: Page) -> list[str]:
+    """The implementations that are held to another definition of a weighted mean than most."""
+    return list(dict.fromkeys(name for m in found.manifests for name in m.get("conventions", {})))
+
+
+def _rest(refused: int, own_means: Sequence[str]) -> str:
+    held = f"Held to the weighted mean that it documents: {_names(own_means)}. " if own_means else ""
     told = f"Unsupported, by somebody's own word: {refused:,} measurements. " if refused else ""
     return (
-        f"{told}The rest: `logitlab report RUN --format csv` (every table and measurement), "
+        f"{held}{told}The rest: `logitlab report RUN --format csv` (every table and measurement), "
         "`logitlab explain CASE --implementation I --dtype D` (where it went wrong)."
     )

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 import logitlab
+from logitlab import reports
 from logitlab.cases import select
 from logitlab.conventions import STANDARD, Convention, MeanDivisor, Weighting
 from logitlab.formats import FORMATS
 from logitlab.plan import groups
+from logitlab.reports import _brief
+from logitlab.store import Run
 
 LOGITS = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]])
 WEIGHT = [1.0, 2.0, 0.5]
@@ -89,9 +92,16 @@ def test_a_group_without_weights_is_one_for_all_conventions():
 
 
 @pytest.fixture(scope="module")
-def weighted_means():
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
     cases, asked = ["weights/*_mean", "field_options/*"], ["torch/F.*", "torch/nn*"]
-    return logitlab.run(dtypes="float64", cases=cases, modes="eager", implementations=asked)
+    logitlab.run(dtypes="float64", cases=cases, modes="eager", implementations=asked, out=folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def weighted_means(run):
+    return run.read()
 
 
 def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
@@ -104,3 +114,19 @@ def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
     values = iree.set_index("implementation")["value"]
     assert values["torch/F.cross_entropy"] == pytest.approx(3.0587, abs=5e-5)
     assert values["torch/F.cross_entropy[probabilities]"] == pytest.approx(3.0587 * 5 / 4, abs=1e-4)
+
+
+def test_a_report_names_those_that_are_held_to_their_own_definition(run):
+    name = "torch/F.cross_entropy[probabilities]"
+    definition = "a weighted mean is divided by the number of rows (torch 2.13.0, torch.nn.CrossEntropyLoss)"
+    assert run.manifest["conventions"] == {name: definition}
+    page = reports.page([run])
+    assert f"{name} is held to its own definition: {definition}" in page.preamble
+    assert f"Held to the weighted mean that it documents: `{name}`." in _brief.brief(page)
+
+
+def test_implementations_of_two_definitions_are_not_compared_on_their_weighted_means(run):
+    farthest = reports.page([run]).sections
+    (agreement,) = (s.table for s in farthest if s.name == "agreement")
+    apart = agreement.set_index("case")["apart"]
+    assert (apart[["weights/far_apart_mean", "field_options/iree_24228"]] < 10).all()

@@ -101,6 +101,24 @@ def test_the_markdown_of_the_largest_run_has_fewer_than_sixty_lines(page):
         assert title in text
 
 
+def test_ignored_rows_fit_into_the_sixty_lines_too(tmp_path):
+    whole, lines = large(), []
+    for i, name in enumerate(NAMES[:9]):
+        own = few(case="ignored/nan_row_none", family="ignored", row=1, implementation=name, grade=None, value=0.0)
+        lines += [own | {"verdict": "correct"}, own | {"quantity": "gradient", "verdict": "nan", "n_nan": 1 + i % 2}]
+        lines.append(few(case="ignored/all_mean", family="ignored", row=-1, implementation=name, value=float(i % 2)))
+        lines.append(few(case=f"ignored/all_{('sum', 'none')[i % 2]}", family="ignored", implementation=name, value=i))
+    of_names = typed(pd.DataFrame(lines).assign(framework=lambda t: t["implementation"].str.partition("/")[0]))
+    made = Run.create(tmp_path / "run", manifest(complete=False))
+    made.write(0, whole)
+    made.write(1, of_names)
+    text = _brief.brief(reports.page([made]))
+    assert text.count("\n") < 60
+    assert "**NaN from an ignored row** reaches its own gradient: `" in text
+    rows = text.partition("## Ignored rows")[2].partition("\n\n## ")[0].split("\n")
+    assert len(rows) == 4 + _brief.MOST_IGNORED
+
+
 def test_what_the_tables_leave_out_is_counted(page):
     rows = re.search(r"## Worst grades\n\n(.*?)\n\n", _brief.brief(page), re.DOTALL).group(1).split("\n")[2:]
     assert len(rows) == _brief.MOST_GRADES
