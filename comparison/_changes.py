@@ -33,7 +33,7 @@ def of_lines(both: pd.DataFrame, other: Bools, factor: float) -> pd.DataFrame:
     hit = np.flatnonzero(kind >= 0)
     found = both.iloc[hit].reset_index(drop=True)
     before, after = found["ulp"].to_numpy(np.float64), found["ulp new"].to_numpy(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         quotient = after / before
     changes = found[KEY].astype(dict.fromkeys(KEY[:-1], object))
     changes["row"] = changes["row"].astype("Int64").where(changes["row"] != WHOLE)

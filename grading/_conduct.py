@@ -82,7 +82,7 @@ def describe_empty_mean(loss: Conduct | None, gradient: Conduct | None) -> str:
 
 def describe_reach(reached: Reach) -> str:
     """One sentence on NaN that an ignored row let through."""
-    return f"NaN reaches {reached}."
+    return f"NaN from the ignored row reaches {reached}."
 
 
 def _sentences(loss: Conduct | None, gradient: Conduct | None) -> str:

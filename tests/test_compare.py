@@ -144,6 +144,11 @@ def test_the_factor_says_how_much_an_error_may_grow():
     assert changed({"max_ulp": 10.0}, {"max_ulp": 25.0}, factor=3.0) == (None, "")
 
 
+def test_the_factor_of_an_error_that_was_next_to_nothing_is_infinite():
+    (found,) = logitlab.compare(made(line(max_ulp=1e-300)), made(line(max_ulp=1e300))).changes.to_dict("records")
+    assert (found["change"], found["factor"]) == ("error grown", np.inf)
+
+
 @pytest.mark.parametrize("factor", [0.5, -1.0, np.nan, np.inf])
 def test_a_factor_that_bounds_nothing_is_refused(factor):
     with pytest.raises(UsageError, match="give a number of at least 1"):
@@ -253,7 +258,9 @@ states = st.one_of(
         st.one_of(st.floats(0, 1e300), st.sampled_from([0.0, 0.5, 1.0, 2.0, np.inf, np.nan])),
         st.sampled_from([None, 0, 1, -1]),
     ),
-    st.sampled_from([NOT_FINITE, SWALLOWED, UNGRADED, CRASHED, RAISED, CRASHED | {"detail": HOSTILE[1]}]),
+    st.sampled_from(
+        [NOT_FINITE, SWALLOWED, UNGRADED, IGNORED, IGNORED_NAN, CRASHED, RAISED, CRASHED | {"detail": HOSTILE[1]}]
+    ),
 )
 
 

@@ -107,7 +107,10 @@ def test_ignored_rows_fit_into_the_sixty_lines_too(tmp_path):
         own = few(case="ignored/nan_row_none", family="ignored", row=1, implementation=name, grade=None, value=0.0)
         lines += [own | {"verdict": "correct"}, own | {"quantity": "gradient", "verdict": "nan", "n_nan": 1 + i % 2}]
         lines.append(few(case="ignored/all_mean", family="ignored", row=-1, implementation=name, value=float(i % 2)))
-        lines.append(few(case=f"ignored/all_{('sum', 'none')[i % 2]}", family="ignored", implementation=name, value=i))
+        lines.append(
+            few(case=f"ignored/all_{('sum', 'none')[i % 3 // 2]}", family="ignored", implementation=name, value=i)
+        )
+        lines.append(own | {"case": "ignored/masked_row_none", "value": float(i % 3), "verdict": "inaccurate"})
     of_names = typed(pd.DataFrame(lines).assign(framework=lambda t: t["implementation"].str.partition("/")[0]))
     made = Run.create(tmp_path / "run", manifest(complete=False))
     made.write(0, whole)
