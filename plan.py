@@ -124,9 +124,8 @@ class Group:
         if self.quad and case.plain and case.first_row is not None:
             return bulk(case.quantized(self.fmt), targets, case.first_row)
         # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
-        keep, options = case.first_row is None, case.options(self.fmt)
-        options |= {"convention": self.convention} if self.convention.differs else {}
-        return reference(case.quantized(self.fmt), targets, reduction=reduction, keep=keep, **options)
+        how = case.options(self.fmt) | {"keep": case.first_row is None, "convention": self.convention}
+        return reference(case.quantized(self.fmt), targets, reduction=reduction, **how)
 
     def standard(self, quantity: str, offer: Offer) -> Standard:
         """What a quantity is held against, in every cell of an implementation that the group is given to."""

@@ -10,11 +10,12 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import ArrayLike, NDArray
 
-from ..conventions import STANDARD, Convention, MeanDivisor, Weighting
+from ..conventions import STANDARD, Convention
 from ..errors import UsageError
 from ..formats import FORMATS
 from ..options import LossOptions, check_option
 from . import balls, cache
+from ._weights import divisor_of_mean, target_weights
 from .transform import PLAIN, Transform
 
 Array = NDArray[Any]
@@ -207,9 +208,7 @@ def _transform(options: LossOptions) -> Transform:
     return Transform(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
 
 
-def _compute(
-    x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention
-) -> dict[str, Array]:
+def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> dict[str, Array]:
     smoothing, w, ignored, transform = (
         options.label_smoothing,
         options.weight,
@@ -218,10 +217,10 @@ def _compute(
     )
     counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
     weights = [
-        _target_weights(t[r], x.shape[1], smoothing, w, convention.weighting) if counted[r] else {}
+        target_weights(t[r], x.shape[1], smoothing, w, convention.weighting) if counted[r] else {}
         for r in range(len(x))
     ]
-    divisor = _divisor(t, w, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
+    divisor = divisor_of_mean(t, w, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
         rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
@@ -263,34 +262,6 @@ def _unpack(arrays: Mapping[str, Array], options: LossOptions) -> Reference:
 def _rounded(value: fmpq) -> float:
     # Python's own division of integers rounds once.
     return int(value.p) / int(value.q)
-
-
-def _rational(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
-
-
-def _target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None, weighting: Weighting) -> dict[int, fmpq]:
-    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
-    own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
-    s = _rational(smoothing)
-    everywhere = range(classes) if smoothing else own
-    q = {j: (1 - s) * _rational(own.get(j, 0.0)) + s / classes for j in everywhere}
-    if w is not None:
-        weighted = {j: b * _rational(w[j]) for j, b in q.items()}
-        of_row = sum(weighted.values(), fmpq(0))
-        q = weighted if weighting is Weighting.CLASSES else {j: b * of_row for j, b in q.items()}
-    return {j: b for j, b in q.items() if b}
-
-
-def _divisor(
-    t: Array, w: Float64 | None, counted: NDArray[np.bool_], weights: list[dict[int, fmpq]], mean: MeanDivisor
-) -> fmpq:
-    rows = mean is MeanDivisor.ROWS or (mean is MeanDivisor.TARGET_WEIGHTS and t.ndim == 2)
-    if rows or w is None:
-        return fmpq(int(counted.sum()))
-    if mean is MeanDivisor.TARGET_MASS:
-        return sum((b for q in weights for b in q.values()), fmpq(0))
-    return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
 
 
 def _row(

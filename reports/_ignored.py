@@ -6,11 +6,13 @@ goes wrong beside the ignored row comes from it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from ..grading import Conduct, Reach, conduct_of_status
 from ..querying import Measurements
-from ._lines import CELL, in_order, plain
+from ._lines import CELL, in_order, pairs, plain
 
 Source = Measurements | pd.DataFrame
 
@@ -83,7 +85,7 @@ def _worst_conducts(lines: pd.DataFrame) -> pd.DataFrame:
     table = keyed.drop_duplicates([*CELL, "kind", "quantity"], keep="last").pivot(
         index=CELL, columns=["kind", "quantity"], values="conduct"
     )
-    table.columns = pd.Index([f"{kind} {quantity}" for kind, quantity in table.columns])
+    table.columns = pd.Index([f"{kind} {quantity}" for kind, quantity in pairs(table)])
     wanted = [f"{kind} {quantity}" for kind in (*KINDS, *NONE_COUNTS.values()) for quantity in _QUANTITIES]
     return table[[name for name in wanted if name in table]].astype(object)
 
@@ -101,8 +103,8 @@ def in_brief(table: pd.DataFrame) -> pd.DataFrame:
     kinds = [k for k in (*KINDS, *NONE_COUNTS.values()) if f"{k} loss" in table]
     shown = table[[c for c in CELL if c != "dtype"]].copy()
     for kind in kinds:
-        pairs = zip(table[f"{kind} loss"], table.get(f"{kind} gradient", table[f"{kind} loss"]), strict=True)
-        shown[kind] = [_pair(loss, gradient) for loss, gradient in pairs]
+        both = zip(table[f"{kind} loss"], table.get(f"{kind} gradient", table[f"{kind} loss"]), strict=True)
+        shown[kind] = [_pair(loss, gradient) for loss, gradient in both]
     shown["NaN spreads to"] = [
         ", ".join(name for name, there in (("other rows", o), ("mean", r)) if there)
         for o, r in zip(table[OTHERS], table[REDUCED], strict=True)
@@ -118,7 +120,7 @@ def in_brief(table: pd.DataFrame) -> pd.DataFrame:
     return brief
 
 
-def _pair(loss: object, gradient: object) -> str:
+def _pair(loss: Any, gradient: Any) -> str:
     told = ["" if pd.isna(each) else str(each) for each in (loss, gradient)]
     return told[0] if told[0] == told[1] or not told[1] else " / ".join(told)
 
