@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ Words = list[str] | None
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 1 for a negative answer, 2 for bad input."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="logitlab")
+        app(args=given, prog_name="logitlab", obj=shlex.join(["logitlab", *given]))
     except UsageError as error:
         print(f"logitlab: {error}", file=sys.stderr)
         return 2
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @app.command()
 def run(
+    ctx: typer.Context,
     case: Annotated[Words, typer.Option(help="Cases, a glob over family/name; repeatable.")] = None,
     logits: Annotated[Words, typer.Option(help="A .npz, .parquet or .safetensors of logits and targets.")] = None,
     sweep: Annotated[Words, typer.Option(help="A seeded family along an axis: scale=0.1:1e4:40log.")] = None,
@@ -75,6 +78,15 @@ def run(
     oracle: Annotated[
         str, typer.Option(help="quad: faster exact answers for rows of files, good to 100 bits; or balls.")
     ] = "balls",
+    reduction: Annotated[str, typer.Option(help="Of files of logits: none, mean or sum of a whole file.")] = "none",
+    label_smoothing: Annotated[float, typer.Option(help="Of files of logits, from 0 to 1.")] = 0.0,
+    weight: Annotated[
+        Path | None,
+        typer.Option(help="Class weights for files of logits: a .npy, or a .npz or .safetensors with an array weight."),
+    ] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(help="Rows of files of logits with this target count nothing, such as -100.")
+    ] = None,
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
@@ -89,13 +101,23 @@ def run(
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
-        executor, memory_limit, oracle,
+        executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index,
     )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)
     with _progress() as show:
-        store = runner.execute(request, folder, show, tell=lambda line: print(line, file=sys.stderr))
+        command = runner.Command(ctx.obj or "logitlab run")
+        store = runner.execute(request, folder, show, lambda line: print(line, file=sys.stderr), command)
+    if not store.has_result():
+        print(f"nothing was measured: {_why_nothing(store.lines())}", file=sys.stderr)
+        raise typer.Exit(1)
     print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
+
+
+def _why_nothing(lines: int) -> str:
+    if lines == 0:
+        return "the chosen cases have no rows; choose others by --case"
+    return "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"
 
 
 @app.command()
@@ -323,6 +345,8 @@ def matrix(
         comparison.write(diff, ["text"])
         for path in comparison.write(diff, formats, folder / f"{found.runs[before].name}_{found.runs[after].name}"):
             print(path)
+    for before, after, why in found.not_compared:
+        print(f"{before} -> {after} cannot be compared: {why}", file=sys.stderr)
     for name, why in found.failed.items():
         print(f"{name} was not measured: {why}", file=sys.stderr)
     raise typer.Exit(found.exit_code)
@@ -395,7 +419,7 @@ def frameworks(
     for line in found[~found["available"]].fillna({"implementation": ""}).to_dict("records"):
         package = line["missing"].removesuffix(" is not installed") if line["implementation"] else line["framework"]
         name = line["implementation"] or line["framework"]
-        print(f"missing: {name}, {line['missing']}; {listing.how_to_install(package)}")
+        print(f"missing: {name}, {line['missing']}; {listing.how_to_install(package, line['framework'])}")
 
 
 @app.command()
@@ -453,7 +477,7 @@ def _told_in_tenths() -> Callable[[int, int, str], None]:
 
     def tell(done: int, total: int, label: str) -> None:
         nonlocal told
-        if done * 10 // total > told:
+        if total and done * 10 // total > told:  # cases without rows count nothing
             told = done * 10 // total
             print(f"{told * 10:3d}%  {label}", file=sys.stderr)
 

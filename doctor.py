@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import environment, listing
+from . import environment, listing, memory
 from .oracle import cache, reference
 
 # By mpmath 1.3 at 60 digits, 667.274878660240737929212619458..., with 0.1 taken as its float64.
@@ -31,6 +31,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("core", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield _oracle()
     yield _cache()
+    yield _memory()
     yield _compiler()
     yield _charts()
     for line in listing.foreign():
@@ -42,7 +43,7 @@ def examine() -> Iterator[Finding]:
         told = ", ".join(f"{p} {v}" for p, v in description.versions)
         yield Finding(name, "ok", f"{told}; devices {', '.join(description.devices)}")
         for package in sorted({o.package for o in description.offers if o.version is None}):
-            yield Finding(name, "missing", f"{package} is not installed; {listing.how_to_install(package)}")
+            yield Finding(name, "missing", f"{package} is not installed; {listing.how_to_install(package, name)}")
 
 
 def _oracle() -> Finding:
@@ -62,6 +63,12 @@ def _cache() -> Finding:
             "reference cache", "missing", f"{folder} cannot be written; set LOGITLAB_CACHE to a folder that can"
         )
     return Finding("reference cache", "ok", f"{_short(folder)}, {len(kept)} references, {sum(kept) / 2**20:.0f} MiB")
+
+
+def _memory() -> Finding:
+    there = f"{memory.total() / 2**30:.3g} GiB"
+    whose = "the limit of the container" if memory.is_limited() else "the machine's"
+    return Finding("memory", "ok", f"{there}, {whose}; one worker may take half of it")
 
 
 def _compiler() -> Finding:

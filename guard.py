@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from . import memory
+
 if sys.platform == "linux":
     import fcntl
 
@@ -27,12 +29,8 @@ _MOST_FILES = 512
 
 
 def default_limit() -> int:
-    """Bytes of resident memory that one worker may take: half of the machine's, or of its container's."""
-    found = [psutil.virtual_memory().total]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # absent, or the word max
-            found.append(int(Path(path).read_text()))
-    return int(min(found)) // 2
+    """Bytes of resident memory that one worker may take: half of what there is."""
+    return memory.total() // 2
 
 
 def keep_watch(log: Path, limit: int) -> None:

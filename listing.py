@@ -76,9 +76,16 @@ def _from(source: str | None, parts: list[str]) -> bool:
     return source is not None and any(fnmatch.fnmatchcase(source.lower(), f"*{part.lower()}*") for part in parts)
 
 
-def how_to_install(name: str) -> str:
-    """The command that installs a framework of LogitLab's own, or a package that one of them uses."""
-    return f"pip install 'logitlab[{_EXTRAS.get(name, name)}]'"
+def how_to_install(name: str, framework: str | None = None) -> str:
+    """How to install what is missing: a framework, or a package that an implementation of ``framework`` uses."""
+    owner = next((e for e in worker.entries() if e.foreign and e.framework == (framework or name)), None)
+    if owner is None:
+        extra = _EXTRAS.get(name, name)
+        return f"pip install 'logitlab[{extra}]'" if extra != "numpy" else "pip install logitlab"
+    if name == (framework or name):
+        return f"pip install {owner.distribution}"
+    # Which distribution holds a package that is not there, only its user knows.
+    return f"{owner.distribution} {owner.version} uses it, and its documentation says how to install it"
 
 
 def entry_points() -> pd.DataFrame:

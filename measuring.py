@@ -81,6 +81,10 @@ class Following:
         return self.measured.call.variables
 
     @property
+    def framework(self) -> str:
+        return self.measured.call.framework
+
+    @property
     def function(self) -> Callable[..., Outcome]:
         return worker.follow
 

@@ -212,6 +212,10 @@ class PlannedCall:
         return self.cell.variables
 
     @property
+    def framework(self) -> str:
+        return self.cell.framework
+
+    @property
     def function(self) -> Callable[..., Outcome]:
         return worker.call
 

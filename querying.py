@@ -16,11 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import memory
 from .errors import UsageError
 from .store import COLUMNS, WORDS, Run, typed
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
-MEMORY = "1GB"  # beyond it DuckDB writes to disk what it works on
+MEMORY = 10**9  # bytes; beyond it DuckDB writes to disk what it works on
 LOADED = 1_000_000  # lines; of a run of no more, many small parts would be opened anew for every table
 BATCH = 100_000  # lines
 _TYPES = {"category": "VARCHAR", "string": "VARCHAR", "boolean": "BOOLEAN", "int32": "INTEGER", "Int32": "INTEGER",
@@ -45,7 +46,7 @@ class Measurements:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._connection = duckdb.connect(
             config={
-                "memory_limit": MEMORY,
+                "memory_limit": f"{min(MEMORY, memory.total() // 2)}B",
                 "temp_directory": folder,
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",

@@ -15,23 +15,25 @@ if __name__ == "__main__":
 
     sys.exit(main(["run", *sys.argv[1:]]))
 
-import shlex
+import secrets
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from . import environment, worker
-from .cases import abridged
+from .cases import WHY_NOT_HELD, abridged
 from .errors import UsageError
 from .executors import Executor, opened
-from .inputs import Selection, selection
+from .inputs import Selection, file_options, selection
 from .lock import must_be_free
 from .measuring import Work
 from .oracle import must_be_there
@@ -42,6 +44,8 @@ from .variants import choose_variants
 from .worker import Description
 
 ORACLES = ("balls", "quad")
+# Numbers of an array in the words of a command; of class weights there may be many.
+MAX_SHOWN = 32
 Progress = Callable[[int, int, str], None]
 Tell = Callable[[str], None]
 
@@ -65,6 +69,38 @@ class Request:
     executor: str | None = None
     memory_limit: float | None = None
     oracle: str = "balls"
+    reduction: str = "none"
+    label_smoothing: float = 0.0
+    weight: str | Path | ArrayLike | None = None
+    ignore_index: int | None = None
+
+    def as_python(self) -> Command:
+        """The call of `run` that makes this request, without ``out`` and ``resume``."""
+        given = {f.name: _literal(getattr(self, f.name)) for f in fields(self) if f.name != "resume"}
+        defaults = {f.name: _literal(f.default) for f in fields(self)}
+        words = [f"{name}={value}" for name, value in given.items() if value != defaults[name]]
+        return Command(f"logitlab.run({', '.join(words)})", "python")
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a run was started.
+
+    Attributes:
+        words: the command line, or the call of `run`.
+        interface: ``command line`` or ``python``.
+    """
+
+    words: str
+    interface: str = "command line"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, Path):
+        return repr(str(value))
+    if isinstance(value, np.ndarray | np.generic):
+        return repr(value.tolist()) if value.size <= MAX_SHOWN else f"<array of {value.size} numbers>"
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list | tuple) else repr(value)
 
 
 def run(
@@ -85,6 +121,10 @@ def run(
     memory_limit: float | None = None,
     executor: str | None = None,
     oracle: str = "balls",
+    reduction: str = "none",
+    label_smoothing: float = 0.0,
+    weight: str | Path | ArrayLike | None = None,
+    ignore_index: int | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
@@ -114,6 +154,12 @@ def run(
             processes of this machine.
         oracle: ``balls``, or ``quad`` for rows of files without loss options: their exact answers in quadruple
             precision, several times as fast, good to 100 bits and held to balls on a sample; see `oracle.bulk`.
+        reduction: ``none``, ``mean`` or ``sum`` of each of the files of logits, which must be small enough to be
+            measured at once; see `inputs.LogitsFile`.
+        label_smoothing: that of the files of logits, in [0, 1].
+        weight: class weights (C,) for the files of logits: an array, or a file ``.npy``, ``.npz`` or ``.safetensors``,
+            the last two with an array ``weight``.
+        ignore_index: rows of the files of logits with this target count nothing.
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
@@ -122,7 +168,7 @@ def run(
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files, executor, memory_limit, oracle,
+        case_files, executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -131,11 +177,20 @@ def run(
         return execute(request, folder, progress).read()
 
 
-def execute(request: Request, folder: Path, progress: Progress | None = None, tell: Tell = warnings.warn) -> Run:
+def execute(
+    request: Request,
+    folder: Path,
+    progress: Progress | None = None,
+    tell: Tell = warnings.warn,
+    command: Command | None = None,
+) -> Run:
     """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds.
 
-    ``tell`` is given a line for each part of a resumed run that was damaged and is measured again.
+    ``tell`` is given a line for each framework that was asked for and is missing, or whose import failed, and for each
+    part of a resumed run that was damaged and is measured again. ``command`` is kept in the manifest; by default it is
+    the call of `run` that makes the request.
     """
+    command = command or request.as_python()
     # Checked before anything is started: a typing error costs no import of a framework.
     names = owners(choose_frameworks(listed(request.frameworks)), listed(request.implementations))
     wanted = choose_dtypes(listed(request.dtypes)) if request.dtypes else None
@@ -146,7 +201,8 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
         must_be_new(folder)
     must_be_free(folder)
     files, sweeps, case_files = (listed(w) for w in (request.logits, request.sweeps, request.case_files))
-    chosen = selection(request.cases, files, sweeps, wanted, case_files)
+    options = file_options(request.reduction, request.label_smoothing, request.weight, request.ignore_index)
+    chosen = selection(request.cases, files, sweeps, wanted, case_files, options)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         opened(request.executor, names, Path(logs), request.timeout, request.memory_limit) as executor,
@@ -155,7 +211,13 @@ def execute(request: Request, folder: Path, progress: Progress | None = None, te
         asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
+        for d in descriptions.values():
+            if d.missing is not None and (d.failed or d.framework in listed(request.frameworks)):
+                tell(f"{d.framework} is not measured: {d.missing}")
+        if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
+            raise UsageError(_nothing_for(cells))
         manifest = _manifest(chosen, cells, descriptions, quad=quad) | executor.facts({})
+        manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
@@ -203,16 +265,21 @@ def _manifest(
 ) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     return {
-        "run": run_name(),
         "started": _now(),
         "complete": False,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         # What a resumed run must have had too: so the versions tell the oracle.
         "versions": environment.own_versions(*["numpy-quaddtype"] * quad),
         "oracle": "quad" if quad else "balls",
         "frameworks": {n: dict(d.versions) for n, d in present.items()},
+        # Under which name pip knows the packages of these versions.
+        "distributions": {package: name for d in present.values() for package, name in d.distributions},
         "entry_points": {
             e.framework: f"{e.value} ({e.distribution} {e.version})"
+            for e in worker.entries()
+            if e.foreign and e.framework in descriptions
+        },
+        "plugins": {
+            e.framework: {"distribution": e.distribution, "version": e.version}
             for e in worker.entries()
             if e.foreign and e.framework in descriptions
         },
@@ -242,8 +309,23 @@ def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
 
 
 def run_name() -> str:
-    """A name for a run started now."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    """A name for a run started now, and no other's: two may start in the same second, in two processes."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(4)}"
+
+
+def _name_of(folder: Path) -> str:
+    """A run's name: its folder's, in Unicode."""
+    name = folder.resolve().name if folder.name in ("", "..") else folder.name
+    return name.encode("utf-8", "backslashreplace").decode() or run_name()
+
+
+def _nothing_for(cells: Sequence[Cell]) -> str:
+    dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in cells))
+    modes = ", ".join(dict.fromkeys(cell.mode for cell in cells))
+    return (
+        f"nothing to run: no chosen case can be measured in {dtypes}, mode {modes}: {WHY_NOT_HELD}, or the mode takes "
+        "no loss options; choose another --dtype or --mode"
+    )
 
 
 def _now() -> str:

@@ -254,6 +254,11 @@ class Run:
         """How many measurements there are, without reading them."""
         return sum(int(pq.read_metadata(path).num_rows) for path in self.parts())
 
+    def has_result(self) -> bool:
+        """Whether a call gave a result: whether a measurement has the status ``ok``. Parts are read until one has."""
+        statuses = (pq.read_table(path, columns=["status"])["status"] for path in self.parts())
+        return any("ok" in column.unique().to_pylist() for column in statuses)
+
     def read(self) -> pd.DataFrame:
         """The measurements so far, in the order of the plan.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cases import WHY_NOT_HELD, Case, select
+from .cases import Case, select
 from .checking import check, load_framework
 from .errors import UsageError
 from .formats import FORMATS, Format, get_format
@@ -177,8 +177,9 @@ def logit_cases(patterns: Words = None, dtypes: Words = None) -> tuple[LogitCase
         raise UsageError(f"no case of {', '.join(listed(patterns))} is logits and class indices alone; choose others")
     held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
     if not held:
+        why = chosen[0].why_not_held(get_format(wanted[0]))
         # pytest would skip a test without a case, and it would check nothing.
-        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(listed(patterns))}: {WHY_NOT_HELD}")
+        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(listed(patterns))}: {why}")
     return held
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ class _Examination:
     def _mended(self) -> str:
         if self._manifest.get("packed"):
             return "pack the run again"
-        return f"`logitlab run --resume --out {self._folder}`, with the same selection, measures it again"
+        return f"{self._resumed} measures it again"
 
     def _all_parts(self, broken: int) -> Finding:
         expected = {self._parts.path(i) for i in self._planned or ()}
@@ -187,10 +188,27 @@ class _Examination:
             return Finding("run", "ok", "complete")
         if self._offence is not None:
             return Finding("run", "broken", f"put a copy of {MANIFEST} in its place, or start a new run")
-        command = self._manifest.get("command", "")
-        left = "" if "--resume" in command else " --resume" if "--out" in command else f" --resume --out {self._folder}"
-        how = f"`{command}{left}`"
-        return Finding("run", "note", f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {how}")
+        told = f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {self._resumed}"
+        return Finding("run", "note", told)
+
+    @property
+    def _resumed(self) -> str:
+        """What resumes the run, as it was started: on the command line or in Python."""
+        command = str(self._manifest.get("command", ""))
+        if self._manifest.get("interface") == "python":
+            given = command.removesuffix(")")
+            comma = "" if given.endswith("(") else ", "
+            return f"`{given}{comma}out={str(self._folder)!r}, resume=True)`"
+        try:
+            words = shlex.split(command)
+        except ValueError:  # no command line
+            words = []
+        if words[1:2] != ["run"]:  # an older run's, which any program may have started
+            return f"the same program with `resume=True, out={str(self._folder)!r}`"
+        words[0] = "logitlab"
+        words += [] if "--resume" in words else ["--resume"]
+        given = any(word == "--out" or word.startswith("--out=") for word in words)
+        return f"`{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
 
 
 def _must_be_a_plan(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from packaging.utils import canonicalize_name
 
 from . import guard
 from .conventions import STANDARD, Convention
@@ -47,7 +48,14 @@ class Offer:
 
 @dataclass(frozen=True)
 class Description:
-    """What a framework says of itself; ``missing`` tells why it cannot be used, and is None where it can."""
+    """What a framework says of itself.
+
+    Attributes:
+        missing: why it cannot be used; None where it can.
+        failed: whether it is missing though its packages are installed: its import failed, died or hung.
+        distributions: for each of ``versions``, the distribution that holds the import package, as
+            ``("paddle", "paddlepaddle")``.
+    """
 
     framework: str
     devices: tuple[str, ...] = ()
@@ -55,6 +63,8 @@ class Description:
     versions: tuple[tuple[str, str], ...] = ()
     missing: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
+    failed: bool = False
+    distributions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,17 +151,43 @@ def _distribution(found: metadata.Distribution | None) -> tuple[str, str]:
 
 def describe(name: str) -> Description:
     """Imports the framework and asks it."""
+    pid = os.getpid()
+    description = _described(name)
+    if os.getpid() != pid:
+        os._exit(0)  # a copy of this process that the import forked would answer too
+    return description
+
+
+def _described(name: str) -> Description:
     try:
         framework = load(name)
         offers = tuple(_offer(i) for i in framework.implementations)
         packages = {o.package: o.version for o in offers}
         versions = tuple((p, v) for p, v in packages.items() if v is not None)
+        distributions = tuple((p, canonicalize_name(_distribution_of(p) or p)) for p, _ in versions)
         settings: Mapping[str, str] = getattr(framework, "settings", dict)()
-        return Description(name, tuple(framework.devices()), offers, versions, settings=tuple(settings.items()))
-    except ImportError as error:
+        return Description(
+            name, tuple(framework.devices()), offers, versions,
+            settings=tuple(settings.items()), distributions=distributions,
+        )  # fmt: skip
+    except ModuleNotFoundError as error:
         return Description(name, missing=f"cannot be imported: {_told(error)}")
-    except Exception as error:  # another package's code: whatever it raises, the others still run
-        return Description(name, missing=f"failed when it was imported: {_told(error)}")
+    except ImportError as error:
+        return Description(name, missing=f"cannot be imported: {_told(error)}", failed=True)
+    except BaseException as error:  # another package's code: whatever it raises, SystemExit too, the others still run
+        return Description(name, missing=f"failed when it was imported: {_told(error)}", failed=True)
+
+
+def import_framework(name: str) -> str | None:
+    """Imports the framework into this process; returns the message if that fails.
+
+    A call imports it too, but under the time limit of calls.
+    """
+    try:
+        load(name)
+    except BaseException as error:  # as in describe
+        return f"{name} cannot be imported: {_told(error)}"
+    return None
 
 
 def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -> Outcome:
@@ -265,8 +301,14 @@ def _offer(implementation: Implementation) -> Offer:
 
 def _version(package: str) -> str | None:
     """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
-    distributions: Sequence[str] = _distributions().get(package, ())
-    return metadata.version(distributions[0]) if distributions else None
+    distribution = _distribution_of(package)
+    return None if distribution is None else metadata.version(distribution)
+
+
+def _distribution_of(package: str) -> str | None:
+    """The distribution that holds an import package; the one of its own name where several have a share in it."""
+    found: Sequence[str] = _distributions().get(package, ())
+    return next((d for d in found if canonicalize_name(d) == package), found[0]) if found else None
 
 
 @cache

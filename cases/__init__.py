@@ -1,8 +1,19 @@
 """WHAT is computed: the catalogue of extreme logits. Imports no framework."""
 
 from ._abridged import abridged
-from ._case import WHY_NOT_HELD, Case, make
+from ._case import WHY_NOT_HELD, Case, make, why_not_held
 from ._catalogue import catalogue, content_hash, named, select
 from ._tags import WIDE_FROM
 
-__all__ = ["WHY_NOT_HELD", "WIDE_FROM", "Case", "abridged", "catalogue", "content_hash", "make", "named", "select"]
+__all__ = [
+    "WHY_NOT_HELD",
+    "WIDE_FROM",
+    "Case",
+    "abridged",
+    "catalogue",
+    "content_hash",
+    "make",
+    "named",
+    "select",
+    "why_not_held",
+]

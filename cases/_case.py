@@ -17,8 +17,8 @@ from ..options import LossOptions, check_option
 #   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
 #   number of a wider array; spatial: the rows are the d positions of (1, C, d), or (1, d, C) where classes come last.
 LAYOUTS = ("rows", "transposed", "strided", "spatial")
-# Why a dtype cannot hold a case or a file.
-WHY_NOT_HELD = "a finite logit would become infinite"
+# Why a dtype cannot hold a case or a file; `why_not_held` says what kind of number it is.
+WHY_NOT_HELD = "a finite number would become infinite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,13 @@ class Case(LossOptions):
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that can hold the case: in the others a finite number would become infinite, or an option 0."""
-        return tuple(
-            name
-            for name, fmt in FORMATS.items()
-            if representable(self.logits, fmt) and self.why_options_not_held(fmt) is None
-        )
+        return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
+
+    def why_not_held(self, fmt: Format) -> str | None:
+        """Why the dtype cannot hold the case; None if it can."""
+        probabilities = self.targets if self.targets.ndim == 2 else None
+        numbers = why_not_held(fmt, logit=self.logits, target_probability=probabilities)
+        return numbers or self.why_options_not_held(fmt)
 
     @property
     def plain(self) -> bool:
@@ -94,6 +96,14 @@ class Case(LossOptions):
     def quantized_targets(self, fmt: Format) -> NDArray[Any]:
         """Class indices as they are, class probabilities as the dtype holds them."""
         return self.targets if self.targets.ndim == 1 else quantize(self.targets, fmt)
+
+
+def why_not_held(fmt: Format, **numbers: ArrayLike | None) -> str | None:
+    """Why the dtype cannot hold the numbers, given by what one of them is called; None if it can."""
+    for name, values in numbers.items():
+        if values is not None and not representable(values, fmt):
+            return f"a finite {name.replace('_', ' ')} would become infinite"
+    return None
 
 
 def make(
@@ -116,7 +126,8 @@ def make(
     ``options`` are loss options, by the names that `LossOptions` has.
 
     Raises:
-        ValueError: if the shapes do not fit, a target is not a class, or an option is out of range.
+        ValueError: if the shapes do not fit, a target is not a class, an option is out of range, or an invalid case has
+            a reduction or class probabilities.
     """
     x = np.array(logits, np.float64)
     t = np.array(targets)
@@ -141,6 +152,12 @@ def make(
         raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes, and the case is not invalid")
     if w is not None and w.shape != x.shape[1:]:
         raise ValueError(f"{case_id}: weight {w.shape} is not one factor for each of {x.shape[1]} classes")
+    if invalid and (reduction != "none" or t.ndim == 2):
+        what = "class probabilities" if t.ndim == 2 else f"the reduction {reduction!r}"
+        raise ValueError(
+            f"{case_id}: the case is invalid and has {what}; what a target that is no class gives is recorded row by "
+            "row, from class indices without a reduction"
+        )
     if layout not in LAYOUTS:
         raise ValueError(f"{case_id}: unknown layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
     for array in (x, t, w):

@@ -8,16 +8,17 @@ import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from ..comparison import Comparison, compare
+from ..errors import UsageError
 from ..plan import Words, listed
-from ..store import must_be_new
+from ..store import Run, must_be_new
 from ._build import BuildError, Tell, environment, environments_folder, variables
 from ._own import own
-from ._sets import RequirementSet, concerned, parse_sets
+from ._sets import concerned, parse_sets
 
 DTYPES, MODES = ("float32",), ("eager",)
 
@@ -30,16 +31,18 @@ class Matrix:
         runs: the run folder of each set that was measured, by the set's words.
         failed: of each other set what went wrong.
         comparisons: (before, after, what changed), for each set measured and the one measured before it.
+        not_compared: (before, after, why), for those of them that cannot be compared: they have no result in common.
     """
 
     runs: Mapping[str, Path]
     failed: Mapping[str, str]
     comparisons: tuple[tuple[str, str, Comparison], ...]
+    not_compared: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
         """2 if a set was not measured or two cannot be compared, else 1 if there is a regression, else 0."""
-        return max([2 if self.failed else 0, *(c.exit_code for _, _, c in self.comparisons)])
+        return max([2 if self.failed or self.not_compared else 0, *(c.exit_code for _, _, c in self.comparisons)])
 
 
 def matrix(
@@ -94,19 +97,24 @@ def matrix(
             try:
                 made = environment(root, ours, extras, one.requirements, python or sys.executable, tell, fresh=fresh)
                 tell(f"measuring with {one}")
-                _run(made, [*plan, "--out", str(folder / one.folder)], tell)
+                _run(made, plan, folder / one.folder, tell)
             except (BuildError, _RunError) as error:
                 failed[str(one)] = str(error)
             else:
                 runs[str(one)] = folder / one.folder
-    return Matrix(runs, failed, _compared(sets, runs, factor))
+    return _compared(Matrix(runs, failed, ()), factor)
 
 
-def _compared(
-    sets: Sequence[RequirementSet], runs: Mapping[str, Path], factor: float
-) -> tuple[tuple[str, str, Comparison], ...]:
-    measured = [str(one) for one in sets if str(one) in runs]
-    return tuple((a, b, compare(runs[a], runs[b], factor=factor)) for a, b in pairwise(measured))
+def _compared(found: Matrix, factor: float) -> Matrix:
+    """With the comparison of each set that was measured and the one measured before it, ``runs`` being in order."""
+    comparisons: list[tuple[str, str, Comparison]] = []
+    not_compared: list[tuple[str, str, str]] = []
+    for before, after in pairwise(found.runs):
+        try:
+            comparisons.append((before, after, compare(found.runs[before], found.runs[after], factor=factor)))
+        except UsageError as error:
+            not_compared.append((before, after, str(error)))
+    return replace(found, comparisons=tuple(comparisons), not_compared=tuple(not_compared))
 
 
 def _plan(cases: Words, frameworks: Sequence[str], implementations: Words, dtypes: Words, modes: Words) -> list[str]:
@@ -125,8 +133,8 @@ class _RunError(Exception):
     """The last that a run said."""
 
 
-def _run(python: Path, options: Sequence[str], tell: Tell) -> None:
-    command = [str(python), "-m", "logitlab", "run", *options]
+def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
+    command = [str(python), "-m", "logitlab", "run", *options, "--out", str(out)]
     said: deque[str] = deque(maxlen=1)
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables()
@@ -134,5 +142,13 @@ def _run(python: Path, options: Sequence[str], tell: Tell) -> None:
         for line in running.stderr or ():
             said.append(line.strip())
             tell(f"  {line.strip()}")
-    if running.returncode:
+    if running.returncode and not _is_complete(out):
         raise _RunError(said[-1] if said else f"the run ended with exit code {running.returncode}")
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the run ended: one in which no call gives a result ends with exit code 1, and can be compared."""
+    try:
+        return bool(Run(folder).manifest["complete"])
+    except UsageError:
+        return False

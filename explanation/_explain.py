@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .. import worker
-from ..cases import WHY_NOT_HELD, Case
+from ..cases import Case
 from ..errors import UsageError
 from ..formats import Format, get_format
 from ..frameworks import QUANTITIES, Batch
@@ -119,7 +119,7 @@ def explain(
     fmt = get_format(dtype)
     chosen = find_case(case, listed(case_files))
     if fmt.name not in chosen.dtypes:
-        raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}")
+        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")
     if chosen.logits.size == 0:
         raise UsageError(f"{case} has no rows or no classes: there is nothing to explain")
     if row is not None and not 0 <= row < chosen.rows:

@@ -40,6 +40,10 @@ class Trial:
         return self.cell.variables
 
     @property
+    def framework(self) -> str:
+        return self.cell.framework
+
+    @property
     def function(self) -> Callable[..., Outcome]:
         return worker.call
 

@@ -2,14 +2,17 @@
 
 from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
 from ._file import LogitsFile
+from ._options import FileOptions, file_options
 from ._selection import Block, Selection, selection
 from ._sweeps import sweep
 
 __all__ = [
     "Block",
     "CaseFile",
+    "FileOptions",
     "LogitsFile",
     "Selection",
+    "file_options",
     "find_case",
     "prepare",
     "read_cases",

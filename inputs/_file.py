@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import Case
+from ..cases import Case, why_not_held
 from ..errors import UsageError
-from ..formats import FORMATS, representable
+from ..formats import FORMATS, Format
+from ._options import FileOptions
 from ._readers import READERS, UNREADABLE, OffenceError, Reader, must_not_be_wider
 
 Array = NDArray[Any]
 
 FAMILY = "file"
+NO_OPTIONS = FileOptions()
 # Logits at once. The exact answer and the grading of a piece hold some 300 bytes for each of its logits.
 PIECE = 2**20
+# Logits of a file whose loss is reduced: they are one piece, since parts have no mean. Some 1.2 GiB at a time.
+MOST_REDUCED = 2**22
 # Rows at once, where they are narrow. The table holds some kilobytes for each row while a piece is measured.
 PIECE_ROWS = 2**14
 
@@ -37,6 +41,8 @@ class LogitsFile:
         largest: of their finite magnitudes.
         soft: whether the targets are class probabilities.
         digest: of the numbers in it.
+        largest_probability: of the targets, where they are class probabilities.
+        options: the loss options that it is measured with.
     """
 
     path: Path
@@ -46,13 +52,16 @@ class LogitsFile:
     largest: float
     soft: bool
     digest: str
+    largest_probability: float = 0.0
+    options: FileOptions = NO_OPTIONS
 
     @classmethod
-    def open(cls, path: str | Path) -> LogitsFile:
+    def open(cls, path: str | Path, options: FileOptions = NO_OPTIONS) -> LogitsFile:
         """Reads the file once, to check every number of it.
 
         Raises:
-            UsageError: for a file that is not there, cannot be read, or whose shapes, dtypes or targets are wrong.
+            UsageError: for a file that is not there, cannot be read, or whose shapes, dtypes or targets are wrong, or
+                for options that it cannot be measured with.
         """
         given = Path(path)
         if not given.is_file():
@@ -62,23 +71,36 @@ class LogitsFile:
         with _offences_of(given):
             reader = READERS[given.suffix](given)
             rows, classes = _checked_shapes(reader)
-            largest, digest = _scan(reader, classes)
-        soft = len(reader.shapes["targets"]) == 2
-        return cls(given, rows, classes, reader.dtypes["logits"].name, largest, soft, digest)
+            soft = len(reader.shapes["targets"]) == 2
+            _check_options(options, rows, classes, soft=soft)
+            largest, of_probabilities, digest = _scan(reader, classes, options.ignore_index)
+        dtype = reader.dtypes["logits"].name
+        return cls(given, rows, classes, dtype, largest, soft, digest, of_probabilities, options)
 
     @property
-    def case_id(self) -> str:
+    def id(self) -> str:
         return f"{FAMILY}/{self.path.stem}"
 
     @property
+    def plain(self) -> bool:
+        """Whether it is logits and class indices alone, without loss options."""
+        return not self.soft and not self.options.given
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that can hold the logits: in the others a finite one would become infinite."""
-        return tuple(name for name, fmt in FORMATS.items() if representable(self.largest, fmt))
+        """The dtypes that can hold the file: see `why_not_held`."""
+        return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
+
+    def why_not_held(self, fmt: Format) -> str | None:
+        """Why the dtype cannot hold the file and its class weights; None if it can."""
+        return why_not_held(
+            fmt, logit=self.largest, weight=self.options.weight, target_probability=self.largest_probability
+        )
 
     @property
     def piece_rows(self) -> int:
-        """How many rows are read at once."""
-        return _piece_rows(self.classes)
+        """How many rows are read at once: all of a file whose loss is reduced."""
+        return _piece_rows(self.classes) if self.options.reduction == "none" else self.rows
 
     def pieces(self) -> Iterator[Case]:
         """The file's rows, in cases of at most `piece_rows`, all under the file's own name."""
@@ -93,6 +115,7 @@ class LogitsFile:
                     targets.astype(np.float64 if self.soft else np.int64),
                     tags=("file",),
                     first_row=first_row,
+                    **self.options.given,
                 )
                 first_row += len(logits)
 
@@ -130,22 +153,40 @@ def _checked_shapes(reader: Reader) -> tuple[int, int]:
     return logits[0], logits[1]
 
 
-def _scan(reader: Reader, classes: int) -> tuple[float, str]:
-    """The largest finite magnitude and a digest of all numbers; OffenceError for a target that is none."""
+def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool) -> None:
+    if options.weight is not None and options.weight.shape != (classes,):
+        raise OffenceError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
+    if options.ignore_index is not None and soft:
+        raise OffenceError("targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out")
+    if options.reduction != "none" and rows * classes > MOST_REDUCED:
+        raise OffenceError(
+            f"its {rows} rows of {classes} classes are too many for --reduction {options.reduction}, which takes all "
+            f"at once: measure row losses, without --reduction, or give at most {max(1, MOST_REDUCED // classes)} rows"
+        )
+
+
+def _scan(reader: Reader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
+    """The largest finite magnitude, the largest target probability and a digest of all numbers.
+
+    Raises:
+        OffenceError: for a target that is none.
+    """
     digests = hashlib.sha256(), hashlib.sha256()
-    largest, first_row = 0.0, 0
+    largest, of_probabilities, first_row = 0.0, 0.0, 0
     for logits, targets in reader.rows(_piece_rows(classes)):
-        _check_targets(targets, classes, first_row)
+        _check_targets(targets, classes, first_row, ignore_index)
+        if targets.ndim == 2:
+            of_probabilities = max(of_probabilities, float(targets.max()))
         magnitudes = np.abs(logits).astype(np.float64)
         largest = max(largest, float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0)))
         for digest, array in zip(digests, (logits, targets), strict=True):
             digest.update(array.tobytes())
         first_row += len(logits)
     header = f"{reader.shapes}{reader.dtypes}".encode()
-    return largest, hashlib.sha256(header + digests[0].digest() + digests[1].digest()).hexdigest()
+    return largest, of_probabilities, hashlib.sha256(header + digests[0].digest() + digests[1].digest()).hexdigest()
 
 
-def _check_targets(targets: Array, classes: int, first_row: int) -> None:
+def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: int | None) -> None:
     if targets.ndim == 2:
         wrong = ~(np.isfinite(targets.astype(np.float64)) & (targets >= 0))
         if wrong.any():
@@ -155,10 +196,12 @@ def _check_targets(targets: Array, classes: int, first_row: int) -> None:
                 "expected finite numbers that are not negative"
             )
         return
-    outside = np.flatnonzero((targets < 0) | (targets >= classes))
+    counted = np.ones(len(targets), bool) if ignore_index is None else targets != ignore_index
+    outside = np.flatnonzero(counted & ((targets < 0) | (targets >= classes)))
     if outside.size:
         row = int(outside[0])
-        raise OffenceError(
-            f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
-            f"0 to {classes - 1}"
-        )
+        told = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
+        told += f"0 to {classes - 1}"
+        if ignore_index is None:
+            raise OffenceError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
+        raise OffenceError(f"{told}, or {ignore_index}, which is ignored")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -63,6 +64,17 @@ def _have(found: list[str]) -> None:
             raise OffenceError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
 
 
+@contextmanager
+def npz_member(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """The array of a ``.npz`` archive, opened as a file of NumPy's; OffenceError if there is none of this name."""
+    with zipfile.ZipFile(path) as archive:
+        found = [n.removesuffix(".npy") for n in archive.namelist()]
+        if name not in found:
+            raise OffenceError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
+        with archive.open(f"{name}.npy") as member:
+            yield member
+
+
 class Npz:
     """An archive written by ``numpy.savez`` or ``numpy.savez_compressed``."""
 
@@ -73,7 +85,7 @@ class Npz:
             headers = {}
             for name in NAMES:
                 with archive.open(f"{name}.npy") as member:
-                    headers[name] = _npy_header(name, member)
+                    headers[name] = npy_header(name, member)
         self.shapes = {name: shape for name, (shape, _) in headers.items()}
         self.dtypes = {name: dtype for name, (_, dtype) in headers.items()}
 
@@ -83,8 +95,8 @@ class Npz:
             archive.open("logits.npy") as logits,
             archive.open("targets.npy") as targets,
         ):
-            _npy_header("logits", logits)
-            _npy_header("targets", targets)
+            npy_header("logits", logits)
+            npy_header("targets", targets)
             whole = self.shapes["logits"][0]
             for start in range(0, whole, count):
                 many = min(count, whole - start)
@@ -99,7 +111,7 @@ class Npz:
         return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def _npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype; afterwards the member stands at its first number."""
     try:
         version = np.lib.format.read_magic(member)

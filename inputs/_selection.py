@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cases import WHY_NOT_HELD, Case, content_hash, select
+from ..cases import Case, content_hash, select
 from ..errors import UsageError
 from ..formats import FORMATS
 from ._case_file import CaseFile
-from ._file import LogitsFile
+from ._file import NO_OPTIONS, LogitsFile
+from ._options import FileOptions
 from ._sweeps import sweep
 
 
@@ -56,8 +57,13 @@ class Selection:
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """How many rows are measured in a dtype, all blocks together."""
-        of_files = (f.rows for f in self.files if dtype in self._of_file(f) and not (plain_only and f.soft))
+        of_files = (f.rows for f in self.files if dtype in self._of_file(f) and (f.plain or not plain_only))
         return Block(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
+
+    def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
+        """Whether a case or file is measured in a dtype, though it may have no rows."""
+        in_memory = any(dtype in c.dtypes and (c.plain or not plain_only) for c in self.cases)
+        return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
 
     def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
         return tuple(d for d in self._asked_of(file) if d in file.dtypes)
@@ -67,20 +73,20 @@ class Selection:
 
     def facts(self) -> dict[str, Any]:
         """What a run's manifest says of it."""
-        asked = [(c.id, self.dtypes, c.dtypes) for c in self.cases]
-        asked += [(f.case_id, self._asked_of(f), f.dtypes) for f in self.files]
+        asked: list[tuple[Case | LogitsFile, Sequence[str]]] = [(c, self.dtypes) for c in self.cases]
+        asked += [(f, self._asked_of(f)) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
             "files": [
-                {"case": f.case_id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
-                 "digest": f.digest}
+                {"case": f.id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
+                 "digest": f.digest} | ({"options": f.options.facts} if f.options.given else {})
                 for f in self.files
             ] + [
                 {"path": str(f.path), "cases": [c.id for c in f.cases], "digest": f.digest} for f in self.case_files
             ],
             "left_out": [
-                {"case": case, "dtype": d, "why": WHY_NOT_HELD}
-                for case, dtypes, held in asked for d in dtypes if d not in held
+                {"case": one.id, "dtype": d, "why": why}
+                for one, dtypes in asked for d in dtypes if (why := one.why_not_held(FORMATS[d])) is not None
             ],
         }  # fmt: skip
 
@@ -91,22 +97,29 @@ def selection(
     sweeps: Sequence[str] = (),
     dtypes: tuple[str, ...] | None = None,
     case_files: Sequence[str | Path] = (),
+    options: FileOptions = NO_OPTIONS,
 ) -> Selection:
     """Cases of the catalogue by globs, files of logits, sweeps and case files; the whole catalogue if nothing is named.
 
+    ``options`` are the loss options of the files of logits.
+
     Raises:
-        UsageError: for a glob without a case, a sweep that cannot be read, or a file that is not as it should be.
+        UsageError: for a glob without a case, a sweep that cannot be read, a file that is not as it should be, or
+            options without a file of logits.
     """
+    if options.given and not logits:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in options.given)
+        raise UsageError(f"{names} is for files of logits, and there is none; give --logits, or leave it out")
     swept = [case for spec in sweeps for case in sweep(spec)]
     chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)
     _names_differ(read)
     # The same value of an axis in two sweeps is the same case.
     whole = tuple({c.id: c for c in (*chosen, *swept, *(c for file in read for c in file.cases))}.values())
-    files = tuple(LogitsFile.open(path) for path in logits)
-    names = [f.case_id for f in files]
+    files = tuple(LogitsFile.open(path, options) for path in logits)
+    names = [f.id for f in files]
     for file in files:
-        if names.count(file.case_id) > 1:
+        if names.count(file.id) > 1:
             raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
     return Selection(whole, files, dtypes, read)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import duckdb
 import pandas as pd
-import psutil
 
+from .. import memory
 from ..errors import UsageError
 from ..querying import Measurements
 from ..store import Run
@@ -52,11 +52,11 @@ class Page:
     def measurements(self) -> pd.DataFrame:
         """All of them in memory; UsageError where they are too many for it."""
         lines = int(self.source.cells["lines"].sum())
-        needed, there = lines * BYTES, _memory()
+        needed, there = lines * BYTES, memory.total()
         if needed > there:
             raise UsageError(
                 f"figures and the site hold every measurement in memory: {lines:,} need about "
-                f"{needed / 2**30:.0f} GiB, and this machine has {there / 2**30:.0f}; text, markdown, csv and latex "
+                f"{needed / 2**30:.3g} GiB, and there are {there / 2**30:.3g}; text, markdown, csv and latex "
                 "need none of it"
             )
         return self.source.frame()
@@ -71,10 +71,10 @@ def page(runs: Sequence[Run]) -> Page:
         UsageError: for a run that has no measurements, or one that is given twice.
     """
     manifests = [_whole(run) for run in runs]
-    names = [m["run"] for m in manifests]
-    for run, name in zip(runs, names, strict=True):
-        if names.count(name) > 1:
-            raise UsageError(f"{run.folder}: the run {name} is given twice")
+    folders = [run.folder.resolve() for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UsageError(f"{run.folder} is given twice; give each run once")
     try:
         return _page(runs, manifests)
     except duckdb.Error as error:
@@ -117,11 +117,6 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     return Page(preamble, sections(source), source, list(manifests), of_runs, damage)
-
-
-def _memory() -> int:
-    """The machine's, in bytes."""
-    return int(psutil.virtual_memory().total)
 
 
 def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -172,7 +167,7 @@ def _provenance(m: dict[str, Any]) -> list[str]:
     if m["left_out"]:
         by_dtype = pd.Series([entry["dtype"] for entry in m["left_out"]]).value_counts()
         told = ", ".join(f"{by_dtype[d]} in {d}" for d in DTYPES if d in by_dtype)
-        lines.append(f"Left out, since the dtype would make a finite logit infinite: {told}")
+        lines.append(f"Left out, since the dtype would make a finite number infinite: {told}")
     if m.get("plain_only"):
         lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m['plain_only'])}")
     held = m.get("conventions", {})

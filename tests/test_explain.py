@@ -324,12 +324,12 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
     """Its time-out is put in place of a real one: a short limit and a quick import would race."""
     from concurrent.futures import Future
 
-    from logitlab import pool
+    from logitlab import outcomes, pool
 
     late = Future()
     late.set_exception(TimeoutError())
-    monkeypatch.setattr(pool.Pools, "describe", lambda self: {"numpy": pool._description("numpy", late)})
-    with pytest.raises(logitlab.UsageError, match="numpy did not finish importing in time"):
+    monkeypatch.setattr(pool.Pools, "describe", lambda self: {"numpy": outcomes.description("numpy", late, 600.0)})
+    with pytest.raises(logitlab.UsageError, match="numpy did not finish importing within 600 s"):
         logitlab.explain("seed/article", "numpy/naive")
 
 

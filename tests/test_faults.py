@@ -24,6 +24,7 @@ FAULTS = {
     "raises_what_is_no_exception": ("raise Unheard('of')", "raised"),
     "aborts": ("os.abort()", "crashed"),
     "segfaults": ("ctypes.string_at(0)", "crashed"),
+    "ends_well": ("os._exit(0)", "crashed"),
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "crashed"),
     "hangs": ("time.sleep(3600)", "timeout"),
     "holds_the_interpreter": ("re.match('(a+)+$', 'a' * 64 + 'b')", "timeout"),

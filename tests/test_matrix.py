@@ -16,6 +16,7 @@ from logitlab.environments import _build, _matrix
 from logitlab.environments._own import Own, own
 from logitlab.environments._sets import RequirementSet, concerned, parse_sets
 from logitlab.errors import UsageError
+from logitlab.store import Run
 
 # The framework of a package from outside, in NumPy; its loss is put in by version.
 MODULE = """
@@ -42,7 +43,8 @@ class Framework:
 
 FRAMEWORK = Framework()
 """
-CHANGES = {"1.0": "", "1.1": " * np.float32(1.001)", "1.2": ""}
+CHANGES = {"1.0": "", "1.1": " * np.float32(1.001)", "1.2": "", "2.0": ""}
+NAMES = {"2.0": "tiny/new_loss"}
 CASES = "gap/5_*"
 
 
@@ -50,7 +52,8 @@ def wheel(folder: Path, version: str) -> None:
     """A wheel written by hand: nothing has to be built."""
     info = f"tiny-{version}.dist-info"
     with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as file:
-        file.writestr("tiny.py", MODULE.replace("{change}", CHANGES[version]))
+        named = MODULE.replace("tiny/loss", NAMES.get(version, "tiny/loss"))
+        file.writestr("tiny.py", named.replace("{change}", CHANGES[version]))
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
         file.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -61,7 +64,7 @@ def wheel(folder: Path, version: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory):
-    """An index of three versions, and environments that find LogitLab's dependencies where this one has them."""
+    """An index of four versions, and environments that find LogitLab's dependencies where this one has them."""
     index, cache = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("cache")
     for version in CHANGES:
         wheel(index, version)
@@ -144,6 +147,17 @@ def test_a_run_that_fails_is_told_in_its_own_words(tmp_path):
     assert found.exit_code == 2
     assert set(found.failed) == {"tiny==1.0", "tiny==1.2"}
     assert "no case matches 'nothing/*'" in found.failed["tiny==1.0"]
+
+
+def test_sets_that_share_nothing_keep_their_results(tmp_path, capsys):
+    """Version 2.0 calls its loss otherwise, so that no result of it is one of version 1.2."""
+    arguments = ["--case", CASES, "--framework", "tiny", "--out", str(tmp_path / "runs")]
+    sets = ["tiny==1.0", "tiny==1.2", "tiny==2.0"]
+    assert main(["matrix", *(word for one in sets for word in ("--with", one)), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert "tiny==1.0 -> tiny==1.2" in out
+    assert "tiny==1.2 -> tiny==2.0 cannot be compared: " in err
+    assert all(Run(tmp_path / "runs" / one.replace("==", "-")).lines() for one in sets)
 
 
 def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(tmp_path, monkeypatch):

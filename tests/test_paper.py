@@ -190,6 +190,7 @@ def test_reproduce_has_the_commands_and_the_versions(written, run):
     packages = run.manifest["frameworks"]["numpy"]
     assert f"numpy=={packages['numpy']}" in page
     assert f"scikit-learn=={packages['sklearn']}" in page
+    assert run.manifest["distributions"]["sklearn"] == "scikit-learn"
     assert run.manifest["catalogue"]["hash"] in page
 
 
@@ -208,3 +209,20 @@ def test_a_run_that_is_not_complete_says_so_in_how_to_reproduce_it(hostile, tmp_
     half = Run.create(tmp_path / "run", {**MANIFEST, "complete": False})
     assert "Not complete" in paper.reproduce([half], [], tmp_path)
     assert "Not complete" not in paper.reproduce([hostile], [], tmp_path)
+
+
+def test_the_pins_are_those_that_plain_pip_finds_and_the_builds_are_told(tmp_path):
+    """Reported: `torch==2.13.0+cpu`, `paddle==` and always `tensorflow-cpu`, none of which pip finds there."""
+    frameworks = {"torch": {"torch": "2.13.0+cpu"}, "tensorflow": {"tensorflow": "2.21.0"}, "paddle": {"paddle": "3.3"}}
+    frameworks["tiny"] = {"numpy": "2.4"}
+    plugins = {"tiny": {"distribution": "tiny-losses", "version": "1.1"}}
+    plugins["absent"] = {"distribution": "not-measured", "version": "1.0"}
+    known = {"torch": "torch", "tensorflow": "tensorflow", "paddle": "paddlepaddle-gpu", "numpy": "numpy"}
+    facts = {**MANIFEST, "frameworks": frameworks, "distributions": known, "plugins": plugins}
+    page = paper.reproduce([Run.create(tmp_path / "run", facts)], [], tmp_path)
+    (line,) = (line for line in page.splitlines() if line.startswith("pip install"))
+    assert line.endswith("torch==2.13.0 tensorflow==2.21.0 paddlepaddle-gpu==3.3 numpy==2.4 tiny-losses==1.1")
+    assert "+" not in line
+    assert "- `torch`: `2.13.0+cpu`" in page
+    old = Run.create(tmp_path / "old", {**MANIFEST, "frameworks": frameworks})
+    assert "paddlepaddle==3.3" in paper.reproduce([old], [], tmp_path)

@@ -1,5 +1,6 @@
 """The runner: the table, isolation, faults, resuming, and the ways to start it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import plan, runner
+from logitlab import plan, reports, runner
 from logitlab.cases import select
+from logitlab.cli import main
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS
 from logitlab.plan import groups, owners
@@ -250,3 +252,77 @@ def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
     assert all(g.logits.size <= 3000 or len(g.cases) == 1 for g in made)
     assert sorted(c.id for g in made for c in g.cases) == sorted(c.id for c in select(["random/*"]))
     assert len(made) > len({g.logits.shape[1] for g in made})
+
+
+SMALL = {"cases": "seed/article", "implementations": "numpy/lse", "dtypes": "float32"}
+
+
+def test_runs_started_in_the_same_second_have_names_of_their_own():
+    names = [runner.run(**SMALL)["run"].iloc[0] for _ in range(2)]
+    assert len({*names, *(runner.run_name() for _ in range(1000))}) == 1002
+
+
+def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_path):
+    """With a clock that stands still, so that the second is the same whatever the machine does."""
+    program = (
+        "import datetime, logitlab.runner as runner\n"
+        "class Still(datetime.datetime):\n"
+        "    now = classmethod(lambda cls, tz=None: cls(2026, 1, 2, 3, 4, 5, tzinfo=tz))\n"
+        "runner.datetime = Still\n"
+        "from logitlab.cli import main\n"
+        "raise SystemExit(main('run --case seed/article --implementation numpy/lse --dtype float32'.split()))\n"
+    )
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [p.communicate()[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], told
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert len(folders) == 2
+    assert all(folder.name.startswith("2026-01-02T03-04-05Z-") for folder in folders)
+    for folder in folders:
+        assert Run(folder).manifest["run"] == folder.name
+        assert set(Run(folder).read()["run"]) == {folder.name}
+
+
+@pytest.mark.parametrize("name", ["mine", "größer 1", b"\xff.run"])
+def test_a_run_has_the_name_of_its_folder(tmp_path, name):
+    folder = tmp_path / (name if isinstance(name, str) else os.fsdecode(name))
+    df = runner.run(**SMALL, out=folder)
+    expected = name if isinstance(name, str) else "\\udcff.run"
+    assert set(df["run"]) == {Run(folder).manifest["run"]} == {expected}
+
+
+def test_a_run_in_the_working_folder_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(runner.run(**SMALL, out=".")["run"]) == {tmp_path.name}
+
+
+def test_runs_of_one_name_in_two_folders_are_one_report(tmp_path, capsys):
+    folders = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    for folder, dtype in zip(folders, ["float32", "float64"], strict=True):
+        runner.run(**SMALL | {"dtypes": dtype}, out=folder)
+    assert main(["report", *map(str, folders)]) == 0
+    assert set(reports.page([Run(f) for f in folders]).measurements["dtype"]) == {"float32", "float64"}
+    assert main(["report", str(folders[0]), str(tmp_path / "a" / ".." / "a" / "run")]) == 2
+    assert "run is given twice; give each run once" in capsys.readouterr().err
+
+
+def test_cases_without_rows_are_no_fault_and_no_success(tmp_path, capsys):
+    """Reported: ZeroDivisionError in the progress line, which nobody watches."""
+    options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    assert main(["run", "--case", "reductions/empty_none", *options]) == 1
+    assert capsys.readouterr().err == "nothing was measured: the chosen cases have no rows; choose others by --case\n"
+    assert Run(tmp_path / "run").manifest["complete"]
+
+
+def test_a_run_whose_calls_all_fail_is_no_success(tmp_path, capsys):
+    # LogitLab's own formulas take no class weights.
+    options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    assert main(["run", "--case", "weights/*", *options]) == 1
+    assert "nothing was measured: each call raised, crashed, timed out or is unsupported" in capsys.readouterr().err
+
+
+def test_a_dtype_that_holds_no_chosen_case_is_told_before_anything_is_measured(tmp_path):
+    with pytest.raises(UsageError, match="no chosen case can be measured in float16, mode eager: a finite number"):
+        runner.run(cases="offset/1e30", frameworks="numpy", dtypes="float16", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import logitlab
 from logitlab import files, runner
 from logitlab.cli import main
 from logitlab.errors import UsageError
@@ -206,7 +207,8 @@ def test_other_files_are_told_and_no_damage(run):
 
 
 def test_a_run_that_was_stopped_is_sound_and_how_to_go_on_is_told(run, capsys):
-    manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False, "command": "logitlab run --case x"}
+    manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False}
+    manifest |= {"command": "logitlab run --case x", "interface": "command line"}
     (run / "manifest.json").write_text(json.dumps(manifest))
     part(run).unlink()
     assert main(["doctor", str(run)]) == 0
@@ -272,3 +274,41 @@ def test_other_programs_verify_the_checksums_too(run):
     assert done.returncode == 0, done.stderr
     assert "parts/00001.parquet: OK" in done.stdout
     assert "manifest.json: OK" in done.stdout
+
+
+def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tells(whole, tmp_path, capsys):
+    """Reported: `-c --resume`, since the command was taken from the interpreter's arguments."""
+
+    def stop(done, total, label):
+        raise InterruptedError
+
+    folder = tmp_path / "it's stopped"
+    with pytest.raises(InterruptedError):
+        runner.run(**PLAN, dtypes=DTYPES, timeout=60, out=folder, progress=stop)
+    assert main(["doctor", str(folder)]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if "not complete" in line)
+    call = told.partition("go on with it: `")[2].removesuffix("`")
+    table = eval(call, {"logitlab": logitlab})  # noqa: S307 - it is for people to paste
+    pd.testing.assert_frame_equal(table.drop(columns="run"), whole[1].drop(columns="run"))
+    assert Run(folder).manifest["complete"]
+
+
+def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_was_started(run):
+    manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False, "interface": "command line"}
+    for command, told in {
+        "logitlab run --case 'gap/*' --out 'my runs/a'": "`logitlab run --case 'gap/*' --out 'my runs/a' --resume`",
+        "logitlab run --out=a --resume": "`logitlab run --out=a --resume`",
+        "__main__.py run --case x": f"`logitlab run --case x --resume --out {run}`",
+        "-c": f"the same program with `resume=True, out='{run}'`",
+    }.items():
+        (run / "manifest.json").write_text(json.dumps(manifest | {"command": command}))
+        (note,) = (f.told for f in verify(run).findings if f.subject == "run")
+        assert note == f"not complete: 4 of 4 parts are measured; go on with it: {told}"
+
+
+def test_a_run_records_the_command_line_that_started_it(tmp_path):
+    options = ["--case", "seed/article", "--implementation", "numpy/lse", "--dtype", "float32", "--out"]
+    assert main(["run", *options, str(tmp_path / "run")]) == 0
+    manifest = Run(tmp_path / "run").manifest
+    assert manifest["command"] == f"logitlab run {' '.join(options)} {tmp_path / 'run'}"
+    assert manifest["interface"] == "command line"

@@ -1,7 +1,7 @@
 """What each column of the measurements table means; a test holds it to `store.COLUMNS`."""
 
 MEANINGS = {
-    "run": "name of the run: the time at which it was started, in UTC",
+    "run": "name of the run: its folder's, or the time at which it was started, in UTC, and eight digits of its own",
     "case": "`family/name` of the case",
     "family": "the case's family",
     "row": "row of the case, from 0; -1 for a reduced loss",

@@ -14,8 +14,9 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..formats import get_format, quantize
+from ..outcomes import failed
 from ..plan import Words, choose_dtypes, choose_frameworks, listed
-from ..pool import DEFAULT_TIMEOUT, Pools, failed
+from ..pool import DEFAULT_TIMEOUT, Pools
 from ..worker import Description, Offer
 from ._task import MODELS, Task
 from ._train import Traced, trace

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...store import Run
 
-# The packages whose distribution bears another name than they do.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu", "liger_kernel": "liger-kernel"}
+# Of a run that does not record the distributions: those that bear another name than their package.
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "liger_kernel": "liger-kernel"}
 
 
 def write_reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path) -> Path:
@@ -38,8 +38,15 @@ def _run(m: Mapping[str, Any]) -> Iterator[str]:
     if not m["complete"]:
         yield "**Not complete: the run was stopped, and what is missing of it is missing here.**"
     packages = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
-    yield "The packages (a version's `+cpu` and its like name a build, which PyTorch's own index has):"
-    yield _code(shlex.join(["pip", "install", *_requirements(m["versions"] | packages)]), "sh")
+    yield "The packages:"
+    pins = [*_pins(m["versions"] | packages, m.get("distributions", {})), *_pins_of_plugins(m)]
+    yield _code(shlex.join(["pip", "install", *(f"{name}=={_public(version)}" for name, version in pins)]), "sh")
+    if builds := {name: version for name, version in pins if version != _public(version)}:
+        yield (
+            "Measured were these builds, which the index of packages does not have (PyTorch's are at "
+            "https://download.pytorch.org/whl/). Another build of the same version may compute otherwise:"
+        )
+        yield _lines(builds)
     if m["environment"] or m.get("variants"):
         yield "The environment, as far as it changes numbers:"
         set_ = {name: f"{value}" for name, value in m["environment"].items()}
@@ -66,9 +73,21 @@ def _run(m: Mapping[str, Any]) -> Iterator[str]:
         yield _lines(m["missing"])
 
 
-def _requirements(versions: Mapping[str, str]) -> Iterator[str]:
+def _pins(versions: Mapping[str, str], distributions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The distribution of each package, by the name that pip knows, and its version."""
     for package, version in versions.items():
-        yield f"{_DISTRIBUTIONS.get(package, package)}=={version}"
+        yield distributions.get(package, _DISTRIBUTIONS.get(package, package)), version
+
+
+def _pins_of_plugins(m: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The distributions that brought frameworks of their own."""
+    measured = (plugin for name, plugin in m.get("plugins", {}).items() if name in m["frameworks"])
+    yield from dict.fromkeys((plugin["distribution"], plugin["version"]) for plugin in measured)
+
+
+def _public(version: str) -> str:
+    """The version without the local part that names a build, as ``+cpu``: an index of packages takes none."""
+    return str(version).partition("+")[0]
 
 
 def _lines(facts: Mapping[str, object]) -> str:

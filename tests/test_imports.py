@@ -1,0 +1,134 @@
+"""Frameworks of other packages whose import exits, dies, fails or is slow: each is missing, and no other is."""
+
+import sys
+import textwrap
+
+import pytest
+
+from logitlab import doctor, listing, pool, runner, worker
+from logitlab.cli import main
+from logitlab.store import Run
+
+SOUND = """
+import numpy as np
+from logitlab.frameworks import Implementation
+
+def loss(x, t):
+    if HANGS and (x == 0).any():
+        time.sleep(3600)
+    s = x.astype(np.float64) - x.max(axis=1, keepdims=True).astype(np.float64)
+    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), t]).astype(x.dtype)
+
+class Framework:
+    name = __name__
+    implementations = (
+        Implementation(f"{__name__}/loss", "builtin", loss, "numpy", differentiable=False),
+        Implementation(f"{__name__}/lacking", "builtin", loss, "a_package_that_nobody_has", differentiable=False),
+    )
+
+    def devices(self):
+        return ("cpu",)
+
+    def evaluate(self, implementation, batch, device, mode):
+        yield "loss", implementation.loss(batch.logits, batch.targets)
+
+    def unsupported(self, error):
+        return False
+
+FRAMEWORK = Framework()
+"""
+# What an import does, and what is said of it.
+FAULTS = {
+    "exits": ("import sys; sys.exit(0)", "failed when it was imported: SystemExit: 0"),
+    "exits_without_code": ("raise SystemExit", "failed when it was imported: SystemExit:"),
+    "interrupts": ("raise KeyboardInterrupt", "failed when it was imported: KeyboardInterrupt:"),
+    "dies": ("import os; os._exit(0)", "its process died when it was imported"),
+    "fails": ("import numpy; numpy.nothing_of_this_name", "failed when it was imported: AttributeError"),
+    "breaks": ("from numpy import nothing_of_this_name", "cannot be imported: ImportError"),
+}
+PLAN = {"cases": ["seed/article", "gap/5_low"], "dtypes": "float32", "modes": "eager"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, distribution):
+    """A package whose frameworks fail when they are imported, and one that takes two seconds and is sound."""
+    site = tmp_path_factory.mktemp("site")
+    for name, (line, _) in FAULTS.items():
+        (site / f"{name}.py").write_text(f"{line}\n")
+    (site / "absent.py").write_text("import a_package_that_nobody_has\n")
+    for name, hangs in {"slow": False, "hanging": True}.items():
+        (site / f"{name}.py").write_text(f"import time\nHANGS = {hangs}\ntime.sleep(2)\n{textwrap.dedent(SOUND)}")
+    names = (*FAULTS, "absent", "slow", "hanging")
+    distribution(site, "Strange-Losses", "\n".join(f"{name} = {name}:FRAMEWORK" for name in names), "3.1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        yield site
+
+
+def test_an_import_that_exits_dies_or_fails_makes_its_framework_missing_and_the_others_are_measured(
+    installed, tmp_path, capsys
+):
+    asked = [option for name in (*FAULTS, "absent", "numpy") for option in ("--framework", name)]
+    options = ["--case", "seed/article", "--dtype", "float32", "--mode", "eager", "--out", str(tmp_path / "run")]
+    assert main(["run", *asked, *options]) == 0
+    run = Run(tmp_path / "run")
+    assert set(run.read()["framework"]) == {"numpy"}
+    shown = capsys.readouterr().err
+    for name, (_, message) in FAULTS.items():
+        assert run.manifest["missing"][name].startswith(message)
+        assert f"{name} is not measured: {message}" in shown
+    assert "absent is not measured: cannot be imported: ModuleNotFoundError" in shown
+
+
+def test_a_run_of_nothing_but_an_import_that_exits_is_exit_code_2(installed, tmp_path, capsys):
+    assert main(["run", "--case", "seed/article", "--framework", "exits", "--out", str(tmp_path / "run")]) == 2
+    assert "nothing to run: exits failed when it was imported: SystemExit: 0" in capsys.readouterr().err
+
+
+def test_a_failed_import_that_nobody_asked_for_is_reported_and_an_absent_package_is_not(installed, monkeypatch, capsys):
+    monkeypatch.setattr(worker, "names", lambda: ("absent", "exits", "numpy"))
+    with pytest.warns(UserWarning, match="exits is not measured: failed when it was imported") as warned:
+        runner.run(**PLAN)
+    assert len(warned) == 1
+
+
+def test_the_time_limit_of_calls_does_not_limit_imports(installed):
+    df = runner.run(**PLAN, frameworks=["slow"], timeout=1.0)
+    assert set(df["status"]) == {"ok"}
+
+
+def test_the_import_after_a_call_that_was_given_up_has_the_limit_of_imports_too(installed):
+    df = runner.run(**PLAN, frameworks=["hanging"], timeout=1.0)
+    status = df.groupby("case", observed=True)["status"].agg(lambda s: "/".join(sorted(set(s))))
+    assert status.to_dict() == {"gap/5_low": "timeout", "seed/article": "ok"}
+
+
+def test_an_import_has_a_limit(installed, monkeypatch, tmp_path):
+    monkeypatch.setattr(pool, "IMPORT_TIMEOUT", 0.5)
+    with pool.Pools(["slow"], tmp_path) as pools:
+        assert pools.describe()["slow"].missing == "did not finish importing within 0.5 s"
+        outcome = pools.answer("slow", worker.call, ["slow", "slow/loss"])
+    assert (outcome.status, outcome.detail) == ("timeout", "slow did not finish importing within 0.5 s")
+
+
+def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_of_its_calls(installed, tmp_path):
+    with pool.Pools(["dies"], tmp_path) as pools:
+        outcomes = [pools.answer("dies", worker.call, ["dies", "dies/loss"]) for _ in range(2)]
+    assert {o.status for o in outcomes} == {"crashed"}
+    assert all(o.detail.startswith("the worker process died when it imported dies") for o in outcomes)
+    assert "dies" not in sys.modules
+
+
+def test_the_advice_for_a_framework_of_another_package_names_that_package(installed, monkeypatch, capsys):
+    described = listing.describe(["exits", "slow", "numpy"])
+    monkeypatch.setattr(listing, "describe", lambda names=None: described)
+    told = [f.told for f in doctor.examine() if f.state == "missing" and f.subject in ("exits", "slow")]
+    assert told == [
+        "failed when it was imported: SystemExit: 0; pip install Strange-Losses",
+        "a_package_that_nobody_has is not installed; Strange-Losses 3.1 uses it, and its documentation says how to "
+        "install it",
+    ]
+    assert main(["frameworks"]) == 0
+    shown = capsys.readouterr().out
+    assert "missing: exits, failed when it was imported: SystemExit: 0; pip install Strange-Losses" in shown
+    assert "logitlab[exits]" not in shown

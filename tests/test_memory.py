@@ -1,0 +1,72 @@
+"""How much memory there is: the machine's, or the limit of a control group of version 1 or 2, whichever is less."""
+
+import psutil
+import pytest
+
+import logitlab
+from logitlab import doctor, guard, memory, querying, reports
+from logitlab.errors import UsageError
+from logitlab.querying import Measurements
+from logitlab.store import Run
+
+MACHINE = psutil.virtual_memory().total
+LIMIT = 300 * 2**20
+# For each hierarchy: what /proc/self/cgroup says, and the file that holds the limit.
+GROUPS = {
+    "version 2": ("0::/\n", "memory.max"),
+    "version 2, a group of its own": ("0::/system.slice/job\n", "system.slice/job/memory.max"),
+    "version 2, the group around": ("0::/system.slice/job\n", "system.slice/memory.max"),
+    "version 1": ("5:memory:/\n0::/\n", "memory/memory.limit_in_bytes"),
+    "version 1, seen from inside": ("5:cpu,memory:/docker/0a1b\n", "memory/memory.limit_in_bytes"),
+    "version 1, seen from outside": ("5:cpu,memory:/docker/0a1b\n", "memory/docker/0a1b/memory.limit_in_bytes"),
+    "both": ("5:memory:/\n0::/job\n", "unified/job/memory.max"),
+    "no list of groups": (None, "memory.max"),
+}
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """Writes the files of control groups in place of the machine's."""
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+
+    def write(own, name, limit):
+        if own is not None:
+            (tmp_path / "own").write_text(own)
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{limit}\n")
+
+    return write
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_containers_limit_is_what_there_is(group, name):
+    own, file = GROUPS[name]
+    group(own, file, LIMIT)
+    assert memory.total() == LIMIT
+    assert memory.is_limited()
+
+
+@pytest.mark.parametrize("limit", ["max", 2**63 - 4096, "nonsense"])
+def test_no_limit_leaves_the_machines(group, limit):
+    group("0::/\n", "memory.max", limit)
+    assert memory.total() == MACHINE
+    assert not memory.is_limited()
+
+
+def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_path):
+    group("0::/\n", "memory.max", LIMIT)
+    assert guard.default_limit() == LIMIT // 2
+    (set_,) = Measurements.of(small_run.read()).sql("SELECT current_setting('memory_limit') AS m")["m"]
+    assert set_ == "150.0 MiB"
+    (told,) = (f.told for f in doctor.examine() if f.subject == "memory")
+    assert told == "0.293 GiB, the limit of the container; one worker may take half of it"
+    assert querying.MEMORY > LIMIT // 2
+
+
+def test_a_report_that_would_fill_a_container_says_so_before(group, small_run, tmp_path):
+    group("0::/\n", "memory.max", 10**5)
+    with pytest.raises(UsageError, match=r"GiB, and there are 9.31e-05; text, markdown, csv and latex"):
+        reports.write(Run(small_run.folder), ["figures"], tmp_path)
+    assert len(logitlab.tables(small_run.folder)["grades"])
