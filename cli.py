@@ -67,7 +67,9 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds after which one call is given up; an import has 600.", min=0.001)
+    ] = 120.0,
     memory_limit: Annotated[
         float | None,
         typer.Option(help="GiB of memory above which a worker is ended; by default half of the machine's.", min=0.001),

@@ -314,9 +314,8 @@ def run_name() -> str:
 
 
 def _name_of(folder: Path) -> str:
-    """A run's name: its folder's, in Unicode."""
-    name = folder.resolve().name if folder.name in ("", "..") else folder.name
-    return name.encode("utf-8", "backslashreplace").decode() or run_name()
+    """A run's name: its folder's."""
+    return (folder.resolve().name if folder.name in ("", "..") else folder.name) or run_name()
 
 
 def _nothing_for(cells: Sequence[Cell]) -> str:

@@ -196,9 +196,9 @@ class _Examination:
         """What resumes the run, as it was started: on the command line or in Python."""
         command = str(self._manifest.get("command", ""))
         if self._manifest.get("interface") == "python":
-            given = command.removesuffix(")")
-            comma = "" if given.endswith("(") else ", "
-            return f"`{given}{comma}out={str(self._folder)!r}, resume=True)`"
+            call = command.removesuffix(")")
+            comma = "" if call.endswith("(") else ", "
+            return f"`{call}{comma}out={str(self._folder)!r}, resume=True)`"
         try:
             words = shlex.split(command)
         except ValueError:  # no command line

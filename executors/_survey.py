@@ -98,6 +98,7 @@ def _merged(name: str, described: Sequence[Description]) -> Description:
         devices=_unique(device for d in present for device in d.devices),
         offers=tuple(offers.values()),
         versions=_unique(pair for d in present for pair in d.versions),
+        distributions=_unique(pair for d in present for pair in d.distributions),
     )
 
 

@@ -108,8 +108,8 @@ def selection(
             options without a file of logits.
     """
     if options.given and not logits:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in options.given)
-        raise UsageError(f"{names} is for files of logits, and there is none; give --logits, or leave it out")
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in options.given)
+        raise UsageError(f"{told} is for files of logits, and there is none; give --logits, or leave it out")
     swept = [case for spec in sweeps for case in sweep(spec)]
     chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)

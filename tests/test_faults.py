@@ -232,9 +232,9 @@ def test_only_the_case_at_fault_is_lost_of_a_shared_call(faulty):
 
 
 def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, tmp_path):
-    df = runner.run(
-        cases="seed/article", frameworks=["numpy", "unimportable"], dtypes=["float32"], out=tmp_path / "run"
-    )
+    plan = {"cases": "seed/article", "frameworks": ["numpy", "unimportable"], "dtypes": ["float32"]}
+    with pytest.warns(UserWarning, match="unimportable is not measured: cannot be imported: ModuleNotFoundError"):
+        df = runner.run(**plan, out=tmp_path / "run")
     assert set(df["framework"]) == {"numpy"}
     manifest = runner.Run(tmp_path / "run").manifest
     assert "a_package_that_nobody_has" in manifest["missing"]["unimportable"]

@@ -65,8 +65,9 @@ def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_pat
     assert querying.MEMORY > LIMIT // 2
 
 
-def test_a_report_that_would_fill_a_container_says_so_before(group, small_run, tmp_path):
-    group("0::/\n", "memory.max", 10**5)
-    with pytest.raises(UsageError, match=r"GiB, and there are 9.31e-05; text, markdown, csv and latex"):
+def test_a_report_that_would_fill_a_container_says_so_before(group, small_run, tmp_path, monkeypatch):
+    group("0::/\n", "memory.max", LIMIT)
+    monkeypatch.setattr("logitlab.reports._page.BYTES", 1 + LIMIT // small_run.lines())
+    with pytest.raises(UsageError, match=r"need about 0.293 GiB, and there are 0.293; text, markdown, csv and latex"):
         reports.write(Run(small_run.folder), ["figures"], tmp_path)
     assert len(logitlab.tables(small_run.folder)["grades"])

@@ -1,6 +1,5 @@
 """The runner: the table, isolation, faults, resuming, and the ways to start it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -284,12 +283,9 @@ def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_p
         assert set(Run(folder).read()["run"]) == {folder.name}
 
 
-@pytest.mark.parametrize("name", ["mine", "größer 1", b"\xff.run"])
-def test_a_run_has_the_name_of_its_folder(tmp_path, name):
-    folder = tmp_path / (name if isinstance(name, str) else os.fsdecode(name))
-    df = runner.run(**SMALL, out=folder)
-    expected = name if isinstance(name, str) else "\\udcff.run"
-    assert set(df["run"]) == {Run(folder).manifest["run"]} == {expected}
+def test_a_run_has_the_name_of_its_folder(tmp_path):
+    df = runner.run(**SMALL, out=tmp_path / "größer 1")
+    assert set(df["run"]) == {Run(tmp_path / "größer 1").manifest["run"]} == {"größer 1"}
 
 
 def test_a_run_in_the_working_folder_has_its_name(tmp_path, monkeypatch):
