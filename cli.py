@@ -89,6 +89,9 @@ def run(
     ignore_index: Annotated[
         int | None, typer.Option(help="Rows of files of logits with this target count nothing, such as -100.")
     ] = None,
+    softcap: Annotated[float | None, typer.Option(help="Of files of logits: the bound c of c tanh(x / c).")] = None,
+    logit_scale: Annotated[float | None, typer.Option(help="Of files of logits: one over the temperature.")] = None,
+    z_loss: Annotated[float, typer.Option(help="Of files of logits: the factor of logsumexp squared.")] = 0.0,
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
@@ -103,7 +106,8 @@ def run(
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
         case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
-        executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index,
+        executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index, softcap,
+        logit_scale, z_loss,
     )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)

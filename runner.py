@@ -36,6 +36,7 @@ from .executors import Executor, opened
 from .inputs import Selection, file_options, selection
 from .lock import must_be_free
 from .measuring import Work
+from .options import LossOptions
 from .oracle import must_be_there
 from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, owners
 from .pool import DEFAULT_TIMEOUT
@@ -73,6 +74,9 @@ class Request:
     label_smoothing: float = 0.0
     weight: str | Path | ArrayLike | None = None
     ignore_index: int | None = None
+    softcap: float | None = None
+    logit_scale: float | None = None
+    z_loss: float = 0.0
 
     def as_python(self) -> Command:
         """The call of `run` that makes this request, without ``out`` and ``resume``."""
@@ -125,6 +129,9 @@ def run(
     label_smoothing: float = 0.0,
     weight: str | Path | ArrayLike | None = None,
     ignore_index: int | None = None,
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
@@ -160,6 +167,9 @@ def run(
         weight: class weights (C,) for the files of logits: an array, or a file ``.npy``, ``.npz`` or ``.safetensors``,
             the last two with an array ``weight``.
         ignore_index: rows of the files of logits with this target count nothing.
+        softcap: that of the files of logits; see `reference`.
+        logit_scale: that of the files of logits.
+        z_loss: that of the files of logits.
         progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
 
     Raises:
@@ -168,7 +178,8 @@ def run(
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files, executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index,
+        case_files, executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index, softcap,
+        logit_scale, z_loss,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -201,7 +212,8 @@ def execute(
         must_be_new(folder)
     must_be_free(folder)
     files, sweeps, case_files = (listed(w) for w in (request.logits, request.sweeps, request.case_files))
-    options = file_options(request.reduction, request.label_smoothing, request.weight, request.ignore_index)
+    others = {f.name: getattr(request, f.name) for f in fields(LossOptions) if f.name != "weight"}
+    options = file_options(request.reduction, request.weight, **others)
     chosen = selection(request.cases, files, sweeps, wanted, case_files, options)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,

@@ -84,7 +84,7 @@ class LogitsFile:
     @property
     def plain(self) -> bool:
         """Whether it is logits and class indices alone, without loss options."""
-        return not self.soft and not self.options.given
+        return not self.soft and not self.options.keywords
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -92,10 +92,9 @@ class LogitsFile:
         return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
 
     def why_not_held(self, fmt: Format) -> str | None:
-        """Why the dtype cannot hold the file and its class weights; None if it can."""
-        return why_not_held(
-            fmt, logit=self.largest, weight=self.options.weight, target_probability=self.largest_probability
-        )
+        """Why the dtype cannot hold the file and its options; None if it can."""
+        numbers = why_not_held(fmt, logit=self.largest, target_probability=self.largest_probability)
+        return numbers or self.options.why_options_not_held(fmt)
 
     @property
     def piece_rows(self) -> int:
@@ -115,7 +114,7 @@ class LogitsFile:
                     targets.astype(np.float64 if self.soft else np.int64),
                     tags=("file",),
                     first_row=first_row,
-                    **self.options.given,
+                    **self.options.keywords,
                 )
                 first_row += len(logits)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,39 +14,28 @@ from safetensors import safe_open
 
 from ..errors import UsageError
 from ..formats import FORMATS
+from ..options import LossOptions, check_option
 from ..oracle.reference import REDUCTIONS
 from ._readers import UNREADABLE, OffenceError, npy_header, npz_member
 
 WEIGHT = "weight"
 
 
-@dataclass(frozen=True, eq=False)
-class FileOptions:
-    """The loss options of files, by the names that `cases.Case` has for them. What is not given is the default.
-
-    Attributes:
-        reduction: ``none``, ``mean`` or ``sum``, of a whole file.
-        label_smoothing: in [0, 1].
-        weight: (C,) float64, a factor for each class; None for no weights.
-        ignore_index: rows with this target count nothing; None for no such index.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FileOptions(LossOptions):
+    """The loss options of files, and the ``reduction`` of a whole file: ``none``, ``mean`` or ``sum``."""
 
     reduction: str = "none"
-    label_smoothing: float = 0.0
-    weight: NDArray[np.float64] | None = None
-    ignore_index: int | None = None
 
     @property
-    def given(self) -> dict[str, Any]:
-        """Those that are given, as keywords of `cases.Case`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        unset = {f.name: f.default for f in fields(self)}
-        return {k: v for k, v in values.items() if isinstance(v, np.ndarray) or v != unset[k]}
+    def keywords(self) -> dict[str, Any]:
+        """What is given, as keywords of `cases.Case`."""
+        return self.given | ({} if self.reduction == "none" else {"reduction": self.reduction})
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Those that are given, as a run's manifest keeps them: weights by a digest, since there may be many."""
-        return {k: _digest(v) if isinstance(v, np.ndarray) else v for k, v in self.given.items()}
+        """What is given, as a run's manifest keeps it: weights by a digest, since there may be many."""
+        return {k: _digest(v) if isinstance(v, np.ndarray) else v for k, v in self.keywords.items()}
 
 
 def _digest(weight: NDArray[np.float64]) -> str:
@@ -54,26 +43,24 @@ def _digest(weight: NDArray[np.float64]) -> str:
 
 
 def file_options(
-    reduction: str = "none",
-    label_smoothing: float = 0.0,
-    weight: str | Path | ArrayLike | None = None,
-    ignore_index: int | None = None,
+    reduction: str = "none", weight: str | Path | ArrayLike | None = None, **options: float | None
 ) -> FileOptions:
     """The options, checked; ``weight`` is an array (C,) or the path of a file that holds one.
+
+    ``options`` are the others that `LossOptions` has.
 
     Raises:
         UsageError: for an option that may not have its value, or a file of weights that cannot be read.
     """
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
-    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, int | float | np.number):
-        raise UsageError(f"label_smoothing is {label_smoothing!r}; expected a number from 0 to 1")
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise UsageError(f"label_smoothing is {label_smoothing:g}; expected a number from 0 to 1")
-    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer)):
-        raise UsageError(f"ignore_index is {ignore_index!r}; expected a whole number, such as -100")
-    index = None if ignore_index is None else int(ignore_index)
-    return FileOptions(reduction, float(label_smoothing), None if weight is None else _weight(weight), index)
+    for name, value in options.items():
+        if value is not None:
+            check_option(name, value)
+    given: dict[str, Any] = dict(options)
+    if weight is not None:
+        given["weight"] = _weight(weight)
+    return FileOptions(reduction=reduction, **given)
 
 
 def _weight(given: str | Path | ArrayLike) -> NDArray[np.float64]:

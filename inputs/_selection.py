@@ -79,7 +79,7 @@ class Selection:
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
             "files": [
                 {"case": f.id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
-                 "digest": f.digest} | ({"options": f.options.facts} if f.options.given else {})
+                 "digest": f.digest} | ({"options": f.options.facts} if f.options.keywords else {})
                 for f in self.files
             ] + [
                 {"path": str(f.path), "cases": [c.id for c in f.cases], "digest": f.digest} for f in self.case_files
@@ -107,8 +107,8 @@ def selection(
         UsageError: for a glob without a case, a sweep that cannot be read, a file that is not as it should be, or
             options without a file of logits.
     """
-    if options.given and not logits:
-        told = ", ".join(f"--{name.replace('_', '-')}" for name in options.given)
+    if options.keywords and not logits:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
         raise UsageError(f"{told} is for files of logits, and there is none; give --logits, or leave it out")
     swept = [case for spec in sweeps for case in sweep(spec)]
     chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()

@@ -1,18 +1,21 @@
 """Loss options for files of logits: the rows are those of a case with the same options, in whatever pieces."""
 
+import inspect
 import re
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from logitlab import inputs, runner
+from logitlab import cli, inputs, runner
 from logitlab.cases import make
 from logitlab.cli import main
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS
 from logitlab.inputs import LogitsFile, _file, file_options
+from logitlab.options import LossOptions
 from logitlab.oracle import reference
 from logitlab.store import Run
 
@@ -114,6 +117,20 @@ def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_what_to_do(dump,
     assert LogitsFile.open(dump, file_options(ignore_index=-100)).rows == ROWS
 
 
+def test_every_loss_option_is_one_of_files_too(dump):
+    """So that one that is added is taken by `run`: its command line, its arguments and its files."""
+    names = {f.name for f in fields(LossOptions)}
+    assert names <= {f.name for f in fields(runner.Request)}
+    assert names <= set(inspect.signature(runner.run).parameters)
+    assert names <= set(inspect.signature(cli.run).parameters)
+    df = runner.run(logits=dump, ignore_index=-100, softcap=2.0, frameworks="numpy", implementations="numpy/lse")
+    logits, targets = batch()
+    assert set(df["status"]) == {"unsupported"}
+    (piece,) = LogitsFile.open(dump, file_options(ignore_index=-100, softcap=2.0)).pieces()
+    found = reference(piece.logits, piece.targets, **piece.options(FORMATS["float32"])).loss.hi
+    np.testing.assert_array_equal(found, reference(logits, targets, ignore_index=-100, softcap=2.0).loss.hi)
+
+
 def test_a_run_is_resumed_with_the_same_options_alone(dump, tmp_path):
     runner.run(logits=dump, ignore_index=-100, out=tmp_path / "run", **PLAN)
     with pytest.raises(UsageError, match="its files differ"):
@@ -128,7 +145,7 @@ def test_weights_and_probabilities_of_a_file_decide_which_dtypes_hold_it(tmp_pat
     weighted = LogitsFile.open(tmp_path / "hard.npz", file_options(weight=[1.0, 1e5]))
     assert soft.dtypes == weighted.dtypes == ("bfloat16", "float32", "float64")
     assert soft.why_not_held(FORMATS["float16"]) == "a finite target probability would become infinite"
-    assert weighted.why_not_held(FORMATS["float16"]) == "a finite weight would become infinite"
+    assert weighted.why_not_held(FORMATS["float16"]) == "weight would become infinite"
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
@@ -156,6 +173,7 @@ REFUSED = [
     ({"label_smoothing": 2}, "label_smoothing is 2; expected a number from 0 to 1"),
     ({"label_smoothing": "a"}, "label_smoothing is 'a'; expected a number from 0 to 1"),
     ({"ignore_index": 1.5}, "ignore_index is 1.5; expected a whole number"),
+    ({"softcap": -1.0}, "softcap is -1.0; expected a positive finite number"),
 ]
 
 
@@ -189,7 +207,7 @@ def test_a_weight_file_that_holds_python_objects_is_never_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     ("targets", "weight", "what"),
-    [([0], [1.0, 1e5], "weight"), ([[0.5, 7e4]], None, "target probability")],
+    [([0], [1.0, 1e5], "weight"), ([[0.5, 7e4]], None, "a finite target probability")],
 )
 def test_a_weight_or_probability_that_a_dtype_cannot_hold_leaves_the_dtype_out(tmp_path, targets, weight, what):
     case = make("mine/large", "A large number beside the logits.", [[0.0, 1.0]], targets, weight=weight)
@@ -198,7 +216,7 @@ def test_a_weight_or_probability_that_a_dtype_cannot_hold_leaves_the_dtype_out(t
     run = tmp_path / "run"
     df = runner.run(case_files=tmp_path / "mine.json", frameworks="torch", modes="eager", out=run)
     assert set(df["dtype"]) == {"bfloat16", "float32", "float64"}
-    why = f"a finite {what} would become infinite"
+    why = f"{what} would become infinite"
     assert Run(run).manifest["left_out"] == [{"case": "mine/large", "dtype": "float16", "why": why}]
 
 
