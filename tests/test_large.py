@@ -393,7 +393,7 @@ def test_a_run_without_measurements_is_empty(tmp_path):
 
 
 def test_measurements_too_many_for_memory_are_told_before_it_is_full(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("logitlab.memory.total", lambda: 1e5)
+    monkeypatch.setattr("logitlab.reports._page.BYTES", 10**12)
     with pytest.raises(UsageError, match="text, markdown, csv and latex need none of it"):
         reports.write(run, ["figures"], tmp_path)
     assert reports.write(run, ["text", "csv"], tmp_path / "report")
