@@ -2,6 +2,7 @@
 # make test     set up, run the tests
 # make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
 # make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
+# make grades   set up, measure the grades that README states and write them there; RUN="folder ..." takes these runs
 # make docs     set up, measure what the documentation speaks of, build it and print where
 # make setup    only the virtual environment
 
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 NAMED := $(VENV)/typed/logitlab
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
-.PHONY: report docs bench test lint format setup clean
+.PHONY: report grades docs bench test lint format setup clean
 
 setup: $(READY)
 
@@ -39,6 +40,10 @@ report: $(READY)
 docs: $(READY) $(NAMED)
 	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
+
+# The grades of README's table, kept in docs/measured/grades.json.
+grades: $(READY)
+	$(BIN)/python tools/grades.py $(if $(filter command line environment,$(origin RUN)),$(RUN))
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(BENCH)

@@ -25,7 +25,7 @@ def cases() -> Iterator[Case]:
     )
     yield make(
         "field_masks/optax_896_dense",
-        "The same with dense labels, whose zero meets the -inf of the log-softmax itself.",
+        "A masked class and dense labels: their zero meets the -inf of the log-softmax itself.",
         [[-INF, 0.0], [-INF, 3.0]],
         [[0.0, 1.0], [0.0, 1.0]],
         source="google-deepmind/optax#896",

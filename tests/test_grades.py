@@ -1,0 +1,91 @@
+"""README's table of grades is what the installed versions do: its deciding cases are measured again."""
+
+import grades
+import kept_grades
+import pandas as pd
+import pytest
+
+from logitlab import runner
+from logitlab.grading import GRADES
+
+KEPT = kept_grades.read()
+CHANGED = [(d, mode, grade) for d in KEPT.decisions for mode, grade in d.other_modes if grade != d.grade]
+TOLD = (
+    "README states grade {was} for {name} in float32, {mode}, and version {version} gets {now} at {case}: if a new "
+    "version fixed or broke it, run `make grades` and say so in the CHANGELOG; if not, find out which is right"
+)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Every implementation at the cases that decide a grade, and the modes that change grades at their cases."""
+    frameworks = sorted({d.implementation.split("/")[0] for d in KEPT.decisions})
+    runs = [runner.run(frameworks=frameworks, dtypes="float32", modes="eager", cases=KEPT.cases)]
+    for mode in sorted({mode for _, mode, _ in CHANGED}):
+        decisions = [d for d, other, _ in CHANGED if other == mode]
+        cases = sorted({case for d in decisions for case in _cases(d)})
+        runs.append(
+            runner.run(implementations=[d.implementation for d in decisions], dtypes="float32", modes=mode, cases=cases)
+        )
+    df = pd.concat(runs, ignore_index=True)
+    return df[df["grade"].notna()]
+
+
+def _cases(decision):
+    return [decision.case] if decision.case else KEPT.cases
+
+
+def _hold(measured, decision, mode, cases, was):
+    rows = measured[(measured["implementation"] == decision.implementation) & (measured["mode"] == mode)]
+    ranks = rows[rows["case"].isin(cases)]["grade"].map(GRADES.index).astype(int)
+    worst = rows.loc[ranks.idxmax()]
+    told = {"name": decision.implementation, "mode": mode, "version": worst["version"], "case": worst["case"]}
+    assert worst["grade"] == was, TOLD.format(**told, was=was, now=worst["grade"])
+
+
+def test_readme_prints_the_kept_grades():
+    text = kept_grades.README.read_text()
+    assert kept_grades.in_readme(text, KEPT) == text, "README's table is not what is kept: run `make grades`"
+
+
+def test_every_implementation_has_a_kept_grade(measured):
+    assert set(measured["implementation"]) == {d.implementation for d in KEPT.decisions}
+
+
+@pytest.mark.parametrize("decision", KEPT.decisions, ids=lambda d: d.implementation)
+def test_the_grade_in_readme_is_what_is_measured(measured, decision):
+    _hold(measured, decision, "eager", KEPT.cases, decision.grade)
+
+
+@pytest.mark.parametrize(("decision", "mode", "grade"), CHANGED, ids=lambda part: getattr(part, "implementation", part))
+def test_the_grade_in_another_mode_is_what_is_measured(measured, decision, mode, grade):
+    _hold(measured, decision, mode, _cases(decision), grade)
+
+
+def test_names_of_the_same_frameworks_stand_together():
+    names = ["jax/lse", "torch/logsumexp", "numpy/lse", "jax/naive", "numpy/naive"]
+    assert kept_grades.compact(names) == "jax, numpy: `lse`, `naive`; torch: `logsumexp`"
+
+
+def test_few_cases_decide_the_grades_and_the_known_ones_first():
+    lines = [
+        ("numpy/a", "masks/last", "F"), ("numpy/b", "masks/last", "F"), ("numpy/b", "masks/first", "F"),
+        ("numpy/c", "masks/last", "A"), ("numpy/a", "gap/20_high", "B"), ("numpy/d", "seed/article", "A"),
+        ("numpy/c", "gap/20_high", "B"),
+    ]  # fmt: skip
+    df = pd.DataFrame(lines, columns=["implementation", "case", "grade"])
+    df = df.assign(status="ok", mode="eager", quantity="loss", verdict="nan", classes=3, row=0)
+    decided = {d.implementation: (d.grade, d.case) for d in grades.decide(grades.graded(df))}
+    assert decided == {
+        "numpy/a": ("F", "masks/last"), "numpy/b": ("F", "masks/first"), "numpy/c": ("B", "gap/20_high"),
+        "numpy/d": ("A", None),
+    }  # fmt: skip
+
+
+def test_a_grade_that_is_kept_and_no_longer_true_is_noticed():
+    """README called Keras's sparse losses from logits B on JAX too, where they are F."""
+    rows = [("keras-jax/losses.x", "eager", "field_masks/optax_896", "F", "3.15.1")]
+    measured = pd.DataFrame(rows, columns=["implementation", "mode", "case", "grade", "version"])
+    kept = kept_grades.Decision("keras-jax/losses.x", "B", "gap/20_high")
+    with pytest.raises(AssertionError, match=r"grade B for keras-jax.*eager.* gets F at field_masks/optax_896"):
+        _hold(measured, kept, "eager", ["field_masks/optax_896", "gap/20_high"], kept.grade)

@@ -1,0 +1,125 @@
+"""The grades that README states, kept in ``docs/measured/grades.json``, and README's text made from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from logitlab.cases import select
+from logitlab.grading import GRADES
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+KEPT = ROOT / "docs" / "measured" / "grades.json"
+BEGIN, END = "<!-- grades: written by `make grades` -->", "<!-- end of grades -->"
+MEANINGS = {"A": "accurate", "B": "stable", "C": "offset-sensitive", "D": "inaccurate"}
+VERDICTS = {
+    "correct": "of this grade", "inaccurate": "inaccurate", "lost": "wrong in every digit", "nan": "NaN",
+    "overflow": "infinite", "underflow": "0", "swallowed": "finite where it may not be",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The grade of one implementation, and one result that has this grade.
+
+    Attributes:
+        implementation: full name.
+        grade: the worst in float32 in eager mode over the whole catalogue.
+        case, row, quantity, verdict: a result with this grade; ``case`` is None where every result is graded A.
+        other_modes: pairs of another mode and the worst grade there at that case; at all deciding cases for grade A.
+    """
+
+    implementation: str
+    grade: str
+    case: str | None = None
+    row: int = 0
+    quantity: str = ""
+    verdict: str = ""
+    other_modes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the file holds: the decisions, and the versions of the packages that they were measured with."""
+
+    versions: dict[str, str]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that decide a grade."""
+        return sorted({d.case for d in self.decisions if d.case})
+
+
+def read() -> Kept:
+    """The kept grades; none where the file is not there."""
+    if not KEPT.exists():
+        return Kept({}, ())
+    kept = json.loads(KEPT.read_text())
+    decisions = (Decision(**d | {"other_modes": tuple(d["other_modes"].items())}) for d in kept["decisions"])
+    return Kept(kept["versions"], tuple(decisions))
+
+
+def write(kept: Kept) -> None:
+    """Keep the grades in the file, one line for each implementation."""
+    lines = [json.dumps(asdict(d) | {"other_modes": dict(d.other_modes)}) for d in kept.decisions]
+    decisions = ",\n  ".join(lines)
+    KEPT.write_text(f'{{\n "versions": {json.dumps(kept.versions)},\n "decisions": [\n  {decisions}\n ]\n}}\n')
+
+
+def in_readme(text: str, kept: Kept) -> str:
+    """README's text with these grades between the markers."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{block(kept)}\n\n{END}{rest.split(END)[1]}"
+
+
+def block(kept: Kept) -> str:
+    """The table of grades, what other modes change, and the versions."""
+    rows = [
+        f"| **{grade}** {meaning} | {compact(names)} | {where} |"
+        for grade in GRADES
+        for meaning, names, where in _places(grade, [d for d in kept.decisions if d.grade == grade])
+    ]
+    table = "\n".join(["| worst grade | losses | decided by |", "|---|---|---|", *rows])
+    versions = ", ".join(f"{package} {version}" for package, version in sorted(kept.versions.items()))
+    modes = "In another mode, the same case gives some of them another grade:"
+    changed = "\n".join(_changed(kept.decisions))
+    return "\n\n".join([table, modes, changed, f"Measured with {versions}."])
+
+
+def _places(grade: str, decisions: Iterable[Decision]) -> Iterator[tuple[str, list[str], str]]:
+    """What a grade means, the implementations that one result decides it for, and this result in words."""
+    places: dict[tuple[str | None, str, str], list[str]] = {}
+    for d in decisions:
+        places.setdefault((d.case, d.quantity, d.verdict), []).append(d.implementation)
+    for (case, quantity, verdict), names in sorted(places.items(), key=lambda place: (-len(place[1]), place[1])):
+        result = f"the {quantity} is {VERDICTS[verdict]}" if case else "every result"
+        # Grade F has several meanings, and the result tells which.
+        where = f"`{case}`. {select(case)[0].why}".replace("|", "\\|") if case else "no case is worse"
+        yield (result, names, where) if grade == "F" else (MEANINGS[grade], names, where)
+
+
+def _changed(decisions: Iterable[Decision]) -> Iterator[str]:
+    """One line for each change of a grade by another mode."""
+    changes: dict[tuple[str, str, str], list[str]] = {}
+    for d in decisions:
+        for mode, grade in d.other_modes:
+            if grade != d.grade:
+                changes.setdefault((mode, d.grade, grade), []).append(d.implementation)
+    for (mode, eager, grade), names in sorted(changes.items()):
+        yield f"- `{mode}`, {eager} becomes **{grade}**: {compact(names)}"
+
+
+def compact(names: Iterable[str]) -> str:
+    """Names as code, those of the same frameworks together: ``jax, numpy: `lse`; torch: `logsumexp` ``."""
+    frameworks: dict[str, list[str]] = {}
+    for name in sorted(names):
+        framework, loss = name.split("/", 1)
+        frameworks.setdefault(loss, []).append(framework)
+    losses: dict[tuple[str, ...], list[str]] = {}
+    for loss, of in frameworks.items():
+        losses.setdefault(tuple(of), []).append(f"`{loss}`")
+    return "; ".join(f"{', '.join(of)}: {', '.join(losses[of])}" for of in sorted(losses))
