@@ -6,13 +6,18 @@ Every function takes the measurements table and returns the numbers that ``docs/
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 GRADES = ("A", "B", "C", "D", "F")
 Facts = dict[str, Any]
+REPRODUCERS = Path(__file__).parent / "reproducers"
 
 
 class FindingGoneError(Exception):
@@ -24,7 +29,7 @@ def hold(true: bool, name: str, told: str) -> None:
     if not true:
         raise FindingGoneError(
             f"the finding {name!r} no longer holds: {told}. If a new version mended or broke something, change "
-            f"docs/findings.md, tests/test_findings.py and the CHANGELOG; if not, find out which is right"
+            f"docs/findings.md, its test and the CHANGELOG, and run `make grades`; if not, find out which is right"
         )
 
 
@@ -224,8 +229,42 @@ def bounds(df: pd.DataFrame) -> Facts:
     return {"shares": flat, "beyond": beyond, "largest": flat[flat <= 1].max()}
 
 
+def reproduced(name: str, **environment: str) -> dict[str, list[float]]:
+    """What a program in ``reproducers`` prints: for each mode the loss and the entries of the gradient."""
+    asked = [sys.executable, REPRODUCERS / f"{name}.py"]
+    ran = subprocess.run(asked, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise FindingGoneError(f"tools/reproducers/{name}.py no longer runs: {ran.stderr.strip().splitlines()[-1:]}")
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    return {mode: [float(number) for number in numbers] for mode, *numbers in lines}
+
+
+def contraction(_: pd.DataFrame | None = None) -> Facts:
+    """Measured by programs of its own: no implementation of the catalogue multiplies its logits."""
+    name = "contraction"
+    no_fusion = reproduced("scaled_jax", XLA_FLAGS="--xla_disable_hlo_passes=fusion")
+    hold(no_fusion["compiled"] == no_fusion["eager"], name, f"without fusion, jax.jit gives {no_fusion['compiled']}")
+    compiled = {framework: compiled_scaled(framework) for framework in ("jax", "tensorflow")}
+    torch = reproduced("scaled_torch")
+    hold(not any(torch["compiled"]), name, f"Inductor gives {torch['compiled']}")
+    return {"program": (REPRODUCERS / "scaled_jax.py").read_text(), **compiled}
+
+
+def compiled_scaled(framework: str) -> list[float]:
+    """The loss and the gradient that XLA gives for scaled logits; holds the finding for one framework."""
+    given = reproduced(f"scaled_{framework}")
+    hold(not any(given["eager"]), "contraction", f"{framework} gives {given['eager']} in eager mode, and 0 is exact")
+    hold(
+        not any(math.isfinite(number) for number in given["compiled"]),
+        "contraction",
+        f"compiled by XLA, {framework} gives the loss and gradient {given['compiled']}. A processor without fused "
+        f"multiply-add gives 0 too",
+    )
+    return given["compiled"]
+
+
 FINDINGS: dict[str, Callable[[pd.DataFrame], Facts]] = {
     "matrix": matrix, "log1p": log1p, "naive": naive, "offset": offset, "sweep": sweep, "masks": masks,
     "clipped": clipped, "near_zero": near_zero, "smoothing": smoothing, "half": half, "inductor": inductor,
-    "targets": targets, "bounds": bounds,
+    "targets": targets, "bounds": bounds, "contraction": contraction,
 }  # fmt: skip
