@@ -83,3 +83,15 @@ def cases() -> Iterator[Case]:
         "twice the factor times logsumexp times softmax; the part that was read names no version.",
         tags=TAGS,
     )
+    yield make(
+        "field_scaling/jax_38609",
+        "Logits of 4e9 over a temperature of 0.7: a fused multiply-add leaves the product's rounding error, up to 256, "
+        "where the maximum's own term is 0.",
+        [[4e9, 1e9, -3e9, 0.0]],
+        [0],
+        logit_scale=1 / 0.7,
+        source="jax-ml/jax#38609",
+        reported="jax.jit of a softmax over scaled products gives NaN on the CPU where eager mode gives finite "
+        "numbers; the part that was read names no version.",
+        tags=TAGS,
+    )

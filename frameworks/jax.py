@@ -119,8 +119,10 @@ def log1p_probabilities(logits: Array) -> Array:
 # --- built-in; optax is optional, and JAX takes part without it -------------------------------------------------
 
 
-def nn_log_softmax(logits: Array, targets: Array) -> Array:
-    return -pick(jax.nn.log_softmax(logits, axis=1), targets)
+# As users write it: a scale is no option of the function, and XLA fuses its product into the function's loops.
+def nn_log_softmax(logits: Array, targets: Array, logit_scale: float | None = None) -> Array:
+    scaled = logits if logit_scale is None else logits * logit_scale
+    return -pick(jax.nn.log_softmax(scaled, axis=1), targets)
 
 
 def nn_logsumexp(logits: Array, targets: Array) -> Array:

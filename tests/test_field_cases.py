@@ -509,3 +509,13 @@ def test_keras_leaves_an_ignored_class_out(tf):
     c, x, t = tf_case(tf, "field_options/tf_keras_734")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
     measured(c, "Keras's mean loss", keras.__version__, loss(t, x), exact(c, "float32").loss.hi)
+
+
+def test_jax_38609_is_infinite_compiled_and_0_in_eager_mode():
+    c = case("field_scaling/jax_38609")
+    df = logitlab.run(implementations="jax/nn.log_softmax", cases=c.id, dtypes="float32", modes=["eager", "compiled"])
+    losses = df[df["quantity"] == "loss"].set_index("mode")
+    for mode, was in {"eager": 0.0, "compiled": -INF}.items():
+        measured(c, f"{mode} jax.nn.log_softmax", losses.loc[mode, "version"], losses.loc[mode, "value"], was)
+    gradient = df[(df["quantity"] == "gradient") & (df["mode"] == "compiled")]
+    assert (gradient["verdict"].tolist(), gradient["grade"].tolist()) == (["nan"], ["F"])

@@ -240,7 +240,7 @@ def reproduced(name: str, **environment: str) -> dict[str, list[float]]:
 
 
 def contraction(_: pd.DataFrame | None = None) -> Facts:
-    """Measured by programs of its own: no implementation of the catalogue multiplies its logits."""
+    """Measured by programs of its own, which need nothing of the catalogue."""
     name = "contraction"
     no_fusion = reproduced("scaled_jax", XLA_FLAGS="--xla_disable_hlo_passes=fusion")
     hold(no_fusion["compiled"] == no_fusion["eager"], name, f"without fusion, jax.jit gives {no_fusion['compiled']}")
