@@ -19,7 +19,7 @@ from .errors import UsageError
 from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
 from .frameworks._stages import FORMULAS
-from .grading import Standard, apriori_bounds
+from .grading import Graded, Standard, apriori_bounds, grade_by
 from .oracle import Exact, Reference, bulk, reference
 from .worker import Description, Offer, Outcome
 
@@ -194,6 +194,7 @@ class PlannedCall:
 
     cell: Cell
     group: Group
+    traced: bool = False  # whether it is made again stage by stage
 
     @property
     def lane(self) -> str:
@@ -205,10 +206,18 @@ class PlannedCall:
 
     @property
     def function(self) -> Callable[..., Outcome]:
-        return worker.call
+        return worker.follow if self.traced else worker.call
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.cell.arguments(self.group.batch())
+        batch = self.group.batch()
+        if not self.traced:
+            return self.cell.arguments(batch)
+        rows = replace(batch, targets=batch.targets.astype(np.int64), layout="rows")
+        return self.cell.arguments(rows)[:-1]  # without the mode: stages are traced eagerly
+
+    def graded(self, outcome: Outcome) -> dict[str, Graded]:
+        """The grades of what the call gave."""
+        return {q: grade_by(self.group.standard(q, self.cell.offer), array) for q, array in outcome.values}
 
     @property
     def followable(self) -> bool:
@@ -218,7 +227,7 @@ class PlannedCall:
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
     def divided(self) -> tuple[PlannedCall, ...]:
-        return tuple(PlannedCall(self.cell, g) for g in self.group.single())
+        return () if self.traced else tuple(PlannedCall(self.cell, g) for g in self.group.single())
 
 
 def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[Group, ...]:

@@ -4,6 +4,7 @@ from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._bounds import GRADES, Row, entry_bounds, loss_bounds
 from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade, grade_by
 from ._invalid import told as told_of_invalid
+from ._margin import Margin, margin
 from ._standard import Standard
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SOUND",
     "VERDICTS",
     "Graded",
+    "Margin",
     "Row",
     "Standard",
     "apriori_bounds",
@@ -20,6 +22,7 @@ __all__ = [
     "grade",
     "grade_by",
     "loss_bounds",
+    "margin",
     "stability_ratio",
     "told_of_invalid",
 ]

@@ -1,0 +1,194 @@
+"""The grade of each quantity in a sentence, and what no grade tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case
+from ..grading import Margin, margin, told_of_invalid
+from ._exact import short
+from ._explanation import REDUCED, Assessment
+from ._measurement import Measurement
+
+Array = NDArray[Any]
+
+NAMES = {"A": "accurate", "B": "stable", "C": "offset-sensitive", "D": "inaccurate", "F": "not finite"}
+# Why B allows more than A, and C more than B; see `grading`.
+ONLY_B = {
+    "loss": "digits of a loss near zero may be lost",
+    "gradient": "digits of an entry beside larger ones may be lost",
+    "probabilities": "digits of an entry beside larger ones may be lost",
+}
+ONLY_C = "a rounding as large as the logits' own"
+
+
+def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
+    """The quantities of a row as the measurements table has them, a reduced loss as that of row -1."""
+    found = []
+    for quantity, graded in m.graded.items():
+        if quantity != "loss" and row == REDUCED:
+            continue
+        at = 0 if quantity == "loss" and m.reduced else row
+        grade, verdict = graded.grade[at], str(graded.verdict[at])
+        if grade is None:
+            text = f"not graded: {_why_ungraded(m, quantity, row)}"
+        else:
+            standard = m.call.group.standard(quantity, m.call.cell.offer)
+            decides = margin(standard, m.values[quantity], at, grade, verdict)
+            text = f"{grade}, {NAMES[grade]}: {_reason(quantity, grade, verdict, decides)}"
+        name = f"{m.call.group.reduction} of the losses" if quantity == "loss" and m.reduced else quantity
+        found.append(Assessment(quantity, grade, verdict, f"{name}: {text}"))
+    return tuple(found)
+
+
+def given(case: Case, row: int) -> str:
+    """The target of a row, and the case's reduction, options and layout."""
+    parts = [] if row == REDUCED else [_target(case, row)]
+    if case.reduction != "none":
+        parts.append(f"reduction {case.reduction}")
+    if case.weight is not None:
+        few = ", ".join(f"{w:g}" for w in case.weight[:5])
+        parts.append(f"weight [{few}{', ...' if case.weight.size > 5 else ''}]")
+    if case.label_smoothing:
+        parts.append(f"label_smoothing {case.label_smoothing:g}")
+    if case.ignore_index is not None:
+        parts.append(f"ignore_index {case.ignore_index}")
+    if case.layout != "rows":
+        parts.append(f"layout {case.layout}")
+    return "; ".join(parts)
+
+
+def remarks(m: Measurement, row: int) -> tuple[str, ...]:
+    """What no grade tells: ignored rows, a mean over nothing, quantities that did not come."""
+    return tuple(_remarks(m, row))
+
+
+def is_ignored(case: Case, row: int) -> bool:
+    """Whether ``ignore_index`` leaves the row out."""
+    return case.ignore_index is not None and case.targets.ndim == 1 and int(case.targets[row]) == case.ignore_index
+
+
+# --- graded -----------------------------------------------------------------------------------------------------
+
+
+def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
+    at = "" if quantity == "loss" else f"at class {e.entry} "
+    if grade == "F":
+        return f"{at}{short(e.value)} where {short(e.exact)} is exact"
+    if verdict == "wrong_sign":
+        return f"{at}{short(e.value)} where {short(e.exact)} is exact: a wrong sign is at best C"
+    if not np.isfinite(e.exact):
+        return f"{at}{short(e.value)}, as it is exact"
+    if e.error == 0:
+        return "no error"
+    a, b, c = map(_number, e.allowed)
+    error = f"{at}the error is {_number(e.error)} ({e.ulp:.2g} ulp)"
+    if grade == "A":
+        flushed = e.below_normal and e.ulp > 1 and e.error <= e.fmt.smallest_normal
+        normal = f": the exact value, {short(e.exact)}, is below the smallest normal number and may be flushed to zero"
+        return f"{error}, A allows {a}{normal if flushed else ''}"
+    if grade == "B":
+        return f"{error}, more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
+    if grade == "C":
+        return f"{error}, more than B's {b}; C allows {c}: {ONLY_C}"
+    return f"{error}, more than the {c} that C allows"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}"
+
+
+# --- not graded -------------------------------------------------------------------------------------------------
+
+
+def _why_ungraded(m: Measurement, quantity: str, row: int) -> str:
+    case, values = m.case, m.values[quantity]
+    reduced = quantity == "loss" and m.reduced
+    came = _came(values if reduced else values[row])
+    if case.invalid:
+        if quantity == "loss" and not m.reduced:
+            return told_of_invalid(values, m.call.group.logits, case.targets)[row] or f"a row beside is invalid; {came}"
+        return f"the target is none of the classes and no answer is right; {came} came out"
+    if over_nothing(m):
+        return f"a mean over nothing has no value; {came} came out"
+    if reduced:
+        return f"a row that counts has no limit in any format; {came} came out"
+    if is_ignored(case, row):
+        exact = "the row has no softmax" if quantity == "probabilities" else "0 is exact"
+        return f"an ignored row without a softmax; {came} came out, {exact}"
+    x = m.call.group.logits[row].astype(np.float64)
+    why = "a logit is infinite" if (x == np.inf).any() else "every logit is -inf"
+    return f"{why}, no format reaches this row's limit; {came} came out"
+
+
+def over_nothing(m: Measurement) -> bool:
+    """Whether the loss is a mean over no row, or over rows without weight."""
+    nothing = not (m.call.group.exact.mass > 0).any()
+    return m.case.reduction == "mean" and nothing and bool(np.isnan(m.call.group.exact.loss.hi))
+
+
+def _came(values: Array) -> str:
+    """What came out, in a word or two."""
+    v = np.atleast_1d(values).astype(np.float64)
+    if v.size == 1:
+        return short(float(v[0]))
+    for name, where in (("NaN", np.isnan(v)), ("inf", np.isinf(v))):
+        if where.any():
+            return name if where.all() else f"{name} in {int(where.sum())} of {v.size} entries"
+    return f"a largest entry of {short(float(np.abs(v).max()))}" if v.any() else "0"
+
+
+# --- beside the grades ------------------------------------------------------------------------------------------
+
+
+def _remarks(m: Measurement, row: int) -> Iterator[str]:
+    case = m.case
+    if row != REDUCED and is_ignored(case, row):
+        yield from _of_ignored(m, row)
+    if over_nothing(m):
+        came = [f"{_came(m.values[q])} as its {q}" for q in ("loss", "gradient") if q in m.values and m.values[q].size]
+        yield f"every row is left out, and a mean over nothing has no value: {' and '.join(came)} came out"
+    elif any(is_ignored(case, r) for r in range(case.rows)):
+        yield from _spread(m)
+    for quantity in m.outcome.lacking:
+        yield f"{quantity}: {m.outcome.status}: {m.outcome.detail}"
+    if m.outcome.changed:
+        yield f"the call changed {', '.join(m.outcome.changed)}"
+
+
+def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
+    losses, gradient = m.rows.losses, m.values.get("gradient")
+    came = [] if losses is None else [f"{_came(losses[row])} as its loss"]
+    came += [] if gradient is None else [f"{_came(gradient[row])} as its gradient"]
+    yield f"the row is ignored, its loss and gradient are exactly 0: {' and '.join(came)} came out"
+
+
+def _spread(m: Measurement) -> Iterator[str]:
+    """Where NaN of the ignored rows went: to the rows that count, or the reduced loss, which have none of their own."""
+    counted = [r for r in range(m.case.rows) if not is_ignored(m.case, r)]
+    reached = []
+    for quantity in ("loss", "gradient"):
+        if quantity not in m.values:
+            continue
+        exact = getattr(m.call.group.exact, quantity).hi
+        reduced = quantity == "loss" and m.reduced
+        value, right = (m.values[quantity], exact) if reduced else (m.values[quantity][counted], exact[counted])
+        if (np.isnan(value.astype(np.float64)) & ~np.isnan(right)).any():
+            reached.append("the reduced loss" if reduced else f"the {quantity} of rows that count")
+    if reached:
+        yield f"NaN reached {' and '.join(reached)}"
+
+
+def _target(case: Case, row: int) -> str:
+    if case.targets.ndim == 2:
+        return "target probabilities"
+    target = int(case.targets[row])
+    if is_ignored(case, row):
+        return f"target {target}, which ignore_index leaves out"
+    if not 0 <= target < case.classes:
+        return f"target {target}, which is none of the {case.classes} classes"
+    return f"target {target}"
