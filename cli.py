@@ -136,7 +136,9 @@ def explain(
     case: Annotated[str, typer.Argument(metavar="CASE", help="The full family/name of a case.")],
     implementation: Annotated[str, typer.Option(help="The full name, such as torch/naive.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")] = "float32",
-    row: Annotated[int | None, typer.Option(help="A row, from 0, or -1: the reduced loss; the worst by default.")] = None,
+    row: Annotated[
+        int | None, typer.Option(help="A row, from 0, or -1: the reduced loss; the worst by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
     case_file: Annotated[Words, typer.Option(help="A file of cases that may have it; repeatable.")] = None,

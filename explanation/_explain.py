@@ -15,7 +15,7 @@ from ..cases import WHY_NOT_HELD, Case, catalogue
 from ..errors import UsageError
 from ..formats import get_format
 from ..frameworks._stages import Stage
-from ..grading import GRADES, SOUND
+from ..grading import GRADES, SOUND, Graded
 from ..inputs import find_case, read_cases
 from ..plan import Cell, choose_frameworks, listed
 from ..pool import DEFAULT_TIMEOUT, Pools
@@ -84,7 +84,7 @@ class Explainer:
         timeout: float = DEFAULT_TIMEOUT,
         case_files: str | Path | Sequence[str | Path] | None = None,
     ) -> None:
-        self._frameworks, self._timeout = frameworks, timeout
+        self._frameworks, self._timeout = choose_frameworks(frameworks), timeout
         self._paths = listed(case_files)
         self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
         self._open = ExitStack()
@@ -115,7 +115,6 @@ class Explainer:
             raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}")
         _check_row(chosen, row)
         owner = implementation.split("/", maxsplit=1)[0]
-        choose_frameworks([owner])
         measurer = self._measurer(of_files=case in self._cases)
         cell = _cell(self._descriptions[owner], implementation, fmt.name, device, mode)
         measured = measurer.measure(chosen, cell)
@@ -180,11 +179,18 @@ def _worst_row(m: Measurement) -> int:
         of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
     ranks = []
     for r in range(m.case.rows):
-        letters = [-1 if g.grade[r] is None else GRADES.index(g.grade[r]) for g in of_rows.values()]
+        letters = [_rank(g, r) for g in of_rows.values()]
         wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
         error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
         ranks.append((max(letters, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
     return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
+
+
+def _rank(graded: Graded, row: int) -> int:
+    """The place of a row's grade among the grades; without one, last where the verdict blames it, else first."""
+    if graded.grade[row] is not None:
+        return GRADES.index(graded.grade[row])
+    return -1 if graded.verdict[row] in SOUND else len(GRADES)
 
 
 def _first_non_finite(stages: Sequence[Stage], row: int) -> int:

@@ -1,4 +1,4 @@
-"""One case in one cell, measured by the calls that a run makes, and its rows stage by stage where they can be traced."""
+"""One case in one cell, measured by the calls that a run makes, and its rows stage by stage where that can be seen."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Measurer:
         return self._last[2]
 
     def _measured(self, case: Case, cell: Cell) -> Measurement:
-        call = PlannedCall(cell, self._by_itself(case, FORMATS[cell.dtype]))
+        call = PlannedCall(cell, self._by_itself(case, FORMATS[cell.dtype], case.reduction))
         outcome = self._outcome(case, call)
         if not outcome.values:
             where = f"{cell.dtype} on {cell.device} ({cell.mode})"
@@ -115,7 +115,7 @@ class Measurer:
             stages = self._stages(case, call, dict(outcome.values))
             return Measurement(call, outcome, graded, Rows(call, stages, graded))
         # The reduced call does not show the row losses: a call of their own does.
-        of_rows = PlannedCall(cell, self._by_itself(case, call.group.fmt, reduction="none"))
+        of_rows = PlannedCall(cell, self._by_itself(case, call.group.fmt, "none"))
         each = of_rows.group.cases[0]
         values = () if of_rows.followable else self._outcome(each, of_rows).values
         stages = self._stages(each, of_rows, {q: v for q, v in values if q == "loss"})
@@ -131,10 +131,11 @@ class Measurer:
             return tuple(Stage(_direction(q), q, q, "", "call", (), v) for q, v in values.items())
         return tuple(replace(s, value=values.get(s.name, s.value)) for s in traced)
 
-    def _by_itself(self, case: Case, fmt: Format, **changes: str) -> Group:
-        key = (case.id, changes.get("reduction", case.reduction), fmt.name)
+    def _by_itself(self, case: Case, fmt: Format, reduction: str) -> Group:
+        key = (case.id, reduction, fmt.name)
         if key not in self._alone:
-            self._alone[key] = Group((replace(case, **changes) if changes else case,), fmt)
+            own = case if reduction == case.reduction else replace(case, reduction=reduction)
+            self._alone[key] = Group((own,), fmt)
         return self._alone[key]
 
     def _outcome(self, case: Case, call: PlannedCall) -> Outcome:

@@ -72,18 +72,18 @@ def _row_losses(rows: pd.DataFrame) -> Padding:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("row", "target", "row loss", "exact", "ulp", "grade"):
         table.add_column(name, justify="right")
-    for line in shown.itertuples(index=False):
-        target = "probabilities" if pd.isna(line.target) else f"{line.target:.0f}"
-        table.add_row(
-            str(line.row), target, short(line.value), short(line.exact), _ulp(line.max_ulp), line.grade or "-"
-        )
+    for line in shown.to_dict("records"):
+        target = "probabilities" if pd.isna(line["target"]) else str(line["target"])
+        grade = "-" if pd.isna(line["grade"]) else line["grade"]
+        numbers = short(line["value"]), short(line["exact"]), _ulp(line["max_ulp"])
+        table.add_row(str(line["row"]), target, *numbers, grade)
     return Padding(table, (0, 0, 0, 3))
 
 
 def _findings(e: Explanation) -> Iterator[str]:
     graded = [letter for letter in e.grades.values() if letter is not None]
     if not e.failures:
-        if graded and max(graded) == "A":
+        if all(letter == "A" for letter in e.grades.values()):
             yield "no stage failed"
         return
     # A and B are sound: what B has lost is no failure.

@@ -43,10 +43,7 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
     x = group.logits[row].astype(np.float64)
     target = int(group.targets[row]) if group.targets.ndim == 1 else -1
     shown = _shown_classes(x, target, [stage for stage, _ in lines])
-    table = _table(row, group.fmt, lines, shown)
-    logits = (row, "logits", "forward", "x", _listed(x[shown]), _listed(x[shown]), bool(np.isfinite(x).all()), 0.0)
-    first = pd.DataFrame([(*logits, None, None)], columns=list(COLUMNS)).astype({"rule": object, "mend": object})
-    return pd.concat([first, table], ignore_index=True), tuple(shown)
+    return _table(row, group.fmt, lines, shown, x), tuple(shown)
 
 
 def row_losses(m: Measurement) -> pd.DataFrame | None:
@@ -66,7 +63,7 @@ def row_losses(m: Measurement) -> pd.DataFrame | None:
         missing if graded is None else graded.max_ulp,
         [None] * size if graded is None else list(graded.grade),
     )
-    return pd.DataFrame(dict(zip(ROW_LOSSES, columns, strict=True)))
+    return pd.DataFrame(dict(zip(ROW_LOSSES, columns, strict=True))).astype({"target": object, "grade": object})
 
 
 def _of_row(m: Measurement, row: int) -> Iterator[Line]:
@@ -85,16 +82,24 @@ def _of_row(m: Measurement, row: int) -> Iterator[Line]:
         yield replace(line, name=named), None if fine else broken
 
 
-def _table(row: int, fmt: Format, lines: Sequence[Line], shown: Sequence[int]) -> pd.DataFrame:
-    cells = [
+def _table(
+    row: int, fmt: Format, lines: Sequence[Line], shown: Sequence[int], logits: Float64 | None = None
+) -> pd.DataFrame:
+    records = [] if logits is None else [_of_logits(row, logits, shown)]
+    records += [
         (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
-         _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt))
-        for s, _ in lines
+         _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt),
+         None if broken is None else broken.rule, None if broken is None else broken.mend)
+        for s, broken in lines
     ]  # fmt: skip
-    table = pd.DataFrame(cells, columns=list(COLUMNS[:-2]))
-    table["rule"] = pd.Series([None if b is None else b.rule for _, b in lines], dtype=object)
-    table["mend"] = pd.Series([None if b is None else b.mend for _, b in lines], dtype=object)
-    return table
+    columns = zip(COLUMNS, zip(*records, strict=True), strict=True)
+    words = ("rule", "mend")
+    return pd.DataFrame({c: pd.Series(v, dtype=object if c in words else None) for c, v in columns})
+
+
+def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:
+    few = _listed(x[list(shown)])
+    return row, "logits", "forward", "x", few, few, bool(np.isfinite(x).all()), 0.0, None, None
 
 
 def _shown_classes(x: Float64, target: int, stages: Sequence[Judged]) -> list[int]:

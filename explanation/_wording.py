@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cases import Case
-from ..grading import Margin, margin, told_of_invalid
+from ..grading import (
+    Conduct,
+    Margin,
+    Reach,
+    conduct,
+    describe_empty_mean,
+    describe_ignored_row,
+    describe_reach,
+    margin,
+    told_of_invalid,
+)
 from ._exact import short
 from ._explanation import REDUCED, Assessment
 from ._measurement import Measurement
@@ -77,25 +87,28 @@ def is_ignored(case: Case, row: int) -> bool:
 
 def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
     at = "" if quantity == "loss" else f"at class {e.entry} "
+    instead = f"{at}{short(e.value)} where {short(e.exact)} is exact"
     if grade == "F":
-        return f"{at}{short(e.value)} where {short(e.exact)} is exact"
+        return instead
     if verdict == "wrong_sign":
-        return f"{at}{short(e.value)} where {short(e.exact)} is exact: a wrong sign is at best C"
-    if not np.isfinite(e.exact):
-        return f"{at}{short(e.value)}, as it is exact"
+        return f"{instead}: a wrong sign is at best C"
     if e.error == 0:
-        return "no error"
+        return "no error" if np.isfinite(e.exact) else f"{at}{short(e.value)}, as it is exact"
+    return f"{at}the error is {_number(e.error)} ({e.ulp:.2g} ulp), {_beside_bounds(quantity, grade, e)}"
+
+
+def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
+    """The error of an entry beside the bound that it keeps, and the better one that it does not."""
     a, b, c = map(_number, e.allowed)
-    error = f"{at}the error is {_number(e.error)} ({e.ulp:.2g} ulp)"
     if grade == "A":
         flushed = e.below_normal and e.ulp > 1 and e.error <= e.fmt.smallest_normal
         normal = f": the exact value, {short(e.exact)}, is below the smallest normal number and may be flushed to zero"
-        return f"{error}, A allows {a}{normal if flushed else ''}"
+        return f"A allows {a}{normal if flushed else ''}"
     if grade == "B":
-        return f"{error}, more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
+        return f"more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
     if grade == "C":
-        return f"{error}, more than B's {b}; C allows {c}: {ONLY_C}"
-    return f"{error}, more than the {c} that C allows"
+        return f"more than B's {b}; C allows {c}: {ONLY_C}"
+    return f"more than the {c} that C allows"
 
 
 def _number(value: float) -> str:
@@ -146,14 +159,10 @@ def _came(values: Array) -> str:
 
 
 def _remarks(m: Measurement, row: int) -> Iterator[str]:
-    case = m.case
-    if row != REDUCED and is_ignored(case, row):
-        yield from _of_ignored(m, row)
     if over_nothing(m):
-        came = [f"{_came(m.values[q])} as its {q}" for q in ("loss", "gradient") if q in m.values and m.values[q].size]
-        yield f"every row is left out, and a mean over nothing has no value: {' and '.join(came)} came out"
-    elif any(is_ignored(case, r) for r in range(case.rows)):
-        yield from _spread(m)
+        yield describe_empty_mean(*_conducts(m, REDUCED))
+    else:
+        yield from _of_ignored(m, row)
     for quantity in m.outcome.lacking:
         yield f"{quantity}: {m.outcome.status}: {m.outcome.detail}"
     if m.outcome.changed:
@@ -161,26 +170,39 @@ def _remarks(m: Measurement, row: int) -> Iterator[str]:
 
 
 def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
-    losses, gradient = m.rows.losses, m.values.get("gradient")
-    came = [] if losses is None else [f"{_came(losses[row])} as its loss"]
-    came += [] if gradient is None else [f"{_came(gradient[row])} as its gradient"]
-    yield f"the row is ignored, its loss and gradient are exactly 0: {' and '.join(came)} came out"
+    """What became of the row where it is ignored, of others that are, and of the rest beside them."""
+    ignored = [r for r in range(m.case.rows) if is_ignored(m.case, r)]
+    if row in ignored:
+        yield describe_ignored_row(*_conducts(m, row))
+    for other in ignored:
+        loss, gradient = _conducts(m, other)
+        if other != row and {loss, gradient} - {None, Conduct.ZERO}:
+            yield f"Beside it, row {other}: {describe_ignored_row(loss, gradient)}"
+            break
+    yield from map(describe_reach, _reached(m, ignored))
 
 
-def _spread(m: Measurement) -> Iterator[str]:
-    """Where NaN of the ignored rows went: to the rows that count, or the reduced loss, which have none of their own."""
-    counted = [r for r in range(m.case.rows) if not is_ignored(m.case, r)]
-    reached = []
-    for quantity in ("loss", "gradient"):
-        if quantity not in m.values:
-            continue
-        exact = getattr(m.call.group.exact, quantity).hi
-        reduced = quantity == "loss" and m.reduced
-        value, right = (m.values[quantity], exact) if reduced else (m.values[quantity][counted], exact[counted])
-        if (np.isnan(value.astype(np.float64)) & ~np.isnan(right)).any():
-            reached.append("the reduced loss" if reduced else f"the {quantity} of rows that count")
-    if reached:
-        yield f"NaN reached {' and '.join(reached)}"
+def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]:
+    """What a row's loss and gradient are; of row -1 the reduced loss, and the gradient of the whole batch."""
+    losses, gradient = m.values.get("loss") if row == REDUCED else m.rows.losses, m.values.get("gradient")
+    at = slice(None) if row == REDUCED else row
+    return (
+        None if losses is None else conduct(losses if row == REDUCED else losses[row]),
+        None if gradient is None or not len(gradient) else conduct(gradient[at]),
+    )
+
+
+def _reached(m: Measurement, ignored: Sequence[int]) -> Iterator[Reach]:
+    """Where NaN went beyond the ignored rows: where it came out and is not exact."""
+    gradient, loss, exact = m.values.get("gradient"), m.values.get("loss"), m.call.group.exact
+    if not ignored:
+        return
+    if gradient is not None:
+        wrong = np.isnan(gradient.astype(np.float64)) & ~np.isnan(exact.gradient.hi)
+        if np.delete(wrong, ignored, axis=0).any():
+            yield Reach.OTHER_ROWS
+    if m.reduced and loss is not None and np.isnan(float(loss)) and not np.isnan(exact.loss.hi):
+        yield Reach.REDUCED_LOSS
 
 
 def _target(case: Case, row: int) -> str:

@@ -2,6 +2,15 @@
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._bounds import GRADES, Row, entry_bounds, loss_bounds
+from ._conduct import (
+    Conduct,
+    Reach,
+    conduct,
+    conduct_of_status,
+    describe_empty_mean,
+    describe_ignored_row,
+    describe_reach,
+)
 from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade, grade_by
 from ._invalid import told as told_of_invalid
 from ._margin import Margin, margin
@@ -13,11 +22,18 @@ __all__ = [
     "LOST_FROM",
     "SOUND",
     "VERDICTS",
+    "Conduct",
     "Graded",
     "Margin",
+    "Reach",
     "Row",
     "Standard",
     "apriori_bounds",
+    "conduct",
+    "conduct_of_status",
+    "describe_empty_mean",
+    "describe_ignored_row",
+    "describe_reach",
     "entry_bounds",
     "grade",
     "grade_by",

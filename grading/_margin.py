@@ -51,7 +51,8 @@ def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | No
         grade: of the row; None where it is not graded.
         verdict: of the row; of a ``wrong_sign`` the largest entry that has it is meant.
     """
-    v = computed.reshape(standard.wanted.hi.shape).astype(np.float64)[row]
+    values = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
+    v = values[row]
     hi, lo = standard.wanted.hi[row], standard.wanted.lo[row]
     expected = standard.expected(computed.dtype)[row]
     same = (np.isnan(v) & np.isnan(expected)) | ((v == expected) & np.isinf(expected))
@@ -63,7 +64,7 @@ def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | No
         share = np.where(np.isfinite(error), error / standard.allowed[better][row], error)
         in_ulp = np.where(both, error / standard.ulp[row], error)
     if verdict == "wrong_sign":
-        share = np.where(np.sign(v) != np.sign(hi), np.abs(v), 0.0)
+        share = np.where(standard.wrong_signs(values)[row], np.abs(v), 0.0)
     j = int(np.nan_to_num(share, nan=0.0, posinf=np.inf).argmax())
     allowed = tuple(float(bound[row, j]) for bound in standard.allowed)
     return Margin(j, float(v[j]), float(hi[j]), float(error[j]), float(in_ulp[j]), allowed, standard.fmt)  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""What a loss does where it gets no grade: on an ignored row that has no softmax, and in a mean over nothing.
+
+An ignored row counts nothing: its loss and its gradient are exactly 0, also where its logits are NaN or all ``-inf``.
+A mean over nothing has no value, so that nothing it gives is right or wrong.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Conduct(StrEnum):
+    """What came out, in one word, as the tables have it; `wording` has the words for a sentence."""
+
+    ZERO = "zero"
+    NUMBER = "number"
+    FINITE = "finite"
+    INFINITY = "infinity"
+    NAN = "NaN"
+    RAISES = "raises"
+    CRASHES = "crashes"
+    HANGS = "hangs"
+
+    @property
+    def wording(self) -> str:
+        """What came out, as the end of a sentence that begins with "The loss": "is 0"."""
+        return _WORDING[self]
+
+
+class Reach(StrEnum):
+    """Where the NaN of an ignored row comes out, in the order in which it spreads."""
+
+    LOSS = "its own loss"
+    GRADIENT = "its own gradient"
+    OTHER_ROWS = "the gradients of other rows"
+    REDUCED_LOSS = "the reduced loss"
+
+
+_WORDING = {
+    Conduct.ZERO: "is 0",
+    Conduct.NUMBER: "is a finite number other than 0",
+    Conduct.FINITE: "is finite",
+    Conduct.INFINITY: "is infinite",
+    Conduct.NAN: "is NaN",
+    Conduct.RAISES: "raises an error",
+    Conduct.CRASHES: "crashes the process",
+    Conduct.HANGS: "does not end in time",
+}
+_OF_STATUS = {"raised": Conduct.RAISES, "crashed": Conduct.CRASHES, "timeout": Conduct.HANGS}
+
+
+def conduct(values: Array) -> Conduct:
+    """What one row's values are: its loss (), or the entries (C,) of its gradient; NaN stands before infinity."""
+    v = np.asarray(values).astype(np.float64)
+    if np.isnan(v).any():
+        return Conduct.NAN
+    if np.isinf(v).any():
+        return Conduct.INFINITY
+    return Conduct.NUMBER if (v != 0).any() else Conduct.ZERO
+
+
+def conduct_of_status(status: str) -> Conduct | None:
+    """What a call did that gave no values; None for ``ok``, and for ``unsupported``, which is no conduct."""
+    return _OF_STATUS.get(status)
+
+
+def describe_ignored_row(loss: Conduct | None, gradient: Conduct | None) -> str:
+    """Two or three sentences on an ignored row; None for a quantity that the loss does not give."""
+    return f"The row is ignored: its loss and its gradient are exactly 0. {_sentences(loss, gradient)}".strip()
+
+
+def describe_empty_mean(loss: Conduct | None, gradient: Conduct | None) -> str:
+    """Two or three sentences on the mean of a batch in which no row counts."""
+    return f"No row counts: a mean over nothing has no value and no grade. {_sentences(loss, gradient)}".strip()
+
+
+def describe_reach(reached: Reach) -> str:
+    """One sentence on NaN that an ignored row let through."""
+    return f"NaN reaches {reached}."
+
+
+def _sentences(loss: Conduct | None, gradient: Conduct | None) -> str:
+    given = (("The loss", loss), ("The gradient", gradient))
+    return " ".join(f"{name} {found.wording}." for name, found in given if found is not None)
