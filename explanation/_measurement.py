@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case
 from ..errors import UsageError
-from ..formats import FORMATS, Format
+from ..formats import FORMATS
 from ..frameworks import QUANTITIES
 from ..frameworks._stages import Stage
 from ..grading import Graded
@@ -105,7 +105,7 @@ class Measurer:
         return self._last[2]
 
     def _measured(self, case: Case, cell: Cell) -> Measurement:
-        call = PlannedCall(cell, self._by_itself(case, FORMATS[cell.dtype], case.reduction))
+        call = PlannedCall(cell, self._by_itself(case, cell, case.reduction))
         outcome = self._outcome(case, call)
         if not outcome.values:
             where = f"{cell.dtype} on {cell.device} ({cell.mode})"
@@ -115,7 +115,7 @@ class Measurer:
             stages = self._stages(case, call, dict(outcome.values))
             return Measurement(call, outcome, graded, Rows(call, stages, graded))
         # The reduced call does not show the row losses: a call of their own does.
-        of_rows = PlannedCall(cell, self._by_itself(case, call.group.fmt, "none"))
+        of_rows = PlannedCall(cell, self._by_itself(case, cell, "none"))
         each = of_rows.group.cases[0]
         values = () if of_rows.followable else self._outcome(each, of_rows).values
         stages = self._stages(each, of_rows, {q: v for q, v in values if q == "loss"})
@@ -131,11 +131,12 @@ class Measurer:
             return tuple(Stage(_direction(q), q, q, "", "call", (), v) for q, v in values.items())
         return tuple(replace(s, value=values.get(s.name, s.value)) for s in traced)
 
-    def _by_itself(self, case: Case, fmt: Format, reduction: str) -> Group:
-        key = (case.id, reduction, fmt.name)
+    def _by_itself(self, case: Case, cell: Cell, reduction: str) -> Group:
+        """The case alone, whose standards the cell's quantities are held against."""
+        key = (case.id, reduction, cell.dtype)
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
-            self._alone[key] = Group((own,), fmt)
+            self._alone[key] = Group((own,), FORMATS[cell.dtype])
         return self._alone[key]
 
     def _outcome(self, case: Case, call: PlannedCall) -> Outcome:

@@ -16,6 +16,8 @@ from logitlab import explanation
 from logitlab.cases import catalogue, select
 from logitlab.cli import main
 from logitlab.explanation import _explain
+from logitlab.explanation._exact import ExactValues
+from logitlab.explanation._rules import Judged, outcome
 from logitlab.explanation._wording import _reason
 from logitlab.formats import FORMATS
 from logitlab.grading import Margin
@@ -24,7 +26,7 @@ from logitlab.worker import Description, Offer
 
 FRAMEWORKS = ("numpy", "torch")
 IMPLEMENTATIONS = {
-    "float32": ("numpy/naive", "numpy/scipy.special.softmax", "torch/lse", "torch/F.cross_entropy", "torch/nn.*"),
+    "float32": ("numpy/naive", "numpy/scipy.special.softmax", "torch/lse", "torch/F.cross_entropy*"),
     "bfloat16": ("numpy/lse", "torch/F.cross_entropy"),
 }
 FLOAT32 = FORMATS["float32"]
@@ -254,6 +256,14 @@ def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate():
         "the error is 1e-42 (7.1e+02 ulp), A allows 1.2e-38: the exact value, 1e-42, is below the smallest normal "
         "number and may be flushed to zero"
     )
+
+
+def test_a_wrong_sign_is_named_where_it_is():
+    """The larger error is another entry's."""
+    kind = ("backward", "gradient", "gradient", "", "call", ())
+    values, exact = np.array([0.25, 1e-3, -0.5]), np.array([0.5, -1e-3, -0.5])
+    stage = Judged(*kind, values, "float32", lambda: ExactValues.of(exact, np.zeros(3)), all_real=False)
+    assert outcome(stage, "wrong_sign", FLOAT32).rule == "0.001 has the wrong sign, the exact value is -0.001"
 
 
 @pytest.mark.parametrize("implementation", ["numpy/naive", "numpy/lse", "numpy/scipy.special.softmax"])
