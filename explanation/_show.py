@@ -23,7 +23,7 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
     for line in _heading(explanation):
         out.print(line)
     out.print(_table(explanation))
-    if explanation.row_losses is not None:
+    if explanation.row_losses is not None and len(explanation.row_losses):
         out.print(_row_losses(explanation.row_losses))
         more = len(explanation.row_losses) - ROWS
         if more > 0:

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,9 @@ from logitlab.explanation._rules import Judged, outcome
 from logitlab.explanation._wording import _reason
 from logitlab.formats import FORMATS
 from logitlab.grading import Margin
+from logitlab.hunting import _show
 from logitlab.pool import Pools
+from logitlab.reports.site import _case_pages
 from logitlab.worker import Description, Offer
 
 FRAMEWORKS = ("numpy", "torch")
@@ -218,6 +221,17 @@ def test_a_mode_that_the_implementation_lacks_gets_one_line(mode, message, monke
     monkeypatch.setattr(Pools, "describe", lambda self: {"torch": described})
     assert main(["explain", "seed/article", "--implementation", "torch/lse", "--mode", mode]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_commands_that_are_printed_explain_the_mode_that_was_measured():
+    found = SimpleNamespace(
+        implementation="jax/lse", dtype="float32", device="cpu", mode="compiled", cases=select("seed/article")
+    )
+    worst = pd.DataFrame([{**vars(found), "case": "seed/article", "stage": None}]).drop(columns="cases")
+    (of_site,) = _case_pages._commands(SimpleNamespace(worst=worst)).values()
+    of_hunt = list(_show._commands(found, "mine.json"))[-1]
+    assert of_site.endswith("--mode compiled")
+    assert of_hunt.endswith("--mode compiled")
 
 
 # --- in words ---------------------------------------------------------------------------------------------------
