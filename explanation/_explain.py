@@ -210,7 +210,7 @@ def _explanation(m: Measurement, row: int) -> Explanation:
         mode=cell.mode,
         row=row,
         target=target,
-        given=given(case, row),
+        given=given(m, row),
         classes=classes,
         width=case.classes,
         assessments=assessments(m, row),

@@ -55,21 +55,21 @@ def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
     return tuple(found)
 
 
-def given(case: Case, row: int) -> str:
-    """The target of a row, and the case's reduction, options and layout."""
+def given(m: Measurement, row: int) -> str:
+    """The target of a row, and the case's reduction, options and layout, as they were measured."""
+    case = m.case
     parts = [] if row == REDUCED else [_target(case, row)]
-    if case.reduction != "none":
-        parts.append(f"reduction {case.reduction}")
-    if case.weight is not None:
-        few = ", ".join(f"{w:g}" for w in case.weight[:5])
-        parts.append(f"weight [{few}{', ...' if case.weight.size > 5 else ''}]")
-    if case.label_smoothing:
-        parts.append(f"label_smoothing {case.label_smoothing:g}")
-    if case.ignore_index is not None:
-        parts.append(f"ignore_index {case.ignore_index}")
-    if case.layout != "rows":
-        parts.append(f"layout {case.layout}")
+    parts += [f"reduction {case.reduction}"] * m.reduced
+    parts += [f"{name} {_option(value)}" for name, value in m.call.group.options.items()]
+    parts += [f"layout {case.layout}"] * (case.layout != "rows")
     return "; ".join(parts)
+
+
+def _option(value: Any) -> str:
+    if np.ndim(value) == 0:
+        return f"{float(value):g}"
+    few = ", ".join(f"{float(v):g}" for v in value[:5])
+    return f"[{few}{', ...' if len(value) > 5 else ''}]"
 
 
 def remarks(m: Measurement, row: int) -> tuple[str, ...]:

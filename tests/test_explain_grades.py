@@ -19,9 +19,7 @@ from logitlab.cli import main
 from logitlab.explanation import _explain
 from logitlab.explanation._exact import ExactValues
 from logitlab.explanation._rules import Judged, outcome
-from logitlab.explanation._wording import _reason
 from logitlab.formats import FORMATS
-from logitlab.grading import Margin
 from logitlab.hunting import _show
 from logitlab.pool import Pools
 from logitlab.reports.site import _case_pages
@@ -98,6 +96,7 @@ LOGITS = [[0.5, -1.0, 2.0, 0.1], [1.5, 0.2, -0.7, 0.0], [0.0, 0.0, 1.0, -2.0]]
 MASKED = {"logits": [[1.0, 2.0, 3.0], ["-inf", "-inf", "-inf"]], "targets": [0, -100], "ignore_index": -100}
 MINE = {
     "weighted_mean": {"logits": LOGITS, "targets": [1, 3, 0], "weight": [1.0, 2.0, 1.0, 0.5], "reduction": "mean"},
+    "options": {"logits": LOGITS[:1], "targets": [1], "softcap": 30.0, "z_loss": 0.5},
     "ignored": MASKED,
     "ignored_mean": {**MASKED, "reduction": "mean"},
     "nothing": {"logits": [[0.25, 1.0], [0.5, 0.75]], "targets": [-9, -9], "ignore_index": -9, "reduction": "mean"},
@@ -155,6 +154,11 @@ def test_a_reduced_formula_is_traced_to_the_row_loss_and_then_reduced():
     assert (line(explained, "row loss")["exact"], line(explained, "loss")["exact"]) == ("0.417", "667.3")
     whole, row = (np.array(line(explained, s)["exact"].split(", "), float) for s in ("gradient", "row gradient"))
     np.testing.assert_allclose(whole, row / 3, rtol=2e-3)
+
+
+def test_what_a_loss_does_not_take_of_the_case_is_said(torch):
+    with pytest.raises(logitlab.UsageError, match="keyword argument 'softcap'"):
+        torch.explain("mine/options", BUILTIN)
 
 
 def test_a_weighted_mean_is_divided_by_the_weights(torch):
@@ -263,12 +267,12 @@ def test_a_row_of_accurate_grades_says_so_of_each(capsys):
     assert words.endswith("no stage failed")
 
 
-def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate():
-    t = FLOAT32.smallest_normal
-    flushed = Margin(0, value=0.0, exact=1e-42, error=1e-42, ulp=714.0, allowed=(t, t, t), fmt=FLOAT32)
-    assert _reason("loss", "A", "correct", flushed) == (
-        "the error is 1e-42 (7.1e+02 ulp), A allows 1.2e-38: the exact value, 1e-42, is below the smallest normal "
-        "number and may be flushed to zero"
+def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate(torch):
+    explained = torch.explain("gap/90_high", BUILTIN, row=0)
+    assert explained.grades["loss"] == "A"
+    assert text(explained, "loss") == (
+        "loss: A, accurate: the error is 8.2e-40 (5.8e+05 ulp), A allows 1.2e-38: the exact value, 8.194e-40, is below "
+        "the smallest normal number and may be flushed to zero"
     )
 
 
