@@ -32,8 +32,10 @@ ONLY_B = {
     "loss": "digits of a loss near zero may be lost",
     "gradient": "digits of an entry beside larger ones may be lost",
     "probabilities": "digits of an entry beside larger ones may be lost",
+    "reduced loss": "each row loss may have been rounded, or have lost its digits near zero",
 }
-ONLY_C = "a rounding as large as the logits' own"
+OFFSET = "a rounding as large as the logits' own"
+ONLY_C = {"reduced loss": f"{OFFSET} in each row, or a sum in the dtype"}
 
 
 def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
@@ -49,7 +51,8 @@ def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
         else:
             standard = m.call.group.standard(quantity, m.call.cell.offer)
             decides = margin(standard, m.values[quantity], at, grade, verdict)
-            text = f"{grade}, {NAMES[grade]}: {_reason(quantity, grade, verdict, decides)}"
+            kind = "reduced loss" if quantity == "loss" and m.reduced else quantity
+            text = f"{grade}, {NAMES[grade]}: {_reason(kind, grade, verdict, decides)}"
         name = f"{m.call.group.reduction} of the losses" if quantity == "loss" and m.reduced else quantity
         found.append(Assessment(quantity, grade, verdict, f"{name}: {text}"))
     return tuple(found)
@@ -86,7 +89,7 @@ def is_ignored(case: Case, row: int) -> bool:
 
 
 def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
-    at = "" if quantity == "loss" else f"at class {e.entry} "
+    at = "" if "loss" in quantity else f"at class {e.entry} "
     instead = f"{at}{short(e.value)} where {short(e.exact)} is exact"
     if grade == "F":
         return instead
@@ -107,7 +110,7 @@ def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
     if grade == "B":
         return f"more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
     if grade == "C":
-        return f"more than B's {b}; C allows {c}: {ONLY_C}"
+        return f"more than B's {b}; C allows {c}: {ONLY_C.get(quantity, OFFSET)}"
     return f"more than the {c} that C allows"
 
 

@@ -253,6 +253,13 @@ def test_a_grade_is_stated_with_the_bound_that_allows_the_error(torch, capsys):
     assert "fail" not in words
 
 
+def test_a_sum_in_the_dtype_is_the_reason_for_the_c_of_a_reduced_loss(torch):
+    explained = torch.explain("reductions/many_rows_sum", BUILTIN, "bfloat16", -1)
+    assert text(explained, "loss").startswith("sum of the losses: C, offset-sensitive: the error is ")
+    assert text(explained, "loss").endswith(" in each row, or a sum in the dtype")
+    assert explained.first.stage == "loss"
+
+
 def test_digits_that_b_gives_up_are_no_failure(torch, capsys):
     """A loss of -0: the bound allows it."""
     words = shown(torch.explain("certainty/margin_12", BUILTIN, "bfloat16", 0), capsys)
