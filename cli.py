@@ -164,15 +164,24 @@ def explain(
     case: Annotated[str, typer.Argument(metavar="CASE", help="The full family/name of a case.")],
     implementation: Annotated[str, typer.Option(help="The full name, such as torch/naive.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")] = "float32",
-    row: Annotated[int | None, typer.Option(help="A row, from 0; the worst by default.")] = None,
+    row: Annotated[
+        int | None, typer.Option(help="A row, from 0, or -1: the reduced loss; the worst by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
     case_file: Annotated[Words, typer.Option(help="A file of cases that may have it; repeatable.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which the call is given up.", min=0.001)] = 120.0,
 ) -> None:
-    """Follow one row of a case through an implementation, stage by stage, to where it first went wrong."""
+    """Measure a case as run does and follow one row, stage by stage, to where it first went wrong.
+
+    Stages are shown of the written formulas, computed eagerly without loss options; of everything else, what goes in
+    and comes out. A reduced loss is shown with its row losses.
+    """
     from . import explanation  # noqa: PLC0415
 
-    found = explanation.explain(case, implementation, dtype, row, device, timeout=timeout, case_files=case_file)
+    found = explanation.explain(
+        case, implementation, dtype, row, device, mode=mode, timeout=timeout, case_files=case_file
+    )
     explanation.show(found)
 
 

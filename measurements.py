@@ -14,7 +14,7 @@ from pandas.api.types import pandas_dtype
 
 from .explanation import first_failures
 from .frameworks._stages import Stage
-from .grading import SOUND, Graded, grade_by, stability_ratio, told_of_invalid
+from .grading import SOUND, Graded, stability_ratio, told_of_invalid
 from .plan import Cell, Group, PlannedCall
 from .store import COLUMNS
 from .worker import Outcome
@@ -40,9 +40,7 @@ class Measured:
 
 def measured(call: PlannedCall, outcome: Outcome) -> Measured:
     """The grades of a call."""
-    return Measured(
-        call, outcome, {q: grade_by(call.group.standard(q, call.cell.offer), array) for q, array in outcome.values}
-    )
+    return Measured(call, outcome, call.graded(outcome))
 
 
 def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:

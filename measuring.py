@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from . import worker
 from .cases import Case
 from .formats import FORMATS
 from .measurements import Columns, Measured, joined, lines, measured
@@ -73,12 +71,16 @@ class Following:
     measured: Measured
 
     @property
+    def call(self) -> PlannedCall:
+        return replace(self.measured.call, traced=True)
+
+    @property
     def lane(self) -> str:
-        return self.measured.call.lane
+        return self.call.lane
 
     @property
     def variables(self) -> Mapping[str, str]:
-        return self.measured.call.variables
+        return self.call.variables
 
     @property
     def framework(self) -> str:
@@ -86,11 +88,10 @@ class Following:
 
     @property
     def function(self) -> Callable[..., Outcome]:
-        return worker.follow
+        return self.call.function
 
     def arguments(self) -> tuple[Any, ...]:
-        name, implementation, batch, device, _ = self.measured.call.arguments()
-        return name, implementation, replace(batch, targets=batch.targets.astype(np.int64), layout="rows"), device
+        return self.call.arguments()
 
     def divided(self) -> tuple[Following, ...]:
         return ()

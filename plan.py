@@ -20,8 +20,8 @@ from .errors import UsageError
 from .formats import FORMATS, Format, get_format
 from .frameworks import Batch
 from .frameworks._stages import FORMULAS
-from .grading import Standard, apriori_bounds
-from .oracle import Exact, Reference, bulk, reference
+from .grading import Graded, Standard, apriori_bounds, grade_by
+from .oracle import Exact, Reference, bulk, reference, stack_references, without_answers
 from .worker import Description, Offer, Outcome
 
 Words = str | Sequence[str] | None
@@ -110,7 +110,7 @@ class Group:
     @cached_property
     def exact(self) -> Reference:
         """The reference under the group's reduction; each case's own, so that the disk cache serves every grouping."""
-        return _stack([self._reference(c, c.reduction) for c in self.cases])
+        return stack_references([self._reference(c, c.reduction) for c in self.cases])
 
     @cached_property
     def row_losses(self) -> Exact:
@@ -120,7 +120,7 @@ class Group:
     def _reference(self, case: Case, reduction: str) -> Reference:
         targets = case.quantized_targets(self.fmt)
         if case.invalid:
-            return _no_reference(reference(case.quantized(self.fmt), np.zeros(case.rows, np.int64)))
+            return without_answers(reference(case.quantized(self.fmt), np.zeros(case.rows, np.int64)))
         if self.quad and case.plain and case.first_row is not None:
             return bulk(case.quantized(self.fmt), targets, case.first_row)
         # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
@@ -161,47 +161,13 @@ class Group:
         return tuple(Group((c,), self.fmt, self.quad) for c in self.cases) if len(self.cases) > 1 else ()
 
 
-def _no_reference(of_first_class: Reference) -> Reference:
-    """The softmax is known and nothing else, where a target is none of the classes."""
-
-    def unknown(known: Exact) -> Exact:
-        return Exact(np.full_like(known.hi, np.nan), np.zeros_like(known.lo))
-
-    return replace(
-        of_first_class,
-        loss=unknown(of_first_class.loss),
-        gradient=unknown(of_first_class.gradient),
-        condition=np.full_like(of_first_class.condition, np.nan),
-        defined=np.zeros_like(of_first_class.defined),
-        sole_target=np.full_like(of_first_class.sole_target, -1),
-    )
-
-
-def _stack(parts: Sequence[Reference]) -> Reference:
-    if len(parts) == 1:
-        return parts[0]
-
-    def joined(pick: Any) -> Exact:
-        return Exact(np.concatenate([pick(p).hi for p in parts]), np.concatenate([pick(p).lo for p in parts]))
-
-    return Reference(
-        joined(lambda p: p.loss),
-        joined(lambda p: p.probabilities),
-        joined(lambda p: p.gradient),
-        np.concatenate([p.condition for p in parts]),
-        np.concatenate([p.defined for p in parts]),
-        np.concatenate([p.mass for p in parts]),
-        parts[0].scale,
-        np.concatenate([p.sole_target for p in parts]),
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class PlannedCall:
     """One group given to one cell; a `pool.Call`."""
 
     cell: Cell
     group: Group
+    traced: bool = False  # whether it is made again stage by stage
 
     @property
     def lane(self) -> str:
@@ -217,10 +183,18 @@ class PlannedCall:
 
     @property
     def function(self) -> Callable[..., Outcome]:
-        return worker.call
+        return worker.follow if self.traced else worker.call
 
     def arguments(self) -> tuple[Any, ...]:
-        return self.cell.arguments(self.group.batch())
+        batch = self.group.batch()
+        if not self.traced:
+            return self.cell.arguments(batch)
+        rows = replace(batch, targets=batch.targets.astype(np.int64), layout="rows")
+        return self.cell.arguments(rows)[:-1]  # without the mode: stages are traced eagerly
+
+    def graded(self, outcome: Outcome) -> dict[str, Graded]:
+        """The grades of what the call gave."""
+        return {q: grade_by(self.group.standard(q, self.cell.offer), array) for q, array in outcome.values}
 
     @property
     def followable(self) -> bool:
@@ -230,7 +204,8 @@ class PlannedCall:
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
     def divided(self) -> tuple[PlannedCall, ...]:
-        return tuple(PlannedCall(self.cell, g.held_to(self.cell.offer.convention)) for g in self.group.single())
+        singles = () if self.traced else self.group.single()
+        return tuple(PlannedCall(self.cell, g.held_to(self.cell.offer.convention)) for g in singles)
 
 
 def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[Group, ...]:

@@ -1,7 +1,17 @@
 """WHERE it went wrong: a computation stage by stage, each stage against its exact value."""
 
-from ._explain import COLUMNS, Explanation, Failure, explain
+from ._explain import Explainer, explain
+from ._explanation import COLUMNS, Assessment, Explanation, Failure
 from ._first import first_failures
 from ._show import show
 
-__all__ = ["COLUMNS", "Explanation", "Failure", "explain", "first_failures", "show"]
+__all__ = [
+    "COLUMNS",
+    "Assessment",
+    "Explainer",
+    "Explanation",
+    "Failure",
+    "explain",
+    "first_failures",
+    "show",
+]

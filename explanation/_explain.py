@@ -4,87 +4,26 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from .. import worker
-from ..cases import Case
+from .. import variants
+from ..cases import Case, catalogue
 from ..errors import UsageError
-from ..formats import Format, get_format
-from ..frameworks import QUANTITIES, Batch
+from ..formats import get_format
 from ..frameworks._stages import Stage
-from ..grading import GRADES, SOUND, Graded, grade
-from ..inputs import find_case
-from ..oracle import Reference, reference
-from ..plan import choose_frameworks, listed
+from ..grading import GRADES, SOUND, Graded
+from ..inputs import find_case, read_cases
+from ..plan import Cell, choose_frameworks, listed
 from ..pool import DEFAULT_TIMEOUT, Pools
 from ..worker import Description, Offer
-from ._exact import ExactValues, short
-from ._judge import judged as _judged
-from ._judge import rules as _rules
-from ._judge import seen_as
-from ._rules import Broken, Judged
-
-Array = NDArray[Any]
-
-COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "mend")
-SHOWN = 3  # entries of a row that are written out
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A stage that broke a rule of the format; ``mend`` is None where an earlier stage is to blame."""
-
-    stage: str
-    direction: str
-    rule: str
-    mend: str | None
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """One row of a case, stage by stage.
-
-    Attributes:
-        case, implementation, dtype, device, row: what was explained.
-        target: the class index, -1 where the targets are probabilities.
-        classes: the classes whose entries are written out in ``stages``; a row of few classes has them all.
-        width: the number of classes.
-        grades: of the quantities of this row, ``loss`` and ``gradient`` among them; None where not graded.
-        stages: a DataFrame with the columns `COLUMNS`, one line a stage. ``value`` and ``exact`` are shortened to
-            text, ``finite`` is about all entries, ``max_ulp`` the largest error in spacings of the dtype (infinite
-            where the value is not finite and should be, NaN where there is no exact value), ``rule`` what broke and
-            ``mend`` what would have avoided it, both missing for a sound stage.
-    """
-
-    case: str
-    implementation: str
-    dtype: str
-    device: str
-    row: int
-    target: int
-    classes: tuple[int, ...]
-    width: int
-    grades: dict[str, str | None]
-    stages: pd.DataFrame
-
-    @cached_property
-    def failures(self) -> tuple[Failure, ...]:
-        """The stages that broke a rule, in order."""
-        kept = self.stages[self.stages["rule"].notna()]
-        lines = zip(kept["stage"], kept["pass"], kept["rule"], kept["mend"], strict=True)
-        return tuple(Failure(s, d, r, None if pd.isna(m) else m) for s, d, r, m in lines)
-
-    @property
-    def first(self) -> Failure | None:
-        """Where it first went wrong; None where loss and gradient are right."""
-        return self.failures[0] if self.failures else None
+from ._explanation import REDUCED, Explanation
+from ._measurement import Measurement, Measurer
+from ._stage_table import row_losses, stage_table
+from ._wording import assessments, given, remarks
 
 
 def explain(
@@ -94,154 +33,188 @@ def explain(
     row: int | None = None,
     device: str = "cpu",
     *,
+    mode: str = "eager",
     timeout: float = DEFAULT_TIMEOUT,
     case_files: str | Path | Sequence[str | Path] | None = None,
 ) -> Explanation:
-    """Follows one row of a case through an implementation, eagerly, in a process of its own.
+    """Explains one row of a case in an implementation, measured by the call that `run` makes.
 
-    The formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward; a built-in with
-    what goes in and comes out. Each stage is compared with its exact value: that of the same quantity computed from the
-    row's logits without any rounding. The row losses are explained, whatever the case's reduction.
+    The case keeps its reduction, loss options and layout, and the grades are those of the measurements table. The
+    formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward, where they are computed
+    eagerly from logits and class indices; everything else with what goes in and comes out. Each stage is compared with
+    its exact value: that of the same quantity computed from the row's logits without any rounding. A reduced loss is
+    shown with the row losses that it is made of.
 
     Args:
         case: the full ``family/name`` of a case of the catalogue, or of the case files.
         implementation: its full name, such as ``torch/naive``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
-        row: counted from 0; by default the row with the worst grade, of those the one that fails at the earliest stage.
+        row: counted from 0, or -1 for a reduced loss alone; by default the row with the worst grade, of those the one
+            that fails at the earliest stage.
         device: one that the framework finds.
-        timeout: seconds after which the call is given up.
+        mode: one that the implementation has, such as ``eager`` or ``compiled``, or a variant of it, such as
+            ``eager+one-thread``.
+        timeout: seconds after which a call is given up.
         case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
         UsageError: for a name that is not known, a case file that is not as it should be, a case that the dtype cannot
-            hold or the formula does not take, or where the framework does not answer.
+            hold or the implementation does not take, or where the framework does not answer.
     """
-    fmt = get_format(dtype)
-    chosen = find_case(case, listed(case_files))
-    if fmt.name not in chosen.dtypes:
-        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")
-    if chosen.logits.size == 0:
-        raise UsageError(f"{case} has no rows or no classes: there is nothing to explain")
-    if row is not None and not 0 <= row < chosen.rows:
-        raise UsageError(f"{case} has no row {row}; its rows are 0 to {chosen.rows - 1}")
     owner = implementation.split("/", maxsplit=1)[0]
-    choose_frameworks([owner])
-    # Before a framework is started: a target that is not a class has no exact answer to compare with.
-    exact = reference(chosen.quantized(fmt), chosen.quantized_targets(fmt), **chosen.options(fmt))
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
-        offer = _offer(pools.describe()[owner], implementation, device)
-        batch = _batch(chosen, fmt, offer)
-        outcome = pools.answer(owner, worker.follow, (owner, implementation, batch, device))
-    if outcome.status != "ok":
-        raise UsageError(f"{implementation} gave no answer in {fmt.name} on {device}: {outcome.detail}")
-    followed = outcome.stages
-    graded = _graded(followed, batch, fmt, exact)
-    at = _worst_row(followed, graded) if row is None else row
-    formula = seen_as(offer.formula, followed)
-    judged = _judged(followed, formula, batch, exact, at)
-    rules = _rules(formula, judged, batch, fmt, exact, graded, at)
-    return _explanation(chosen, offer, fmt, device, at, batch, judged, rules, graded)
+    with Explainer([owner], timeout, case_files) as explainer:
+        return explainer.explain(case, implementation, dtype, row, device, mode)
 
 
-def _offer(description: Description, implementation: str, device: str) -> Offer:
+class Explainer:
+    """Explains many rows in the worker processes of a ``with`` block, which are started once.
+
+    Args:
+        frameworks: those whose implementations are explained.
+        timeout: seconds after which a call is given up.
+        case_files: as for `explain`.
+
+    Raises:
+        UsageError: for an unknown framework, or a case file that is not as it should be.
+    """
+
+    def __init__(
+        self,
+        frameworks: Sequence[str],
+        timeout: float = DEFAULT_TIMEOUT,
+        case_files: str | Path | Sequence[str | Path] | None = None,
+    ) -> None:
+        self._frameworks, self._timeout = choose_frameworks(frameworks), timeout
+        self._paths = listed(case_files)
+        self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
+        self._open = ExitStack()
+        self._descriptions: dict[str, Description] = {}
+        self._measurers: dict[bool, Measurer] = {}
+
+    def __enter__(self) -> Self:
+        self._open.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def explain(
+        self,
+        case: str,
+        implementation: str,
+        dtype: str = "float32",
+        row: int | None = None,
+        device: str = "cpu",
+        mode: str = "eager",
+    ) -> Explanation:
+        """As the function `explain`."""
+        fmt = get_format(dtype)
+        chosen = self._cases[case] if case in self._cases else find_case(case, self._paths)
+        # Before a framework is started.
+        if fmt.name not in chosen.dtypes:
+            raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")
+        _check_row(chosen, row)
+        owner = implementation.split("/", maxsplit=1)[0]
+        measurer = self._measurer(of_files=case in self._cases)
+        cell = _cell(self._descriptions[owner], implementation, fmt.name, device, mode)
+        measured = measurer.measure(chosen, cell)
+        return _explanation(measured, _worst_row(measured) if row is None else row)
+
+    def _measurer(self, *, of_files: bool) -> Measurer:
+        if not self._descriptions:
+            logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
+            pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
+            self._descriptions = pools.describe()
+            # A run of the catalogue, and a run of the case files, stack their own rows in a call.
+            self._measurers = {True: Measurer(pools, tuple(self._cases.values())), False: Measurer(pools, catalogue())}
+        return self._measurers[of_files]
+
+
+def _check_row(case: Case, row: int | None) -> None:
+    reduced = case.reduction != "none"
+    if case.classes == 0 or (case.rows == 0 and not reduced):
+        raise UsageError(f"{case.id} has no rows or no classes: there is nothing to explain")
+    if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
+        return
+    alone = ", and -1 is its reduced loss" if reduced else ""
+    raise UsageError(f"{case.id} has no row {row}; its rows are 0 to {case.rows - 1}{alone}")
+
+
+def _cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
     if description.missing is not None:
         raise UsageError(f"{description.framework} {description.missing}")
     offers = {o.name: o for o in description.offers}
     if implementation not in offers:
         raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(offers)}")
-    if offers[implementation].version is None:
-        raise UsageError(f"{implementation} needs {offers[implementation].package}, which is not installed")
-    if device not in description.devices:
-        raise UsageError(f"{description.framework} has no device {device!r}; there is {', '.join(description.devices)}")
-    return offers[implementation]
+    offer = offers[implementation]
+    if offer.version is None:
+        raise UsageError(f"{implementation} needs {offer.package}, which is not installed")
+    devices = [d for d in description.devices if d in (offer.devices or description.devices)]
+    if device not in devices:
+        raise UsageError(f"{implementation} has no device {device!r}; there is {', '.join(devices)}")
+    _check_mode(description.framework, offer, mode)
+    return Cell(description.framework, offer, dtype, device, mode)
 
 
-def _batch(case: Case, fmt: Format, offer: Offer) -> Batch:
-    targets, options = case.quantized_targets(fmt), case.options(fmt)
-    if offer.formula == "builtin":
-        return Batch(case.quantized(fmt), targets, "none", options, case.layout)
-    if options or targets.ndim == 2:
-        what = ", ".join(options) or "class probabilities"
-        raise UsageError(f"{case.id} has {what}; the written formulas take class indices alone: explain a built-in")
-    return Batch(case.quantized(fmt), targets.astype(np.int64))
+def _check_mode(framework: str, offer: Offer, mode: str) -> None:
+    base, _, variant = mode.partition(variants.MARK)
+    if base not in offer.modes:
+        raise UsageError(f"{offer.name} has no mode {mode!r}; there is {', '.join(offer.modes)}")
+    varied = variants.modes_of(framework, base, variants.choose_variants([variant] if variant else []))
+    if mode not in varied:
+        raise UsageError(f"{variant!r} changes nothing in {offer.name}, {base}")
 
 
 # --- which row --------------------------------------------------------------------------------------------------
 
 
-def _graded(followed: Sequence[Stage], batch: Batch, fmt: Format, exact: Reference) -> dict[str, Graded]:
-    """The row grades of each quantity that the stages end in."""
-    arrays = {s.name: s.value for s in followed if s.name in QUANTITIES}
-    return {q: grade(q, array, batch.logits, fmt, exact) for q, array in arrays.items()}
+def _worst_row(m: Measurement) -> int:
+    """The row with the worst grade; of those the first to stop being finite, then the one with the largest error.
+
+    Where the loss is reduced, rows are compared by their own losses.
+    """
+    of_rows = dict(m.graded)
+    if m.reduced:
+        del of_rows["loss"]
+        of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
+    ranks = []
+    for r in range(m.case.rows):
+        letters = [_rank(g, r) for g in of_rows.values()]
+        wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
+        error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
+        ranks.append((max(letters, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
+    return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
 
 
-def _worst_row(followed: Sequence[Stage], graded: dict[str, Graded]) -> int:
-    """The row with the worst grade; of those the first to stop being finite, then the one with the largest error."""
-    letters = np.array([[-1 if g is None else GRADES.index(g) for g in q.grade] for q in graded.values()])
-    wrong = [any(q.verdict[r] not in SOUND for q in graded.values()) for r in range(len(letters[0]))]
-    errors = np.array([np.nan_to_num(q.max_ulp, posinf=np.inf) for q in graded.values()]).max(axis=0)
-    stops = [_first_non_finite(followed, r) for r in range(letters.shape[1])]
-    ranks = [
-        (letter, bad, -stop, error)
-        for letter, bad, stop, error in zip(letters.max(axis=0), wrong, stops, errors, strict=True)
-    ]
-    return max(range(len(ranks)), key=ranks.__getitem__)
+def _rank(graded: Graded, row: int) -> int:
+    """The place of a row's grade among the grades; without one, last where the verdict blames it, else first."""
+    if graded.grade[row] is not None:
+        return GRADES.index(graded.grade[row])
+    return -1 if graded.verdict[row] in SOUND else len(GRADES)
 
 
-def _first_non_finite(followed: Sequence[Stage], row: int) -> int:
-    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in followed]
+def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
+    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in stages]
     return finite.index(False) if False in finite else len(finite)
 
 
-# --- the table --------------------------------------------------------------------------------------------------
-
-
-def _explanation(
-    case: Case,
-    offer: Offer,
-    fmt: Format,
-    device: str,
-    row: int,
-    batch: Batch,
-    judged: Sequence[Judged],
-    rules: Sequence[Broken | None],
-    graded: dict[str, Graded],
-) -> Explanation:
-    x = batch.logits[row].astype(np.float64)
-    target = int(batch.targets[row]) if batch.targets.ndim == 1 else -1
-    classes = _shown_classes(x, target, judged)
-    shown = list(classes)
-    lines = [(row, "logits", "forward", "x", _listed(x[shown]), _listed(x[shown]), bool(np.isfinite(x).all()), 0.0)]
-    lines += [
-        (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
-         _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt))
-        for s in judged
-    ]  # fmt: skip
-    table = pd.DataFrame(lines, columns=list(COLUMNS[:-2]))
-    table["rule"] = pd.Series([None, *(None if b is None else b.rule for b in rules)], dtype=object)
-    table["mend"] = pd.Series([None, *(None if b is None else b.mend for b in rules)], dtype=object)
-    grades = {q: g.grade[row] for q, g in graded.items()}
-    return Explanation(case.id, offer.name, fmt.name, device, row, target, tuple(shown), case.classes, grades, table)
-
-
-def _shown_classes(x: NDArray[np.float64], target: int, judged: Sequence[Judged]) -> tuple[int, ...]:
-    """The target, the maximum and the worst entry of the gradient; then the first classes, as far as there is room."""
-    errors = [np.nan_to_num(s.error, nan=np.inf, posinf=np.inf) for s in judged if s.values.size == x.size]
-    worst = [int(errors[-1].argmax())] if errors else []
-    largest = int(np.where(np.isnan(x), np.inf, x).argmax())
-    wanted = dict.fromkeys([*([target] if 0 <= target < x.size else []), largest, *worst, *range(min(SHOWN, x.size))])
-    return tuple(sorted(list(wanted)[:SHOWN]))
-
-
-def _some(entries: Array, shown: Sequence[int]) -> Array:
-    return entries if entries.size == 1 else entries[list(shown)]
-
-
-def _texts(exact: ExactValues, shown: Sequence[int]) -> str:
-    if not exact.known.any():
-        return "no exact value"
-    return ", ".join(exact.text(j) for j in (shown if exact.hi.size > 1 else [0]))
-
-
-def _listed(values: NDArray[np.float64]) -> str:
-    return ", ".join(short(v) for v in values.tolist())
+def _explanation(m: Measurement, row: int) -> Explanation:
+    case, cell = m.case, m.call.cell
+    stages, classes = stage_table(m, row)
+    target = -1 if row == REDUCED or case.targets.ndim == 2 else int(case.targets[row])
+    return Explanation(
+        case=case.id,
+        implementation=cell.offer.name,
+        dtype=cell.dtype,
+        device=cell.device,
+        mode=cell.mode,
+        row=row,
+        target=target,
+        given=given(m, row),
+        classes=classes,
+        width=case.classes,
+        assessments=assessments(m, row),
+        remarks=remarks(m, row),
+        stages=stages,
+        row_losses=row_losses(m),
+    )

@@ -44,8 +44,9 @@ def judged(followed: Sequence[Stage], formula: str, batch: Batch, exact: Referen
     for s in followed:
         values = np.atleast_1d(s.value[row]).astype(np.float64)
         answer = partial(_answer, known, s, values.size)
-        if s.name in QUANTITIES and exact.defined[row]:
-            answer = partial(_final, answer, getattr(exact, s.name)[row])
+        # An ignored row's loss and gradient are exactly 0, also where it has no softmax.
+        if s.name in QUANTITIES and (exact.defined[row] or not np.isnan(getattr(exact, s.name)[row].hi).any()):
+            answer = partial(final, answer, getattr(exact, s.name)[row])
         kind = (s.direction, s.name, s.symbol, s.text, s.operation, s.operands)
         lines.append(Judged(*kind, values, s.value.dtype.name, answer, all_real))
     return lines
@@ -83,8 +84,8 @@ def _answer(known: _exact.Stages | None, stage: Stage, size: int) -> ExactValues
     return ExactValues.missing(size) if known is None else known[stage.direction, stage.symbol]
 
 
-def _final(value: Answer, answer: Exact) -> ExactValues:
-    """The oracle's answer, which is the limit where the formula's stages have none."""
+def final(value: Answer, answer: Exact) -> ExactValues:
+    """The oracle's answer for one quantity of a row, which is the limit where the formula's stages have none."""
     hi, lo = np.atleast_1d(answer.hi), np.atleast_1d(answer.lo)
     limit = ExactValues.of(hi, lo)
     real = limit.real if limit.real.all() else limit.real | value().real

@@ -162,12 +162,17 @@ def outcome(stage: Judged, verdict: str, fmt: Format) -> Broken | None:
 
 
 def _outcome(stage: Judged, verdict: str, fmt: Format) -> Broken:
-    j = int(np.nan_to_num(stage.error, nan=np.inf, posinf=np.inf).argmax())
+    size = np.nan_to_num(stage.error, nan=np.inf, posinf=np.inf)
+    if verdict == "wrong_sign":
+        # Not the largest error, but the largest entry on the other side of zero.
+        size = np.where(np.sign(stage.values) * np.sign(stage.exact.hi) < 0, np.abs(stage.values), -1.0)
+    j = int(size.argmax())
     got, exact = short(stage.values[j]), stage.exact.text(j)
     told = {
         "swallowed": f"{got} where the exact value is {exact}",
         "inaccurate": f"the error has grown to {stage.max_ulp(fmt):.3g} ulp",
         "lost": f"{got} has no digit of the exact value {exact}",
+        "wrong_sign": f"{got} has the wrong sign, the exact value is {exact}",
     }
     return Broken(told.get(verdict, f"{got} where the exact value is {exact}"), None)
 

@@ -7,29 +7,40 @@ from collections.abc import Iterator
 
 import pandas as pd
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
-from ._explain import Explanation
+from ._exact import short
+from ._explanation import REDUCED, Explanation
 
 WIDTH = 100
+ROWS = 8  # row losses that are written out
 
 
 def show(explanation: Explanation, console: Console | None = None) -> None:
-    """Prints what was explained, a table of the stages, and what broke with what would mend it."""
+    """Prints what was measured, a table of the stages, the grade of each quantity with its reason, and what broke."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(explanation):
         out.print(line)
     out.print(_table(explanation))
+    if explanation.row_losses is not None and len(explanation.row_losses):
+        out.print(_row_losses(explanation.row_losses))
+        more = len(explanation.row_losses) - ROWS
+        if more > 0:
+            out.print(f"   and {more} more row{'s' * (more > 1)}, of no worse grade")
+    for line in (*(a.text for a in explanation.assessments), *explanation.remarks):
+        out.print(line, soft_wrap=False)
     for line in _findings(explanation):
         out.print(line, soft_wrap=False)
 
 
 def _heading(e: Explanation) -> Iterator[str]:
-    yield f"{e.case}, row {e.row}, {e.implementation} in {e.dtype} on {e.device}"
+    what = "the reduced loss" if e.row == REDUCED else f"row {e.row}"
+    mode = "" if e.mode == "eager" else f", {e.mode}"
+    yield f"{e.case}, {what}, {e.implementation} in {e.dtype} on {e.device}{mode}"
     grades = ", ".join(f"{quantity} {letter or 'not graded'}" for quantity, letter in e.grades.items())
-    target = "target probabilities" if e.target < 0 else f"target {e.target}"
-    few = f"; classes {', '.join(map(str, e.classes))} of {e.width} are shown" if len(e.classes) < e.width else ""
-    yield f"{target}; grades: {grades}{few}"
+    few = f"; classes {', '.join(map(str, e.classes))} of {e.width} are shown" if 0 < len(e.classes) < e.width else ""
+    yield f"{e.given}; grades: {grades}{few}"
 
 
 def _table(e: Explanation) -> Table:
@@ -52,14 +63,34 @@ def _ulp(error: float) -> str:
     return "-" if math.isnan(error) else f"{error:.2g}"
 
 
+def _row_losses(rows: pd.DataFrame) -> Padding:
+    """The row losses, those of the worst grades first where there are too many."""
+    shown = rows
+    if len(rows) > ROWS:
+        by_grade = rows.assign(order=rows["grade"].fillna("")).sort_values(["order", "max_ulp"], ascending=False)
+        shown = rows.loc[by_grade.index[:ROWS]].sort_index()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("row", "target", "row loss", "exact", "ulp", "grade"):
+        table.add_column(name, justify="right")
+    for line in shown.to_dict("records"):
+        target = "probabilities" if pd.isna(line["target"]) else str(line["target"])
+        grade = "-" if pd.isna(line["grade"]) else line["grade"]
+        numbers = short(line["value"]), short(line["exact"]), _ulp(line["max_ulp"])
+        table.add_row(str(line["row"]), target, *numbers, grade)
+    return Padding(table, (0, 0, 0, 3))
+
+
 def _findings(e: Explanation) -> Iterator[str]:
+    graded = [letter for letter in e.grades.values() if letter is not None]
     if not e.failures:
-        graded = any(letter is not None for letter in e.grades.values())
-        yield "no failure: all is as it should be" if graded else "not graded: no format reaches this row's limit"
+        if all(letter == "A" for letter in e.grades.values()):
+            yield "no stage failed"
         return
+    # A and B are sound: what B has lost is no failure.
+    head = "first failure" if not graded or max(graded) > "B" else "digits are lost first in"
     told = set()
     for i, failure in enumerate(e.failures):
-        yield f"{'first failure' if i == 0 else 'then'}: {failure.stage}: {failure.rule}"
+        yield f"{head if i == 0 else 'then'}: {failure.stage}: {failure.rule}"
         if failure.mend is not None and failure.mend not in told:
             yield f"    mend: {failure.mend}"
         told.add(failure.mend)

@@ -13,6 +13,7 @@ from ._conduct import (
 )
 from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade, grade_by
 from ._invalid import told as told_of_invalid
+from ._margin import Margin, margin
 from ._standard import Standard
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "VERDICTS",
     "Conduct",
     "Graded",
+    "Margin",
     "Reach",
     "Row",
     "Standard",
@@ -36,6 +38,7 @@ __all__ = [
     "grade",
     "grade_by",
     "loss_bounds",
+    "margin",
     "stability_ratio",
     "told_of_invalid",
 ]

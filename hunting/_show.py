@@ -76,6 +76,8 @@ def _number(value: Any) -> str:
 def _commands(hunt: Hunt, path: str) -> Iterator[str]:
     where = ["--case-file", path, "--implementation", hunt.implementation, "--dtype", hunt.dtype]
     device = [] if hunt.device == "cpu" else ["--device", hunt.device]
-    yield shlex.join(["logitlab", "run", *where, *device, "--mode", hunt.mode])
-    if hunt.mode == "eager":
-        yield shlex.join(["logitlab", "explain", hunt.cases[0].id, *where, *device])
+    mode = ["--mode", hunt.mode]
+    yield shlex.join(["logitlab", "run", *where, *device, *mode])
+    yield shlex.join(
+        ["logitlab", "explain", hunt.cases[0].id, *where, *device, *(mode if hunt.mode != "eager" else [])]
+    )

@@ -2,5 +2,15 @@
 
 from .bulk import bulk, must_be_there
 from .reference import PER_ROW, Exact, Reference, reference
+from .stacking import stack_references, without_answers
 
-__all__ = ["PER_ROW", "Exact", "Reference", "bulk", "must_be_there", "reference"]
+__all__ = [
+    "PER_ROW",
+    "Exact",
+    "Reference",
+    "bulk",
+    "must_be_there",
+    "reference",
+    "stack_references",
+    "without_answers",
+]

@@ -157,11 +157,13 @@ def _grid(site: Site, part: pd.DataFrame, *, few: bool) -> Any:
 def _commands(site: Site) -> dict[str, str]:
     """For each case the command that follows it through the first formula that failed on it, or through any."""
     failing_first = site.worst.iloc[np.argsort(site.worst["stage"].isna(), kind="stable")]
-    lines = failing_first.drop_duplicates("case")[["case", "implementation", "dtype"]].astype(str)
-    return {
-        case: short(shlex.join(["logitlab", "explain", case, "--implementation", implementation, "--dtype", dtype]))
-        for case, implementation, dtype in lines.itertuples(index=False)
-    }
+    lines = failing_first.drop_duplicates("case")[["case", "implementation", "dtype", "device", "mode"]].astype(str)
+    commands = {}
+    for case, implementation, dtype, device, mode in lines.itertuples(index=False):
+        words = ["logitlab", "explain", case, "--implementation", implementation, "--dtype", dtype]
+        words += ["--device", device] * (device != "cpu") + ["--mode", mode] * (mode != "eager")
+        commands[case] = short(shlex.join(words))
+    return commands
 
 
 def _neighbour(site: Site, name: str) -> dict[str, str | None]:

@@ -1,0 +1,70 @@
+"""The entry that decides a row's grade: its error beside what each grade allows there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import Format
+from ._bounds import GRADES
+from ._standard import Standard
+
+
+@dataclass(frozen=True)
+class Margin:
+    """One entry of one row of a quantity.
+
+    Attributes:
+        entry: its class; 0 for a loss.
+        value: as it was computed.
+        exact: rounded to float64.
+        error: absolute; infinite where value and exact value are not both finite, nor the same.
+        ulp: the error in spacings of the case's dtype.
+        allowed: the largest errors that A, B and C allow; no numbers where the exact value is not finite.
+        fmt: the case's dtype.
+    """
+
+    entry: int
+    value: float
+    exact: float
+    error: float
+    ulp: float
+    allowed: tuple[float, float, float]
+    fmt: Format
+
+    @property
+    def below_normal(self) -> bool:
+        """Whether the exact value lies below the dtype's normal numbers, which hardware may flush to zero."""
+        return 0 < abs(self.exact) < self.fmt.smallest_normal
+
+
+def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | None, verdict: str) -> Margin:
+    """The entry of a row that comes closest to losing the row's grade, or that lost the next better one.
+
+    Args:
+        standard: of the quantity.
+        computed: the whole quantity, (B, C), or (B,) for the loss, () if it is reduced.
+        row: 0 for a reduced loss.
+        grade: of the row; None where it is not graded.
+        verdict: of the row; of a ``wrong_sign`` the largest entry that has it is meant.
+    """
+    values = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
+    v = values[row]
+    hi, lo = standard.wanted.hi[row], standard.wanted.lo[row]
+    expected = standard.expected(computed.dtype)[row]
+    same = (np.isnan(v) & np.isnan(expected)) | ((v == expected) & np.isinf(expected))
+    # The bound that decides: the row's own of an A, else the one of the next better grade, which does not hold.
+    better = 0 if grade is None else max(0, min(GRADES.index(grade), 3) - 1)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        both = np.isfinite(v) & np.isfinite(expected)
+        error = np.where(both, np.abs((v - hi) - lo), np.where(same, 0.0, np.inf))
+        share = np.where(np.isfinite(error), error / standard.allowed[better][row], error)
+        in_ulp = np.where(both, error / standard.ulp[row], error)
+    if verdict == "wrong_sign":
+        share = np.where(standard.wrong_signs(values)[row], np.abs(v), 0.0)
+    j = int(np.nan_to_num(share, nan=0.0, posinf=np.inf).argmax())
+    allowed = tuple(float(bound[row, j]) for bound in standard.allowed)
+    return Margin(j, float(v[j]), float(hi[j]), float(error[j]), float(in_ulp[j]), allowed, standard.fmt)  # type: ignore[arg-type]
