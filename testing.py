@@ -35,7 +35,8 @@ def assert_conforms(
         dtypes: those to check; by default all four, of which one that the loss does not support is left out.
         require: the worst grade that passes, ``A`` to ``D``.
         first: stop at the first batch that falls short.
-        options: more of `logitlab.check`: ``gradient``, ``device``, ``mode``, ``cases``, ``name``, ``shrink``.
+        options: more of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``, ``device``, ``mode``,
+            ``cases``, ``name``, ``shrink``.
 
     Raises:
         AssertionError: if the loss falls short; its text is the check's report.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..cases import Case, select
 from ..errors import UsageError
@@ -18,19 +19,21 @@ from ..grading import GRADES
 from ..plan import choose_dtypes, listed
 from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
-from ._measure import Lines, fails, measured, table
-from ._properties import PROPERTIES, breaks, properties
-from ._rows import CATALOGUED, Rows, batches, presented_again
+from ._measure import Lines, Required, fails, measured, table
+from ._options import must_be_callable, option_cases, options_of, set_in
+from ._probe import must_be_measurable
+from ._properties import KEYS, PROPERTIES, breaks, explaining, properties
+from ._rows import CATALOGUED, LAID, Rows, batches, presented_again
 from ._show import text
-from ._shrink import Smallest, smallest
+from ._shrink import Failing, Smallest, smallest
 
 FAILURE_COLUMNS = (
     "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
     "max_abs", "max_ulp", "breaks", "detail",
 )  # fmt: skip
-MOST_SHRUNK = 100_000  # logits of a batch: beyond, each step takes too long
+MOST_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
 COPIED_FROM = 256  # rows before a failing one
-WORST_SHRUNK = 8  # failing rows that are tried for the smallest one
+WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
 QUANTITIES = ("loss", "gradient")
 
 
@@ -40,7 +43,8 @@ class CheckResult:
 
     Attributes:
         name, framework, version, device, mode: what was checked, and where.
-        required: the grade asked for.
+        required, required_loss, required_gradient: the grades asked for, of either and of each.
+        options: the loss options that it was measured with, beside without.
         lines: everything that was measured, one line a row, quantity and way of presenting it.
         asked: the dtypes that were asked for by name.
         smallest: the smallest input found that still fails, None if nothing does.
@@ -52,13 +56,16 @@ class CheckResult:
     device: str
     mode: str
     required: str
+    required_loss: str
+    required_gradient: str
+    options: tuple[str, ...]
     lines: pd.DataFrame
     asked: tuple[str, ...]
     smallest: Smallest | None
 
     @cached_property
     def _failed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        failed = fails(self.lines, self.required)
+        failed = fails(self.lines, Required(self.required_loss, self.required_gradient))
         missing = self.lines["dtype"].isin(self.asked) & (self.lines["status"] == "unsupported")
         return failed | missing.to_numpy(bool)
 
@@ -112,6 +119,8 @@ def check(
     dtypes: str | Sequence[str] | None = None,
     require: str = "B",
     *,
+    require_loss: str | None = None,
+    require_gradient: str | None = None,
     name: str | None = None,
     gradient: Loss | None = None,
     device: str = "cpu",
@@ -125,67 +134,87 @@ def check(
     The loss is called in this process, on the catalogue's cases without loss options and on seeded rows of the widths
     about which kernels divide their work (``check/*``); then on the same rows in other batches, orders, layouts and
     offsets, a second time, with another batch in between, without a gradient, differentiated twice, and under upstream
-    gradients other than 1.
+    gradients other than 1. Where its signature names loss options (``label_smoothing``, ``weight``, ``ignore_index``,
+    ``reduction``, and whatever else `logitlab.reference` takes) it is also called with them, on the catalogue's cases
+    that have no others and on seeded rows; their meaning is that of `logitlab.reference`. A loss that names
+    ``reduction`` is asked for ``"none"`` elsewhere.
 
     Args:
         loss: a function of the framework's own arrays, logits (B, C) and integer targets (B,), that returns the row
-            losses (B,). The framework differentiates it.
+            losses (B,), or an object that can be called so, such as a module of PyTorch. The framework differentiates
+            it.
         framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
         dtypes: those to check, each of which must then be supported; by default all four, and one that the loss
             says it does not support is left out.
         require: the worst grade that passes, ``A`` to ``D``.
+        require_loss: the same of the loss, in place of ``require``.
+        require_gradient: the same of the gradient.
         name: what to call the loss; by default its own name.
         gradient: logits and targets to the gradient (B, C) of the summed row losses, written by hand. NumPy needs it
             for the gradient to be checked; the other frameworks differentiate where it is not given.
         device: one that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
-        cases: globs over ``family/name``; by default all that take no loss options, and those of ``check/*``.
+        cases: globs over ``family/name``; by default all that have no loss options but those that the loss names, and
+            those of ``check/*``.
         shrink: whether to look for the smallest input that still fails.
         first: whether to stop at the first batch of rows that falls short; the grades are then of what was tried.
 
     Raises:
-        UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, or cases that
-            cannot be given to a loss without options.
+        UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, cases that
+            cannot be given to the loss; and for a loss that cannot be measured: a class, a signature that does not take
+            logits and targets, or one that raises, or returns something else than row losses, on every batch.
     """
-    if require not in GRADES[:-1]:
-        raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
-    if not callable(loss):
-        raise UsageError(f"the loss is {type(loss).__name__}; expected a function of logits (B, C) and targets (B,)")
+    required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
+    called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
+    must_be_callable(loss, "the loss", called)
+    if gradient is not None:
+        must_be_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
     asked = choose_dtypes(listed(dtypes)) if dtypes else ()
-    chosen = _chosen(cases)
+    chosen = _chosen(cases, options_of(loss))
     adapter, wide = load_framework(framework)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
     modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
-    called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
     candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
-    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), require if first else None))
+    must_be_measurable(candidate, asked or tuple(FORMATS))
+    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), required if first else None))
     lines = table([part for _, found in tried for part in found])
-    failed = fails(lines, require)
-    found = smallest(candidate, _worst_rows(lines[failed], [r for r, _ in tried]), require) if shrink else None
-    return CheckResult(called, framework, candidate.version, device, mode, require, lines, asked, found)
+    failed = fails(lines, required)
+    failing = list(_worst_rows(lines, failed, [r for r, _ in tried])) if shrink and failed.any() else []
+    options = tuple(name for name in options_of(loss) if lines["options"].str.contains(name, regex=False).any())
+    return CheckResult(
+        called, framework, candidate.version, device, mode, require, required.loss, required.gradient, options, lines,
+        asked, smallest(candidate, failing, required),
+    )  # fmt: skip
 
 
-def _chosen(patterns: str | Sequence[str] | None) -> tuple[Case, ...]:
+def _grade(letter: str) -> str:
+    if letter not in GRADES[:-1]:
+        raise UsageError(f"cannot require grade {letter!r}; the grades to require are {', '.join(GRADES[:-1])}")
+    return letter
+
+
+def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tuple[Case, ...]:
     globs = listed(patterns)
-    of_its_own = tuple(c for c in extra_cases() if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
+    every = (*extra_cases(), *option_cases(options))
+    of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(EXTRA)]
-    held = tuple(c for c in (select(others) if others or not globs else ()) if _takes_no_options(c))
+    held = tuple(c for c in (select(others) if others or not globs else ()) if _can_be_given(c, options))
     if not held and not of_its_own:
-        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
+        more = f" with the options that the loss names, {', '.join(options)}," if options else ""
+        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone{more}; choose others")
     return (*held, *of_its_own)
 
 
-def _takes_no_options(case: Case) -> bool:
-    bare = case.weight is None and case.ignore_index is None and not case.label_smoothing and not case.invalid
-    in_rows = case.layout in ("rows", "transposed", "strided")
-    return bare and in_rows and case.reduction == "none" and case.targets.dtype == np.int64
+def _can_be_given(case: Case, options: Sequence[str]) -> bool:
+    in_rows = case.layout in LAID and case.targets.dtype == np.int64
+    return in_rows and not case.invalid and case.rows > 0 and set(set_in(case)) <= set(options)
 
 
 def _tried(
-    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str], stop_below: str | None
+    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str], stop_below: Required | None
 ) -> Iterator[tuple[Rows, list[Lines]]]:
     """Each batch with its lines; all of them, or up to the first that falls short of a grade."""
     for rows, lines in _everything(candidate, cases, dtypes):
@@ -218,32 +247,48 @@ def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
     return order.sort_values(["_rank", "_plainly", "_ulp"], ascending=False, kind="stable")
 
 
-def _worst_rows(failures: pd.DataFrame, tried: Sequence[Rows]) -> list[tuple[Rows, str]]:
-    """A few of the rows that fail worst, each with its quantity and first in its batch: the narrow ones."""
-    # NaN handed on wrongly is one defect more often than the only one.
+def _worst_rows(lines: pd.DataFrame, failed: NDArray[np.bool_], tried: Sequence[Rows]) -> Iterator[Failing]:
+    """A few of the rows that fail worst by the property that says most of what fails: the narrow ones."""
+    name = explaining(lines, failed)
+    broken = failed if name is None else breaks(lines, failed, name)
+    # Right in another way, it is as the catalogue has it that the row fails.
+    keys = pd.MultiIndex.from_frame(lines[KEYS])
+    plainly = lines["how"].eq(CATALOGUED).to_numpy(bool)
+    failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
+    # Finite numbers where they show it: NaN handed on wrongly is one defect more often than the only one.
     numbers = failures[~failures["has nan"]]
-    worst = failures if numbers.empty else numbers
+    finite = numbers[~numbers["has mask"]]
+    worst = next(some for some in (finite, numbers, failures) if not some.empty)
     worst = worst[_rank(worst) == _rank(worst).max()]
-    plainly = worst[worst["how"] == CATALOGUED]
-    narrow = (worst if plainly.empty else plainly).sort_values("classes", kind="stable")
+    order = {True: 0, False: 1}
+    narrow = worst.assign(_other=worst["how"].eq(CATALOGUED).map(order)).sort_values(
+        ["_other", "classes"], kind="stable"
+    )
     few = narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK)
-    return [(rows, line["quantity"]) for line in few.to_dict("records") for rows in _batch_of(line, tried)]
+    for line in few.to_dict("records"):
+        yield from (replace(each, property=name) for each in _batch_of(line, tried))
 
 
-def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Rows]:
+def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Failing]:
     for rows in tried:
         if (rows.fmt.name, rows.classes, rows.how) != (line["dtype"], line["classes"], line["how"]):
             continue
-        place = int(line["place"])
-        if place < len(rows) and (rows.ids[place], rows.numbers[place]) == (line["case"], line["row"]):
+        place, quantity = int(line["place"]), line["quantity"]
+        # A reduced loss is no row's own.
+        number = line["row"] if line["row"] < 0 or place >= len(rows) else rows.numbers[place]
+        if place < len(rows) and (rows.ids[place], number) == (line["case"], line["row"]):
             if rows.logits.size > MOST_SHRUNK:
                 return
+            start = place // rows.per_call * rows.per_call if rows.per_call else 0
+            called, place = rows.take(np.s_[start : start + (rows.per_call or len(rows))]), place - start
             # Foremost where it fails there too; else last of as many as there were. Of very many the others are its
             # copies, which a program can write down.
-            foremost = np.r_[place, np.delete(np.arange(len(rows)), place)]
-            yield replace(rows.take(foremost), distinct=None)
+            foremost = np.r_[place, np.delete(np.arange(len(called)), place)]
+            yield Failing(called.take(foremost), 0, quantity, None)
+            if rows.options.reduced:
+                return
             before = np.s_[: place + 1] if place < COPIED_FROM else np.full(place + 1, place)
-            yield replace(rows.take(before), distinct=None)
+            yield Failing(called.take(before), place, quantity, None)
             return
 
 

@@ -44,7 +44,7 @@ def extra_cases() -> tuple[Case, ...]:
 
 def _case(width: int) -> Case:
     rng = np.random.default_rng(width)
-    rows = list(_vocabulary(width, rng) if width > VOCABULARY else _kinds(width, rng))
+    rows = list(_vocabulary(width, rng) if width > VOCABULARY else kinds(width, rng))
     rows += _every_class(width, rng) if width <= NARROW else ()
     logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
     return make(f"check/width_{width}", f"Rows of {width} classes.", logits, targets, tags=("seeded",))
@@ -62,7 +62,7 @@ def _fine(width: int, rng: np.random.Generator) -> Row:
     return found
 
 
-def _kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+def kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
     """One row of each kind, with its target."""
     inf, places, last = np.inf, np.arange(width), width - 1
     anywhere = int(rng.integers(width))

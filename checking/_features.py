@@ -31,10 +31,10 @@ def features(rows: Rows) -> dict[str, Any]:
     with np.errstate(invalid="ignore", over="ignore"):
         spread = np.maximum(high - low, 1.0)
         nearest = np.where(finite, np.abs(x), np.inf).min(axis=1, initial=np.inf)
-        loss = rows.exact.loss.hi
+        loss = rows.exact.loss.hi if rows.row_losses is None else rows.row_losses.hi
         return {
             "has mask": (x == -np.inf).any(axis=1),
-            "has nan": np.isnan(x).any(axis=1),
+            "has nan": np.isnan(x).any(axis=1) | _nan_from_above(rows),
             "has offset": np.isfinite(nearest) & (nearest > FAR * spread),
             "has large": np.isfinite(high) & (np.maximum(np.abs(high), np.abs(low)) > LARGE),
             "has near zero": (loss > 0) & (loss < NEAR_ZERO),
@@ -43,3 +43,7 @@ def features(rows: Rows) -> dict[str, Any]:
             "has wide": np.full(len(rows), rows.classes >= WIDE_FROM),
             "has layout": np.full(len(rows), rows.layout != "rows"),
         }
+
+
+def _nan_from_above(rows: Rows) -> Mask:
+    return np.zeros(len(rows), bool) if rows.weights is None else np.isnan(rows.weights.astype(np.float64))

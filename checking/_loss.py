@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..frameworks import Batch, Framework, Implementation
 from ..worker import Outcome
 from ._calls import Pull, Words, words
+from ._options import PLAIN, CallOptions, keywords
 from ._rows import EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
 
 Loss = Callable[..., Any]
@@ -33,7 +34,8 @@ class Candidate:
     Attributes:
         name: what it is called in tables and messages.
         framework: the adapter that makes its arrays, calls it and differentiates it.
-        loss: logits (B, C) and integer targets (B,) to the row losses (B,), in the framework's own arrays.
+        loss: logits (B, C) and integer targets (B,) to the row losses (B,), in the framework's own arrays; it is given
+            the loss options that it names.
         gradient: logits and targets to the gradient (B, C), where it is written by hand.
         wide: whether the caller's process has JAX's 64-bit numbers switched on.
     """
@@ -45,15 +47,16 @@ class Candidate:
     device: str
     mode: str
     wide: bool = False
+    _bound: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        return self._plain.quantities
+        return self._implementation(PLAIN).quantities
 
-    def call(self, batch: Batch) -> Outcome:
-        """Loss and gradient of a batch."""
+    def call(self, batch: Batch, options: CallOptions = PLAIN) -> Outcome:
+        """Loss and gradient of a batch, whose reduction is that of the options."""
         with self._as_users_have_it(batch.logits.dtype):
-            outcome = worker.evaluated(self.framework, self._plain, batch, self.device, self.mode)
+            outcome = worker.evaluated(self.framework, self._implementation(options), batch, self.device, self.mode)
         if outcome.detail.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt  # in a worker's process it costs one call, here it is the user's word
         return outcome
@@ -61,7 +64,7 @@ class Candidate:
     @contextmanager
     def traced(self, rows: Rows) -> Iterator[Traced]:
         """For calls one by one; what is raised ends them, and is the trace's fault."""
-        trace = Traced(self)
+        trace = Traced(self, rows.options)
         with self._as_users_have_it(rows.logits.dtype):
             try:
                 yield trace
@@ -73,11 +76,6 @@ class Candidate:
         """That of the framework."""
         offers = worker.describe(self.framework.name)
         return dict(offers.versions).get(self.framework.implementations[0].package, "")
-
-    @cached_property
-    def _plain(self) -> Implementation:
-        """One for all calls, so that a framework compiles each shape once."""
-        return self._implementation(_of_rows(self.loss))
 
     @cached_property
     def words(self) -> Words | None:
@@ -101,10 +99,19 @@ class Candidate:
             lacking |= {WEIGHTED, SUMMED, TWICE}
         return tuple(lacking)
 
-    @cached_property
-    def in_its_mode(self) -> Loss:
-        brought = self.words
-        return _of_rows(self.loss if brought is None else brought.mode(self.loss, self.mode))
+    def in_its_mode(self, options: CallOptions) -> Loss:
+        """The loss with these options, as it is run in the mode."""
+        return self._once(("in its mode", options.key), lambda: self._in_its_mode(options))
+
+    def _in_its_mode(self, options: CallOptions) -> Loss:
+        bound = self._with(self.loss, options)
+        return _shaped(bound if self.words is None else self.words.mode(bound, self.mode), options)
+
+    def by_hand(self, options: CallOptions) -> Loss | None:
+        """The gradient written by hand, where there is one that takes the options."""
+        if self.gradient is None or not set(options.names) <= set(keywords(self.gradient, options)):
+            return None
+        return self._with(self.gradient, options)
 
     @contextmanager
     def _as_users_have_it(self, dtype: np.dtype[Any]) -> Iterator[None]:
@@ -117,10 +124,37 @@ class Candidate:
         with jax.enable_x64(self.wide or dtype == np.float64):
             yield
 
-    def _implementation(self, loss: Loss) -> Implementation:
+    def _implementation(self, options: CallOptions) -> Implementation:
+        """One for all calls with the same options, so that a framework compiles each shape once."""
+        return self._once(("implementation", options.key), lambda: self._made(options))
+
+    def _made(self, options: CallOptions) -> Implementation:
         written = self.framework.name == "numpy"
+        loss, gradient = _shaped(self._with(self.loss, options), options), self.by_hand(options)
         plain = Implementation(f"{self.framework.name}/{self.name}", "builtin", loss, self.framework.name)
-        return replace(plain, gradient=self.gradient, differentiable=self.gradient is not None or not written)
+        # NumPy's adapter would divide a gradient that is that of the mean already.
+        gradient = None if options.reduced and written else gradient
+        differentiable = gradient is not None or not (written or self.gradient is not None)
+        return replace(plain, gradient=gradient, differentiable=differentiable, reduces=options.reduced)
+
+    def _with(self, function: Loss, options: CallOptions) -> Loss:
+        """The function with the options that it names, arrays as the framework's own."""
+        given = keywords(function, options)
+        brought = getattr(self.framework, "operations", None)
+
+        def bound(logits: Any, targets: Any) -> Any:
+            own = {
+                name: brought.load(value, self.device) if isinstance(value, np.ndarray) and brought else value
+                for name, value in given.items()
+            }
+            return function(logits, targets, **own)
+
+        return bound if given else function
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._bound:
+            self._bound[key] = make()
+        return self._bound[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,16 +175,15 @@ class Traced:
         written: ``logits`` or ``targets``, where the loss has changed its arguments.
     """
 
-    def __init__(self, candidate: Candidate) -> None:
-        self._candidate = candidate
+    def __init__(self, candidate: Candidate, options: CallOptions) -> None:
+        self._candidate, self._options = candidate, options
         self._words: Words = candidate.words  # type: ignore[assignment] # where it is None nothing is traced
         self._brought = candidate.framework.operations  # type: ignore[attr-defined] # an optional part of the protocol
         self._seen: list[Laid] = []
         self.fault: tuple[str, str] | None = None
 
     def failed(self, error: Exception) -> None:
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        self.fault = ("unsupported" if self._candidate.framework.unsupported(error) else "raised", told)
+        self.fault = ("unsupported" if self._candidate.framework.unsupported(error) else "raised", format_error(error))
 
     @property
     def written(self) -> str:
@@ -192,13 +225,17 @@ class Traced:
         return self._brought.cast(self._brought.load(upstream.copy(), self._candidate.device), rows)
 
     def untracked(self, laid: Laid) -> NDArray[Any]:
-        return self._copied(self._words.untracked(self._candidate.in_its_mode, laid.x, laid.t))  # type: ignore[misc]
+        return self._copied(self._words.untracked(self._loss, laid.x, laid.t))  # type: ignore[misc]
 
     def _opened(self, laid: Laid, *, often: bool = False) -> tuple[Any, Pull]:
-        return self._words.opened(self._candidate.in_its_mode, laid.x, laid.t, often)
+        return self._words.opened(self._loss, laid.x, laid.t, often)
+
+    @property
+    def _loss(self) -> Loss:
+        return self._candidate.in_its_mode(self._options)
 
     def _gradient(self, laid: Laid, pull: Pull, upstream: Any) -> NDArray[Any] | None:
-        by_hand = self._candidate.gradient
+        by_hand = self._candidate.by_hand(self._options)
         if by_hand is not None:
             with np.errstate(all="ignore"):
                 return self._copied(by_hand(laid.x, laid.t))
@@ -210,17 +247,26 @@ class Traced:
         return np.array(self._brought.dump(values))
 
 
-def _of_rows(loss: Loss) -> Loss:
-    """The loss, refused where it does not give one number a row: the adapters would flatten it without a word."""
+def _shaped(loss: Loss, options: CallOptions) -> Loss:
+    """The loss, refused where its result has another shape: the adapters would flatten it without a word."""
 
-    def rows(logits: Any, targets: Any) -> Any:
+    def checked(logits: Any, targets: Any, reduction: str = "") -> Any:
+        # The reduction of an adapter's call is the options' own.
         found = loss(logits, targets)
-        shape = tuple(getattr(found, "shape", ()))
-        if shape != (logits.shape[0],):
-            raise TypeError(f"the loss has shape {shape}; expected ({logits.shape[0]},), one number a row")
+        expected = () if options.reduced else (logits.shape[0],)
+        shape = tuple(getattr(found, "shape", ())) if hasattr(found, "dtype") else None
+        if shape != expected:
+            came = f"is {type(found).__name__}" if shape is None else f"has shape {shape}"
+            one = f"one number, the {options.reduction}" if options.reduced else f"{expected}, one number a row"
+            raise TypeError(f"the loss {came}; expected {one}")
         return found
 
-    return rows
+    return checked
+
+
+def format_error(error: BaseException) -> str:
+    """The error's kind and first words on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def load_framework(name: str) -> tuple[Framework, bool]:
@@ -264,11 +310,13 @@ def named(path: str) -> tuple[str, Loss]:
         raise UsageError(
             f"cannot import {module!r}: {error}; run where it can be imported, or set PYTHONPATH"
         ) from error
+    except (Exception, SystemExit) as error:  # another's code, which may raise anything
+        raise UsageError(f"{module!r} fails when it is imported: {format_error(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             there = ", ".join(n for n, v in vars(found).items() if inspect.isfunction(v) and not n.startswith("_"))
             raise UsageError(f"{module} has no {attribute!r}; it has {there or 'no function'}")
         found = getattr(found, part)
     if not callable(found):
-        raise UsageError(f"{path} is {type(found).__name__}, which cannot be called")
+        raise UsageError(f"{path} is {type(found).__name__}; give a function of logits (B, C) and targets (B,)")
     return attribute, found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..oracle import Exact
 from ..worker import Outcome
 from ._features import FEATURES, features
 from ._loss import Candidate, Traced
-from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
+from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, WRITES, Rows
 
 Array = NDArray[Any]
 # Columns by name, each an array of as many values as there are lines, or one value for all of them.
@@ -39,15 +39,15 @@ def measured(candidate: Candidate, rows: Rows) -> list[Lines]:
     if traced.fault is not None:
         return [_told(rows, *traced.fault)]
     if traced.written:
-        found.append(_told(rows, "raised", f"the loss writes into its {traced.written}"))
+        found.append(_told(rows, "raised", f"{WRITES}{traced.written}"))
     return found
 
 
 def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
     batches = rows.batches
-    found = _lines(rows, _together([candidate.call(batch) for batch in batches]))
+    found = _lines(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
     if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
-        found.append(_told(rows, "raised", "the loss writes into its logits"))
+        found.append(_told(rows, "raised", f"{WRITES}logits"))
     return found
 
 
@@ -71,9 +71,10 @@ def _again(traced: Traced, rows: Rows) -> list[Lines]:
 
 
 def _compared(rows: Rows, quantity: str, one: Array, other: Array) -> Lines:
-    differ = _differ(one, other) & rows.exact.defined
+    defined = rows.exact.defined if one.ndim else np.atleast_1d(rows.exact.defined.all())
+    differ = _differ(np.atleast_1d(one), np.atleast_1d(other)) & defined
     told = {"quantity": quantity, "status": "ok", "verdict": np.where(differ, "differs", "correct")}
-    return _who(rows) | told
+    return _who(rows, whole=one.ndim == 0) | told
 
 
 def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
@@ -96,7 +97,7 @@ def _graded_over(rows: Rows, gradient: Array, weights: Array) -> list[Lines]:
     before = np.where(ordinary, np.where(size >= 1, factors, np.sign(factors)), 1.0)
     after = np.where(ordinary & (size < 1), size, 1.0)
     wanted = rows.exact.gradient
-    exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=after)
+    exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=rows.exact.scale * after)
     with np.errstate(invalid="ignore"):
         divided = gradient.astype(np.float64) / before
     graded = grade("gradient", divided, rows.logits, rows.fmt, exact)
@@ -169,10 +170,23 @@ _CALLS: dict[str, Callable[[Traced, Rows], list[Lines]]] = {
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-def fails(lines: pd.DataFrame, required: str) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Required:
+    """The worst grades that pass."""
+
+    loss: str
+    gradient: str
+
+    def __str__(self) -> str:
+        same = self.loss == self.gradient
+        return f"grade {self.loss}" if same else f"grade {self.loss} of the loss and {self.gradient} of the gradient"
+
+
+def fails(lines: pd.DataFrame, required: Required) -> NDArray[np.bool_]:
     """Which lines fall short of a grade, or have none because the loss raised or gave other bits."""
-    rank = lines["grade"].map({g: i for i, g in enumerate(GRADES)})
-    worse = (rank > GRADES.index(required)).to_numpy(bool)
+    order = {g: i for i, g in enumerate(GRADES)}
+    worst = lines["quantity"].map({"loss": order[required.loss], "gradient": order[required.gradient]})
+    worse = (lines["grade"].map(order).astype(float) > worst.astype(float)).to_numpy(bool)
     other = ~lines["status"].isin(["ok", "unsupported"]) | (lines["verdict"] == "differs")
     return worse | other.to_numpy(bool)
 
@@ -190,10 +204,17 @@ def _graded(rows: Rows, values: dict[str, Array]) -> list[Lines]:
 
 def _each_graded(rows: Rows, values: dict[str, Array]) -> Iterator[Lines]:
     for quantity, array in values.items():
-        graded: Graded = grade(quantity, array, rows.logits, rows.fmt, rows.exact)
-        known = _who(rows) | vars(graded) | {"quantity": quantity, "status": "ok", "out_dtype": array.dtype.name}
+        graded: Graded = grade(
+            quantity, array, rows.logits, rows.fmt, rows.exact,
+            reduction=rows.options.reduction, row_losses=rows.row_losses,
+        )  # fmt: skip
+        known = (
+            _who(rows, whole=quantity == "loss" and rows.options.reduced)
+            | vars(graded)
+            | {"quantity": quantity, "status": "ok", "out_dtype": array.dtype.name}
+        )
         if quantity == "loss":
-            known |= {"value": array.astype(np.float64), "exact": rows.exact.loss.hi}
+            known |= {"value": np.atleast_1d(array.astype(np.float64)), "exact": np.atleast_1d(rows.exact.loss.hi)}
         yield known if rows.distinct is None else _worst_of_each(known, rows.distinct)
 
 
@@ -211,8 +232,9 @@ def _told(rows: Rows, status: str, detail: str) -> Lines:
     return _who(rows) | told
 
 
-def _who(rows: Rows) -> Lines:
-    return {
+def _who(rows: Rows, *, whole: bool = False) -> Lines:
+    """What the lines of the rows are of; of a reduced loss, which is that of the whole batch, there is one line."""
+    known = {
         "dtype": rows.fmt.name,
         "case": rows.ids,
         "row": rows.numbers,
@@ -220,8 +242,13 @@ def _who(rows: Rows) -> Lines:
         "target": rows.targets,
         "place": np.arange(len(rows)),
         "how": rows.how,
+        "options": ", ".join(rows.options.names),
         **features(rows),
     }
+    if not whole:
+        return known
+    one = {name: value[:1] if isinstance(value, np.ndarray) else value for name, value in known.items()}
+    return one | {"row": np.array([-1]), "target": np.array([-1]), "case": np.array([rows.cases[0].id], object)}
 
 
 def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
@@ -232,7 +259,7 @@ def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
     return found
 
 
-_WORDS = ("dtype", "case", "quantity", "how", "status", "grade", "verdict", "out_dtype", "detail")
+_WORDS = ("dtype", "case", "quantity", "how", "options", "status", "grade", "verdict", "out_dtype", "detail")
 _WHOLE = ("row", "classes", "target", "place")
 _REAL = ("value", "exact", "max_abs", "max_rel", "max_ulp")
 _TRUTH = ("finite", "expected_finite")

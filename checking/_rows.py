@@ -15,6 +15,7 @@ from ..formats import Format, quantize
 from ..frameworks import Batch
 from ..oracle import PER_ROW, Exact, Reference
 from ..plan import groups
+from ._options import PLAIN, CallOptions
 
 Array = NDArray[Any]
 Index = NDArray[np.intp]
@@ -30,6 +31,8 @@ TWICE = "differentiated twice"
 BETWEEN = "another batch in between"
 SLICED = "sliced out of wider rows"
 EVERY_OTHER = "every other number of its targets' memory"
+WRITES = "the loss writes into its "  # logits or targets: a line's detail
+UNDER = "with "  # loss options, which are not the catalogue's plain rows
 
 SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
 WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
@@ -57,6 +60,8 @@ class Rows:
         per_call: how many rows the loss is given at once; None for all of them.
         weights: (B,), the factors of the losses, in the dtype; None for none.
         distinct: (B,), the number of the row that each is a copy of; None where each counts.
+        options: the loss options that they are given with.
+        row_losses: the exact losses before they are reduced; None where they are not.
     """
 
     cases: tuple[Case, ...]
@@ -70,6 +75,8 @@ class Rows:
     per_call: int | None = None
     weights: Array | None = None
     distinct: Index | None = None
+    options: CallOptions = PLAIN
+    row_losses: Exact | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -104,7 +111,12 @@ class Rows:
         starts = range(0, len(self), size)
         # Copies: a loss that writes into its logits must not change what is measured next.
         return [
-            Batch(self.logits[i : i + size].copy(), self.targets[i : i + size].copy(), layout=self.layout)
+            Batch(
+                self.logits[i : i + size].copy(),
+                self.targets[i : i + size].copy(),
+                self.options.reduction,
+                layout=self.layout,
+            )
             for i in starts
         ]
 
@@ -117,22 +129,27 @@ class Rows:
             numbers=self.numbers[places],
             logits=self.logits[places],
             targets=self.targets[places],
-            exact=_rows_of(self.exact, lambda values: values[places]),
+            exact=rows_of(self.exact, lambda values: values[places]),
             weights=None if self.weights is None else self.weights[places],
             distinct=None if self.distinct is None else self.distinct[places],
+            row_losses=None if self.row_losses is None else self.row_losses[places],
         )
 
     def called(self, how: str) -> Rows:
         return replace(self, how=how)
 
 
-def _rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
+def rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
+    """The exact answers of the rows that are picked from each of its arrays."""
     parts = {name: getattr(exact, name) for name in PER_ROW}
     return replace(exact, **{name: _picked(part, pick) for name, part in parts.items() if part is not None})
 
 
 def _picked(part: Any, pick: Callable[[Any], Any]) -> Any:
-    return Exact(pick(part.hi), pick(part.lo)) if isinstance(part, Exact) else pick(part)
+    if not isinstance(part, Exact):
+        return pick(part)
+    # A reduced loss is that of all rows.
+    return Exact(pick(part.hi), pick(part.lo)) if part.hi.ndim else part
 
 
 def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
@@ -141,7 +158,12 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
         owners = tuple(case for case in group.cases for _ in range(case.rows))
         numbers = np.concatenate([np.arange(case.rows) for case in group.cases])
         if owners:
-            yield Rows(owners, numbers, group.logits, group.targets, group.exact, fmt, layout=group.cases[0].layout)
+            options = CallOptions(group.options, group.reduction)
+            yield Rows(
+                owners, numbers, group.logits, group.targets, group.exact, fmt, layout=group.cases[0].layout,
+                how=f"{UNDER}{options}" if options.names else CATALOGUED, options=options,
+                row_losses=group.row_losses if options.reduced else None,
+            )  # fmt: skip
 
 
 # --- the same rows in other ways --------------------------------------------------------------------------------
@@ -149,6 +171,10 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
 
 def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
     """The rows in ways that do not change what each row's answer is, the quickest first."""
+    if rows.options.names:
+        yield rows.called(f"{AGAIN}, {rows.how}")
+        yield _of_half_the_loss(rows) if rows.options.reduced else weighted(rows)
+        return
     yield rows.called(AGAIN)
     if rows.classes <= WIDEST and rows.layout == "rows":
         yield from (rows.called(how) for how in (UNTRACKED, BETWEEN, SLICED, EVERY_OTHER))
@@ -156,12 +182,17 @@ def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
         yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
         yield from _in_other_batches(rows)
         yield replace(rows, how=TWICE, weights=np.full(len(rows), 2, rows.logits.dtype))
-        yield replace(rows, how=SUMMED, weights=np.full(len(rows), SHARE, rows.logits.dtype))
+        yield _of_half_the_loss(rows)
     yield weighted(rows)
 
 
+def _of_half_the_loss(rows: Rows) -> Rows:
+    how = SUMMED if rows.how == CATALOGUED else f"{SUMMED}, {rows.how}"
+    return replace(rows, how=how, weights=np.full(len(rows), SHARE, rows.logits.dtype))
+
+
 def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
-    yield replace(rows, how="classes permuted", **_permuted(rows, rng.permutation(rows.classes)))
+    yield replace(rows, how="classes permuted", **permuted(rows, rng.permutation(rows.classes)))
     shifted = _shifted(rows, rng)
     if shifted is not None:
         yield shifted.called("a constant added to each row")
@@ -172,8 +203,8 @@ def weighted(rows: Rows) -> Rows:
     # By the width's place in a fixed order: a batch of one has the first alone.
     kinds = np.array(_factors(rows.fmt))
     factors = np.resize(np.roll(kinds, -(rows.classes % len(kinds))), len(rows))
-    # What has no gradient is not multiplied by what leaves none.
-    plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1))
+    # What has no gradient is not multiplied by what leaves none, nor a row that is ignored.
+    plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
     how = WEIGHTED if rows.how == CATALOGUED else f"{WEIGHTED}, {rows.how}"
     return replace(rows, how=how, weights=quantize(factors, rows.fmt))
@@ -212,7 +243,8 @@ def _repeated(rows: Rows, size: int, how: str) -> Rows:
     return replace(rows.take(places), how=how.format(size), distinct=places)
 
 
-def _permuted(rows: Rows, order: Index) -> dict[str, Any]:
+def permuted(rows: Rows, order: Index) -> dict[str, Any]:
+    """Logits, targets and exact answers with the classes in another order."""
     place, exact = np.argsort(order), rows.exact
     sole = exact.sole_target
     exact = replace(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..errors import UsageError
 from ..files import must_hold_no_links
+from ._measure import Required
 from ._rows import CATALOGUED
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def write(result: CheckResult, folder: Path) -> Iterator[Path]:
 
 def _parts(result: CheckResult) -> Iterator[RenderableType]:
     where = f"{result.framework} {result.version}, {result.device}, {result.mode}"
-    yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, grade {result.required} required ({where})")
+    required = Required(result.required_loss, result.required_gradient)
+    yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, {required} required ({where})")
+    if result.options:
+        yield Text(f"Measured with and without {', '.join(result.options)}")
     yield _grades(result)
     if result.failures.empty:
         if not result.passed:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -182,20 +185,152 @@ def test_a_loss_that_writes_into_its_logits_is_told():
     assert "the loss writes into its logits" in set(result.failures["detail"])
 
 
-@pytest.mark.parametrize("wrong", [lambda x, t: sound(x, t).mean(), lambda x, t: sound(x, t)[:, None]])
-def test_a_loss_of_another_shape_is_told(wrong):
-    result = checked(wrong, cases="seed/article", shrink=True)
-    assert result.grades == {"float32": "raised"}
-    assert "one number a row" in result.failures["detail"].iloc[0]
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda x, t: sound(x, t).mean(), "the loss has shape ().*expected (3,), one number a row"),
+        (lambda x, t: sound(x, t)[:, None], "the loss has shape (3, 1)"),
+        (lambda x, t: None, "the loss is NoneType"),
+        (lambda x: x, "cannot be called with logits and targets"),
+        (lambda x, t, other: x, "missing a required argument: 'other'"),
+        (torch.nn.CrossEntropyLoss, "CrossEntropyLoss is a class"),
+        (torch.nn.CrossEntropyLoss(), "the loss has shape ()"),
+        (lambda x, t: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda x, t: sound(x, t, reduction="none"), "got an unexpected keyword argument 'reduction'"),
+    ],
+)
+def test_a_loss_that_cannot_be_measured_is_refused(wrong, words):
+    expected = ".*".join(map(re.escape, words.split(".*")))
+    with pytest.raises(logitlab.UsageError, match=expected) as caught:
+        checked(wrong, cases="seed/article", dtypes=None)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_loss_that_raises_fails_and_keeps_its_words():
-    def raises(x, t):
-        raise ValueError("no such kernel")
+def test_a_loss_that_raises_on_some_inputs_or_dtypes_fails_and_keeps_its_words():
+    def wants_many_rows(x, t):
+        if len(x) < 64 or x.dtype is torch.float64:
+            raise ValueError(f"no kernel for {len(x)} rows")
+        return sound(x, t)
 
-    result = checked(raises, cases="seed/article", shrink=True)
+    result = checked(wants_many_rows, cases="seed/article", shrink=True)
     assert not result.passed
-    assert "no such kernel" in str(result)
+    assert "ValueError: no kernel for 3 rows" in set(result.failures["detail"])
+    only = checked(wants_many_rows, cases="seed/article", dtypes="float64")
+    assert only.grades == {"float64": "raised"}
+
+
+def test_a_gradient_by_hand_that_cannot_be_measured_is_refused():
+    with pytest.raises(logitlab.UsageError, match="the gradient of numpy_loss cannot be measured"):
+        logitlab.check(numpy_loss, "numpy", "float32", gradient=lambda x, t: None, cases="seed/*")
+
+
+def test_a_module_of_a_framework_is_a_loss():
+    assert checked(torch.nn.CrossEntropyLoss(reduction="none"), cases="seed/article").passed
+
+
+# --- what is required, and loss options -------------------------------------------------------------------------
+
+
+def test_a_grade_may_be_required_of_each_quantity():
+    def float32_inside(x, t):
+        return sound(x.float(), t).to(x.dtype)
+
+    bfloat16 = {"dtypes": "bfloat16", "cases": ["seed/*", "gap/*"]}
+    grades = checked(float32_inside, **bfloat16).grades_by_quantity["bfloat16"]
+    assert checked(sound, cases="gap/*", require_loss="A").passed is False
+    assert checked(sound, cases="gap/*", require="A", require_loss="B", require_gradient="B").passed
+    assert checked(float32_inside, require="A", require_loss=grades["loss"], **bfloat16).passed == (
+        grades["gradient"] == "A"
+    )
+    assert "grade A of the loss and B of the gradient required" in str(checked(sound, cases="gap/*", require_loss="A"))
+    with pytest.raises(logitlab.UsageError, match="cannot require grade 'E'"):
+        checked(sound, require_gradient="E")
+
+
+def with_every_option(x, t, weight=None, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    return F.cross_entropy(
+        x, t, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
+    )
+
+
+OPTION_CASES = ["check/*_3", "check/*_5", "weights/*", "ignored/*", "smoothing/*"]
+
+
+def test_a_loss_is_measured_with_and_without_the_options_that_its_signature_names():
+    result = checked(with_every_option, cases=OPTION_CASES)
+    assert result.passed, str(result)
+    assert result.options == ("label_smoothing", "weight", "ignore_index", "reduction")
+    assert "Measured with and without label_smoothing, weight, ignore_index, reduction" in str(result)
+    held = result.properties.set_index("property")
+    for option in result.options:
+        assert held.loc[f"with {option}", "rows"] > 100
+    assert {"", "weight", "ignore_index, reduction", "label_smoothing, weight, ignore_index, reduction"} <= set(
+        result.lines["options"]
+    )
+    reduced = result.lines[result.lines["how"].str.startswith("summed, with")]
+    assert set(reduced["grade"].dropna()) <= {"A", "B"}
+    assert len(reduced) > 100
+
+
+def test_a_loss_without_options_is_given_none():
+    result = checked(sound, cases=["seed/*", "check/width_3"])
+    assert result.options == ()
+    assert set(result.lines["options"]) == {""}
+    assert not result.properties["property"].str.startswith("with ").any()
+
+
+def half_of_the_classes(x, t, *, label_smoothing=0.0):
+    """Each of two ranks takes its half of the classes for all of them: NVIDIA/Megatron-LM#737."""
+    half, log_p = max(x.shape[1] // 2, 1), torch.log_softmax(x, 1)
+    rows = -log_p.gather(1, t[:, None]).squeeze(1)
+    return (1.0 - label_smoothing) * rows - label_smoothing * log_p[:, :half].mean(1) if label_smoothing else rows
+
+
+def mean_of_all_rows(x, t, *, ignore_index=-100, reduction="none"):
+    """The mean divides by the ignored rows too: NVIDIA/TransformerEngine#2476."""
+    rows = F.cross_entropy(x, t, ignore_index=ignore_index, reduction="none")
+    return rows if reduction == "none" else rows.sum() / (len(rows) if reduction == "mean" else 1)
+
+
+def upstream_of_a_mean_ignored(x, t, *, reduction="none"):
+    """The gradient of a reduced loss is made in the forward pass, and nothing is multiplied in."""
+    return upstream_ignored(x, t) if reduction == "none" else _Reduced.apply(x, t, reduction)
+
+
+class _Reduced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, t, reduction):
+        ctx.save_for_backward(x, t)
+        ctx.mean = reduction == "mean"
+        return F.cross_entropy(x, t, reduction=reduction)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        return (torch.softmax(x, 1) - F.one_hot(t, x.shape[1])) / (len(x) if ctx.mean else 1), None, None
+
+
+@pytest.mark.parametrize(
+    ("loss", "property_"),
+    [
+        (half_of_the_classes, "with label_smoothing"),
+        (mean_of_all_rows, "with reduction"),
+        (upstream_of_a_mean_ignored, "gradient passed on from above"),
+    ],
+)
+def test_a_fault_of_an_option_is_found(loss, property_):
+    result = checked(loss, cases=["check/*_3", "seed/*"])
+    assert not result.passed
+    assert property_ in broken(result)
+
+
+def test_an_option_without_a_default_is_always_given():
+    def wants_all(x, t, weight, reduction):
+        return F.cross_entropy(x, t, weight=weight, reduction=reduction)
+
+    result = checked(wants_all, cases=["check/*_3"])
+    assert result.passed, str(result)
+    assert result.options == ("weight", "reduction")
 
 
 def test_an_interrupt_is_the_users():
@@ -229,6 +364,14 @@ def test_a_dtype_that_is_not_supported_fails_only_where_it_was_asked_for():
     assert checked(wide_only, dtypes=None, cases="seed/article").passed
 
 
+def _printed(script):
+    """What a program prints, line by line, without the first word."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(script, "reproduce.py", "exec"), {})  # noqa: S102 - the program under test
+    return [line.partition(": ")[2] for line in out.getvalue().splitlines()]
+
+
 # --- the other frameworks ---------------------------------------------------------------------------------------
 
 
@@ -247,7 +390,9 @@ def test_jax_losses_and_what_the_process_had():
     assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/*").passed
     failed = logitlab.check(naive_of_jax, "jax", "float32", cases=["seed/*"])
     assert failed.grades == {"float32": "F"}
-    assert "jax.grad" in failed.script or "print('loss:'" in failed.script
+    assert "print('exact:'" in failed.script
+    given, exact = _printed(failed.script)
+    assert given != exact
     assert jax.config.jax_enable_x64 == before
 
 
@@ -262,7 +407,10 @@ def test_tensorflow_losses_in_every_mode():
 
     for mode in ("eager", "graph"):
         assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", "masks/*"]).passed
-    assert not logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/*").passed
+    failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/*")
+    assert not failed.passed
+    given, exact = _printed(failed.script)
+    assert given != exact
 
 
 def numpy_loss(x, t):
@@ -350,6 +498,41 @@ def test_the_command_says_yes_no_and_cannot(project, capsys):
     assert "FAILED" in capsys.readouterr().out
     assert main(["check", "my_losses:absent", *options]) == 2
     assert "it has sound, naive" in capsys.readouterr().err
+    assert main(["check", "my_losses:naive", *options, "--require-loss", "A", "--require-gradient", "D"]) == 1
+    assert "grade A of the loss and D of the gradient required" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "loss", "words"),
+    [
+        (
+            "raise RuntimeError('no device')",
+            "loss",
+            "'broken_module' fails when it is imported: RuntimeError: no device",
+        ),
+        ("import sys; sys.exit(3)", "loss", "'broken_module' fails when it is imported: SystemExit: 3"),
+        ("class Loss: pass", "Loss", "the loss Loss is a class"),
+        ("loss = 3", "loss", "give a function of logits"),
+        ("def loss(x, t): return x.sum()", "loss", "the loss has shape (); expected (3,), one number a row"),
+        ("def loss(x): return x", "loss", "cannot be called with logits and targets"),
+    ],
+)
+def test_what_cannot_be_measured_is_exit_code_2_and_one_line(project, capsys, source, loss, words):
+    (project / "broken_module.py").write_text(source)
+    sys.modules.pop("broken_module", None)
+    assert main(["check", f"broken_module:{loss}", "--framework", "torch", "--case", "seed/*"]) == 2
+    shown = capsys.readouterr()
+    assert words in " ".join(shown.err.split())
+    assert not shown.out
+
+
+def test_the_program_of_an_object_imports_it(project, capsys):
+    source = "import torch\nclass Half(torch.nn.Module):\n    def forward(self, x, t):\n"
+    source += "        return torch.nn.functional.cross_entropy(x, t, reduction='none') / 2\nhalf = Half()\n"
+    (project / "my_objects.py").write_text(source)
+    sys.modules.pop("my_objects", None)
+    assert main(["check", "my_objects:half", "--framework", "torch", "--dtype", "float32", "--case", "seed/*"]) == 1
+    assert "from my_objects import half as loss" in capsys.readouterr().out
 
 
 def test_the_reproducer_runs_without_logitlab(project, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -12,12 +11,6 @@ import pytest
 import logitlab
 
 FOLDER = Path(__file__).parent / "defects"
-MODULES = {
-    "torch": ("tiles", "numbers", "calls", "gradients", "upstream"),
-    "jax": ("losses",),
-    "tensorflow": ("losses",),
-    "numpy": ("losses",),
-}
 # A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each step anew
 # for each way of presenting each width, and TensorFlow takes its time: there it is one width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
@@ -36,16 +29,7 @@ def _package():
     return sys.modules[name]
 
 
-def _planted(framework, part):
-    if importlib.util.find_spec(framework) is None:
-        return ()
-    package = _package()
-    module = importlib.import_module(f"{package.__name__}.{framework}_{part}")
-    return tuple(package.planted_in(module))
-
-
-DEFECTS = [(framework, p) for framework, parts in MODULES.items() for part in parts for p in _planted(framework, part)]
-SOUND = [(framework, p) for framework in MODULES for p in _planted(framework, "sound")]
+DEFECTS, SOUND = _package().defects(), _package().sound_ones()
 
 
 def _each(corpus):
@@ -87,5 +71,5 @@ def test_a_sound_loss_passes(framework, planted, dtype):
 def test_the_corpus_is_as_large_as_it_should_be():
     for wrong in ("loss", "gradient"):
         assert sum(p.wrong == wrong for _, p in DEFECTS) >= 60
-    for framework in MODULES:
+    for framework in _package().MODULES:
         assert sum(f == framework for f, _ in DEFECTS) >= 12

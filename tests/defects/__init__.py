@@ -7,10 +7,20 @@ earnest: what a kernel would do with its tiles and strides is written out in its
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeVar
+
+# The modules of each framework, beside that of its sound losses.
+MODULES = {
+    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties"),
+    "jax": ("losses",),
+    "tensorflow": ("losses",),
+    "numpy": ("losses",),
+}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,6 +39,7 @@ class Planted:
         how: the way of presenting the rows that it takes to see it; None where the rows alone show it.
         writes: whether it is caught by what it does to its logits, whatever it returns.
         shown_by: globs over the cases that show it, where the whole check takes a compiler or a wide row to get there.
+        breaks: the property that it breaks, where it stands for it: the program that shows it is run.
     """
 
     name: str
@@ -40,6 +51,7 @@ class Planted:
     how: str | None = None
     writes: bool = False
     shown_by: str | tuple[str, ...] | None = None
+    breaks: str | None = None
 
 
 def wrong_loss(*dtypes: str, **more: Any) -> Callable[[Function], Function]:
@@ -78,3 +90,19 @@ def planted_in(module: ModuleType) -> Iterator[Planted]:
             getattr(value, "planted", None), Planted
         ):
             yield value.planted
+
+
+def defects() -> list[tuple[str, Planted]]:
+    """Each framework's defects, of those that are installed."""
+    return [(framework, p) for framework, parts in MODULES.items() for part in parts for p in _part(framework, part)]
+
+
+def sound_ones() -> list[tuple[str, Planted]]:
+    """Each framework's sound losses, of those that are installed."""
+    return [(framework, p) for framework in MODULES for p in _part(framework, "sound")]
+
+
+def _part(framework: str, part: str) -> tuple[Planted, ...]:
+    if find_spec(framework) is None:
+        return ()
+    return tuple(planted_in(importlib.import_module(f"{__name__}.{framework}_{part}")))

@@ -24,7 +24,7 @@ def rows_beyond_65535_are_zero(x, t):
     return F.pad(shifted(x[:65535], t[:65535]), (0, max(len(x) - 65535, 0)))
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="rows independent of each other")
 def rows_in_fours(x, t):
     """Four rows a block: what is left of a larger batch is not computed."""
     done = len(x) // 4 * 4 if len(x) > 4 else len(x)
@@ -108,7 +108,7 @@ def a_nan_row_spreads(x, t):
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="right in every layout")
 def strides_are_ignored(x, t):
     """The logits' memory is read row after row, however they lie."""
     return shifted(x.as_strided(x.shape, (x.shape[1], 1)), t)
@@ -127,7 +127,7 @@ def target_stride_is_ignored(x, t):
     return shifted(x, t.as_strided(t.shape, (1,)))
 
 
-@wrong_loss("float32", writes=True)
+@wrong_loss("float32", writes=True, breaks="arguments left as they are")
 def shifts_in_place(x, t):
     """The maximum is subtracted from the caller's own logits."""
     x.data.sub_(x.data.amax(1, keepdim=True))
@@ -210,7 +210,7 @@ def noise_is_left_on(x, t):
     return shifted(x + 1e-4 * torch.randn_like(x), t)
 
 
-@wrong_loss("float32", how="without its gradient")
+@wrong_loss("float32", how="without its gradient", breaks="the same without its gradient")
 def evaluation_takes_another_path(x, t):
     """Where no gradient is asked for, as in evaluation, the logits go through bfloat16."""
     return shifted(x if x.requires_grad else x.bfloat16().to(x.dtype), t)

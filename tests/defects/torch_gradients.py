@@ -49,7 +49,7 @@ def last_numbers_are_not_written(x, t, p, upstream):
     return torch.where(done, (p - onehot(t, p)) * upstream[:, None], 0.0)
 
 
-@wrong_gradient("float32")
+@wrong_gradient("float32", breaks="gradient is the loss's derivative")
 @gradient_alone
 def divided_by_the_batch(x, t, p, upstream):
     """The gradient of the mean, also where the losses are not averaged."""
@@ -100,7 +100,7 @@ def ties_share_the_gradient(x, t, p, upstream):
 # --- its numbers ------------------------------------------------------------------------------------------------
 
 
-@wrong_gradient("float32", "float64")
+@wrong_gradient("float32", "float64", breaks="offset")
 @gradient_alone
 def probabilities_from_a_rounded_normalizer(x, t, p, upstream):
     """exp(x - lse), where lse is as large as the logits and rounded as they are."""
@@ -146,7 +146,7 @@ def zero_times_minus_infinity(x, t, p, upstream):
     return (p - onehot(t, p) + p * (x - x)) * upstream[:, None]
 
 
-@wrong_gradient("float32")
+@wrong_gradient("float32", breaks="masks")
 @gradient_alone
 def masked_classes_are_pulled(x, t, p, upstream):
     """Masked classes are given a probability of 1e-5, so that they keep learning."""

@@ -172,7 +172,7 @@ def shifted_by_the_largest_magnitude(x, t):
     return s.exp().sum(1).log() - pick(s, t)
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="ties")
 @value_alone
 def ties_taken_out_of_the_sum(x, t):
     """log1p of the sum of the others, where all that equal the maximum are taken for the maximum itself."""
@@ -180,7 +180,7 @@ def ties_taken_out_of_the_sum(x, t):
     return torch.where(s == 0, 0.0, s.exp()).sum(1).log1p() - pick(s, t)
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="near-zero loss")
 @value_alone
 def near_zero_by_its_square(x, t):
     """Small losses by log(1 + r) = r - r^2, where half the square is right."""
@@ -214,7 +214,7 @@ def large_gaps_are_the_loss(x, t):
     return torch.where(pick(s, t) < -12, -pick(s, t), shifted(x, t))
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="large logits")
 @value_alone
 def loss_ends_at_100(x, t):
     """The loss is clamped to 100, as a binary one's logarithm is."""
@@ -222,7 +222,7 @@ def loss_ends_at_100(x, t):
     return torch.where(found.isfinite(), found.clamp(max=100), found)
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="infinite where the answer is")
 @value_alone
 def infinity_is_the_largest_number(x, t):
     """A masked target costs the largest finite number instead of infinity."""
@@ -252,7 +252,7 @@ def nan_is_zero(x, t):
     return shifted(torch.where(x.isnan(), 0.0, x), t)
 
 
-@wrong_loss("float32")
+@wrong_loss("float32", breaks="NaN propagated")
 @value_alone
 def nan_loss_is_zero(x, t):
     """A NaN loss is set to 0, so that it does not spoil a mean."""

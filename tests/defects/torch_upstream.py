@@ -10,7 +10,7 @@ from .torch_parts import gradient_alone, onehot, shift, shifted, slope
 # --- the upstream gradient --------------------------------------------------------------------------------------
 
 
-@wrong_gradient("float32")
+@wrong_gradient("float32", breaks="gradient passed on from above")
 @gradient_alone
 def upstream_is_ignored(x, t, p, upstream):
     """The gradient as if every row had the weight 1."""
@@ -187,7 +187,7 @@ class _Shared(torch.autograd.Function):
         return slope(None, t, _Shared.PROBABILITIES, upstream), None
 
 
-@wrong_gradient("float32", how="another batch in between")
+@wrong_gradient("float32", how="another batch in between", breaks="calls independent of each other")
 def probabilities_of_the_latest_call(x, t):
     """The forward pass leaves its probabilities where the next one puts its own: two losses, then a backward pass."""
     return _Shared.apply(x, t)

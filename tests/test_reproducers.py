@@ -1,0 +1,130 @@
+"""The program that a check prints: it shows the property that is broken, by finite numbers where they show it."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import io
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import logitlab
+from logitlab.checking import _shrink
+from logitlab.checking._options import OPTIONS
+from logitlab.checking._properties import PROPERTIES
+
+FOLDER = Path(__file__).parent / "defects"
+
+
+def _package():
+    """The corpus as a package of its own name: the tests are none."""
+    name = "planted_defects"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+        )
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+DEFECTS = _package().defects()
+SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")
+STANDING = [(framework, p) for framework, p in DEFECTS if p.breaks is not None]
+
+
+def printed(script):
+    """What a program prints, each line as its words and its numbers."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), np.errstate(all="ignore"):
+        exec(compile(script, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - the program under test
+    lines = (line.partition(": ") for line in out.getvalue().splitlines())
+    return [(words, np.array(numbers(text), np.float64)) for words, _, text in lines]
+
+
+def numbers(text):
+    # "nan" and "inf" are no literals.
+    return ast.literal_eval(text.replace("nan", "None").replace("inf", "1e999"))
+
+
+def checked(framework, planted, **options):
+    return logitlab.check(
+        planted.loss, framework, planted.dtypes[0], gradient=planted.gradient, name=planted.name,
+        cases=planted.shown_by or SOME, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("framework", "planted"), STANDING, ids=[f"{p.name}-{p.breaks}" for _, p in STANDING])
+def test_the_program_shows_the_property_that_is_broken(framework, planted):
+    result = checked(framework, planted)
+    smallest = result.smallest
+    assert smallest.property == planted.breaks, str(result)
+    assert f"broken: {planted.breaks}" in smallest.script
+    assert np.isfinite(smallest.logits.astype(float)).all() or planted.breaks in (
+        "NaN propagated", "masks", "infinite where the answer is",
+    )  # fmt: skip
+    assert smallest.logits.size <= 10 or planted.breaks == "large vocabularies", smallest.script
+    (_, came), (_, expected) = printed(smallest.script)[:2]
+    # Several roundings apart.
+    assert not np.allclose(came, expected, rtol=5e-7, atol=1e-7, equal_nan=True), smallest.script
+
+
+def test_every_property_has_a_planted_defect():
+    pytest.importorskip("torch")
+    assert set(PROPERTIES) == {p.breaks for _, p in STANDING}
+    assert {f"with {option}" for option in OPTIONS} <= set(PROPERTIES)
+
+
+def named(name, framework="torch"):
+    return next(p for f, p in DEFECTS if (f, p.name) == (framework, name))
+
+
+def test_an_upstream_gradient_that_is_ignored_is_shown_by_a_finite_one():
+    pytest.importorskip("torch")
+    script = checked("torch", named("upstream_is_ignored")).script
+    assert "nan" not in script
+    (_, came), (_, exact) = printed(script)
+    assert came.shape == exact.shape == (1, 2)
+
+
+def test_a_loss_that_writes_is_shown_by_its_logits_before_and_after():
+    pytest.importorskip("torch")
+    shown = printed(checked("torch", named("shifts_in_place")).script)
+    assert [words for words, _ in shown] == ["logits before", "logits after"]
+
+
+@pytest.mark.parametrize("name", ["shifts_in_place", "rows_as_they_lie_in_memory", "probabilities_of_the_latest_call"])
+def test_programs_in_numpy_show_memory_and_calls(name):
+    (_, came), (_, expected) = printed(checked("numpy", named(name, "numpy")).script)[:2]
+    assert not np.allclose(came, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_found_depends_on_no_clock(monkeypatch):
+    planted = named("rows_as_they_lie_in_memory", "numpy")
+    once = checked("numpy", planted).script
+    late = itertools.count(0, 1000)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(late)))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(late)))
+    assert checked("numpy", planted).script == once
+
+
+def test_the_search_for_the_smallest_input_ends_after_a_number_of_calls(monkeypatch):
+    monkeypatch.setattr(_shrink, "STEPS", 5.0)
+    calls = [0]
+
+    def loss(x, t):
+        calls[0] += 1
+        return np.full(len(x), 7.0, x.dtype)
+
+    checked_without = logitlab.check(loss, "numpy", "float32", cases="check/width_5", shrink=False)
+    before, calls[0] = calls[0], 0
+    found = logitlab.check(loss, "numpy", "float32", cases="check/width_5")
+    assert found.lines.equals(checked_without.lines)
+    assert 0 < calls[0] - before <= 10
+    assert found.smallest is not None
