@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from ..grading import SOUND
 from ._exact import short
 from ._explanation import REDUCED, Explanation
 
@@ -81,13 +82,13 @@ def _row_losses(rows: pd.DataFrame) -> Padding:
 
 
 def _findings(e: Explanation) -> Iterator[str]:
-    graded = [letter for letter in e.grades.values() if letter is not None]
     if not e.failures:
         if all(letter == "A" for letter in e.grades.values()):
             yield "no stage failed"
         return
-    # A and B are sound: what B has lost is no failure.
-    head = "first failure" if not graded or max(graded) > "B" else "digits are lost first in"
+    # A and B are sound: what B has lost is no failure. What has no grade is one where its verdict blames it.
+    sound = all(a.verdict in SOUND if a.grade is None else a.grade in ("A", "B") for a in e.assessments)
+    head = "digits are lost first in" if sound else "first failure"
     told = set()
     for i, failure in enumerate(e.failures):
         yield f"{head if i == 0 else 'then'}: {failure.stage}: {failure.rule}"

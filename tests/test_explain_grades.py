@@ -323,6 +323,12 @@ def test_the_nan_gradient_of_an_ignored_row_is_said_in_words(case, torch):
     )
 
 
+def test_an_ignored_row_whose_gradient_is_nan_is_the_worst_and_a_failure(torch, capsys):
+    explained = torch.explain("mine/ignored_mean", BUILTIN)
+    assert (explained.row, explained.grades) == (1, {"loss": "A", "gradient": None})
+    assert shown(explained, capsys).endswith("first failure: gradient: NaN where the exact value is 0")
+
+
 def test_a_row_beside_an_ignored_one_that_went_wrong_says_so(torch):
     (remark,) = torch.explain("mine/ignored_mean", BUILTIN, row=0).remarks
     assert remark.startswith("Beside it, row 1: The row is ignored")
