@@ -101,7 +101,8 @@ class Candidate:
 
     def in_its_mode(self, options: CallOptions) -> Loss:
         """The loss with these options, as it is run in the mode."""
-        return self._once(("in its mode", options.key), lambda: self._in_its_mode(options))
+        found: Loss = self._once(("in its mode", options.key), lambda: self._in_its_mode(options))
+        return found
 
     def _in_its_mode(self, options: CallOptions) -> Loss:
         bound = self._with(self.loss, options)
@@ -126,7 +127,8 @@ class Candidate:
 
     def _implementation(self, options: CallOptions) -> Implementation:
         """One for all calls with the same options, so that a framework compiles each shape once."""
-        return self._once(("implementation", options.key), lambda: self._made(options))
+        found: Implementation = self._once(("implementation", options.key), lambda: self._made(options))
+        return found
 
     def _made(self, options: CallOptions) -> Implementation:
         written = self.framework.name == "numpy"

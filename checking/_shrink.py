@@ -130,7 +130,7 @@ class _Shrinking:
         bad = np.flatnonzero(failed & self._of(lines, place))
         if not bad.size:
             return None
-        line = lines.iloc[bad[0]]
+        line: pd.Series[Any] = lines.iloc[bad[0]]
         if self._property is not None and not breaks(lines, failed, self._property)[bad[0]]:
             return line if self._contrast(rows, free=free) is not None else None
         if next(contrasts(rows, place, self._property or ""), None) is None:

@@ -118,7 +118,7 @@ def padding_is_capped(x, t, *, softcap=None):
 @wrong_gradient("float32", breaks="with logit_scale", shown_by="check/logit_scale_*")
 def scale_is_left_out_of_the_gradient(x, t, *, logit_scale=None):
     """The gradient is that of the scaled logits."""
-    scaled = x if logit_scale is None else logit_scale * x.detach() + (x - x.detach())
+    scaled = x if logit_scale is None else logit_scale * x.detach() + (x - x.detach()).nan_to_num()
     return shifted(scaled, t)
 
 
