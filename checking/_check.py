@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import arguments
 from ..cases import Case, select
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..formats import FORMATS, get_format
 from ..grading import GRADES
-from ..plan import choose_dtypes, listed
+from ..plan import choose_dtypes
 from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
 from ._measure import Lines, fails, measured, table
@@ -109,7 +110,7 @@ class CheckResult:
 def check(
     loss: Loss,
     framework: str,
-    dtypes: str | Sequence[str] | None = None,
+    dtypes: object = None,
     require: str = "B",
     *,
     name: str | None = None,
@@ -149,9 +150,11 @@ def check(
     """
     if require not in GRADES[:-1]:
         raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
+    if not (gradient is None or callable(gradient)):
+        raise UsageError(f"the gradient is {shown(gradient)}; expected a function of logits (B, C) and targets (B,)")
     if not callable(loss):
         raise UsageError(f"the loss is {type(loss).__name__}; expected a function of logits (B, C) and targets (B,)")
-    asked = choose_dtypes(listed(dtypes)) if dtypes else ()
+    asked = choose_dtypes(arguments.dtype_names(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases)
     adapter, wide = load_framework(framework)
     if device not in adapter.devices():
@@ -159,7 +162,9 @@ def check(
     modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
-    called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
+    called = (
+        arguments.text(name, "name") if name is not None else str(getattr(loss, "__qualname__", type(loss).__name__))
+    )
     candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
     tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), require if first else None))
     lines = table([part for _, found in tried for part in found])
@@ -169,7 +174,7 @@ def check(
 
 
 def _chosen(patterns: str | Sequence[str] | None) -> tuple[Case, ...]:
-    globs = listed(patterns)
+    globs = arguments.listed(patterns, "cases")
     of_its_own = tuple(c for c in extra_cases() if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(EXTRA)]
     held = tuple(c for c in (select(others) if others or not globs else ()) if _takes_no_options(c))

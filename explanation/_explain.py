@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .. import worker
+from ..arguments import paths, positive, text, whole
 from ..cases import WHY_NOT_HELD, Case
 from ..errors import UsageError
 from ..formats import Format, get_format
@@ -22,7 +23,7 @@ from ..frameworks._stages import Stage
 from ..grading import GRADES, SOUND, Graded, grade
 from ..inputs import find_case
 from ..oracle import Reference, reference
-from ..plan import choose_frameworks, listed
+from ..plan import choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
 from ..worker import Description, Offer
 from ._exact import ExactValues, short
@@ -90,7 +91,7 @@ class Explanation:
 def explain(
     case: str,
     implementation: str,
-    dtype: str = "float32",
+    dtype: object = "float32",
     row: int | None = None,
     device: str = "cpu",
     *,
@@ -113,22 +114,26 @@ def explain(
         case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
-        UsageError: for a name that is not known, a case file that is not as it should be, a case that the dtype cannot
-            hold or the formula does not take, or where the framework does not answer.
+        UsageError: for an argument of another type, a limit that is not above 0, a name that is not known, a case file
+            that is not as it should be, a case that the dtype cannot hold or the formula does not take, or where the
+            framework does not answer.
     """
     fmt = get_format(dtype)
-    chosen = find_case(case, listed(case_files))
+    limit = positive(timeout, "timeout", "seconds")
+    implementation, device = text(implementation, "implementation"), text(device, "device")
+    row = None if row is None else whole(row, "row")
+    chosen = find_case(text(case, "case"), paths(case_files, "case_files"))
     if fmt.name not in chosen.dtypes:
         raise UsageError(f"{fmt.name} cannot hold {case}: {WHY_NOT_HELD}")
     if chosen.logits.size == 0:
         raise UsageError(f"{case} has no rows or no classes: there is nothing to explain")
-    if row is not None and not 0 <= row < chosen.rows:
+    if row is not None and row >= chosen.rows:
         raise UsageError(f"{case} has no row {row}; its rows are 0 to {chosen.rows - 1}")
     owner = implementation.split("/", maxsplit=1)[0]
     choose_frameworks([owner])
     # Before a framework is started: a target that is not a class has no exact answer to compare with.
     exact = reference(chosen.quantized(fmt), chosen.quantized_targets(fmt), **chosen.options(fmt))
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
+    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), limit) as pools:
         offer = _offer(pools.describe()[owner], implementation, device)
         batch = _batch(chosen, fmt, offer)
         outcome = pools.answer(owner, worker.follow, (owner, implementation, batch, device))

@@ -87,7 +87,7 @@ class Selection:
 
 def selection(
     cases: str | Sequence[str] | None = None,
-    logits: Sequence[str] = (),
+    logits: Sequence[str | Path] = (),
     sweeps: Sequence[str] = (),
     dtypes: tuple[str, ...] | None = None,
     case_files: Sequence[str | Path] = (),
@@ -97,6 +97,10 @@ def selection(
     Raises:
         UsageError: for a glob without a case, a sweep that cannot be read, or a file that is not as it should be.
     """
+    # All before any is read, which may take minutes.
+    for path in (*case_files, *logits):
+        if not Path(path).exists():
+            raise UsageError(f"{path}: no such file")
     swept = [case for spec in sweeps for case in sweep(spec)]
     chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)
