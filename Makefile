@@ -11,11 +11,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NAMED := $(VENV)/typed/logitlab
+TYPES := $(VENV)/.types
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
 .PHONY: report grades docs bench test lint format setup clean
 
-setup: $(READY)
+setup: $(READY) $(TYPES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LogitLab needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -23,11 +24,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
 
+# Static tools do not run the import hook of an editable install. mypy finds the types of a package in NAME-stubs too,
+# where the top of the package has to be a .pyi.
+$(TYPES): $(READY) $(wildcard *.py */__init__.py)
+	@stubs=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/logitlab-stubs && \
+	rm -rf "$$stubs" && mkdir "$$stubs" && ln -s "$(CURDIR)"/* "$$stubs" && mv "$$stubs/__init__.py" "$$stubs/__init__.pyi"
+	@touch $@
+
 # mypy and the documentation find a package by its folder's name, and this folder may have any.
 $(NAMED):
 	@mkdir -p $(@D) && ln -sfn "$(CURDIR)" $@
 
-report: $(READY)
+report: $(READY) $(TYPES)
 	$(BIN)/logitlab run --out $(RUN)
 	$(BIN)/logitlab report $(RUN) --format markdown
 	@echo
@@ -49,7 +57,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
-test: $(READY)
+test: $(READY) $(TYPES)
 	$(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadfile tests
 
 lint: $(READY) $(NAMED)

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from . import files
+from . import files, progress
 from .errors import UsageError
 
 app = typer.Typer(
@@ -236,6 +235,8 @@ def check(
     """
     from . import checking  # noqa: PLC0415
 
+    if out is not None:
+        checking.prepare(out)
     name, function = checking.named(loss)
     by_hand = checking.named(gradient)[1] if gradient else None
     result = checking.check(
@@ -398,7 +399,7 @@ def list_cases(
     """
     from . import listing  # noqa: PLC0415
 
-    patterns = [*(pattern or []), *(case or [])]
+    patterns = [*(pattern or []), *(case or [])] or None
     found = listing.catalogue(patterns, family, tag, dtype, source)
     _print_cases(found)
     cases_, families = len(found), found["family"].nunique()
@@ -485,10 +486,8 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
     if not sys.stderr.isatty():
         yield _told_in_tenths()
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("importing the frameworks", total=None)
-        yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
+    with progress.bar() as show:
+        yield show
 
 
 def _told_in_tenths() -> Callable[[int, int, str], None]:

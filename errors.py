@@ -6,3 +6,14 @@ class UsageError(ValueError):
 
     The command line prints the line and exits with code 2.
     """
+
+
+MAX_SHOWN = 60  # characters
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, on one short line."""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return f"{value[:MAX_SHOWN]!r}..."
+    written = repr(value)
+    return written if len(written) <= MAX_SHOWN and written.isprintable() else f"of type {type(value).__name__}"

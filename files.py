@@ -83,6 +83,22 @@ def keep_names(folder: Path) -> None:
             os.close(opened)
 
 
+def refuse_existing(path: Path, kind: str = "file", message: str = "", also: str = "") -> None:
+    """Raise a UsageError if there is anything at a path that a result is to be written to.
+
+    Every verb that keeps results follows this rule. A report and a comparison are made from a run that is kept, and are
+    written anew.
+
+    Args:
+        path: where the result is to be written.
+        kind: ``file`` or ``folder``, whichever the user named.
+        message: what to say of it, if not that it is there already.
+        also: another way out, with a comma behind it.
+    """
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{message or f'{path} is there already'}; {also}remove it, or choose another {kind}")
+
+
 def room(folder: Path, name: str) -> Path:
     """A folder within a folder, made where there is none.
 

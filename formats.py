@@ -10,6 +10,8 @@ Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UsageError
+from .errors import UsageError, shown
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -65,16 +67,60 @@ _FORMATS = (
 FORMATS: dict[str, Format] = {f.name: f for f in _FORMATS}
 
 
-def get_format(dtype: Any) -> Format:
-    """The format of a dtype, given by name or as anything NumPy takes for a dtype.
+def get_format(dtype: object) -> Format:
+    """The format of a dtype: its name, anything NumPy takes for a dtype, or a framework's own, such as torch.float32.
 
     Raises:
         UsageError: if it is none of the four.
     """
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
     if name not in FORMATS:
-        raise UsageError(f"unknown dtype {name!r}; the dtypes are {', '.join(FORMATS)}")
+        raise UsageError(f"unknown dtype {shown(dtype)}; the dtypes are {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _dtype_name(dtype: Any) -> str:
+    if dtype is None:  # which NumPy takes for float64
+        return "None"
+    try:
+        return str(np.dtype(dtype).name)
+    except TypeError:
+        # PyTorch's, Paddle's and MLX's print as torch.float32; TensorFlow's have a name instead.
+        word = str(dtype).rpartition(".")[2]
+        return word if word in FORMATS else str(getattr(dtype, "name", word))
+
+
+def to_numpy(values: Any, name: str) -> Array:
+    """An array of any framework, or nested lists, as a NumPy array of the same dtype and numbers.
+
+    Args:
+        values: PyTorch's may require a gradient, lie on another device, or be bfloat16.
+        name: what it is, for the message.
+
+    Raises:
+        UsageError: for what cannot be read as an array, such as rows of different lengths.
+    """
+    try:
+        return _as_array(values)
+    except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UsageError(f"{name} cannot be read as an array ({words}); give numbers, in rows of one length") from error
+
+
+def _as_array(values: Any) -> Array:
+    # NumPy reads neither what PyTorch and Paddle differentiate, nor another device's memory.
+    held = values.detach() if hasattr(values, "detach") else values
+    held = held.cpu() if hasattr(held, "cpu") else held
+    bfloat16 = np.dtype(ml_dtypes.bfloat16)
+    if _dtype_name(getattr(held, "dtype", None)) != bfloat16.name:
+        return np.asarray(held if hasattr(held, "__array__") or not hasattr(held, "numpy") else held.numpy())
+    # PyTorch and MLX do not hand bfloat16 over, and Paddle hands over its bits as integers: float32 holds every number.
+    with suppress(TypeError, ValueError, RuntimeError):
+        array = np.asarray(held)
+        if array.dtype == bfloat16:
+            return array
+    wide = getattr(sys.modules[type(held).__module__], "float32", "float32")
+    return np.asarray(held.float() if hasattr(held, "float") else held.astype(wide)).astype(bfloat16)
 
 
 def overflow(fmt: Format) -> float:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from . import cases as _cases
 from . import worker
+from .arguments import dtype_names, listed
 from .errors import UsageError
-from .formats import FORMATS, get_format
-from .plan import Words, choose_frameworks, listed
+from .formats import FORMATS
+from .plan import Words, choose_frameworks
 from .pool import Pools
 from .worker import Description
 
@@ -24,7 +25,7 @@ _EXTRAS = {
 
 
 def catalogue(
-    patterns: Words = None, families: Words = None, tags: Words = None, dtypes: Words = None, sources: Words = None
+    patterns: Words = None, families: Words = None, tags: Words = None, dtypes: object = None, sources: Words = None
 ) -> pd.DataFrame:
     """The cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
 
@@ -38,23 +39,27 @@ def catalogue(
         sources: parts of a source, or globs over it, in any case: ``optax``, ``#1020``, ``pytorch/*``.
 
     Raises:
-        UsageError: for a glob that matches no case, a family, tag or dtype that is not one, or filters that no case
-            passes together.
+        UsageError: for an empty list, a glob that matches no case, a family, tag or dtype that is not one, or filters
+            that no case passes together.
     """
-    held = {get_format(name).name for name in listed(dtypes)}
-    kinds = _matching("family", "families", listed(families), {c.family for c in _cases.catalogue()})
-    words = _matching("tag", "tags", listed(tags), {t for c in _cases.catalogue() for t in c.tags})
+    globs, asked_families, asked_tags, asked_sources = (
+        listed(given, name)
+        for given, name in ((patterns, "patterns"), (families, "families"), (tags, "tags"), (sources, "sources"))
+    )
+    held = dtype_names(dtypes)
+    kinds = _matching("family", "families", asked_families, {c.family for c in _cases.catalogue()})
+    words = _matching("tag", "tags", asked_tags, {t for c in _cases.catalogue() for t in c.tags})
     found = [
         c
-        for c in _cases.select(patterns)
+        for c in _cases.select(globs)
         if (not kinds or c.family in kinds)
         and (not words or words & set(c.tags))
-        and (not listed(sources) or _from(c.source, listed(sources)))
-        and (not held or held & set(c.dtypes))
+        and (not asked_sources or _from(c.source, asked_sources))
+        and (not held or set(held) & set(c.dtypes))
     ]
     if not found:
-        asked = {"case": patterns, "family": families, "tag": tags, "dtype": dtypes, "source": sources}
-        told = ", ".join(f"{name} {' or '.join(listed(given))}" for name, given in asked.items() if listed(given))
+        asked = {"case": globs, "family": asked_families, "tag": asked_tags, "dtype": held, "source": asked_sources}
+        told = ", ".join(f"{name} {' or '.join(given)}" for name, given in asked.items() if given)
         raise UsageError(f"no case passes all of these filters: {told}; leave one out, or give it more words")
     lines = [
         (c.id, c.family, c.why, c.source, ", ".join(c.tags), c.rows, c.classes, c.reduction, ", ".join(c.dtypes))
@@ -103,18 +108,24 @@ def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
     ]
 
 
-def describe(frameworks: Sequence[str] | None = None) -> dict[str, Description]:
+def describe(frameworks: Words = None) -> dict[str, Description]:
     """What each framework says of itself, asked in a process of its own."""
-    names = choose_frameworks(frameworks)
+    names = choose_frameworks(listed(frameworks, "frameworks"))
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
         return pools.describe()
 
 
-def implementations(frameworks: Sequence[str] | None = None) -> pd.DataFrame:
+def implementations(frameworks: Words = None) -> pd.DataFrame:
     """The implementations: framework, implementation, formula, dtypes, devices, modes, version, available, missing.
 
     The frameworks are imported in processes of their own to be asked. One that cannot be is a row without
     implementation, its ``missing`` saying why.
+
+    Args:
+        frameworks: their names; all by default.
+
+    Raises:
+        UsageError: for an empty list, or a name that no installed package offers.
     """
     return tabulated(describe(frameworks))
 

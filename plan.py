@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -228,11 +227,6 @@ def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
             lot = []
         lot.append(case)
     yield tuple(lot)
-
-
-def listed(words: str | Path | Sequence[Any] | None) -> list[Any]:
-    """What was asked for as a list: a lone word is a list of one, and None an empty one, which asks for all."""
-    return [words] if isinstance(words, (str, Path)) else list(words or ())
 
 
 def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:

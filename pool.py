@@ -20,7 +20,6 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from pebble import ProcessPool
 
 from . import worker
-from .errors import UsageError
 from .files import plain_name
 from .guard import default_limit
 from .outcomes import EXITED, description, ends_process, failed, import_fault, outcome_of
@@ -123,9 +122,6 @@ class Pools:
         logs: a folder for what the workers print, one file a lane.
         timeout: seconds after which a call is given up and its worker replaced; an import has `IMPORT_TIMEOUT`.
         memory_limit: GiB of memory above which a worker is ended; half of the machine's by default.
-
-    Raises:
-        UsageError: for a limit that is not positive.
     """
 
     def __init__(
@@ -135,8 +131,6 @@ class Pools:
         timeout: float = DEFAULT_TIMEOUT,
         memory_limit: float | None = None,
     ) -> None:
-        if memory_limit is not None and not memory_limit > 0:
-            raise UsageError(f"the memory limit must be a positive number of GiB, not {memory_limit:g}")
         self._memory = default_limit() if memory_limit is None else int(memory_limit * GIB)
         logs.mkdir(parents=True, exist_ok=True)
         self._timeout = timeout

@@ -65,7 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _asked(metafunc: pytest.Metafunc) -> tuple[Any, Any]:
     """Globs and dtypes: the nearest marker's, else the command line's, else the configuration's."""
     config = metafunc.config
-    globs, dtypes = (config.getoption(name) or config.getini(name) for name in ("logit_cases", "logit_dtypes"))
+    globs, dtypes = (config.getoption(name) or config.getini(name) or None for name in ("logit_cases", "logit_dtypes"))
     marker = metafunc.definition.get_closest_marker(MARKER)
     if marker is None:
         return globs, dtypes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import memory
-from .errors import UsageError
+from . import arguments, memory
+from .errors import UsageError, shown
+from .plan import Words
 from .store import COLUMNS, WORDS, Run, typed
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
@@ -26,6 +28,8 @@ LOADED = 1_000_000  # lines; of a run of no more, many small parts would be open
 BATCH = 100_000  # lines
 _TYPES = {"category": "VARCHAR", "string": "VARCHAR", "boolean": "BOOLEAN", "int32": "INTEGER", "Int32": "INTEGER",
           "Int64": "BIGINT", "float64": "DOUBLE"}  # fmt: skip
+_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several in one
+_FOLDER = "the folder of a run"
 _PART = 32  # bits of a line's place within its part
 # Missing numbers are NULL: NaN in a float column, as the table has it, means the same.
 _MACROS = "CREATE MACRO number(x) AS CASE WHEN isnan(x) THEN NULL ELSE x END"
@@ -115,6 +119,26 @@ class Measurements:
             found[column] = found[column].astype(object).where(found[column].notna(), np.nan)
         return found
 
+    def confine(self, parts: Sequence[Path]) -> None:
+        """Closes every way to other files than the parts, for good."""
+        self._connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(p.absolute())) for p in parts)}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    def require_query(self, sql: str) -> None:
+        """Raise a UsageError for anything but one query.
+
+        What a view reads may be written to as well, so that access alone does not protect the parts.
+        """
+        statements = self._connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise UsageError(f"{len(statements)} statements given; expected one query, such as SELECT")
+        kind = statements[0].type
+        if kind not in _QUERIES:
+            raise UsageError(f"{shown(sql)} is a statement of the type {kind.name}; expected a query, such as SELECT")
+        # DuckDB takes a query alone in this place, and no WITH that writes.
+        self._connection.execute(f"EXPLAIN SELECT * FROM (\n{statements[0].query.strip().rstrip(';')}\n)")
+
     def run(self, statement: str) -> None:
         """Executes a statement that gives nothing, such as one that makes a temporary table."""
         self._connection.execute(statement)
@@ -180,12 +204,12 @@ class Measurements:
         return df
 
 
-def read(run: Path | str, columns: Sequence[str] | None = None, where: str = "true") -> pd.DataFrame:
+def read(run: Path | str, columns: Words = None, where: str = "true") -> pd.DataFrame:
     """Measurements of a run: those columns and lines that are wanted, without loading the others.
 
     Args:
         run: the folder of a run.
-        columns: of the measurements table; all by default.
+        columns: of the measurements table, one or a list; all by default.
         where: a condition in DuckDB's SQL over the columns, such as ``"quantity = 'loss' AND max_ulp > 100"``;
             ``case`` and ``row`` may stand in double quotes, and ``case`` must.
 
@@ -193,16 +217,16 @@ def read(run: Path | str, columns: Sequence[str] | None = None, where: str = "tr
         A DataFrame of the table's types, in the order of the run.
 
     Raises:
-        UsageError: for a folder that is not a run, a damaged part, an unknown column, and a condition that is none.
+        UsageError: for a folder that is not a run, a damaged part, an unknown column, an empty list of columns, and a
+            condition that is none.
     """
-    unknown = [c for c in columns or () if c not in COLUMNS]
+    names, condition = arguments.listed(columns, "columns") or None, arguments.text(where, "where")
+    unknown = [c for c in names or () if c not in COLUMNS]
     if unknown:
         raise UsageError(f"the measurements have no column {unknown[0]!r}; they have {', '.join(COLUMNS)}")
-    found = _of_run(Path(run))
-    try:
-        return found.frame(columns, where)
-    except duckdb.Error as error:
-        raise UsageError(f"cannot read {run} where {where!r}: {error}") from error
+    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot read {run} where {where!r}") as found:
+        found.require_query(f"SELECT * FROM measurements WHERE {condition}")
+        return found.frame(names, condition)
 
 
 def query(run: Path | str, sql: str) -> pd.DataFrame:
@@ -212,26 +236,35 @@ def query(run: Path | str, sql: str) -> pd.DataFrame:
 
         logitlab.query("runs/mine", "SELECT implementation, dtype, max(max_ulp) FROM measurements GROUP BY ALL")
 
+    The query only reads: it cannot change the run, nor write or read any other file, whatever it says.
+
     Args:
         run: the folder of a run.
-        sql: a query of the table ``measurements``. It has the columns of the measurements table, missing numbers as
+        sql: one query of the table ``measurements``. It has the columns of the measurements table, missing numbers as
             NULL, and ``place``, which orders its lines as the run does. ``case`` must stand in double quotes.
 
     Raises:
-        UsageError: for a folder that is not a run, a damaged part, and a query that cannot be answered.
+        UsageError: for a folder that is not a run, a damaged part, a query that cannot be answered, and any statement
+            that is not a query, such as COPY.
     """
-    found = _of_run(Path(run))
-    try:
+    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot answer {shown(sql)} of {run}") as found:
+        found.require_query(arguments.text(sql, "sql"))
         return found.sql(sql)
-    except duckdb.Error as error:
-        raise UsageError(f"cannot answer {sql!r} of {run}: {error}") from error
 
 
-def _of_run(folder: Path) -> Measurements:
+@contextmanager
+def _of_run(folder: Path, failure: str) -> Iterator[Measurements]:
+    """The measurements of a run, to be asked by a user: nothing else can be reached, and an error is one line."""
     whole, damaged = Run(folder).whole_parts()
     if damaged:
         raise UsageError(damaged[0])
-    return Measurements.of_parts([whole])
+    found = Measurements.of_parts([whole])
+    found.confine(whole)
+    try:
+        yield found
+    except duckdb.Error as error:
+        words = str(error).split("\n\n")[0]  # without the line that it points into
+        raise UsageError(f"{failure}: {' '.join(words.split())}") from error
 
 
 def quoted(words: str) -> str:

@@ -30,6 +30,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from . import environment, worker
+from .arguments import dtype_names, listed, path, paths, positive, text
 from .cases import WHY_NOT_HELD, abridged
 from .errors import UsageError
 from .executors import Executor, opened
@@ -38,8 +39,9 @@ from .lock import must_be_free
 from .measuring import Work
 from .options import LossOptions
 from .oracle import must_be_there
-from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, owners
+from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, owners
 from .pool import DEFAULT_TIMEOUT
+from .progress import Progress, reporting
 from .store import Run, begun, must_be_new
 from .variants import choose_variants
 from .worker import Description
@@ -47,7 +49,9 @@ from .worker import Description
 ORACLES = ("balls", "quad")
 # Numbers of an array in the words of a command; of class weights there may be many.
 MAX_SHOWN = 32
-Progress = Callable[[int, int, str], None]
+FILES_EXPECTED = (
+    "the path of a file (save arrays with numpy.savez('mine.npz', logits=logits, targets=targets) and give 'mine.npz')"
+)
 Tell = Callable[[str], None]
 
 
@@ -60,7 +64,7 @@ class Request:
     sweeps: Words = None
     frameworks: Words = None
     implementations: Words = None
-    dtypes: Words = None
+    dtypes: object = None
     devices: Words = None
     modes: Words = None
     variants: Words = None
@@ -115,7 +119,7 @@ def run(
     case_files: str | Path | Sequence[str | Path] | None = None,
     frameworks: Words = None,
     implementations: Words = None,
-    dtypes: Words = None,
+    dtypes: object = None,
     devices: Words = None,
     modes: Words = None,
     variants: Words = None,
@@ -132,11 +136,11 @@ def run(
     softcap: float | None = None,
     logit_scale: float | None = None,
     z_loss: float = 0.0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
 
-    A lone string stands for a list of one.
+    A lone string stands for a list of one. None stands for the default; an empty list is an error.
 
     Args:
         cases: globs over ``family/name``; the whole catalogue if there are neither logits nor sweeps nor case files.
@@ -148,7 +152,8 @@ def run(
         frameworks: their names; all that are installed by default. One that cannot be imported is left out, and the
             manifest says so.
         implementations: globs over their names.
-        dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``.
+        dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``, by name or as a framework's own, such as
+            ``numpy.float32`` or ``torch.bfloat16``.
         devices: ``cpu``, ``cuda``, ...; all that the frameworks find by default.
         modes: ``eager``, ``graph``, ``compiled``. By default all that an implementation has; in a run over all dtypes
             those other than eager in float32 alone, since compiling takes most of the time.
@@ -161,7 +166,7 @@ def run(
             processes of this machine.
         oracle: ``balls``, or ``quad`` for rows of files without loss options: their exact answers in quadruple
             precision, several times as fast, good to 100 bits and held to balls on a sample; see `oracle.bulk`.
-        reduction: ``none``, ``mean`` or ``sum`` of each of the files of logits, which must be small enough to be
+        reduction: none, mean or sum of each of the files of logits, which must be small enough to be
             measured at once; see `inputs.LogitsFile`.
         label_smoothing: that of the files of logits, in [0, 1].
         weight: class weights (C,) for the files of logits: an array, or a file ``.npy``, ``.npz`` or ``.safetensors``,
@@ -170,11 +175,13 @@ def run(
         softcap: that of the files of logits; see `reference`.
         logit_scale: that of the files of logits.
         z_loss: that of the files of logits.
-        progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand.
+        progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand. By
+            default a bar on a terminal, a line in a notebook, and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for a name that is not known, a file of logits or of cases that is not as it should be, a folder
-            that cannot be used, or a Dask cluster that cannot be reached or whose workers do not agree.
+        UsageError: for an argument of another type, an empty list, a limit that is not above 0, a name that is not
+            known, a file of logits or of cases that is not as it should be, a folder that cannot be used, or a Dask
+            cluster that cannot be reached or whose workers do not agree.
     """
     request = Request(
         cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
@@ -183,9 +190,9 @@ def run(
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary:
-        folder = Path(temporary) / run_name() if out is None else Path(out)
-        return execute(request, folder, progress).read()
+    with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary, reporting(progress) as report:
+        folder = Path(temporary) / run_name() if out is None else path(out, "out")
+        return execute(request, folder, report).read()
 
 
 def execute(
@@ -203,28 +210,32 @@ def execute(
     """
     command = command or request.as_python()
     # Checked before anything is started: a typing error costs no import of a framework.
-    names = owners(choose_frameworks(listed(request.frameworks)), listed(request.implementations))
-    wanted = choose_dtypes(listed(request.dtypes)) if request.dtypes else None
-    varied = choose_variants(listed(request.variants))
+    timeout = positive(request.timeout, "timeout", "seconds")
+    memory_limit = None if request.memory_limit is None else positive(request.memory_limit, "memory_limit", "GiB")
+    cases, sweeps = listed(request.cases, "cases"), listed(request.sweeps, "sweeps")
+    files, case_files = paths(request.logits, "logits", FILES_EXPECTED), paths(request.case_files, "case_files")
+    asked, devices = listed(request.implementations, "implementations"), listed(request.devices, "devices")
+    modes, varied = listed(request.modes, "modes"), choose_variants(listed(request.variants, "variants"))
+    names = owners(choose_frameworks(listed(request.frameworks, "frameworks")), asked)
+    wanted = choose_dtypes(dtype_names(request.dtypes)) if request.dtypes is not None else None
     quad = _quad(request.oracle)
+    place = None if request.executor is None else text(request.executor, "executor")
     resume = request.resume and begun(folder)
     if not resume:
-        must_be_new(folder)
+        must_be_new(folder, resumable=True)
     must_be_free(folder)
-    files, sweeps, case_files = (listed(w) for w in (request.logits, request.sweeps, request.case_files))
     others = {f.name: getattr(request, f.name) for f in fields(LossOptions) if f.name != "weight"}
     options = file_options(request.reduction, request.weight, **others)
-    chosen = selection(request.cases, files, sweeps, wanted, case_files, options)
+    chosen = selection(cases, files, sweeps, wanted, case_files, options)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
-        opened(request.executor, names, Path(logs), request.timeout, request.memory_limit) as executor,
+        opened(place, names, Path(logs), timeout, memory_limit) as executor,
     ):
         descriptions = executor.describe()
-        asked, devices, modes = (listed(w) for w in (request.implementations, request.devices, request.modes))
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         for d in descriptions.values():
-            if d.missing is not None and (d.failed or d.framework in listed(request.frameworks)):
+            if d.missing is not None and (d.failed or d.framework in listed(request.frameworks, "frameworks")):
                 tell(f"{d.framework} is not measured: {d.missing}")
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))

@@ -47,12 +47,12 @@ LOGS = "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 
-def must_be_new(folder: Path) -> None:
-    """UsageError if the folder holds a run already, or parts of one."""
-    if (folder / MANIFEST).exists():
-        raise UsageError(f"{folder} already holds a run; use --resume to go on with it, or another --out")
+def must_be_new(folder: Path, *, resumable: bool = False) -> None:
+    """UsageError if the folder holds a run already, or parts of one; ``resumable`` adds how to go on with it."""
+    also = "use --resume to go on with it, " * resumable
+    files.refuse_existing(folder / MANIFEST, "folder", f"{folder} already holds a run", also)
     if numbered(folder):
-        raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another --out")
+        raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another folder")
 
 
 def begun(folder: Path) -> bool:
@@ -96,7 +96,7 @@ class Run:
             UsageError: if the folder holds a run already, another run writes to it, or it cannot be written.
         """
         must_be_new(folder)
-        with files.told_of(folder, "choose another --out"):
+        with files.told_of(folder, "choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
             held = lock.Lock(folder)
             try:

@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import dtype_names, listed
 from .cases import Case, select
 from .checking import check, load_framework
 from .errors import UsageError
-from .formats import FORMATS, Format, get_format
+from .formats import FORMATS, Format, get_format, to_numpy
 from .grading import GRADES, SOUND, Graded, grade
 from .oracle import Reference, reference
-from .plan import Words, choose_dtypes, listed
+from .plan import Words, choose_dtypes
 
 WORST_SHOWN = 5
 
 
 def assert_conforms(
-    loss: Any, framework: str, dtypes: Words = None, require: str = "B", *, first: bool = False, **options: Any
+    loss: Any, framework: str, dtypes: object = None, require: str = "B", *, first: bool = False, **options: Any
 ) -> None:
     """Asserts that a loss passes `logitlab.check`.
 
@@ -128,7 +129,7 @@ class LogitCase:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
             raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
-        values = _as_numpy(computed)
+        values = to_numpy(computed, quantity)
         expected = (self.case.rows,) if quantity == "loss" else (self.case.rows, self.case.classes)
         if values.shape != expected:
             raise AssertionError(
@@ -161,7 +162,7 @@ class LogitCase:
             yield f"  and {len(short) - WORST_SHOWN} more rows"
 
 
-def logit_cases(patterns: Words = None, dtypes: Words = None) -> tuple[LogitCase, ...]:
+def logit_cases(patterns: Words = None, dtypes: object = None) -> tuple[LogitCase, ...]:
     """Cases without loss options, each in each dtype that can hold it.
 
     Args:
@@ -172,15 +173,15 @@ def logit_cases(patterns: Words = None, dtypes: Words = None) -> tuple[LogitCase
         UsageError: for a glob without a case, or whose cases all have loss options or are held by none of the dtypes,
             or an unknown dtype.
     """
-    wanted = choose_dtypes(listed(dtypes) or ["float32"])
-    chosen = [c for c in select(listed(patterns) or None) if c.plain]
+    wanted, globs = choose_dtypes(dtype_names(dtypes) or ["float32"]), listed(patterns, "patterns")
+    chosen = [c for c in select(globs) if c.plain]
     if not chosen:
-        raise UsageError(f"no case of {', '.join(listed(patterns))} is logits and class indices alone; choose others")
+        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
     held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
     if not held:
         why = chosen[0].why_not_held(get_format(wanted[0]))
         # pytest would skip a test without a case, and it would check nothing.
-        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(listed(patterns))}: {why}")
+        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(globs)}: {why}")
     return held
 
 
@@ -195,11 +196,3 @@ def _farthest(values: NDArray[Any], exact: NDArray[np.float64]) -> int:
     with np.errstate(invalid="ignore"):
         off = np.abs(values.astype(np.float64) - exact)
     return int(np.where(np.isnan(off) & ~np.isnan(exact), np.inf, np.nan_to_num(off, nan=0.0)).argmax())
-
-
-def _as_numpy(computed: Any) -> NDArray[Any]:
-    if not hasattr(computed, "detach"):
-        return np.asarray(computed)
-    # PyTorch hands NumPy nothing that is being differentiated, lies elsewhere, or is bfloat16; float32 holds all of it.
-    held = computed.detach().cpu()
-    return np.asarray(held.float() if str(held.dtype) == "torch.bfloat16" else held)

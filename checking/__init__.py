@@ -2,6 +2,6 @@
 
 from ._check import CheckResult, check
 from ._loss import load_framework, named
-from ._show import show, text, write
+from ._show import prepare, show, text, write
 
-__all__ = ["CheckResult", "check", "load_framework", "named", "show", "text", "write"]
+__all__ = ["CheckResult", "check", "load_framework", "named", "prepare", "show", "text", "write"]

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..cases import Case, select
 from ..errors import UsageError
 from ..formats import FORMATS, get_format
 from ..grading import GRADES
-from ..plan import choose_dtypes, listed
+from ..plan import choose_dtypes
 from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
 from ._measure import Lines, Required, fails, measured, table
@@ -116,7 +117,7 @@ class CheckResult:
 def check(
     loss: Loss,
     framework: str,
-    dtypes: str | Sequence[str] | None = None,
+    dtypes: object = None,
     require: str = "B",
     *,
     require_loss: str | None = None,
@@ -165,11 +166,13 @@ def check(
             logits and targets, or one that raises, or returns something else than row losses, on every batch.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
-    called = name or str(getattr(loss, "__qualname__", type(loss).__name__))
+    called = (
+        arguments.text(name, "name") if name is not None else str(getattr(loss, "__qualname__", type(loss).__name__))
+    )
     must_be_callable(loss, "the loss", called)
     if gradient is not None:
         must_be_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
-    asked = choose_dtypes(listed(dtypes)) if dtypes else ()
+    asked = choose_dtypes(arguments.dtype_names(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases, options_of(loss))
     adapter, wide = load_framework(framework)
     if device not in adapter.devices():
@@ -197,7 +200,7 @@ def _grade(letter: str) -> str:
 
 
 def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tuple[Case, ...]:
-    globs = listed(patterns)
+    globs = arguments.listed(patterns, "cases")
     every = (*extra_cases(), *option_cases(options))
     of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(EXTRA)]

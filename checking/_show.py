@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UsageError
-from ..files import must_hold_no_links
+from ..files import must_hold_no_links, refuse_existing
 from ._measure import Required
 from ._rows import CATALOGUED
 
 if TYPE_CHECKING:
     from ._check import CheckResult
 
+FILES = ("report.txt", "failures.csv", "properties.csv", "reproduce.py")
 WIDTH = 100
 WORST = 10  # rows that are shown
 
@@ -40,23 +41,30 @@ def text(result: CheckResult) -> str:
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
 
 
-def write(result: CheckResult, folder: Path) -> Iterator[Path]:
-    """Writes ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
+def prepare(folder: Path) -> None:
+    """Checks, before anything is measured, that `write` can write into a folder, and makes it.
 
     Raises:
-        UsageError: if the folder cannot be made.
+        UsageError: if the folder cannot be made, holds links, or has one of the files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error}; choose another folder") from error
     must_hold_no_links(folder)
-    for name, content in {
-        "report.txt": text(result) + "\n",
-        "failures.csv": result.failures.to_csv(index=False),
-        "properties.csv": result.properties.to_csv(index=False),
-        "reproduce.py": result.script,
-    }.items():
+    for name in FILES:
+        refuse_existing(folder / name, "folder")
+
+
+def write(result: CheckResult, folder: Path) -> Iterator[Path]:
+    """Writes ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
+
+    Raises:
+        UsageError: as `prepare`.
+    """
+    prepare(folder)
+    contents = (text(result) + "\n", result.failures.to_csv(index=False), result.properties.to_csv(index=False))
+    for name, content in zip(FILES, (*contents, result.script), strict=True):
         if content is not None:
             (folder / name).write_text(content, encoding="utf-8")
             yield folder / name

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from .. import arguments
 from ..errors import UsageError
 from ._changes import COLUMNS, KINDS, of_lines, of_one_side
 from ._join import changed_cases, joined
 from ._lines import CELL, Source, by_case
-from ._source import Comparable, source
+from ._source import Comparable, require_readable, source
 
 DEFAULT_FACTOR = 2.0
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -106,8 +106,10 @@ def compare(
     Raises:
         UsageError: for what cannot be read, or two sides that have no line in common.
     """
-    if not (math.isfinite(factor) and factor >= 1):
-        raise UsageError(f"a factor of {factor} is no bound on growth; give a number of at least 1, such as 2")
+    factor = growth_factor(factor)
+    # Both before either is read, which takes seconds.
+    require_readable(before, "before")
+    require_readable(after, "after")
     sides = source(before, "BASE"), source(after, "NEW")
     base, new = (side.lines for side in sides)
     if base.by_case or new.by_case:
@@ -124,6 +126,11 @@ def compare(
     ]
     changes = _in_order(pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True))
     return Comparison(changes, _counted(both, changes), *sides, _notes(*sides, both), factor)
+
+
+def growth_factor(factor: float) -> float:
+    """The factor that bounds the growth of an error, or a UsageError where it does not."""
+    return arguments.between(factor, "factor", 1)
 
 
 def _in_order(changes: pd.DataFrame) -> pd.DataFrame:

@@ -10,19 +10,33 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .. import arguments, files
 from ..errors import UsageError
-from ..store import Run
+from ..store import Run, read_manifest
 from . import _baseline as baseline
 from ._lines import Source, lines
 
 Comparable = pd.DataFrame | Run | str | Path
 
 
+def require_readable(given: Comparable, name: str) -> None:
+    """Raise a UsageError for what is not there or none of `Comparable`, without reading its measurements."""
+    if isinstance(given, (pd.DataFrame, Run)):
+        return
+    path = arguments.path(
+        given, name, "a run folder, a .parquet file of measurements, a baseline, a DataFrame or a Run"
+    )
+    if path.is_dir():
+        read_manifest(path)
+    elif not path.exists():
+        raise UsageError(f"{path} does not exist; give a run folder, a .parquet file of measurements, or a baseline")
+
+
 def source(given: Comparable, name: str) -> Source:
-    """Reads what is given; ``name`` stands for a table, which has none.
+    """Reads what is given, where it is readable; ``name`` stands for a table, which has none.
 
     Raises:
-        UsageError: for what is not there, cannot be read, or is none of these.
+        UsageError: for what cannot be read.
     """
     if isinstance(given, pd.DataFrame):
         return _of_table(given, name)
@@ -31,8 +45,6 @@ def source(given: Comparable, name: str) -> Source:
     path = Path(given)
     if path.is_dir():
         return _of_run(Run(path))
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; give a run folder, a .parquet file of measurements, or a baseline")
     if path.suffix == ".parquet":
         return _of_table(_parquet(path), str(path))
     return baseline.read(path)
@@ -42,8 +54,11 @@ def write_baseline(given: Comparable, path: str | Path) -> None:
     """Writes the baseline of a run, or of a table of measurements; the same results give the same file.
 
     Raises:
-        UsageError: for a run that is not complete or has no measurements, or a file that cannot be written.
+        UsageError: for a run that is not complete or has no measurements, or a file that is there already or cannot be
+            written.
     """
+    files.refuse_existing(arguments.path(path, "path"))
+    require_readable(given, "run")
     baseline.write(source(given, "the table"), Path(path))
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from ..comparison import Comparison, compare
+from ..arguments import dtype_names, listed, path
+from ..cases import select
+from ..comparison import Comparison, compare, growth_factor
 from ..errors import UsageError
-from ..plan import Words, listed
+from ..plan import Words
 from ..store import Run, must_be_new
 from ._build import BuildError, Tell, environment, environments_folder, variables
 from ._own import own
@@ -46,13 +48,13 @@ class Matrix:
 
 
 def matrix(
-    requirements: Sequence[str],
+    requirements: Words,
     out: str | Path,
     *,
     cases: Words = None,
     frameworks: Words = None,
     implementations: Words = None,
-    dtypes: Words = None,
+    dtypes: object = None,
     modes: Words = None,
     factor: float = 2.0,
     python: str | None = None,
@@ -82,10 +84,10 @@ def matrix(
         UsageError: for what is no set of requirements, or a folder that holds a run already or cannot be written. What
             fails in one set is told in ``failed``, and the others are measured.
     """
-    sets, folder = parse_sets(requirements), Path(out)
+    sets, folder, factor = parse_sets(listed(requirements, "requirements")), path(out, "out"), growth_factor(factor)
     for one in sets:
         must_be_new(folder / one.folder)
-    extras, of_packages = concerned(sets, listed(frameworks))
+    extras, of_packages = concerned(sets, listed(frameworks, "frameworks"))
     plan = _plan(cases, of_packages, implementations, dtypes, modes)
     runs: dict[str, Path] = {}
     failed: dict[str, str] = {}
@@ -117,14 +119,16 @@ def _compared(found: Matrix, factor: float) -> Matrix:
     return replace(found, comparisons=tuple(comparisons), not_compared=tuple(not_compared))
 
 
-def _plan(cases: Words, frameworks: Sequence[str], implementations: Words, dtypes: Words, modes: Words) -> list[str]:
-    """The options of ``logitlab run``."""
+def _plan(cases: Words, frameworks: Sequence[str], implementations: Words, dtypes: object, modes: Words) -> list[str]:
+    """The options of ``logitlab run``; UsageError for one that no environment would take."""
+    globs = listed(cases, "cases")
+    select(globs)
     options = {
-        "--case": listed(cases),
+        "--case": globs,
         "--framework": frameworks,
-        "--implementation": listed(implementations),
-        "--dtype": listed(dtypes) or DTYPES,
-        "--mode": listed(modes) or MODES,
+        "--implementation": listed(implementations, "implementations"),
+        "--dtype": dtype_names(dtypes) or DTYPES,
+        "--mode": listed(modes, "modes") or MODES,
     }
     return [word for name, values in options.items() for value in values for word in (name, value)]
 

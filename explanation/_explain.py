@@ -11,13 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from .. import variants
+from ..arguments import paths, positive, text, whole
 from ..cases import Case, catalogue
 from ..errors import UsageError
 from ..formats import get_format
 from ..frameworks._stages import Stage
 from ..grading import GRADES, SOUND, Graded
 from ..inputs import find_case, read_cases
-from ..plan import Cell, choose_frameworks, listed
+from ..plan import Cell, choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
 from ..worker import Description, Offer
 from ._explanation import REDUCED, Explanation
@@ -29,7 +30,7 @@ from ._wording import assessments, given, remarks
 def explain(
     case: str,
     implementation: str,
-    dtype: str = "float32",
+    dtype: object = "float32",
     row: int | None = None,
     device: str = "cpu",
     *,
@@ -58,10 +59,11 @@ def explain(
         case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
-        UsageError: for a name that is not known, a case file that is not as it should be, a case that the dtype cannot
-            hold or the implementation does not take, or where the framework does not answer.
+        UsageError: for an argument of another type, a limit that is not above 0, a name that is not known, a case file
+            that is not as it should be, a case that the dtype cannot hold or the implementation does not take, or where
+            the framework does not answer.
     """
-    owner = implementation.split("/", maxsplit=1)[0]
+    owner = text(implementation, "implementation").split("/", maxsplit=1)[0]
     with Explainer([owner], timeout, case_files) as explainer:
         return explainer.explain(case, implementation, dtype, row, device, mode)
 
@@ -84,8 +86,8 @@ class Explainer:
         timeout: float = DEFAULT_TIMEOUT,
         case_files: str | Path | Sequence[str | Path] | None = None,
     ) -> None:
-        self._frameworks, self._timeout = choose_frameworks(frameworks), timeout
-        self._paths = listed(case_files)
+        self._frameworks, self._timeout = choose_frameworks(frameworks), positive(timeout, "timeout", "seconds")
+        self._paths = paths(case_files, "case_files")
         self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
         self._open = ExitStack()
         self._descriptions: dict[str, Description] = {}
@@ -102,14 +104,16 @@ class Explainer:
         self,
         case: str,
         implementation: str,
-        dtype: str = "float32",
+        dtype: object = "float32",
         row: int | None = None,
         device: str = "cpu",
         mode: str = "eager",
     ) -> Explanation:
         """As the function `explain`."""
         fmt = get_format(dtype)
-        chosen = self._cases[case] if case in self._cases else find_case(case, self._paths)
+        row = None if row is None else whole(row, "row", REDUCED)
+        mode, device = text(mode, "mode"), text(device, "device")
+        chosen = self._cases[case] if text(case, "case") in self._cases else find_case(case, self._paths)
         # Before a framework is started.
         if fmt.name not in chosen.dtypes:
             raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..arguments import listed, positive, text, whole
 from ..cases import Case, make, select
 from ..errors import UsageError
 from ..formats import Format, get_format
 from ..frameworks import QUANTITIES
 from ..inputs import write_cases
-from ..plan import Cell, Words, choose_cells, choose_frameworks, listed
+from ..plan import Cell, Words, choose_cells, choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
+from ..progress import Progress, reporting
 from ._measured import measured, worst
 from ._nearly import nearly
 from ._population import Member, Population, kinds
-from ._search import NOBODY, Budget, Progress, Search
+from ._search import NOBODY, Budget, Search
 from ._severity import MEASURES, NO_ANSWER, told
 from ._smaller import floor, shortest, smaller
 
@@ -73,7 +75,7 @@ class Hunt:
 
 def hunt(
     implementation: str,
-    dtype: str = "float32",
+    dtype: object = "float32",
     seconds: float = SECONDS,
     *,
     evaluations: int | None = None,
@@ -85,7 +87,7 @@ def hunt(
     device: str = "cpu",
     mode: str = "eager",
     timeout: float = DEFAULT_TIMEOUT,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Hunt:
     """Searches for rows of logits on which an implementation is worse than on any of the catalogue.
 
@@ -114,27 +116,35 @@ def hunt(
         device: one that the framework finds.
         mode: ``eager``, ``graph`` or ``compiled``.
         timeout: seconds after which a call is given up, and taken apart to find the row to blame.
-        progress: called with what is done, the whole, and words.
+        progress: called with what is done, the whole, and words. By default a bar on a terminal, a line in a notebook,
+            and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for a name that is not known, cases that are none without loss options, or an implementation that
-            does not answer on any of them.
+        UsageError: for an argument of another type or out of range, a name that is not known, cases that are none
+            without loss options, or an implementation that does not answer on any of them.
     """
-    fmt, wanted, budget = get_format(dtype), _quantities(quantities), Budget(seconds, evaluations)
-    _check(by, keep, seconds, evaluations)
-    chosen = [c for c in select(cases) if c.plain and fmt.name in c.dtypes]
+    fmt, wanted, globs = get_format(dtype), _quantities(listed(quantities, "quantities")), listed(cases, "cases")
+    owner = text(implementation, "implementation").split("/", maxsplit=1)[0]
+    device, mode, limit = text(device, "device"), text(mode, "mode"), positive(timeout, "timeout", "seconds")
+    keep, seed, budget = whole(keep, "keep", least=1), whole(seed, "seed"), _budget(seconds, evaluations)
+    if by not in MEASURES:
+        raise UsageError(f"cannot hunt by {by!r}; worse is by {' or '.join(MEASURES)}")
+    chosen = [c for c in select(globs) if c.plain and fmt.name in c.dtypes]
     if not chosen:
-        raise UsageError(f"no case of {', '.join(listed(cases))} is held by {fmt.name} and free of loss options")
-    owner = implementation.split("/", maxsplit=1)[0]
+        raise UsageError(f"no case of {', '.join(globs)} is held by {fmt.name} and free of loss options")
     choose_frameworks([owner])
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), timeout) as pools:
+    with (
+        tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
+        reporting(progress) as report,
+        Pools([owner], Path(logs), limit) as pools,
+    ):
         cell = _cell(pools, implementation, fmt, device, mode)
-        base = _base(measured(pools, cell, chosen, fmt, wanted, by), implementation, fmt, cases)
+        base = _base(measured(pools, cell, chosen, fmt, wanted, by), implementation, fmt, globs)
         floors = {str(q): float(s) for q, s in zip(base["quantity"], base["score"], strict=True)}
         floors[NOBODY] = max(floors.values()) if max(floors.values()) == NO_ANSWER else NO_ANSWER - 1
         rng = np.random.Generator(np.random.Philox(seed))
         search = Search(pools, cell, fmt, Population.of(chosen, fmt, rng), floors, by, rng)
-        search.run(budget, progress)
+        search.run(budget, report)
         took = time.monotonic() - search.began
         made = _cases(search, cell, fmt, keep)
         findings, kept, lost = _confirmed(pools, cell, fmt, made, floors, by, keep)
@@ -146,19 +156,13 @@ def hunt(
     )  # fmt: skip
 
 
-def _check(by: str, keep: int, seconds: float, evaluations: int | None) -> None:
-    if by not in MEASURES:
-        raise UsageError(f"cannot hunt by {by!r}; worse is by {' or '.join(MEASURES)}")
-    if not seconds > 0:
-        raise UsageError(f"cannot search for {seconds:g} seconds; give a time above 0")
-    if evaluations is not None and evaluations < 1:
-        raise UsageError(f"cannot try {evaluations} rows; give a number of evaluations above 0")
-    if keep < 1:
-        raise UsageError(f"cannot keep {keep} findings; give a number above 0")
+def _budget(seconds: float, evaluations: int | None) -> Budget:
+    rows = None if evaluations is None else whole(evaluations, "evaluations", least=1)
+    return Budget(positive(seconds, "seconds", "seconds"), rows)
 
 
-def _quantities(wanted: Words) -> tuple[str, ...]:
-    asked = listed(wanted) or list(HUNTED)
+def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:
+    asked = wanted or HUNTED
     for name in asked:
         if name not in QUANTITIES:
             raise UsageError(f"unknown quantity {name!r}; the quantities are {', '.join(QUANTITIES)}")
@@ -176,9 +180,9 @@ def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str
     return cells[0]
 
 
-def _base(lines: pd.DataFrame, implementation: str, fmt: Format, patterns: Words) -> pd.DataFrame:
+def _base(lines: pd.DataFrame, implementation: str, fmt: Format, patterns: Sequence[str]) -> pd.DataFrame:
     """The catalogue's worst, one line a quantity."""
-    where = ", ".join(listed(patterns)) or "the catalogue"
+    where = ", ".join(patterns) or "the catalogue"
     if not (lines["status"] == "ok").any():
         status, detail = lines.iloc[0]["status"], lines.iloc[0]["detail"]
         raise UsageError(f"{implementation} answers nothing of {where} in {fmt.name}: {status}, {detail}")

@@ -15,6 +15,7 @@ from ..formats import Format
 from ..oracle import Reference
 from ..plan import Cell
 from ..pool import Pools
+from ..progress import Progress
 from ._mutations import Changed, Rng
 from ._nearly import nearly
 from ._population import LOGITS, WIDTHS, Kind, Member, Population, kinds, rows_of
@@ -23,7 +24,6 @@ from ._trials import Answer, Trial, stream
 
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
-Progress = Callable[[int, int, str], None]
 
 # How often a width is chosen: wide calls have fewer rows, and each costs as much.
 SHARES = np.array([min(1.0, rows_of(w) * 64 / LOGITS) for w in WIDTHS])

@@ -107,8 +107,7 @@ def prepare(path: str | Path) -> None:
         UsageError: for a file that is there already, or that cannot be written.
     """
     target = Path(path)
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is there already; remove it, or choose another file")
+    files.refuse_existing(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=target.parent):

@@ -93,7 +93,7 @@ class Selection:
 
 def selection(
     cases: str | Sequence[str] | None = None,
-    logits: Sequence[str] = (),
+    logits: Sequence[str | Path] = (),
     sweeps: Sequence[str] = (),
     dtypes: tuple[str, ...] | None = None,
     case_files: Sequence[str | Path] = (),
@@ -110,6 +110,10 @@ def selection(
     if options.keywords and not logits:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
         raise UsageError(f"{told} is for files of logits, and there is none; give --logits, or leave it out")
+    # All before any is read, which may take minutes.
+    for path in (*case_files, *logits):
+        if not Path(path).exists():
+            raise UsageError(f"{path}: no such file")
     swept = [case for spec in sweeps for case in sweep(spec)]
     chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)

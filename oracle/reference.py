@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from flint import arb, fmpq
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..conventions import STANDARD, Convention
 from ..errors import UsageError
-from ..formats import FORMATS
+from ..formats import FORMATS, to_numpy
 from ..options import LossOptions, check_option
 from . import balls, cache
 from ._weights import divisor_of_mean, target_weights
@@ -77,11 +79,11 @@ class Reference:
 
 
 def reference(
-    logits: ArrayLike,
-    targets: ArrayLike,
+    logits: object,
+    targets: object,
     *,
     label_smoothing: float = 0.0,
-    weight: ArrayLike | None = None,
+    weight: object = None,
     ignore_index: int | None = None,
     reduction: str = "none",
     softcap: float | None = None,
@@ -94,6 +96,8 @@ def reference(
 
     With ``z`` the logits, the loss is that of ``x``: first ``x = logit_scale * z``, then
     ``x = softcap * tanh(x / softcap)``. A row that counts has ``z_loss * logsumexp(x)^2`` added to its loss.
+
+    Arrays may be of any framework, on any device, and PyTorch's may require a gradient.
 
     Args:
         logits: (B, C), float16, bfloat16, float32 or float64 (lists and integers are read as float64).
@@ -125,6 +129,7 @@ def reference(
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
     """
     x = float_logits(logits)
+    ignore_index = None if ignore_index is None else whole(ignore_index, "ignore_index", -math.inf)
     t = _targets(targets, x.shape, ignore_index)
     w = _weight(weight, x.shape[1])
     options = LossOptions(
@@ -151,9 +156,9 @@ def reference(
     return _unpack(arrays, options)
 
 
-def float_logits(logits: ArrayLike) -> Float64:
+def float_logits(logits: object) -> Float64:
     """Logits (B, C) as float64, which holds each of them exactly; `UsageError` for others."""
-    x = np.asarray(logits)
+    x = to_numpy(logits, "logits")
     if x.dtype.kind in "iu":
         x = x.astype(np.float64)
     if x.dtype.name not in FORMATS:
@@ -163,8 +168,8 @@ def float_logits(logits: ArrayLike) -> Float64:
     return np.ascontiguousarray(x.astype(np.float64))
 
 
-def _targets(targets: ArrayLike, shape: tuple[int, ...], ignore_index: int | None) -> Array:
-    t = np.asarray(targets)
+def _targets(targets: object, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    t = to_numpy(targets, "targets")
     if t.size == 0 and shape[0] == 0:
         return t.reshape(0).astype(np.int64)
     if t.dtype.kind in "iu":
@@ -194,10 +199,13 @@ def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) ->
     return t.astype(np.int64)
 
 
-def _weight(weight: ArrayLike | None, classes: int) -> Float64 | None:
+def _weight(weight: object, classes: int) -> Float64 | None:
     if weight is None:
         return None
-    w = np.asarray(weight).astype(np.float64)
+    w = to_numpy(weight, "weight")
+    if w.dtype.kind not in "iu" and w.dtype.name not in FORMATS:
+        raise UsageError(f"weight has dtype {w.dtype}; expected one of {', '.join(FORMATS)}")
+    w = w.astype(np.float64)
     if w.shape != (classes,):
         raise UsageError(f"weight has shape {w.shape}; expected ({classes},), one for each class")
     return w

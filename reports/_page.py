@@ -12,6 +12,7 @@ import duckdb
 import pandas as pd
 
 from .. import memory
+from ..arguments import paths
 from ..errors import UsageError
 from ..querying import Measurements
 from ..store import Run
@@ -81,20 +82,26 @@ def page(runs: Sequence[Run]) -> Page:
         raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
 
 
-def tables(*runs: Path | str) -> dict[str, pd.DataFrame]:
+def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     """The tables of a report of runs, by name, made from their parts without loading them.
 
     Args:
-        runs: their folders; what more than one has is taken from the first.
+        runs: their folders, or one list of them; what more than one has is taken from the first.
 
     Returns:
         ``grades``, ``finiteness``, ``errors_loss``, ``errors_gradient``, ``agreement`` and whatever else the runs have
         measurements for: what ``logitlab report --format csv`` writes.
 
     Raises:
-        UsageError: for a folder that is not a run, and one that is given twice.
+        UsageError: for no folder, one that is not a run, and one that is given twice.
     """
-    return {section.name: section.table for section in page([Run(Path(run)) for run in runs]).sections}
+    # A DataFrame is a list of its columns' names.
+    lone: Any = runs[0] if len(runs) == 1 else runs
+    given = runs if isinstance(lone, pd.DataFrame) else lone
+    if given is None or (isinstance(given, (list, tuple)) and not given):
+        raise UsageError("no run is given; give the folder of one, or of several")
+    folders = paths(given, "runs", "the folder of a run")
+    return {section.name: section.table for section in page([Run(folder) for folder in folders]).sections}
 
 
 def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:

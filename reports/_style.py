@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import UsageError
+from ..errors import shown as a_value
 from ._palette import GRADE_COLOURS, INK
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def style(table: pd.DataFrame) -> Styler:
             `logitlab.reports` return, or a part of it.
 
     Raises:
-        UsageError: where jinja2 is not installed, which pandas styles with.
+        UsageError: for anything but a DataFrame, or where jinja2 is not installed, which pandas styles with.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise UsageError(f"the table is {a_value(table)}; expected a pandas.DataFrame")
     if not find_spec("jinja2"):
         raise UsageError("styling a table needs jinja2: pip install 'logitlab[report]'")
     # A Styler wants its lines and columns unique; parts of a table that were put together are not.

@@ -205,11 +205,6 @@ def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path):
     assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
 
 
-def test_a_limit_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="a positive number of GiB, not 0"):
-        pool.Pools(["numpy"], tmp_path, memory_limit=0)
-
-
 def test_what_was_printed_is_kept_in_part(measured):
     log = Path(measured["out"].iloc[0]) / "logs" / "faulty.log"
     assert 2**20 < log.stat().st_size < 2**24

@@ -345,8 +345,8 @@ def test_the_chart_marks_what_died_and_draws_no_line_through_it(table):
         (["--rate", "-1"], "the learning rate -1 is not a positive finite number in float16"),
         (["--rate", "nan"], "the learning rate nan is not a positive finite number in float16"),
         (["--rate", "1e5"], "the learning rate 100000 is not a positive finite number in float16"),
-        (["--steps", "0"], "steps must be at least 1, not 0"),
-        (["--seed", "-1"], "the seed must be 0 or more, not -1"),
+        (["--steps", "0"], "steps is 0; expected a whole number of at least 1"),
+        (["--seed", "-1"], "seed is -1; expected a whole number of at least 0"),
         (["--out", "file"], "file is a file; give a folder"),
     ],
 )

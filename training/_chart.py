@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
-from ..files import must_hold_no_links
+from ..files import must_hold_no_links, refuse_existing
 
 if TYPE_CHECKING:
     import altair as alt
 
+FILES = ("training.csv", "training.svg", "training.png")
 # Of each formula: its name, its colour in Okabe and Ito's palette, told apart with any colour vision, and its dashes.
 _LOSSES = {
     "naive": ("naive", "#d55e00", [1, 0]),
@@ -35,7 +36,7 @@ def prepare(out: Path) -> None:
     """Checks, before anything is trained, that `write` can do its work.
 
     Raises:
-        UsageError: where altair or vl-convert-python is not installed, or ``out`` is a file.
+        UsageError: where altair or vl-convert-python is not installed, ``out`` is a file, or it has one of the files.
     """
     missing = [p for p, module in (("altair", "altair"), ("vl-convert-python", "vl_convert")) if not find_spec(module)]
     if missing:
@@ -43,6 +44,8 @@ def prepare(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the table and the chart")
     must_hold_no_links(out)
+    for name in FILES:
+        refuse_existing(out / name, "folder")
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
@@ -53,7 +56,7 @@ def write(table: pd.DataFrame, out: Path) -> list[Path]:
     """
     prepare(out)
     out.mkdir(parents=True, exist_ok=True)
-    csv, svg, png = (out / f"training.{kind}" for kind in ("csv", "svg", "png"))
+    csv, svg, png = (out / name for name in FILES)
     table.to_csv(csv, index=False)
     drawn = chart(table)
     drawn.save(svg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import dtype_names, listed, numbers_listed, positive, whole
 from ..errors import UsageError
 from ..formats import get_format, quantize
 from ..outcomes import failed
-from ..plan import Words, choose_dtypes, choose_frameworks, listed
+from ..plan import Words, choose_dtypes, choose_frameworks
 from ..pool import DEFAULT_TIMEOUT, Pools
+from ..progress import Progress, reporting
 from ..worker import Description, Offer
 from ._task import MODELS, Task
 from ._train import Traced, trace
@@ -40,8 +42,6 @@ _THIRD = {
 # How each framework's step is run; a graph is TensorFlow's without XLA.
 _MODES = {"numpy": "eager", "torch": "eager", "jax": "compiled", "tensorflow": "graph"}
 
-Progress = Callable[[int, int, str], None]
-
 
 @dataclass(frozen=True)
 class _Call:
@@ -54,14 +54,14 @@ class _Call:
 
 def train_demo(
     frameworks: Words = None,
-    dtypes: Words = None,
+    dtypes: object = None,
     models: Words = None,
-    rates: Sequence[float] | None = None,
+    rates: float | Sequence[float] | None = None,
     steps: int = STEPS,
     seed: int = 0,
     *,
     timeout: float = DEFAULT_TIMEOUT,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
     """Trains classifiers of digits with a naive, an LSE and a built-in loss, and tells when numbers stop being finite.
 
@@ -81,7 +81,8 @@ def train_demo(
         steps: at most so many a run; a run ends at the first step that leaves a weight that is not finite.
         seed: of the start and of the order of the batches.
         timeout: seconds after which one loss on one model in one dtype is given up, at all its rates.
-        progress: called with the calls done, the calls in all and the one that has ended.
+        progress: called with the calls done, the calls in all and the one that has ended. By default a bar on a
+            terminal, a line in a notebook, and nothing elsewhere; False for nothing.
 
     Returns:
         One line a run, with the columns `COLUMNS`. ``logits_step``, ``loss_step``, ``gradient_step`` and
@@ -97,14 +98,19 @@ def train_demo(
         UsageError: for a name that is not known, a framework asked for that is not installed, or a number that makes
             no sense.
     """
-    names = _frameworks(listed(frameworks))
-    tasks = _tasks(listed(dtypes), listed(models), rates, steps, seed)
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs), timeout) as pools:
+    limit, steps, seed = positive(timeout, "timeout", "seconds"), whole(steps, "steps", least=1), whole(seed, "seed")
+    names = _frameworks(listed(frameworks, "frameworks"))
+    tasks = _tasks(dtype_names(dtypes), listed(models, "models"), numbers_listed(rates, "rates"), steps, seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
+        reporting(progress) as report,
+        Pools(names, Path(logs), limit) as pools,
+    ):
         calls = list(_calls(_present(pools.describe(), asked=frameworks is not None), tasks))
-        futures = [pools.lane(c.framework).schedule(trace, args=_arguments(c), timeout=timeout) for c in calls]
-        if progress is not None:
-            _tell(progress, dict(zip(futures, calls, strict=True)))
-        lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, timeout))]
+        futures = [pools.lane(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
+        if report is not None:
+            _tell(report, dict(zip(futures, calls, strict=True)))
+        lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, limit))]
     table = pd.DataFrame(lines, columns=list(COLUMNS))
     counts = [c for c in COLUMNS if c == "steps" or c.endswith("_step")]
     return table.astype(dict.fromkeys(counts, "Int64"))
@@ -121,15 +127,9 @@ def _frameworks(wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n in chosen if n in _THIRD)
 
 
-def _tasks(
-    dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float] | None, steps: int, seed: int
-) -> list[Task]:
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, not {steps}")
-    if seed < 0:
-        raise UsageError(f"the seed must be 0 or more, not {seed}")
+def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float], steps: int, seed: int) -> list[Task]:
     kinds = choose_dtypes(dtypes or DTYPES)
-    rising = tuple(sorted({float(r) for r in rates or RATES}))
+    rising = tuple(sorted(set(rates or RATES)))
     for rate, kind in ((r, k) for r in rising for k in kinds):
         if not 0 < float(quantize(rate, get_format(kind))) < math.inf:
             raise UsageError(f"the learning rate {rate:g} is not a positive finite number in {kind}")

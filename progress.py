@@ -1,0 +1,80 @@
+"""How far a long call has come: a bar on a terminal, a line in a notebook, or a function of the caller's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from .errors import UsageError, shown
+
+# Called with what is done, the whole, and what is at hand.
+Progress = Callable[[int, int, str], None]
+NOTEBOOK_SECONDS = 0.2  # between two updates: a notebook keeps every character that is written
+NOTEBOOK_WIDTH = 100
+
+
+@contextmanager
+def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """The function that a long call reports its progress to.
+
+    Args:
+        progress: a function, which is used as it is; False for none; None or True for a bar where standard error is a
+            terminal, a line in a notebook, and none elsewhere.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if callable(progress):
+        yield progress
+        return
+    if not (progress is None or isinstance(progress, bool)):
+        raise UsageError(f"progress is {shown(progress)}; expected a function, False for none, or None for the default")
+    if progress is False:
+        yield None
+    elif Console(stderr=True).is_jupyter:
+        with notebook_line() as show:
+            yield show
+    elif sys.stderr is not None and sys.stderr.isatty():
+        with bar() as show:
+            yield show
+    else:
+        yield None
+
+
+@contextmanager
+def bar() -> Iterator[Progress]:
+    """A bar on standard error, which leaves nothing behind."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task("importing the frameworks", total=None)
+        yield lambda done, total, label: drawn.update(task, completed=done, total=total, description=label)
+
+
+@contextmanager
+def notebook_line() -> Iterator[Progress]:
+    """A line on standard error that is written over, which needs no widgets; Rich's bar does, in a notebook."""
+    due = 0.0
+
+    def show(done: int, total: int, label: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + NOTEBOOK_SECONDS
+            _write_over(f"{done:,} of {total:,}  {label}")
+
+    try:
+        yield show
+    finally:
+        if due:
+            _write_over("")
+            sys.stderr.write("\r")
+
+
+def _write_over(line: str) -> None:
+    sys.stderr.write(f"\r{line[:NOTEBOOK_WIDTH]:{NOTEBOOK_WIDTH}}")
+    sys.stderr.flush()

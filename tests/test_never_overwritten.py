@@ -1,0 +1,73 @@
+"""One rule for every verb that keeps results: what is there is not written over, and the advice works."""
+
+import pytest
+
+import logitlab
+from logitlab import training
+from logitlab.cli import main
+
+TORN = "what was here before"
+
+
+def refused(command, capsys) -> str:
+    assert main([str(word) for word in command]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    return line
+
+
+def test_pack_does_not_write_over_a_run_and_does_not_advise_what_it_lacks(small_run, tmp_path, capsys):
+    assert main(["pack", str(small_run.folder), str(tmp_path / "packed")]) == 0
+    capsys.readouterr()
+    line = refused(["pack", small_run.folder, tmp_path / "packed"], capsys)
+    assert line == f"logitlab: {tmp_path / 'packed'} already holds a run; remove it, or choose another folder"
+    assert main(["pack", str(small_run.folder), str(tmp_path / "another")]) == 0
+
+
+def test_run_advises_to_resume_which_it_has(small_run, capsys):
+    line = refused(["run", "--case", "seed/*", "--framework", "numpy", "--out", small_run.folder], capsys)
+    assert line.endswith("already holds a run; use --resume to go on with it, remove it, or choose another folder")
+
+
+def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkeypatch):
+    kept = tmp_path / "baseline.json"
+    kept.write_text(TORN)
+    # Nor is the run read for nothing.
+    with monkeypatch.context() as patch:
+        patch.setattr("logitlab.store.Run.read", lambda run: pytest.fail("the run was read"))
+        line = refused(["baseline", small_run.folder, kept], capsys)
+    assert line == f"logitlab: {kept} is there already; remove it, or choose another file"
+    assert kept.read_text() == TORN
+    kept.unlink()
+    assert main(["baseline", str(small_run.folder), str(kept)]) == 0
+
+
+def test_train_demo_trains_nothing_where_it_could_not_keep_it(tmp_path, capsys, monkeypatch):
+    (tmp_path / "training.csv").write_text(TORN)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_demo", lambda *_, **__: pytest.fail("a classifier was trained"))
+        line = refused(["train-demo", "--framework", "numpy", "--out", tmp_path], capsys)
+    assert line == f"logitlab: {tmp_path / 'training.csv'} is there already; remove it, or choose another folder"
+    assert (tmp_path / "training.csv").read_text() == TORN
+
+
+def test_check_checks_nothing_where_it_could_not_keep_it(tmp_path, capsys, monkeypatch):
+    (tmp_path / "failures.csv").write_text(TORN)
+    with monkeypatch.context() as patch:
+        patch.setattr("logitlab.checking.check", lambda *_, **__: pytest.fail("a loss was checked"))
+        line = refused(["check", "json:dumps", "--framework", "numpy", "--out", tmp_path], capsys)
+    assert line == f"logitlab: {tmp_path / 'failures.csv'} is there already; remove it, or choose another folder"
+    assert (tmp_path / "failures.csv").read_text() == TORN
+
+
+def test_hunt_hunts_nothing_where_it_could_not_keep_it(tmp_path, capsys):
+    (tmp_path / "found.json").write_text(TORN)
+    line = refused(["hunt", "numpy/lse", "--evaluations", "1", "--out", tmp_path / "found.json"], capsys)
+    assert line == f"logitlab: {tmp_path / 'found.json'} is there already; remove it, or choose another file"
+
+
+def test_matrix_does_not_write_over_a_run(small_run, tmp_path):
+    small_run.pack(tmp_path / "scipy-1.14.1")
+    with pytest.raises(logitlab.UsageError, match=r"already holds a run; remove it, or choose another folder$"):
+        logitlab.matrix(["scipy==1.14.1", "scipy==1.15.3"], tmp_path)

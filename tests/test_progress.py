@@ -1,0 +1,64 @@
+"""How far a long call has come: what is shown by default, in a terminal, a notebook and elsewhere."""
+
+import io
+import sys
+
+import pytest
+
+import logitlab
+from logitlab import progress
+from logitlab.errors import UsageError
+
+SMALL = {"cases": "seed/article", "implementations": "numpy/l*", "frameworks": "numpy", "dtypes": "float32"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(monkeypatch, stream, **given) -> str:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        patch.setenv("TERM", "xterm")
+        logitlab.run(**SMALL, **given)
+    return stream.getvalue()
+
+
+def test_a_run_in_a_terminal_shows_a_bar_by_default(monkeypatch):
+    written = shown(monkeypatch, Terminal())
+    assert "importing the frameworks" in written
+    assert shown(monkeypatch, Terminal(), progress=False) == ""
+
+
+def test_a_run_in_a_program_shows_nothing(monkeypatch):
+    assert shown(monkeypatch, io.StringIO()) == ""
+
+
+def test_a_run_in_a_notebook_writes_one_line_over_and_over_and_clears_it(monkeypatch):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    written = shown(monkeypatch, io.StringIO())
+    assert "numpy/l" in written
+    assert "\n" not in written
+    assert written.split("\r")[-2:] == [" " * progress.NOTEBOOK_WIDTH, ""]
+
+
+def test_a_function_is_called_with_what_is_done_and_the_whole(monkeypatch):
+    calls = []
+    assert shown(monkeypatch, Terminal(), progress=lambda *call: calls.append(call)) == ""
+    done, total, label = calls[-1]
+    assert (done, total) == (6, 6)
+    assert label.startswith("numpy/l")
+
+
+def test_a_hunt_shows_its_progress_too(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    logitlab.hunt("numpy/lse", evaluations=1, cases="seed/article")
+    assert "importing the frameworks" in stream.getvalue()
+
+
+def test_anything_else_is_refused():
+    with pytest.raises(UsageError, match="progress is 5; expected a function"), progress.reporting(5):
+        pass
