@@ -309,6 +309,20 @@ def choose_cells(
     return cells
 
 
+def not_installed(
+    descriptions: Mapping[str, Description], frameworks: Sequence[str] | None, implementations: Sequence[str] | None
+) -> dict[str, str]:
+    """What the selection asks for and this machine lacks, by name, and why.
+
+    A framework that is described was asked for. An implementation whose own package is missing was asked for if a glob
+    names it, or in a run of everything: ``--framework torch`` asks for torch, not for every package around it.
+    """
+    missing = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
+    offers = (o for d in descriptions.values() if d.missing is None for o in d.offers if o.version is None)
+    named = (o for o in offers if (_matches(o.name, implementations) if implementations else not frameworks))
+    return missing | {o.name: f"{o.package} is not installed" for o in named}
+
+
 def _matches(name: str, globs: Sequence[str] | None) -> bool:
     return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
 

@@ -38,7 +38,7 @@ from .lock import must_be_free
 from .measuring import Work
 from .options import LossOptions
 from .oracle import must_be_there
-from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, owners
+from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, listed, not_installed, owners
 from .pool import DEFAULT_TIMEOUT
 from .store import Run, begun, must_be_new
 from .variants import choose_variants
@@ -228,7 +228,8 @@ def execute(
                 tell(f"{d.framework} is not measured: {d.missing}")
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
-        manifest = _manifest(chosen, cells, descriptions, quad=quad) | executor.facts({})
+        missing = not_installed(descriptions, listed(request.frameworks), asked)
+        manifest = _manifest(chosen, cells, descriptions, missing, quad=quad) | executor.facts({})
         manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
@@ -273,7 +274,12 @@ def _quad(oracle: str) -> bool:
 
 
 def _manifest(
-    chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description], *, quad: bool
+    chosen: Selection,
+    cells: Sequence[Cell],
+    descriptions: Mapping[str, Description],
+    missing: Mapping[str, str],
+    *,
+    quad: bool,
 ) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     return {
@@ -295,8 +301,7 @@ def _manifest(
             for e in worker.entries()
             if e.foreign and e.framework in descriptions
         },
-        "missing": {n: d.missing for n, d in descriptions.items() if d.missing is not None}
-        | {o.name: f"{o.package} is not installed" for d in present.values() for o in d.offers if o.version is None},
+        "missing": missing,
         "hardware": environment.hardware(),
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),

@@ -15,7 +15,7 @@ from ._curves import axes
 from ._ignored import in_brief, lets_nan_through
 from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
-from ._page import Page
+from ._page import PARTIAL, Page
 from ._tables import GRADES
 
 # Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
@@ -33,7 +33,7 @@ def brief(found: Page) -> str:
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
     reference = _reference(cells)
-    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells), *_nan(found.source)]
+    parts = ["# LogitLab report", *_partial(found), *_provenance(found), _headline(cells), *_nan(found.source)]
     after = [
         (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
@@ -96,7 +96,7 @@ def _partial(found: Page) -> Iterator[str]:
     """What is missing of the runs, in one line."""
     if found.damage:
         more = len(found.damage) - 1
-        yield f"**This report is partial**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
+        yield f"**{PARTIAL}**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
 def _headline(cells: pd.DataFrame) -> str:

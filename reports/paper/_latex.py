@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from .._lines import CELL, by_dtype
-from .._page import Page
+from .._page import PARTIAL, Page
 from .._sections import Section
 from ._look import needed
 from ._words import name, prose, tex
@@ -205,5 +205,6 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 
 
 def _main(found: Page, names: Sequence[str]) -> str:
-    told = "\n\n".join(prose(line) for line in found.preamble)
+    lines = ((prose(line), line.startswith(PARTIAL)) for line in found.preamble)
+    told = "\n\n".join(rf"\textbf{{{words}}}" if bold else words for words, bold in lines)
     return _DOCUMENT % {"provenance": told, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}
