@@ -56,7 +56,7 @@ def points(df: pd.DataFrame, axis: str) -> pd.DataFrame:
     lines = [curve(rows, axis, q).assign(quantity=q) for q in QUANTITIES]
     whole = pd.concat([line for line in lines if len(line)] or lines[:1], ignore_index=True)
     whole["kind"] = whole["implementation"].map(formula).map(KINDS)
-    whole = whole.rename(columns={axis: "x", "largest": "y"})
+    whole = whole.rename(columns={axis: "x", "largest": "y"}).fillna({"y": 0.0})  # where no row counts in a grade
     columns = ["quantity", "dtype", "implementation", "kind", "x", "y"]
     return pd.concat([whole[columns], _bounds(rows)[columns]], ignore_index=True)
 
