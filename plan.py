@@ -284,8 +284,7 @@ def choose_cells(
     """
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
-        told = "; ".join(f"{n} {d.missing}" for n, d in descriptions.items())
-        raise UsageError(f"nothing to run: {told}")
+        raise UsageError(f"nothing to run: {'; '.join(f'{n} {d.missing}' for n, d in descriptions.items())}")
     offers = [o for d in present.values() for o in d.offers if o.version is not None]
     for glob in implementations or ():
         if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in offers):
@@ -312,15 +311,14 @@ def choose_cells(
 def not_installed(
     descriptions: Mapping[str, Description], frameworks: Sequence[str] | None, implementations: Sequence[str] | None
 ) -> dict[str, str]:
-    """What the selection asks for and this machine lacks, by name, and why.
+    """What was asked for and cannot run, and why: frameworks, and implementations whose own package is missing.
 
-    A framework that is described was asked for. An implementation whose own package is missing was asked for if a glob
-    names it, or in a run of everything: ``--framework torch`` asks for torch, not for every package around it.
+    ``--framework torch`` asks for torch, and for no package around it.
     """
-    missing = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
+    absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
     offers = (o for d in descriptions.values() if d.missing is None for o in d.offers if o.version is None)
-    named = (o for o in offers if (_matches(o.name, implementations) if implementations else not frameworks))
-    return missing | {o.name: f"{o.package} is not installed" for o in named}
+    asked = (o for o in offers if (_matches(o.name, implementations) if implementations else not frameworks))
+    return absent | {o.name: f"{o.package} is not installed" for o in asked}
 
 
 def _matches(name: str, globs: Sequence[str] | None) -> bool:

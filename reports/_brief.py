@@ -17,6 +17,7 @@ from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
 from ._page import PARTIAL, Page
 from ._tables import GRADES
+from ._uncounted import MARK, MEANING
 
 # Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
 MOST_LINES, MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_IGNORED, MOST_FAULTS = 59, 3, 15, 6, 4, 4, 3
@@ -41,11 +42,17 @@ def brief(found: Page) -> str:
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
     ]
     taken = sum(part.count("\n") + 2 for part in parts) + sum(len(t) + AROUND for _, t in after if len(t)) + AROUND + 1
+    taken += 2 * sum(_is_marked(t) for _, t in after)
     grades = _grades(tables.get("grades", pd.DataFrame()), max(2, min(MOST_GRADES, MOST_LINES - taken)))
     for title, table in [("Worst grades", grades), *after]:
         if len(table):
             parts += [f"## {title}", _markdown(table)]
+            parts += [MEANING] * _is_marked(table)
     return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()), _own_means(found))]) + "\n"
+
+
+def _is_marked(table: pd.DataFrame) -> bool:
+    return any(MARK in str(cell) for cell in table.to_numpy().ravel())
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -220,8 +227,8 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
             continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
-        of = table.groupby(table["implementation"].map(formula))["largest"].max()
-        errors = {title: f"{of[f]:.2g}" if f in of else "" for f, title in FORMULAS.items()}
+        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max()
+        errors = {title: _largest(of.loc[f]) if f in of.index else "" for f, title in FORMULAS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
 
@@ -244,6 +251,11 @@ def _ignored(table: pd.DataFrame) -> pd.DataFrame:
     sizes = [len(names) for names in lines["implementation"]]
     lines["implementation"] = lines["implementation"].map(_names)
     return _cut(lines.rename(columns={"implementation": "implementations"}), MOST_IGNORED, "implementations", sizes)
+
+
+def _largest(of: pd.Series[float]) -> str:
+    mark = f" {MARK}" if of["uncounted"] > (0.0 if pd.isna(of["largest"]) else of["largest"]) else ""
+    return f"{'' if pd.isna(of['largest']) else format(of['largest'], '.2g')}{mark}"
 
 
 def _faults(bad: pd.DataFrame) -> pd.DataFrame:

@@ -41,6 +41,11 @@ def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
     return in_order(found.cells, table.sort_values(axis, kind="stable"))
 
 
+def drawable(table: pd.DataFrame) -> pd.Series[float]:
+    """The largest errors of a curve, 0 where no row counts in a grade: that much of the error the grade counts."""
+    return table["largest"].mask(table["largest"].isna() & table["uncounted"].notna(), 0.0)
+
+
 def places(cases: pd.Series[str]) -> pd.Series[float]:
     """Where on the axis the cases of a sweep lie, as their names have it."""
     return cases.str.rsplit("/", n=1).str[-1].astype(float)

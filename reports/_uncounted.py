@@ -18,6 +18,10 @@ MEANING = (
     f"{MARK}: larger errors are left out that are within the dtype's smallest normal number, which every grade allows, "
     "as of a subnormal flushed to zero."
 )
+MANY_ULP = (  # where rows stand one by one
+    "An A of many ulp has an error within the dtype's smallest normal number, which every grade allows, as of a "
+    "subnormal flushed to zero."
+)
 
 
 def _limit() -> str:

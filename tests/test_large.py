@@ -65,12 +65,12 @@ def counted(rows, keys):
         median=("ulps", "median"), largest=("ulps", "max"), uncounted=("left_out", "max")
     )
     larger = table["uncounted"] >= table["largest"].fillna(0.0)
-    return table.assign(uncounted=table["uncounted"].where(larger)).dropna(how="all")
+    return table.assign(uncounted=table["uncounted"].where(larger))
 
 
 def errors(df, quantity):
     rows = plain(df[df["grade"].notna() & (df["quantity"] == quantity)])
-    table = counted(rows, CELL)
+    table = counted(rows, CELL).dropna(how="all")
     return in_order(df, table.rename(columns=lambda kind: f"{quantity} {kind}").reset_index())
 
 

@@ -1,5 +1,6 @@
 """The tables of a report, from a small run and from measurements made by hand."""
 
+import html
 import io
 import json
 
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from logitlab import cli, plan, reports, runner
 from logitlab.errors import UsageError
+from logitlab.formats import FORMATS
+from logitlab.grading import accurate_ulps
 from logitlab.store import Run, typed
 from logitlab.worker import Description, Offer
 
@@ -86,6 +89,57 @@ def test_errors_are_the_median_and_the_largest():
     (errors,) = reports.errors(df).to_dict("records")
     assert (errors["loss median"], errors["loss largest"]) == (2.0, np.inf)
     assert np.isnan(errors["gradient median"])
+
+
+# The exact loss is a subnormal, 7.8e6 spacings from zero, to which it was flushed; its gradient has a like entry.
+FLUSHED = {"case": "f/flushed", "value": 0.0, "exact": 1.1e-38, "max_abs": 1.1e-38, "max_ulp": 7.8e6}
+UNSURE = {"case": "f/small", "grade": "B", "max_ulp": 1.7e7}  # B: an error as of a number near 1, of one near 0
+
+
+def test_errors_that_no_grade_counts_are_no_largest_error_and_are_told():
+    df = made(line(max_ulp=3.0), line(row=1, max_ulp=0.5), line(**FLUSHED), line(**FLUSHED | {"quantity": "gradient"}))
+    (table,) = reports.errors(df).to_dict("records")
+    assert (table["loss median"], table["loss largest"], table["loss uncounted"]) == (1.75, 3.0, 7.8e6)
+    assert np.isnan(table["gradient largest"])
+    assert table["gradient uncounted"] == 7.8e6
+
+
+def test_a_large_error_that_a_grade_counts_stays():
+    counted = [UNSURE, FLUSHED | {"grade": "D"}, {"max_ulp": 150.0}, {"dtype": "float16", "max_ulp": 20.0}]
+    for changes in counted:
+        (table,) = reports.errors(made(line(**changes))).to_dict("records")
+        assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (changes["max_ulp"], True)
+    (table,) = reports.errors(made(line(**FLUSHED), line(**UNSURE))).to_dict("records")
+    assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (1.7e7, True)
+
+
+def test_what_a_allows_without_the_smallest_normal_number_is_its_relative_part():
+    for fmt in FORMATS.values():
+        base, of_sum = accurate_ulps(fmt)
+        ratio = min(1.0, 2.0**-24 / fmt.unit_roundoff)
+        assert base == pytest.approx(8 - 2 * np.log(2 * fmt.smallest_normal), rel=0.01)
+        assert of_sum == pytest.approx(2 * ratio, rel=0.01, abs=1.0)
+
+
+@pytest.mark.parametrize("name", ["text", "latex", "csv", "json", "html", "markdown"])
+def test_every_format_marks_the_errors_that_no_grade_counts(name, tmp_path):
+    swept = {"family": "sweep_gap", "formula": "builtin", "version": "1"}
+    lines = [line(**swept | {"case": "sweep_gap/1"}), line(**FLUSHED | swept | {"case": "sweep_gap/99"})]
+    out = tmp_path / "out"
+    reports.write(kept(tmp_path, "flushed", *lines), [name], out)
+    if name == "html":
+        pages = [out / "errors.html", *(out / "cases").iterdir(), *(out / "implementations").iterdir()]
+        assert all("smallest normal number" in html.unescape(p.read_text(encoding="utf-8")) for p in pages)
+    elif name == "csv":
+        (table,) = pd.read_csv(out / "errors_loss.csv").to_dict("records")
+        assert (table["loss largest"], table["loss uncounted"]) == (0.5, 7.8e6)
+        assert pd.read_csv(out / "measurements.csv.gz")["max_ulp"].to_list() == [0.5, 7.8e6]
+    else:
+        file = {"text": "report.txt", "latex": "tables/errors_loss.tex", "json": "report.json", "markdown": "report.md"}
+        page = (out / file[name]).read_text(encoding="utf-8")
+        mark = {"latex": r"0.50{$^\dagger$}", "markdown": "0.5 †", "json": '"loss uncounted": 7800000.0'}
+        assert mark.get(name, "0.5 / 0.5 †") in page
+        assert "smallest normal number" in " ".join(page.split())
 
 
 def test_faults_are_counted_by_message():

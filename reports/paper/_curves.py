@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, axes, curve, places
+from .._curves import PREFIX, QUANTITIES, axes, curve, drawable, places
 from .._lines import plain
 from .._matrix import labels
 from ._look import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
@@ -113,9 +113,8 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
 def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     """What is drawn, one line of the table for each point: implementations, then bounds as lines of their own."""
     cells = table.assign(
-        # Where no row counts, the error is 0 in what the grade counts.
         line=table["implementation"],
-        error=table["largest"].fillna(0.0),
+        error=drawable(table),
         kind=table["formula"].map(lambda f: LINES[f].name),
     )
     once = table.drop_duplicates(axis)

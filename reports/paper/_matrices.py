@@ -24,7 +24,7 @@ MOST_COLUMNS = 8  # of a figure as wide as a column
 # Shares of rows, from the lightest to the darkest: told apart by lightness alone.
 SHARES = {"0": 0.0, "≤ 1%": 0.01, "≤ 10%": 0.1, "≤ 50%": 0.5, "≤ 100%": 1.0}
 _SHADES = ("#f4f4f4", "#cfd8ea", "#8aa5d6", "#3d6ab0", "#0b2a5b")
-LABELS = 0.42  # of a wide figure may be names
+LABELS = 0.46  # of a wide figure may be names
 LONGEST_FAMILY = 30  # characters
 
 
