@@ -227,8 +227,8 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
             continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
-        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max()
-        errors = {title: _largest(of.loc[f]) if f in of.index else "" for f, title in FORMULAS.items()}
+        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max().to_dict("index")
+        errors = {title: _largest(**of[f]) if f in of else "" for f, title in FORMULAS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
 
@@ -253,9 +253,9 @@ def _ignored(table: pd.DataFrame) -> pd.DataFrame:
     return _cut(lines.rename(columns={"implementation": "implementations"}), MOST_IGNORED, "implementations", sizes)
 
 
-def _largest(of: pd.Series[float]) -> str:
-    mark = f" {MARK}" if of["uncounted"] > (0.0 if pd.isna(of["largest"]) else of["largest"]) else ""
-    return f"{'' if pd.isna(of['largest']) else format(of['largest'], '.2g')}{mark}"
+def _largest(largest: float, uncounted: float) -> str:
+    number = "" if pd.isna(largest) else f"{largest:.2g}"
+    return f"{number} {MARK}".strip() if uncounted > (0.0 if pd.isna(largest) else largest) else number
 
 
 def _faults(bad: pd.DataFrame) -> pd.DataFrame:

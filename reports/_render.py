@@ -35,8 +35,9 @@ def write(
     """
     several = [runs] if isinstance(runs, Run) else list(runs)
     found = page(several)
-    for message in partial(found.damage) if tell is not None else ():
-        tell(message)
+    if tell is not None:
+        for message in partial(found.damage):
+            tell(message)
     folder = several[0].folder / "report" if out is None else out
     if out is None and folder.is_symlink():
         raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")

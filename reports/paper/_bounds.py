@@ -99,7 +99,7 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
     layers = [points.encode(color=marks["color"], shape=marks["shape"]), *beyond(base, marks["color"], kinds), *names]
     drawn = alt.layer(line, *layers)
     if len(key):
-        lines = distinct(key, int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)
+        lines = distinct(list(key), int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)
         drawn = drawn.properties(title=alt.Title([f"{i + 1} {n}" for i, n in enumerate(lines)], orient="bottom"))
     return laid_out(drawn, HEIGHT + KEY_LINE * len(key))
 

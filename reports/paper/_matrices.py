@@ -59,7 +59,7 @@ def _grades(grades: pd.DataFrame) -> Any:
     columns = list(grades.columns[2:])
     width = WIDTH if len(columns) <= MOST_COLUMNS else WIDE
     room = min(width - BESIDE - CELL * len(columns), WIDTH * WIDEST)
-    names = distinct(grades["implementation"], int(room / (CHARACTER * SMALL)))
+    names = distinct(list(grades["implementation"]), int(room / (CHARACTER * SMALL)))
     cells = grades.assign(key=names).melt("key", columns, "column", "grade").dropna(subset="grade")
     cells["letter"] = cells["grade"].where(cells["grade"].isin(list(GRADE_COLOURS)), NONE)
     x = alt.X("column:N", sort=columns, title=None).axis(orient="top", labelAngle=-90, ticks=False)
