@@ -227,8 +227,9 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
             continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
-        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max().to_dict("index")
-        errors = {title: _largest(**of[f]) if f in of else "" for f, title in FORMULAS.items()}
+        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max()
+        words = dict(zip(of.index, map(_largest, of["largest"], of["uncounted"]), strict=True))
+        errors = {title: words.get(f, "") for f, title in FORMULAS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
 

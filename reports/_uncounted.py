@@ -8,6 +8,8 @@ where a larger error was left out, and the column ``<quantity> uncounted`` has t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ..formats import FORMATS
@@ -15,8 +17,8 @@ from ..grading import accurate_ulps
 
 MARK = "†"
 MEANING = (
-    f"{MARK}: larger errors are left out that are within the dtype's smallest normal number, which every grade allows, "
-    "as of a subnormal flushed to zero."
+    f"{MARK} (a column uncounted, where there is one): larger errors are left out, within the dtype's smallest normal "
+    "number, which every grade allows, as of a subnormal flushed to zero."
 )
 MANY_ULP = (  # where rows stand one by one
     "An A of many ulp has an error within the dtype's smallest normal number, which every grade allows, as of a "
@@ -24,14 +26,29 @@ MANY_ULP = (  # where rows stand one by one
 )
 
 
-def _limit() -> str:
-    """The most ulp that A's relative part allows a row, in SQL: an A row of more is A thanks to ``t``."""
+def _of_dtype(values: Mapping[str, str]) -> str:
+    whens = " ".join(f"WHEN '{name}' THEN {value}" for name, value in values.items())
+    return f"CASE dtype {whens} END"
+
+
+def _uncounted() -> str:
+    """Whether a row of measurements is A thanks to ``t``: its error is more ulp than A's relative part allows.
+
+    Where a loss is of capped or scaled logits A allows more. So the error must be within ``t`` too: all of the row's
+    is, or the entry that is off by most ulp is no normal number, since that many ulp of one would be a larger relative
+    error than the row's ``max_rel``, which is of normal numbers.
+    """
     limits = {name: accurate_ulps(fmt) for name, fmt in FORMATS.items()}
-    of_dtype = " ".join(f"WHEN '{name}' THEN {c!r} + {d!r} * sqrt(classes)" for name, (c, d) in limits.items())
-    return f"CASE dtype {of_dtype} END"
+    limit = _of_dtype({name: f"{c!r} + {d!r} * sqrt(classes)" for name, (c, d) in limits.items()})
+    smallest = _of_dtype({name: f"{fmt.smallest_normal!r}" for name, fmt in FORMATS.items()})
+    roundoff = _of_dtype({name: f"{fmt.unit_roundoff!r}" for name, fmt in FORMATS.items()})
+    within = f"coalesce(max_abs * (1 - {limit} / max_ulp) <= {smallest}, false)"
+    subnormal = f"coalesce(max_ulp * {roundoff} > max_rel, false)"
+    more = f"max_ulp > {limit} AND max_ulp < 'infinity'"
+    return f"coalesce(grade = 'A' AND row >= 0 AND {more} AND ({within} OR {subnormal}), false)"
 
 
-UNCOUNTED = f"coalesce(grade = 'A' AND row >= 0 AND max_ulp > {_limit()}, false)"  # of a row of measurements
+UNCOUNTED = _uncounted()
 COUNTED_ULP = f"CASE WHEN NOT {UNCOUNTED} THEN max_ulp END"
 # Aggregates of a group. What is left out and no larger than the rest needs no word.
 LARGEST = f"max(max_ulp) FILTER (NOT {UNCOUNTED}) AS largest"

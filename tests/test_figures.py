@@ -256,7 +256,7 @@ def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
 
 
 def test_an_error_that_no_grade_counts_is_drawn_below_the_axis_of_a_curve():
-    swept = {"family": "sweep_gap", "exact": 1e-40}
+    swept = {"family": "sweep_gap", "exact": 1e-38, "max_abs": 1e-38}
     df = typed(pd.concat([cells(case=f"sweep_gap/{gap}", max_ulp=u, **swept) for gap, u in ((1, 3.0), (99, 8e6))]))
     (figure,) = [f for f in paper.figures(df) if f.name == "curve-gap-loss-float32"]
     assert figure.numbers["largest"].fillna(-1.0).to_list() == [3.0, -1.0]

@@ -59,7 +59,12 @@ def counted(rows, keys):
     limit = {d: 8 - 2 * np.log(2 * f.smallest_normal) for d, f in FORMATS.items()}
     of_sum = {d: 2 * min(1.0, 2.0**-24 / f.unit_roundoff) for d, f in FORMATS.items()}
     allowed = rows["dtype"].map(limit) + rows["dtype"].map(of_sum) * np.sqrt(rows["classes"].astype(float))
-    left_out = (rows["grade"] == "A") & (rows["row"] >= 0) & (rows["max_ulp"] > allowed)
+    of_format = {d: (f.smallest_normal, f.unit_roundoff) for d, f in FORMATS.items()}
+    smallest, roundoff = (rows["dtype"].map({d: pair[i] for d, pair in of_format.items()}) for i in (0, 1))
+    within = rows["max_abs"] * (1 - allowed / rows["max_ulp"]) <= smallest
+    within |= rows["max_ulp"] * roundoff > rows["max_rel"]
+    left_out = (rows["grade"] == "A") & (rows["row"] >= 0) & (rows["max_ulp"] > allowed) & within
+    left_out &= rows["max_ulp"] < np.inf
     split = rows.assign(ulps=rows["max_ulp"].mask(left_out), left_out=rows["max_ulp"].where(left_out))
     table = split.groupby(keys, sort=False).agg(
         median=("ulps", "median"), largest=("ulps", "max"), uncounted=("left_out", "max")

@@ -96,8 +96,9 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
         for last, aside, up in (("false", 5, -4), ("true", -10, 0))
         for halo in ("white", "transparent")
     ]
-    layers = [points.encode(color=marks["color"], shape=marks["shape"]), *beyond(base, marks["color"], kinds), *names]
-    drawn = alt.layer(line, *layers)
+    drawn = alt.layer(
+        line, *names, points.encode(color=marks["color"], shape=marks["shape"]), *beyond(base, marks["color"], kinds)
+    )
     if len(key):
         lines = distinct(list(key), int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)
         drawn = drawn.properties(title=alt.Title([f"{i + 1} {n}" for i, n in enumerate(lines)], orient="bottom"))

@@ -91,7 +91,7 @@ def laid_out(chart: Any, height: float, width: float = WIDTH, *, framed: bool = 
     return (
         chart.properties(width=width, height=height, autosize={"type": "fit", "contains": "padding"}, padding=1)
         .configure_axis(
-            labelFontSize=FONT, titleFontSize=FONT, titleFontWeight="normal", titlePadding=3, gridOpacity=0.4,
+            labelFontSize=FONT, titleFontSize=FONT, titleFontWeight="normal", titlePadding=6, gridOpacity=0.4,
             gridWidth=0.5, tickSize=3, tickWidth=0.5, domain=False, labelPadding=2, tickColor=_GREY,
         )
         .configure_legend(
