@@ -128,12 +128,15 @@ def _why_nothing(lines: int) -> str:
 @app.command()
 def report(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    format: Annotated[Words, typer.Option(help="text, markdown, csv, html, latex or figures; repeatable.")] = None,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Words, typer.Option(help="text, markdown, csv, html, latex, figures or json; repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
 ) -> None:
     """Make the tables of a run, or of several put together.
 
-    Text and Markdown are printed where no --out is given. What several runs have measured is taken from the first.
+    Text, Markdown and JSON are printed where no --out is given. What several runs have measured is taken from the
+    first. A report of a damaged or unfinished run says so in its first lines and on standard error.
     """
     from . import reports, store  # noqa: PLC0415
 
@@ -141,7 +144,8 @@ def report(
     for name in formats:
         if name not in reports.FORMATS:
             raise UsageError(f"unknown format {name!r}; the formats are {', '.join(reports.FORMATS)}")
-    for path in reports.write([store.Run(folder) for folder in run], formats, out):
+    runs = [store.Run(folder) for folder in run]
+    for path in reports.write(runs, formats, out, tell=lambda line: print(f"logitlab: {line}", file=sys.stderr)):
         print(path)
 
 
@@ -300,6 +304,7 @@ def compare(
         float, typer.Option(help="An error has grown if it is more than this many times as large.")
     ] = 2.0,
     allow_gone: Annotated[bool, typer.Option(help="What NEW no longer measures is no regression.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Print every line, not the worst alone.")] = False,
 ) -> None:
     """Tell what changed from one run to another: exit code 0 without a regression, 1 with one, 2 if it cannot be told.
 
@@ -310,7 +315,10 @@ def compare(
 
     formats = _comparison_formats(format or ["text"])
     found = comparison.compare(base, new, factor=factor, allow_gone=allow_gone)
-    for path in comparison.write(found, formats, out):
+    for side in (found.before, found.after):
+        if side.complete is False:
+            print(f"logitlab: {side.name} is not complete: what it lacks is not compared", file=sys.stderr)
+    for path in comparison.write(found, formats, out, whole=whole):
         print(path)
     raise typer.Exit(found.exit_code)
 

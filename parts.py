@@ -41,6 +41,11 @@ class Parts:
         found = numbered(self.folder)
         return [p for p in found if self.name(p) in self.checksums.known] if self.checksums.kept else found
 
+    def lost(self) -> list[Path]:
+        """The parts that were written and are no longer there."""
+        named = (self.folder / name for name in self.checksums.known if name.startswith(f"{FOLDER}/"))
+        return sorted(path for path in named if not path.exists())
+
     def has(self, index: int) -> bool:
         """Whether a part is there, as it was written."""
         path = self.path(index)

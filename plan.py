@@ -278,8 +278,7 @@ def choose_cells(
     """
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
-        told = "; ".join(f"{n} {d.missing}" for n, d in descriptions.items())
-        raise UsageError(f"nothing to run: {told}")
+        raise UsageError(f"nothing to run: {'; '.join(f'{n} {d.missing}' for n, d in descriptions.items())}")
     offers = [o for d in present.values() for o in d.offers if o.version is not None]
     for glob in implementations or ():
         if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in offers):
@@ -301,6 +300,19 @@ def choose_cells(
     if not cells:
         raise UsageError("nothing to run: no implementation has the chosen device and mode together")
     return cells
+
+
+def not_installed(
+    descriptions: Mapping[str, Description], frameworks: Sequence[str] | None, implementations: Sequence[str] | None
+) -> dict[str, str]:
+    """What was asked for and cannot run, and why: frameworks, and implementations whose own package is missing.
+
+    ``--framework torch`` asks for torch, and for no package around it.
+    """
+    absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
+    offers = (o for d in descriptions.values() if d.missing is None for o in d.offers if o.version is None)
+    asked = (o for o in offers if (_matches(o.name, implementations) if implementations else not frameworks))
+    return absent | {o.name: f"{o.package} is not installed" for o in asked}
 
 
 def _matches(name: str, globs: Sequence[str] | None) -> bool:

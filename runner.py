@@ -39,7 +39,7 @@ from .lock import must_be_free
 from .measuring import Work
 from .options import LossOptions
 from .oracle import must_be_there
-from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, owners
+from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, not_installed, owners
 from .pool import DEFAULT_TIMEOUT
 from .progress import Progress, reporting
 from .store import Run, begun, must_be_new
@@ -216,7 +216,8 @@ def execute(
     files, case_files = paths(request.logits, "logits", FILES_EXPECTED), paths(request.case_files, "case_files")
     asked, devices = listed(request.implementations, "implementations"), listed(request.devices, "devices")
     modes, varied = listed(request.modes, "modes"), choose_variants(listed(request.variants, "variants"))
-    names = owners(choose_frameworks(listed(request.frameworks, "frameworks")), asked)
+    frameworks = listed(request.frameworks, "frameworks")
+    names = owners(choose_frameworks(frameworks), asked)
     wanted = choose_dtypes(dtype_names(request.dtypes)) if request.dtypes is not None else None
     quad = _quad(request.oracle)
     place = None if request.executor is None else text(request.executor, "executor")
@@ -235,11 +236,12 @@ def execute(
         sparing = bool(chosen.cases) and not wanted and not modes
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         for d in descriptions.values():
-            if d.missing is not None and (d.failed or d.framework in listed(request.frameworks, "frameworks")):
+            if d.missing is not None and (d.failed or d.framework in frameworks):
                 tell(f"{d.framework} is not measured: {d.missing}")
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
-        manifest = _manifest(chosen, cells, descriptions, quad=quad) | executor.facts({})
+        missing = not_installed(descriptions, frameworks, asked)
+        manifest = _manifest(chosen, cells, descriptions, missing, quad=quad) | executor.facts({})
         manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
@@ -284,7 +286,12 @@ def _quad(oracle: str) -> bool:
 
 
 def _manifest(
-    chosen: Selection, cells: Sequence[Cell], descriptions: Mapping[str, Description], *, quad: bool
+    chosen: Selection,
+    cells: Sequence[Cell],
+    descriptions: Mapping[str, Description],
+    missing: Mapping[str, str],
+    *,
+    quad: bool,
 ) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     return {
@@ -306,8 +313,7 @@ def _manifest(
             for e in worker.entries()
             if e.foreign and e.framework in descriptions
         },
-        "missing": {n: d.missing for n, d in descriptions.items() if d.missing is not None}
-        | {o.name: f"{o.package} is not installed" for d in present.values() for o in d.offers if o.version is None},
+        "missing": missing,
         "hardware": environment.hardware(),
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),

@@ -268,8 +268,10 @@ class Run:
         return _joined([self._read_part(path) for path in self.parts()])
 
     def whole_parts(self) -> tuple[list[Path], list[str]]:
-        """The parts that are as they were written, and what is wrong with each of the others."""
+        """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
         offences = {path: self._parts.offence(path) for path in self.parts()}
+        if self.manifest.get("complete"):
+            offences |= dict.fromkeys(self._parts.lost(), "it is missing")
         damaged = [str(self.damaged(path, told)) for path, told in offences.items() if told is not None]
         return [path for path, told in offences.items() if told is None], damaged
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pandas as pd
 
+from .. import strict_json
 from ._compare import Comparison
 from ._lines import CELL
-from ._tell import cell_name, counts, headline, line_name, of_cells, origins, told, why
+from ._tell import cell_name, chosen, counts, headline, line_name, of_cells, origins, told, whole_name, why
 
 SCHEMA = 1
 MOST_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
@@ -28,6 +28,7 @@ def json_text(diff: Comparison) -> str:
     listed = diff.changes[diff.changes["change"] != "bits changed"]
     content = {
         "schema": SCHEMA,
+        "notes": list(diff.notes),
         "verdict": "regressed" if diff.regressed else "unchanged" if diff.empty else "not regressed",
         "compared": diff.compared,
         "regressions": len(diff.regressions),
@@ -36,25 +37,10 @@ def json_text(diff: Comparison) -> str:
         "factor": diff.factor,
         "before": {"name": diff.before.name, "facts": dict(diff.before.facts)},
         "after": {"name": diff.after.name, "facts": dict(diff.after.facts)},
-        "notes": list(diff.notes),
-        "cells": _records(diff.cells),
-        "changes": _records(listed),
+        "cells": strict_json.records(diff.cells),
+        "changes": strict_json.records(listed),
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    names = [str(c) for c in table.columns]
-    columns = [table[c].astype(object).to_list() for c in table.columns]
-    return [dict(zip(names, map(_jsonable, line), strict=True)) for line in zip(*columns, strict=True)]
-
-
-def _jsonable(value: Any) -> Any:
-    if value is pd.NA or value is None:
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf"
-    return value
 
 
 def junit(diff: Comparison) -> str:
@@ -66,12 +52,12 @@ def junit(diff: Comparison) -> str:
     for name, part in cells.groupby("implementation", sort=True):
         failures = str(int((part["regressions"] > 0).sum()))
         suite = ET.SubElement(
-            root, "testsuite", name=told(name), tests=str(len(part)), failures=failures, errors="0", skipped="0"
+            root, "testsuite", name=whole_name(name), tests=str(len(part)), failures=failures, errors="0", skipped="0"
         )
         cell: Any
         for cell in part.itertuples():
             where = " ".join(w for w in (cell.dtype, cell.device, cell.mode, cell.quantity) if w)
-            test = ET.SubElement(suite, "testcase", classname=told(name), name=told(where))
+            test = ET.SubElement(suite, "testcase", classname=whole_name(name), name=told(where))
             key = (cell.implementation, cell.dtype, cell.device, cell.mode, cell.quantity)
             if key in regressions:
                 _failed(test, regressions[key])
@@ -81,9 +67,14 @@ def junit(diff: Comparison) -> str:
 
 def _failed(test: ET.Element, changes: pd.DataFrame) -> None:
     failure = ET.SubElement(test, "failure", type="regression", message=counts(changes))
-    most = MOST_LINES["junit"]
-    left = [f"... and {len(changes) - most} more"] if len(changes) > most else []
-    failure.text = "\n".join([*(_line(c) for c in changes.head(most).itertuples()), *left])
+    failure.text = "\n".join(_lines(changes, MOST_LINES["junit"]))
+
+
+def _lines(changes: pd.DataFrame, most: int) -> list[str]:
+    """Some changes of each kind, and how many more there are."""
+    shown = chosen(changes, most)
+    left = len(changes) - len(shown)
+    return [*(_line(c) for c in shown.itertuples()), *([f"... and {left} more"] if left else [])]
 
 
 def _line(change: Any) -> str:
@@ -100,12 +91,9 @@ def github(diff: Comparison) -> str:
 
 def _annotations(diff: Comparison) -> Iterator[str]:
     cells = list(of_cells(diff.regressions))
-    most = MOST_LINES["github"]
     for _, changes in cells[:MOST_ANNOTATIONS]:
-        first = [_line(c) for c in changes.head(most).itertuples()]
-        left = [f"... and {len(changes) - most} more"] if len(changes) > most else []
         title = cell_name(next(changes.head(1).itertuples()))
-        yield _command("error", title, "\n".join([counts(changes), *first, *left]))
+        yield _command("error", title, "\n".join([counts(changes), *_lines(changes, MOST_LINES["github"])]))
     beyond = [f"{len(cells) - MOST_ANNOTATIONS} more cells regressed"] if len(cells) > MOST_ANNOTATIONS else []
     yield _command("notice", "logitlab compare", "\n".join([headline(diff), *origins(diff), *beyond]))
 

@@ -11,14 +11,20 @@ from ._changes import KINDS
 from ._compare import Comparison
 from ._lines import CELL
 
-MOST_LETTERS = 120
+MAX_WORDS = 120  # letters of a message
+MAX_NAME = 1000  # letters of a name: more than any has that a person gave
 
 
-def told(words: object, most: int = MOST_LETTERS) -> str:
+def told(words: object, most: int = MAX_WORDS) -> str:
     """Words as one short line in which every letter can be printed: a control character is shown, not obeyed."""
     whole = str(words)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:most])
     return f"{shown[:most]}..." if max(len(whole), len(shown)) > most else shown
+
+
+def whole_name(name: object) -> str:
+    """A name in full, on one line."""
+    return told(name, MAX_NAME)
 
 
 def plural(count: int, word: str) -> str:
@@ -43,18 +49,18 @@ def headline(diff: Comparison) -> str:
 def origins(diff: Comparison) -> list[str]:
     """The two sides, and what to know of them."""
     sides = (("BASE", diff.before.name), ("NEW", diff.after.name))
-    named = ", ".join(f"{role} is {'a table' if name == role else told(name)}" for role, name in sides)
+    named = ", ".join(f"{role} is {'a table' if name == role else whole_name(name)}" for role, name in sides)
     return [named, *(told(note, 1000) for note in diff.notes)]
 
 
 def cell_name(change: Any) -> str:
-    return told(" ".join(word for word in (getattr(change, c) for c in CELL) if word))
+    return whole_name(" ".join(word for word in (getattr(change, c) for c in CELL) if word))
 
 
 def line_name(change: Any) -> tuple[str, str, str]:
     """Cell, quantity, and case with its row."""
     row = "" if pd.isna(change.row) or change.row < 0 else f"[{change.row}]"
-    return cell_name(change), told(change.quantity), told(change.case) + row
+    return cell_name(change), whole_name(change.quantity), whole_name(change.case) + row
 
 
 def why(change: Any, most: int) -> str:
@@ -74,11 +80,33 @@ def of_cells(changes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield cell_name(next(part.head(1).itertuples())) or "all cells", part
 
 
-def spread(changes: pd.DataFrame, most: int) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Of the first ``most`` cells the name, what changed, and the first changes: ``most`` of all cells together."""
+def spread(changes: pd.DataFrame, most: int | None) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Of the first ``most`` cells the name, what changed, and some of the changes: ``most`` of all cells together, but
+    at least one of each kind in a cell. All cells and changes where ``most`` is None.
+    """
     cells = list(of_cells(changes))[:most]
     for name, part in cells:
-        yield name, counts(part), part.head(max(1, most // len(cells)))
+        yield name, counts(part), chosen(part, None if most is None else max(1, most // len(cells)))
+
+
+def chosen(changes: pd.DataFrame, most: int | None) -> pd.DataFrame:
+    """Some of the changes, in their order, or all where ``most`` is None.
+
+    There are ``most`` of them, and more only to show each kind: kinds take turns, and cells within a kind.
+    """
+    if most is None:
+        return changes
+    of_cell = changes.groupby([*CELL, "change"], sort=False).cumcount()
+    turn = of_cell.sort_values(kind="stable").to_frame("n").groupby(changes["change"], sort=False).cumcount()
+    order = turn.reindex(changes.index).sort_values(kind="stable")
+    return changes.loc[order.index[: max(most, int((order == 0).sum()))].sort_values()]
+
+
+def by_kind(changes: pd.DataFrame, shown: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, int]]:
+    """The changes shown of each kind, and how many more of it there are."""
+    count = changes["change"].value_counts()
+    for kind, part in shown.groupby("change", sort=False):
+        yield part, int(count[kind]) - len(part)
 
 
 def summary(changes: pd.DataFrame) -> list[tuple[str, str]]:
@@ -86,13 +114,14 @@ def summary(changes: pd.DataFrame) -> list[tuple[str, str]]:
     return [(cell, counts(part)) for cell, part in of_cells(changes)]
 
 
-def others_told(diff: Comparison) -> list[str]:
-    """What is neither better nor worse, one line a kind: how much of it, and where."""
+def others_told(diff: Comparison, most: int | None) -> list[str]:
+    """What is neither better nor worse, one line a kind: how much of it, and where, in ``most`` names or all."""
     lines = []
     for kind, part in diff.others.groupby("change", sort=False):
         column = "implementation" if (part["implementation"] != "").all() else "case"
         names = part[column].drop_duplicates()
-        some = ", ".join(told(name, 40) for name in names.head(3))
-        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        shown = names.iloc[:most]
+        some = ", ".join(whole_name(name) for name in shown)
+        rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         lines.append(f"{kind}: {len(part):,}, {some}{rest}")
     return lines

@@ -1,7 +1,7 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
-from ._bounds import GRADES, Row, entry_bounds, loss_bounds
+from ._bounds import GRADES, Row, accurate_ulps, entry_bounds, loss_bounds
 from ._conduct import (
     Conduct,
     Reach,
@@ -28,6 +28,7 @@ __all__ = [
     "Reach",
     "Row",
     "Standard",
+    "accurate_ulps",
     "apriori_bounds",
     "conduct",
     "conduct_of_status",

@@ -78,6 +78,22 @@ def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64
     return a, b, c
 
 
+def accurate_ulps(fmt: Format) -> tuple[float, float]:
+    """``c`` and ``d``: without ``t`` A allows no error of more than ``c + d sqrt(n)`` ulp in a row of n classes.
+
+    It allows the most ulp just below twice the smallest normal number, where ``|ln v|`` is largest among the values
+    that have all their digits.
+    """
+    value = np.array([2 * fmt.smallest_normal * (1 - fmt.unit_roundoff)])
+
+    def allowed(classes: float) -> float:
+        one = np.array([1.0])
+        accurate, *_ = loss_bounds(value, Row(np.array([classes]), one, one), fmt)
+        return float((accurate[0] - fmt.smallest_normal) / fmt.smallest_subnormal)
+
+    return allowed(0.0), allowed(1.0) - allowed(0.0)
+
+
 def entry_bounds(
     values: Float64, probabilities: Float64, rows: Row, fmt: Format, scale: float | Float64 = 1.0
 ) -> tuple[Float64, Float64, Float64]:

@@ -1,7 +1,7 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
 from ._ignored import ignored_rows, lets_nan_through
-from ._page import Page, page, tables
+from ._page import Page, page, partial, tables
 from ._render import FORMATS, write
 from ._sections import Section, sections
 from ._style import style
@@ -20,6 +20,7 @@ __all__ = [
     "invalid_targets",
     "lets_nan_through",
     "page",
+    "partial",
     "sections",
     "style",
     "tables",

@@ -15,8 +15,9 @@ from ._curves import axes
 from ._ignored import in_brief, lets_nan_through
 from ._lines import DTYPES
 from ._matrix import alike, grade_cells, grades_across, labels, severity
-from ._page import Page
+from ._page import PARTIAL, Page
 from ._tables import GRADES
+from ._uncounted import MARK, MEANING
 
 # Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
 MOST_LINES, MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_IGNORED, MOST_FAULTS = 59, 3, 15, 6, 4, 4, 3
@@ -33,7 +34,7 @@ def brief(found: Page) -> str:
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
     reference = _reference(cells)
-    parts = ["# LogitLab report", *_provenance(found), *_partial(found), _headline(cells), *_nan(found.source)]
+    parts = ["# LogitLab report", *_partial(found), *_provenance(found), _headline(cells), *_nan(found.source)]
     after = [
         (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
@@ -41,11 +42,17 @@ def brief(found: Page) -> str:
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
     ]
     taken = sum(part.count("\n") + 2 for part in parts) + sum(len(t) + AROUND for _, t in after if len(t)) + AROUND + 1
+    taken += 2 * sum(_is_marked(t) for _, t in after)
     grades = _grades(tables.get("grades", pd.DataFrame()), max(2, min(MOST_GRADES, MOST_LINES - taken)))
     for title, table in [("Worst grades", grades), *after]:
         if len(table):
             parts += [f"## {title}", _markdown(table)]
+            parts += [MEANING] * _is_marked(table)
     return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()), _own_means(found))]) + "\n"
+
+
+def _is_marked(table: pd.DataFrame) -> bool:
+    return any(MARK in str(cell) for cell in table.to_numpy().ravel())
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -96,7 +103,7 @@ def _partial(found: Page) -> Iterator[str]:
     """What is missing of the runs, in one line."""
     if found.damage:
         more = len(found.damage) - 1
-        yield f"**This report is partial**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
+        yield f"**{PARTIAL}**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
 def _headline(cells: pd.DataFrame) -> str:
@@ -220,8 +227,9 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
             continue
         table = table[table["dtype"] == ("float32" if "float32" in set(table["dtype"]) else table["dtype"].iloc[0])]
         low, high = table[axis].min(), table[axis].max()
-        of = table.groupby(table["implementation"].map(formula))["largest"].max()
-        errors = {title: f"{of[f]:.2g}" if f in of else "" for f, title in FORMULAS.items()}
+        of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max()
+        words = dict(zip(of.index, map(_largest, of["largest"], of["uncounted"]), strict=True))
+        errors = {title: words.get(f, "") for f, title in FORMULAS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
 
@@ -244,6 +252,11 @@ def _ignored(table: pd.DataFrame) -> pd.DataFrame:
     sizes = [len(names) for names in lines["implementation"]]
     lines["implementation"] = lines["implementation"].map(_names)
     return _cut(lines.rename(columns={"implementation": "implementations"}), MOST_IGNORED, "implementations", sizes)
+
+
+def _largest(largest: float, uncounted: float) -> str:
+    number = "" if pd.isna(largest) else f"{largest:.2g}"
+    return f"{number} {MARK}".strip() if uncounted > (0.0 if pd.isna(largest) else largest) else number
 
 
 def _faults(bad: pd.DataFrame) -> pd.DataFrame:

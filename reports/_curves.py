@@ -10,6 +10,7 @@ from ..querying import Measurements, quoted
 from ._lines import CELL, in_order
 from ._medians import medians
 from ._tables import KEYS, Source
+from ._uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_largest
 
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
@@ -24,17 +25,25 @@ def axes(measurements: Source) -> list[str]:
 
 
 def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
-    """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows."""
+    """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows.
+
+    ``uncounted`` is as in `errors`; where it alone is there, every row of the value is left out.
+    """
     found = Measurements.of(measurements)
     family = quoted(f"{PREFIX}{axis}")
     # A value is what the name of its case ends with.
-    rows = f"""SELECT {KEYS}, CAST(split_part("case", '/', -1) AS DOUBLE) AS along, max_ulp FROM measurements
+    rows = f"""SELECT *, CAST(split_part("case", '/', -1) AS DOUBLE) AS along FROM measurements
         WHERE family = {family} AND quantity = '{quantity}' AND grade IS NOT NULL"""
     keys = [*CELL, "along"]
-    largest = found.sql(f"SELECT {KEYS}, along, max(max_ulp) AS largest FROM ({rows}) GROUP BY {KEYS}, along")
-    table = largest.merge(medians(found, keys, {"median": "max_ulp"}, rows), on=keys, how="left")
-    table = table[[*keys, "median", "largest"]].rename(columns={"along": axis})
+    largest = found.sql(f"SELECT {KEYS}, along, {LARGEST}, {LARGEST_UNCOUNTED} FROM ({rows}) GROUP BY {KEYS}, along")
+    table = largest.merge(medians(found, keys, {"median": COUNTED_ULP}, rows), on=keys, how="left")
+    table = table[[*keys, "median", "largest", "uncounted"]].rename(columns={"along": axis})
     return in_order(found.cells, table.sort_values(axis, kind="stable"))
+
+
+def drawable(table: pd.DataFrame) -> pd.Series[float]:
+    """The largest errors of a curve, 0 where no row counts in a grade: that much of the error the grade counts."""
+    return table["largest"].mask(table["largest"].isna() & table["uncounted"].notna(), 0.0)
 
 
 def places(cases: pd.Series[str]) -> pd.Series[float]:
@@ -48,7 +57,7 @@ def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     steps = min(len(values), MOST_SHOWN)
     taken = [values[round(i * (len(values) - 1) / max(steps - 1, 1))] for i in range(steps)]
     kept = table[table[axis].isin(taken)].copy()
-    kept["words"] = [f"{m:.2g} / {w:.2g}" for m, w in zip(kept["median"], kept["largest"], strict=True)]
+    kept["words"] = list(map(median_and_largest, kept["median"], kept["largest"], kept["uncounted"]))
     wide = kept.pivot(index=CELL, columns=axis, values="words").reindex(columns=taken)
     wide.columns = [f"{value:g}" for value in taken]
     return in_order(table, wide.reset_index())

@@ -20,6 +20,8 @@ from ._ignored import describe_nan
 from ._lines import DTYPES
 from ._sections import Section, sections
 
+PARTIAL = "This report is partial"
+MOST_DAMAGE = 5  # sentences of what is missing, where they stand above a report
 BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
 
 # What a report tells of a run, as a manifest that lost it has it.
@@ -37,9 +39,10 @@ _LOST_OF = {
 class Page:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
-    ``source`` answers queries of the measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are
-    those of its runs, in their order. ``cases`` has the lines of `store.CASES` that the runs keep.
-    ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
+    ``preamble`` has the lines above the tables, those of `partial` first. ``source`` answers queries of the
+    measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are those of its runs, in their
+    order. ``cases`` has the lines of `store.CASES` that the runs keep. ``damage`` tells, a sentence each, what of the
+    runs could not be read or was never measured.
     """
 
     preamble: list[str]
@@ -71,7 +74,7 @@ def page(runs: Sequence[Run]) -> Page:
     Raises:
         UsageError: for a run that has no measurements, or one that is given twice.
     """
-    manifests = [_whole(run) for run in runs]
+    manifests = [whole_manifest(run) for run in runs]
     folders = [run.folder.resolve() for run in runs]
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
@@ -113,9 +116,8 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
     for number, (run, manifest) in enumerate(zip(runs, manifests, strict=True)):
         preamble += _provenance(manifest)
         kept, cases_damaged = _cases(run)
-        told = [*_lost(run), *checked[number][1], *cases_damaged, *_not_measured(manifest, source.cells_of(number))]
-        preamble += told
-        damage += told
+        damage += [*_lost(run), *checked[number][1], *cases_damaged]
+        damage += _not_measured(manifest, source.cells_of(number))
         if source.repeated[number]:
             preamble.append(
                 f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
@@ -123,7 +125,14 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
         cases.append(kept)
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
-    return Page(preamble, sections(source), source, list(manifests), of_runs, damage)
+    return Page([*partial(damage), *preamble], sections(source), source, list(manifests), of_runs, damage)
+
+
+def partial(damage: Sequence[str]) -> list[str]:
+    """The first lines of a report that lacks something: what, and how many other things; none of a whole report."""
+    more = len(damage) - MOST_DAMAGE
+    rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
+    return [*(f"{PARTIAL}: {message}" for message in damage[:MOST_DAMAGE]), *rest]
 
 
 def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -133,7 +142,7 @@ def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
         return Run.no_cases(), [str(error)]
 
 
-def _whole(run: Run) -> dict[str, Any]:
+def whole_manifest(run: Run) -> dict[str, Any]:
     """The run's manifest, with empty words for what it should have and has not."""
     manifest = {"run": run.folder.name, **_LOST, **{k: v for k, v in run.manifest.items() if k not in _torn(run)}}
     return manifest | {name: empty | manifest[name] for name, empty in _LOST_OF.items()}

@@ -1,4 +1,4 @@
-"""A report in the formats that there are: text for a terminal, Markdown, CSV, LaTeX and figures."""
+"""A report in the formats that there are: text for a terminal, Markdown, CSV, the site, LaTeX, figures, JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..files import must_hold_no_links
 from ..store import Run
 from ._brief import brief
 from ._csv import write_csv
-from ._page import Page, page
+from ._json import json_text
+from ._page import Page, page, partial
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
 from .paper import write_figures, write_latex, write_reproduce
@@ -21,15 +22,22 @@ from .site import write_site
 
 
 def write(
-    runs: Run | Sequence[Run], formats: Sequence[str], out: Path | None = None, console: Console | None = None
+    runs: Run | Sequence[Run],
+    formats: Sequence[str],
+    out: Path | None = None,
+    console: Console | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Renders the tables of one run, or of several put together, in each format.
 
-    Without ``out`` text and Markdown go to the console; with it every format becomes files there, whose paths
-    are returned.
+    Without ``out`` text, Markdown and JSON go to the console; with it every format becomes files there, whose paths
+    are returned. ``tell`` is given a line for each thing that the runs lack, as damage or since they were stopped.
     """
     several = [runs] if isinstance(runs, Run) else list(runs)
     found = page(several)
+    if tell is not None:
+        for message in partial(found.damage):
+            tell(message)
     folder = several[0].folder / "report" if out is None else out
     if out is None and folder.is_symlink():
         raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")
@@ -41,7 +49,7 @@ def write(
         else:
             written += _WRITERS[name](found, folder)
     if any(name in _FOR_PAPERS for name in formats):
-        written.append(write_reproduce(several, formats, folder))
+        written.append(write_reproduce(several, formats, folder, partial(found.damage)))
     return written
 
 
@@ -55,6 +63,10 @@ def _write_markdown(found: Page, out: Path) -> list[Path]:
     return [_save(out / "report.md", brief(found))]
 
 
+def _write_json(found: Page, out: Path) -> list[Path]:
+    return [_save(out / "report.json", json_text(found))]
+
+
 def _write_csv(found: Page, out: Path) -> list[Path]:
     written = [_save(out / f"{s.name}.csv", s.table.to_csv(index=False)) for s in found.sections]
     packed = out / "measurements.csv.gz"
@@ -62,9 +74,10 @@ def _write_csv(found: Page, out: Path) -> list[Path]:
     return [*written, packed]
 
 
-_PRINTERS: Mapping[str, Callable[[Console, Page], None]] = {
+_PRINTERS: Mapping[str, Callable[[Console, Page], object]] = {
     "text": lambda console, found: console.print(text(found, console.width)),
     "markdown": lambda console, found: console.out(brief(found), highlight=False),
+    "json": lambda console, found: console.file.write(json_text(found)),
 }
 _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "text": _write_text,
@@ -73,6 +86,7 @@ _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "html": write_site,
     "latex": write_latex,
     "figures": lambda found, out: write_figures(found.measurements, out),
+    "json": _write_json,
 }
 ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
 _FOR_PAPERS = ("latex", "figures")

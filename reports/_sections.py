@@ -15,6 +15,7 @@ from ._analysis import against_bounds
 from ._ignored import ignored_rows, in_brief
 from ._lines import CELL, DTYPES, by_dtype
 from ._tables import Source, article, errors, faults, finiteness, grade_matrix, invalid_targets
+from ._uncounted import MEANING, median_and_largest
 
 MOST_SHOWN = 20  # cases of a table that has all of them
 MOST_WORDS = 100  # characters of an error's message
@@ -76,13 +77,16 @@ def _finiteness(found: Measurements) -> Section:
 def _errors(found: Measurements) -> Iterator[Section]:
     ulps = errors(found)
     for quantity in ("loss", "gradient"):
-        part = ulps[[*CELL, f"{quantity} median", f"{quantity} largest"]].dropna()
+        values = [f"{quantity} {kind}" for kind in ("median", "largest", "uncounted")]
+        part = ulps[[*CELL, *values]].dropna(how="all", subset=values)
+        words = list(map(median_and_largest, *(part[value] for value in values)))
         yield Section(
             f"errors_{quantity}",
             f"Errors of the {quantity}, in ulp of the dtype",
-            "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse.",
+            "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse. B "
+            f"allows many ulp of a number that is small beside others of its row. {MEANING}",
             part,
-            _across_dtypes(found, part, f"{{{quantity} median:.2g}} / {{{quantity} largest:.2g}}"),
+            by_dtype(found.cells, part.assign(words=words), {"words": ""}),
         )
 
 
@@ -117,7 +121,7 @@ def _curves_along_axes(found: Measurements) -> Iterator[Section]:
             yield Section(
                 f"curve_{axis}_{quantity}",
                 f"Errors of the {quantity} along the {axis}, in ulp of the dtype",
-                f"Median / largest; the column is the {axis}. The CSV file has every value of it.",
+                f"Median / largest; the column is the {axis}. The CSV file has every value of it. {MEANING}",
                 table,
                 curves.shown(table, axis),
             )

@@ -12,6 +12,7 @@ import pandas as pd
 from ..querying import Measurements
 from ._lines import CELL, by_dtype, in_order, pairs, plain
 from ._medians import medians
+from ._uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
 
 Source = Measurements | pd.DataFrame
 GRADES = ("A", "B", "C", "D", "F")
@@ -60,15 +61,20 @@ def finiteness(measurements: Source) -> pd.DataFrame:
 
 
 def errors(measurements: Source) -> pd.DataFrame:
-    """Median and largest error in ulp of loss and gradient, for each implementation, mode, device and dtype."""
+    """Median and largest error in ulp of loss and gradient, for each implementation, mode, device and dtype.
+
+    ``<quantity> uncounted`` is the largest of the errors left out as `_uncounted` says, where it is larger than the
+    others; missing elsewhere.
+    """
     found = Measurements.of(measurements)
     rows = "FROM measurements WHERE grade IS NOT NULL AND quantity IN ('loss', 'gradient') AND max_ulp IS NOT NULL"
     keys = [*CELL, "quantity"]
-    largest = found.sql(f"SELECT {KEYS}, quantity, max(max_ulp) AS largest {rows} GROUP BY ALL")
-    middle = medians(found, keys, {"median": "max_ulp"}, f"SELECT {KEYS}, quantity, max_ulp {rows}")
-    table = largest.merge(middle, on=keys).pivot(index=CELL, columns="quantity", values=["median", "largest"])
+    largest = found.sql(f"SELECT {KEYS}, quantity, {LARGEST}, {LARGEST_UNCOUNTED} {rows} GROUP BY ALL")
+    middle = medians(found, keys, {"median": "ulps"}, f"SELECT {KEYS}, quantity, {COUNTED_ULP} AS ulps {rows}")
+    kinds = ["median", "largest", "uncounted"]
+    table = largest.merge(middle, on=keys, how="left").pivot(index=CELL, columns="quantity", values=kinds)
     table.columns = [f"{quantity} {kind}" for kind, quantity in pairs(table)]
-    wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in ("median", "largest")]
+    wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in kinds]
     return in_order(found.cells, table.reindex(columns=wanted).reset_index())
 
 

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ._page import Page
+from ._page import PARTIAL, Page
 from ._palette import GRADE_COLOURS
 from ._sections import Section
 
@@ -30,7 +30,9 @@ def console() -> Console:
 
 def text(found: Page, width: int = WIDTH) -> RenderableType:
     """The tables for a terminal of so many columns."""
-    parts: list[RenderableType] = [Text(line) for line in found.preamble]
+    parts: list[RenderableType] = [
+        Text(line, style=_STYLES["F"] if line.startswith(PARTIAL) else "") for line in found.preamble
+    ]
     for section in found.sections:
         parts += ["", Text(section.title, style="bold"), Text(section.note, style="dim"), _table(section, width)]
     return Group(*parts)

@@ -1,5 +1,6 @@
 """What changed between two runs: the kinds of change, the laws they keep, baselines, and every format."""
 
+import html
 import json
 import re
 from xml.etree import ElementTree as ET
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import logitlab
 from logitlab import comparison, runner
 from logitlab.cli import main
-from logitlab.comparison import _tell
+from logitlab.comparison import _render, _tell
 from logitlab.errors import UsageError
 from logitlab.store import COLUMNS, Run, typed
 
@@ -507,7 +508,7 @@ def test_json_is_strict_and_has_every_change_but_bits(hostile):
 def test_junit_is_xml_with_a_test_for_each_cell_and_quantity(hostile):
     found, files = hostile
     root = ET.fromstring(files[".xml"])  # noqa: S314 - written above
-    assert {suite.get("name") for suite in root} == {_tell.told(name) for name in HOSTILE}
+    assert {suite.get("name") for suite in root} == {_tell.whole_name(name) for name in HOSTILE}
     tests = root.findall("testsuite/testcase")
     assert len(tests) == len(found.cells) == int(root.get("tests"))
     failed = [test for test in tests if test.find("failure") is not None]
@@ -520,6 +521,58 @@ def test_annotations_are_ten_errors_and_a_notice_one_line_each(hostile):
     assert [re.match(r"::(\w+) title=[^:,]*::", text)[1] for text in lines] == ["error"] * 10 + ["notice"]
     assert all(c.isprintable() for text in lines for c in text)
     assert all(re.fullmatch(r"[0-9A-F]{2}", code) for text in lines for code in re.findall("%(..)", text))
+
+
+LONG = "framework/" + "losses.a_loss_of_a_long_name." * 5 + "end[from_logits]"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Two tables, as files, of one cell in which 38 grades are lost and 2 errors grow."""
+    folder = tmp_path_factory.mktemp("many")
+    before = [line(implementation=LONG, case=f"family/case{i:02d}") for i in range(42)]
+    worse = [{"grade": "C", "max_ulp": 9.0}] * 38 + [{"max_ulp": 8.0, "bits": 8}] * 2 + [{"bits": 8}] * 2
+    after = [row | change for row, change in zip(before, worse, strict=True)]
+    for name, rows in (("before", before), ("after", after)):
+        made(*rows).to_parquet(folder / f"{name}.parquet")
+    return str(folder / "before.parquet"), str(folder / "after.parquet")
+
+
+def test_each_kind_of_change_is_shown_and_the_rest_is_counted(many, capsys):
+    assert main(["compare", *many]) == 1
+    lines = [text.strip() for text in capsys.readouterr().out.splitlines()]
+    assert sum(text.startswith("grade lost ") for text in lines) == 18
+    assert lines.index("... and 20 more") < min(i for i, text in enumerate(lines) if text.startswith("error grown "))
+    assert sum(text.startswith("error grown ") for text in lines) == 2
+    assert "`logitlab compare BASE NEW --all` prints the rest" in lines
+
+
+@pytest.mark.parametrize("name", ["text", "markdown"])
+def test_all_prints_every_line(many, name, capsys):
+    assert main(["compare", *many, "--all", "--format", name]) == 1
+    page = capsys.readouterr().out
+    assert all(f"family/case{i:02d}" in page for i in range(40))
+    assert "more" not in page
+
+
+@pytest.mark.parametrize(("name", "most"), [("markdown", 10), ("junit", 20), ("github", 3)])
+def test_each_format_shows_each_kind_of_change(many, name, most):
+    page = dict(comparison_of(many))[name]
+    lines = r"(?:\| |\n|%0A|>){}(?: \||:)"  # of a table, of words, of an annotation, of XML
+    shown = {kind: len(re.findall(lines.format(kind), page)) for kind in ("grade lost", "error grown")}
+    assert sum(shown.values()) == most
+    assert shown["error grown"] == min(2, most // 2)
+    assert f"... and {40 - most} more" in page
+
+
+def comparison_of(sides):
+    found = logitlab.compare(*sides)
+    return [(name, _render._RENDERERS[name][1](found, False)) for name in comparison.FORMATS]
+
+
+def test_names_are_not_cut(many):
+    for name, page in comparison_of(many):
+        assert LONG in "".join(html.unescape(page).split()), name
 
 
 @pytest.mark.parametrize("name", comparison.FORMATS)
@@ -571,11 +624,13 @@ def test_a_worse_formula_under_the_same_name_is_a_regression(folder, tmp_path, c
     }
 
 
-def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path):
+def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsys):
     whole = Run(folder)
     half = Run.create(tmp_path / "half", {**whole.manifest, "complete": False})
     half.write(0, whole.read())
     assert f"{half.folder} is not complete" in logitlab.compare(folder, half).notes
+    assert main(["compare", str(folder), str(half.folder)]) == 0
+    assert f"{half.folder} is not complete" in capsys.readouterr().err
     with pytest.raises(UsageError, match="is not complete; go on with it first"):
         comparison.write_baseline(half, tmp_path / "b.json")
 

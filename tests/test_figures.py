@@ -1,5 +1,6 @@
 """Figures at column width: their size and fonts, what tells their lines apart, and the numbers behind them."""
 
+import html
 import re
 import struct
 
@@ -7,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import cli, reports, runner
+from logitlab import cli, listing, reports, runner
 from logitlab.errors import UsageError
 from logitlab.reports import _matrix, paper
 from logitlab.reports._curves import curve
 from logitlab.reports._palette import FORMULA_COLOURS, GRADE_COLOURS, INK
+from logitlab.reports.paper import _bounds, _figures, _matrices
+from logitlab.reports.paper._look import distinct
 from logitlab.store import Run, typed
 
-COLUMN = 3.3  # inches
+COLUMN, PAGE = 3.3, 7.0  # inches
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,15 @@ def test_each_is_written_in_every_format_with_its_numbers(drawn, folder):
         assert len(pd.read_csv(folder / f"{name}.csv")) == len(figure.numbers)
 
 
-def test_each_is_as_wide_as_a_column(drawn, folder):
+def test_each_is_as_wide_as_a_column_or_a_page(drawn, folder):
     for name in drawn:
+        wide = PAGE if name.startswith("finiteness") else COLUMN
         (width,) = re.findall(r'<svg\b[^>]* width="([\d.]+)pt"', (folder / f"{name}.svg").read_text(encoding="utf-8"))
-        assert float(width) / 72 == pytest.approx(COLUMN, rel=0.01)
+        assert float(width) / 72 == pytest.approx(wide, rel=0.01)
         (box,) = re.findall(rb"/MediaBox\s*\[\s*0 0 ([\d.]+) [\d.]+\s*\]", (folder / f"{name}.pdf").read_bytes())
-        assert float(box) / 72 == pytest.approx(COLUMN, rel=0.01)
+        assert float(box) / 72 == pytest.approx(wide, rel=0.01)
         png = (folder / f"{name}.png").read_bytes()
-        assert struct.unpack(">I", png[16:20])[0] / 300 == pytest.approx(COLUMN, rel=0.01)
+        assert struct.unpack(">I", png[16:20])[0] / 300 == pytest.approx(wide, rel=0.01)
 
 
 def test_fonts_are_legible_and_nothing_is_cut_off(drawn, folder):
@@ -71,14 +75,14 @@ def test_lines_are_told_apart_by_dashes_and_points_as_well_as_colour(folder):
     svg = (folder / "curve-offset-loss-float32.svg").read_text(encoding="utf-8")
     looks = set(
         re.findall(
-            r'kind: ([\w ,-]+); line: [^"]*".*? stroke="(#\w+)" stroke-width="0.9" stroke-dasharray="([\d.,]+)"', svg
+            r'(?:kind|bound): ([\w ,-]+)[;"][^>]*? stroke="(#\w+)" stroke-width="0.9" stroke-dasharray="([\d.,]+)"', svg
         )
     )
     kinds, colours, dashes = (list(v) for v in zip(*sorted(looks), strict=True))
-    assert kinds == ["bound, shifted", "bound, unshifted", "built-in", "log1p", "lse", "naive"]
-    of_losses = slice(2, None)
+    assert kinds == ["built-in", "log1p", "lse", "naive", "shifted", "unshifted"]
+    of_losses = slice(None, 4)
     assert len(set(colours[of_losses])) == len(set(dashes[of_losses])) == 4
-    assert dashes[0] != dashes[1]
+    assert dashes[-2] != dashes[-1]
     assert set(FORMULA_COLOURS.values()) == set(colours[of_losses])
 
 
@@ -168,6 +172,96 @@ def test_losses_alike_are_one_line_with_all_their_names():
     table = pd.DataFrame({"implementation": ["a", "b", "c"], "float16": ["A", None, "A"], "float32": ["B", "B", "B"]})
     together = _matrix.alike(table, ["float16", "float32"])
     assert together["implementations"].to_list() == [["a", "c"], ["b"]]
+
+
+ALIKE = [f"tensorflow/keras.losses.{name}" for name in (
+    "sparse_categorical_crossentropy", "categorical_crossentropy", "SparseCategoricalCrossentropy",
+    "CategoricalCrossentropy", "sparse_categorical_crossentropy[from_logits]", "categorical_crossentropy[from_logits]",
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 3, 12, 20, 37, 80])
+def test_shortened_names_stay_apart(most):
+    names = [*ALIKE, "a\nb", "a b", "a\x07b", *(f"x/{'loss' * 30}{i}{'end' * 30}" for i in range(30))]
+    found = distinct(names, most)
+    assert len(set(found)) == len(names)
+    assert most < 3 or max(map(len, found)) <= most
+    assert most < 80 or found[: len(ALIKE)] == ALIKE
+
+
+@pytest.fixture(scope="module")
+def everyone():
+    """Every implementation of every framework that LogitLab knows, installed or not."""
+    names = listing.implementations()["implementation"].dropna().to_list()
+    assert len(names) == len(set(names)) > 20
+    return names
+
+
+def texts(figure):
+    """All words of a figure's picture."""
+    return [html.unescape(text) for text in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)</", _figures._svg(figure.chart))]
+
+
+def test_every_implementation_has_a_line_of_its_own_in_each_matrix(everyone):
+    df = typed(pd.concat([cells(implementation=name, grade="F", finite=False) for name in everyone]))
+    of = {figure.name: texts(figure) for figure in paper.figures(df)}
+    for name in ("grades", "finiteness-float32"):
+        labels = [text for text in of[name] if "/" in text]
+        assert len(set(labels)) == len(labels) == len(everyone)
+    assert {text for text in of["finiteness-float32"] if "/" in text} == set(everyone)  # in full
+    assert len(set(distinct(everyone, 35))) == len(everyone)  # as the site's matrix has them, and shorter
+
+
+def test_losses_whose_names_shorten_alike_are_not_drawn_over_each_other():
+    shares = [0.0, 0.25, 0.5, 0.75, 0.05, 1.0]
+    df = typed(pd.concat([
+        cells(implementation=name, row=row, grade="F", finite=row >= 20 * share)
+        for name, share in zip(ALIKE, shares, strict=True) for row in range(20)
+    ]))  # fmt: skip
+    (figure,) = [f for f in paper.figures(df) if f.name == "finiteness-float32"]
+    svg = _figures._svg(figure.chart)
+    squares = re.findall(r'label: (tensorflow/[^;"]*); share: ([^"]*)"', html.unescape(svg))
+    assert dict(squares) == {n: _matrices._bin(s) for n, s in zip(ALIKE, shares, strict=True) if s}
+    assert len(squares) == sum(share > 0 for share in shares)
+
+
+def test_legends_have_titles_and_nothing_is_framed_but_axes(drawn):
+    for name, figure in drawn.items():
+        config = figure.chart.to_dict()["config"]["view"]
+        assert (config["stroke"] is None) == name.startswith(("grades", "finiteness"))
+        wanted = "rows not finite" if name.startswith("finiteness") else "formula"
+        assert name == "grades" or any(text.startswith(wanted) for text in texts(figure))
+    assert "a-priori bound" in texts(drawn["curve-offset-loss-float32"])
+
+
+def bounded(name, largest, bound, **columns):
+    return cells(implementation=name, exact=1.0, max_abs=largest * 2.0**-23, bound_shifted=bound * 2.0**-23, **columns)
+
+
+def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
+    df = typed(pd.concat([
+        bounded("x/usual", 1.0, 2.0), bounded("x/worst", 900.0, 2.2), bounded("y/other", 5.0, 50.0),
+        bounded("y/exact", 0.0, 700.0), bounded("z/lost", 2.0, 1e12), bounded("z/more", 3.0, 1e13),
+        bounded("z/far", 1e12, 3000.0),
+    ]))  # fmt: skip
+    (figure,) = [f for f in paper.figures(df) if f.name == "bound-float32"]
+    words = texts(figure)
+    assert {"1 x/worst", "2 y/other", "3 y/exact", "4 z/far", "5 z/more"} <= set(words)
+    assert not [text for text in words if "usual" in text or "lost" in text]
+    assert {"1", "2", "3", "4", "5"} <= set(words)
+    shown = _bounds._shown(figure.numbers, 10.0 * 2.0**24).set_index("implementation")
+    assert shown["beyond"].to_dict() == {
+        "x/worst": "", "y/other": "", "y/exact": "below", "z/far": "above", "z/more": "right",
+    }  # fmt: skip
+
+
+def test_an_error_that_no_grade_counts_is_drawn_below_the_axis_of_a_curve():
+    swept = {"family": "sweep_gap", "exact": 1e-38, "max_abs": 1e-38}
+    df = typed(pd.concat([cells(case=f"sweep_gap/{gap}", max_ulp=u, **swept) for gap, u in ((1, 3.0), (99, 8e6))]))
+    (figure,) = [f for f in paper.figures(df) if f.name == "curve-gap-loss-float32"]
+    assert figure.numbers["largest"].fillna(-1.0).to_list() == [3.0, -1.0]
+    assert figure.numbers["uncounted"].fillna(-1.0).to_list() == [-1.0, 8e6]
+    assert "smallest normal number" in figure.title
 
 
 def test_nothing_measured_draws_nothing(tmp_path):

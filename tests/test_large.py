@@ -54,10 +54,29 @@ def finiteness(df):
     return in_order(df, table.reset_index())
 
 
+def counted(rows, keys):
+    """Median and largest error of the rows that count, and the largest of the others where it is larger."""
+    limit = {d: 8 - 2 * np.log(2 * f.smallest_normal) for d, f in FORMATS.items()}
+    of_sum = {d: 2 * min(1.0, 2.0**-24 / f.unit_roundoff) for d, f in FORMATS.items()}
+    allowed = rows["dtype"].map(limit) + rows["dtype"].map(of_sum) * np.sqrt(rows["classes"].astype(float))
+    of_format = {d: (f.smallest_normal, f.unit_roundoff) for d, f in FORMATS.items()}
+    smallest, roundoff = (rows["dtype"].map({d: pair[i] for d, pair in of_format.items()}) for i in (0, 1))
+    within = rows["max_abs"] * (1 - allowed / rows["max_ulp"]) <= smallest
+    within |= rows["max_ulp"] * roundoff > rows["max_rel"]
+    left_out = (rows["grade"] == "A") & (rows["row"] >= 0) & (rows["max_ulp"] > allowed) & within
+    left_out &= rows["max_ulp"] < np.inf
+    split = rows.assign(ulps=rows["max_ulp"].mask(left_out), left_out=rows["max_ulp"].where(left_out))
+    table = split.groupby(keys, sort=False).agg(
+        median=("ulps", "median"), largest=("ulps", "max"), uncounted=("left_out", "max")
+    )
+    larger = table["uncounted"] >= table["largest"].fillna(0.0)
+    return table.assign(uncounted=table["uncounted"].where(larger))
+
+
 def errors(df, quantity):
     rows = plain(df[df["grade"].notna() & (df["quantity"] == quantity)])
-    table = rows.groupby(CELL, sort=False)["max_ulp"].agg(["median", "max"]).dropna()
-    return in_order(df, table.set_axis([f"{quantity} median", f"{quantity} largest"], axis=1).reset_index())
+    table = counted(rows, CELL).dropna(how="all")
+    return in_order(df, table.rename(columns=lambda kind: f"{quantity} {kind}").reset_index())
 
 
 def bounds(df):
@@ -79,8 +98,7 @@ def bounds(df):
 def curve(df, axis, quantity):
     rows = plain(df[(df["family"] == f"sweep_{axis}") & (df["quantity"] == quantity) & df["grade"].notna()])
     rows[axis] = rows["case"].str.rsplit("/", n=1).str[-1].astype(float)
-    table = rows.groupby([*CELL, axis], sort=False)["max_ulp"].agg(["median", "max"]).reset_index()
-    return in_order(df, table.rename(columns={"max": "largest"}).sort_values(axis, kind="stable"))
+    return in_order(df, counted(rows, [*CELL, axis]).reset_index().sort_values(axis, kind="stable"))
 
 
 def faults(df):

@@ -1,15 +1,20 @@
 """The tables of a report, from a small run and from measurements made by hand."""
 
+import html
 import io
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from logitlab import reports, runner
+from logitlab import cli, plan, reports, runner
 from logitlab.errors import UsageError
+from logitlab.formats import FORMATS
+from logitlab.grading import accurate_ulps
 from logitlab.store import Run, typed
+from logitlab.worker import Description, Offer
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,58 @@ def test_errors_are_the_median_and_the_largest():
     (errors,) = reports.errors(df).to_dict("records")
     assert (errors["loss median"], errors["loss largest"]) == (2.0, np.inf)
     assert np.isnan(errors["gradient median"])
+
+
+# The exact loss is a subnormal, 7.8e6 spacings from zero, to which it was flushed; its gradient has a like entry.
+FLUSHED = {"case": "f/flushed", "value": 0.0, "exact": 1.1e-38, "max_abs": 1.1e-38, "max_ulp": 7.8e6}
+UNSURE = {"case": "f/small", "grade": "B", "max_ulp": 1.7e7}  # B: an error as of a number near 1, of one near 0
+
+
+def test_errors_that_no_grade_counts_are_no_largest_error_and_are_told():
+    df = made(line(max_ulp=3.0), line(row=1, max_ulp=0.5), line(**FLUSHED), line(**FLUSHED | {"quantity": "gradient"}))
+    (table,) = reports.errors(df).to_dict("records")
+    assert (table["loss median"], table["loss largest"], table["loss uncounted"]) == (1.75, 3.0, 7.8e6)
+    assert np.isnan(table["gradient largest"])
+    assert table["gradient uncounted"] == 7.8e6
+
+
+def test_a_large_error_that_a_grade_counts_stays():
+    capped = {"exact": 1.0, "max_abs": 1e-3, "max_rel": 1e-3, "max_ulp": 8389.0}  # A where the logits are capped
+    counted = [UNSURE, FLUSHED | {"grade": "D"}, {"max_ulp": 150.0}, {"dtype": "float16", "max_ulp": 20.0}, capped]
+    for changes in counted:
+        (table,) = reports.errors(made(line(**changes))).to_dict("records")
+        assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (changes["max_ulp"], True)
+    (table,) = reports.errors(made(line(**FLUSHED), line(**UNSURE))).to_dict("records")
+    assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (1.7e7, True)
+
+
+def test_what_a_allows_without_the_smallest_normal_number_is_its_relative_part():
+    for fmt in FORMATS.values():
+        base, of_sum = accurate_ulps(fmt)
+        ratio = min(1.0, 2.0**-24 / fmt.unit_roundoff)
+        assert base == pytest.approx(8 - 2 * np.log(2 * fmt.smallest_normal), rel=0.01)
+        assert of_sum == pytest.approx(2 * ratio, rel=0.01, abs=1.0)
+
+
+@pytest.mark.parametrize("name", ["text", "latex", "csv", "json", "html", "markdown"])
+def test_every_format_marks_the_errors_that_no_grade_counts(name, tmp_path):
+    swept = {"family": "sweep_gap", "formula": "builtin", "version": "1"}
+    lines = [line(**swept | {"case": "sweep_gap/1"}), line(**FLUSHED | swept | {"case": "sweep_gap/99"})]
+    out = tmp_path / "out"
+    reports.write(kept(tmp_path, "flushed", *lines), [name], out)
+    if name == "html":
+        pages = [out / "errors.html", *(out / "cases").iterdir(), *(out / "implementations").iterdir()]
+        assert all("smallest normal number" in html.unescape(p.read_text(encoding="utf-8")) for p in pages)
+    elif name == "csv":
+        (table,) = pd.read_csv(out / "errors_loss.csv").to_dict("records")
+        assert (table["loss largest"], table["loss uncounted"]) == (0.5, 7.8e6)
+        assert pd.read_csv(out / "measurements.csv.gz")["max_ulp"].to_list() == [0.5, 7.8e6]
+    else:
+        file = {"text": "report.txt", "latex": "tables/errors_loss.tex", "json": "report.json", "markdown": "report.md"}
+        page = (out / file[name]).read_text(encoding="utf-8")
+        mark = {"latex": r"0.50{$^\dagger$}", "markdown": "0.5 †", "json": '"loss uncounted": 7800000.0'}
+        assert mark.get(name, "0.5 / 0.5 †") in page
+        assert "smallest normal number" in " ".join(page.split())
 
 
 def test_faults_are_counted_by_message():
@@ -178,6 +235,109 @@ def test_an_unfinished_run_says_so(run, tmp_path):
 def test_a_run_without_measurements_gives_a_report_without_tables(run, tmp_path):
     empty = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
     assert "Grades" not in printed(empty, "text")
+
+
+def damaged(folder):
+    """A run of two parts, one of them torn, with the path of that one."""
+    run = kept(folder, "torn", line())
+    run.write(1, made(line(implementation="x/other")))
+    run.finish()
+    part = run.part(1)
+    part.write_bytes(part.read_bytes()[:80])
+    return run, part
+
+
+FIRST_LINES = {"text": 1, "markdown": 3, "json": 3, "latex": 16, "html": 60}
+
+
+@pytest.mark.parametrize("name", FIRST_LINES)
+def test_a_report_of_a_damaged_run_says_so_first_and_on_standard_error(name, tmp_path, capsys):
+    run, part = damaged(tmp_path)
+    assert cli.main(["report", str(run.folder), "--format", name, "--out", str(tmp_path / "out")]) == 0
+    messages = capsys.readouterr().err
+    assert messages.startswith(f"logitlab: This report is partial: {part} is damaged")
+    page = next(p for p in (tmp_path / "out").iterdir() if p.stem in ("report", "main", "index"))
+    first = "\n".join(page.read_text(encoding="utf-8").splitlines()[: FIRST_LINES[name]])
+    assert '"partial": true' in first if name == "json" else "report is partial" in first
+
+
+@pytest.mark.parametrize("name", FIRST_LINES)
+def test_a_report_of_a_whole_run_says_nothing_of_the_kind(name, tmp_path, capsys):
+    run = kept(tmp_path, "whole", line())
+    run.finish()
+    assert cli.main(["report", str(run.folder), "--format", name, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+    page = next(p for p in (tmp_path / "out").iterdir() if p.stem in ("report", "main", "index"))
+    text = page.read_text(encoding="utf-8")
+    assert '"partial": false' in text if name == "json" else "partial" not in text
+
+
+def test_a_report_of_an_unfinished_run_says_so_on_standard_error(tmp_path, capsys):
+    half = kept(tmp_path, "half", line(), complete=False, cells=[["x/loss"], ["x/other"]])
+    assert cli.main(["report", str(half.folder)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("This report is partial: The run half is not complete: 1 of its 2 cells are there")
+    assert printed.err.startswith("logitlab: This report is partial: The run half is not complete")
+
+
+def test_a_part_that_a_complete_run_has_lost_is_told(tmp_path, capsys):
+    run = kept(tmp_path, "lost", line())
+    run.write(1, made(line(implementation="x/other")))
+    run.finish()
+    run.part(1).unlink()
+    assert cli.main(["report", str(run.folder)]) == 0
+    assert f"{run.part(1)} is damaged (it is missing)" in capsys.readouterr().err
+
+
+def test_of_many_faults_the_first_are_told_and_the_others_counted():
+    assert reports.partial([f"{i} is damaged" for i in range(9)]) == [
+        *(f"This report is partial: {i} is damaged" for i in range(5)),
+        "This report is partial: 4 more faults; `logitlab doctor RUN` lists those of a run",
+    ]
+
+
+def test_json_has_the_numbers_of_the_tables_and_is_strict(run, tmp_path, measurements):
+    (path,) = reports.write(run, ["json"], tmp_path)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    largest = [each["loss largest"] for each in content["tables"]["errors_loss"]["lines"]]
+    expected = reports.errors(measurements)["loss largest"]
+    assert [float(value) for value in largest] == expected.to_list()
+    assert content["runs"][0]["frameworks"] == run.manifest["frameworks"]
+    assert printed(run, "json") == path.read_text(encoding="utf-8")
+
+
+OPTIONAL = "torch/liger_kernel.liger_cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("frameworks", "implementations", "expected"),
+    [
+        (None, None, {"absent", OPTIONAL}),
+        (["torch"], None, {"absent"}),
+        (None, ["torch/F.*"], {"absent"}),
+        (["torch"], ["torch/*"], {"absent", OPTIONAL}),
+        (None, [OPTIONAL], {"absent", OPTIONAL}),
+    ],
+)
+def test_only_what_was_asked_for_is_told_to_be_missing(frameworks, implementations, expected):
+    offers = (
+        Offer("torch/F.cross_entropy", "builtin", "torch", "2", ("eager",)),
+        Offer(OPTIONAL, "builtin", "liger_kernel", None, ("eager",)),
+    )
+    described = {"torch": Description("torch", offers=offers), "absent": Description("absent", missing="no such")}
+    assert set(plan.not_installed(described, frameworks, implementations)) == expected
+
+
+def test_a_run_of_one_implementation_reports_no_other_as_not_installed(tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    asked = ["--implementation", "numpy/lse", "--case", "seed/article", "--dtype", "float32", "--mode", "eager"]
+    assert cli.main(["run", *asked, "--out", folder]) == 0
+    assert cli.main(["report", folder]) == 0
+    assert "Not installed" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,25 @@ import pandas as pd
 from ...formats import FORMATS, ulp
 from .._lines import plain
 from .._matrix import labels
-from ._look import LINES, Figure, decades, encoded, laid_out, powers, slug
+from ._look import (
+    BEYOND,
+    CHARACTER,
+    LINES,
+    ROOM,
+    SMALL,
+    WIDTH,
+    Figure,
+    beyond,
+    decades,
+    distinct,
+    encoded,
+    laid_out,
+    powers,
+    slug,
+)
 
 HEIGHT = 190
+KEY_LINE = 7.5  # points, of the names below
 BINS = 2  # for each power of ten of the bound
 BOUND_OF = {"naive": "bound_unshifted", "lse": "bound_shifted", "log1p": "bound_shifted", "builtin": "bound_shifted"}
 FLOOR = 0.1  # ulp
@@ -31,7 +47,9 @@ def figures(df: pd.DataFrame) -> Iterator[Figure]:
         yield Figure(
             slug(f"bound {label}"),
             f"Largest measured error of a finite loss against its a-priori bound, {label}, in ulp: below the line the "
-            "bound holds. Naive against the bound without shift, the others against that with it.",
+            "bound holds. Each point is the largest error of all implementations of a formula whose bound is about as "
+            "large; a number names the built-in. Naive against the bound without shift, the others against that with "
+            f"it; {BEYOND}.",
             _drawn(numbers, FORMATS[part["dtype"].iloc[0]].unit_roundoff),
             numbers,
         )
@@ -59,14 +77,51 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
 
     # Past 1/u ulp no digit is right, and how wrong a bound is says nothing more.
     top = 10.0 / unit_roundoff
-    shown = numbers[numbers["its_bound"] <= top]
-    shown = shown.assign(kind=shown["formula"].map(lambda f: LINES[f].name), measured=shown["largest"].clip(FLOOR, top))
-    marks = encoded([f for f in LINES if f in set(numbers["formula"])], columns=4)
-    scale = alt.Scale(type="log", domain=[FLOOR, top], nice=False)
+    shown = _shown(numbers, top)
+    kinds = [f for f in LINES if f in set(numbers["formula"])]
+    key = pd.unique(shown.loc[shown["number"] != "", "implementation"])
+    marks = encoded(kinds, columns=4)
+    scale = alt.Scale(type="log", domain=[FLOOR / ROOM, top * ROOM], nice=False)
     axis = alt.Axis(**powers(decades(FLOOR, top)))
-    x = alt.X("its_bound:Q", title="a-priori bound of the loss (ulp)", scale=scale, axis=axis)
-    y = alt.Y("measured:Q", title="largest measured error (ulp)", scale=scale, axis=axis)
-    even = pd.DataFrame({"its_bound": [FLOOR, top], "measured": [FLOOR, top]})
+    x = alt.X("x:Q", title="a-priori bound of the loss (ulp)", scale=scale, axis=axis)
+    y = alt.Y("y:Q", title="largest measured error (ulp)", scale=scale, axis=axis)
+    even = pd.DataFrame({"x": [FLOOR / ROOM, top * ROOM], "y": [FLOOR / ROOM, top * ROOM]})
     line = alt.Chart(even).mark_line(color="black", strokeWidth=0.7, strokeDash=[3, 2]).encode(x=x, y=y)
-    points = alt.Chart(shown).mark_point(size=16, strokeWidth=0.9, filled=False, opacity=1)
-    return laid_out(line + points.encode(x=x, y=y, color=marks["color"], shape=marks["shape"]), HEIGHT)
+    base = alt.Chart(shown).encode(x=x, y=y)
+    points = base.transform_filter("datum.beyond == ''").mark_point(size=16, strokeWidth=0.9, filled=False, opacity=1)
+    names = [
+        base.transform_filter(f"(datum.beyond == 'right') == {last}")
+        .mark_text(fontSize=SMALL, dx=aside, dy=up, color=LINES["builtin"].colour, stroke=halo, strokeWidth=1.5)
+        .encode(text="number:N")
+        for last, aside, up in (("false", 5, -4), ("true", -10, 0))
+        for halo in ("white", "transparent")
+    ]
+    drawn = alt.layer(
+        line, *names, points.encode(color=marks["color"], shape=marks["shape"]), *beyond(base, marks["color"], kinds)
+    )
+    if len(key):
+        lines = distinct(list(key), int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)
+        drawn = drawn.properties(title=alt.Title([f"{i + 1} {n}" for i, n in enumerate(lines)], orient="bottom"))
+    return laid_out(drawn, HEIGHT + KEY_LINE * len(key))
+
+
+def _shown(numbers: pd.DataFrame, top: float) -> pd.DataFrame:
+    """The points as they are drawn: within the axes, on which ``beyond`` tells that they lie elsewhere.
+
+    Of those beyond the end of the bounds the one with the largest error stands for a formula: they would be one place.
+    """
+    right = numbers["its_bound"] > top
+    last = numbers[right].sort_values("largest", ascending=False, kind="stable").drop_duplicates("formula")
+    shown = pd.concat([numbers[~right], last.sort_index()], ignore_index=True)
+    side = np.select(
+        [shown["its_bound"] > top, shown["largest"] > top, shown["largest"] < FLOOR], ["right", "above", "below"], ""
+    )
+    builtin = shown["formula"] == "builtin"
+    number, _ = pd.factorize(shown["implementation"].where(builtin))
+    return shown.assign(
+        kind=shown["formula"].map(lambda f: LINES[f].name),
+        beyond=side,
+        x=shown["its_bound"].where(shown["its_bound"] <= top, top * ROOM).clip(FLOOR / ROOM),
+        y=shown["largest"].where(shown["largest"] <= top, top * ROOM).where(shown["largest"] >= FLOOR, FLOOR / ROOM),
+        number=[str(n + 1) if n >= 0 else "" for n in number],
+    )

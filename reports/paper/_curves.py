@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, axes, curve, places
+from .._curves import PREFIX, QUANTITIES, axes, curve, drawable, places
 from .._lines import plain
 from .._matrix import labels
-from ._look import LINES, Figure, decades, encoded, laid_out, powers, slug
+from ._look import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
 
 HEIGHT = 190
 FLOOR = 0.1  # ulp; an error below is drawn there, for the axis has no zero
@@ -36,7 +36,9 @@ def figures(df: pd.DataFrame) -> Iterator[Figure]:
             for label, part in table.groupby(labels(table), sort=False):
                 yield Figure(
                     slug(f"curve {axis} {quantity} {label}"),
-                    f"Largest error of the {quantity} in ulp along the {axis}, {label}; at the top what is not finite.",
+                    f"Largest error of the {quantity} in ulp along the {axis}, {label}: a line for each "
+                    f"implementation. At the top what is not finite; {BEYOND}, below also an error within the smallest "
+                    "normal number, which counts for nothing.",
                     _drawn(part, axis, quantity),
                     part,
                 )
@@ -69,8 +71,13 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
     lines = _lines(table, axis)
     # Off the axis a bound promises nothing; drawn at its end it would read as infinite.
     lines = lines[~(lines["line"].isin(BOUNDS) & (lines["error"] > top))]
-    lines["error"] = lines["error"].clip(FLOOR, top)
-    marks = encoded([k for k, line in LINES.items() if line.name in set(lines["kind"])], columns=3)
+    infinite, last = np.isinf(lines["error"].astype(float)), top / np.sqrt(10.0)
+    lines["beyond"] = np.select([lines["error"] < FLOOR, ~infinite & (lines["error"] > last)], ["below", "above"], "")
+    error = lines["error"].where(lines["error"] >= FLOOR, FLOOR / ROOM)
+    lines["error"] = np.where(infinite, top, error.clip(upper=last))
+    kinds = [k for k, line in LINES.items() if line.name in set(lines["kind"])]
+    formulas, bounds = ([k for k in kinds if (k in BOUNDS) == bound] for bound in (False, True))
+    marks = encoded(formulas, columns=2)
     x = alt.X(f"{axis}:Q", title=axis)
     low, high = table[axis].min(), table[axis].max()
     if low > 0 and high / low >= LOGARITHMIC:
@@ -79,21 +86,36 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
         x = x.scale(nice=False, zero=False).axis(format="~g", labelOverlap=True, tickCount=6)
     y = (
         alt.Y("error:Q", title=f"largest error of the {quantity} (ulp)")
-        .scale(type="log", domain=[FLOOR, top], nice=False)
+        .scale(type="log", domain=[FLOOR / ROOM, top], nice=False)
         .axis(**powers([*decades(FLOOR, top / 10), top], last="∞"))
     )
-    base = alt.Chart(lines).encode(x=x, y=y, detail="line:N")
+    losses, promised = (lines[lines["line"].isin(BOUNDS) == bound] for bound in (False, True))
+    base = alt.Chart(losses).encode(x=x, y=y, detail="line:N")
     drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(color=marks["color"], strokeDash=marks["strokeDash"])
-    points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1).encode(
-        color=marks["color"], shape=marks["shape"]
+    points = (
+        base.transform_filter("datum.pointed && datum.beyond == ''")
+        .mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1)
+        .encode(color=marks["color"], shape=marks["shape"])
     )
-    return laid_out(drawn + points.transform_filter("datum.pointed"), HEIGHT)
+    # Kinds have their points by turns, and so no arrow on another.
+    arrows = beyond(base.transform_filter("datum.pointed"), marks["color"], formulas, apart=0)
+    layers = [drawn, points, *arrows]
+    if bounds:
+        of_bound = encoded(bounds, columns=1, title="a-priori bound", field="bound")
+        dashed = alt.Chart(promised.rename(columns={"kind": "bound"})).mark_line(strokeWidth=0.9, opacity=1)
+        black = alt.value(LINES[bounds[0]].colour)
+        layers.insert(0, dashed.encode(x=x, y=y, color=black, strokeDash=of_bound["strokeDash"]))
+    # The dashes of the losses have no legend of their own, those of the bounds have.
+    whole = alt.layer(*layers).resolve_scale(strokeDash="independent").resolve_legend(strokeDash="independent")
+    return laid_out(whole, HEIGHT)
 
 
 def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     """What is drawn, one line of the table for each point: implementations, then bounds as lines of their own."""
     cells = table.assign(
-        line=table["implementation"], error=table["largest"], kind=table["formula"].map(lambda f: LINES[f].name)
+        line=table["implementation"],
+        error=drawable(table),
+        kind=table["formula"].map(lambda f: LINES[f].name),
     )
     once = table.drop_duplicates(axis)
     bounds = [once.assign(line=b, error=once[b], kind=LINES[b].name).dropna(subset="error") for b in BOUNDS]

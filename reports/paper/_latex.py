@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from .._lines import CELL, by_dtype
-from .._page import Page
+from .._page import PARTIAL, Page
 from .._sections import Section
+from .._uncounted import MEANING
 from ._look import needed
 from ._words import name, prose, tex
 
@@ -22,6 +23,7 @@ MOST_LINES = 40  # of a table on one page; a longer one is a longtable
 TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
 NAME = (64.0, 160.0)  # the narrowest and the widest column of names
 TURNED = 730.0  # the width of the text on a page on its side
+DAGGER = r"{$^\dagger$}"  # as siunitx takes it behind a number, of any column
 LEAST, MOST = 0.01, 1000.0  # numbers between them are written without an exponent
 
 
@@ -30,10 +32,12 @@ class Layout:
     """How a section's table is set: the values that each dtype has a column of, with their headings, and their words.
 
     ``unit`` multiplies the numbers; ``decimals`` None means two or three significant digits, as wide as need be.
+    ``marked`` names for a value the column that is there where its numbers bear `MARK`.
     """
 
     values: Mapping[str, str]
     caption: str
+    marked: Mapping[str, str] = field(default_factory=dict)
     unit: float = 1.0
     decimals: int | None = None
 
@@ -52,11 +56,15 @@ LAYOUTS = {
     ),
     "errors_loss": Layout(
         {"loss median": "median", "loss largest": "largest"},
-        "Errors of the loss in ulp of the dtype; infinite where a row is not finite and should be, or the reverse.",
+        "Errors of the loss in ulp of the dtype; infinite where a row is not finite and should be, or the reverse. "
+        f"{MEANING}",
+        {"loss largest": "loss uncounted"},
     ),
     "errors_gradient": Layout(
         {"gradient median": "median", "gradient largest": "largest"},
-        "Errors of the gradient in ulp of the dtype; infinite where a row is not finite and should be, or the reverse.",
+        "Errors of the gradient in ulp of the dtype; infinite where a row is not finite and should be, or the reverse. "
+        f"{MEANING}",
+        {"gradient largest": "gradient uncounted"},
     ),
     "bounds_loss": Layout(
         {"unshifted largest": "unshifted", "shifted largest": "shifted"},
@@ -108,7 +116,17 @@ def _across_dtypes(section: Section, layout: Layout) -> str:
         wide = wide.rename(columns={c: f"{c}{joint}" for c in wide if c not in CELL})
     else:
         wide = by_dtype(table, table, {value: joint + heading for value, heading in layout.values.items()})
+        marks = _marks(table, layout)
+        return _set(wide.drop(columns="framework"), section.name, layout, marks)
     return _set(wide.drop(columns="framework"), section.name, layout)
+
+
+def _marks(table: pd.DataFrame, layout: Layout) -> dict[str, pd.Series[bool]]:
+    """For each column of marked numbers which of them bear the mark."""
+    if not layout.marked:
+        return {}
+    there = by_dtype(table, table, {column: f"\n{layout.values[value]}" for value, column in layout.marked.items()})
+    return {str(column): there[column].notna() for column in there if "\n" in str(column)}
 
 
 def _article(section: Section) -> str:
@@ -119,8 +137,11 @@ def _article(section: Section) -> str:
     return _set(table.rename(columns=lambda c: c if c in CELL else f"{c}\n"), section.name, layout)
 
 
-def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
-    """A table as LaTeX: `CELL`'s columns as words, those of numbers aligned by siunitx, others centred."""
+def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd.Series[bool]] | None = None) -> str:
+    """A table as LaTeX: `CELL`'s columns as words, those of numbers aligned by siunitx, others centred.
+
+    ``marks`` tells for a column of numbers which of them bear the mark.
+    """
     kept = table.drop(columns=[c for c, unsaid in (("mode", "eager"), ("device", "cpu")) if set(table[c]) == {unsaid}])
     columns, formats, headings, width = {}, [], [], 0.0
     for column in kept.columns:
@@ -130,7 +151,8 @@ def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
         if column in CELL:
             columns[column] = kept[column].map(name if column == "implementation" else tex)
         elif pd.api.types.is_numeric_dtype(kept[column]):
-            columns[column], form, digits = _numbers(kept[column] * layout.unit, layout.decimals)
+            marked = (marks or {}).get(column)
+            columns[column], form, digits = _numbers(kept[column] * layout.unit, layout.decimals, marked)
         else:
             columns[column] = kept[column].map(lambda v: "--" if pd.isna(v) else tex(v))
         formats.append(form)
@@ -154,7 +176,9 @@ def _set(table: pd.DataFrame, label: str, layout: Layout) -> str:
     return f"\\begin{{landscape}}\n{made}\\end{{landscape}}\n" if turned else made
 
 
-def _numbers(values: pd.Series[float], decimals: int | None) -> tuple[pd.Series[str], str, float]:
+def _numbers(
+    values: pd.Series[float], decimals: int | None, marked: pd.Series[bool] | None
+) -> tuple[pd.Series[str], str, float]:
     """Numbers as siunitx reads them, words in braces; its column with the room that they need, and that in points."""
     write: Callable[[float], str] = _significant if decimals is None else lambda v: f"{v:.{decimals}f}"
     words = values.map(lambda v: "{--}" if pd.isna(v) else write(v) if math.isfinite(v) else _infinity(v))
@@ -163,7 +187,10 @@ def _numbers(values: pd.Series[float], decimals: int | None) -> tuple[pd.Series[
     sign, whole, fraction, exponent = (max((len(p[i]) for p in parts), default=0) for i in range(4))
     room = f"{'-' * sign}{max(whole, 1)}.{fraction}" + f"e{exponent}" * (exponent > 0)
     width = (2 * sign + max(whole, 1) + fraction + exponent) * CHARACTER + POINT + TIMES_TEN * (exponent > 0)
-    return words, f"S[table-format={room}]", width
+    if marked is None or not marked.any():
+        return words, f"S[table-format={room}]", width
+    words = words.where(~marked | values.isna(), words + DAGGER).where(~(marked & values.isna()), DAGGER)
+    return words, f"S[table-format={room},table-space-text-post={DAGGER}]", width + CHARACTER
 
 
 def _infinity(value: float) -> str:
@@ -205,5 +232,6 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 
 
 def _main(found: Page, names: Sequence[str]) -> str:
-    told = "\n\n".join(prose(line) for line in found.preamble)
+    lines = ((prose(line), line.startswith(PARTIAL)) for line in found.preamble)
+    told = "\n\n".join(rf"\textbf{{{words}}}" if bold else words for words, bold in lines)
     return _DOCUMENT % {"provenance": told, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}

@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from ...store import Run
+from .._page import whole_manifest
 
 # Of a run that does not record the distributions: those that bear another name than their package.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "liger_kernel": "liger-kernel"}
 
 
-def write_reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path) -> Path:
-    """Writes ``out/reproduce.md`` for a report of these runs in these formats, and returns its path."""
+def write_reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path, missing: Sequence[str] = ()) -> Path:
+    """Writes ``out/reproduce.md`` for a report of these runs in these formats, and returns its path.
+
+    ``missing`` is what the report lacks, in sentences.
+    """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "reproduce.md"
-    path.write_text(reproduce(runs, formats, out), encoding="utf-8")
+    path.write_text(reproduce(runs, formats, out, missing), encoding="utf-8")
     return path
 
 
-def reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path) -> str:
+def reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path, missing: Sequence[str] = ()) -> str:
     """The page: how to install what was measured, the commands, what they ran on, and what must come out the same."""
     report = ["logitlab", "report", *(str(run.folder) for run in runs)]
     report += [word for name in formats for word in ("--format", name)] + ["--out", str(out)]
-    parts = ["# How to reproduce this report"]
+    parts = ["# How to reproduce this report", *(f"**{_span(message)}**" for message in missing)]
     for run in runs:
-        parts += _run(run.manifest)
+        parts += _run(whole_manifest(run))
     parts += ["## The report", "Of these runs, in their folders:", _code(shlex.join(report), "sh")]
     return "\n\n".join(parts) + "\n"
 
@@ -47,9 +51,9 @@ def _run(m: Mapping[str, Any]) -> Iterator[str]:
             "https://download.pytorch.org/whl/). Another build of the same version may compute otherwise:"
         )
         yield _lines(builds)
-    if m["environment"] or m.get("variants"):
+    if m.get("environment") or m.get("variants"):
         yield "The environment, as far as it changes numbers:"
-        set_ = {name: f"{value}" for name, value in m["environment"].items()}
+        set_ = {name: f"{value}" for name, value in m.get("environment", {}).items()}
         yield _code("\n".join(f"export {name}={shlex.quote(value)}" for name, value in set_.items()), "sh")
     yield f"The command, started {m['started']}:" if "started" in m else "The command:"
     yield _code(m.get("command", "not recorded"), "sh")

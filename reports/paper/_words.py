@@ -38,7 +38,9 @@ def _encoder() -> Any:
     from pylatexenc import latexencode  # noqa: PLC0415 - an extra
 
     # The fonts of pdflatex without further packages have a dash where others have the bar.
-    bar = latexencode.UnicodeToLatexConversionRule(latexencode.RULE_DICT, {ord("|"): r"\textbar"})
+    # The dagger of text would come from a font of bitmaps.
+    words = {ord("|"): r"\textbar", ord("†"): r"\ensuremath{\dagger}"}
+    ours = latexencode.UnicodeToLatexConversionRule(latexencode.RULE_DICT, words)
     return latexencode.UnicodeToLatexEncoder(
-        conversion_rules=[bar, "defaults"], unknown_char_policy="unihex", unknown_char_warning=False
+        conversion_rules=[ours, "defaults"], unknown_char_policy="unihex", unknown_char_warning=False
     )

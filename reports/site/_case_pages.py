@@ -14,6 +14,7 @@ import pandas as pd
 from .._lines import DTYPES
 from .._matrix import labels
 from .._results import worst_rows
+from .._uncounted import MANY_ULP
 from ._grids import EXACT, grid, short
 from ._site import Site, state
 
@@ -149,7 +150,7 @@ def _grid(site: Site, part: pd.DataFrame, *, few: bool) -> Any:
     what = "Every row" if few else "Of each cell its worst row; the downloads have every row"
     note = (
         f"{what}. Value and exact are the loss; errors are in ulp of the dtype. Stage is the first at which a written "
-        "formula failed." + " Row -1 is the reduced loss." * bool((table["row"] < 0).any())
+        "formula failed." + " Row -1 is the reduced loss." * bool((table["row"] < 0).any()) + f" {MANY_ULP}"
     )
     return grid("given", table, title="What each implementation gave", note=note, links=site.links("../"))
 

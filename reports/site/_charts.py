@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, curve
+from .._curves import PREFIX, QUANTITIES, curve, drawable
 from .._lines import plain
 from .._palette import FORMULA_COLOURS
 from ..paper._look import decades, powers
@@ -56,7 +56,7 @@ def points(df: pd.DataFrame, axis: str) -> pd.DataFrame:
     lines = [curve(rows, axis, q).assign(quantity=q) for q in QUANTITIES]
     whole = pd.concat([line for line in lines if len(line)] or lines[:1], ignore_index=True)
     whole["kind"] = whole["implementation"].map(formula).map(KINDS)
-    whole = whole.rename(columns={axis: "x", "largest": "y"})
+    whole = whole.assign(y=drawable(whole)).rename(columns={axis: "x"})
     columns = ["quantity", "dtype", "implementation", "kind", "x", "y"]
     return pd.concat([whole[columns], _bounds(rows)[columns]], ignore_index=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .._lines import CELL, DTYPES
+from .._uncounted import MANY_ULP
 from ._grids import grid
 from ._site import Site, state
 
@@ -33,7 +34,7 @@ def implementation_pages(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, part in site.worst.groupby("implementation", sort=False, observed=True):
         framework, formula = str(part["framework"].iloc[0]), str(facts["formula"][name])
         table = part[SHOWN].sort_values("grade", ascending=False, kind="stable").dropna(axis=1, how="all")
-        note = "Of each case, dtype, mode and device the worst row. The downloads have every row."
+        note = f"Of each case, dtype, mode and device the worst row. The downloads have every row. {MANY_ULP}"
         yield (
             f"implementations/{site.implementations[str(name)]}.html",
             {

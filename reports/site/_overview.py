@@ -10,7 +10,7 @@ from .._findings import SAFE, at, headlines, worst_grades
 from .._ignored import lets_nan_through
 from .._lines import DTYPES
 from .._tables import GRADES
-from ..paper._look import shortened
+from ..paper._look import distinct, shortened
 from ._site import Site, state
 
 COLUMNS = 3
@@ -89,8 +89,9 @@ def _columns(site: Site, dtypes: list[str]) -> list[list[dict[str, Any]]]:
 
 def _block(site: Site, framework: str, part: pd.DataFrame, dtypes: list[str]) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
-    for line in part.to_dict("records"):
-        name = str(line["implementation"])
+    names = [str(name) for name in part["implementation"]]
+    shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MOST)
+    for line, name, short in zip(part.to_dict("records"), names, shorts, strict=True):
         cells: list[dict[str, Any]] = [
             {
                 "dtype": d,
@@ -102,7 +103,7 @@ def _block(site: Site, framework: str, part: pd.DataFrame, dtypes: list[str]) ->
         lines.append(
             {
                 "name": name,
-                "short": shortened(name.removeprefix(f"{framework}/"), MOST),
+                "short": short,
                 "href": site.implementation("")(name),
                 "cells": cells,
             }

@@ -1,0 +1,30 @@
+"""A report as programs read it: strict JSON, with what is missing of the runs before any number."""
+
+from __future__ import annotations
+
+import json
+
+from .. import strict_json
+from ._page import Page
+
+SCHEMA = 1
+
+
+def json_text(found: Page) -> str:
+    """The report: ``partial`` and ``missing`` first, then the runs and the tables with their numbers.
+
+    An infinite number is the word ``inf`` or ``-inf``, a missing one null.
+    """
+    content = {
+        "schema": SCHEMA,
+        "partial": bool(found.damage),
+        "missing": found.damage,
+        "runs": [
+            {name: m[name] for name in ("run", "complete", "versions", "frameworks", "hardware")}
+            for m in found.manifests
+        ],
+        "tables": {
+            s.name: {"title": s.title, "note": s.note, "lines": strict_json.records(s.table)} for s in found.sections
+        },
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,26 @@
+"""Tables as strict JSON, which has no word for NaN and infinity: a missing number is null, an infinite one a word."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A dict for each line, which `json.dumps` takes with ``allow_nan=False``."""
+    names = [str(c) for c in table.columns]
+    columns = [table[c].astype(object).to_list() for c in table.columns]
+    return [dict(zip(names, map(_value, line), strict=True)) for line in zip(*columns, strict=True)]
+
+
+def _value(value: Any) -> Any:
+    if value is pd.NA or value is None:
+        return None
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
