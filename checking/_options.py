@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case, catalogue, make
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..formats import FORMATS
 from ..oracle import reference
 from ._extra import kinds
@@ -118,7 +118,7 @@ def must_be_callable(function: Any, what: str, name: str) -> None:
     if inspect.isclass(function):
         raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
     if not callable(function):
-        raise UsageError(f"{what} is {type(function).__name__}; {expected}")
+        raise UsageError(f"{what} is {shown(function)}; {expected}")
     signature = signature_of(function)
     try:
         if signature is not None:

@@ -24,6 +24,10 @@ def _nothing_starts(monkeypatch):
     monkeypatch.setattr("logitlab.pool.ProcessPool", lambda *_, **__: pytest.fail("a process was started"))
 
 
+def sound_loss(logits, targets):
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(logits)), targets]
+
+
 def refused(function, *arguments, **keywords) -> str:
     with pytest.raises(UsageError) as caught:
         function(*arguments, **keywords)
@@ -83,8 +87,8 @@ LISTS = [
     (logitlab.implementations, "frameworks"),
     *((lambda **given: logitlab.hunt("numpy/lse", **given), name) for name in ("cases", "quantities")),
     (lambda **given: logitlab.explain("seed/article", "numpy/lse", **given), "case_files"),
-    *((lambda **given: logitlab.check(len, "numpy", **given), name) for name in ("cases", "dtypes")),
-    (lambda **given: logitlab.assert_conforms(len, "numpy", **given), "dtypes"),
+    *((lambda **given: logitlab.check(sound_loss, "numpy", **given), name) for name in ("cases", "dtypes")),
+    (lambda **given: logitlab.assert_conforms(sound_loss, "numpy", **given), "dtypes"),
     *((logit_cases, name) for name in ("patterns", "dtypes")),
     *((training.train_demo, name) for name in ("frameworks", "dtypes", "models", "rates")),
     *((lambda **given: logitlab.matrix(["scipy==1.14.1", "scipy==1.15.3"], "out", **given), name) for name in (
@@ -153,7 +157,7 @@ def test_a_list_of_runs_has_the_tables_of_the_runs(small_run):
         (lambda: logitlab.hunt(5), "implementation is 5; expected a string"),
         (lambda: logitlab.explain(5, "numpy/lse"), "case is 5; expected a string"),
         (lambda: logitlab.explain("seed/article", "numpy/lse", row="first"), "row is 'first'; expected a whole"),
-        (lambda: logitlab.check(len, "numpy", gradient=5), "the gradient is 5; expected a function"),
+        (lambda: logitlab.check(sound_loss, "numpy", gradient=5), "the gradient is 5; expected a function"),
         (lambda: logitlab.compare("a", "b", factor="2"), "factor is '2'; expected a number of at least 1"),
         (lambda: logitlab.compare(5, "b"), "before is 5; expected a run folder"),
         (lambda: logitlab.matrix(["scipy==1.14.1", "scipy==1.15.3"], "out", factor="2"), "factor is '2'"),

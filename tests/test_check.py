@@ -454,7 +454,7 @@ def test_numpy_is_given_its_gradient():
         ({"mode": "quick"}, "torch has no mode 'quick'; it has eager, compiled"),
         ({"cases": "weights/*"}, "no case of weights/* is logits and class indices alone"),
         ({"cases": "nothing/*"}, "nothing/*"),
-        ({"loss": 3}, "the loss is int"),
+        ({"loss": 3}, "the loss is 3"),
     ],
 )
 def test_what_cannot_be_checked_is_told(options, words):

@@ -123,6 +123,7 @@ def test_a_baseline_keeps_whether_ignored_rows_are_zero(tmp_path):
     (found,) = logitlab.compare(path, broken).changes.to_dict("records")
     assert (found["change"], found["regression"]) == ("verdict lost", True)
     assert found["after"] == "A 0.5 ulp, an ignored row not 0"
+    path = tmp_path / "broken.json"
     comparison.write_baseline(broken, path)
     assert logitlab.compare(path, broken).empty
     assert list(logitlab.compare(path, sound).changes["change"]) == ["verdict won"]
@@ -152,7 +153,7 @@ def test_the_factor_of_an_error_that_was_next_to_nothing_is_infinite():
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, np.nan, np.inf])
 def test_a_factor_that_bounds_nothing_is_refused(factor):
-    with pytest.raises(UsageError, match="give a number of at least 1"):
+    with pytest.raises(UsageError, match="expected a number of at least 1"):
         logitlab.compare(made(line()), made(line()), factor=factor)
 
 

@@ -63,7 +63,9 @@ def value_alone(value: Callable[..., Array]) -> Callable[..., Array]:
 
 def gradient_alone(gradient: Callable[..., Array]) -> Callable[..., Array]:
     """The right loss, with a backward rule of logits, targets, probabilities and upstream (B,)."""
-    return wraps(gradient)(_parts(shifted, shifted, gradient))
+    loss = wraps(gradient)(_parts(shifted, shifted, gradient))
+    loss.__wrapped__ = shifted  # whose signature it has
+    return loss
 
 
 # --- values -----------------------------------------------------------------------------------------------------
