@@ -45,8 +45,19 @@ def rows_of_three(dtype):
     return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
 
 
+@pytest.fixture
+def _float64_in_jax():
+    """JAX's 64-bit numbers, which LogitLab's adapter turns on when it is imported, and a check turns off again."""
+    if (jax := sys.modules.get("jax")) is None:
+        yield
+        return
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("owner", FRAMEWORKS)
+@pytest.mark.usefixtures("_float64_in_jax")
 def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
     """Eagerly and on the CPU, over every row of three classes, NaN and infinities included."""
     framework = importlib.import_module(f"logitlab.frameworks.{owner}").FRAMEWORK
