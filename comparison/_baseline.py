@@ -58,7 +58,7 @@ def write(of: Source, path: Path) -> None:
 def _file(of: Source) -> str:
     found = by_case(of.lines)
     head = {"schema": SCHEMA, "logitlab": _KIND, "facts": dict(sorted(of.facts.items()))}
-    shared, own = _exact_by_dtype(found.exact)
+    shared, own = _exact_by_dtype(found.exact, _with_losses(found.measured))
     exact = [f"{json.dumps(d)}: {{\n{_entries(cases)}\n}}" for d, cases in shared.items()]
     cells = [
         f"{json.dumps(dict(zip(CELL, cell, strict=True)) | own.get(cell[:2], {}))[:-1]}, "
@@ -73,8 +73,19 @@ def _entries(cases: Mapping[str, Any]) -> str:
     return ",\n".join(f"{json.dumps(case)}: {json.dumps(entry)}" for case, entry in cases.items())
 
 
-def _exact_by_dtype(exact: pd.DataFrame) -> tuple[dict[str, dict[str, str]], dict[tuple[str, ...], dict[str, Any]]]:
-    """By dtype and case the exact losses that most implementations are held to, and what others are held to instead."""
+def _with_losses(measured: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """The implementations, dtypes and cases of which a cell has all losses: a reader gives them the exact ones."""
+    whole = measured[(measured["quantity"] == "loss") & (measured["status"] == 0)]
+    return set(zip(*(whole[column].astype(str) for column in EXACT), strict=True))
+
+
+def _exact_by_dtype(
+    exact: pd.DataFrame, with_losses: set[tuple[str, str, str]]
+) -> tuple[dict[str, dict[str, str]], dict[tuple[str, ...], dict[str, Any]]]:
+    """By dtype and case the exact losses that most implementations are held to, and those that stand with a cell.
+
+    These are of an implementation that is held to others, and of one whose losses came in part only.
+    """
     found = exact.astype(dict.fromkeys(EXACT, str)).sort_values(["dtype", "case", "implementation"])
     entries = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
     found["entry"] = entries
@@ -86,7 +97,7 @@ def _exact_by_dtype(exact: pd.DataFrame) -> tuple[dict[str, dict[str, str]], dic
         shared.setdefault(dtype, {})[case] = entry
     own: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, dtype, case, entry in zip(*(found[c] for c in (*EXACT, "entry")), strict=True):
-        if entry != shared[dtype][case]:
+        if entry != shared[dtype][case] or (name, dtype, case) not in with_losses:
             own.setdefault((name, dtype), {"exact": {}})["exact"][case] = entry
     return shared, own
 
@@ -146,13 +157,19 @@ def _exact_of(shared: dict[str, dict[str, str]], cells: list[dict[str, Any]]) ->
     for cell in cells:
         name, dtype = cell["implementation"], cell["dtype"]
         usual = shared.get(dtype, {})
-        of_cell = {case: usual[case] for case in cell["cases"] if case in usual} | cell.get("exact", {})
+        whole = [case for case, entries in cell["cases"].items() if case in usual and _is_ok(entries.get("loss", ""))]
+        of_cell = {case: usual[case] for case in whole} | cell.get("exact", {})
         for case, entry in of_cell.items():
             if (parts := _EXACT.fullmatch(entry)) is None:
                 raise ValueError(f"{case!r} has {entry!r}")
             found[name, dtype, case] = (WHOLE, int(parts[1]), int(parts[2], 16))
     df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "row", "rows", "mark"])
     return df.astype(dict.fromkeys(EXACT, "category") | {"row": int, "rows": int, "mark": int})
+
+
+def _is_ok(entry: str) -> bool:
+    parts = _ENTRY.fullmatch(entry)
+    return parts is not None and parts[6] is None
 
 
 def _measured_of(content: list[dict[str, Any]], schema: int) -> pd.DataFrame:

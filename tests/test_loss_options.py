@@ -17,7 +17,7 @@ from mpmath import mp, mpf
 from logitlab import runner
 from logitlab.cases import Case, abridged, content_hash, make, select
 from logitlab.cases._tags import seen
-from logitlab.checking._rows import Rows, _permuted
+from logitlab.checking._rows import Rows, permuted
 from logitlab.errors import UsageError
 from logitlab.formats import FORMATS, quantize
 from logitlab.frameworks import Batch, Implementation
@@ -574,7 +574,7 @@ def test_rows_that_are_picked_or_permuted_keep_all_of_their_exact_answer():
     owner = make("mine/a", "why", logits, targets)
     rows = Rows((owner,) * 6, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
     order = np.array([3, 0, 4, 1, 2])
-    for changed in (rows.take(np.array([4, 0, 0, 5])), replace(rows, **_permuted(rows, order))):
+    for changed in (rows.take(np.array([4, 0, 0, 5])), replace(rows, **permuted(rows, order))):
         again = reference(changed.logits, changed.targets, **options)
         for name in PER_ROW:
             one, other = getattr(changed.exact, name), getattr(again, name)

@@ -143,10 +143,10 @@ def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(tmp_path,
 
 
 def test_a_run_that_fails_is_told_in_its_own_words(tmp_path):
-    found, _ = matrix(["tiny==1.0", "tiny==1.2"], tmp_path / "runs", cases="nothing/*")
+    found, _ = matrix(["tiny==1.0", "tiny==1.2"], tmp_path / "runs", implementations="tiny/nothing")
     assert found.exit_code == 2
     assert set(found.failed) == {"tiny==1.0", "tiny==1.2"}
-    assert "no case matches 'nothing/*'" in found.failed["tiny==1.0"]
+    assert "no implementation matches 'tiny/nothing'" in found.failed["tiny==1.0"]
 
 
 def test_sets_that_share_nothing_keep_their_results(tmp_path, capsys):
