@@ -100,6 +100,10 @@ def test_compiled_by_xla_scaled_logits_have_an_infinite_loss(framework):
     assert (loss, len(gradient)) == (-float("inf"), 4)
 
 
+def test_pytorch_sums_bfloat16_losses_in_bfloat16():
+    assert findings.summed()["largest"] == pytest.approx(0.0226, abs=1e-4)
+
+
 def test_without_fusion_the_scaled_logits_have_a_loss_of_0():
     given = findings.reproduced("scaled_jax", XLA_FLAGS="--xla_disable_hlo_passes=fusion")
     assert given == {"eager": [0.0] * 5, "compiled": [0.0] * 5}

@@ -263,8 +263,18 @@ def compiled_scaled(framework: str) -> list[float]:
     return given["compiled"]
 
 
+def summed(_: pd.DataFrame | None = None) -> Facts:
+    """Measured by a program of its own: a batch of so many rows is none of the catalogue's."""
+    errors = []
+    for exact, narrow, wide in reproduced("summed_torch").values():
+        hold(abs(wide / exact - 1) < 2.0**-20, "summed", f"a float32 sum gives {wide} for {exact}")
+        errors.append(abs(narrow / exact - 1))
+    hold(max(errors) > 0.01, "summed", f"bfloat16 sums err by {max(errors):.2g} at most, relative to the sum")
+    return {"program": (REPRODUCERS / "summed_torch.py").read_text(), "largest": max(errors)}
+
+
 FINDINGS: dict[str, Callable[[pd.DataFrame], Facts]] = {
     "matrix": matrix, "log1p": log1p, "naive": naive, "offset": offset, "sweep": sweep, "masks": masks,
     "clipped": clipped, "near_zero": near_zero, "smoothing": smoothing, "half": half, "inductor": inductor,
-    "targets": targets, "bounds": bounds, "contraction": contraction,
+    "targets": targets, "bounds": bounds, "contraction": contraction, "summed": summed,
 }  # fmt: skip
