@@ -92,9 +92,7 @@ def _table(
          None if broken is None else broken.rule, None if broken is None else broken.mend)
         for s, broken in lines
     ]  # fmt: skip
-    columns = zip(COLUMNS, zip(*records, strict=True), strict=True)
-    words = ("rule", "mend")
-    return pd.DataFrame({c: pd.Series(v, dtype=object if c in words else None) for c, v in columns})
+    return pd.DataFrame(records, columns=list(COLUMNS)).astype({"rule": object, "mend": object})
 
 
 def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:

@@ -335,6 +335,12 @@ def test_a_row_beside_an_ignored_one_that_went_wrong_says_so(torch):
     assert remark.endswith("The gradient is NaN.")
 
 
+def test_a_reduced_loss_that_raises_has_no_stages_and_the_message():
+    explained = logitlab.explain("reductions/nan_row_sum", "numpy/sklearn.metrics.log_loss", row=-1)
+    assert (len(explained.stages), explained.grades) == (0, {})
+    assert explained.remarks == ("loss: raised: ValueError: Input contains NaN.",)
+
+
 def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(torch):
     explained = torch.explain("mine/nothing", BUILTIN)
     assert (explained.grades["loss"], line(explained, "loss")["value"]) == (None, "NaN")
