@@ -23,7 +23,8 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(explanation):
         out.print(line)
-    out.print(_table(explanation))
+    if len(explanation.stages):
+        out.print(_table(explanation))
     if explanation.row_losses is not None and len(explanation.row_losses):
         out.print(_row_losses(explanation.row_losses))
         more = len(explanation.row_losses) - ROWS
@@ -41,7 +42,7 @@ def _heading(e: Explanation) -> Iterator[str]:
     yield f"{e.case}, {what}, {e.implementation} in {e.dtype} on {e.device}{mode}"
     grades = ", ".join(f"{quantity} {letter or 'not graded'}" for quantity, letter in e.grades.items())
     few = f"; classes {', '.join(map(str, e.classes))} of {e.width} are shown" if 0 < len(e.classes) < e.width else ""
-    yield f"{e.given}; grades: {grades}{few}"
+    yield f"{e.given}; grades: {grades or 'none'}{few}"
 
 
 def _table(e: Explanation) -> Table:
@@ -83,7 +84,7 @@ def _row_losses(rows: pd.DataFrame) -> Padding:
 
 def _findings(e: Explanation) -> Iterator[str]:
     if not e.failures:
-        if all(letter == "A" for letter in e.grades.values()):
+        if "loss" in e.grades and all(letter == "A" for letter in e.grades.values()):
             yield "no stage failed"
         return
     # A and B are sound: what B has lost is no failure. What has no grade is one where its verdict blames it.

@@ -47,10 +47,10 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
 
 
 def row_losses(m: Measurement) -> pd.DataFrame | None:
-    """The losses that a reduced one is made of, in the columns `ROW_LOSSES`; None where there is no reduction."""
-    if not m.reduced:
-        return None
+    """The losses that a reduced one is made of, in the columns `ROW_LOSSES`; None where there are none."""
     group, losses = m.rows.call.group, m.rows.losses
+    if not m.reduced or losses is None:
+        return None
     size = len(group.logits)
     missing = np.full(size, np.nan)
     targets = group.targets.tolist() if group.targets.ndim == 1 else [None] * size
@@ -58,7 +58,7 @@ def row_losses(m: Measurement) -> pd.DataFrame | None:
     columns = (
         range(size),
         targets,
-        missing if losses is None else losses.astype(np.float64),
+        losses.astype(np.float64),
         group.exact.loss.hi,
         missing if graded is None else graded.max_ulp,
         [None] * size if graded is None else list(graded.grade),

@@ -335,8 +335,9 @@ def test_a_row_beside_an_ignored_one_that_went_wrong_says_so(torch):
     assert remark.endswith("The gradient is NaN.")
 
 
-def test_a_reduced_loss_that_raises_has_no_stages_and_the_message():
+def test_a_reduced_loss_that_raises_has_no_stages_and_the_message(capsys):
     explained = logitlab.explain("reductions/nan_row_sum", "numpy/sklearn.metrics.log_loss", row=-1)
+    assert "no stage failed" not in shown(explained, capsys)
     assert (len(explained.stages), explained.grades) == (0, {})
     assert explained.remarks == ("loss: raised: ValueError: Input contains NaN.",)
 
