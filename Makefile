@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Static tools do not run the import hook of an editable install. mypy finds the types of a package in NAME-stubs too,
 # where the top of the package has to be a .pyi.
-$(TYPES): $(READY) $(wildcard *.py */__init__.py)
+$(TYPES): $(READY) $(wildcard *.py */__init__.py */*/__init__.py)
 	@stubs=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/logitlab-stubs && \
 	rm -rf "$$stubs" && mkdir "$$stubs" && ln -s "$(CURDIR)"/* "$$stubs" && mv "$$stubs/__init__.py" "$$stubs/__init__.pyi"
 	@touch $@
@@ -51,7 +51,7 @@ docs: $(READY) $(NAMED)
 
 # The grades of README's table, kept in docs/measured/grades.json.
 grades: $(READY)
-	$(BIN)/python tools/grades.py $(if $(filter command line environment,$(origin RUN)),$(RUN))
+	$(BIN)/python benchmarks/grades.py $(if $(filter command line environment,$(origin RUN)),$(RUN))
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
@@ -64,7 +64,7 @@ lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
-	$(BIN)/python tools/audit.py constraints.txt
+	$(BIN)/python .ci/audit.py constraints.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

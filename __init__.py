@@ -23,20 +23,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
+from .core.errors import UsageError
 
 if TYPE_CHECKING:
-    from .checking import CheckResult, check
-    from .comparison import Comparison, compare
-    from .environments import Matrix, matrix
-    from .explanation import Explanation, explain
-    from .hunting import Hunt, hunt
-    from .listing import catalogue, implementations
     from .oracle import Reference, reference
-    from .querying import query, read
     from .reports import style, tables
     from .runner import run
-    from .testing import assert_conforms
+    from .storage.querying import query, read
+    from .studies.browse.listing import catalogue, implementations
+    from .studies.check import CheckResult, check
+    from .studies.compare import Comparison, compare
+    from .studies.explain import Explanation, explain
+    from .studies.hunt import Hunt, hunt
+    from .studies.matrix import Matrix, matrix
+    from .studies.testing import assert_conforms
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,24 +65,24 @@ __all__ = [
 
 # Imported when first asked for: worker processes import this package and need neither pandas nor the oracle.
 _HOMES = {
-    "CheckResult": "checking",
-    "check": "checking",
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "Matrix": "environments",
-    "matrix": "environments",
-    "Explanation": "explanation",
-    "explain": "explanation",
-    "Hunt": "hunting",
-    "hunt": "hunting",
+    "CheckResult": "studies.check",
+    "check": "studies.check",
+    "Comparison": "studies.compare",
+    "compare": "studies.compare",
+    "Matrix": "studies.matrix",
+    "matrix": "studies.matrix",
+    "Explanation": "studies.explain",
+    "explain": "studies.explain",
+    "Hunt": "studies.hunt",
+    "hunt": "studies.hunt",
     "Reference": "oracle",
     "reference": "oracle",
-    "catalogue": "listing",
-    "implementations": "listing",
-    "query": "querying",
-    "read": "querying",
+    "catalogue": "studies.browse.listing",
+    "implementations": "studies.browse.listing",
+    "query": "storage.querying",
+    "read": "storage.querying",
     "run": "runner",
-    "assert_conforms": "testing",
+    "assert_conforms": "studies.testing",
     "style": "reports",
     "tables": "reports",
 }

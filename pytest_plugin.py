@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import UsageError
+from .core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .testing import LogitCase
+    from .studies.testing import LogitCase
 
 MARKER = "logit_cases"
 FIXTURE = "logit_case"
@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each case and dtype, named ``family/name-dtype``."""
     if FIXTURE not in metafunc.fixturenames:
         return
-    from .testing import logit_cases  # noqa: PLC0415 - see above
+    from .studies.testing import logit_cases  # noqa: PLC0415 - see above
 
     try:
         cases = logit_cases(*_asked(metafunc))
@@ -85,6 +85,6 @@ def logit_case(request: pytest.FixtureRequest) -> LogitCase:
 @pytest.fixture(scope="session")
 def assert_conforms() -> Callable[..., None]:
     """logitlab.assert_conforms(loss, framework=..., dtypes=..., require="B"): a loss held to a grade."""
-    from .testing import assert_conforms as conforms  # noqa: PLC0415 - see above
+    from .studies.testing import assert_conforms as conforms  # noqa: PLC0415 - see above
 
     return conforms

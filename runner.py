@@ -29,22 +29,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from . import environment, worker
-from .arguments import dtype_names, listed, path, paths, positive, text
 from .cases import WHY_NOT_HELD, abridged
-from .errors import UsageError
-from .executors import Executor, opened
-from .inputs import Selection, file_options, selection
-from .lock import must_be_free
-from .measuring import Work
-from .options import LossOptions
+from .cases.inputs import Selection, file_options, selection
+from .core.arguments import dtype_names, listed, path, paths, positive, text
+from .core.errors import UsageError
+from .core.options import LossOptions
+from .core.progress import Progress, reporting
+from .execution import environment, worker
+from .execution.executors import Executor, opened
+from .execution.measuring import Work
+from .execution.plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, not_installed, owners
+from .execution.pool import DEFAULT_TIMEOUT
+from .execution.variants import choose_variants
+from .execution.worker import Description
 from .oracle import must_be_there
-from .plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, not_installed, owners
-from .pool import DEFAULT_TIMEOUT
-from .progress import Progress, reporting
-from .store import Run, begun, must_be_new
-from .variants import choose_variants
-from .worker import Description
+from .storage.lock import must_be_free
+from .storage.store import Run, begun, must_be_new
 
 ORACLES = ("balls", "quad")
 # Numbers of an array in the words of a command; of class weights there may be many.

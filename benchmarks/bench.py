@@ -27,9 +27,9 @@ import prices
 import scaling
 from usage import cores
 
-from logitlab import environment
-from logitlab.pool import Pools
-from logitlab.worker import Description, names
+from logitlab.execution import environment
+from logitlab.execution.pool import Pools
+from logitlab.execution.worker import Description, names
 
 TITLES = {
     "a": "The default plan",

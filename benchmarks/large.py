@@ -27,11 +27,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from logitlab.checksums import Checksums
-from logitlab.environment import hardware
-from logitlab.files import digest_of
-from logitlab.parts import numbered
-from logitlab.store import Run
+from logitlab.core.files import digest_of
+from logitlab.execution.environment import hardware
+from logitlab.storage._checksums import Checksums
+from logitlab.storage._parts import numbered
+from logitlab.storage.store import Run
 
 # On Linux a process begins with the peak of the one that starts it. This one between is small.
 _BETWEEN = """

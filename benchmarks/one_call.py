@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from logitlab.execution.worker import call
 from logitlab.frameworks import Batch
-from logitlab.worker import call
 
 ROWS, CLASSES = 128, 16_384
 REPEATED = 7

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from usage import Usage, of_command
 
-from logitlab.store import Run
+from logitlab.storage.store import Run
 
 ROWS = (10_000, 100_000, 1_000_000)
 CLASSES = 10

@@ -1,8 +1,8 @@
 """WHAT is computed: the catalogue of extreme logits. Imports no framework."""
 
-from ._abridged import abridged
 from ._case import WHY_NOT_HELD, Case, make, why_not_held
-from ._catalogue import catalogue, content_hash, named, select
+from ._case_summary import abridged
+from ._catalogue import all_cases, content_hash, named, select
 from ._tags import WIDE_FROM
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "WIDE_FROM",
     "Case",
     "abridged",
-    "catalogue",
+    "all_cases",
     "content_hash",
     "make",
     "named",

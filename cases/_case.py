@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import UsageError
-from ..formats import FORMATS, Format, quantize, representable
-from ..options import LossOptions, check_option
+from ..core.errors import UsageError
+from ..core.formats import FORMATS, Format, quantize, representable
+from ..core.options import LossOptions, check_option
 
 # How the logits lie in memory when they are handed to a framework; the numbers are the same.
 #   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second

@@ -1,4 +1,4 @@
-"""The catalogue: the cases of every family module in this folder."""
+"""The catalogue: the cases of every family module in `catalogue/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from ._case import Case
 from ._tags import seen
 
@@ -19,9 +19,9 @@ HASHED = ("label_smoothing", "weight", "ignore_index")
 
 
 @cache
-def catalogue() -> tuple[Case, ...]:
-    """All cases. A module here whose name has no leading underscore is a family: it has ``cases()``."""
-    package = importlib.import_module(__package__ or "")
+def all_cases() -> tuple[Case, ...]:
+    """All cases. A module there whose name has no leading underscore is a family: it has ``cases()``."""
+    package = importlib.import_module(".catalogue", __package__)
     families = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
     found = [case for name in families for case in importlib.import_module(f"{package.__name__}.{name}").cases()]
     ids = [case.id for case in found]
@@ -33,7 +33,7 @@ def catalogue() -> tuple[Case, ...]:
 
 def named(case_id: str) -> Case:
     """The one case of this ``family/name``; UsageError if there is none."""
-    found = [c for c in catalogue() if c.id == case_id]
+    found = [c for c in all_cases() if c.id == case_id]
     if not found:
         raise UsageError(f"no case is named {case_id!r}; give one full family/name, `logitlab cases` lists them")
     return found[0]
@@ -47,12 +47,12 @@ def select(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:
     """
     globs = [patterns] if isinstance(patterns, str) else list(patterns or ["*"])
     for glob in globs:
-        if not any(fnmatch.fnmatchcase(c.id, glob) for c in catalogue()):
-            families = sorted({c.family for c in catalogue()})
+        if not any(fnmatch.fnmatchcase(c.id, glob) for c in all_cases()):
+            families = sorted({c.family for c in all_cases()})
             raise UsageError(
                 f"no case matches {glob!r}; `logitlab cases` lists them, in the families {', '.join(families)}"
             )
-    return tuple(c for c in catalogue() if any(fnmatch.fnmatchcase(c.id, g) for g in globs))
+    return tuple(c for c in all_cases() if any(fnmatch.fnmatchcase(c.id, g) for g in globs))
 
 
 def content_hash(cases: Iterable[Case]) -> str:

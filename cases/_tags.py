@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..formats import FORMATS
+from ..core.formats import FORMATS
 from ._case import Case
 
 WIDE_FROM = 1000

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conventions import STANDARD, Convention
+from ..core.conventions import STANDARD, Convention
 
 FORMULAS = ("naive", "lse", "log1p", "builtin")
 QUANTITIES = ("probabilities", "loss", "gradient")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ._cache import program_folder
 from ._protocol import Batch, Implementation
-from ._stages import Operations
+from .stages import Operations
 
 # Without it JAX silently turns every float64 into a float32.
 jax.config.update("jax_enable_x64", True)

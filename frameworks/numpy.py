@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._protocol import Batch, Implementation
-from ._stages import Operations
+from .stages import Operations
 
 Array = NDArray[Any]
 

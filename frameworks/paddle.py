@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F  # noqa: N812 - the name every PaddlePaddle program gives it
 from numpy.typing import NDArray
 
-from ..conventions import Convention, MeanDivisor, Weighting
+from ..core.conventions import Convention, MeanDivisor, Weighting
 from ._protocol import Batch, Implementation
 
 Tensor = Any

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 from ._protocol import Batch, Implementation
-from ._stages import Operations
+from .stages import Operations
 
 # Other frameworks may use the same accelerator, of whose memory TensorFlow would take all.
 for _accelerator in tf.config.list_physical_devices("GPU"):

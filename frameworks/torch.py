@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program g
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..conventions import Convention, MeanDivisor
+from ..core.conventions import Convention, MeanDivisor
 from ._fused import IMPLEMENTATIONS as FUSED
 from ._protocol import Batch, Implementation
-from ._stages import Operations
-from ._torch_compile import compiled
+from .stages import Operations
+from .torch_compile import compiled
 
 # Set by a variant of LogitLab's, which is told to a worker before it imports this.
 if "LOGITLAB_FLUSH_SUBNORMALS" in os.environ:

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format
+from ..core.formats import Format
 from ..oracle import Reference
 
 Float64 = NDArray[np.float64]

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import FORMATS, Format
+from ..core.formats import FORMATS, Format
 
 Float64 = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format
+from ..core.formats import Format
 from ..oracle import Exact, Reference
 from ._bounds import GRADES
 from ._standard import Standard

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import FORMATS, Format, round_to, ulp
+from ..core.formats import FORMATS, Format, round_to, ulp
 from ..oracle import Exact, Reference
 from ._bounds import Row, entry_bounds, loss_bounds, reduced_loss_bounds
 from ._transformed import Transformed

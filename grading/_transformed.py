@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format
+from ..core.formats import Format
 from ..oracle import Reference
 from ..oracle.transform import Transform
 from ._bounds import FLOAT32, Row, entry_bounds, log

@@ -8,7 +8,7 @@ import numpy as np
 from flint import fmpq
 from numpy.typing import NDArray
 
-from ..conventions import MeanDivisor, Weighting
+from ..core.conventions import MeanDivisor, Weighting
 
 Float64 = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from .reference import PER_ROW, Exact, Reference, class_indices, float_logits, reference
 
 Array = NDArray[Any]

@@ -11,11 +11,11 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
 
-from ..arguments import whole
-from ..conventions import STANDARD, Convention
-from ..errors import UsageError
-from ..formats import FORMATS, to_numpy
-from ..options import LossOptions, check_option
+from ..core.arguments import whole
+from ..core.conventions import STANDARD, Convention
+from ..core.errors import UsageError
+from ..core.formats import FORMATS, to_numpy
+from ..core.options import LossOptions, check_option
 from . import balls, cache
 from ._weights import divisor_of_mean, target_weights
 from .transform import PLAIN, Transform

@@ -1,11 +1,11 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
-from ._ignored import ignored_rows, lets_nan_through
-from ._page import Page, page, partial, tables
 from ._render import FORMATS, write
-from ._sections import Section, sections
+from ._report import Page, page, partial, tables
 from ._style import style
-from ._tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
+from .tables.ignored import ignored_rows, lets_nan_through
+from .tables.sections import Section, sections
+from .tables.tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 __all__ = [
     "FORMATS",

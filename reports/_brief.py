@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..querying import Measurements, quoted
-from ._curves import axes
-from ._ignored import in_brief, lets_nan_through
-from ._lines import DTYPES
-from ._matrix import alike, grade_cells, grades_across, labels, severity
-from ._page import PARTIAL, Page
-from ._tables import GRADES
-from ._uncounted import MARK, MEANING
+from ..storage.querying import Measurements, quoted
+from ._report import PARTIAL, Page
+from .tables.curves import axes
+from .tables.grade_cells import alike, grade_cells, grades_across, labels, severity
+from .tables.ignored import in_brief, lets_nan_through
+from .tables.ordering import DTYPES
+from .tables.tables import GRADES
+from .tables.uncounted import MARK, MEANING
 
 # Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
 MOST_LINES, MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_IGNORED, MOST_FAULTS = 59, 3, 15, 6, 4, 4, 3

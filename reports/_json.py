@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from .. import strict_json
-from ._page import Page
+from ..core import strict_json
+from ._report import Page
 
 SCHEMA = 1
 

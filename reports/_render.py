@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..errors import UsageError
-from ..files import must_hold_no_links
-from ..store import Run
+from ..core.errors import UsageError
+from ..core.files import must_hold_no_links
+from ..storage.store import Run
 from ._brief import brief
 from ._csv import write_csv
 from ._json import json_text
-from ._page import Page, page, partial
+from ._report import Page, page, partial
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
 from .paper import write_figures, write_latex, write_reproduce

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import UsageError
-from ..errors import shown as a_value
-from ._palette import GRADE_COLOURS, INK
+from ..core.errors import UsageError
+from ..core.errors import shown as a_value
+from .charts.palette import GRADE_COLOURS, INK
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

@@ -11,9 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ._page import PARTIAL, Page
-from ._palette import GRADE_COLOURS
-from ._sections import Section
+from ._report import PARTIAL, Page
+from .charts.palette import GRADE_COLOURS
+from .tables.sections import Section
 
 WIDTH = 100  # where nobody tells the terminal's
 NARROWEST, WIDEST = 14, 31  # of a column of names

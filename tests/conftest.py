@@ -46,7 +46,7 @@ class Forks:
         assert self.run(folder / "plan", self.plan) == 0
         self.seconds = time.monotonic() - start
         assert self.run(folder / "small", self.small) == 0
-        from logitlab.store import Run
+        from logitlab.storage.store import Run
 
         self.tables = {name: Run(folder / name).read() for name in ("plan", "small")}
 
@@ -65,8 +65,8 @@ class Forks:
         import numpy as np
         import pandas as pd
 
-        from logitlab.store import Run
-        from logitlab.verification import verify
+        from logitlab.storage.store import Run
+        from logitlab.storage.verification import verify
 
         found, expected = (table.drop(columns="run") for table in (Run(folder).read(), self.tables[name]))
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
@@ -119,7 +119,7 @@ def gone():
 def small_run(tmp_path_factory):
     """A run of a few cases and a sweep, in NumPy."""
     from logitlab import runner
-    from logitlab.store import Run
+    from logitlab.storage.store import Run
 
     folder = tmp_path_factory.mktemp("small") / "run"
     runner.run(

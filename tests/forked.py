@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from logitlab import environment, runner, worker
+from logitlab import runner
 from logitlab.cases import select
-from logitlab.errors import UsageError
-from logitlab.executors import _local
+from logitlab.core.errors import UsageError
+from logitlab.execution import environment, worker
+from logitlab.execution.executors import _local
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 

@@ -18,11 +18,11 @@ from functools import cached_property
 import numpy as np
 from mpmath import mp, mpf
 
-from logitlab import worker
 from logitlab.cases import select
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
+from logitlab.execution import worker
+from logitlab.execution.plan import groups
 from logitlab.grading import grade_by
-from logitlab.plan import groups
 
 # dtype: bits of the significand, exponents of the smallest normal number and of the largest.
 DTYPES = {

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from logitlab import reports, runner
-from logitlab.reports._agreement import against, agreement, identical, losses, pairs
-from logitlab.store import typed
+from logitlab.reports.tables._agreement import against, agreement, identical, losses, pairs
+from logitlab.storage.store import typed
 
 INF, NAN = float("inf"), float("nan")
 
@@ -114,7 +114,7 @@ def test_twins_are_found(measured):
 
 
 def test_bits_tell_numbers_apart_and_no_nan_from_another():
-    from logitlab.measurements import _bits
+    from logitlab.execution._rows import _bits
 
     one, other = np.array([0x7FC00000, 0x7FC00001], np.uint32).view(np.float32)
     assert _bits(np.array([[one], [other]], np.float32))[0] == _bits(np.array([[other]], np.float32))[0]

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logitlab.cases import select
-from logitlab.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS, quantize
+from logitlab.execution.plan import groups
 from logitlab.frameworks import Batch
 from logitlab.grading import apriori_bounds, grade, stability_ratio
 from logitlab.oracle import reference
-from logitlab.plan import groups
-from logitlab.reports._analysis import against_bounds
+from logitlab.reports.tables._analysis import against_bounds
 
 NAN, INF = float("nan"), float("inf")
 FLOAT32, FLOAT16 = FORMATS["float32"], FORMATS["float16"]

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 import logitlab
-from logitlab import runner, training
+from logitlab import runner
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import get_format, to_numpy
-from logitlab.testing import logit_cases
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import get_format, to_numpy
+from logitlab.studies import training
+from logitlab.studies.testing import logit_cases
 
 ONE = {"cases": "seed/article", "implementations": "numpy/lse", "frameworks": "numpy"}
 NO_LIMITS = ["x", 0, -1, math.nan, math.inf, True]
@@ -21,7 +22,7 @@ NO_LIMITS = ["x", 0, -1, math.nan, math.inf, True]
 @pytest.fixture
 def _nothing_starts(monkeypatch):
     """No worker process may start where an argument is refused."""
-    monkeypatch.setattr("logitlab.pool.ProcessPool", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr("logitlab.execution.pool.ProcessPool", lambda *_, **__: pytest.fail("a process was started"))
 
 
 def sound_loss(logits, targets):
@@ -260,13 +261,15 @@ def test_what_is_no_array_of_numbers_is_told_in_one_line(arguments, options, mes
 
 @pytest.mark.parametrize("sides", [("{run}", "nope"), ("nope", "{run}")])
 def test_compare_says_which_folder_is_missing_before_it_reads_the_other(small_run, sides, monkeypatch):
-    monkeypatch.setattr("logitlab.store.Run.read", lambda run: pytest.fail("a run was read"))
+    monkeypatch.setattr("logitlab.storage.store.Run.read", lambda run: pytest.fail("a run was read"))
     given = [side.format(run=small_run.folder) for side in sides]
     assert refused(logitlab.compare, *given).startswith("nope does not exist; ")
 
 
 def test_a_missing_file_of_logits_is_told_before_another_is_read(tmp_path, monkeypatch):
     np.savez(tmp_path / "there.npz", logits=np.zeros((2, 3), np.float32), targets=[0, 1])
-    monkeypatch.setattr("logitlab.inputs._file.LogitsFile.open", lambda path: pytest.fail("a file was read"))
+    monkeypatch.setattr(
+        "logitlab.cases.inputs._logits_file.LogitsFile.open", lambda path: pytest.fail("a file was read")
+    )
     missing = tmp_path / "missing.npz"
     assert refused(runner.run, logits=[tmp_path / "there.npz", missing]) == f"{missing}: no such file"

@@ -14,7 +14,7 @@ WEAK = {"name": "jinja2", "version": "3.1.2", "vulns": [{"id": "PYSEC-1", "fix_v
 
 @pytest.fixture(scope="module")
 def audit():
-    path = Path(__file__).parent.parent / "tools" / "audit.py"
+    path = Path(__file__).parent.parent / ".ci" / "audit.py"
     spec = importlib.util.spec_from_file_location("audit", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

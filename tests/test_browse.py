@@ -11,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab import listing, showing, thresholds
-from logitlab.cases import catalogue, select
+from logitlab.cases import all_cases, select
 from logitlab.cases._tags import TAGS
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, overflow, ulp, underflow_to_subnormal, underflow_to_zero
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, overflow, ulp, underflow_to_subnormal, underflow_to_zero
 from logitlab.oracle import Exact, reference
+from logitlab.studies.browse import _thresholds as thresholds
+from logitlab.studies.browse import listing, showing
 
 WHOLE = listing.catalogue()
 FAMILIES = sorted(set(WHOLE["family"]))
-USED = sorted({tag for c in catalogue() for tag in c.tags})
+USED = sorted({tag for c in all_cases() for tag in c.tags})
 SOURCES = ["optax", "PYTORCH/pytorch", "#1020", "*/jax#*", "keras"]
 
 
@@ -73,7 +74,7 @@ def test_words_of_one_filter_are_alternatives(name):
     ],
 )
 def test_a_filter_keeps_the_cases_that_pass_and_no_others(filters, passes):
-    assert listed(**filters) == {c.id for c in catalogue() if passes(c)}
+    assert listed(**filters) == {c.id for c in all_cases() if passes(c)}
 
 
 def test_the_list_keeps_the_catalogues_order_and_columns():
@@ -87,7 +88,7 @@ def test_every_tag_is_explained_and_every_explained_tag_is_used():
 
 
 def test_a_tag_that_can_be_seen_is_there_where_it_holds():
-    for c in catalogue():
+    for c in all_cases():
         assert ("wide" in c.tags) == (c.classes >= 1000)
         assert ("probabilities" in c.tags) == (c.targets.ndim == 2)
         assert {"mean", "sum"} & set(c.tags) == {c.reduction} - {"none"}

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from logitlab import runner
 from logitlab.cases import select
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
 from logitlab.oracle import bulk, quad, reference
 
 QUANTITIES = ("loss", "probabilities", "gradient")
@@ -94,7 +94,7 @@ def file(tmp_path):
 
 
 def test_a_run_of_a_file_grades_the_same_by_both(file, tmp_path, monkeypatch):
-    monkeypatch.setattr("logitlab.inputs._file.PIECE_ROWS", 1000)
+    monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE_ROWS", 1000)
     one, other = (
         runner.run(
             logits=file,

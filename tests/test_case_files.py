@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logitlab import explanation, inputs, runner
-from logitlab.cases import Case, catalogue, make
+from logitlab import runner
+from logitlab.cases import Case, all_cases, inputs, make
+from logitlab.cases.inputs import read_cases, write_cases
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.inputs import read_cases, write_cases
-from logitlab.store import Run
+from logitlab.core.errors import UsageError
+from logitlab.storage.store import Run
+from logitlab.studies import explain as explanation
 
 SAID = ("family", "name", "why", "reduction", "label_smoothing", "ignore_index", "softcap", "logit_scale", "z_loss",
         "layout", "invalid", "source", "reported", "tags")  # fmt: skip
@@ -41,7 +42,7 @@ def renamed(case):
 
 
 def test_the_whole_catalogue_comes_back_as_it_was(tmp_path):
-    whole = [renamed(case) for case in catalogue() if 0 < case.logits.size < 10_000]
+    whole = [renamed(case) for case in all_cases() if 0 < case.logits.size < 10_000]
     assert {c.reduction for c in whole} == {"none", "mean", "sum"}
     write_cases(tmp_path / "all.json", whole)
     back = read_cases(tmp_path / "all.json")
@@ -252,7 +253,7 @@ def written(folder, name="mine.json", case="mine/a", logits=((1.0, 2.0), (300.0,
 
 
 def test_a_run_measures_the_cases_of_a_file_as_those_of_the_catalogue(tmp_path):
-    (article,) = (c for c in catalogue() if c.id == "seed/article")
+    (article,) = (c for c in all_cases() if c.id == "seed/article")
     path = tmp_path / "mine.json"
     write_cases(path, [renamed(article)])
     own = runner.run(case_files=path, dtypes=["float16", "float32"], **PLAN)

@@ -12,9 +12,9 @@ import pytest
 from mpmath import mp, mpf
 from threadpoolctl import threadpool_limits
 
-from logitlab.cases import Case, catalogue, content_hash, select
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, round_to, ulp
+from logitlab.cases import Case, all_cases, content_hash, select
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, round_to, ulp
 from logitlab.oracle import reference
 
 FAMILIES = {
@@ -41,7 +41,7 @@ FAMILIES = {
     "stagnation",
     "neighbours",
 }
-TOOL = Path(__file__).parent.parent / "tools" / "make_digits.py"
+TOOL = Path(__file__).parent.parent / "benchmarks" / "make_digits.py"
 
 
 def case(case_id):
@@ -53,32 +53,32 @@ def case(case_id):
 
 
 def test_the_catalogue_has_cases_of_every_family():
-    assert len(catalogue()) >= 250
-    assert {c.family for c in catalogue() if not c.family.startswith("field_")} == FAMILIES
+    assert len(all_cases()) >= 250
+    assert {c.family for c in all_cases() if not c.family.startswith("field_")} == FAMILIES
 
 
 def test_no_two_cases_share_a_name():
-    ids = [c.id for c in catalogue()]
+    ids = [c.id for c in all_cases()]
     assert len(set(ids)) == len(ids)
 
 
 def test_names_are_short_words_that_a_shell_leaves_alone():
-    assert [c.id for c in catalogue() if not re.fullmatch(r"[a-z_]+/[a-z0-9_.-]+", c.id)] == []
+    assert [c.id for c in all_cases() if not re.fullmatch(r"[a-z_]+/[a-z0-9_.-]+", c.id)] == []
 
 
 def test_why_is_one_sentence_on_one_line():
     sentence = re.compile(r"\S[^\n]*\.")
-    assert [c.id for c in catalogue() if not sentence.fullmatch(c.why) or re.search(r"[.!?] [A-Z]", c.why)] == []
+    assert [c.id for c in all_cases() if not sentence.fullmatch(c.why) or re.search(r"[.!?] [A-Z]", c.why)] == []
 
 
 def test_sources_name_a_public_thread():
-    sources = [c.source for c in catalogue() if c.source is not None]
+    sources = [c.source for c in all_cases() if c.source is not None]
     assert sources
     assert [s for s in sources if not re.fullmatch(r"[\w.-]+/[\w.-]+#\d+", s)] == []
 
 
 def test_logits_and_targets_fit():
-    for c in catalogue():
+    for c in all_cases():
         assert (c.logits.shape, c.logits.dtype) == ((c.rows, c.classes), np.float64)
         assert c.targets.shape in ((c.rows,), (c.rows, c.classes))
         if c.targets.ndim == 2:
@@ -89,7 +89,7 @@ def test_logits_and_targets_fit():
 
 
 def test_every_case_fits_a_dtype():
-    assert [c.id for c in catalogue() if not c.dtypes] == []
+    assert [c.id for c in all_cases() if not c.dtypes] == []
 
 
 def test_a_dtype_that_cannot_hold_a_case_is_left_out():
@@ -115,16 +115,16 @@ def test_quantized_logits_are_of_the_dtype_and_finite_where_they_were(name):
 
 
 def test_a_case_cannot_be_changed():
-    for c in catalogue():
+    for c in all_cases():
         assert not c.logits.flags.writeable
         assert not c.targets.flags.writeable
     with pytest.raises(dataclasses.FrozenInstanceError):
-        catalogue()[0].why = "another reason"
+        all_cases()[0].why = "another reason"
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_family_is_the_same_on_each_build(family):
-    module = importlib.import_module(f"logitlab.cases.{family}")
+    module = importlib.import_module(f"logitlab.cases.catalogue.{family}")
     assert content_hash(module.cases()) == content_hash(module.cases()) == content_hash(select(f"{family}/*"))
 
 
@@ -132,14 +132,14 @@ def test_a_family_is_the_same_on_each_build(family):
 
 
 def test_select_without_a_pattern_gives_everything():
-    assert select() == select(None) == select("*") == catalogue()
+    assert select() == select(None) == select("*") == all_cases()
 
 
 def test_select_takes_globs_in_the_catalogues_order_and_no_case_twice():
     picked = select(["seed/*", "gap/5_*", "seed/article"])
     assert [c.id for c in picked if c.family == "gap"] == ["gap/5_low", "gap/5_high"]
-    assert {c.id for c in picked if c.family == "seed"} == {c.id for c in catalogue() if c.family == "seed"}
-    assert list(picked) == [c for c in catalogue() if c in picked]
+    assert {c.id for c in picked if c.family == "seed"} == {c.id for c in all_cases() if c.family == "seed"}
+    assert list(picked) == [c for c in all_cases() if c in picked]
 
 
 def test_select_refuses_a_pattern_without_a_case_and_names_the_families():
@@ -346,11 +346,11 @@ def close_to_float32(a, b):
 
 @pytest.mark.usefixtures("single_thread")
 def test_the_tool_recreates_the_committed_digits(tmp_path, capsys):
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "cases").mkdir()
-    load(shutil.copy(TOOL, tmp_path / "tools")).main()
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "cases" / "catalogue").mkdir(parents=True)
+    load(shutil.copy(TOOL, tmp_path / "benchmarks")).main()
     assert "sane: rate" in capsys.readouterr().out
-    with np.load(tmp_path / "cases" / "digits.npz") as made:
+    with np.load(tmp_path / "cases" / "catalogue" / "digits.npz") as made:
         for stage in ("sane", "large", "absurd"):
             c = case(f"real/digits_{stage}")
             assert np.array_equal(made["targets"], c.targets)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 import logitlab
-from logitlab.checking import named
 from logitlab.cli import main
+from logitlab.studies.check import named
 
 FEW = ["seed/*", "masks/*", "ties/*", "offset/*", "special/*", "layout/*", "gap/*"]
 

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from logitlab import listing
 from logitlab.cli import main
-from logitlab.worker import Description, Offer
+from logitlab.execution.worker import Description, Offer
+from logitlab.studies.browse import listing
 
 
 @pytest.mark.parametrize(

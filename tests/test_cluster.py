@@ -16,12 +16,12 @@ import pytest
 
 from logitlab import runner
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.executors import opened
-from logitlab.executors._survey import Survey, differences, hosts, together
-from logitlab.store import Run
-from logitlab.verification import verify
-from logitlab.worker import Description, Offer
+from logitlab.core.errors import UsageError
+from logitlab.execution.executors import opened
+from logitlab.execution.executors._survey import Survey, differences, hosts, together
+from logitlab.execution.worker import Description, Offer
+from logitlab.storage.store import Run
+from logitlab.storage.verification import verify
 
 dask = pytest.importorskip("dask", reason="the extra dask is not installed")
 distributed = pytest.importorskip("distributed")
@@ -89,7 +89,7 @@ def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
 
 
 def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
-    monkeypatch.setattr("logitlab.inputs._file.PIECE", 2**8)
+    monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE", 2**8)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", logits=rng.normal(0, 50, (100, 10)), targets=rng.integers(0, 10, 100))
     asked = {"logits": tmp_path / "mine.npz", "implementations": PLAN["implementations"], "dtypes": PLAN["dtypes"]}
@@ -272,7 +272,7 @@ def test_workers_together_have_what_one_of_them_has():
 
 
 def cell(device):
-    from logitlab.plan import Cell
+    from logitlab.execution.plan import Cell
 
     return Cell("torch", Offer("torch/lse", "lse", "torch", "2.13.0", ("eager",)), "float32", device, "eager")
 
@@ -286,7 +286,7 @@ def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
 
 
 def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monkeypatch):
-    from logitlab.executors import _dask
+    from logitlab.execution.executors import _dask
 
     monkeypatch.setattr(_dask, "PATIENCE", 0)
     made = _dask.Dask(two.scheduler_address.removeprefix("tcp://"), ["torch"], tmp_path, 60)
@@ -312,14 +312,14 @@ def test_an_executor_that_is_none_is_told_with_what_it_may_be(tmp_path, asked):
 
 
 def test_a_scheduler_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("logitlab.executors._dask.PATIENCE", 1)
+    monkeypatch.setattr("logitlab.execution.executors._dask.PATIENCE", 1)
     assert main(["run", "--framework=numpy", "--executor=dask://127.0.0.1:9", f"--out={tmp_path / 'run'}"]) == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 def test_without_dask_it_is_told_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "logitlab.executors._dask", None)
+    monkeypatch.setitem(sys.modules, "logitlab.execution.executors._dask", None)
     with pytest.raises(UsageError, match=r"pip install 'logitlab\[dask\]'"):
         opened("dask://127.0.0.1:9", ["numpy"], tmp_path, 60)
 

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import logitlab
-from logitlab import comparison, runner
+from logitlab import runner
 from logitlab.cli import main
-from logitlab.comparison import _render, _tell
-from logitlab.errors import UsageError
-from logitlab.store import COLUMNS, Run, typed
+from logitlab.core.errors import UsageError
+from logitlab.storage.store import COLUMNS, Run, typed
+from logitlab.studies import compare as comparison
+from logitlab.studies.compare import _render
+from logitlab.studies.compare import _wording as _tell
 
 KEY = ["implementation", "dtype", "device", "mode", "quantity", "case", "row"]
 HOSTILE = ["]]>", "a\nb\r\n::error::x", "\x00\x1b[31m", "`|\\|<b>@you</b>", "%0A,:", "\u202e\ufffe", "x" * 10_000]

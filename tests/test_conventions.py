@@ -8,11 +8,11 @@ import pytest
 import logitlab
 from logitlab import reports
 from logitlab.cases import select
-from logitlab.conventions import STANDARD, Convention, MeanDivisor, Weighting
-from logitlab.formats import FORMATS
-from logitlab.plan import groups
+from logitlab.core.conventions import STANDARD, Convention, MeanDivisor, Weighting
+from logitlab.core.formats import FORMATS
+from logitlab.execution.plan import groups
 from logitlab.reports import _brief
-from logitlab.store import Run
+from logitlab.storage.store import Run
 
 LOGITS = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]])
 WEIGHT = [1.0, 2.0, 0.5]

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 import logitlab
 from logitlab.cli import app
-from logitlab.store import COLUMNS
+from logitlab.storage.store import COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -22,7 +22,8 @@ PATH = re.compile(r"`((?:\.?[\w-]+/)+(?:[\w.-]+\.(?:py|md|json|ipynb|yml|toml))?
 
 
 def tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    folder = "docs/hooks" if name.startswith("docs_") else "benchmarks"
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from logitlab.store import Run
+from logitlab.storage.store import Run
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "logitlab-example"
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import logitlab
-from logitlab import explanation
-from logitlab.cases import catalogue, select
+from logitlab.cases import all_cases, select
 from logitlab.cli import main
-from logitlab.explanation import _exact
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch
-from logitlab.frameworks._stages import FORMULAS
+from logitlab.frameworks.stages import FORMULAS
+from logitlab.grading.first_failure import exact as _exact
 from logitlab.oracle import reference
+from logitlab.studies import explain as explanation
 
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 SHIFT = "subtract the row maximum first"
@@ -41,7 +41,7 @@ def rules(explained):
 def rows_of_three(dtype):
     """The plain rows of three classes in one batch: one shape is all that a compiler sees."""
     fmt = FORMATS[dtype]
-    cases = [c for c in catalogue() if c.plain and c.classes == 3 and c.rows and dtype in c.dtypes]
+    cases = [c for c in all_cases() if c.plain and c.classes == 3 and c.rows and dtype in c.dtypes]
     return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
 
 
@@ -291,7 +291,7 @@ def test_a_builtin_shows_what_goes_in_and_comes_out():
 
 
 def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_does_not():
-    case = next(c for c in catalogue() if c.weight is not None and set(c.options(FORMATS["float32"])) == {"weight"})
+    case = next(c for c in all_cases() if c.weight is not None and set(c.options(FORMATS["float32"])) == {"weight"})
     assert "loss" in explain(case.id, "torch/F.cross_entropy").grades
     with pytest.raises(logitlab.UsageError, match=f"torch/naive gave no answer for {case.id} .* takes no weight"):
         explain(case.id, "torch/naive")
@@ -300,7 +300,7 @@ def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_doe
 def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
     from types import SimpleNamespace
 
-    from logitlab import worker
+    from logitlab.execution import worker
     from logitlab.frameworks.numpy import FRAMEWORK
 
     bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
@@ -316,7 +316,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
 
 
 def test_a_fault_is_one_clear_line():
-    from logitlab import worker
+    from logitlab.execution import worker
 
     followed = worker.follow("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
     assert followed.stages == ()
@@ -327,7 +327,7 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
     """Its time-out is put in place of a real one: a short limit and a quick import would race."""
     from concurrent.futures import Future
 
-    from logitlab import outcomes, pool
+    from logitlab.execution import outcomes, pool
 
     late = Future()
     late.set_exception(TimeoutError())

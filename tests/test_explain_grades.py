@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 
 import logitlab
-from logitlab import explanation
-from logitlab.cases import catalogue, select
+from logitlab.cases import all_cases, select
 from logitlab.cli import main
-from logitlab.explanation import _explain
-from logitlab.explanation._exact import ExactValues
-from logitlab.explanation._rules import Judged, outcome
-from logitlab.formats import FORMATS
-from logitlab.hunting import _show
-from logitlab.pool import Pools
+from logitlab.core.formats import FORMATS
+from logitlab.execution.pool import Pools
+from logitlab.execution.worker import Description, Offer
+from logitlab.grading.first_failure.exact import ExactValues
+from logitlab.grading.first_failure.rules import Judged, outcome
 from logitlab.reports.site import _case_pages
-from logitlab.worker import Description, Offer
+from logitlab.studies import explain as explanation
+from logitlab.studies.explain import _explain
+from logitlab.studies.hunt import _show
 
 FRAMEWORKS = ("numpy", "torch")
 IMPLEMENTATIONS = {
@@ -36,7 +36,7 @@ FLOAT32 = FORMATS["float32"]
 def sample():
     """Of each family one case of every combination of options, the narrowest; the widest rows are left to `whole`."""
     chosen = {}
-    for case in sorted((c for c in catalogue() if c.logits.size <= 10_000), key=lambda c: c.logits.size):
+    for case in sorted((c for c in all_cases() if c.logits.size <= 10_000), key=lambda c: c.logits.size):
         options = tuple(case.options(FORMATS["float64"]))
         kind = (case.family, case.reduction, case.layout, options, case.targets.ndim, str(case.targets.dtype))
         if case.rows or case.reduction != "none":
@@ -76,7 +76,7 @@ def ends(rows):
 
 
 def test_the_sample_has_every_family():
-    assert {c.family for c in sample()} == {c.family for c in catalogue()}
+    assert {c.family for c in sample()} == {c.family for c in all_cases()}
 
 
 @pytest.mark.parametrize("dtype", IMPLEMENTATIONS)

@@ -7,11 +7,11 @@ import pytest
 from mpmath import mp, mpf
 
 import logitlab
-from logitlab.cases import catalogue, select
-from logitlab.formats import FORMATS
+from logitlab.cases import all_cases, select
+from logitlab.core.formats import FORMATS
 
 INF, NAN = float("inf"), float("nan")
-FIELD = [c for c in catalogue() if "field" in c.tags]
+FIELD = [c for c in all_cases() if "field" in c.tags]
 TOLD = (
     "{case} in {dtype}: {what} {version} now gives {now}, and was measured to give {was} (the report is {source}); "
     "if a new version mended or broke it, say so in the CHANGELOG and change this measurement"

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import cli, listing, reports, runner
-from logitlab.errors import UsageError
-from logitlab.reports import _matrix, paper
-from logitlab.reports._curves import curve
-from logitlab.reports._palette import FORMULA_COLOURS, GRADE_COLOURS, INK
+from logitlab import cli, reports, runner
+from logitlab.core.errors import UsageError
+from logitlab.reports import paper
+from logitlab.reports.charts.palette import FORMULA_COLOURS, GRADE_COLOURS, INK
+from logitlab.reports.charts.style import distinct
 from logitlab.reports.paper import _bounds, _figures, _matrices
-from logitlab.reports.paper._look import distinct
-from logitlab.store import Run, typed
+from logitlab.reports.tables import grade_cells as _matrix
+from logitlab.reports.tables.curves import curve
+from logitlab.storage.store import Run, typed
+from logitlab.studies.browse import listing
 
 COLUMN, PAGE = 3.3, 7.0  # inches
 
@@ -282,7 +284,7 @@ def test_a_name_of_a_figure_is_a_name_of_a_file(tmp_path):
 
 def test_what_draws_the_figures_is_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "logitlab.reports.paper._look.find_spec", lambda module: None if module == "vl_convert" else module
+        "logitlab.reports.charts.style.find_spec", lambda module: None if module == "vl_convert" else module
     )
     with pytest.raises(UsageError, match="vl-convert-python"):
         paper.write_figures(cells(), tmp_path)

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from logitlab import cli, inputs, runner
-from logitlab.cases import make
+from logitlab import cli, runner
+from logitlab.cases import inputs, make
+from logitlab.cases.inputs import LogitsFile, file_options
+from logitlab.cases.inputs import _logits_file as _file
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
-from logitlab.inputs import LogitsFile, _file, file_options
-from logitlab.options import LossOptions
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
+from logitlab.core.options import LossOptions
 from logitlab.oracle import reference
-from logitlab.store import Run
+from logitlab.storage.store import Run
 
 ROWS, CLASSES = 20, 5
 PLAN = {"implementations": ["numpy/log1p", "torch/nn.CrossEntropyLoss"], "modes": "eager"}

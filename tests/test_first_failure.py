@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logitlab import explanation, worker
 from logitlab.cases import select
-from logitlab.explanation import _exact, _explain, first_failures
-from logitlab.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS, quantize
+from logitlab.execution import worker
 from logitlab.frameworks import Batch
 from logitlab.grading import Graded, grade
+from logitlab.grading.first_failure import exact as _exact
+from logitlab.grading.first_failure import first_failures
 from logitlab.oracle import reference
+from logitlab.studies import explain as explanation
+from logitlab.studies.explain import _explain
 
 SOUND = {"correct", "undefined"}
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, get_format, quantize, representable, round_to, ulp
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, get_format, quantize, representable, round_to, ulp
 
 NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 ALL = st.sampled_from(list(FORMATS.values()))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logitlab.cases import select
-from logitlab.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS, quantize
 from logitlab.frameworks import FORMULAS, QUANTITIES, Batch
 from logitlab.grading import grade
 from logitlab.oracle import reference

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab.formats import FORMATS, quantize, representable, round_to
+from logitlab.core.formats import FORMATS, quantize, representable, round_to
 from logitlab.grading import GRADES, VERDICTS, grade
 from logitlab.oracle import Exact, reference
 

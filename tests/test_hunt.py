@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 import logitlab
 from logitlab import runner
+from logitlab.cases.inputs import read_cases
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, round_to
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, round_to
 from logitlab.grading import Row, entry_bounds, loss_bounds
-from logitlab.hunting import _search, hunt
-from logitlab.hunting._mutations import MUTATIONS, fitted, fresh, held, mutated
-from logitlab.hunting._nearly import nearly
-from logitlab.hunting._severity import NOT_FINITE, severity
-from logitlab.hunting._smaller import shortest, smaller
-from logitlab.inputs import read_cases
 from logitlab.oracle import reference
+from logitlab.studies.hunt import _search, hunt
+from logitlab.studies.hunt._approximate_reference import nearly
+from logitlab.studies.hunt._minimize import shortest, smaller
+from logitlab.studies.hunt._mutations import MUTATIONS, fitted, fresh, held, mutated
+from logitlab.studies.hunt._score import NOT_FINITE, severity
 
 BENIGN = "random/c5_s1"  # five classes, logits of about 1: every formula is accurate on it
 TOLD = ["case", "row", "quantity", "status", "grade", "verdict", "max_ulp", "value", "exact"]
@@ -71,7 +71,7 @@ def test_by_ulp_it_finds_a_larger_error_of_lse(dtype):
     (case,) = (c for c in found.cases if c.id == after["case"])
     exact = logitlab.reference(case.quantized(FORMATS[dtype]), case.targets).loss
     assert after["exact"] == exact.hi[0]
-    spacing = logitlab.formats.ulp(exact.hi, FORMATS[dtype], exact.lo)[0]
+    spacing = logitlab.core.formats.ulp(exact.hi, FORMATS[dtype], exact.lo)[0]
     assert after["max_ulp"] == pytest.approx(abs(after["value"] - exact.hi[0] - exact.lo[0]) / spacing)
 
 

@@ -10,12 +10,12 @@ from rich.console import Console
 import logitlab
 from logitlab import reports, runner
 from logitlab.cases import select
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
 from logitlab.grading import Conduct, Reach, conduct, describe_empty_mean, describe_ignored_row, grade
 from logitlab.oracle import reference
-from logitlab.reports._ignored import IGNORED_ROW, KINDS, NONE_COUNTS, ROWS, describe_nan
-from logitlab.reports._results import results
-from logitlab.store import Run
+from logitlab.reports.tables.ignored import IGNORED_ROW, KINDS, NONE_COUNTS, ROWS, describe_nan
+from logitlab.reports.tables.results import results
+from logitlab.storage.store import Run
 
 NAN, INF = float("nan"), float("inf")
 PLAIN = [1.0, 2.0, 3.0]

@@ -5,9 +5,12 @@ import textwrap
 
 import pytest
 
-from logitlab import doctor, listing, pool, runner, worker
+from logitlab import runner
 from logitlab.cli import main
-from logitlab.store import Run
+from logitlab.execution import pool, worker
+from logitlab.storage.store import Run
+from logitlab.studies import doctor
+from logitlab.studies.browse import listing
 
 SOUND = """
 import numpy as np

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from logitlab import inputs, runner
+from logitlab import runner
+from logitlab.cases import inputs
+from logitlab.cases.inputs import LogitsFile, sweep
+from logitlab.cases.inputs import _logits_file as _file
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, quantize
-from logitlab.inputs import LogitsFile, _file, sweep
-from logitlab.store import Run
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, quantize
+from logitlab.storage.store import Run
 
 ROWS, CLASSES = 50, 7
 

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from logitlab import reference, worker
-from logitlab.formats import FORMATS
+from logitlab import reference
+from logitlab.core.formats import FORMATS
+from logitlab.execution import worker
+from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch
 from logitlab.grading import GRADES, grade
-from logitlab.pool import Pools
 
 BACKENDS = ("keras-jax", "keras-torch")
 SPARSE, DENSE = "sparse_categorical_crossentropy", "categorical_crossentropy"

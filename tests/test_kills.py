@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from logitlab.cli import main
-from logitlab.store import Run
+from logitlab.storage.store import Run
 
 KILLED = -9
 
@@ -89,7 +89,7 @@ def test_a_worker_ends_with_its_parent_in_the_middle_of_a_call(tmp_path, call, g
     program = """
 import sys, tempfile
 from pathlib import Path
-from logitlab.pool import Pools
+from logitlab.execution.pool import Pools
 with Pools(["numpy"], Path(sys.argv[1])) as pools:
     lane = pools.lane("numpy")
     print(lane.schedule(eval, args=["__import__('os').getpid()"]).result(), flush=True)

@@ -13,13 +13,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import logitlab
-from logitlab import files, querying, reports
-from logitlab.checksums import Checksums
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, ulp
-from logitlab.querying import Measurements
-from logitlab.reports._lines import CELL, DTYPES, by_dtype, in_order, plain
-from logitlab.store import COLUMNS, Run, typed
+from logitlab import reports
+from logitlab.core import files
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, ulp
+from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, plain
+from logitlab.storage import querying
+from logitlab.storage._checksums import Checksums
+from logitlab.storage.querying import Measurements
+from logitlab.storage.store import COLUMNS, Run, typed
 
 INF, NAN = np.inf, np.nan
 GRADES = ("A", "B", "C", "D", "F")
@@ -312,7 +314,7 @@ def test_tables_of_a_real_run_are_those_of_pandas(small_run):
 def test_medians_of_any_numbers_are_those_of_pandas(groups):
     lines = [(f"x/{i}", x) for i, numbers in enumerate(groups) for x in numbers]
     df = pd.DataFrame(lines, columns=["implementation", "max_ulp"])
-    from logitlab.reports._medians import medians
+    from logitlab.reports.tables._medians import medians
 
     found = medians(Measurements.of(df), ["implementation"], {"m": "max_ulp"}, "SELECT * FROM measurements")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -411,7 +413,7 @@ def test_a_run_without_measurements_is_empty(tmp_path):
 
 
 def test_measurements_too_many_for_memory_are_told_before_it_is_full(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("logitlab.reports._page.BYTES", 10**12)
+    monkeypatch.setattr("logitlab.reports._report.BYTES", 10**12)
     with pytest.raises(UsageError, match="text, markdown, csv and latex need none of it"):
         reports.write(run, ["figures"], tmp_path)
     assert reports.write(run, ["text", "csv"], tmp_path / "report")
@@ -431,7 +433,7 @@ def benchmark():
 def test_a_report_takes_a_fraction_of_the_memory_that_the_table_would(small_run, tmp_path):
     large = benchmark()
     run = large.make(small_run, tmp_path / "run", 1_500_000)
-    load = f"import pathlib, logitlab.store as s; print(len(s.Run(pathlib.Path({str(run.folder)!r})).read()))"
+    load = f"import pathlib, logitlab.storage.store as s; print(len(s.Run(pathlib.Path({str(run.folder)!r})).read()))"
     loading = large.measured([sys.executable, "-c", load])["peak MiB"]
     report = large.measured(
         [sys.executable, "-m", "logitlab", "report", str(run.folder), "--out", str(tmp_path / "out")]

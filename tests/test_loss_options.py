@@ -17,15 +17,15 @@ from mpmath import mp, mpf
 from logitlab import runner
 from logitlab.cases import Case, abridged, content_hash, make, select
 from logitlab.cases._tags import seen
-from logitlab.checking._rows import Rows, permuted
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS, quantize
+from logitlab.cases.inputs import read_cases, write_cases
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS, quantize
+from logitlab.core.options import LossOptions
 from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import apriori_bounds, grade
 from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed
-from logitlab.inputs import read_cases, write_cases
-from logitlab.options import LossOptions
 from logitlab.oracle import PER_ROW, reference
+from logitlab.studies.check._rows import Rows, permuted
 
 INF, NAN = float("inf"), float("nan")
 PROMISED = mpf(2) ** -90

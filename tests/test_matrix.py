@@ -12,11 +12,11 @@ import pytest
 
 import logitlab
 from logitlab.cli import main
-from logitlab.environments import _build, _matrix
-from logitlab.environments._own import Own, own
-from logitlab.environments._sets import RequirementSet, concerned, parse_sets
-from logitlab.errors import UsageError
-from logitlab.store import Run
+from logitlab.core.errors import UsageError
+from logitlab.storage.store import Run
+from logitlab.studies.matrix import _build, _matrix
+from logitlab.studies.matrix._own import Own, own
+from logitlab.studies.matrix._sets import RequirementSet, concerned, parse_sets
 
 # The framework of a package from outside, in NumPy; its loss is put in by version.
 MODULE = """

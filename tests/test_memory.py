@@ -4,10 +4,14 @@ import psutil
 import pytest
 
 import logitlab
-from logitlab import doctor, guard, memory, querying, reports
-from logitlab.errors import UsageError
-from logitlab.querying import Measurements
-from logitlab.store import Run
+from logitlab import reports
+from logitlab.core import memory
+from logitlab.core.errors import UsageError
+from logitlab.execution import watchdog as guard
+from logitlab.storage import querying
+from logitlab.storage.querying import Measurements
+from logitlab.storage.store import Run
+from logitlab.studies import doctor
 
 MACHINE = psutil.virtual_memory().total
 LIMIT = 300 * 2**20
@@ -67,7 +71,7 @@ def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_pat
 
 def test_a_report_that_would_fill_a_container_says_so_before(group, small_run, tmp_path, monkeypatch):
     group("0::/\n", "memory.max", LIMIT)
-    monkeypatch.setattr("logitlab.reports._page.BYTES", 1 + LIMIT // small_run.lines())
+    monkeypatch.setattr("logitlab.reports._report.BYTES", 1 + LIMIT // small_run.lines())
     with pytest.raises(UsageError, match=r"need about 0.293 GiB, and there are 0.293; text, markdown, csv and latex"):
         reports.write(Run(small_run.folder), ["figures"], tmp_path)
     assert len(logitlab.tables(small_run.folder)["grades"])

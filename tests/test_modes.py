@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from logitlab.cases import select
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch
 from logitlab.frameworks._cache import program_folder
 

@@ -3,8 +3,8 @@
 import pytest
 
 import logitlab
-from logitlab import training
 from logitlab.cli import main
+from logitlab.studies import training
 
 TORN = "what was here before"
 
@@ -35,7 +35,7 @@ def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkey
     kept.write_text(TORN)
     # Nor is the run read for nothing.
     with monkeypatch.context() as patch:
-        patch.setattr("logitlab.store.Run.read", lambda run: pytest.fail("the run was read"))
+        patch.setattr("logitlab.storage.store.Run.read", lambda run: pytest.fail("the run was read"))
         line = refused(["baseline", small_run.folder, kept], capsys)
     assert line == f"logitlab: {kept} is there already; remove it, or choose another file"
     assert kept.read_text() == TORN
@@ -55,7 +55,7 @@ def test_train_demo_trains_nothing_where_it_could_not_keep_it(tmp_path, capsys, 
 def test_check_checks_nothing_where_it_could_not_keep_it(tmp_path, capsys, monkeypatch):
     (tmp_path / "failures.csv").write_text(TORN)
     with monkeypatch.context() as patch:
-        patch.setattr("logitlab.checking.check", lambda *_, **__: pytest.fail("a loss was checked"))
+        patch.setattr("logitlab.studies.check.check", lambda *_, **__: pytest.fail("a loss was checked"))
         line = refused(["check", "json:dumps", "--framework", "numpy", "--out", tmp_path], capsys)
     assert line == f"logitlab: {tmp_path / 'failures.csv'} is there already; remove it, or choose another folder"
     assert (tmp_path / "failures.csv").read_text() == TORN

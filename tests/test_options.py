@@ -7,7 +7,7 @@ import pytest
 from logitlab import runner
 from logitlab.cases import select
 from logitlab.cases._case import make
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch, Implementation
 from logitlab.oracle import reference
 

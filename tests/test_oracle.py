@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
 from logitlab.oracle import reference
 
 INF, NAN = float("inf"), float("nan")

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from logitlab import reports, runner
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
 from logitlab.reports import paper
-from logitlab.reports.paper import _latex, _look, _words
-from logitlab.store import Run, typed
+from logitlab.reports.charts import style as _look
+from logitlab.reports.paper import _latex
+from logitlab.reports.paper import _latex_escape as _words
+from logitlab.storage.store import Run, typed
 
 PDFLATEX = shutil.which("pdflatex")
 SPECIAL = r"a%b&c_d#e{f}g\h~i^j$k|l"

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import logitlab
-from logitlab import progress
-from logitlab.errors import UsageError
+from logitlab.core import progress
+from logitlab.core.errors import UsageError
 
 SMALL = {"cases": "seed/article", "implementations": "numpy/l*", "frameworks": "numpy", "dtypes": "float32"}
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 import logitlab
-from logitlab.errors import UsageError
-from logitlab.testing import logit_cases
+from logitlab.core.errors import UsageError
+from logitlab.studies.testing import logit_cases
 
 pytest_plugins = ["pytester"]
 
@@ -172,7 +172,7 @@ def test_pytest_starts_without_importing_what_no_test_asked_for(project):
         import sys
 
         def test_nothing_is_imported():
-            heavy = {"numpy", "pandas", "flint", "ml_dtypes", "logitlab.testing", "logitlab.cases"}
+            heavy = {"numpy", "pandas", "flint", "ml_dtypes", "logitlab.studies.testing", "logitlab.cases"}
             assert not heavy & set(sys.modules)
 
         def test_these_folders_are_my_own():

@@ -3,8 +3,8 @@
 import pytest
 
 import logitlab
-from logitlab import querying
-from logitlab.errors import UsageError
+from logitlab.core.errors import UsageError
+from logitlab.storage import querying
 
 FORCED = "(FORMAT parquet, USE_TMP_FILE false)"  # DuckDB would else stop at a second file that it may not write
 

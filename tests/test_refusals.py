@@ -14,9 +14,9 @@ import pytest
 
 from logitlab import runner
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.store import Run
-from logitlab.verification import verify
+from logitlab.core.errors import UsageError
+from logitlab.storage.store import Run
+from logitlab.storage.verification import verify
 
 REFUSED = 2
 STEPS = 40  # more than a small run has

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from logitlab import cli, plan, reports, runner
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
+from logitlab import cli, reports, runner
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
+from logitlab.execution import plan
+from logitlab.execution.worker import Description, Offer
 from logitlab.grading import accurate_ulps
-from logitlab.store import Run, typed
-from logitlab.worker import Description, Offer
+from logitlab.storage.store import Run, typed
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +347,7 @@ def swept():
 
 
 def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):
-    from logitlab.reports import _curves
+    from logitlab.reports.tables import curves as _curves
 
     assert _curves.axes(swept) == ["offset", "classes"]
     curve = _curves.curve(swept, "offset", "loss")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import logitlab
-from logitlab.checking import _shrink
-from logitlab.checking._options import OPTIONS
-from logitlab.checking._properties import PROPERTIES
+from logitlab.studies.check import _shrink
+from logitlab.studies.check._options import OPTIONS
+from logitlab.studies.check._properties import PROPERTIES
 
 FOLDER = Path(__file__).parent / "defects"
 

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from logitlab import plan, reports, runner
+from logitlab import reports, runner
 from logitlab.cases import select
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.formats import FORMATS
-from logitlab.plan import groups, owners
-from logitlab.pool import Pools
-from logitlab.store import COLUMNS, Run
+from logitlab.core.errors import UsageError
+from logitlab.core.formats import FORMATS
+from logitlab.execution import plan
+from logitlab.execution.plan import groups, owners
+from logitlab.execution.pool import Pools
+from logitlab.storage.store import COLUMNS, Run
 
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 ROOT = Path(__file__).parent.parent

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from logitlab import reports
 from logitlab.cases import abridged, make, named
-from logitlab.errors import UsageError
-from logitlab.reports import _findings, _results
+from logitlab.core.errors import UsageError
 from logitlab.reports.site._names import LONGEST, slugs
-from logitlab.store import CASES, Run, typed
+from logitlab.reports.tables import findings as _findings
+from logitlab.reports.tables import results as _results
+from logitlab.storage.store import CASES, Run, typed
 
 HOSTILE = {
     "script": "<script>window.hit=1;alert(1)</script>",
@@ -297,7 +298,7 @@ def test_libraries_come_with_their_licence(site):
 
 
 def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch):
-    from logitlab.reports.paper import _look
+    from logitlab.reports.charts import style as _look
 
     monkeypatch.setattr(_look, "find_spec", lambda name: None if name == "jinja2" else name)
     with pytest.raises(UsageError, match=r"the site needs jinja2: pip install 'logitlab\[report\]'"):

@@ -6,8 +6,8 @@ import jax
 import pytest
 import torch
 
-from logitlab import worker
-from logitlab.state import State
+from logitlab.execution import worker
+from logitlab.execution._process_state import State
 
 
 def changed(framework, change, back):

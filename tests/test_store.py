@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from logitlab.errors import UsageError
-from logitlab.store import COLUMNS, Run, typed
+from logitlab.core.errors import UsageError
+from logitlab.storage.store import COLUMNS, Run, typed
 
 LINE = {
     "run": "r", "case": "seed/article", "family": "seed", "row": 1, "classes": 3, "framework": "numpy",

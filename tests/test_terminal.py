@@ -10,10 +10,10 @@ from rich.console import Console
 
 import logitlab
 from logitlab import reports
-from logitlab.errors import UsageError
+from logitlab.core.errors import UsageError
 from logitlab.reports import _brief, _terminal
-from logitlab.reports._palette import GRADE_COLOURS
-from logitlab.store import Run, typed
+from logitlab.reports.charts.palette import GRADE_COLOURS
+from logitlab.storage.store import Run, typed
 
 # The longest names of a default run, and enough of them.
 LONG = [

@@ -16,16 +16,17 @@ from pebble import ProcessExpired
 from rich.console import Console
 from scipy.special import log_softmax
 
-from logitlab import UsageError, training
+from logitlab import UsageError
 from logitlab.cli import main
-from logitlab.formats import FORMATS
+from logitlab.core.formats import FORMATS
+from logitlab.execution.worker import Description
 from logitlab.frameworks import Implementation
-from logitlab.training import _chart, _demo, _numpy
-from logitlab.training._task import BATCH, MODELS, Task, held_out_images, training_images
-from logitlab.training._train import Traced, accuracy, follow, trace
-from logitlab.worker import Description
+from logitlab.studies import training
+from logitlab.studies.training import _chart, _demo, _numpy
+from logitlab.studies.training._task import BATCH, MODELS, Task, held_out_images, training_images
+from logitlab.studies.training._train import Traced, accuracy, follow, trace
 
-TOOL = Path(__file__).parent.parent / "tools" / "make_images.py"
+TOOL = Path(__file__).parent.parent / "benchmarks" / "make_images.py"
 FRAMEWORKS = ("jax", "numpy", "tensorflow", "torch")
 SANE, ABSURD = 0.125, 100.0  # the sane rate is a number of every dtype
 STEPS = 3
@@ -44,16 +45,16 @@ def table():
 def test_the_images_are_scikit_learns_and_the_tool_recreates_them(tmp_path, capsys):
     from sklearn.datasets import load_digits
 
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "training").mkdir()
-    spec = importlib.util.spec_from_file_location("make_images", shutil.copy(TOOL, tmp_path / "tools"))
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "studies" / "training").mkdir(parents=True)
+    spec = importlib.util.spec_from_file_location("make_images", shutil.copy(TOOL, tmp_path / "benchmarks"))
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     tool.main()
     assert "1797 images" in capsys.readouterr().out
     images, labels = load_digits(return_X_y=True)
     for folder in (tmp_path, TOOL.parent.parent):
-        with np.load(folder / "training" / "digits.npz", allow_pickle=False) as kept:
+        with np.load(folder / "studies" / "training" / "digits.npz", allow_pickle=False) as kept:
             assert kept["images"].dtype == kept["labels"].dtype == np.uint8
             np.testing.assert_array_equal(kept["images"], images)
             np.testing.assert_array_equal(kept["labels"], labels)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The frameworks' and pandas' own types take half a minute, and are not what is asked for here.
 CONFIGURATION = """[mypy]
 follow_imports = skip
-[mypy-logitlab,logitlab.errors,logitlab.oracle.*]
+[mypy-logitlab,logitlab.core.errors,logitlab.oracle.*]
 follow_imports = silent
 """
 

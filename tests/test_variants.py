@@ -3,10 +3,10 @@
 import pytest
 
 from logitlab import runner
-from logitlab.errors import UsageError
-from logitlab.pool import Pools
-from logitlab.store import Run
-from logitlab.variants import VARIANTS, base, choose_variants, modes_of, variables
+from logitlab.core.errors import UsageError
+from logitlab.execution.pool import Pools
+from logitlab.execution.variants import VARIANTS, base, choose_variants, modes_of, variables
+from logitlab.storage.store import Run
 
 
 def test_a_variant_stands_beside_the_mode_it_changes():

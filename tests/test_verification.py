@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import logitlab
-from logitlab import files, runner
+from logitlab import runner
 from logitlab.cli import main
-from logitlab.errors import UsageError
-from logitlab.lock import Lock
-from logitlab.querying import query
-from logitlab.store import Run
-from logitlab.verification import verify
+from logitlab.core import files
+from logitlab.core.errors import UsageError
+from logitlab.storage.lock import Lock
+from logitlab.storage.querying import query
+from logitlab.storage.store import Run
+from logitlab.storage.verification import verify
 
 PLAN = {"cases": ["seed/article", "gap/5_low"], "frameworks": ["numpy"], "implementations": ["numpy/l*"]}
 DTYPES = ["float16", "float32"]

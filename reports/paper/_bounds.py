@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...formats import FORMATS, ulp
-from .._lines import plain
-from .._matrix import labels
-from ._look import (
+from ...core.formats import FORMATS, ulp
+from ..charts.style import (
     BEYOND,
     CHARACTER,
     LINES,
@@ -27,6 +25,8 @@ from ._look import (
     powers,
     slug,
 )
+from ..tables.grade_cells import labels
+from ..tables.ordering import plain
 
 HEIGHT = 190
 KEY_LINE = 7.5  # points, of the names below

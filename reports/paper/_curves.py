@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, axes, curve, drawable, places
-from .._lines import plain
-from .._matrix import labels
-from ._look import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
+from ...core.formats import FORMATS, ulp
+from ..charts.style import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
+from ..tables.curves import PREFIX, QUANTITIES, axes, curve, drawable, places
+from ..tables.grade_cells import labels
+from ..tables.ordering import plain
 
 HEIGHT = 190
 FLOOR = 0.1  # ulp; an error below is drawn there, for the axis has no zero

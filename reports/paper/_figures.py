@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..charts.style import Figure, needed
 from . import _bounds, _curves, _matrices
-from ._look import Figure, needed
-from ._words import tex
+from ._latex_escape import tex
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .._lines import CELL, by_dtype
-from .._page import PARTIAL, Page
-from .._sections import Section
-from .._uncounted import MEANING
-from ._look import needed
-from ._words import name, prose, tex
+from .._report import PARTIAL, Page
+from ..charts.style import needed
+from ..tables.ordering import CELL, by_dtype
+from ..tables.sections import Section
+from ..tables.uncounted import MEANING
+from ._latex_escape import name, prose, tex
 
 FOLDER = "tables"
 MOST_LINES = 40  # of a table on one page; a longer one is a longtable

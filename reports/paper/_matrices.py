@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._lines import plain
-from .._matrix import grades_across, labels
-from .._palette import GRADE_COLOURS, INK, MISSING
-from .._tables import grade_matrix
-from ._look import CHARACTER, SMALL, WIDE, WIDTH, Figure, distinct, laid_out, slug
+from ..charts.palette import GRADE_COLOURS, INK, MISSING
+from ..charts.style import CHARACTER, SMALL, WIDE, WIDTH, Figure, distinct, laid_out, slug
+from ..tables.grade_cells import grades_across, labels
+from ..tables.ordering import plain
+from ..tables.tables import grade_matrix
 
 NONE = "-"  # where there is no grade
 CELL = 12  # points, of a grade

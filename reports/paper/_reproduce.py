@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...store import Run
-from .._page import whole_manifest
+from ...storage.store import Run
+from .._report import whole_manifest
 
 # Of a run that does not record the distributions: those that bear another name than their package.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "liger_kernel": "liger-kernel"}

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._lines import DTYPES
-from .._matrix import labels
-from .._results import worst_rows
-from .._uncounted import MANY_ULP
+from ..tables.grade_cells import labels
+from ..tables.ordering import DTYPES
+from ..tables.results import worst_rows
+from ..tables.uncounted import MANY_ULP
 from ._grids import EXACT, grid, short
 from ._site import Site, state
 

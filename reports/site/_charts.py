@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...formats import FORMATS, ulp
-from .._curves import PREFIX, QUANTITIES, curve, drawable
-from .._lines import plain
-from .._palette import FORMULA_COLOURS
-from ..paper._look import decades, powers
+from ...core.formats import FORMATS, ulp
+from ..charts.palette import FORMULA_COLOURS
+from ..charts.style import decades, powers
+from ..tables.curves import PREFIX, QUANTITIES, curve, drawable
+from ..tables.ordering import plain
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK, FAINT = "#1d2733", "#d9dee5"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .._csv import write_csv
-from .._page import Page
+from .._report import Page
 from ._names import slugs
 
 KINDS = ("csv", "parquet", "json")

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from .._page import Page
+from .._report import Page
 from ._grids import NAMELESS, short
 from ._pages import NAVIGATION
 from ._site import MEANINGS

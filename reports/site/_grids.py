@@ -13,8 +13,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from .._lines import DTYPES
-from .._tables import GRADES
+from ..tables.ordering import DTYPES
+from ..tables.tables import GRADES
 
 DIGITS = 4  # significant ones, of a measured error
 LONGEST = 400  # characters of a message; the downloads have all of it

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from .._lines import CELL
-from .._matrix import labels
-from .._results import by_family
+from ..tables.grade_cells import labels
+from ..tables.ordering import CELL
+from ..tables.results import by_family
 from ._site import Site, state
 
 BINS = {"none": 0.0, "up to 1 %": 0.01, "up to 10 %": 0.1, "up to 50 %": 0.5, "more": 1.0}

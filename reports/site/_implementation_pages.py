@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from .._lines import CELL, DTYPES
-from .._uncounted import MANY_ULP
+from ..tables.ordering import CELL, DTYPES
+from ..tables.uncounted import MANY_ULP
 from ._grids import grid
 from ._site import Site, state
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from .._findings import SAFE, at, headlines, worst_grades
-from .._ignored import lets_nan_through
-from .._lines import DTYPES
-from .._tables import GRADES
-from ..paper._look import distinct, shortened
+from ..charts.style import distinct, shortened
+from ..tables.findings import SAFE, at, headlines, worst_grades
+from ..tables.ignored import lets_nan_through
+from ..tables.ordering import DTYPES
+from ..tables.tables import GRADES
 from ._site import Site, state
 
 COLUMNS = 3

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from .._findings import reference_cell
-from .._lines import CELL
-from .._page import Page
-from .._results import results, worst_rows
+from .._report import Page
+from ..tables.findings import reference_cell
+from ..tables.ordering import CELL
+from ..tables.results import results, worst_rows
 from ._grids import Link
 from ._names import slugs
 

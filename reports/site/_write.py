@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import UsageError
-from .._page import Page
-from ..paper._look import needed
+from ...core.errors import UsageError
+from .._report import Page
+from ..charts.style import needed
 
 FOLDERS = ("assets", "cases", "implementations", "charts", "data")
 

@@ -1,0 +1,22 @@
+"""YOUR OWN logits: files that are read piece by piece, case files, and seeded families along an axis."""
+
+from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
+from ._logits_file import LogitsFile
+from ._options import FileOptions, file_options
+from ._selection import Block, Selection, selection
+from ._sweeps import sweep
+
+__all__ = [
+    "Block",
+    "CaseFile",
+    "FileOptions",
+    "LogitsFile",
+    "Selection",
+    "file_options",
+    "find_case",
+    "prepare",
+    "read_cases",
+    "selection",
+    "sweep",
+    "write_cases",
+]

@@ -1,0 +1,206 @@
+"""Logits from a file: checked from end to end before anything is measured, then handed out piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UsageError
+from ...core.formats import FORMATS, Format
+from .. import Case, why_not_held
+from ._options import FileOptions
+from ._readers import READERS, UNREADABLE, OffenceError, Reader, must_not_be_wider
+
+Array = NDArray[Any]
+
+FAMILY = "file"
+NO_OPTIONS = FileOptions()
+# Logits at once. The exact answer and the grading of a piece hold some 300 bytes for each of its logits.
+PIECE = 2**20
+# Logits of a file whose loss is reduced: they are one piece, since parts have no mean. Some 1.2 GiB at a time.
+MOST_REDUCED = 2**22
+# Rows at once, where they are narrow. The table holds some kilobytes for each row while a piece is measured.
+PIECE_ROWS = 2**14
+
+
+@dataclass(frozen=True)
+class LogitsFile:
+    """A file of logits (B, C) and targets (B,) or (B, C), whose numbers have been checked.
+
+    Attributes:
+        path: as it was given.
+        rows, classes: B and C.
+        dtype: the logits' own, by name.
+        largest: of their finite magnitudes.
+        soft: whether the targets are class probabilities.
+        digest: of the numbers in it.
+        largest_probability: of the targets, where they are class probabilities.
+        options: the loss options that it is measured with.
+    """
+
+    path: Path
+    rows: int
+    classes: int
+    dtype: str
+    largest: float
+    soft: bool
+    digest: str
+    largest_probability: float = 0.0
+    options: FileOptions = NO_OPTIONS
+
+    @classmethod
+    def open(cls, path: str | Path, options: FileOptions = NO_OPTIONS) -> LogitsFile:
+        """Reads the file once, to check every number of it.
+
+        Raises:
+            UsageError: for a file that is not there, cannot be read, or whose shapes, dtypes or targets are wrong, or
+                for options that it cannot be measured with.
+        """
+        given = Path(path)
+        if not given.is_file():
+            raise UsageError(f"{given}: no such file")
+        if given.suffix not in READERS:
+            raise UsageError(f"{given}: files of logits end in {', '.join(READERS)}, and this one does not")
+        with _offences_of(given):
+            reader = READERS[given.suffix](given)
+            rows, classes = _checked_shapes(reader)
+            soft = len(reader.shapes["targets"]) == 2
+            _check_options(options, rows, classes, soft=soft)
+            largest, of_probabilities, digest = _scan(reader, classes, options.ignore_index)
+        dtype = reader.dtypes["logits"].name
+        return cls(given, rows, classes, dtype, largest, soft, digest, of_probabilities, options)
+
+    @property
+    def id(self) -> str:
+        return f"{FAMILY}/{self.path.stem}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is logits and class indices alone, without loss options."""
+        return not self.soft and not self.options.keywords
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes that can hold the file: see `why_not_held`."""
+        return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
+
+    def why_not_held(self, fmt: Format) -> str | None:
+        """Why the dtype cannot hold the file and its options; None if it can."""
+        numbers = why_not_held(fmt, logit=self.largest, target_probability=self.largest_probability)
+        return numbers or self.options.why_options_not_held(fmt)
+
+    @property
+    def piece_rows(self) -> int:
+        """How many rows are read at once: all of a file whose loss is reduced."""
+        return _piece_rows(self.classes) if self.options.reduction == "none" else self.rows
+
+    def pieces(self) -> Iterator[Case]:
+        """The file's rows, in cases of at most `piece_rows`, all under the file's own name."""
+        first_row = 0
+        with _offences_of(self.path):
+            for logits, targets in READERS[self.path.suffix](self.path).rows(self.piece_rows):
+                yield Case(
+                    FAMILY,
+                    self.path.stem,
+                    f"Logits from {self.path.name}.",
+                    logits.astype(np.float64),
+                    targets.astype(np.float64 if self.soft else np.int64),
+                    tags=("file",),
+                    first_row=first_row,
+                    **self.options.keywords,
+                )
+                first_row += len(logits)
+
+
+def _piece_rows(classes: int) -> int:
+    return max(1, min(PIECE_ROWS, PIECE // classes))
+
+
+@contextmanager
+def _offences_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OffenceError as offence:
+        raise UsageError(f"{path}: {offence}") from offence
+    except UNREADABLE as error:
+        words = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path}: cannot be read as {path.suffix} ({words})") from error
+
+
+def _checked_shapes(reader: Reader) -> tuple[int, int]:
+    logits, targets = reader.shapes["logits"], reader.shapes["targets"]
+    kind, of_targets = reader.dtypes["logits"], reader.dtypes["targets"]
+    if kind.name not in FORMATS:
+        raise OffenceError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
+    if len(logits) != 2 or 0 in logits:
+        raise OffenceError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
+    must_not_be_wider(logits[1])
+    if targets not in (logits[:1], logits):
+        raise OffenceError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
+    soft = len(targets) == 2
+    if soft and of_targets.name not in FORMATS:
+        raise OffenceError(f"targets (B, C) have dtype {of_targets}; expected probabilities, {', '.join(FORMATS)}")
+    if not soft and of_targets.kind not in "iu":
+        raise OffenceError(f"targets (B,) have dtype {of_targets}; expected integers, the classes' indices")
+    return logits[0], logits[1]
+
+
+def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool) -> None:
+    if options.weight is not None and options.weight.shape != (classes,):
+        raise OffenceError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
+    if options.ignore_index is not None and soft:
+        raise OffenceError("targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out")
+    if options.reduction != "none" and rows * classes > MOST_REDUCED:
+        raise OffenceError(
+            f"its {rows} rows of {classes} classes are too many for --reduction {options.reduction}, which takes all "
+            f"at once: measure row losses, without --reduction, or give at most {max(1, MOST_REDUCED // classes)} rows"
+        )
+
+
+def _scan(reader: Reader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
+    """The largest finite magnitude, the largest target probability and a digest of all numbers.
+
+    Raises:
+        OffenceError: for a target that is none.
+    """
+    digests = hashlib.sha256(), hashlib.sha256()
+    largest, of_probabilities, first_row = 0.0, 0.0, 0
+    for logits, targets in reader.rows(_piece_rows(classes)):
+        _check_targets(targets, classes, first_row, ignore_index)
+        if targets.ndim == 2:
+            of_probabilities = max(of_probabilities, float(targets.max()))
+        magnitudes = np.abs(logits).astype(np.float64)
+        largest = max(largest, float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0)))
+        for digest, array in zip(digests, (logits, targets), strict=True):
+            digest.update(array.tobytes())
+        first_row += len(logits)
+    header = f"{reader.shapes}{reader.dtypes}".encode()
+    return largest, of_probabilities, hashlib.sha256(header + digests[0].digest() + digests[1].digest()).hexdigest()
+
+
+def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: int | None) -> None:
+    if targets.ndim == 2:
+        wrong = ~(np.isfinite(targets.astype(np.float64)) & (targets >= 0))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0].tolist()
+            raise OffenceError(
+                f"target probability {targets[row, column]} in row {first_row + row}, class {column}; "
+                "expected finite numbers that are not negative"
+            )
+        return
+    counted = np.ones(len(targets), bool) if ignore_index is None else targets != ignore_index
+    outside = np.flatnonzero(counted & ((targets < 0) | (targets >= classes)))
+    if outside.size:
+        row = int(outside[0])
+        told = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
+        told += f"0 to {classes - 1}"
+        if ignore_index is None:
+            raise OffenceError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
+        raise OffenceError(f"{told}, or {ignore_index}, which is ignored")

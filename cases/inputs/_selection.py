@@ -1,0 +1,138 @@
+"""What a run measures: cases held in memory, those of case files among them, and files read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import UsageError
+from ...core.formats import FORMATS
+from .. import Case, content_hash, select
+from ._case_file import CaseFile
+from ._logits_file import NO_OPTIONS, LogitsFile
+from ._options import FileOptions
+from ._sweeps import sweep
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases that are measured together, in the dtypes they are measured in."""
+
+    cases: tuple[Case, ...]
+    dtypes: tuple[str, ...]
+
+    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
+        """How many rows are measured in a dtype."""
+        taken = (c for c in self.cases if dtype in c.dtypes and (c.plain or not plain_only))
+        return sum(c.rows for c in taken) if dtype in self.dtypes else 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cases and files of a run, and the dtypes asked for, None for all that fit.
+
+    ``cases`` has those of ``case_files`` too.
+    """
+
+    cases: tuple[Case, ...]
+    files: tuple[LogitsFile, ...] = ()
+    wanted: tuple[str, ...] | None = None
+    case_files: tuple[CaseFile, ...] = ()
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """All dtypes of the run: those asked for, or all four for cases and their own for files."""
+        own = {f.dtype for f in self.files}
+        return self.wanted or tuple(d for d in FORMATS if self.cases or d in own)
+
+    def blocks(self) -> Iterator[Block]:
+        """The cases at once, then the files piece by piece, always in the same order."""
+        if self.cases:
+            yield Block(self.cases, self.dtypes)
+        for file in self.files:
+            for piece in file.pieces():
+                yield Block((piece,), self._of_file(file))
+
+    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
+        """How many rows are measured in a dtype, all blocks together."""
+        of_files = (f.rows for f in self.files if dtype in self._of_file(f) and (f.plain or not plain_only))
+        return Block(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
+
+    def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
+        """Whether a case or file is measured in a dtype, though it may have no rows."""
+        in_memory = any(dtype in c.dtypes and (c.plain or not plain_only) for c in self.cases)
+        return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
+
+    def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
+        return tuple(d for d in self._asked_of(file) if d in file.dtypes)
+
+    def _asked_of(self, file: LogitsFile) -> tuple[str, ...]:
+        return self.wanted or (file.dtype,)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's manifest says of it."""
+        asked: list[tuple[Case | LogitsFile, Sequence[str]]] = [(c, self.dtypes) for c in self.cases]
+        asked += [(f, self._asked_of(f)) for f in self.files]
+        return {
+            "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
+            "files": [
+                {"case": f.id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
+                 "digest": f.digest} | ({"options": f.options.facts} if f.options.keywords else {})
+                for f in self.files
+            ] + [
+                {"path": str(f.path), "cases": [c.id for c in f.cases], "digest": f.digest} for f in self.case_files
+            ],
+            "left_out": [
+                {"case": one.id, "dtype": d, "why": why}
+                for one, dtypes in asked for d in dtypes if (why := one.why_not_held(FORMATS[d])) is not None
+            ],
+        }  # fmt: skip
+
+
+def selection(
+    cases: str | Sequence[str] | None = None,
+    logits: Sequence[str | Path] = (),
+    sweeps: Sequence[str] = (),
+    dtypes: tuple[str, ...] | None = None,
+    case_files: Sequence[str | Path] = (),
+    options: FileOptions = NO_OPTIONS,
+) -> Selection:
+    """Cases of the catalogue by globs, files of logits, sweeps and case files; the whole catalogue if nothing is named.
+
+    ``options`` are the loss options of the files of logits.
+
+    Raises:
+        UsageError: for a glob without a case, a sweep that cannot be read, a file that is not as it should be, or
+            options without a file of logits.
+    """
+    if options.keywords and not logits:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
+        raise UsageError(f"{told} is for files of logits, and there is none; give --logits, or leave it out")
+    # All before any is read, which may take minutes.
+    for path in (*case_files, *logits):
+        if not Path(path).exists():
+            raise UsageError(f"{path}: no such file")
+    swept = [case for spec in sweeps for case in sweep(spec)]
+    chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
+    read = tuple(CaseFile.open(path) for path in case_files)
+    _names_differ(read)
+    # The same value of an axis in two sweeps is the same case.
+    whole = tuple({c.id: c for c in (*chosen, *swept, *(c for file in read for c in file.cases))}.values())
+    files = tuple(LogitsFile.open(path, options) for path in logits)
+    names = [f.id for f in files]
+    for file in files:
+        if names.count(file.id) > 1:
+            raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
+    return Selection(whole, files, dtypes, read)
+
+
+def _names_differ(files: Sequence[CaseFile]) -> None:
+    owners: dict[str, CaseFile] = {}
+    for file in files:
+        for case in file.cases:
+            if case.id in owners:
+                first = owners[case.id].path
+                raise UsageError(f"{file.path}: {first} has a case {case.id} too; rename one of them, or give one file")
+            owners[case.id] = file

@@ -1,0 +1,112 @@
+"""Seeded families along an axis, for error curves: ``scale=0.1:1e4:40log``, ``classes=10,1000,50257``.
+
+All cases of an axis but ``classes`` have the same normal numbers behind them, so that a curve shows the axis and not
+the draw, and one width, so that compilers see one shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UsageError
+from .. import Case, make
+
+Float64 = NDArray[np.float64]
+
+CLASSES = 128
+ROWS = 32
+# No case holds more logits than this: wide rows are fewer.
+MOST = 2**20
+WIDEST = 2**22
+PREFIX = "sweep_"
+SYNTAX = "give AXIS=VALUES, VALUES being numbers and ranges START:STOP:COUNT, log behind COUNT for equal ratios"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a value along the axis does to standard normal logits (B, C), and which values there are."""
+
+    why: str
+    logits: Callable[[float, Float64], Float64]
+    least: float = 0.0
+    most: float = float(np.finfo(np.float64).max)
+    whole: bool = False
+
+
+def _gap(value: float, normal: Float64) -> Float64:
+    logits = normal.copy()
+    top = logits.argmax(axis=1)
+    below = np.sort(logits, axis=1)[:, -2]
+    logits[np.arange(len(logits)), top] = below + value
+    return logits
+
+
+AXES: Mapping[str, Axis] = {
+    "scale": Axis("normal logits times {value}", lambda value, normal: value * normal),
+    "offset": Axis(
+        "normal logits plus {value}", lambda value, normal: normal + value, least=-float(np.finfo(np.float64).max)
+    ),
+    "gap": Axis("normal logits, the largest {value} above the next", _gap),
+    "classes": Axis("normal logits in {value} classes", lambda _, normal: normal, least=1, most=WIDEST, whole=True),
+}
+
+
+def sweep(spec: str) -> tuple[Case, ...]:
+    """The cases of one axis, ``sweep_scale/0.1`` and so on, in rising order of the value.
+
+    The first half of the rows has the largest logit as target, the others an arbitrary class.
+
+    Raises:
+        UsageError: for an axis that is not known, or values that are no numbers or out of the axis's range.
+    """
+    name, equals, text = spec.partition("=")
+    if not equals or name not in AXES:
+        raise UsageError(f"--sweep {spec!r}: unknown axis {name!r}; the axes are {', '.join(AXES)}, and {SYNTAX}")
+    values = {v for part in text.split(",") for v in _values(spec, part)}
+    if not values:
+        raise UsageError(f"--sweep {spec!r}: there is no value in it; {SYNTAX}")
+    axis = AXES[name]
+    for value in values:
+        if not axis.least <= value <= axis.most:
+            limits = f"{name} goes from {axis.least:g} to {axis.most:g}"
+            raise UsageError(f"--sweep {spec!r}: {value:g} is out of range; {limits}")
+    if axis.whole:
+        values = {float(round(v)) for v in values}
+    return tuple(_case(name, axis, v) for v in sorted(values))
+
+
+def _values(spec: str, part: str) -> list[float]:
+    try:
+        if ":" not in part:
+            return [_named(float(part))]
+        start, stop, count = part.split(":")
+        log = count.endswith("log")
+        spaced = np.geomspace if log else np.linspace
+        if log and not float(start) * float(stop) > 0:
+            raise UsageError(f"--sweep {spec!r}: a range of equal ratios cannot begin or end at, or cross, 0")
+        return [_named(v) for v in spaced(float(start), float(stop), int(count.removesuffix("log"))).tolist()]
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--sweep {spec!r}: {part!r} is no number and no range; {SYNTAX}") from error
+
+
+def _named(value: float) -> float:
+    """The value that the case's name says, in six digits: nothing is measured that cannot be read off the table."""
+    return float(f"{value:.6g}")
+
+
+def _case(name: str, axis: Axis, value: float) -> Case:
+    classes = int(value) if axis.whole else CLASSES
+    rows = max(2, min(ROWS, MOST // classes))
+    # Philox is the same on every machine.
+    generator = np.random.Generator(np.random.Philox(key=[classes, ROWS]))
+    logits = axis.logits(value, generator.standard_normal((rows, classes)))
+    targets = generator.integers(classes, size=rows)
+    targets[: rows // 2] = logits[: rows // 2].argmax(axis=1)
+    told = axis.why.format(value=f"{value:g}")
+    return make(f"{PREFIX}{name}/{value:.6g}", f"{rows} rows of {told}.", logits, targets, tags=("seeded", "sweep"))

@@ -1,0 +1,110 @@
+"""The measurements that the documentation speaks of: made when it is built, and kept below ``build/measurements``.
+
+A kept run is taken again while its plan, the installed packages, the catalogue and LogitLab's own sources are the
+same. ``RUN="folder ..."`` in the environment takes other runs instead, such as one of the whole catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from logitlab import runner
+from logitlab.cases import select
+from logitlab.storage.store import Run
+
+# This file and its neighbours are also loaded by their path, and then Python does not look beside them.
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import kept_grades
+
+ROOT = kept_grades.ROOT
+KEPT = ROOT / "build" / "measurements"
+SOURCES = (
+    "core",
+    "cases",
+    "oracle",
+    "frameworks",
+    "grading",
+    "execution",
+)
+# Each width costs JAX seconds, and what is said of it does not need them all.
+WIDTHS_FOR_JAX = (2, 3, 5, 10)
+FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
+
+
+def plans() -> dict[str, dict[str, Any]]:
+    """What is measured, as arguments of `logitlab.run`: a few minutes on two cores, most of them JAX compiling."""
+    # With the cases that decide README's grades, these frameworks get the same grades as there.
+    deciding = kept_grades.read().cases
+    jax = [c.id for c in select() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
+    return {
+        "float32": {"frameworks": ["numpy", "torch", "tensorflow"], "dtypes": "float32", "modes": "eager"},
+        "jax": {"frameworks": "jax", "dtypes": "float32", "modes": "eager", "cases": sorted({*jax, *deciding})},
+        "keras": {"frameworks": ["keras-jax", "keras-torch"], "dtypes": "float32", "modes": "eager", "cases": deciding},
+        "narrow": {
+            "frameworks": ["torch", "tensorflow"], "dtypes": ["float16", "bfloat16"], "modes": "eager",
+            "cases": [*FEW, "ties/*", "stagnation/*"],
+        },
+        "onnxruntime": {"frameworks": "onnxruntime", "dtypes": "float32", "modes": "eager"},
+        "compiled": {
+            "implementations": [
+                "jax/optax.softmax_cross_entropy", "tensorflow/nn.softmax_cross_entropy_with_logits", "torch/lse",
+            ],
+            "frameworks": ["jax", "tensorflow", "torch"], "dtypes": "float32", "modes": "compiled",
+            "cases": ["masks/first", "random/c5_s1", "offset/1e06"],
+        },
+        "offsets": {
+            "frameworks": ["torch"], "implementations": ["torch/lse", "torch/F.cross_entropy", "torch/log1p"],
+            "dtypes": "float32", "modes": "eager", "sweeps": "offset=1:1e6:7log",
+        },
+    }  # fmt: skip
+
+
+def installed() -> dict[str, str]:
+    """Every installed package and its version."""
+    return {d.metadata["Name"]: d.version for d in metadata.distributions()}
+
+
+def _key(plan: dict[str, Any]) -> str:
+    digest = hashlib.blake2b(json.dumps([plan, installed(), sys.version], sort_keys=True).encode(), digest_size=8)
+    for name in SOURCES:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def runs() -> list[Run]:
+    """The runs that the documentation is built from, measured now if they are not there."""
+    if given := os.environ.get("RUN", "").split():
+        return [Run(Path(folder)) for folder in given]
+    return [kept_run(name, plan) for name, plan in plans().items()]
+
+
+def kept_run(name: str, plan: dict[str, Any]) -> Run:
+    """The run of this plan, measured now unless it is kept."""
+    folder = KEPT / f"{name}-{_key(plan)}"
+    begun = (folder / "manifest.json").exists()
+    if not begun or not Run(folder).manifest["complete"]:
+        print(f"measuring for the documentation: {name}", file=sys.stderr, flush=True)
+        runner.run(**plan, out=folder, resume=begun)
+    return Run(folder)
+
+
+def table(of: list[Run]) -> pd.DataFrame:
+    """Their measurements together; of a cell's row and quantity that several have, the first."""
+    whole = pd.concat([run.read() for run in of], ignore_index=True)
+    line = ["case", "row", "implementation", "dtype", "device", "mode", "quantity"]
+    return whole.drop_duplicates(line).astype({"grade": "object", "verdict": "object"})
+
+
+if __name__ == "__main__":
+    for run in runs():
+        print(f"{run.folder}: {run.lines()} measurements")

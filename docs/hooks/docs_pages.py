@@ -1,0 +1,121 @@
+"""What the pages of ``docs`` compute, as macros of mkdocs-macros."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from nbconvert import MarkdownExporter
+
+import logitlab
+from logitlab.storage.store import COLUMNS
+
+# mkdocs-macros loads this file by its path, and its neighbours are none of Python's.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from docs_columns import MEANINGS
+from docs_measurements import ROOT, runs, table
+from findings import FINDINGS
+
+THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
+TYPES = {"Int32": "int32, may be missing", "Int64": "int64, may be missing", "boolean": "boolean, may be missing"}
+
+
+@cache
+def measurements() -> pd.DataFrame:
+    """The runs behind the documentation, read once for a build."""
+    return table(runs())
+
+
+def define_env(env: Any) -> None:
+    """Gives the pages their macros and filters."""
+    for function in (finding, provenance, columns, catalogue, implementations, command_line, notebook):
+        env.macro(function)
+    env.filter(number)
+    env.filter(names)
+
+
+@cache
+def finding(name: str) -> dict[str, Any]:
+    """The numbers of a finding; an error where it no longer holds."""
+    return FINDINGS[name](measurements())
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number for prose."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def names(words: list[str]) -> str:
+    """Names as code, with commas."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def provenance() -> str:
+    """What was measured, on what, with which versions."""
+    manifests = [run.manifest for run in runs()]
+    versions = {p: v for m in manifests for owned in m["frameworks"].values() for p, v in owned.items()}
+    machine = manifests[0]["hardware"]
+    told = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
+    lines = len(measurements())
+    return (
+        f"{lines:,} measurements with {told}; {machine['processor']} ({machine['machine']}), {machine['cores']} cores, "
+        f"Python {machine['python']}; LogitLab {manifests[0]['versions']['logitlab']}."
+    )
+
+
+def columns() -> str:
+    """The measurements table, column by column."""
+    lines = [f"| `{name}` | {TYPES.get(kind, kind)} | {MEANINGS[name]} |" for name, kind in COLUMNS.items()]
+    return "\n".join(["| column | type | |", "|---|---|---|", *lines])
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("<", "&lt;").replace("$", "&#36;")
+
+
+def catalogue() -> str:
+    """Every family with what it is for, and its cases."""
+    parts = []
+    for family, cases in logitlab.catalogue().groupby("family", sort=True):
+        told = (importlib.import_module(f"logitlab.cases.catalogue.{family}").__doc__ or "").strip()
+        lines = []
+        for case in cases.fillna({"source": ""}).to_dict("records"):
+            source = THREAD.sub(r" [\1#\2](https://github.com/\1/issues/\2)", _cell(case["source"]))
+            shape = f"{case['rows']} x {case['classes']}"
+            lines.append(f"| `{case['case']}` | {shape} | {_cell(case['why'])} {source} |")
+        parts.append("\n".join([f"## {family}", "", told, "", "| case | shape | why |", "|---|---|---|", *lines, ""]))
+    return "\n".join(parts)
+
+
+def implementations() -> str:
+    """What was installed when the documentation was built, with the worst float32 grade in eager mode."""
+    found = logitlab.implementations()
+    grades = {name: g for g, of in finding("matrix")["table"].items() for name in of}
+    shown = found[found["available"]].assign(
+        grade=found["implementation"].map(grades).fillna(""), implementation="`" + found["implementation"] + "`"
+    )
+    told = shown[["implementation", "formula", "version", "modes", "grade"]].to_markdown(index=False)
+    return str(told)
+
+
+def command_line() -> str:
+    """The command line, as typer describes it."""
+    asked = [sys.executable, "-m", "typer", "logitlab.cli", "utils", "docs", "--name", "logitlab"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT / "docs").stdout
+    return told.split("\n", 1)[1]  # the page has its own title
+
+
+def notebook(name: str) -> str:
+    """An executed notebook of ``docs`` as Markdown."""
+    read = nbformat.read(ROOT / "docs" / name, as_version=4)
+    body, _ = MarkdownExporter().from_notebook_node(read)
+    # A table of the page's own style, not the browser's.
+    return re.sub(r"<style scoped>.*?</style>", "", body, flags=re.DOTALL).replace(' border="1" class="dataframe"', "")

@@ -1,0 +1,59 @@
+"""What a run needs of the place that its calls are made in, and which place was asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from ...core.errors import UsageError
+from ...storage.store import Run
+from ..measuring import Work
+from ..worker import Description
+from ._local import Local
+
+_DASK = re.compile(r"dask://(?P<address>[^/\s]+:\d+)/?")
+
+
+class Executor(Protocol):
+    """Where calls are made, for the length of a ``with`` block."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def describe(self) -> dict[str, Description]:
+        """Every framework's description of itself there."""
+
+    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What the manifest says of the place, beside what it says of this machine; ``before`` is what it says now."""
+
+    def measure(self, works: Iterable[Work], store: Run) -> Iterator[tuple[int, str]]:
+        """Measures all, writes each cell's table into the store, and yields how many rows of which cell are done."""
+
+    def fetch_logs(self) -> None:
+        """Sees that what the frameworks printed is in the folder for logs."""
+
+
+def opened(
+    asked: str | None, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
+) -> Executor:
+    """The executor asked for: None for this machine, or ``dask://HOST:PORT``.
+
+    Raises:
+        UsageError: for any other, or if Dask is not installed.
+    """
+    if asked is None:
+        return Local(frameworks, logs, timeout, memory_limit)
+    found = _DASK.fullmatch(asked)
+    if found is None:
+        raise UsageError(
+            f"unknown executor {asked!r}; give dask://HOST:PORT of a Dask scheduler, or none for this machine"
+        )
+    try:
+        from ._dask import Dask  # noqa: PLC0415 - Dask is optional, and takes a second to import
+    except ImportError as error:
+        told = f"{asked} needs Dask, which cannot be imported ({error}); pip install 'logitlab[dask]'"
+        raise UsageError(told) from error
+    return Dask(found["address"], frameworks, logs, timeout, memory_limit)

@@ -1,0 +1,82 @@
+"""What became of a worker's task: its answer, or why there is none, from the future that pebble gave for it.
+
+Errors are asked for and not raised: a SystemExit from another package's code would end this process.
+"""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as CallTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+
+from pebble import ProcessExpired
+
+from .watchdog import TOO_MUCH
+from .worker import Description, Outcome
+
+# Stands for the exit code 0 of a process that ended in the middle of its work; no process has it.
+EXITED = 256
+
+
+def description(name: str, future: Future[Description], limit: float) -> Description:
+    """What the framework says of itself, or why it is missing; ``limit`` is that of an import, in seconds."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, CallTimeoutError):
+        missing = f"did not finish importing within {limit:g} s"
+    elif isinstance(error, ProcessExpired):
+        missing = f"its process died when it was imported ({_exit(error)})"
+    elif isinstance(error, BrokenProcessPool):
+        missing = "its process died when it was imported"
+    else:  # what it says of itself cannot be sent
+        missing = f"failed when it was imported: {type(error).__name__}: {error}"[:500]
+    return Description(name, missing=missing, failed=True)
+
+
+def import_fault(framework: str, future: Future[str | None], limit: float) -> Outcome | None:
+    """Why the framework was not imported, as the outcome of each call that needs it; None if it was."""
+    error = future.exception()
+    if error is None:
+        message = future.result()
+        return None if message is None else Outcome((), status="raised", detail=message)
+    if isinstance(error, CallTimeoutError):
+        message = f"{framework} did not finish importing within {limit:g} s"
+        return Outcome((), status="timeout", detail=message)
+    how = f" ({_exit(error)})" if isinstance(error, ProcessExpired) else ""
+    return Outcome((), status="crashed", detail=f"the worker process died when it imported {framework}{how}")
+
+
+def ends_process(outcome: Outcome) -> bool:
+    """Whether the process that gave this outcome is gone, or makes no further call."""
+    return outcome.spent or outcome.status in ("crashed", "timeout")
+
+
+def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:
+    """What the call gave, or how it failed; None if the pool broke under it."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return None if isinstance(error, BrokenProcessPool) else failed(error, timeout)
+
+
+def failed(error: BaseException, timeout: float) -> Outcome:
+    """The outcome of a call whose future ended in an error."""
+    if isinstance(error, CallTimeoutError):
+        return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
+    if isinstance(error, ProcessExpired):
+        return Outcome((), (), "crashed", f"the worker process died ({_exit(error)})")
+    if isinstance(error, BrokenProcessPool):
+        return Outcome((), (), "crashed", "the worker process died")
+    # An answer that cannot be sent back is a fault of this call alone.
+    return Outcome((), (), "raised", f"{type(error).__name__}: {error}"[:500])
+
+
+def _exit(error: ProcessExpired) -> str:
+    code = error.exitcode
+    if code == TOO_MUCH:
+        return "it took more memory than it may"
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {0 if code == EXITED else code}"

@@ -1,0 +1,96 @@
+"""Settings that change numbers: each is a variant of a mode, run in a worker of its own, beside the mode without it.
+
+``eager+one-thread`` is the mode ``eager`` in a process that was told of one thread before it imported its framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.errors import UsageError
+
+MARK = "+"
+XLA = ("jax", "keras-jax")
+TORCH = ("torch", "keras-torch")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is set, and for whom.
+
+    Attributes:
+        told: what it does, in a few words.
+        variables: environment variables for each framework that it applies to.
+        modes: the modes that it can change; None for all.
+    """
+
+    told: str
+    variables: Mapping[str, Mapping[str, str]]
+    modes: tuple[str, ...] | None = None
+
+
+def _each(frameworks: Sequence[str], **variables: str) -> dict[str, dict[str, str]]:
+    return dict.fromkeys(frameworks, variables)
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "onednn-off": Variant(
+        "TensorFlow without oneDNN's kernels", _each(["tensorflow"], TF_ENABLE_ONEDNN_OPTS="0"), ("eager", "graph")
+    ),
+    "fast-math": Variant(
+        "XLA may reorder, and take NaN and infinity for absent",
+        _each(
+            [*XLA, "tensorflow"],
+            XLA_FLAGS="--xla_cpu_enable_fast_math=true --xla_cpu_fast_math_honor_infs=false "
+            "--xla_cpu_fast_math_honor_nans=false --xla_cpu_fast_math_honor_division=false "
+            "--xla_cpu_fast_math_honor_functions=false",
+        ),
+    ),
+    "flush-subnormals": Variant(
+        "PyTorch's CPU kernels treat subnormal numbers as zero", _each(TORCH, LOGITLAB_FLUSH_SUBNORMALS="1")
+    ),
+    "one-thread": Variant(
+        "sums are not divided among threads",
+        _each(TORCH, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        | _each(["tensorflow"], TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1")
+        | _each(XLA, XLA_FLAGS="--xla_cpu_multi_thread_eigen=false", NPROC="1"),
+    ),
+    "matmul-low": Variant(
+        "products of float32 matrices may be rounded to bfloat16 or TF32",
+        _each(TORCH, LOGITLAB_MATMUL_PRECISION="medium") | _each(XLA, JAX_DEFAULT_MATMUL_PRECISION="bfloat16"),
+    ),
+}
+
+
+def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The variants asked for, none by default; ``all`` stands for all.
+
+    Raises:
+        UsageError: for a name that is none of them.
+    """
+    asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else [word])]
+    for name in asked:
+        if name not in VARIANTS:
+            told = "; ".join(f"{known} ({variant.told})" for known, variant in VARIANTS.items())
+            raise UsageError(f"unknown variant {name!r}; the variants are {told}; or all")
+    return tuple(dict.fromkeys(asked))
+
+
+def modes_of(framework: str, mode: str, chosen: Sequence[str]) -> tuple[str, ...]:
+    """The mode, and its variants that apply to the framework."""
+    applying = [
+        name for name in chosen if framework in VARIANTS[name].variables and mode in (VARIANTS[name].modes or (mode,))
+    ]
+    return (mode, *(f"{mode}{MARK}{name}" for name in applying))
+
+
+def base(mode: str) -> str:
+    """The mode without its variant."""
+    return mode.partition(MARK)[0]
+
+
+def variables(framework: str, mode: str) -> Mapping[str, str]:
+    """The environment variables that the mode's worker is given."""
+    name = mode.partition(MARK)[2]
+    return VARIANTS[name].variables[framework] if name else {}

@@ -1,0 +1,191 @@
+"""What a report is made of: one run, or several put together, with where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from ..core import memory
+from ..core.arguments import paths
+from ..core.errors import UsageError
+from ..storage.querying import Measurements
+from ..storage.store import Run
+from .tables.ignored import describe_nan
+from .tables.ordering import DTYPES
+from .tables.sections import Section, sections
+
+PARTIAL = "This report is partial"
+MOST_DAMAGE = 5  # sentences of what is missing, where they stand above a report
+BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
+
+# What a report tells of a run, as a manifest that lost it has it.
+_LOST: dict[str, Any] = {
+    "complete": False, "versions": {}, "frameworks": {}, "missing": {}, "left_out": [], "hardware": {}, "catalogue": {},
+}  # fmt: skip
+_LOST_OF = {
+    "versions": {"logitlab": "(version not told)"},
+    "hardware": {"processor": "", "machine": "", "system": "hardware not told"},
+    "catalogue": {"cases": [], "hash": "not told"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
+
+    ``preamble`` has the lines above the tables, those of `partial` first. ``source`` answers queries of the
+    measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are those of its runs, in their
+    order. ``cases`` has the lines of `store.CASES` that the runs keep. ``damage`` tells, a sentence each, what of the
+    runs could not be read or was never measured.
+    """
+
+    preamble: list[str]
+    sections: list[Section]
+    source: Measurements
+    manifests: list[dict[str, Any]]
+    cases: pd.DataFrame
+    damage: list[str]
+
+    @cached_property
+    def measurements(self) -> pd.DataFrame:
+        """All of them in memory; UsageError where they are too many for it."""
+        lines = int(self.source.cells["lines"].sum())
+        needed, there = lines * BYTES, memory.total()
+        if needed > there:
+            raise UsageError(
+                f"figures and the site hold every measurement in memory: {lines:,} need about "
+                f"{needed / 2**30:.3g} GiB, and there are {there / 2**30:.3g}; text, markdown, csv and latex "
+                "need none of it"
+            )
+        return self.source.frame()
+
+
+def page(runs: Sequence[Run]) -> Page:
+    """The report of one run or of several, such as one on a CPU and one kept from a machine with an accelerator.
+
+    What more than one run has measured, a case in a cell, is taken from the first of them, and the page says so.
+
+    Raises:
+        UsageError: for a run that has no measurements, or one that is given twice.
+    """
+    manifests = [whole_manifest(run) for run in runs]
+    folders = [run.folder.resolve() for run in runs]
+    for run, folder in zip(runs, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UsageError(f"{run.folder} is given twice; give each run once")
+    try:
+        return _page(runs, manifests)
+    except duckdb.Error as error:
+        raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
+
+
+def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
+    """The tables of a report of runs, by name, made from their parts without loading them.
+
+    Args:
+        runs: their folders, or one list of them; what more than one has is taken from the first.
+
+    Returns:
+        ``grades``, ``finiteness``, ``errors_loss``, ``errors_gradient``, ``agreement`` and whatever else the runs have
+        measurements for: what ``logitlab report --format csv`` writes.
+
+    Raises:
+        UsageError: for no folder, one that is not a run, and one that is given twice.
+    """
+    # A DataFrame is a list of its columns' names.
+    lone: Any = runs[0] if len(runs) == 1 else runs
+    given = runs if isinstance(lone, pd.DataFrame) else lone
+    if given is None or (isinstance(given, (list, tuple)) and not given):
+        raise UsageError("no run is given; give the folder of one, or of several")
+    folders = paths(given, "runs", "the folder of a run")
+    return {section.name: section.table for section in page([Run(folder) for folder in folders]).sections}
+
+
+def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
+    checked = [run.whole_parts() for run in runs]
+    source = Measurements.of_parts([parts for parts, _ in checked])
+    preamble: list[str] = []
+    damage: list[str] = []
+    cases: list[pd.DataFrame] = []
+    for number, (run, manifest) in enumerate(zip(runs, manifests, strict=True)):
+        preamble += _provenance(manifest)
+        kept, cases_damaged = _cases(run)
+        damage += [*_lost(run), *checked[number][1], *cases_damaged]
+        damage += _not_measured(manifest, source.cells_of(number))
+        if source.repeated[number]:
+            preamble.append(
+                f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
+            )
+        cases.append(kept)
+    preamble += describe_nan(source)
+    of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
+    return Page([*partial(damage), *preamble], sections(source), source, list(manifests), of_runs, damage)
+
+
+def partial(damage: Sequence[str]) -> list[str]:
+    """The first lines of a report that lacks something: what, and how many other things; none of a whole report."""
+    more = len(damage) - MOST_DAMAGE
+    rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
+    return [*(f"{PARTIAL}: {message}" for message in damage[:MOST_DAMAGE]), *rest]
+
+
+def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        return run.cases(), []
+    except UsageError as error:
+        return Run.no_cases(), [str(error)]
+
+
+def whole_manifest(run: Run) -> dict[str, Any]:
+    """The run's manifest, with empty words for what it should have and has not."""
+    manifest = {"run": run.folder.name, **_LOST, **{k: v for k, v in run.manifest.items() if k not in _torn(run)}}
+    return manifest | {name: empty | manifest[name] for name, empty in _LOST_OF.items()}
+
+
+def _torn(run: Run) -> list[str]:
+    """What the manifest should tell and does not, or not in the form that it has."""
+    m = run.manifest
+    return [name for name, empty in _LOST.items() if not isinstance(m.get(name), type(empty))]
+
+
+def _lost(run: Run) -> list[str]:
+    lost = _torn(run)
+    return [f"{run.folder / 'manifest.json'} is damaged: it has no {', no '.join(lost)}"] if lost else []
+
+
+def _not_measured(manifest: dict[str, Any], there: int) -> list[str]:
+    """What is missing of a run that has not ended."""
+    if manifest["complete"]:
+        return []
+    planned = len(manifest.get("cells", ()))
+    of = f": {there} of its {planned} cells are there" if planned else ""
+    return [f"The run {manifest['run']} is not complete{of}"]
+
+
+def _provenance(m: dict[str, Any]) -> list[str]:
+    versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
+    lines = [
+        f"Run {m['run']} of LogitLab {m['versions']['logitlab']}" + ("" if m["complete"] else ", NOT COMPLETE"),
+        "Measured: " + ", ".join(f"{p} {v}" for p, v in versions.items()),
+        f"On: {m['hardware']['processor'] or m['hardware']['machine']}, {m['hardware']['system']}",
+        f"Catalogue: {len(m['catalogue']['cases'])} cases, {m['catalogue']['hash'][:12]}",
+    ]
+    settings = {name: told for name, told in m.get("settings", {}).items() if told}
+    if settings:
+        each = ("; ".join(f"{what} {told}" for what, told in of.items()) for of in settings.values())
+        lines += [f"Settings of {name}: {told}" for name, told in zip(settings, each, strict=True)]
+    if m["left_out"]:
+        by_dtype = pd.Series([entry["dtype"] for entry in m["left_out"]]).value_counts()
+        told = ", ".join(f"{by_dtype[d]} in {d}" for d in DTYPES if d in by_dtype)
+        lines.append(f"Left out, since the dtype would make a finite number infinite: {told}")
+    if m.get("plain_only"):
+        lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m['plain_only'])}")
+    held = m.get("conventions", {})
+    lines += [f"{name} is held to its own definition: {definition}" for name, definition in held.items()]
+    return lines + [f"Not installed: {name} ({why})" for name, why in m["missing"].items()]

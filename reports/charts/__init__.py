@@ -1,0 +1,1 @@
+"""What every chart shares: colours, scales, sizes, line styles."""

@@ -1,0 +1,269 @@
+"""Who agrees with whom: modes with eager, devices with the CPU, and implementations with each other.
+
+Two results are *equal* if their bits are (all NaN are one), else as far apart as the difference of two losses is in ulp
+of the dtype at the exact loss: infinitely, where one is finite and the other is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ...core.formats import FORMATS, ulp
+from ...storage.querying import Measurements
+from .ordering import CELL, DTYPES, in_order
+from .tables import KEYS, RANK, Source
+
+Float64 = NDArray[np.float64]
+
+NEAR = (1.0, 10.0)  # ulp
+MARK = "+"  # before the variant of a mode
+KEY = 32  # bits of a row in a number of its case and itself
+
+
+# Cells, cases and rows are numbered, so that what is held of half of the lines is small.
+_AGAINST = f"""
+    WITH done AS (
+        SELECT sides.number AS cell, dtype, (cases.number << {KEY}) + row + 1 AS key, quantity, out_dtype, bits,
+            {RANK} AS rank, value, exact, place
+        FROM measurements JOIN sides USING ({KEYS}) JOIN cases USING ("case") WHERE status = 'ok'
+    ), ours AS (
+        SELECT done.*, base FROM done JOIN sides ON cell = sides.number WHERE base IS NOT NULL
+    ), theirs AS (
+        SELECT cell AS base, key, quantity, out_dtype, bits, rank, value FROM done
+        WHERE cell IN (SELECT base FROM sides)
+    ), compared AS (
+        SELECT ours.cell, quantity, key, place,
+            coalesce(ours.bits <> theirs.bits, false) OR coalesce(ours.out_dtype <> theirs.out_dtype, false)
+                AS different,
+            coalesce(ours.rank > theirs.rank, false) AS worse,
+            coalesce(ours.rank < theirs.rank, false) AS better,
+            CASE WHEN quantity = 'loss' THEN apart(ours.value, theirs.value, spacing(ours.exact, dtype)) END
+                AS largest
+        FROM ours JOIN theirs USING (base, key, quantity)
+    ), ordered AS (
+        SELECT *, (NOT worse, coalesce(-largest, 'infinity'), NOT different, place) AS worst_first FROM compared
+    ), counted AS (
+        SELECT cell, quantity, count(*) AS rows,
+            count(*) FILTER (different) AS different, count(*) FILTER (worse) AS worse,
+            count(*) FILTER (better) AS better, max(largest) AS largest,
+            arg_min(key, worst_first) FILTER (different) AS key, min(worst_first) AS first
+        FROM ordered GROUP BY cell, quantity
+    )
+    SELECT {KEYS}, quantity, rows, different, worse, better, largest, "case"
+    FROM counted JOIN sides ON cell = sides.number LEFT JOIN cases ON cases.number = key >> {KEY} ORDER BY first
+"""
+
+
+def against(measurements: Source, column: str, base: str) -> pd.DataFrame:
+    """Results in one mode or device against the same in another, for each cell and quantity.
+
+    Args:
+        measurements: those of a run.
+        column: ``mode`` or ``device``.
+        base: the mode or device that the others are compared with; the variant of a mode is compared with that mode.
+
+    Returns:
+        Columns `CELL`, ``quantity``, ``rows``, ``different`` (how many of them have other bits), ``worse`` and
+        ``better`` (how many have another grade), ``largest`` (between two losses, in ulp) and ``case``, that of the
+        largest difference, of a worse grade first.
+    """
+    found = _measurements(measurements)
+    if set(found.cells[column]) <= {base}:
+        return pd.DataFrame(columns=[*CELL, "quantity", "rows", "different", "worse", "better", "largest", "case"])
+    return in_order(found.cells, found.sql(_AGAINST, sides=_sides(found.cells[CELL], column, base)))
+
+
+def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
+    """The cells with a ``number`` and that of the cell which each is compared with, ``base``, where there is one."""
+    numbered = cells.assign(number=range(len(cells)))
+    against = [v.partition(MARK)[0] if MARK in v else base for v in numbered[column]]
+    asked = numbered.assign(**{column: against}).drop(columns="number")
+    others = asked.merge(numbered, on=CELL, how="left")["number"].astype("Int64")
+    return numbered.assign(base=others.where(numbered[column] != base))
+
+
+def _measurements(source: Source) -> Measurements:
+    """The measurements, with what their queries here need."""
+    found = Measurements.of(source)
+    found.define("spacing", _arrow_spacing, ["DOUBLE", "VARCHAR"], "DOUBLE")
+    # Missing numbers are NaN: the losses that are so are the same.
+    found.run(
+        """CREATE OR REPLACE TEMP MACRO apart(one, other, spacing) AS CASE
+            WHEN one IS NOT DISTINCT FROM other THEN 0.0::DOUBLE
+            WHEN isfinite(one) AND isfinite(other) THEN abs(one - other) / spacing
+            ELSE 'infinity'::DOUBLE END"""
+    )
+    found.run(
+        """CREATE TEMP TABLE IF NOT EXISTS cases AS
+        SELECT "case", row_number() OVER (ORDER BY min(place)) AS number FROM measurements GROUP BY "case\""""
+    )
+    return found
+
+
+def _arrow_spacing(exact: pa.ChunkedArray, dtype: pa.ChunkedArray) -> pa.Array:
+    return pa.array(_spacing(exact.to_numpy(), dtype.to_numpy()))
+
+
+def _spacing(exact: Float64, dtypes: NDArray[Any]) -> Float64:
+    """An ulp of each row's dtype at its exact loss, (R,)."""
+    spacing = np.full(exact.shape, np.nan)
+    for name in pd.unique(dtypes):
+        of_dtype = dtypes == name
+        # Where the exact loss is no number the largest stands for it: there the difference in kind counts.
+        at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], FORMATS[name].largest)
+        spacing[of_dtype] = ulp(at, FORMATS[name])
+    return spacing
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The losses of one dtype: eager, on the first device of the run, of the rows that have an answer.
+
+    They are in the temporary table ``table``: ``key``, which names a case and row (`KEY`), ``i``, the implementation's
+    place in ``names``, ``value``, ``spacing`` (an ulp at the exact loss) and ``place``.
+    """
+
+    found: Measurements
+    dtype: str
+    names: list[str]
+    table: str
+
+
+_LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS DISTINCT FROM 'undefined'"
+
+
+def losses(measurements: Source) -> tuple[Losses, ...]:
+    """Those of each dtype, from the measurements."""
+    found = _measurements(measurements)
+    of_cells = found.sql(
+        f"""SELECT dtype, device, implementation, min(place) AS first
+        FROM measurements WHERE {_LOSS} GROUP BY dtype, device, implementation ORDER BY first"""
+    )
+    return tuple(_of_dtype(found, dtype, of_cells[of_cells["dtype"] == dtype]) for dtype in DTYPES)
+
+
+def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
+    """``cells`` are those that gave a loss in the dtype, in the order of the run."""
+    devices = list(cells["device"].head(1))
+    names = list(cells[cells["device"].isin(devices)]["implementation"])
+    table = f"losses_{dtype}"
+    places = pd.DataFrame({"implementation": pd.Series(names, dtype=object), "i": range(len(names))})
+    found.sql(
+        # Of a row with options the exact loss is that of the definition which an implementation documents: those that
+        # are held to another than most do not take part. A plain row, which has bounds, has one exact loss for all.
+        f"""CREATE OR REPLACE TEMP TABLE {table} AS
+        WITH usual AS (
+            SELECT "case", row, mode(exact) AS usual FROM measurements
+            WHERE {_LOSS} AND dtype = '{dtype}' AND bound_shifted IS NULL
+            GROUP BY "case", row HAVING min(exact) < max(exact)
+        )
+        SELECT (number << {KEY}) + row + 1 AS key, i::SMALLINT AS i, value, spacing(exact, dtype) AS spacing, place
+        FROM measurements JOIN cases USING ("case") JOIN places USING (implementation)
+            LEFT JOIN usual USING ("case", row)
+        WHERE {_LOSS} AND dtype = '{dtype}' AND device IN (SELECT device FROM devices)
+            AND (usual IS NULL OR exact = usual)""",
+        places=places,
+        devices=pd.DataFrame({"device": pd.Series(devices, dtype=object)}),
+    )
+    return Losses(found, dtype, names, table)
+
+
+def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
+    """For each case and dtype the row on which the implementations' losses are farthest apart.
+
+    Returns:
+        ``case``, ``dtype``, ``row``, ``implementations`` (that gave a loss), ``answers`` (different ones), ``apart``
+        (largest distance of two finite ones in ulp), ``lowest`` and ``highest`` (who gave them), ``not finite`` (who
+        gave no finite loss where another did).
+    """
+    tables = [_farthest(one) for one in of_dtypes]
+    return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+
+
+def _farthest(one: Losses) -> pd.DataFrame:
+    lines = one.found.sql(
+        f"""
+        WITH rows AS (
+            SELECT key, min(place) AS first, arg_min(spacing, place) AS spacing, count(*) AS given,
+                count(*) FILTER (isfinite(value)) AS finite,
+                min(value) FILTER (isfinite(value)) AS low, max(value) FILTER (isfinite(value)) AS high
+            FROM {one.table} GROUP BY key
+        ), measured AS (
+            SELECT key, first, CASE WHEN finite > 0 THEN given - finite ELSE 0 END AS broken,
+                CASE WHEN finite > 0 THEN apart(low, high, spacing) ELSE 0.0 END AS apart
+            FROM rows
+        ), worst AS (
+            SELECT unnest(arg_min(struct_pack(key, apart, first), (-broken, -apart, first)))
+            FROM measured GROUP BY key >> {KEY}
+        )
+        SELECT "case", CAST(key & {2**KEY - 1} AS INTEGER) - 1 AS row, apart, i, value
+        FROM {one.table} JOIN worst USING (key) JOIN cases ON number = key >> {KEY} ORDER BY first, place
+        """
+    )
+    rows = lines.drop_duplicates("case")
+    v = np.full((len(rows), len(one.names)), np.nan)
+    given = np.zeros(v.shape, bool)
+    place = pd.Index(rows["case"]).get_indexer(pd.Index(lines["case"])), lines["i"].to_numpy()
+    v[place], given[place] = lines["value"], True
+    finite = np.isfinite(v)
+    some = np.logical_or.reduce(finite, axis=1)
+    names = np.array(one.names, object)
+    table = rows[["case"]].assign(
+        dtype=one.dtype,
+        row=rows["row"],
+        implementations=given.sum(axis=1),
+        answers=[len(set(map(str, line[there]))) for line, there in zip(v, given, strict=True)],
+        apart=rows["apart"],
+        lowest="",
+        highest="",
+    )
+    table["not finite"] = [", ".join(names[line]) for line in given & ~finite & some[:, None]]
+    if some.any():
+        at = table.index[some]
+        table.loc[at, "lowest"] = names[np.where(finite, v, np.inf)[some].argmin(axis=1)]
+        table.loc[at, "highest"] = names[np.where(finite, v, -np.inf)[some].argmax(axis=1)]
+    return table
+
+
+def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
+    """Every two implementations and dtype: on how many rows both gave a loss, and on how many the losses are equal,
+    within `NEAR` ulp of each other, or farther apart.
+    """
+    counts = ["rows", "equal", *(f"within {n:g} ulp" for n in NEAR), "apart"]
+    limits = ", ".join(f"count(*) FILTER (apart <= {n})" for n in (0, *NEAR))
+    lines: list[tuple[object, ...]] = []
+    for one in of_dtypes:
+        counted = one.found.sql(
+            f"""SELECT i, j, count(*), {limits}, count(*) FILTER (apart > {NEAR[-1]}) FROM (
+                SELECT a.i, b.i AS j, apart(a.value, b.value, a.spacing) AS apart
+                FROM {one.table} a JOIN {one.table} b ON a.key = b.key AND a.i < b.i
+            ) GROUP BY ALL"""
+        )
+        known = {(i, j): told for i, j, *told in counted.itertuples(index=False)}
+        for i, j in combinations(range(len(one.names)), 2):
+            lines.append((one.dtype, one.names[i], one.names[j], *known.get((i, j), [0] * len(counts))))
+    return pd.DataFrame(lines, columns=["dtype", "one", "other", *counts])
+
+
+def identical(of_pairs: pd.DataFrame) -> pd.DataFrame:
+    """For each dtype the groups of implementations whose losses are equal on every row that any two have in common."""
+    found = []
+    for dtype, table in of_pairs.groupby("dtype", sort=False):
+        alike = table[(table["rows"] > 0) & (table["equal"] == table["rows"])]
+        equal = set(zip(alike["one"], alike["other"], strict=True))
+        groups: list[list[str]] = []
+        for name in pd.unique(pd.concat([table["one"], table["other"]])):
+            home = next((g for g in groups if all((member, name) in equal for member in g)), None)
+            if home is None:
+                groups.append(home := [])
+            home.append(name)
+        found += [(dtype, len(g), ", ".join(g)) for g in groups if len(g) > 1]
+    return pd.DataFrame(found, columns=["dtype", "implementations", "with the same losses in every bit"])

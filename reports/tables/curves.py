@@ -1,0 +1,63 @@
+"""Error curves: the error of each cell along the axis of a sweep."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from ...storage.querying import Measurements, quoted
+from ._medians import medians
+from .ordering import CELL, in_order
+from .tables import KEYS, Source
+from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_largest
+
+PREFIX = "sweep_"
+QUANTITIES = ("loss", "gradient")
+MOST_SHOWN = 6  # values of an axis on a page; the CSV file has them all
+
+
+def axes(measurements: Source) -> list[str]:
+    """The axes that the measurements have a sweep of, in their order."""
+    # Files are named after them; what was never an axis may be anything.
+    found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in Measurements.of(measurements).families)
+    return [match[1] for match in found if match is not None]
+
+
+def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
+    """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows.
+
+    ``uncounted`` is as in `errors`; where it alone is there, every row of the value is left out.
+    """
+    found = Measurements.of(measurements)
+    family = quoted(f"{PREFIX}{axis}")
+    # A value is what the name of its case ends with.
+    rows = f"""SELECT *, CAST(split_part("case", '/', -1) AS DOUBLE) AS along FROM measurements
+        WHERE family = {family} AND quantity = '{quantity}' AND grade IS NOT NULL"""
+    keys = [*CELL, "along"]
+    largest = found.sql(f"SELECT {KEYS}, along, {LARGEST}, {LARGEST_UNCOUNTED} FROM ({rows}) GROUP BY {KEYS}, along")
+    table = largest.merge(medians(found, keys, {"median": COUNTED_ULP}, rows), on=keys, how="left")
+    table = table[[*keys, "median", "largest", "uncounted"]].rename(columns={"along": axis})
+    return in_order(found.cells, table.sort_values(axis, kind="stable"))
+
+
+def drawable(table: pd.DataFrame) -> pd.Series[float]:
+    """The largest errors of a curve, 0 where no row counts in a grade: that much of the error the grade counts."""
+    return table["largest"].mask(table["largest"].isna() & table["uncounted"].notna(), 0.0)
+
+
+def places(cases: pd.Series[str]) -> pd.Series[float]:
+    """Where on the axis the cases of a sweep lie, as their names have it."""
+    return cases.str.rsplit("/", n=1).str[-1].astype(float)
+
+
+def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The curve with a column for each of a few values, evenly taken from the first to the last."""
+    values = sorted(table[axis].unique())
+    steps = min(len(values), MOST_SHOWN)
+    taken = [values[round(i * (len(values) - 1) / max(steps - 1, 1))] for i in range(steps)]
+    kept = table[table[axis].isin(taken)].copy()
+    kept["words"] = list(map(median_and_largest, kept["median"], kept["largest"], kept["uncounted"]))
+    wide = kept.pivot(index=CELL, columns=axis, values="words").reindex(columns=taken)
+    wide.columns = [f"{value:g}" for value in taken]
+    return in_order(table, wide.reset_index())

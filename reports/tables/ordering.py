@@ -1,0 +1,42 @@
+"""What the tables have in common: the columns that name a line, and the order of the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ...storage.querying import CELL
+
+__all__ = ["CELL", "DTYPES", "WHO", "by_dtype", "in_order", "pairs", "plain"]
+
+WHO = ["implementation", "mode", "device"]
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def pairs(pivoted: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (implementation, dtype) columns of a pivoted table, as strings."""
+    return [(str(column[0]), str(column[1])) for column in pivoted.columns]
+
+
+def plain(df: pd.DataFrame) -> pd.DataFrame:
+    """Words as strings: grouping by categories would list every combination of them."""
+    words = [c for c in df.columns if isinstance(df[c].dtype, pd.CategoricalDtype)]
+    return df.astype(dict.fromkeys(words, object))
+
+
+def by_dtype(run: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], also: Sequence[str] = ()) -> pd.DataFrame:
+    """One line for each implementation, mode, device and what is named; for each dtype one column for each value."""
+    wide = cells.pivot(index=["framework", *WHO, *also], columns="dtype", values=list(values))
+    wide.columns = [f"{dtype}{values[value]}" for value, dtype in pairs(wide)]
+    columns = [f"{d}{suffix}" for d in DTYPES for suffix in values.values() if f"{d}{suffix}" in wide.columns]
+    return in_order(run, wide[columns].reset_index())
+
+
+def in_order(run: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Lines in the order in which the run, or a table of its cells, lists these, dtypes from narrow to wide."""
+    seen = [c for c in CELL if c in table.columns]
+    place = {column: {v: i for i, v in enumerate(pd.unique(run[column]))} for column in seen}
+    if "dtype" in place:
+        place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
+    return table.sort_values(seen, key=lambda c: c.map(place[str(c.name)]), kind="stable").reset_index(drop=True)

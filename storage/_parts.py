@@ -1,0 +1,125 @@
+"""The parts of a run: numbered Parquet files, each written once and held to its checksum ever after."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core import files
+from ..core.errors import UsageError
+from ._checksums import Checksums
+
+FOLDER = "parts"
+# What a kill leaves: of ours by the names of their files, and those of the first LogitLab.
+_TEMPORARY = re.compile(rf"(tmp\w{{8}}|\..*\.(json|parquet|sha256|log)){re.escape(files.TEMPORARY)}")
+
+
+class Parts:
+    """Those of a run folder, and the checksums of its other files.
+
+    Attributes:
+        checksums: as they were when the parts were last listed, or as this process has written them since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checksums = Checksums(folder)
+
+    def path(self, index: int) -> Path:
+        return self.folder / FOLDER / f"{index:05d}.parquet"
+
+    def name(self, path: Path) -> str:
+        """As the file is called among the checksums."""
+        return path.relative_to(self.folder).as_posix()
+
+    def listed(self) -> list[Path]:
+        """The parts that are there, in the order of the plan; without those that the run did not write."""
+        self.checksums = Checksums(self.folder)
+        found = numbered(self.folder)
+        return [p for p in found if self.name(p) in self.checksums.known] if self.checksums.kept else found
+
+    def lost(self) -> list[Path]:
+        """The parts that were written and are no longer there."""
+        named = (self.folder / name for name in self.checksums.known if name.startswith(f"{FOLDER}/"))
+        return sorted(path for path in named if not path.exists())
+
+    def has(self, index: int) -> bool:
+        """Whether a part is there, as it was written."""
+        path = self.path(index)
+        try:
+            return self.offence(path) is None
+        except FileNotFoundError:
+            return False
+
+    def keep(self, path: Path, data: bytes) -> None:
+        """Writes a file with its checksum: no moment is without one of a file that is there."""
+        files.write(path, data, just_before=lambda: self.checksums.add(self.name(path), data))
+
+    def offence(self, path: Path) -> str | None:
+        """What is wrong with a file that is there, in words; None if it is as it was written."""
+        try:
+            if self.checksums.kept:
+                expected = self.checksums.known.get(self.name(path))
+                if expected is None:
+                    return "it has no checksum"
+                same = expected == files.digest_of(path)
+                return None if same else "it is not as it was written: its checksum is another"
+            for _ in pq.ParquetFile(path).iter_batches():
+                pass
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            return str(error)
+        return None
+
+    def read(self, path: Path) -> pa.Table:
+        """The table of a part; UsageError, saying what is wrong with it, if it is not as it was written."""
+        try:
+            offence = self.offence(path)
+            if offence is None:
+                return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            offence = str(error)
+        raise UsageError(f"{path} is damaged ({offence})")
+
+    def mend(self, also: str) -> tuple[str, ...]:
+        """Removes what a kill left half written, sets aside under another name each part that is not as it was
+        written, and returns what was wrong with them.
+
+        A run from before there were checksums has them from then on; that of the file ``also`` is kept.
+        """
+        for temporary in temporaries(self.folder):
+            temporary.unlink()
+        known = {name: digest for name, digest in self.checksums.known.items() if name == also}
+        told = []
+        for path in numbered(self.folder):
+            offence = self.offence(path)
+            if offence is None:
+                known[self.name(path)] = files.digest_of(path)
+            else:
+                told.append(f"{path} is damaged ({offence}); it is kept as {_set_aside(path)} and measured again")
+        self.checksums.rewrite(known)
+        return tuple(told)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The files of a run folder that are named as parts are, by their numbers."""
+    named = (p for p in (folder / FOLDER).glob("*.parquet") if re.fullmatch("[0-9]{5,12}", p.stem))
+    return sorted(named, key=lambda path: int(path.stem))
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """What a kill left half written."""
+    places = (folder, folder / FOLDER, folder / "logs")
+    found = (p for place in places for p in place.glob(f"*{files.TEMPORARY}") if _TEMPORARY.fullmatch(p.name))
+    return sorted(p for p in found if p.is_symlink() or p.is_file())
+
+
+def _set_aside(path: Path) -> str:
+    names = (f"{path.name}.damaged{count or ''}" for count in range(1_000_000))
+    name = next(name for name in names if not path.with_name(name).exists())
+    path.rename(path.with_name(name))
+    return name

@@ -1,0 +1,312 @@
+"""The measurements of a run asked by SQL, which DuckDB answers from the Parquet parts without loading them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core import arguments, memory
+from ..core.errors import UsageError, shown
+from ..execution.plan import Words
+from .store import COLUMNS, WORDS, Run, typed
+
+CELL = ["framework", "implementation", "mode", "device", "dtype"]
+MEMORY = 10**9  # bytes; beyond it DuckDB writes to disk what it works on
+LOADED = 1_000_000  # lines; of a run of no more, many small parts would be opened anew for every table
+BATCH = 100_000  # lines
+_TYPES = {"category": "VARCHAR", "string": "VARCHAR", "boolean": "BOOLEAN", "int32": "INTEGER", "Int32": "INTEGER",
+          "Int64": "BIGINT", "float64": "DOUBLE"}  # fmt: skip
+_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several in one
+_FOLDER = "the folder of a run"
+_PART = 32  # bits of a line's place within its part
+# Missing numbers are NULL: NaN in a float column, as the table has it, means the same.
+_MACROS = "CREATE MACRO number(x) AS CASE WHEN isnan(x) THEN NULL ELSE x END"
+
+
+class Measurements:
+    """Measurements as the SQL table ``measurements``: the columns of the table, and ``place``, the order of its lines.
+
+    Args:
+        relations: for each run SQL that gives its lines with their places; what an earlier run has, a case in a cell,
+            a later one has not.
+        given: tables that the relations name.
+        lines: how many there are at most.
+    """
+
+    def __init__(self, relations: Sequence[str], lines: int, given: pa.Table | None = None) -> None:
+        folder = tempfile.mkdtemp(prefix="logitlab-query-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": f"{min(MEMORY, memory.total() // 2)}B",
+                "temp_directory": folder,
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            }
+        )
+        self._connection.execute("SET parquet_metadata_cache = true")
+        self._connection.execute(_MACROS)
+        self._defined: set[str] = set()
+        if given is not None:
+            self._connection.register("given", given)
+        self.several = len(relations) > 1
+        self.repeated = [0] * len(relations)  # cells of each run of which an earlier run has cases too
+        whole = self._put_together(relations) if self.several else relations[0]
+        kind = "TEMP TABLE" if lines <= LOADED else "TEMP VIEW"
+        order = " ORDER BY place" if self.several and lines <= LOADED else ""
+        self._connection.execute(f"CREATE {kind} measurements AS {whole}{order}")
+
+    @classmethod
+    def of(cls, source: Measurements | pd.DataFrame) -> Measurements:
+        """Those of a DataFrame of the table's columns, or some of them."""
+        if isinstance(source, Measurements):
+            return source
+        there = source[[c for c in COLUMNS if c in source]]
+        table = pa.Table.from_pandas(there.astype({str(c): COLUMNS[str(c)] for c in there}), preserve_index=False)
+        table = table.append_column("place", pa.array(np.arange(len(table))))
+        return cls([f"SELECT {_typed(table.column_names)}, place FROM given"], len(table), table)
+
+    @classmethod
+    def of_parts(cls, runs: Sequence[Sequence[Path]]) -> Measurements:
+        """Those in the parts of runs.
+
+        Raises:
+            UsageError: for a part that has not the form of one.
+        """
+        relations, lines = [], 0
+        for number, parts in enumerate(runs):
+            relation, of_run = _from_parts(parts, number)
+            relations.append(relation)
+            lines += of_run
+        return cls(relations, lines)
+
+    def _put_together(self, relations: Sequence[str]) -> str:
+        """What the runs have, without what an earlier one has; the distinct cases of cells are few, the lines many."""
+        key = f'{", ".join(CELL)}, "case"'
+        self._connection.execute(f"CREATE TEMP TABLE measured (run_number INTEGER, {_declared([*CELL, 'case'])})")
+        kept = []
+        for number, relation in enumerate(relations):
+            self._connection.execute(f"INSERT INTO measured SELECT DISTINCT {number}, {key} FROM ({relation})")
+            earlier = f"SELECT {key} FROM measured WHERE run_number < {number}"
+            kept.append(f"SELECT * FROM ({relation}) ANTI JOIN ({earlier}) USING ({key})" if number else relation)
+            (self.repeated[number],) = self._connection.execute(
+                f"SELECT count(DISTINCT ({', '.join(CELL)})) FROM measured SEMI JOIN ({earlier}) USING ({key}) "
+                f"WHERE run_number = {number}"
+            ).fetchone() or (0,)
+        return " UNION ALL ".join(f"({each})" for each in kept)
+
+    def sql(self, query: str, **tables: pd.DataFrame) -> pd.DataFrame:
+        """What a query gives. ``tables`` are DataFrames that it names. Words are objects, and missing ones NaN."""
+        for name, table in tables.items():
+            self._connection.register(name, table)
+        found: pd.DataFrame = self._connection.execute(query).df()
+        for name in tables:
+            self._connection.unregister(name)
+        words = [c for c in found if not pd.api.types.is_numeric_dtype(found[c])]
+        for column in words:
+            found[column] = found[column].astype(object).where(found[column].notna(), np.nan)
+        return found
+
+    def confine(self, parts: Sequence[Path]) -> None:
+        """Closes every way to other files than the parts, for good."""
+        self._connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(p.absolute())) for p in parts)}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    def require_query(self, sql: str) -> None:
+        """Raise a UsageError for anything but one query.
+
+        What a view reads may be written to as well, so that access alone does not protect the parts.
+        """
+        statements = self._connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise UsageError(f"{len(statements)} statements given; expected one query, such as SELECT")
+        kind = statements[0].type
+        if kind not in _QUERIES:
+            raise UsageError(f"{shown(sql)} is a statement of the type {kind.name}; expected a query, such as SELECT")
+        # DuckDB takes a query alone in this place, and no WITH that writes.
+        self._connection.execute(f"EXPLAIN SELECT * FROM (\n{statements[0].query.strip().rstrip(';')}\n)")
+
+    def run(self, statement: str) -> None:
+        """Executes a statement that gives nothing, such as one that makes a temporary table."""
+        self._connection.execute(statement)
+
+    def define(self, name: str, function: Callable[..., pa.Array], given: Sequence[str], gives: str) -> None:
+        """Makes a function of Arrow arrays one of SQL, once."""
+        if name not in self._defined:
+            create: Any = self._connection.create_function  # its annotations have no names of types
+            create(name, function, list(given), gives, type="arrow", null_handling="special")
+            self._defined.add(name)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A line for each cell, in the order of their first lines.
+
+        Returns:
+            `CELL`, ``formula``, ``version``; how many ``lines`` there are, how many of them ``graded``, ``F`` and
+            ``unsupported``; ``first`` and ``first graded``, the places of the first line and of the first graded one.
+        """
+        return self.sql(
+            f"""SELECT {", ".join(CELL)}, arg_min(formula, place) AS formula, arg_min(version, place) AS version,
+                count(*) AS lines, count(grade) AS graded, count(*) FILTER (grade = 'F') AS F,
+                count(*) FILTER (status = 'unsupported') AS unsupported,
+                min(place) AS first, min(place) FILTER (grade IS NOT NULL) AS "first graded"
+            FROM measurements GROUP BY {", ".join(CELL)} ORDER BY first"""
+        )
+
+    def cells_of(self, run_number: int) -> int:
+        """How many cells a run has, in the order in which the runs were given."""
+        if not self.several:
+            return len(self.cells)
+        cells = f"SELECT DISTINCT {', '.join(CELL)} FROM measured WHERE run_number = {run_number}"
+        return len(self.sql(cells))
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The families of cases, in the order of their first lines."""
+        return list(self.sql("SELECT family FROM measurements GROUP BY family ORDER BY min(place)")["family"])
+
+    def batches(self, columns: Sequence[str] | None = None, where: str = "true") -> pa.RecordBatchReader:
+        """The lines in their order, so many at a time, with words as strings and missing numbers as null.
+
+        Args:
+            columns: all by default.
+            where: a condition in SQL.
+        """
+        wanted = ", ".join(f'"{c}"' for c in (COLUMNS if columns is None else columns))
+        # The lines of one run come in their order, and there may be too many to sort.
+        order = "ORDER BY place" if self.several else ""
+        lines = self._connection.sql(f"SELECT {wanted} FROM measurements WHERE {where} {order}")
+        return lines.to_arrow_reader(BATCH)
+
+    def frame(self, columns: Sequence[str] | None = None, where: str = "true") -> pd.DataFrame:
+        """The lines as `batches` gives them in one DataFrame of the table's types, all of them in memory."""
+        names = list(COLUMNS if columns is None else columns)
+        tables = [_with_categories(batch) for batch in self.batches(names, where)]
+        if not tables:
+            return typed(pd.DataFrame(columns=names))[names]
+        df: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+        df = df.astype({c: COLUMNS[c] for c in names})
+        for column in set(names).intersection(WORDS):
+            df[column] = df[column].cat.set_categories(pd.Index(sorted(df[column].cat.categories), dtype=str))
+        return df
+
+
+def read(run: Path | str, columns: Words = None, where: str = "true") -> pd.DataFrame:
+    """Measurements of a run: those columns and lines that are wanted, without loading the others.
+
+    Args:
+        run: the folder of a run.
+        columns: of the measurements table, one or a list; all by default.
+        where: a condition in DuckDB's SQL over the columns, such as ``"quantity = 'loss' AND max_ulp > 100"``;
+            ``case`` and ``row`` may stand in double quotes, and ``case`` must.
+
+    Returns:
+        A DataFrame of the table's types, in the order of the run.
+
+    Raises:
+        UsageError: for a folder that is not a run, a damaged part, an unknown column, an empty list of columns, and a
+            condition that is none.
+    """
+    names, condition = arguments.listed(columns, "columns") or None, arguments.text(where, "where")
+    unknown = [c for c in names or () if c not in COLUMNS]
+    if unknown:
+        raise UsageError(f"the measurements have no column {unknown[0]!r}; they have {', '.join(COLUMNS)}")
+    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot read {run} where {where!r}") as found:
+        found.require_query(f"SELECT * FROM measurements WHERE {condition}")
+        return found.frame(names, condition)
+
+
+def query(run: Path | str, sql: str) -> pd.DataFrame:
+    """What a query in DuckDB's SQL gives of a run's measurements, computed without loading them.
+
+    ::
+
+        logitlab.query("runs/mine", "SELECT implementation, dtype, max(max_ulp) FROM measurements GROUP BY ALL")
+
+    The query only reads: it cannot change the run, nor write or read any other file, whatever it says.
+
+    Args:
+        run: the folder of a run.
+        sql: one query of the table ``measurements``. It has the columns of the measurements table, missing numbers as
+            NULL, and ``place``, which orders its lines as the run does. ``case`` must stand in double quotes.
+
+    Raises:
+        UsageError: for a folder that is not a run, a damaged part, a query that cannot be answered, and any statement
+            that is not a query, such as COPY.
+    """
+    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot answer {shown(sql)} of {run}") as found:
+        found.require_query(arguments.text(sql, "sql"))
+        return found.sql(sql)
+
+
+@contextmanager
+def _of_run(folder: Path, failure: str) -> Iterator[Measurements]:
+    """The measurements of a run, to be asked by a user: nothing else can be reached, and an error is one line."""
+    whole, damaged = Run(folder).whole_parts()
+    if damaged:
+        raise UsageError(damaged[0])
+    found = Measurements.of_parts([whole])
+    found.confine(whole)
+    try:
+        yield found
+    except duckdb.Error as error:
+        words = str(error).split("\n\n")[0]  # without the line that it points into
+        raise UsageError(f"{failure}: {' '.join(words.split())}") from error
+
+
+def quoted(words: str) -> str:
+    """Words that are data as SQL has them."""
+    return "'" + words.replace("'", "''") + "'"
+
+
+def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
+    """SQL of the lines of the run of this number, and how many there are; an older part may lack columns."""
+    lines, names = 0, set()
+    for path in parts:
+        try:
+            metadata = pq.read_metadata(path)
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(f"{path} is damaged ({error})") from error
+        lines += metadata.num_rows
+        names |= set(metadata.schema.names)
+    if not parts:
+        return f"SELECT {_typed([])}, NULL::BIGINT AS place WHERE false", 0
+    paths = ", ".join(quoted(str(path.absolute())) for path in parts)
+    place = f"({number}::BIGINT << {_PART + 20}) + (file_index::BIGINT << {_PART}) + file_row_number AS place"
+    files = f"read_parquet([{paths}], union_by_name = true, file_row_number = true, hive_partitioning = false)"
+    return f"SELECT {_typed(names)}, {place} FROM {files}", lines
+
+
+def _typed(names: Sequence[str] | set[str]) -> str:
+    """The columns of the table with their types, those that are not there as NULL."""
+    columns = []
+    for name, kind in COLUMNS.items():
+        value = f'"{name}"' if name in names else "NULL"
+        of_type = f"CAST({value} AS {_TYPES[kind]})"
+        columns.append((f"number({of_type})" if kind == "float64" else of_type) + f' AS "{name}"')
+    return ", ".join(columns)
+
+
+def _declared(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}" {_TYPES[COLUMNS[name]]}' for name in names)
+
+
+def _with_categories(batch: pa.RecordBatch) -> pa.Table:
+    columns = [
+        column.dictionary_encode() if name in WORDS else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.table(columns, names=batch.schema.names)

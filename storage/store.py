@@ -1,0 +1,349 @@
+"""Where results are kept: a run is a folder with a manifest and Parquet parts.
+
+::
+
+    RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
+    RUN/parts/00017.parquet one cell's measurements of one block of cases, written in one step when they are all there
+    RUN/parts.sha256        the checksum of each part, for `sha256sum -c` too
+    RUN/cases.parquet       the cases, those of many rows or classes abridged: what a page about a case shows
+    RUN/logs/torch.log      what the framework printed
+    RUN/lock                only while the run goes on: the process that writes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core import files
+from ..core.errors import UsageError
+from . import lock
+from ._columns import CASES, COLUMNS, WORDS, typed
+from ._parts import FOLDER, Parts, numbered
+
+__all__ = [
+    "CASES",
+    "COLUMNS",
+    "WORDS",
+    "DamagedManifestError",
+    "Run",
+    "begun",
+    "encoded",
+    "must_be_new",
+    "read_manifest",
+    "typed",
+]
+
+SCHEMA = 1
+MANIFEST, CASES_FILE = "manifest.json", "cases.parquet"
+LOGS = "logs"
+SMALLEST = 19  # zstd's level, at a hundredth of the speed
+
+
+def must_be_new(folder: Path, *, resumable: bool = False) -> None:
+    """UsageError if the folder holds a run already, or parts of one; ``resumable`` adds how to go on with it."""
+    also = "use --resume to go on with it, " * resumable
+    files.refuse_existing(folder / MANIFEST, "folder", f"{folder} already holds a run", also)
+    if numbered(folder):
+        raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another folder")
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is a run to go on with: not if it was stopped before it had a manifest, and so any measurement.
+
+    Raises:
+        UsageError: for a folder that is not there, or that holds other things.
+    """
+    if (folder / MANIFEST).exists():
+        return True
+    left = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if left <= {FOLDER, f".{MANIFEST}{files.TEMPORARY}", lock.FILE} and not numbered(folder):
+        return False
+    raise UsageError(f"{folder} is not a run: it has no {MANIFEST}; to start one, leave out --resume")
+
+
+class Run:
+    """A run folder, to be read; `Run.create` and `Run.reopen` give one to write to.
+
+    A run that is written to is locked until it is closed, by `close` or at the end of a ``with`` block.
+
+    Args:
+        folder: an existing run.
+
+    Raises:
+        UsageError: if the folder is not a run, or one from a newer LogitLab.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        self.set_aside: tuple[str, ...] = ()
+        self._parts = Parts(folder)
+        self._lock: lock.Lock | None = None
+
+    @classmethod
+    def create(cls, folder: Path, manifest: dict[str, Any]) -> Run:
+        """A new run folder with its manifest.
+
+        Raises:
+            UsageError: if the folder holds a run already, another run writes to it, or it cannot be written.
+        """
+        must_be_new(folder)
+        with files.told_of(folder, "choose another folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock.Lock(folder)
+            try:
+                must_be_new(folder)  # another run may have been there between
+                files.room(folder, FOLDER)
+                _write_manifest(folder, {"schema": SCHEMA, **manifest})
+                return cls._locked(folder, held)
+            except BaseException:
+                held.release()
+                raise
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """A run to go on with. What a kill left half done is removed, and a part that is not as it was written is set
+        aside, under another name: ``set_aside`` tells which, and why.
+
+        Raises:
+            UsageError: if the folder is not a run, another run writes to it, or it cannot be written.
+        """
+        read_manifest(folder)
+        with files.told_of(folder, "copy it to where it can be written"):
+            held = lock.Lock(folder)
+            try:
+                files.room(folder, FOLDER)
+                run = cls._locked(folder, held)
+                # Until it is finished again, whatever becomes of it.
+                run.manifest = {**run.manifest, "complete": False}
+                _write_manifest(folder, run.manifest)
+                run.set_aside = run._parts.mend(CASES_FILE)
+            except BaseException:
+                held.release()
+                raise
+        return run
+
+    @classmethod
+    def _locked(cls, folder: Path, held: lock.Lock) -> Run:
+        run = cls(folder)
+        run._lock = held
+        return run
+
+    def close(self) -> None:
+        """Lets other runs write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def keep_logs(self, logs: Path) -> None:
+        """Copies what the workers printed into the run, behind what is there from before it was resumed."""
+        with self._writing():
+            folder = files.room(self.folder, LOGS)
+            for log in sorted(logs.iterdir()):
+                target = folder / log.name
+                before = target.read_bytes() if target.is_file() and not target.is_symlink() else b""
+                files.write(target, before + log.read_bytes())
+
+    def keep_cases(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps what the run's cases are, in lines of `CASES`."""
+        with self._writing():
+            self._parts.keep(self._cases, _parquet(pa.Table.from_pylist(list(lines), schema=CASES)))
+
+    def cases(self) -> pd.DataFrame:
+        """What the run's cases are, a line of `CASES` for each row shown; without lines if the run does not tell.
+
+        Raises:
+            UsageError: for a file that cannot be read.
+        """
+        if not self._cases.exists():
+            return self.no_cases()
+        try:
+            lines: pd.DataFrame = pq.read_table(self._cases).cast(CASES).to_pandas()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UsageError(f"{self._cases} is damaged ({error})") from error
+        return lines
+
+    @staticmethod
+    def no_cases() -> pd.DataFrame:
+        """`cases` of a run that does not tell."""
+        lines: pd.DataFrame = CASES.empty_table().to_pandas()
+        return lines
+
+    @property
+    def _cases(self) -> Path:
+        return self.folder / CASES_FILE
+
+    def part(self, index: int) -> Path:
+        return self._parts.path(index)
+
+    def has(self, index: int) -> bool:
+        """Whether this part is there, as it was written."""
+        return self._parts.has(index)
+
+    def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
+        """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression.
+
+        Raises:
+            UsageError: if it cannot be written; what was kept before is as it was.
+        """
+        self.write_encoded(index, encoded(table, level))
+
+    def write_encoded(self, index: int, data: bytes) -> None:
+        """As `write`, of a table that `encoded` has made the file of."""
+        with self._writing():
+            self._parts.keep(self.part(index), data)
+
+    def finish(self, **facts: Any) -> None:
+        """Marks the run as complete, with what became known while it ran."""
+        self.manifest = {**self.manifest, **facts, "complete": True}
+        named = {self._parts.name(path) for path in (*self.parts(), self._cases) if path.exists()}
+        checksums = self._parts.checksums
+        known = {name: digest for name, digest in checksums.known.items() if name in named}
+        with self._writing():
+            # The manifest last: until it says that the run is complete, its own checksum counts for nothing.
+            checksums.rewrite(known | {MANIFEST: files.digest(_json(self.manifest))})
+            _write_manifest(self.folder, self.manifest)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        kept = "go on with it by --resume: what was measured is kept"
+        try:
+            with files.told_of(self.folder, kept):
+                yield
+        except UsageError:
+            if not (self.folder / MANIFEST).exists():
+                raise UsageError(f"{self.folder} was removed while the run wrote to it; start it again") from None
+            raise
+
+    def pack(self, folder: Path) -> Run:
+        """A copy of a complete run with all measurements in one part, as small as Parquet makes it, to be committed.
+
+        Raises:
+            UsageError: if the run is not complete, or the folder holds a run already or cannot be written.
+        """
+        if not self.manifest["complete"]:
+            raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
+        table = self.read()
+        with Run.create(folder, {**self.manifest, "packed": True}) as packed:
+            packed.write(0, table, level=SMALLEST)
+            with packed._writing():
+                if self._cases.exists():
+                    packed._parts.keep(packed._cases, self._cases.read_bytes())
+            packed.finish()
+        return packed
+
+    def parts(self) -> list[Path]:
+        """The parts that are there, in the order of the plan; without those that the run did not write."""
+        return self._parts.listed()
+
+    def lines(self) -> int:
+        """How many measurements there are, without reading them."""
+        return sum(int(pq.read_metadata(path).num_rows) for path in self.parts())
+
+    def has_result(self) -> bool:
+        """Whether a call gave a result: whether a measurement has the status ``ok``. Parts are read until one has."""
+        statuses = (pq.read_table(path, columns=["status"])["status"] for path in self.parts())
+        return any("ok" in column.unique().to_pylist() for column in statuses)
+
+    def read(self) -> pd.DataFrame:
+        """The measurements so far, in the order of the plan.
+
+        Raises:
+            UsageError: for a part that is damaged, naming it.
+        """
+        return _joined([self._read_part(path) for path in self.parts()])
+
+    def whole_parts(self) -> tuple[list[Path], list[str]]:
+        """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
+        offences = {path: self._parts.offence(path) for path in self.parts()}
+        if self.manifest.get("complete"):
+            offences |= dict.fromkeys(self._parts.lost(), "it is missing")
+        damaged = [str(self.damaged(path, told)) for path, told in offences.items() if told is not None]
+        return [path for path, told in offences.items() if told is None], damaged
+
+    def _read_part(self, path: Path) -> pa.Table:
+        try:
+            table = self._parts.read(path)
+        except UsageError as error:
+            raise UsageError(f"{error}; {self._way_out}") from error
+        # Each part has its own words; as plain strings they join, and become categories of the whole.
+        fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
+        return table.cast(pa.schema(fields))
+
+    def damaged(self, path: Path, told: object) -> UsageError:
+        """What is to be said of a part that cannot be read, or is not as it was written."""
+        return UsageError(f"{path} is damaged ({told}); {self._way_out}")
+
+    @property
+    def _way_out(self) -> str:
+        return "pack the run again" if self.manifest.get("packed") else "run again with --resume, to measure it anew"
+
+
+def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
+    """A part's file: one cell's measurements of one block; ``level`` is zstd's of compression."""
+    return _parquet(pa.Table.from_pandas(typed(table), preserve_index=False), level)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    if not tables:
+        return typed(pd.DataFrame(columns=list(COLUMNS)))
+    whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return typed(whole)
+
+
+class DamagedManifestError(UsageError):
+    """A manifest that is there and cannot be read."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder.
+
+    Raises:
+        UsageError: if there is none, or one of a newer LogitLab; `DamagedManifestError` if it cannot be read.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        schema = int(manifest["schema"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} is not a run: it has no {MANIFEST}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise DamagedManifestError(
+            f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({told})"
+        ) from error
+    if schema > SCHEMA:
+        raise UsageError(
+            f"{folder} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade"
+        )
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    files.write(folder / MANIFEST, _json(manifest))
+
+
+def _json(manifest: dict[str, Any]) -> bytes:
+    # What is no Unicode in a command becomes JSON's own escape for it.
+    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _parquet(table: pa.Table, level: int | None = None) -> bytes:
+    # In memory, where nothing can go wrong; the file system's own errors are clearer than Parquet's.
+    written = BytesIO()
+    pq.write_table(table, written, compression="zstd", compression_level=level)
+    return written.getvalue()

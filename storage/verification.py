@@ -1,0 +1,255 @@
+"""Whether a run folder is sound: each file as it was written, nothing lost, nothing there twice, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ..core import files
+from ..core.errors import UsageError
+from ..studies.doctor import Finding
+from . import _checksums as checksums
+from . import _parts as parts
+from . import lock
+from ._parts import Parts, numbered, temporaries
+from .store import CASES_FILE, COLUMNS, LOGS, MANIFEST, DamagedManifestError, Run, read_manifest, typed
+
+CELL = ("implementation", "dtype", "device", "mode")
+KEY = ("case", "row", *CELL, "quantity")
+OF_A_RUN = (MANIFEST, CASES_FILE, checksums.FILE, lock.FILE, parts.FOLDER, LOGS, "report")
+SHOWN = 5  # names in one line
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found in a run folder.
+
+    Attributes:
+        folder: the run's.
+        findings: one for each thing looked at; ``state`` is ``ok``, ``note`` or ``broken``.
+        rows: of each sound part, by its file's name, how many measurements it has.
+        complete: whether the run says that it is.
+    """
+
+    folder: Path
+    findings: tuple[Finding, ...]
+    rows: Mapping[str, int]
+    complete: bool
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong; a run that can be gone on with is sound too."""
+        return all(finding.state != "broken" for finding in self.findings)
+
+
+def verify(folder: str | Path) -> Verification:
+    """Reads all of a run folder and tells what is wrong with it. Nothing is changed.
+
+    Raises:
+        UsageError: for a folder that is no run, or one of a newer LogitLab.
+    """
+    return _Examination(Path(folder)).done()
+
+
+class _Examination:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: dict[str, int] = {}
+        self._keys: list[NDArray[np.uint64]] = []
+        try:
+            self._manifest: dict[str, Any] = read_manifest(folder)
+            self._offence: str | None = None
+            _must_be_a_plan(folder, self._manifest)
+        except DamagedManifestError as error:
+            self._manifest, self._offence = {}, str(error)
+        self._parts = Parts(folder)
+        self._complete = bool(self._manifest.get("complete"))
+
+    def done(self) -> Verification:
+        of_parts = list(self._each_part())
+        lines = (self._of_manifest(), *of_parts, self._all_parts(len(of_parts)), *self._of_cases(), *self._others())
+        return Verification(self._folder, (*lines, self._outlook()), self._rows, self._complete)
+
+    def _of_manifest(self) -> Finding:
+        if self._offence is not None:
+            return Finding(MANIFEST, "broken", f"{self._offence}; without it the parts are not read")
+        expected = self._parts.checksums.known.get(MANIFEST)
+        if self._complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
+            return Finding(MANIFEST, "broken", "it was altered after the run: its checksum is another")
+        told = f"schema {self._manifest['schema']}, LogitLab {self._manifest.get('versions', {}).get('logitlab', '?')}"
+        return Finding(MANIFEST, "ok", f"{told}, started {self._manifest.get('started', '?')}")
+
+    @property
+    def _planned(self) -> frozenset[int] | None:
+        """The numbers of the parts that the run will have; None where the manifest does not tell."""
+        if self._manifest.get("packed"):
+            return frozenset([0])
+        pieces = any("rows" in file for file in self._manifest.get("files", ()))
+        cells = self._manifest.get("cells")
+        return None if pieces or cells is None else frozenset(range(len(cells)))
+
+    def _each_part(self) -> Iterator[Finding]:
+        """What is wrong with parts that are there."""
+        for path in numbered(self._folder):
+            told = self._wrong_with(path)
+            if told is not None:
+                yield Finding(self._parts.name(path), "broken", told)
+
+    def _wrong_with(self, path: Path) -> str | None:
+        if self._planned is not None and int(path.stem) not in self._planned:
+            return "it is no part of the run's plan, and is not read; remove it"
+        offence = self._parts.offence(path) or self._offence_of_table(path)
+        return None if offence is None else f"{offence}; {self._mended}"
+
+    def _offence_of_table(self, path: Path) -> str | None:
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            return f"it cannot be read ({error})"
+        offence = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
+        if offence is None:
+            self._rows[self._parts.name(path)] = table.num_rows
+        return offence
+
+    def _content_offence(self, index: int, table: pa.Table) -> str | None:
+        keys = table.select(list(KEY)).to_pandas().astype({name: str for name in KEY if name != "row"})
+        cells = self._manifest.get("cells")
+        if cells and not self._manifest.get("packed"):
+            name, dtype, device, mode, *_ = cells[index % len(cells)]
+            expected = dict(zip(CELL, (name, dtype, device, mode), strict=True))
+            if any((keys[column] != word).any() for column, word in expected.items()):
+                return f"it holds other measurements than those of {' '.join(expected.values())}"
+        self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
+        return None if not keys.duplicated().any() else "it holds rows twice"
+
+    @property
+    def _mended(self) -> str:
+        if self._manifest.get("packed"):
+            return "pack the run again"
+        return f"{self._resumed} measures it again"
+
+    def _all_parts(self, broken: int) -> Finding:
+        expected = {self._parts.path(i) for i in self._planned or ()}
+        if self._complete:
+            named = (name for name in self._parts.checksums.known if name.startswith(f"{parts.FOLDER}/"))
+            expected |= {self._folder / name for name in named}
+        missing = sorted(self._parts.name(path) for path in expected if not path.exists())
+        lengths = sorted(self._rows.values()) or [0]
+        told = f"{len(self._rows)} whole{f', {broken} not' * (broken > 0)}{_of(len(expected))}; "
+        told += f"{lengths[0]} to {lengths[-1]} rows each, {sum(lengths):,} in all"
+        if self._complete and missing:
+            return Finding("parts", "broken", f"{told}; missing: {_few(missing)}; {self._mended}")
+        every = np.concatenate([np.empty(0, np.uint64), *self._keys])
+        if len(np.unique(every)) < len(every):
+            return Finding("parts", "broken", f"{told}; some rows are in more than one part")
+        if not self._parts.checksums.kept:
+            told += "; written before there were checksums: it was looked whether they can be read, no more"
+        return Finding("parts", "ok", told)
+
+    def _of_cases(self) -> Iterator[Finding]:
+        path = self._folder / CASES_FILE
+        known = CASES_FILE in self._parts.checksums.known
+        if not path.exists():
+            if known and self._complete:
+                yield Finding(CASES_FILE, "broken", f"it is missing; {self._mended}")
+            return
+        offence = self._parts.offence(path) if known else None
+        try:
+            lines = 0 if self._manifest == {} else len(Run(self._folder).cases())
+        except UsageError as error:
+            offence = offence or str(error)
+        yield Finding(CASES_FILE, "broken" if offence else "ok", offence or f"{lines} lines about cases")
+
+    def _others(self) -> Iterator[Finding]:
+        left = [self._parts.name(path) for path in temporaries(self._folder)]
+        if left:
+            yield Finding("half written", "note", f"{_few(left)}: left by a kill, and removed by --resume")
+        inside = (p for p in (self._folder / parts.FOLDER).iterdir()) if (self._folder / parts.FOLDER).is_dir() else ()
+        known = {*left, *map(self._parts.name, numbered(self._folder))}
+        there = {self._parts.name(p) for p in (*self._folder.iterdir(), *inside)} - known
+        aside = sorted(name for name in there if ".parquet.damaged" in name)
+        if aside:
+            yield Finding("set aside", "note", f"{_few(aside)}: damaged parts that were measured again")
+        foreign = sorted(there - {*OF_A_RUN, *aside})
+        if foreign:
+            yield Finding("other files", "note", f"{_few(foreign)}: not of the run, and not read")
+        found = lock.holder(self._folder)
+        if found is not None:
+            yield Finding(lock.FILE, "note", f"{found} writes to the run now")
+
+    def _outlook(self) -> Finding:
+        if self._complete:
+            return Finding("run", "ok", "complete")
+        if self._offence is not None:
+            return Finding("run", "broken", f"put a copy of {MANIFEST} in its place, or start a new run")
+        told = f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {self._resumed}"
+        return Finding("run", "note", told)
+
+    @property
+    def _resumed(self) -> str:
+        """What resumes the run, as it was started: on the command line or in Python."""
+        command = str(self._manifest.get("command", ""))
+        if self._manifest.get("interface") == "python":
+            call = command.removesuffix(")")
+            comma = "" if call.endswith("(") else ", "
+            return f"`{call}{comma}out={str(self._folder)!r}, resume=True)`"
+        try:
+            words = shlex.split(command)
+        except ValueError:  # no command line
+            words = []
+        if words[1:2] != ["run"]:  # an older run's, which any program may have started
+            return f"the same program with `resume=True, out={str(self._folder)!r}`"
+        words[0] = "logitlab"
+        words += [] if "--resume" in words else ["--resume"]
+        given = any(word == "--out" or word.startswith("--out=") for word in words)
+        return f"`{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
+
+
+def _must_be_a_plan(folder: Path, manifest: Mapping[str, Any]) -> None:
+    cells, of_files = manifest.get("cells", []), manifest.get("files", [])
+    sound = isinstance(cells, list) and all(isinstance(c, list) and len(c) >= len(CELL) for c in cells)
+    sound &= isinstance(of_files, list) and all(isinstance(file, dict) for file in of_files)
+    if not (sound and isinstance(manifest.get("versions", {}), dict)):
+        raise DamagedManifestError(f"{folder / MANIFEST} holds no plan of a run")
+
+
+def _schema_offence(schema: pa.Schema) -> str | None:
+    lacking = sorted(set(KEY) - set(schema.names))
+    if lacking:
+        return f"it has no column {', '.join(lacking)}"
+    expected = pa.Schema.from_pandas(typed(pd.DataFrame(columns=list(COLUMNS))), preserve_index=False)
+    for field in schema:
+        if field.name not in expected.names:
+            return f"it has a column {field.name!r} that is none of the table's"
+        wanted = expected.field(field.name).type
+        if not (field.type.equals(wanted) or (_is_text(field.type) and _is_text(wanted))):
+            return f"its column {field.name} holds {field.type}; expected {wanted}"
+    return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    # A word that is missing in all rows has no type of its own.
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+
+
+def _of(planned: int) -> str:
+    return f" of {planned}" if planned else ""
+
+
+def _of_plan(measured: int, planned: frozenset[int] | None) -> str:
+    return f": {measured} of {len(planned)} parts are measured" if planned else ""

@@ -1,0 +1,1 @@
+"""Looking things up: the catalogue, one case in every dtype, the implementations."""

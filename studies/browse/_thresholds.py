@@ -1,0 +1,176 @@
+"""Which thresholds of a dtype the numbers of a row of logits stand near, or past.
+
+Logits are logarithms, and so everything is measured on their scale: ``x`` and ``x - max`` themselves, and the logarithm
+of a sum, a probability or a loss. A number stands *near* a threshold within one unit of it, its exponential within a
+factor of e; where the dtype's own numbers lie farther apart than one, within one of their spacings. It is *past* on
+the side where something happens: an exponential overflows, a sum loses its digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...core.formats import Format, overflow, round_to, ulp, underflow_to_subnormal, underflow_to_zero
+
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+COLUMNS = ["quantity", "event", "class", "value", "limit", "near", "past", "ulps", "told"]
+WHOLE = -1  # the class of a number that belongs to the row
+LOGITS = ("x", "x - max")
+COUNTED = 16  # so many spacings of a threshold are told as such
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """``event`` happens to ``quantity`` above the limit, or below it; not below ``floor``, where the next one does."""
+
+    quantity: str
+    event: str
+    limit: float
+    above: bool
+    floor: float = -math.inf
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a row's thresholds are measured by: arrays (C,) or (1,), NaN where there is no such number."""
+
+    numbers: dict[str, Float64]
+    largest: float  # max|x|
+
+
+def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> pd.DataFrame:
+    """The thresholds that a row stands near or past, one line each, with the number that is nearest to it.
+
+    Where no number is near, it is the nearest of those past. A maximum of 0 makes ``x - max`` the logits themselves,
+    whose thresholds are then told once.
+
+    Args:
+        logits: (C,), as the dtype holds them. A row with NaN or ``+inf``, or without a finite logit, stands near none.
+        targets: (C,), which classes have a share of the target.
+        log_loss: the logarithm of the row's exact loss; NaN if it has none.
+        fmt: the dtype's format.
+
+    Returns:
+        ``quantity``: ``x``, ``x - max``, ``p[target]``, ``sum`` (of the exponentials of x), ``others`` (the shifted sum
+        without the maximum's own 1), ``loss`` or ``max|x|``. ``event``: what happens past the threshold. ``class``:
+        of the number that is told, -1 where it is the row's. ``value`` and ``limit``: both on the scale of a
+        logarithm. ``near``: whether that number is. ``past``: how many of the row's numbers are. ``ulps``: how many
+        spacings of the dtype a logit lies from the number nearest to the limit; NaN for other quantities. ``told``:
+        all this in words.
+    """
+    finite = np.isfinite(logits)
+    if not finite.any() or not (finite | (logits == -np.inf)).all():
+        return pd.DataFrame(columns=COLUMNS)
+    row = _numbers(np.where(finite, logits, np.nan), targets, log_loss)
+    lines = [_line(t, row.numbers[t.quantity], fmt) for t in _thresholds(row, fmt)]
+    return pd.DataFrame([line for line in lines if line is not None], columns=COLUMNS)
+
+
+def _numbers(x: Float64, targets: Mask, log_loss: float) -> _Row:
+    top = int(np.nanargmax(x))
+    # Halved, so that the spread of the largest numbers does not overflow before it is cut to them.
+    shifted = 2.0 * np.maximum(x / 2 - x[top] / 2, -np.finfo(np.float64).max / 2)
+    others = _log_sum(np.delete(shifted, top))
+    log_total = float(np.logaddexp(0.0, others))
+    numbers = {
+        "x": x,
+        "x - max": shifted,
+        "p[target]": np.where(targets, shifted - log_total, np.nan),
+        "sum": np.array([x[top] + log_total]),
+        "others": np.array([others]),
+        "loss": np.array([log_loss]),
+        "max|x|": np.array([_log(float(np.nanmax(np.abs(x))))]),
+    }
+    return _Row(numbers, float(np.nanmax(np.abs(x))))
+
+
+def _log_sum(values: Float64) -> float:
+    """``log(sum(exp(values)))``, -inf for none."""
+    return float(np.logaddexp.reduce(values[~np.isnan(values)], initial=-np.inf))
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _thresholds(row: _Row, fmt: Format) -> Iterator[Threshold]:
+    high, low, zero = overflow(fmt), underflow_to_subnormal(fmt), underflow_to_zero(fmt)
+    name = fmt.name
+    yield Threshold("x", "exp(x) overflows", high, above=True)
+    top = float(np.nanmax(row.numbers["x"]))
+    shifted = (("x - max", "exp(x - max)"),) if top else ()
+    for quantity, shown in (("x", "exp(x)"), *shifted, ("p[target]", "p[target]")):
+        yield Threshold(quantity, f"{shown} is subnormal", low, above=False, floor=zero)
+        yield Threshold(quantity, f"{shown} is zero", zero, above=False)
+    alone = math.log(fmt.unit_roundoff)
+    yield Threshold("x - max", "exp(x - max) is lost when added to 1", alone, above=False, floor=zero)
+    if top <= high:
+        yield Threshold("sum", "the sum of exp(x) overflows", high, above=True)
+    if np.isfinite(row.numbers["others"]).all():
+        yield Threshold("others", "log(1 + others) is 0", alone, above=False)
+    if np.isfinite(row.numbers["loss"]).all():
+        # A loss rounds to infinity half a spacing above the largest number.
+        rounds_up = high + math.log1p(float(ulp(fmt.largest, fmt)) / 2 / fmt.largest)
+        yield Threshold("loss", f"the loss is beyond {name}", rounds_up, above=True)
+        yield Threshold("loss", "the loss is subnormal", low, above=False, floor=zero)
+        yield Threshold("loss", "the loss is zero", zero, above=False)
+        spacing = float(ulp(row.largest, fmt))
+        yield Threshold("loss", "the loss is less than a spacing at max|x|,", _log(spacing), above=False)
+    yield Threshold("max|x|", f"{name} has no odd numbers", fmt.precision * math.log(2.0), above=True)
+
+
+def _line(threshold: Threshold, values: Float64, fmt: Format) -> tuple[Any, ...] | None:
+    """The threshold's line, None where the row's numbers are neither near nor past it."""
+    limit = threshold.limit
+    with np.errstate(invalid="ignore", over="ignore"):
+        beyond = values > limit if threshold.above else values < limit
+        beyond &= values >= threshold.floor
+        distance = np.where(values >= threshold.floor, np.abs(values - limit), np.nan)
+    reach = max(1.0, float(ulp(limit, fmt))) if threshold.quantity in LOGITS else 1.0
+    close = bool((distance <= reach).any())
+    past = int(beyond.sum())
+    if not past and not close:
+        return None
+    j = int(np.nanargmin(distance if close else np.where(beyond, distance, np.nan)))
+    value = float(values[j])
+    nearest = float(round_to(limit, fmt))
+    ulps = (value - nearest) / float(ulp(nearest, fmt)) if threshold.quantity == "x" else math.nan
+    where = j if threshold.quantity in (*LOGITS, "p[target]") else WHOLE
+    told = _told(threshold, value, ulps, where, past)
+    return threshold.quantity, threshold.event, where, value, limit, close, past, ulps, told
+
+
+def _told(threshold: Threshold, value: float, ulps: float, where: int, past: int) -> str:
+    """As ``exp(x) overflows above 88.7228: class 0 at 88.72284, 1 ulp past; 2 classes past``."""
+    side = "above" if threshold.above else "below"
+    off = value - threshold.limit
+    is_past = off > 0 if threshold.above else off < 0
+    logit = threshold.quantity in LOGITS
+    limit = f"{threshold.limit:.6g}" if logit else exponential(threshold.limit)
+    number = f"{value:.7g}" if logit else exponential(value)
+    owner = threshold.quantity if where == WHOLE else f"class {where}"
+    more = f"; {past} classes past" if past > 1 else ""
+    return f"{threshold.event} {side} {limit}: {owner} at {number}, {_distance(off, ulps, logit, is_past)}{more}"
+
+
+def _distance(off: float, ulps: float, logit: bool, is_past: bool) -> str:
+    if ulps == 0:
+        return "the nearest number to it"
+    where = "past" if is_past else "short of it"
+    if abs(ulps) <= COUNTED:
+        return f"{abs(ulps):g} ulp {where}"
+    return f"{abs(off):.4g} {where}" if logit else f"a factor of {exponential(abs(off))} {where}"
+
+
+def exponential(exponent: float) -> str:
+    """``exp(exponent)`` in six digits, as a power of e where float64 has no such number."""
+    return f"{math.exp(exponent):.6g}" if abs(exponent) < 700 else f"e^{exponent:.6g}"

@@ -1,0 +1,121 @@
+"""The same rows in another way, of which a property says that it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...core.formats import quantize
+from ._rows import (
+    AGAIN,
+    BETWEEN,
+    CATALOGUED,
+    EVERY_OTHER,
+    LAID,
+    SLICED,
+    SUMMED,
+    TWICE,
+    UNDER,
+    UNTRACKED,
+    WEIGHTED,
+    Rows,
+    permuted,
+)
+
+# Ways that stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
+_WAYS_OF_CALLING = (AGAIN, BETWEEN, TWICE, SUMMED, UNTRACKED, WEIGHTED, SLICED, EVERY_OTHER)
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """The other way.
+
+    Attributes:
+        words: what is other, for people.
+        rows: the rows so.
+        place: where the row in question is among them.
+    """
+
+    words: str
+    rows: Rows
+    place: int
+
+
+def on_their_own(rows: Rows) -> Rows:
+    """The rows as a batch that stands for itself: a batch or an order of the numbers is one like any other."""
+    how = next((way for way in _WAYS_OF_CALLING if rows.how.startswith(way)), None)
+    if how is None:
+        how = f"{rows.layout} in memory" if rows.layout in LAID[1:] else plain_way(rows)
+    return replace(rows, how=how, per_call=None, distinct=None)
+
+
+def plain_way(rows: Rows) -> str:
+    """How the rows are called where nothing is other about them."""
+    return f"{UNDER}{rows.options}" if rows.options.names else CATALOGUED
+
+
+def contrasts(rows: Rows, place: int, name: str) -> Iterator[Contrast]:
+    """Ways in which the row must be right too, by a property; none where the property says nothing of other ways."""
+    found = _BY_PROPERTY.get(name)
+    if found is not None:
+        yield from found(rows, place)
+    elif rows.how.startswith((BETWEEN, SUMMED, UNTRACKED, WEIGHTED)):
+        yield _plainly(rows, place)
+
+
+def _plainly(rows: Rows, place: int) -> Contrast:
+    plain = replace(rows, how=plain_way(rows), layout="rows", weights=None)
+    return Contrast("called once, on rows as they are", plain, place)
+
+
+def _other_company(rows: Rows, place: int) -> Iterator[Contrast]:
+    if len(rows) > 1:
+        yield Contrast("the row alone", rows.take([place]), 0)
+    else:
+        yield Contrast("beside a copy of itself", rows.take([0, 0]), 0)
+
+
+def _other_order(rows: Rows, place: int) -> Iterator[Contrast]:
+    if len(rows) > 1:
+        yield Contrast("the rows in reverse order", rows.take(np.s_[::-1]), len(rows) - 1 - place)
+
+
+def _other_classes(rows: Rows, place: int) -> Iterator[Contrast]:
+    order = np.arange(rows.classes)
+    for words, other in (
+        ("the classes in reverse order", order[::-1]),
+        ("the classes moved by one", np.roll(order, 1)),
+    ):
+        yield Contrast(words, replace(rows, **permuted(rows, other)), place)
+
+
+def _other_layout(rows: Rows, place: int) -> Iterator[Contrast]:
+    if rows.how != CATALOGUED:
+        yield _plainly(rows, place)
+        return
+    for layout in LAID[1:]:
+        yield Contrast(f"{layout} in memory", replace(rows, how=f"{layout} in memory", layout=layout), place)
+    for how in (SLICED, EVERY_OTHER):
+        yield Contrast(how, rows.called(how), place)
+
+
+def _other_offset(rows: Rows, place: int) -> Iterator[Contrast]:
+    x = rows.logits.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for end in (np.max, np.min):
+            ends = np.array([end(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in x])
+            moved = quantize(x - ends[:, None], rows.fmt)
+            exactly = (moved.astype(np.float64) + ends[:, None] == x) | ~np.isfinite(x)
+            if exactly.all() and ends.any():
+                yield Contrast("less a constant", replace(rows, logits=moved), place)
+
+
+_BY_PROPERTY: dict[str, Callable[[Rows, int], Iterator[Contrast]]] = {
+    "rows independent of each other": _other_company,
+    "rows independent of their order": _other_order,
+    "classes in any order": _other_classes,
+    "right in every layout": _other_layout,
+    "offset": _other_offset,
+}

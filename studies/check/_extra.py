@@ -1,0 +1,141 @@
+"""Rows that the catalogue has no need of and a kernel has: widths about the sizes of tiles, and in each of them every
+place for a target, a mask, a maximum and a NaN; gaps of every size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cases import Case, make
+
+Row = NDArray[np.float64]
+
+EXTRA = "check/"  # how their names begin
+
+# Below, at and above the vectors and tiles that kernels divide a row into, powers of two or not, and what is trained.
+WIDTHS = (
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96, 97, 100, 127, 128, 129, 192, 200,
+    255, 256, 257, 384, 500, 511, 512, 513, 768, 1000, 1023, 1024, 1025, 1536, 2047, 2048, 2049, 3072, 4096, 4097, 8192,
+    8193, 16385, 30522, 32000, 32768, 32769, 50257, 65536, 65537, 128256, 151936, 262145,
+)  # fmt: skip
+NARROW = 8  # up to this width every class is once the target, and once the largest
+VOCABULARY = 20_000  # from this width on a few of the rows do
+# Gaps between two logits: thresholds of exp, log and softplus in each dtype, and what lies between.
+GAPS = (
+    0.0, 2.0**-20, 1e-3, 0.1, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 7.0, 8.0, 9.0, 9.7, 10.4, 11.1, 12.0, 13.0, 14.0, 15.0,
+    16.0, 16.6, 17.3, 18.0, 20.0, 21.0, 23.0, 24.0, 25.0, 28.0, 30.0, 33.0, 36.0, 36.7, 37.4, 40.0, 45.0, 50.0, 55.0,
+    60.0, 64.0, 70.0, 75.0, 80.0, 85.0, 87.0, 88.0, 89.0, 93.0, 98.0, 100.0, 103.0, 104.0, 110.0, 128.0, 200.0, 256.0,
+    300.0, 500.0, 700.0, 709.0, 744.0, 750.0, 1000.0, 1100.0, 2000.0, 5000.0, 12000.0, 40000.0,
+)  # fmt: skip
+FAR = (1e5, 3e6, 1e9, 1e30)  # offsets that float16 does not hold
+FAR_WIDTHS = (2, 16, 65, 1025)
+
+
+@cache
+def extra_cases() -> tuple[Case, ...]:
+    """Seeded rows of each width, gaps of each size, and offsets that are far away."""
+    of_width = (_case(width) for width in WIDTHS)
+    return (*of_width, *_gaps(), *(_far(width) for width in FAR_WIDTHS))
+
+
+def _case(width: int) -> Case:
+    rng = np.random.default_rng(width)
+    rows = list(_vocabulary(width, rng) if width > VOCABULARY else kinds(width, rng))
+    rows += _every_class(width, rng) if width <= NARROW else ()
+    logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
+    return make(f"check/width_{width}", f"Rows of {width} classes.", logits, targets, tags=("seeded",))
+
+
+def _coarse(width: int, rng: np.random.Generator) -> Row:
+    """Normal logits that are numbers of every dtype, so that the row is the same in all of them."""
+    found: Row = np.round(rng.normal(scale=2.0, size=width) * 16) / 16
+    return found
+
+
+def _fine(width: int, rng: np.random.Generator) -> Row:
+    """Normal logits with all digits, though few enough of them are distinct for the exact answer to be quick."""
+    found: Row = np.round(rng.normal(scale=2.0, size=width) * 24) / 24 * rng.uniform(0.9, 1.1) + rng.uniform(-1, 1)
+    return found
+
+
+def kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+    """One row of each kind, with its target."""
+    inf, places, last = np.inf, np.arange(width), width - 1
+    anywhere = int(rng.integers(width))
+    yield _coarse(width, rng), 0
+    yield _coarse(width, rng), last
+    row = _fine(width, rng)
+    yield row, int(row.argmax())
+    yield _fine(width, rng), anywhere
+    row = _fine(width, rng) * 30
+    yield row, int(row.argmin())
+    row = _fine(width, rng)
+    yield np.where(places == anywhere, row.max() + 16, row), anywhere
+    # The first stretch masked, the last, every other class, all but two, all but the target, the target itself.
+    yield np.where(places < width // 2, -inf, _coarse(width, rng)), last
+    yield np.where(places > width // 2, -inf, _coarse(width, rng)), 0
+    yield np.where((rng.random(width) < 0.5) & (places != anywhere), -inf, _fine(width, rng)), anywhere
+    yield np.where((places > 0) & (places < last), -inf, _fine(width, rng)), last
+    yield np.where(places == anywhere, 3.0, -inf), anywhere
+    if width > 1:
+        yield np.where(places == anywhere, -inf, _fine(width, rng)), anywhere
+    # The largest first, last, twice, everywhere; each larger than the one before, or smaller.
+    yield np.where(places == 0, 100.0, _coarse(width, rng)), last
+    yield np.where(places == last, 100.0, _coarse(width, rng)), 0
+    yield np.where((places == 0) | (places == last), 9.0, _coarse(width, rng)), last
+    yield np.full(width, 2.0), width // 2
+    yield np.round(np.linspace(-60, 60, width)), 0
+    yield np.round(np.linspace(60, -60, width)), last
+    # Not a number, in the last place, in the middle and at the target.
+    yield np.where(places == last, np.nan, _coarse(width, rng)), 0
+    yield np.where(places == width // 2, np.nan, _coarse(width, rng)), last
+    # Far from zero.
+    yield _coarse(width, rng) - 20_000, anywhere
+    yield _coarse(width, rng) * 64 + 20_000, anywhere
+
+
+def _vocabulary(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+    places = np.arange(width)
+    yield _fine(width, rng), width - 1
+    yield _fine(width, rng), 65_535 % width
+    yield np.where(places < width // 2, -np.inf, _coarse(width, rng)), width - 2
+    yield np.where(places == width - 1, 20.0, _coarse(width, rng)), 32_768 % width
+    yield np.where(places == width - 1, np.nan, _coarse(width, rng)), 0
+
+
+def _every_class(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+    for target in range(width):
+        yield _coarse(width, rng), target
+    for target in range(width):
+        yield np.where(np.arange(width) == target, 8.0, _coarse(width, rng)), target
+    # One row of logits, and each of its classes the target.
+    same = _coarse(width, rng)
+    for target in range(width):
+        yield same, target
+
+
+def _gaps() -> Iterator[Case]:
+    for width in (2, 5):
+        logits, targets = [], []
+        for gap in GAPS:
+            for top in (0.0, gap / 2, gap):
+                for target in (0, width - 1):
+                    logits.append([top, *[-np.inf] * (width - 2), top - gap])
+                    targets.append(target)
+        yield make(f"check/gaps_{width}", "Two logits that differ by a gap, of every size.", logits, targets)
+    # All other classes about as far below the first: each of them is small, and together they are not. About as far,
+    # since equal terms are all rounded to one side.
+    rng = np.random.default_rng(0)
+    wide = [[0.0, *(np.round(rng.normal(size=1024) * 16) / 16 - gap)] for gap in GAPS if 5 <= gap <= 40]
+    yield make("check/gaps_1025", "All classes but one lie a gap below it.", wide, np.zeros(len(wide), np.int64))
+
+
+def _far(width: int) -> Case:
+    rng = np.random.default_rng([width, 1])
+    rows = [_coarse(width, rng) * 2.0 ** np.floor(np.log2(far) - 9) + sign * far for far in FAR for sign in (-1, 1)]
+    why = f"{width} classes far from zero, beyond float16."
+    return make(f"check/far_{width}", why, rows, rng.integers(width, size=len(rows)), tags=("seeded",))

@@ -1,0 +1,275 @@
+"""Rows to be tried, and the ways to present them again: what the answer must be is known from the first way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cases import Case
+from ...core.formats import Format, quantize
+from ...execution.plan import groups
+from ...frameworks import Batch
+from ...oracle import PER_ROW, Exact, Reference
+from ._options import PLAIN, CallOptions
+
+Array = NDArray[Any]
+Index = NDArray[np.intp]
+
+LAID = ("rows", "transposed", "strided")  # layouts that the adapters make
+CATALOGUED = "as catalogued"
+# Ways of calling the loss, and of laying out its arguments, each the beginning of a `Rows.how`.
+AGAIN = "called again"
+WEIGHTED = "its losses weighted"
+SUMMED = "summed"
+UNTRACKED = "without its gradient"
+TWICE = "differentiated twice"
+BETWEEN = "another batch in between"
+SLICED = "sliced out of wider rows"
+EVERY_OTHER = "every other number of its targets' memory"
+WRITES = "the loss writes into its "  # logits or targets: a line's detail
+UNDER = "with "  # loss options, which are not the catalogue's plain rows
+
+SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
+WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
+NARROW = 65  # classes up to which a large batch is tried
+LARGE = (1025, 1024)  # rows of one: past the blocks that kernels divide a batch into, and a whole number of them
+MILLION = 1025  # classes of which a large batch is a million logits
+HUGE = 65_539  # rows past what a grid dimension or 16 bits count, of so few classes:
+HUGE_CLASSES = 4
+ALONE = 24  # rows of a group that are tried alone
+ALONE_WEIGHTED = 4  # and of those that are weighted
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A batch of rows of one width with their exact answers.
+
+    Attributes:
+        cases: (B,), the case of each row.
+        numbers: (B,), each row's number in its case.
+        logits, targets: (B, C) in the dtype, and (B,).
+        exact: the reference of the rows.
+        fmt: the dtype.
+        how: the way they are presented, in words.
+        layout: as of a case.
+        per_call: how many rows the loss is given at once; None for all of them.
+        weights: (B,), the factors of the losses, in the dtype; None for none.
+        distinct: (B,), the number of the row that each is a copy of; None where each counts.
+        options: the loss options that they are given with.
+        row_losses: the exact losses before they are reduced; None where they are not.
+    """
+
+    cases: tuple[Case, ...]
+    numbers: Index
+    logits: Array
+    targets: Array
+    exact: Reference
+    fmt: Format
+    how: str = CATALOGUED
+    layout: str = "rows"
+    per_call: int | None = None
+    weights: Array | None = None
+    distinct: Index | None = None
+    options: CallOptions = PLAIN
+    row_losses: Exact | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def classes(self) -> int:
+        return int(self.logits.shape[1])
+
+    @cached_property
+    def ids(self) -> NDArray[np.object_]:
+        """(B,), the name of each row's case."""
+        return np.array([case.id for case in self.cases], object)
+
+    def in_memory(self) -> tuple[Array, Index]:
+        """New logits and targets, as they are to lie in memory."""
+        logits = Batch(self.logits.copy(), self.targets, layout=self.layout if self.layout in LAID else "rows")
+        x, t = logits.in_memory(), self.targets.copy()
+        if self.how.startswith(SLICED):
+            around = np.zeros((len(x) + 1, self.classes + 5), x.dtype)
+            around[1:, 3:-2] = x
+            x = around[1:, 3:-2]
+        if self.how.startswith(EVERY_OTHER):
+            t = np.repeat(t, 2)
+            t[1::2] = (t[1::2] + 1) % max(self.classes, 1)
+            t = t[::2]
+        return x, t
+
+    @property
+    def batches(self) -> list[Batch]:
+        """What the loss is given, call after call."""
+        size = self.per_call or len(self)
+        starts = range(0, len(self), size)
+        # Copies: a loss that writes into its logits must not change what is measured next.
+        return [
+            Batch(
+                self.logits[i : i + size].copy(),
+                self.targets[i : i + size].copy(),
+                self.options.reduction,
+                layout=self.layout,
+            )
+            for i in starts
+        ]
+
+    def take(self, index: Any) -> Rows:
+        """Some of the rows, in another order or several times."""
+        places = np.arange(len(self))[index]
+        return replace(
+            self,
+            cases=tuple(self.cases[i] for i in places),
+            numbers=self.numbers[places],
+            logits=self.logits[places],
+            targets=self.targets[places],
+            exact=rows_of(self.exact, lambda values: values[places]),
+            weights=None if self.weights is None else self.weights[places],
+            distinct=None if self.distinct is None else self.distinct[places],
+            row_losses=None if self.row_losses is None else self.row_losses[places],
+        )
+
+    def called(self, how: str) -> Rows:
+        return replace(self, how=how)
+
+
+def rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
+    """The exact answers of the rows that are picked from each of its arrays."""
+    parts = {name: getattr(exact, name) for name in PER_ROW}
+    return replace(exact, **{name: _picked(part, pick) for name, part in parts.items() if part is not None})
+
+
+def _picked(part: Any, pick: Callable[[Any], Any]) -> Any:
+    if not isinstance(part, Exact):
+        return pick(part)
+    # A reduced loss is that of all rows.
+    return Exact(pick(part.hi), pick(part.lo)) if part.hi.ndim else part
+
+
+def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
+    """The cases that the dtype can hold, rows of one width together."""
+    for group in groups(cases, fmt):
+        owners = tuple(case for case in group.cases for _ in range(case.rows))
+        numbers = np.concatenate([np.arange(case.rows) for case in group.cases])
+        if owners:
+            options = CallOptions(group.options, group.reduction)
+            yield Rows(
+                owners, numbers, group.logits, group.targets, group.exact, fmt, layout=group.cases[0].layout,
+                how=f"{UNDER}{options}" if options.names else CATALOGUED, options=options,
+                row_losses=group.row_losses if options.reduced else None,
+            )  # fmt: skip
+
+
+# --- the same rows in other ways --------------------------------------------------------------------------------
+
+
+def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
+    """The rows in ways that do not change what each row's answer is, the quickest first."""
+    if rows.options.names:
+        yield rows.called(f"{AGAIN}, {rows.how}")
+        yield _of_half_the_loss(rows) if rows.options.reduced else weighted(rows)
+        return
+    yield rows.called(AGAIN)
+    if rows.classes <= WIDEST and rows.layout == "rows":
+        yield from (rows.called(how) for how in (UNTRACKED, BETWEEN, SLICED, EVERY_OTHER))
+        yield from (replace(rows, how=f"{layout} in memory", layout=layout) for layout in ("transposed", "strided"))
+        yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
+        yield from _in_other_batches(rows)
+        yield replace(rows, how=TWICE, weights=np.full(len(rows), 2, rows.logits.dtype))
+        yield _of_half_the_loss(rows)
+    yield weighted(rows)
+
+
+def _of_half_the_loss(rows: Rows) -> Rows:
+    how = SUMMED if rows.how == CATALOGUED else f"{SUMMED}, {rows.how}"
+    return replace(rows, how=how, weights=np.full(len(rows), SHARE, rows.logits.dtype))
+
+
+def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
+    yield replace(rows, how="classes permuted", **permuted(rows, rng.permutation(rows.classes)))
+    shifted = _shifted(rows, rng)
+    if shifted is not None:
+        yield shifted.called("a constant added to each row")
+
+
+def weighted(rows: Rows) -> Rows:
+    """Upstream gradients of all kinds, of which another comes first in each width."""
+    # By the width's place in a fixed order: a batch of one has the first alone.
+    kinds = np.array(_factors(rows.fmt))
+    factors = np.resize(np.roll(kinds, -(rows.classes % len(kinds))), len(rows))
+    # What has no gradient is not multiplied by what leaves none, nor a row that is ignored.
+    plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
+    factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
+    how = WEIGHTED if rows.how == CATALOGUED else f"{WEIGHTED}, {rows.how}"
+    return replace(rows, how=how, weights=quantize(factors, rows.fmt))
+
+
+def _factors(fmt: Format) -> tuple[float, ...]:
+    # Beyond 1, as losses are scaled for mixed precision, and below, as a mean does it.
+    large = 2.0**17 if fmt.largest > 2.0**17 else 2.0**13
+    return (1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0)
+
+
+def _in_other_batches(rows: Rows) -> Iterator[Rows]:
+    if len(rows) > 1:
+        yield rows.take(np.s_[::-1]).called("rows in reverse order")
+        yield replace(rows, how="in two halves", per_call=-(-len(rows) // 2))
+    few = np.linspace(0, len(rows) - 1, min(ALONE, len(rows)), dtype=int)
+    alone = replace(rows.take(few), how="alone in its batch", per_call=1)
+    yield alone
+    yield weighted(alone.take(np.s_[:ALONE_WEIGHTED]))
+    if rows.classes <= NARROW:
+        yield _repeated(rows, rows.classes, "in a square batch")
+        large = _repeated(rows, LARGE[rows.classes % 2], "in a batch of {} rows")
+        yield large
+        yield weighted(large)
+    elif rows.classes == MILLION:
+        yield _repeated(rows, LARGE[0], "in a batch of {} rows")
+    if rows.classes == HUGE_CLASSES:
+        yield _repeated(rows, HUGE, "in a batch of {} rows")
+
+
+def _repeated(rows: Rows, size: int, how: str) -> Rows:
+    """So many rows, those there are again and again, each round in another order."""
+    rng = np.random.default_rng([size, rows.classes])
+    rounds = -(-size // len(rows))
+    places = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
+    return replace(rows.take(places), how=how.format(size), distinct=places)
+
+
+def permuted(rows: Rows, order: Index) -> dict[str, Any]:
+    """Logits, targets and exact answers with the classes in another order."""
+    place, exact = np.argsort(order), rows.exact
+    sole = exact.sole_target
+    exact = replace(
+        exact,
+        probabilities=exact.probabilities[:, order],
+        gradient=exact.gradient[:, order],
+        sole_target=np.where(sole < 0, sole, place[sole]),
+        inner=None if exact.inner is None else exact.inner[:, order],
+    )
+    return {"logits": rows.logits[:, order], "targets": place[rows.targets].astype(np.int64), "exact": exact}
+
+
+def _shifted(rows: Rows, rng: np.random.Generator) -> Rows | None:
+    """The rows to which a constant can be added without rounding, and to which it has been; None if there are none.
+
+    The exact answers stay what they are, which no other change of the numbers lets them.
+    """
+    x = rows.logits.astype(np.float64)
+    largest = np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=1, initial=0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1.0)))
+        constant = scale * rng.choice([-2.0, -1.0, 1.0, 2.0, 4.0], size=len(x))
+        moved = x + constant[:, None]
+        held = quantize(moved, rows.fmt)
+        back = held.astype(np.float64) - constant[:, None]
+        exactly = ((back == x) & (held.astype(np.float64) == moved)) | ~np.isfinite(x)
+    kept = np.flatnonzero(exactly.all(axis=1) & np.isfinite(x).any(axis=1))
+    return replace(rows.take(kept), logits=held[kept]) if kept.size else None

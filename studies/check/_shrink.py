@@ -1,0 +1,307 @@
+"""The smallest input that still shows the same property broken: one row if it can be, few classes, round numbers.
+
+Delta debugging: a part is taken away, or a number made rounder, wherever the loss then still fails as badly and in the
+same way. It ends where no single step is left, or a fixed number of steps is spent: what is found depends on no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...core.formats import quantize
+from ...grading import GRADES
+from ...oracle import Reference, reference
+from ..shrinking import roughness, rounder
+from ._contrast import Contrast, contrasts, on_their_own
+from ._loss import Candidate
+from ._measure import Required, fails, measure
+from ._properties import breaks
+from ._rows import WEIGHTED, Rows, rows_of
+from ._script import script
+
+Array = NDArray[Any]
+
+STEPS = 600.0  # of all failing rows together
+OF_ONE = 0.4  # the share of them that one row may take
+LOGITS_A_STEP = 2000  # a call with as many more costs a step more
+_NUMBER = r"\d+"  # in a message: a smaller input has others
+SMALL = 4  # logits: an input as small is small enough
+FACTORS = (2.0, -1.0, 0.5, 3.0, -2.5, 4 / 3)  # upstream gradients that are tried in place of the catalogue's
+
+
+@dataclass(frozen=True, eq=False)
+class Failing:
+    """A row that fails: ``place`` in its batch, in a quantity, by a property; None where that is none of them."""
+
+    rows: Rows
+    place: int
+    quantity: str
+    property: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Smallest:
+    """An input that fails, as small as it was found, and a program that shows it.
+
+    Attributes:
+        logits, targets: (B, C) in the dtype, and (B,); the first row fails, or the last, others only keep it company.
+        dtype, quantity, how: in what, which, and presented how.
+        property: the property that it breaks, as the row does that it was made from; None where it is none of them.
+        grade, detail: what the row got, or what was raised.
+        loss: (B,), the exact row losses; () where the loss is reduced.
+        script: Python source of its own.
+    """
+
+    logits: Array
+    targets: Array
+    dtype: str
+    quantity: str
+    how: str
+    property: str | None
+    grade: str | None
+    detail: str
+    loss: NDArray[np.float64]
+    script: str
+
+
+def smallest(candidate: Candidate, failing: Sequence[Failing], required: Required) -> Smallest | None:
+    """The smallest of the inputs that the failing rows shrink to, of finite numbers if one of them is."""
+    steps, found = STEPS, []
+    for each in failing:
+        shrinking = _Shrinking(candidate, each, required, min(steps, OF_ONE * STEPS))
+        shrunk = shrinking.smallest()
+        steps -= shrinking.spent
+        found += [] if shrunk is None else [shrunk]
+        if steps <= 0 or (shrunk is not None and shrunk.logits.size <= SMALL):
+            break
+    return min(found, key=lambda s: (np.isnan(s.logits).any(), s.logits.size, roughness(s.logits)), default=None)
+
+
+class _Shrinking:
+    """One failing row, the first or the last, on its way down; ``rows`` fails at any time."""
+
+    def __init__(self, candidate: Candidate, failing: Failing, required: Required, steps: float) -> None:
+        self._candidate, self._required = candidate, required
+        self._quantity, self._property = failing.quantity, failing.property
+        self._steps = steps
+        self._like: pd.Series[Any] | None = None
+        self._at_least = 0
+        self._last = failing.place > 0
+        self.spent = 0.0
+        self.rows = on_their_own(failing.rows)
+
+    def smallest(self) -> Smallest | None:
+        line = self._failure(self.rows)
+        if line is None:
+            return None  # it does not fail in this order of the batch, or not always
+        self._like, self._at_least = line, _rank(line)
+        if self.rows.how.startswith(WEIGHTED):
+            self._plain_factors()
+        self._fewer_rows()
+        self._fewer_classes()
+        self._rounder_numbers()
+        self._fewer_classes()
+        return self._shown()
+
+    def _shown(self) -> Smallest:
+        rows, line = self.rows, self._failure(self.rows, free=True)
+        detail = "" if line is None or line["detail"] is None else line["detail"]
+        other = self._contrast(rows, free=True)
+        return Smallest(
+            rows.logits, rows.targets, rows.fmt.name, self._quantity, rows.how, self._property,
+            None if line is None else line["grade"], detail, rows.exact.loss.hi,
+            script(self._candidate, rows, self._quantity, other, self._property, detail),
+        )  # fmt: skip
+
+    # --- whether rows fail ------------------------------------------------------------------------------------
+
+    def _failure(self, rows: Rows, *, free: bool = False) -> pd.Series[Any] | None:
+        """The line of the row's failure, None if it does not fail, or breaks another property."""
+        lines = self._measured(rows, free=free)
+        failed = fails(lines, self._required)
+        place = self._place(rows)
+        bad = np.flatnonzero(failed & self._of(lines, place))
+        if not bad.size:
+            return None
+        line: pd.Series[Any] = lines.iloc[bad[0]]
+        if self._property is not None and not breaks(lines, failed, self._property)[bad[0]]:
+            return line if self._contrast(rows, free=free) is not None else None
+        if next(contrasts(rows, place, self._property or ""), None) is None:
+            return line
+        return line if self._property == "offset" or self._contrast(rows, free=free) is not None else None
+
+    def _of(self, lines: pd.DataFrame, place: int) -> NDArray[np.bool_]:
+        """The lines that are of the row in question, and of a fault like the first one's."""
+        mine = (lines["quantity"] == self._quantity) & (lines["place"] == np.where(lines["row"] < 0, 0, place))
+        raised = lines["status"] != "ok"
+        if self._like is None:
+            return (mine | raised).to_numpy(bool)
+        if self._like["status"] == "ok":
+            return (mine & ~raised).to_numpy(bool)
+        like = lines["detail"].fillna("").str.replace(_NUMBER, "#", regex=True)
+        return (raised & (like == re.sub(_NUMBER, "#", self._like["detail"] or ""))).to_numpy(bool)
+
+    def _contrast(self, rows: Rows, *, free: bool = False) -> Contrast | None:
+        """A way that the property speaks of in which the row does not fail."""
+        for other in contrasts(rows, self._place(rows), self._property or ""):
+            lines = self._measured(other.rows, free=free)
+            failed = fails(lines, self._required)
+            if not (failed & self._of(lines, other.place)).any():
+                return other
+        return None
+
+    def _measured(self, rows: Rows, *, free: bool) -> pd.DataFrame:
+        if not free:
+            self.spent += 1 + rows.logits.size / LOGITS_A_STEP
+        return measure(self._candidate, rows)
+
+    def _place(self, rows: Rows) -> int:
+        return len(rows) - 1 if self._last else 0
+
+    @property
+    def _over(self) -> bool:
+        return self.spent >= self._steps
+
+    def _take(self, rows: Callable[[], Rows]) -> bool:
+        """Goes on with the rows if their first, or last, still fails as badly."""
+        if self._over:
+            return False
+        tried = rows()
+        line = self._failure(tried)
+        if line is None or _rank(line) < self._at_least:
+            return False
+        self.rows = tried
+        return True
+
+    # --- steps ------------------------------------------------------------------------------------------------
+
+    def _plain_factors(self) -> None:
+        """An ordinary upstream gradient, where one shows it too: also where that fails less badly than 0 or NaN."""
+        before, self._at_least = self._at_least, 0
+        for factor in FACTORS:
+            weights = np.full(len(self.rows), quantize(np.array(factor), self.rows.fmt), self.rows.logits.dtype)
+            if self._take(lambda weights=weights: replace(self.rows, weights=weights)):  # type: ignore[misc]
+                line = self._failure(self.rows)
+                self._at_least = before if line is None else min(before, _rank(line))
+                return
+        self._at_least = before
+
+    def _fewer_rows(self) -> None:
+        end = np.s_[-1:] if self._last else np.s_[:1]
+        if len(self.rows) > 1 and self._take(lambda: _some(self.rows, end)):
+            return
+        self._fewer_copies()
+        size = len(self.rows) // 2
+        while size >= 1 and not self._over:
+            start = 0 if self._last else 1
+            while start < (end_ := len(self.rows) - self._last) and not self._over:
+                kept = np.r_[0:start, min(start + size, end_) : len(self.rows)]
+                if not self._take(lambda kept=kept: _some(self.rows, kept)):  # type: ignore[misc]
+                    start += size
+            size //= 2
+
+    def _fewer_copies(self) -> None:
+        """By halving, where all rows are one: what goes wrong from some number on does so from there on."""
+        if len(_distinct(self.rows)[0]) > 1:
+            return
+        low = 1
+        while low < len(self.rows) and not self._over:
+            middle = (low + len(self.rows)) // 2
+            if not self._take(lambda middle=middle: _some(self.rows, np.s_[:middle])):  # type: ignore[misc]
+                low = middle + 1
+
+    def _fewer_classes(self) -> None:
+        size = self.rows.classes // 2
+        while size >= 1:
+            start = 0
+            while start < self.rows.classes and not self._over:
+                stays = np.ones(self.rows.classes, bool)
+                stays[start : start + size] = False
+                stays[_classes_of(self.rows)] = True
+                kept = np.flatnonzero(stays)
+                if stays.all() or not self._take(lambda kept=kept: _classes(self.rows, kept)):  # type: ignore[misc]
+                    start += size
+            size //= 2
+
+    def _rounder_numbers(self) -> None:
+        progress = True
+        while progress and not self._over:
+            progress = False
+            for logits in rounder(self.rows.logits.astype(np.float64)):
+                rougher = roughness(logits) >= roughness(self.rows.logits)
+                if not rougher and self._take(lambda logits=logits: _made(self.rows, logits)):  # type: ignore[misc]
+                    progress = True
+                    break
+
+
+def _rank(line: pd.Series[Any]) -> int:
+    """How bad a failure is; one without a grade is as bad as any."""
+    return GRADES.index(line["grade"]) if line["grade"] in GRADES else len(GRADES)
+
+
+# --- smaller rows -----------------------------------------------------------------------------------------------
+
+
+def _some(rows: Rows, index: Any) -> Rows:
+    fewer = rows.take(index)
+    return fewer if not rows.options.reduced else _made(fewer, fewer.logits.astype(np.float64))
+
+
+def _classes_of(rows: Rows) -> Array:
+    """The targets that are classes."""
+    inside: Array = rows.targets[(rows.targets >= 0) & (rows.targets < rows.classes)]
+    return inside
+
+
+def _classes(rows: Rows, kept: NDArray[np.intp]) -> Rows:
+    values = dict(rows.options.values)
+    if "weight" in values:
+        values["weight"] = values["weight"][kept]
+    place = np.full(rows.classes, -1)
+    place[kept] = np.arange(len(kept))
+    inside = (rows.targets >= 0) & (rows.targets < rows.classes)
+    targets = np.where(inside, place[np.where(inside, rows.targets, 0)], rows.targets)
+    ignored = values.get("ignore_index")
+    if ignored is not None and 0 <= ignored < rows.classes:
+        # As a target it is kept; one that is none of the targets is taken out of the classes too.
+        values["ignore_index"] = int(place[ignored]) if place[ignored] >= 0 else -100
+    fewer = replace(rows, targets=targets.astype(np.int64), options=replace(rows.options, values=values))
+    return _made(fewer, rows.logits[:, kept].astype(np.float64))
+
+
+def _made(rows: Rows, logits: NDArray[np.float64]) -> Rows:
+    """Other logits, with their exact answer."""
+    other = replace(rows, logits=quantize(logits, rows.fmt))
+    if not other.options.reduced:
+        return replace(other, exact=_exact(other))
+    each = replace(other, options=replace(other.options, reduction="none"))
+    whole = reference(
+        other.logits, other.targets, reduction=other.options.reduction, keep=False, **other.options.values
+    )
+    return replace(other, exact=whole, row_losses=_exact(each).loss)
+
+
+def _exact(rows: Rows) -> Reference:
+    """The exact answer, computed once for rows that are copies of each other."""
+    first, copies = _distinct(rows)
+    few = reference(rows.logits[first], rows.targets[first], keep=False, **rows.options.values)
+    return rows_of(few, lambda values: values[copies])
+
+
+def _distinct(rows: Rows) -> tuple[list[int], NDArray[np.intp]]:
+    """The first of each kind of row, and of each row the number of its kind."""
+    kinds: dict[bytes, int] = {}
+    first: list[int] = []
+    number = np.empty(len(rows), np.intp)
+    for i in range(len(rows)):
+        number[i] = kinds.setdefault(rows.logits[i].tobytes() + rows.targets[i].tobytes(), len(first))
+        if number[i] == len(first):
+            first.append(i)
+    return first, number

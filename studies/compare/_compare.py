@@ -1,0 +1,210 @@
+"""The difference of two sets of measurements, line by line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...core import arguments
+from ...core.errors import UsageError
+from ._changes import COLUMNS, KINDS, of_lines, of_one_side
+from ._join import changed_cases, joined
+from ._lines import CELL, Source, by_case
+from ._source import Comparable, require_readable, source
+
+DEFAULT_FACTOR = 2.0
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """What changed from one run to another.
+
+    Attributes:
+        changes: one line a change, the worst cells and in them the worst changes first. ``change`` is one of `KINDS`;
+            ``implementation``, ``dtype``, ``device``, ``mode``, ``quantity``, ``case`` and ``row`` name the line
+            (empty or missing where a change is about more than one: of a cell that is gone, of a case that was not
+            asked for, of all rows where one side is a baseline); ``before`` and ``after`` are words; ``before_ulp``,
+            ``after_ulp`` and their quotient ``factor`` numbers; ``regression`` and ``improvement`` say which way;
+            ``detail`` is what was said where the status is no longer ok.
+        cells: for each cell and quantity how many lines were compared (``rows``), and how many changes of each kind
+            there are; ``quantity`` is empty for a cell that only one side has.
+        before, after: the two sides: their names and what is known of them.
+        notes: what to know when reading it: versions that differ, what could not be compared.
+        factor: by how much an error may grow.
+    """
+
+    changes: pd.DataFrame
+    cells: pd.DataFrame
+    before: Source
+    after: Source
+    notes: tuple[str, ...]
+    factor: float
+
+    @property
+    def regressions(self) -> pd.DataFrame:
+        return self.changes[self.changes["regression"]].reset_index(drop=True)
+
+    @property
+    def improvements(self) -> pd.DataFrame:
+        return _in_order(self.changes[self.changes["improvement"]])
+
+    @property
+    def others(self) -> pd.DataFrame:
+        """Changes that are neither."""
+        neither = ~(self.changes["regression"] | self.changes["improvement"])
+        return self.changes[neither].reset_index(drop=True)
+
+    @property
+    def compared(self) -> int:
+        """How many lines both sides have."""
+        return int(self.cells["rows"].sum())
+
+    @property
+    def empty(self) -> bool:
+        return len(self.changes) == 0
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __repr__(self) -> str:
+        counts = (
+            f"{len(self.regressions)} regressions, {len(self.improvements)} improvements, {len(self.others)} others"
+        )
+        return f"Comparison({counts}, {self.compared} compared)"
+
+    @property
+    def regressed(self) -> bool:
+        return bool(self.changes["regression"].any())
+
+    @property
+    def exit_code(self) -> int:
+        """0 without a regression, 1 with one."""
+        return int(self.regressed)
+
+
+def compare(
+    before: Comparable, after: Comparable, *, factor: float = DEFAULT_FACTOR, allow_gone: bool = False
+) -> Comparison:
+    """Compares two runs, cell by cell and row by row; case by case if one of them is a baseline.
+
+    Regressions are a status that is no longer ok, a result that is newly not finite where it should be, a grade lost,
+    an error grown, and what a cell no longer measures. Other bits, and what is new, are none. Where the exact answer of
+    a row differs, the case is another under the same name: that is told, and the row is not compared.
+
+    Args:
+        before: a measurements table (`store.COLUMNS`) of one run, a run folder or `Run`, a ``.parquet`` file of such a
+            table, or a baseline.
+        after: another.
+        factor: an error has grown if it is more than this many times the one before, and by more than 1 ulp; it has
+            shrunk if the same holds the other way round.
+        allow_gone: cells, and cases of a cell, that only ``before`` has are told and are no regression. A case that
+            ``after`` has nowhere was not asked for, and never is one.
+
+    Raises:
+        UsageError: for what cannot be read, or two sides that have no line in common.
+    """
+    factor = growth_factor(factor)
+    # Both before either is read, which takes seconds.
+    require_readable(before, "before")
+    require_readable(after, "after")
+    sides = source(before, "BASE"), source(after, "NEW")
+    base, new = (side.lines for side in sides)
+    if base.by_case or new.by_case:
+        base, new = by_case(base), by_case(new)
+    both, gone, fresh = joined(base.measured, new.measured)
+    other = changed_cases(base, new, both)
+    if len(both) == 0 or other.all():
+        why = "the cases they share are others under the same names" if len(both) else "they share no measurement"
+        raise UsageError(f"cannot compare {sides[0].name} with {sides[1].name}: {why}")
+    tables = [
+        of_lines(both, other, factor),
+        *of_one_side(gone, base, new, "gone", regression=not allow_gone),
+        *of_one_side(fresh, new, base, "new", regression=False),
+    ]
+    changes = _in_order(pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True))
+    return Comparison(changes, _counted(both, changes), *sides, _notes(*sides, both), factor)
+
+
+def growth_factor(factor: float) -> float:
+    """The factor that bounds the growth of an error, or a UsageError where it does not."""
+    return arguments.between(factor, "factor", 1)
+
+
+def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
+    """Cells by their worst change, and in a cell the worst change first; the same whatever the order of the lines."""
+    rank = changes["change"].map({kind: i for i, kind in enumerate(KINDS)}).astype(int)
+    rank += np.where(changes["regression"], 0, np.where(changes["improvement"], 1, 2)) * len(KINDS)
+    cells = [changes[c] for c in CELL]
+    worst = rank.groupby(cells).transform("min")
+    keyed = changes.assign(
+        rank=rank,
+        worst=worst,
+        fewer=-(rank == worst).groupby(cells).transform("sum"),
+        wide=changes["dtype"].map({d: i for i, d in enumerate(_DTYPES)}),
+        grown=-changes["after_ulp"].where(~changes["improvement"], changes["before_ulp"]),
+    )
+    by = [
+        "worst",
+        "fewer",
+        "implementation",
+        "device",
+        "mode",
+        "wide",
+        "dtype",
+        "rank",
+        "grown",
+        "case",
+        "row",
+        "quantity",
+    ]
+    return keyed.sort_values(by, kind="stable")[COLUMNS].reset_index(drop=True)
+
+
+def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
+    """How many lines were compared and how many changed, by cell and quantity."""
+    by = [*CELL, "quantity"]
+    rows = both.groupby(by, observed=True).size().rename("rows").reset_index()
+    of_cells = changes[changes["implementation"] != ""]
+    kinds = of_cells.groupby([*by, "change"]).size().unstack(fill_value=0).reindex(columns=list(KINDS), fill_value=0)
+    ways = of_cells.groupby(by)[["regression", "improvement"]].sum()
+    ways.columns = pd.Index(["regressions", "improvements"])
+    told = ways.join(kinds).reset_index()
+    table = rows.astype(dict.fromkeys(by, object)).merge(told, on=by, how="outer", sort=True)
+    counts = table.columns.difference(by, sort=False)
+    return (
+        table.astype(dict.fromkeys(counts, "float64"))
+        .fillna(dict.fromkeys(counts, 0.0))
+        .astype(dict.fromkeys(counts, "int64"))
+    )
+
+
+def _notes(before: Source, after: Source, both: pd.DataFrame) -> tuple[str, ...]:
+    changed = [f"{name} {was} -> {now}" for name, was, now in _facts_changed(before, after)]
+    notes = [f"They differ in {', '.join(changed)}"] if changed else []
+    notes += [f"{side.name} is not complete" for side in (before, after) if side.complete is False]
+    if before.lines.by_case or after.lines.by_case:
+        notes.append("Compared case by case, since a baseline keeps no rows")
+    for side, known in ((before, both["known"]), (after, both["known new"])):
+        if not known.any():
+            notes.append(f"{side.name} has no bits: only grades and errors are compared")
+    return tuple(notes)
+
+
+def _facts_changed(before: Source, after: Source) -> list[tuple[str, str, str]]:
+    """What explains a difference: a fact that both sides know, or the versions of the implementations."""
+    if before.facts and after.facts:
+        shared = [name for name in before.facts if name in after.facts]
+        changed = [(name, before.facts[name], after.facts[name]) for name in shared]
+        return [(name, was, now) for name, was, now in changed if was != now]
+    moves: dict[tuple[str, str], list[str]] = {}
+    for name, was in before.versions.items():
+        if (now := after.versions.get(name, was)) != was:
+            moves.setdefault((was, now), []).append(name)
+    return [(_some(names), was, now) for (was, now), names in moves.items()]
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,198 @@
+"""Measurements in the form in which they are compared: row by row, or case by case as a baseline keeps them.
+
+A line has the columns `KEY`, which name it, and
+
+=========== ===========================================================================================
+``rows``    how many rows of the case it stands for: 1, or all of them
+``status``  the worst of theirs, an index into `STATUSES`
+``grade``   the worst of theirs, an index into `GRADES`; -1 where nothing is graded
+``wrong``   how many are not finite and should be
+``ulp``     the largest error; NaN where nothing is graded
+``known``   whether ``bits`` is known
+``bits``    a digest of the values as they came
+``unsound`` of rows with a verdict and no grade (ignored ones without a softmax), how far they are from 0, summed: 1 for
+            a wrong number, 2 for what is not finite; -1 where there is no such row, or its verdict is not known
+``verdict`` in a word, of a single row
+``detail``  what was said where the status is not ok
+=========== ===========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...core.errors import UsageError
+from ...storage.store import typed
+
+CELL = ["implementation", "dtype", "device", "mode"]
+KEY = [*CELL, "quantity", "case", "row"]
+CASE = [*CELL, "quantity", "case"]
+EXACT = ["implementation", "dtype", "case"]
+UNSOUND = {"correct": 0, "nan": 2, "overflow": 2, "swallowed": 2}  # other verdicts 1
+STATUSES = ("ok", "unsupported", "raised", "timeout", "crashed")
+GRADES = ("A", "B", "C", "D", "F")
+WHOLE = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
+DIGEST_BITS = 24
+
+UInt64 = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Measured lines, and by which exact answers they were measured.
+
+    ``exact`` has the columns `EXACT`, ``row``, ``rows`` and ``mark``, a digest of the exact losses and the number of
+    classes: where it differs, the case is another one under the same name. An implementation that documents another
+    mean has another exact loss.
+    """
+
+    measured: pd.DataFrame
+    exact: pd.DataFrame
+    by_case: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One side of a comparison.
+
+    ``facts`` is what is known of where it comes from: versions, processor, catalogue. ``versions`` has that of each
+    implementation, as far as the lines tell. ``complete`` is None where nobody knows.
+    """
+
+    name: str
+    lines: Lines
+    facts: Mapping[str, str]
+    versions: Mapping[str, str]
+    complete: bool | None = None
+
+
+def lines(table: pd.DataFrame, name: str) -> Lines:
+    """The lines of a measurements table, row by row.
+
+    Raises:
+        UsageError: for a table that is not one of measurements, or that has a measurement twice.
+    """
+    df = _checked(table, name)
+    ok = df["status"] == "ok"
+    graded = ok & df["grade"].notna()
+    measured = df[KEY].assign(
+        rows=1,
+        status=_codes(df["status"], STATUSES, name),
+        grade=np.where(graded, _codes(df["grade"], GRADES, name), -1),
+        wrong=(graded & df["expected_finite"].fillna(False) & ~df["finite"].fillna(True)).astype(np.int64),
+        ulp=df["max_ulp"].where(graded),
+        known=ok & df["bits"].notna(),
+        bits=df["bits"].fillna(0).astype(np.int64),
+        unsound=_unsound(df["verdict"].where(ok & ~graded)),
+        verdict=df["verdict"],
+        detail=df["detail"].where(~ok),
+    )
+    return Lines(measured, _exact(df[ok & (df["quantity"] == "loss")]))
+
+
+def _unsound(verdicts: pd.Series[Any]) -> NDArray[np.int64]:
+    """How wrong rows without a grade are; -1 where they have no verdict either."""
+    known = verdicts.notna() & (verdicts != "undefined")
+    rank = verdicts.astype(object).map(UNSOUND).fillna(1)
+    return np.where(known, rank, -1).astype(np.int64)
+
+
+def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    for column in (*KEY, "status"):
+        if column not in table or table[column].isna().any():
+            raise UsageError(
+                f"{name} is not a table of measurements: its column {column} is missing or has gaps; "
+                "expected what `logitlab run` gives"
+            )
+    try:
+        df = typed(table)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} is not a table of measurements: {error}") from error
+    repeated = df.duplicated(KEY)
+    if repeated.any():
+        first = df.loc[repeated, KEY].iloc[0]
+        raise UsageError(
+            f"{name} has {repeated.sum()} measurements twice, the first {' '.join(map(str, first))!r}; give one run"
+        )
+    return df.reset_index(drop=True)
+
+
+def _codes(words: pd.Series[Any], known: tuple[str, ...], name: str) -> NDArray[np.int64]:
+    codes: NDArray[np.int64] = words.cat.set_categories(list(known)).cat.codes.to_numpy().astype(np.int64)
+    unknown = (codes < 0) & words.notna().to_numpy()
+    if unknown.any():
+        raise UsageError(
+            f"{name} has the {words.name} {str(words[unknown].iloc[0])!r}; there is {', '.join(known)}: "
+            "a newer LogitLab may have written it"
+        )
+    return codes
+
+
+def _exact(losses: pd.DataFrame) -> pd.DataFrame:
+    value = losses["exact"].to_numpy(np.float64) + 0.0  # one zero
+    value[np.isnan(value)] = np.nan  # and one NaN
+    mark = mixed(value.view(np.uint64) ^ mixed(losses["classes"].to_numpy().astype(np.uint64)))
+    named = losses[[*EXACT, "row"]].assign(rows=1, mark=mark.view(np.int64))
+    return named.groupby([*EXACT, "row"], observed=True, sort=False).min().reset_index()
+
+
+def by_case(of_rows: Lines) -> Lines:
+    """The same case by case: of its rows the worst, and one digest of `DIGEST_BITS` bits.
+
+    Errors are rounded to three digits, so that a baseline need not hold more.
+    """
+    if of_rows.by_case:
+        return of_rows
+    df = of_rows.measured
+    ok = df["status"] == 0
+    # A sum of what is well mixed does not depend on the order of the rows.
+    each = _of_rows(df["bits"], df["row"])
+    each[~ok.to_numpy()] = 0
+    unknown, unsound = ok & ~df["known"], df["unsound"]
+    of_rows_known = df.assign(unknown=unknown, ok=ok, each=each, unsound=unsound.clip(lower=0), looked_at=unsound)
+    grouped = of_rows_known.groupby(CASE, observed=True, sort=False)
+    measured = grouped.agg(
+        rows=("rows", "sum"), status=("status", "max"), grade=("grade", "max"), wrong=("wrong", "sum"),
+        ulp=("ulp", "max"), ok=("ok", "any"), unknown=("unknown", "any"), bits=("each", "sum"),
+        unsound=("unsound", "sum"), looked_at=("looked_at", "max"),
+    ).reset_index()  # fmt: skip
+    measured.loc[measured.pop("looked_at") < 0, "unsound"] = -1
+    measured["known"] = measured.pop("ok") & ~measured.pop("unknown")
+    measured["bits"] = np.where(measured["known"], digested(measured["bits"].to_numpy().astype(np.uint64)), 0)
+    measured["ulp"] = _three_digits(measured["ulp"].to_numpy(np.float64))
+    measured["verdict"] = None
+    told = df[~ok].groupby(CASE, observed=True, sort=False)["detail"].min()
+    measured = measured.merge(told.reset_index(), on=CASE, how="left")
+    marks = of_rows.exact.assign(mark=_of_rows(of_rows.exact["mark"], of_rows.exact["row"]))
+    exact = marks.groupby(EXACT, observed=True, sort=False)[["rows", "mark"]].sum().reset_index()
+    exact["mark"] = digested(exact["mark"].to_numpy().astype(np.uint64))
+    return Lines(measured.assign(row=WHOLE), exact.assign(row=WHOLE), by_case=True)
+
+
+def _of_rows(digests: pd.Series[Any], rows: pd.Series[Any]) -> UInt64:
+    """Digests of values at their rows."""
+    values, places = (column.to_numpy(np.int64).view(np.uint64) for column in (digests, rows))
+    return mixed(values ^ mixed(places))
+
+
+def mixed(x: UInt64) -> UInt64:
+    """Every bit spread over all 64: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def digested(sums: UInt64) -> NDArray[np.int64]:
+    return (mixed(sums) >> np.uint64(64 - DIGEST_BITS)).astype(np.int64)
+
+
+def _three_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    unique, place = np.unique(values, return_inverse=True)
+    return np.array([float(f"{v:.3g}") for v in unique], np.float64)[place]

@@ -1,0 +1,99 @@
+"""What can be compared: a table, a run folder, a Parquet file of such a table, a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...core import arguments, files
+from ...core.errors import UsageError
+from ...storage.store import Run, read_manifest
+from . import _baseline as baseline
+from ._lines import Source, lines
+
+Comparable = pd.DataFrame | Run | str | Path
+
+
+def require_readable(given: Comparable, name: str) -> None:
+    """Raise a UsageError for what is not there or none of `Comparable`, without reading its measurements."""
+    if isinstance(given, (pd.DataFrame, Run)):
+        return
+    path = arguments.path(
+        given, name, "a run folder, a .parquet file of measurements, a baseline, a DataFrame or a Run"
+    )
+    if path.is_dir():
+        read_manifest(path)
+    elif not path.exists():
+        raise UsageError(f"{path} does not exist; give a run folder, a .parquet file of measurements, or a baseline")
+
+
+def source(given: Comparable, name: str) -> Source:
+    """Reads what is given, where it is readable; ``name`` stands for a table, which has none.
+
+    Raises:
+        UsageError: for what cannot be read.
+    """
+    if isinstance(given, pd.DataFrame):
+        return _of_table(given, name)
+    if isinstance(given, Run):
+        return _of_run(given)
+    path = Path(given)
+    if path.is_dir():
+        return _of_run(Run(path))
+    if path.suffix == ".parquet":
+        return _of_table(_parquet(path), str(path))
+    return baseline.read(path)
+
+
+def write_baseline(given: Comparable, path: str | Path) -> None:
+    """Writes the baseline of a run, or of a table of measurements; the same results give the same file.
+
+    Raises:
+        UsageError: for a run that is not complete or has no measurements, or a file that is there already or cannot be
+            written.
+    """
+    files.refuse_existing(arguments.path(path, "path"))
+    require_readable(given, "run")
+    baseline.write(source(given, "the table"), Path(path))
+
+
+def _of_table(table: pd.DataFrame, name: str) -> Source:
+    return Source(name, lines(table, name), {}, _versions(table))
+
+
+def _of_run(run: Run) -> Source:
+    table = run.read()
+    found = lines(table, str(run.folder))
+    return Source(str(run.folder), found, _facts(run.manifest), _versions(table), bool(run.manifest.get("complete")))
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
+    return table
+
+
+def _versions(table: pd.DataFrame) -> dict[str, str]:
+    if "version" not in table:
+        return {}
+    known = table[["implementation", "version"]].dropna().drop_duplicates().astype(str).sort_values("version")
+    return {str(name): ", ".join(of) for name, of in known.groupby("implementation", sort=True)["version"]}
+
+
+def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The facts that explain a difference in results."""
+    facts = {
+        "LogitLab": manifest.get("versions", {}).get("logitlab"),
+        "catalogue": manifest.get("catalogue", {}).get("hash", "")[:12],
+        "processor": manifest.get("hardware", {}).get("processor"),
+    }
+    for packages in manifest.get("frameworks", {}).values():
+        facts |= packages
+    return {name: str(fact) for name, fact in sorted(facts.items()) if fact}

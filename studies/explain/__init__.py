@@ -1,0 +1,15 @@
+"""WHERE it went wrong: a computation stage by stage, each stage against its exact value."""
+
+from ._explain import Explainer, explain
+from ._explanation import COLUMNS, Assessment, Explanation, Failure
+from ._show import show
+
+__all__ = [
+    "COLUMNS",
+    "Assessment",
+    "Explainer",
+    "Explanation",
+    "Failure",
+    "explain",
+    "show",
+]

@@ -1,0 +1,224 @@
+"""``explain``: one row of a case through one implementation, stage by stage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ...cases import Case, all_cases
+from ...cases.inputs import find_case, read_cases
+from ...core.arguments import paths, positive, text, whole
+from ...core.errors import UsageError
+from ...core.formats import get_format
+from ...execution import variants
+from ...execution.plan import Cell, choose_frameworks
+from ...execution.pool import DEFAULT_TIMEOUT, Pools
+from ...execution.worker import Description, Offer
+from ...frameworks.stages import Stage
+from ...grading import GRADES, SOUND, Graded
+from ._explanation import REDUCED, Explanation
+from ._measurement import Measurement, Measurer
+from ._stage_table import row_losses, stage_table
+from ._wording import assessments, given, remarks
+
+
+def explain(
+    case: str,
+    implementation: str,
+    dtype: object = "float32",
+    row: int | None = None,
+    device: str = "cpu",
+    *,
+    mode: str = "eager",
+    timeout: float = DEFAULT_TIMEOUT,
+    case_files: str | Path | Sequence[str | Path] | None = None,
+) -> Explanation:
+    """Explains one row of a case in an implementation, measured by the call that `run` makes.
+
+    The case keeps its reduction, loss options and layout, and the grades are those of the measurements table. The
+    formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward, where they are computed
+    eagerly from logits and class indices; everything else with what goes in and comes out. Each stage is compared with
+    its exact value: that of the same quantity computed from the row's logits without any rounding. A reduced loss is
+    shown with the row losses that it is made of.
+
+    Args:
+        case: the full ``family/name`` of a case of the catalogue, or of the case files.
+        implementation: its full name, such as ``torch/naive``.
+        dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
+        row: counted from 0, or -1 for a reduced loss alone; by default the row with the worst grade, of those the one
+            that fails at the earliest stage.
+        device: one that the framework finds.
+        mode: one that the implementation has, such as ``eager`` or ``compiled``, or a variant of it, such as
+            ``eager+one-thread``.
+        timeout: seconds after which a call is given up.
+        case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
+
+    Raises:
+        UsageError: for an argument of another type, a limit that is not above 0, a name that is not known, a case file
+            that is not as it should be, a case that the dtype cannot hold or the implementation does not take, or where
+            the framework does not answer.
+    """
+    owner = text(implementation, "implementation").split("/", maxsplit=1)[0]
+    with Explainer([owner], timeout, case_files) as explainer:
+        return explainer.explain(case, implementation, dtype, row, device, mode)
+
+
+class Explainer:
+    """Explains many rows in the worker processes of a ``with`` block, which are started once.
+
+    Args:
+        frameworks: those whose implementations are explained.
+        timeout: seconds after which a call is given up.
+        case_files: as for `explain`.
+
+    Raises:
+        UsageError: for an unknown framework, or a case file that is not as it should be.
+    """
+
+    def __init__(
+        self,
+        frameworks: Sequence[str],
+        timeout: float = DEFAULT_TIMEOUT,
+        case_files: str | Path | Sequence[str | Path] | None = None,
+    ) -> None:
+        self._frameworks, self._timeout = choose_frameworks(frameworks), positive(timeout, "timeout", "seconds")
+        self._paths = paths(case_files, "case_files")
+        self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
+        self._open = ExitStack()
+        self._descriptions: dict[str, Description] = {}
+        self._measurers: dict[bool, Measurer] = {}
+
+    def __enter__(self) -> Self:
+        self._open.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def explain(
+        self,
+        case: str,
+        implementation: str,
+        dtype: object = "float32",
+        row: int | None = None,
+        device: str = "cpu",
+        mode: str = "eager",
+    ) -> Explanation:
+        """As the function `explain`."""
+        fmt = get_format(dtype)
+        row = None if row is None else whole(row, "row", REDUCED)
+        mode, device = text(mode, "mode"), text(device, "device")
+        chosen = self._cases[case] if text(case, "case") in self._cases else find_case(case, self._paths)
+        # Before a framework is started.
+        if fmt.name not in chosen.dtypes:
+            raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")
+        _check_row(chosen, row)
+        owner = implementation.split("/", maxsplit=1)[0]
+        measurer = self._measurer(of_files=case in self._cases)
+        cell = _cell(self._descriptions[owner], implementation, fmt.name, device, mode)
+        measured = measurer.measure(chosen, cell)
+        return _explanation(measured, _worst_row(measured) if row is None else row)
+
+    def _measurer(self, *, of_files: bool) -> Measurer:
+        if not self._descriptions:
+            logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
+            pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
+            self._descriptions = pools.describe()
+            # A run of the catalogue, and a run of the case files, stack their own rows in a call.
+            self._measurers = {True: Measurer(pools, tuple(self._cases.values())), False: Measurer(pools, all_cases())}
+        return self._measurers[of_files]
+
+
+def _check_row(case: Case, row: int | None) -> None:
+    reduced = case.reduction != "none"
+    if case.classes == 0 or (case.rows == 0 and not reduced):
+        raise UsageError(f"{case.id} has no rows or no classes: there is nothing to explain")
+    if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
+        return
+    alone = ", and -1 is its reduced loss" if reduced else ""
+    raise UsageError(f"{case.id} has no row {row}; its rows are 0 to {case.rows - 1}{alone}")
+
+
+def _cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
+    if description.missing is not None:
+        raise UsageError(f"{description.framework} {description.missing}")
+    offers = {o.name: o for o in description.offers}
+    if implementation not in offers:
+        raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(offers)}")
+    offer = offers[implementation]
+    if offer.version is None:
+        raise UsageError(f"{implementation} needs {offer.package}, which is not installed")
+    devices = [d for d in description.devices if d in (offer.devices or description.devices)]
+    if device not in devices:
+        raise UsageError(f"{implementation} has no device {device!r}; there is {', '.join(devices)}")
+    _check_mode(description.framework, offer, mode)
+    return Cell(description.framework, offer, dtype, device, mode)
+
+
+def _check_mode(framework: str, offer: Offer, mode: str) -> None:
+    base, _, variant = mode.partition(variants.MARK)
+    if base not in offer.modes:
+        raise UsageError(f"{offer.name} has no mode {mode!r}; there is {', '.join(offer.modes)}")
+    varied = variants.modes_of(framework, base, variants.choose_variants([variant] if variant else []))
+    if mode not in varied:
+        raise UsageError(f"{variant!r} changes nothing in {offer.name}, {base}")
+
+
+# --- which row --------------------------------------------------------------------------------------------------
+
+
+def _worst_row(m: Measurement) -> int:
+    """The row with the worst grade; of those the first to stop being finite, then the one with the largest error.
+
+    Where the loss is reduced, rows are compared by their own losses.
+    """
+    of_rows = dict(m.graded)
+    if m.reduced:
+        del of_rows["loss"]
+        of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
+    ranks = []
+    for r in range(m.case.rows):
+        letters = [_rank(g, r) for g in of_rows.values()]
+        wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
+        error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
+        ranks.append((max(letters, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
+    return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
+
+
+def _rank(graded: Graded, row: int) -> int:
+    """The place of a row's grade among the grades; without one, last where the verdict blames it, else first."""
+    if graded.grade[row] is not None:
+        return GRADES.index(graded.grade[row])
+    return -1 if graded.verdict[row] in SOUND else len(GRADES)
+
+
+def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
+    finite = [np.isfinite(s.value[row].astype(np.float64)).all() for s in stages]
+    return finite.index(False) if False in finite else len(finite)
+
+
+def _explanation(m: Measurement, row: int) -> Explanation:
+    case, cell = m.case, m.call.cell
+    stages, classes = stage_table(m, row)
+    target = -1 if row == REDUCED or case.targets.ndim == 2 else int(case.targets[row])
+    return Explanation(
+        case=case.id,
+        implementation=cell.offer.name,
+        dtype=cell.dtype,
+        device=cell.device,
+        mode=cell.mode,
+        row=row,
+        target=target,
+        given=given(m, row),
+        classes=classes,
+        width=case.classes,
+        assessments=assessments(m, row),
+        remarks=remarks(m, row),
+        stages=stages,
+        row_losses=row_losses(m),
+    )

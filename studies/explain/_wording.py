@@ -1,0 +1,219 @@
+"""The grade of each quantity in a sentence, and what no grade tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cases import Case
+from ...grading import (
+    Conduct,
+    Margin,
+    Reach,
+    conduct,
+    describe_empty_mean,
+    describe_ignored_row,
+    describe_reach,
+    margin,
+    told_of_invalid,
+)
+from ...grading.first_failure.exact import short
+from ._explanation import REDUCED, Assessment
+from ._measurement import Measurement
+
+Array = NDArray[Any]
+
+NAMES = {"A": "accurate", "B": "stable", "C": "offset-sensitive", "D": "inaccurate", "F": "not finite"}
+# Why B allows more than A, and C more than B; see `grading`.
+ONLY_B = {
+    "loss": "digits of a loss near zero may be lost",
+    "gradient": "digits of an entry beside larger ones may be lost",
+    "probabilities": "digits of an entry beside larger ones may be lost",
+    "reduced loss": "each row loss may have been rounded, or have lost its digits near zero",
+}
+OFFSET = "a rounding as large as the logits' own"
+ONLY_C = {"reduced loss": f"{OFFSET} in each row, or a sum in the dtype"}
+
+
+def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
+    """The quantities of a row as the measurements table has them, a reduced loss as that of row -1."""
+    found = []
+    for quantity, graded in m.graded.items():
+        if quantity != "loss" and row == REDUCED:
+            continue
+        at = 0 if quantity == "loss" and m.reduced else row
+        grade, verdict = graded.grade[at], str(graded.verdict[at])
+        if grade is None:
+            text = f"not graded: {_why_ungraded(m, quantity, row)}"
+        else:
+            standard = m.call.group.standard(quantity, m.call.cell.offer)
+            decides = margin(standard, m.values[quantity], at, grade, verdict)
+            kind = "reduced loss" if quantity == "loss" and m.reduced else quantity
+            text = f"{grade}, {NAMES[grade]}: {_reason(kind, grade, verdict, decides)}"
+        name = f"{m.call.group.reduction} of the losses" if quantity == "loss" and m.reduced else quantity
+        found.append(Assessment(quantity, grade, verdict, f"{name}: {text}"))
+    return tuple(found)
+
+
+def given(m: Measurement, row: int) -> str:
+    """The target of a row, and the case's reduction, options and layout, as they were measured."""
+    case = m.case
+    parts = [] if row == REDUCED else [_target(case, row)]
+    parts += [f"reduction {case.reduction}"] * m.reduced
+    parts += [f"{name} {_option(value)}" for name, value in m.call.group.options.items()]
+    parts += [f"layout {case.layout}"] * (case.layout != "rows")
+    return "; ".join(parts)
+
+
+def _option(value: Any) -> str:
+    if np.ndim(value) == 0:
+        return f"{float(value):g}"
+    few = ", ".join(f"{float(v):g}" for v in value[:5])
+    return f"[{few}{', ...' if len(value) > 5 else ''}]"
+
+
+def remarks(m: Measurement, row: int) -> tuple[str, ...]:
+    """What no grade tells: ignored rows, a mean over nothing, quantities that did not come."""
+    return tuple(_remarks(m, row))
+
+
+def is_ignored(case: Case, row: int) -> bool:
+    """Whether ``ignore_index`` leaves the row out."""
+    return case.ignore_index is not None and case.targets.ndim == 1 and int(case.targets[row]) == case.ignore_index
+
+
+# --- graded -----------------------------------------------------------------------------------------------------
+
+
+def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
+    at = "" if "loss" in quantity else f"at class {e.entry} "
+    instead = f"{at}{short(e.value)} where {short(e.exact)} is exact"
+    if grade == "F":
+        return instead
+    if verdict == "wrong_sign":
+        return f"{instead}: a wrong sign is at best C"
+    if e.error == 0:
+        return "no error" if np.isfinite(e.exact) else f"{at}{short(e.value)}, as it is exact"
+    return f"{at}the error is {_number(e.error)} ({e.ulp:.2g} ulp), {_beside_bounds(quantity, grade, e)}"
+
+
+def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
+    """The error of an entry beside the bound that it keeps, and the better one that it does not."""
+    a, b, c = map(_number, e.allowed)
+    if grade == "A":
+        flushed = e.below_normal and e.ulp > 1 and e.error <= e.fmt.smallest_normal
+        normal = f": the exact value, {short(e.exact)}, is below the smallest normal number and may be flushed to zero"
+        return f"A allows {a}{normal if flushed else ''}"
+    if grade == "B":
+        return f"more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
+    if grade == "C":
+        return f"more than B's {b}; C allows {c}: {ONLY_C.get(quantity, OFFSET)}"
+    return f"more than the {c} that C allows"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}"
+
+
+# --- not graded -------------------------------------------------------------------------------------------------
+
+
+def _why_ungraded(m: Measurement, quantity: str, row: int) -> str:
+    case, values = m.case, m.values[quantity]
+    reduced = quantity == "loss" and m.reduced
+    came = _came(values if reduced else values[row])
+    if case.invalid:
+        if quantity == "loss" and not m.reduced:
+            return told_of_invalid(values, m.call.group.logits, case.targets)[row] or f"a row beside is invalid; {came}"
+        return f"the target is none of the classes and no answer is right; {came} came out"
+    if over_nothing(m):
+        return f"a mean over nothing has no value; {came} came out"
+    if reduced:
+        return f"a row that counts has no limit in any format; {came} came out"
+    if is_ignored(case, row):
+        exact = "the row has no softmax" if quantity == "probabilities" else "0 is exact"
+        return f"an ignored row without a softmax; {came} came out, {exact}"
+    x = m.call.group.logits[row].astype(np.float64)
+    why = "a logit is infinite" if (x == np.inf).any() else "every logit is -inf"
+    return f"{why}, no format reaches this row's limit; {came} came out"
+
+
+def over_nothing(m: Measurement) -> bool:
+    """Whether the loss is a mean over no row, or over rows without weight."""
+    nothing = not (m.call.group.exact.mass > 0).any()
+    return m.case.reduction == "mean" and nothing and bool(np.isnan(m.call.group.exact.loss.hi))
+
+
+def _came(values: Array) -> str:
+    """What came out, in a word or two."""
+    v = np.atleast_1d(values).astype(np.float64)
+    if v.size == 1:
+        return short(float(v[0]))
+    for name, where in (("NaN", np.isnan(v)), ("inf", np.isinf(v))):
+        if where.any():
+            return name if where.all() else f"{name} in {int(where.sum())} of {v.size} entries"
+    return f"a largest entry of {short(float(np.abs(v).max()))}" if v.any() else "0"
+
+
+# --- beside the grades ------------------------------------------------------------------------------------------
+
+
+def _remarks(m: Measurement, row: int) -> Iterator[str]:
+    if over_nothing(m):
+        yield describe_empty_mean(*_conducts(m, REDUCED))
+    else:
+        yield from _of_ignored(m, row)
+    for quantity in m.outcome.lacking:
+        yield f"{quantity}: {m.outcome.status}: {m.outcome.detail}"
+    if m.outcome.changed:
+        yield f"the call changed {', '.join(m.outcome.changed)}"
+
+
+def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
+    """What became of the row where it is ignored, of others that are, and of the rest beside them."""
+    ignored = [r for r in range(m.case.rows) if is_ignored(m.case, r)]
+    if row in ignored:
+        yield describe_ignored_row(*_conducts(m, row))
+    for other in ignored:
+        loss, gradient = _conducts(m, other)
+        if other != row and {loss, gradient} - {None, Conduct.ZERO}:
+            yield f"Beside it, row {other}: {describe_ignored_row(loss, gradient)}"
+            break
+    yield from map(describe_reach, _reached(m, ignored))
+
+
+def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]:
+    """What a row's loss and gradient are; of row -1 the reduced loss, and the gradient of the whole batch."""
+    losses, gradient = m.values.get("loss") if row == REDUCED else m.rows.losses, m.values.get("gradient")
+    at = slice(None) if row == REDUCED else row
+    return (
+        None if losses is None else conduct(losses if row == REDUCED else losses[row]),
+        None if gradient is None or not len(gradient) else conduct(gradient[at]),
+    )
+
+
+def _reached(m: Measurement, ignored: Sequence[int]) -> Iterator[Reach]:
+    """Where NaN went beyond the ignored rows: where it came out and is not exact."""
+    gradient, loss, exact = m.values.get("gradient"), m.values.get("loss"), m.call.group.exact
+    if not ignored:
+        return
+    if gradient is not None:
+        wrong = np.isnan(gradient.astype(np.float64)) & ~np.isnan(exact.gradient.hi)
+        if np.delete(wrong, ignored, axis=0).any():
+            yield Reach.OTHER_ROWS
+    if m.reduced and loss is not None and np.isnan(float(loss)) and not np.isnan(exact.loss.hi):
+        yield Reach.REDUCED_LOSS
+
+
+def _target(case: Case, row: int) -> str:
+    if case.targets.ndim == 2:
+        return "target probabilities"
+    target = int(case.targets[row])
+    if is_ignored(case, row):
+        return f"target {target}, which ignore_index leaves out"
+    if not 0 <= target < case.classes:
+        return f"target {target}, which is none of the {case.classes} classes"
+    return f"target {target}"

@@ -1,0 +1,81 @@
+"""A found row made smaller and rounder, as far as it stays about as bad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.formats import Format, round_to
+from ..shrinking import roughness, rounder
+from ._mutations import Rng, fitted, held
+from ._population import WIDTHS, rows_of
+
+Float64 = NDArray[np.float64]
+Index = NDArray[np.int64]
+Scores = Callable[[Float64, Index], Float64]
+
+ROUNDS = 40  # of making a row rounder, one number or kind of number each
+KEPT = 0.5  # of what a row is worse by
+
+
+def floor(score: float, base: float) -> float:
+    """What a row has to score to be as bad as before: the same grade, and half of what it was worse by."""
+    return max(math.floor(score), base + KEPT * (score - base))
+
+
+def smaller(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt: Format) -> tuple[Float64, int]:
+    """A row (C,) with fewer classes and rounder numbers that still scores ``least``.
+
+    Args:
+        x: the row as the dtype holds it.
+        target: its class.
+        least: the score to keep.
+        scores: of rows (k, C) and targets (k,), in as few calls as may be.
+        rng: chooses the classes to keep.
+        fmt: the dtype.
+    """
+    x, target = _narrower(x, target, least, scores, rng)
+    return _rounder(x, target, least, scores, fmt), target
+
+
+def _narrower(x: Float64, target: int, least: float, scores: Scores, rng: Rng) -> tuple[Float64, int]:
+    for width in (w for w in WIDTHS if w < x.size):
+        tried = [fitted(rng, x, target, width) for _ in range(rows_of(width))]
+        rows, targets = np.stack([row for row, _ in tried]), np.array([t for _, t in tried], np.int64)
+        good = np.flatnonzero(scores(rows, targets) >= least)
+        if good.size:
+            return rows[good[0]], int(targets[good[0]])
+    return x, target
+
+
+def _rounder(x: Float64, target: int, least: float, scores: Scores, fmt: Format) -> Float64:
+    now = roughness(x)
+    for _ in range(ROUNDS):
+        rows = held(np.stack(list(rounder(x))), fmt)
+        tried = sorted((rough, r) for r, rough in enumerate(map(roughness, rows)) if rough < now)[: rows_of(x.size)]
+        if not tried:
+            break
+        rows = rows[[r for _, r in tried]]
+        good = np.flatnonzero(scores(rows, np.full(len(rows), target)) >= least)
+        if not good.size:
+            break
+        now, x = tried[good[0]][0], rows[good[0]]
+    return x
+
+
+def shortest(x: Float64, fmt: Format) -> Float64:
+    """Numbers of few decimals that round to these numbers of the format."""
+    found = x.copy()
+    left = np.isfinite(x)
+    for digits in range(1, 18):
+        if not left.any():
+            break
+        short = np.array([float(f"{v:.{digits}g}") for v in x[left]])
+        same = round_to(short, fmt) == x[left]
+        places = np.flatnonzero(left)[same]
+        found[places] = short[same]
+        left[places] = False
+    return found

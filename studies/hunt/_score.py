@@ -1,0 +1,100 @@
+"""How bad a row is, in one number: what a hunt climbs, and what it calls worse.
+
+The measure is the instrument's own. First comes the grade; within a grade, ``of_bound``, the error over the largest
+error that the grade allows at that row (for D, over what C allows). The bounds are those of `grading/_bounds.py`: they
+grow with what the row itself makes hard, ``|ln v|`` for a small value and ``max|x|`` for an offset, so that a row is
+not worse for being ill-conditioned. By the largest error in ulp it would be: a loss of 1e-38 beside logits of 1e30 has
+more ulp of error than any other row, in every loss that adds the maximum back, and tells nothing new. Whoever wants it
+all the same can ask for it, as ``ulp``.
+
+Worse than every number is a value that is not finite and should be, or the reverse (F); worse than that a row that the
+implementation does not answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.formats import Format
+from ...grading import GRADES, Graded, Row, entry_bounds, grade, loss_bounds
+from ...oracle import Reference
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+
+MEASURES = ("bound", "ulp")
+NOT_GRADED = -np.inf
+# The first four grades take the numbers 0 to 4, of both measures.
+NOT_FINITE = 4.0
+NO_ANSWER = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Severity:
+    """One quantity of a batch, arrays (B,): ``score`` to compare by, `NOT_GRADED` where there is nothing to grade."""
+
+    score: Float64
+    of_bound: Float64
+    graded: Graded
+
+
+def severity(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, measure: str) -> Severity:
+    """How bad the rows of one quantity are.
+
+    Args:
+        quantity: ``probabilities``, ``loss`` or ``gradient``.
+        computed: (B,) for the loss, else (B, C), in the dtype it came in.
+        logits: (B, C) as the dtype holds them.
+        fmt: the dtype.
+        exact: the reference of the rows, without any loss option.
+        measure: ``bound`` or ``ulp``.
+    """
+    graded = grade(quantity, computed, logits, fmt, exact)
+    known = np.array([letter is not None for letter in graded.grade], bool)
+    level = np.array([GRADES.index(letter or "A") for letter in graded.grade], np.int64)
+    of_bound = _of_bound(quantity, computed, logits, fmt, exact, level)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if measure == "ulp":
+            size = np.log1p(graded.max_ulp)
+            score = NOT_FINITE * size / (1 + size)
+        else:
+            # What is beyond C's bound has no bound of its own: from 1 to infinity becomes 0 to 1.
+            score = level + np.where(level < GRADES.index("D"), of_bound, 1 - 1 / of_bound)
+    score = np.where(level == GRADES.index("F"), NOT_FINITE, score)
+    return Severity(np.where(known, score, NOT_GRADED), np.where(known, of_bound, np.nan), graded)
+
+
+def _of_bound(
+    quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, level: NDArray[np.int64]
+) -> Float64:
+    """(B,), the largest error of a row's entries over what the row's grade allows there; infinite for F."""
+    rows = Row.of(logits, exact.mass)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        p = exact.probabilities.hi
+        if quantity == "loss":
+            wanted, bounds = exact.loss, [b[:, None] for b in loss_bounds(exact.loss.hi, rows, fmt)]
+        else:
+            wanted = exact.gradient if quantity == "gradient" else exact.probabilities
+            bounds = list(entry_bounds(wanted.hi, p, rows, fmt))
+        given = computed.astype(np.float64)
+        error = np.abs((given - wanted.hi) - wanted.lo).reshape(bounds[0].shape)
+        # A grade's bound is the widest of its own and the better grades': A's passes B's where the value is large.
+        widest = np.fmax.accumulate(np.stack(bounds))
+        allowed = widest[np.minimum(level, len(bounds) - 1), np.arange(len(level))]
+        share = np.where(np.isfinite(error) & (error > 0), error / allowed, 0.0)
+    largest: Float64 = np.where(level == GRADES.index("F"), np.inf, share.max(axis=1, initial=0.0))
+    return largest
+
+
+def told(letter: Any, verdict: str, of_bound: float, max_ulp: float, status: str) -> str:
+    """As ``C, 0.42 of its bound, 3.1e+05 ulp``."""
+    if status != "ok":
+        return status
+    if letter == "F":
+        return f"F, {verdict}"
+    allowed = f"{of_bound:.3g} times C's bound" if letter == "D" else f"{of_bound:.3g} of its bound"
+    return f"{letter}, {allowed}, {max_ulp:.3g} ulp"

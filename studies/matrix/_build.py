@@ -1,0 +1,118 @@
+"""Environments: built once for what is in them, kept in the cache, and never used half built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...core.errors import UsageError
+from ...oracle import cache
+from ._own import Own
+
+SCHEMA = 1
+LAST_LINES = 3
+Tell = Callable[[str], None]
+
+
+class BuildError(Exception):
+    """The last that pip or uv said."""
+
+
+def environments_folder() -> Path | None:
+    """Where environments are kept, beside the references; None where the cache is switched off."""
+    references = cache.folder()
+    return None if references is None else references.parent / "environments"
+
+
+def environment(
+    root: Path, own: Own, extras: Sequence[str], requirements: Sequence[str], python: str, tell: Tell, *, fresh: bool
+) -> Path:
+    """The Python of an environment with LogitLab and the requirements, built if there is none yet.
+
+    Args:
+        root: where environments are kept, each in a folder named after what is in it.
+        own: the LogitLab to install.
+        extras: those of it.
+        requirements: as pip takes them.
+        python: the interpreter to build on.
+        tell: told in a line what is under way.
+        fresh: build anew what is there.
+
+    Raises:
+        BuildError: if the requirements cannot be installed; nothing is kept then.
+        UsageError: if the interpreter cannot be run, or the folder cannot be written.
+    """
+    facts = [SCHEMA, interpreter(python), own.digest, sorted(extras), sorted(requirements)]
+    folder = root / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    if fresh and folder.exists():
+        shutil.rmtree(folder)
+    if not folder.exists():
+        tell(f"building an environment with {' '.join(requirements)}")
+        _build(folder, own.requirement(extras), requirements, python)
+    return _python(folder)
+
+
+def interpreter(python: str) -> str:
+    """The full version of an interpreter; UsageError if it cannot be run."""
+    try:
+        return subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"{python} cannot be run as a Python interpreter ({error}); give another --python") from error
+
+
+def _build(folder: Path, own: str, requirements: Sequence[str], python: str) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
+    except OSError as error:
+        raise UsageError(f"{folder.parent} cannot be written ({error.strerror}); set LOGITLAB_CACHE") from error
+    try:
+        uv = shutil.which("uv")
+        make_environment(building, python, uv)
+        _install(building, [own, *requirements], uv)
+        # In one step, so that nobody meets it half built. What else is in it may not know its new place, but its
+        # interpreter does.
+        building.rename(folder)
+    except OSError:
+        if not folder.exists():  # else another process was quicker
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def make_environment(folder: Path, python: str, uv: str | None) -> None:
+    """An environment without anything in it but, where it is not uv that installs, pip."""
+    command = [uv, "venv", "--quiet", "--clear", "--python", python] if uv else [python, "-m", "venv", "--clear"]
+    _done([*command, str(folder)])
+
+
+def _install(folder: Path, requirements: Sequence[str], uv: str | None) -> None:
+    python = str(_python(folder))
+    pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install", "--no-input"]
+    _done([*pip, "--quiet", *requirements])
+
+
+def _done(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables())
+    if done.returncode:
+        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        # pip says what is wrong in lines of their own, uv in a few words at the end.
+        errors = [line for line in said if line.startswith("ERROR")] or said
+        raise BuildError(" ".join(errors[-LAST_LINES:]))
+
+
+def variables() -> dict[str, str]:
+    """The environment variables for another environment's Python: without those that lead it to this one's packages."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {k: v for k, v in os.environ.items() if k not in ours} | {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+
+
+def _python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

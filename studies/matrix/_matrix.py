@@ -1,0 +1,158 @@
+"""``matrix``: the same plan with each of several sets of requirements, and what changed from one to the next."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from ...cases import select
+from ...core.arguments import dtype_names, listed, path
+from ...core.errors import UsageError
+from ...execution.plan import Words
+from ...storage.store import Run, must_be_new
+from ..compare import Comparison, compare, growth_factor
+from ._build import BuildError, Tell, environment, environments_folder, variables
+from ._own import own
+from ._sets import concerned, parse_sets
+
+DTYPES, MODES = ("float32",), ("eager",)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """What became of each set of requirements.
+
+    Attributes:
+        runs: the run folder of each set that was measured, by the set's words.
+        failed: of each other set what went wrong.
+        comparisons: (before, after, what changed), for each set measured and the one measured before it.
+        not_compared: (before, after, why), for those of them that cannot be compared: they have no result in common.
+    """
+
+    runs: Mapping[str, Path]
+    failed: Mapping[str, str]
+    comparisons: tuple[tuple[str, str, Comparison], ...]
+    not_compared: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """2 if a set was not measured or two cannot be compared, else 1 if there is a regression, else 0."""
+        return max([2 if self.failed or self.not_compared else 0, *(c.exit_code for _, _, c in self.comparisons)])
+
+
+def matrix(
+    requirements: Words,
+    out: str | Path,
+    *,
+    cases: Words = None,
+    frameworks: Words = None,
+    implementations: Words = None,
+    dtypes: object = None,
+    modes: Words = None,
+    factor: float = 2.0,
+    python: str | None = None,
+    fresh: bool = False,
+    tell: Tell = lambda line: None,
+) -> Matrix:
+    """Runs one plan in an environment of its own for each set of requirements, and compares the results.
+
+    An environment holds this LogitLab, the requirements, and what LogitLab's extras need that have one of the packages.
+    It is kept in the cache. uv builds it if it is on the path, else venv and pip, as they are configured: indexes,
+    constraints, proxies.
+
+    Args:
+        requirements: two sets or more, each as pip takes them: ``"scipy==1.14.1 numpy<2.3"``.
+        out: a folder; each set's run becomes a folder in it.
+        cases: globs over ``family/name``; the whole catalogue by default.
+        frameworks: by default those that the packages belong to, or all that the environments have.
+        implementations: globs over their names.
+        dtypes: float32 by default.
+        modes: eager by default.
+        factor: an error has grown if it is more than this many times as large.
+        python: the interpreter to build on; by default the one that runs this.
+        fresh: build the environments anew.
+        tell: told in a line what is under way.
+
+    Raises:
+        UsageError: for what is no set of requirements, or a folder that holds a run already or cannot be written. What
+            fails in one set is told in ``failed``, and the others are measured.
+    """
+    sets, folder, factor = parse_sets(listed(requirements, "requirements")), path(out, "out"), growth_factor(factor)
+    for one in sets:
+        must_be_new(folder / one.folder)
+    extras, of_packages = concerned(sets, listed(frameworks, "frameworks"))
+    plan = _plan(cases, of_packages, implementations, dtypes, modes)
+    runs: dict[str, Path] = {}
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        source = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-")))
+        root = environments_folder() or source / "environments"
+        ours = own(source / "logitlab")
+        for one in sets:
+            try:
+                made = environment(root, ours, extras, one.requirements, python or sys.executable, tell, fresh=fresh)
+                tell(f"measuring with {one}")
+                _run(made, plan, folder / one.folder, tell)
+            except (BuildError, _RunError) as error:
+                failed[str(one)] = str(error)
+            else:
+                runs[str(one)] = folder / one.folder
+    return _compared(Matrix(runs, failed, ()), factor)
+
+
+def _compared(found: Matrix, factor: float) -> Matrix:
+    """With the comparison of each set that was measured and the one measured before it, ``runs`` being in order."""
+    comparisons: list[tuple[str, str, Comparison]] = []
+    not_compared: list[tuple[str, str, str]] = []
+    for before, after in pairwise(found.runs):
+        try:
+            comparisons.append((before, after, compare(found.runs[before], found.runs[after], factor=factor)))
+        except UsageError as error:
+            not_compared.append((before, after, str(error)))
+    return replace(found, comparisons=tuple(comparisons), not_compared=tuple(not_compared))
+
+
+def _plan(cases: Words, frameworks: Sequence[str], implementations: Words, dtypes: object, modes: Words) -> list[str]:
+    """The options of ``logitlab run``; UsageError for one that no environment would take."""
+    globs = listed(cases, "cases")
+    select(globs)
+    options = {
+        "--case": globs,
+        "--framework": frameworks,
+        "--implementation": listed(implementations, "implementations"),
+        "--dtype": dtype_names(dtypes) or DTYPES,
+        "--mode": listed(modes, "modes") or MODES,
+    }
+    return [word for name, values in options.items() for value in values for word in (name, value)]
+
+
+class _RunError(Exception):
+    """The last that a run said."""
+
+
+def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
+    command = [str(python), "-m", "logitlab", "run", *options, "--out", str(out)]
+    said: deque[str] = deque(maxlen=1)
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables()
+    ) as running:
+        for line in running.stderr or ():
+            said.append(line.strip())
+            tell(f"  {line.strip()}")
+    if running.returncode and not _is_complete(out):
+        raise _RunError(said[-1] if said else f"the run ended with exit code {running.returncode}")
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the run ended: one in which no call gives a result ends with exit code 1, and can be compared."""
+    try:
+        return bool(Run(folder).manifest["complete"])
+    except UsageError:
+        return False

@@ -1,0 +1,198 @@
+"""For tests of one's own: a loss held to a grade, and the catalogue case by case.
+
+The fixture `logit_case`, which gives these cases one by one, is in `pytest_plugin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cases import Case, select
+from ..core.arguments import dtype_names, listed
+from ..core.errors import UsageError
+from ..core.formats import FORMATS, Format, get_format, to_numpy
+from ..execution.plan import Words, choose_dtypes
+from ..grading import GRADES, SOUND, Graded, grade
+from ..oracle import Reference, reference
+from .check import check, load_framework
+
+WORST_SHOWN = 5
+
+
+def assert_conforms(
+    loss: Any, framework: str, dtypes: object = None, require: str = "B", *, first: bool = False, **options: Any
+) -> None:
+    """Asserts that a loss passes `logitlab.check`.
+
+    Args:
+        loss: logits (B, C) and integer targets (B,) in the framework's own arrays to the row losses (B,).
+        framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
+        dtypes: those to check; by default all four, of which one that the loss does not support is left out.
+        require: the worst grade that passes, ``A`` to ``D``.
+        first: stop at the first batch that falls short.
+        options: more of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``, ``device``, ``mode``,
+            ``cases``, ``name``, ``shrink``.
+
+    Raises:
+        AssertionError: if the loss falls short; its text is the check's report.
+        UsageError: as `logitlab.check`.
+    """
+    __tracebackhide__ = True  # pytest shows the caller's line, not this one
+    result = check(loss, framework, dtypes, require, first=first, **options)
+    if not result.passed:
+        raise AssertionError(str(result))
+
+
+@dataclass(frozen=True, eq=False)
+class LogitCase:
+    """A case of the catalogue in a dtype, with its exact answer.
+
+    Attributes:
+        case: as the catalogue has it, with ``why`` and ``source``.
+        dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
+    """
+
+    case: Case
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        """``family/name``."""
+        return self.case.id
+
+    @property
+    def why(self) -> str:
+        """One sentence, what the case is hard for."""
+        return self.case.why
+
+    @property
+    def source(self) -> str | None:
+        """The paper or public thread that it comes from, if any."""
+        return self.case.source
+
+    @property
+    def logits(self) -> NDArray[Any]:
+        """(B, C) of the dtype, a copy each time: a loss may write into it."""
+        return self.case.quantized(self._format).copy()
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Class indices (B,), a copy each time."""
+        return self.case.targets.copy()
+
+    @cached_property
+    def exact(self) -> Reference:
+        """The exact loss, probabilities and gradient of the logits as the dtype holds them."""
+        return reference(self.logits, self.targets)
+
+    def arrays(self, framework: str, device: str = "cpu") -> tuple[Any, Any]:
+        """Logits and targets as a framework's own arrays.
+
+        Raises:
+            UsageError: for a framework that cannot be imported, or that LogitLab cannot make arrays of.
+        """
+        brought = getattr(load_framework(framework)[0], "operations", None)
+        if brought is None:
+            raise UsageError(f"LogitLab makes no arrays of {framework}; make them from .logits and .targets")
+        with brought.placed(device):
+            return brought.load(self.logits, device), brought.load(self.targets, device)
+
+    def assert_loss(self, computed: Any, require: str = "B") -> None:
+        """Asserts that row losses (B,) have the grade; of NumPy, or of a framework."""
+        __tracebackhide__ = True
+        self._assert("loss", computed, require)
+
+    def assert_gradient(self, computed: Any, require: str = "B") -> None:
+        """Asserts that the gradient (B, C) of the summed row losses has the grade."""
+        __tracebackhide__ = True
+        self._assert("gradient", computed, require)
+
+    def assert_probabilities(self, computed: Any, require: str = "B") -> None:
+        """Asserts that probabilities (B, C) have the grade."""
+        __tracebackhide__ = True
+        self._assert("probabilities", computed, require)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} in {self.dtype}: {self.case.rows} x {self.case.classes}>"
+
+    @property
+    def _format(self) -> Format:
+        return get_format(self.dtype)
+
+    def _assert(self, quantity: str, computed: Any, require: str) -> None:
+        __tracebackhide__ = True
+        if require not in GRADES[:-1]:
+            raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
+        values = to_numpy(computed, quantity)
+        expected = (self.case.rows,) if quantity == "loss" else (self.case.rows, self.case.classes)
+        if values.shape != expected:
+            raise AssertionError(
+                f"{self.name} in {self.dtype}: {quantity} of shape {values.shape}, expected {expected}"
+            )
+        if values.dtype.name not in FORMATS:
+            raise AssertionError(
+                f"{self.name} in {self.dtype}: {quantity} of dtype {values.dtype}, expected {', '.join(FORMATS)}"
+            )
+        graded = grade(quantity, values, self.logits, self._format, self.exact)
+        short = [r for r in range(self.case.rows) if _falls_short(graded, r, require)]
+        if short:
+            raise AssertionError("\n".join(self._told(quantity, values, graded, short, require)))
+
+    def _told(
+        self, quantity: str, values: NDArray[Any], graded: Graded, short: Sequence[int], require: str
+    ) -> Iterator[str]:
+        yield f"{self.name} in {self.dtype}: {quantity} below grade {require} in {len(short)} of {self.case.rows} rows"
+        yield f"({self.why})"
+        exact = getattr(self.exact, quantity).hi
+        worst = sorted(short, key=lambda r: (GRADES.index(graded.grade[r]), graded.max_ulp[r]), reverse=True)
+        for r in worst[:WORST_SHOWN]:
+            how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
+            yield f"  row {r}, target {self.case.targets[r]}: {how}"
+            # Where many classes are right, only the one that is farthest off is worth a line.
+            at = () if quantity == "loss" else (_farthest(values[r], exact[r]),)
+            where = f" at class {at[0]}" if at else ""
+            yield f"    given {float(values[r][at]):.9g}{where}, exact {float(exact[r][at]):.17g}"
+        if len(short) > WORST_SHOWN:
+            yield f"  and {len(short) - WORST_SHOWN} more rows"
+
+
+def logit_cases(patterns: Words = None, dtypes: object = None) -> tuple[LogitCase, ...]:
+    """Cases without loss options, each in each dtype that can hold it.
+
+    Args:
+        patterns: globs over ``family/name``; all by default.
+        dtypes: float32 by default.
+
+    Raises:
+        UsageError: for a glob without a case, or whose cases all have loss options or are held by none of the dtypes,
+            or an unknown dtype.
+    """
+    wanted, globs = choose_dtypes(dtype_names(dtypes) or ["float32"]), listed(patterns, "patterns")
+    chosen = [c for c in select(globs) if c.plain]
+    if not chosen:
+        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
+    held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
+    if not held:
+        why = chosen[0].why_not_held(get_format(wanted[0]))
+        # pytest would skip a test without a case, and it would check nothing.
+        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(globs)}: {why}")
+    return held
+
+
+def _falls_short(graded: Graded, r: int, require: str) -> bool:
+    letter = graded.grade[r]
+    if letter is None:
+        return str(graded.verdict[r]) not in SOUND
+    return GRADES.index(letter) > GRADES.index(require)
+
+
+def _farthest(values: NDArray[Any], exact: NDArray[np.float64]) -> int:
+    with np.errstate(invalid="ignore"):
+        off = np.abs(values.astype(np.float64) - exact)
+    return int(np.where(np.isnan(off) & ~np.isnan(exact), np.inf, np.nan_to_num(off, nan=0.0)).argmax())

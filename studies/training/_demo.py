@@ -1,0 +1,192 @@
+"""``train_demo``: who is trained on what, in which process, and the table of what became of it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...core.arguments import dtype_names, listed, numbers_listed, positive, whole
+from ...core.errors import UsageError
+from ...core.formats import get_format, quantize
+from ...core.progress import Progress, reporting
+from ...execution.outcomes import failed
+from ...execution.plan import Words, choose_dtypes, choose_frameworks
+from ...execution.pool import DEFAULT_TIMEOUT, Pools
+from ...execution.worker import Description, Offer
+from ._task import MODELS, Task
+from ._train import Traced, trace
+
+DTYPES = ("float16", "float32")
+RATES = (0.1, 1.0, 3.0, 10.0, 100.0, 1000.0)
+STEPS = 200
+COLUMNS = (
+    "framework", "implementation", "formula", "version", "mode", "dtype", "model", "learning_rate", "steps",
+    "logits_step", "loss_step", "gradient_step", "weights_step", "final_loss", "largest_logit", "accuracy", "fault",
+)  # fmt: skip
+
+# Beside naive and lse, the loss that a user of the framework would take; the first whose package is installed.
+# NumPy has none that gives a gradient, so that the best written formula stands there.
+_THIRD = {
+    "numpy": ("numpy/log1p",),
+    "torch": ("torch/F.cross_entropy",),
+    "jax": ("jax/optax.softmax_cross_entropy_with_integer_labels", "jax/nn.log_softmax"),
+    "tensorflow": ("tensorflow/nn.sparse_softmax_cross_entropy_with_logits",),
+}
+# How each framework's step is run; a graph is TensorFlow's without XLA.
+_MODES = {"numpy": "eager", "torch": "eager", "jax": "compiled", "tensorflow": "graph"}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One loss on one task, in its framework's process."""
+
+    framework: str
+    offer: Offer
+    task: Task
+
+
+def train_demo(
+    frameworks: Words = None,
+    dtypes: object = None,
+    models: Words = None,
+    rates: float | Sequence[float] | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    progress: Progress | bool | None = None,
+) -> pd.DataFrame:
+    """Trains classifiers of digits with a naive, an LSE and a built-in loss, and tells when numbers stop being finite.
+
+    Plain gradient descent on batches of 64 of scikit-learn's digits, on the CPU. Within a model and a dtype the start
+    and the batches are the same for every framework, loss and rate. Images, weights, activations, loss, gradient and
+    rate are all of the dtype: nothing is scaled, and nothing kept in a wider one. The mean over the batch is the
+    loss's own where it takes one (PyTorch's built-in), and else taken in float32 or wider and rounded. For NumPy, which
+    has no built-in with a gradient, the third loss is ``log1p``.
+
+    JAX's step is compiled and TensorFlow's a graph, as training is run in them; NumPy and PyTorch are eager.
+
+    Args:
+        frameworks: of ``numpy``, ``torch``, ``jax`` and ``tensorflow``; by default those that are installed.
+        dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``; float16 and float32 by default.
+        models: ``linear``, 64 pixels to 10 classes, and ``two-layer``, with 32 hidden ReLU units; both by default.
+        rates: learning rates; `RATES` by default.
+        steps: at most so many a run; a run ends at the first step that leaves a weight that is not finite.
+        seed: of the start and of the order of the batches.
+        timeout: seconds after which one loss on one model in one dtype is given up, at all its rates.
+        progress: called with the calls done, the calls in all and the one that has ended. By default a bar on a
+            terminal, a line in a notebook, and nothing elsewhere; False for nothing.
+
+    Returns:
+        One line a run, with the columns `COLUMNS`. ``logits_step``, ``loss_step``, ``gradient_step`` and
+        ``weights_step`` are the first steps, from 1, at which one of these numbers was not finite; missing if all were
+        as long as the run lasted. The first three are of the batch that the step was given, before it changed the
+        weights. ``final_loss`` is the last batch's as it came, and so NaN or infinite for many a run that ended early.
+        ``largest_logit`` is the largest absolute value of a finite one. ``accuracy`` is that of the last weights, taken
+        to float64, on 450 held-out images; an image that gives a logit that is not finite is counted wrong, so that
+        weights that are all NaN have 0 (and chance is 0.1). ``fault`` says why a run gave no result, and is missing
+        where it did.
+
+    Raises:
+        UsageError: for a name that is not known, a framework asked for that is not installed, or a number that makes
+            no sense.
+    """
+    limit, steps, seed = positive(timeout, "timeout", "seconds"), whole(steps, "steps", least=1), whole(seed, "seed")
+    names = _frameworks(listed(frameworks, "frameworks"))
+    tasks = _tasks(dtype_names(dtypes), listed(models, "models"), numbers_listed(rates, "rates"), steps, seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
+        reporting(progress) as report,
+        Pools(names, Path(logs), limit) as pools,
+    ):
+        calls = list(_calls(_present(pools.describe(), asked=frameworks is not None), tasks))
+        futures = [pools.lane(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
+        if report is not None:
+            _tell(report, dict(zip(futures, calls, strict=True)))
+        lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, limit))]
+    table = pd.DataFrame(lines, columns=list(COLUMNS))
+    counts = [c for c in COLUMNS if c == "steps" or c.endswith("_step")]
+    return table.astype(dict.fromkeys(counts, "Int64"))
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------
+
+
+def _frameworks(wanted: Sequence[str]) -> tuple[str, ...]:
+    chosen = choose_frameworks(wanted)
+    for name in chosen if wanted else ():
+        if name not in _THIRD:
+            raise UsageError(f"there is no training step written in {name}; there is one in {', '.join(_THIRD)}")
+    return tuple(n for n in chosen if n in _THIRD)
+
+
+def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float], steps: int, seed: int) -> list[Task]:
+    kinds = choose_dtypes(dtypes or DTYPES)
+    rising = tuple(sorted(set(rates or RATES)))
+    for rate, kind in ((r, k) for r in rising for k in kinds):
+        if not 0 < float(quantize(rate, get_format(kind))) < math.inf:
+            raise UsageError(f"the learning rate {rate:g} is not a positive finite number in {kind}")
+    for model in models:
+        if model not in MODELS:
+            raise UsageError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
+    return [Task(m, d, rising, steps, seed) for m in MODELS if m in (models or MODELS) for d in kinds]
+
+
+def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[str, Description]:
+    """The frameworks that are installed; all of them have to be if they were asked for by name."""
+    missing = [f"{name} {d.missing}" for name, d in descriptions.items() if d.missing is not None]
+    if missing and (asked or len(missing) == len(descriptions)):
+        raise UsageError(f"nothing to train with: {'; '.join(missing)}")
+    return {name: d for name, d in descriptions.items() if d.missing is None}
+
+
+def _calls(present: Mapping[str, Description], tasks: Sequence[Task]) -> Iterator[_Call]:
+    for name, description in present.items():
+        offers = {o.name: o for o in description.offers if o.version is not None}
+        third = next(n for n in _THIRD[name] if n in offers)
+        for task in tasks:
+            for implementation in (f"{name}/naive", f"{name}/lse", third):
+                yield _Call(name, offers[implementation], task)
+
+
+def _arguments(call: _Call) -> tuple[str, str, Task]:
+    return call.framework, call.offer.name, call.task
+
+
+# --- what became of it ------------------------------------------------------------------------------------------
+
+
+def _tell(progress: Progress, calls: Mapping[Future[Traced], _Call]) -> None:
+    for done, future in enumerate(as_completed(calls), start=1):
+        call = calls[future]
+        progress(done, len(calls), f"{call.offer.name} {call.task.model} {call.task.dtype}")
+
+
+def _result(future: Future[Traced], timeout: float) -> Traced:
+    try:
+        return future.result()
+    except Exception as error:
+        return Traced((), failed(error, timeout).detail)
+
+
+def _lines(call: _Call, traced: Traced) -> Iterator[dict[str, Any]]:
+    offer, task = call.offer, call.task
+    words = {
+        "framework": call.framework, "implementation": offer.name, "formula": offer.formula, "version": offer.version,
+        "mode": _MODES[call.framework], "dtype": task.dtype, "model": task.model, "fault": traced.fault,
+    }  # fmt: skip
+    for i, rate in enumerate(task.rates):
+        line = words | {"learning_rate": rate}
+        if traced.fault is None:
+            t = traced.traces[i]
+            line |= {f"{name}_step": step for name, step in t.stopped.items()}
+            line |= {"steps": t.steps, "final_loss": t.final_loss}
+            line |= {"largest_logit": t.largest_logit, "accuracy": t.accuracy}
+        yield line

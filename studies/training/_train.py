@@ -1,0 +1,113 @@
+"""What runs inside a worker process: one loss, one model, one dtype, trained at each learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.formats import get_format
+from ._task import Task, held_out_images
+
+Array = NDArray[Any]
+WATCHED = ("logits", "loss", "gradient", "weights")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What became of one run.
+
+    Attributes:
+        steps: how many were done.
+        stopped: for each of `WATCHED` the first step, from 1, at which one of its numbers was not finite; None if all
+            were as long as the run lasted. Logits, loss and gradient are those of the step's batch, weights what the
+            step made of them.
+        final_loss: the mean loss of the last batch, as it came.
+        largest_logit: the largest absolute value of a logit that was finite.
+        accuracy: of the held-out images, with the last weights.
+    """
+
+    steps: int
+    stopped: dict[str, int | None]
+    final_loss: float
+    largest_logit: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A trace for each learning rate; or the fault that ended them."""
+
+    traces: tuple[Trace, ...]
+    fault: str | None = None
+
+
+def trace(framework: str, implementation: str, task: Task) -> Traced:
+    """Trains with one implementation's loss at each rate of the task, on the CPU."""
+    try:
+        module = import_module(f"._{framework}", __package__)
+        (loss,) = [i for i in module.FRAMEWORK.implementations if i.name == implementation]
+        o = module.FRAMEWORK.operations
+        with o.placed("cpu"):
+            start = tuple(o.load(w, "cpu") for w in task.start())
+            rates = [o.load(np.asarray(r, get_format(task.dtype).dtype), "cpu") for r in task.rates]
+
+            def at(rate: Any) -> Trace:
+                batches = ((o.load(x, "cpu"), o.load(t, "cpu")) for x, t in task.batches())
+                return follow(lambda *state: module.step(loss, *state, rate), start, batches, o.dump)
+
+            return Traced(tuple(at(rate) for rate in rates))
+    except BaseException as error:  # whatever a framework raises costs this call and no other
+        return Traced((), f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+
+
+def follow(
+    step: Callable[..., Any], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
+) -> Trace:
+    """Takes a step for each batch, until the weights are not finite, and watches.
+
+    Args:
+        step: weights, images and labels to the new weights, the mean loss, its gradient for each of the weights and
+            the logits, all arrays of the framework.
+        start: the weights.
+        batches: images and labels.
+        dump: an array of the framework to NumPy.
+    """
+    stopped: dict[str, int | None] = dict.fromkeys(WATCHED)
+    weights, largest, loss, number = tuple(start), 0.0, np.asarray(np.nan), 0
+    for number, (images, labels) in enumerate(batches, start=1):
+        *made, logits = step(weights, images, labels)
+        weights, (loss, *gradient) = made[0], map(dump, (made[1], *made[2]))
+        seen = {"logits": [dump(logits)], "loss": [loss], "gradient": gradient, "weights": [*map(dump, weights)]}
+        for name, arrays in seen.items():
+            if stopped[name] is None and not all(np.isfinite(a).all() for a in arrays):
+                stopped[name] = number
+        largest = max(largest, _largest_finite(seen["logits"][0]))
+        if stopped["weights"] is not None:
+            break
+    return Trace(number, stopped, float(loss), largest, accuracy([*map(dump, weights)]))
+
+
+def accuracy(weights: Sequence[Array]) -> float:
+    """The share of the held-out images whose label has the largest logit, with these weights in float64.
+
+    An image with a logit that is not finite is not recognized: weights that are all NaN have accuracy 0, and not the
+    tenth that the class an argmax happens to return would give them.
+    """
+    x, labels = held_out_images()
+    layers = [w.astype(np.float64) for w in weights]
+    with np.errstate(all="ignore"):
+        for w, b in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+            x = np.maximum(x @ w + b, 0)
+        logits = x @ layers[-2] + layers[-1]
+    right = np.isfinite(logits).all(axis=1) & (logits.argmax(axis=1) == labels)
+    return float(right.mean())
+
+
+def _largest_finite(logits: Array) -> float:
+    sizes = np.abs(logits[np.isfinite(logits)].astype(np.float64))
+    return float(sizes.max(initial=0.0))
