@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import UsageError
+from .core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .oracle import Reference, reference
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from .studies.matrix import Matrix, matrix
     from .studies.testing import assert_conforms
 
-__version__ = "0.1.0"
 __all__ = [
     "CheckResult",
     "Comparison",

@@ -29,24 +29,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .cases import WHY_NOT_HELD, abridged
+from .cases import WHY_NOT_HELD, case_summary_rows
 from .cases.inputs import Selection, file_options, selection
-from .core.arguments import dtype_names, listed, path, paths, positive, text
+from .core.arguments import Strings, dtype_names, listed, path, paths, positive, text
 from .core.errors import UsageError
 from .core.options import LossOptions
 from .core.progress import Progress, reporting
+from .core.vocabulary import OracleKind
 from .execution import environment, worker
 from .execution.executors import Executor, opened
 from .execution.measuring import Work
-from .execution.plan import Cell, Words, choose_cells, choose_dtypes, choose_frameworks, not_installed, owners
+from .execution.plan import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
 from .execution.pool import DEFAULT_TIMEOUT
 from .execution.variants import choose_variants
 from .execution.worker import Description
-from .oracle import must_be_there
 from .storage.lock import must_be_free
-from .storage.store import Run, begun, must_be_new
+from .storage.store import Run, is_resumable, must_be_new
 
-ORACLES = ("balls", "quad")
 # Numbers of an array in the words of a command; of class weights there may be many.
 MAX_SHOWN = 32
 FILES_EXPECTED = (
@@ -59,15 +58,15 @@ Tell = Callable[[str], None]
 class Request:
     """What is to be run; see `run` for the fields. A lone string stands for a list of one."""
 
-    cases: Words = None
+    cases: Strings = None
     logits: str | Path | Sequence[str | Path] | None = None
-    sweeps: Words = None
-    frameworks: Words = None
-    implementations: Words = None
+    sweeps: Strings = None
+    frameworks: Strings = None
+    implementations: Strings = None
     dtypes: object = None
-    devices: Words = None
-    modes: Words = None
-    variants: Words = None
+    devices: Strings = None
+    modes: Strings = None
+    variants: Strings = None
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
     case_files: str | Path | Sequence[str | Path] | None = None
@@ -113,16 +112,16 @@ def _literal(value: object) -> str:
 
 def run(
     *,
-    cases: Words = None,
+    cases: Strings = None,
     logits: str | Path | Sequence[str | Path] | None = None,
-    sweeps: Words = None,
+    sweeps: Strings = None,
     case_files: str | Path | Sequence[str | Path] | None = None,
-    frameworks: Words = None,
-    implementations: Words = None,
+    frameworks: Strings = None,
+    implementations: Strings = None,
     dtypes: object = None,
-    devices: Words = None,
-    modes: Words = None,
-    variants: Words = None,
+    devices: Strings = None,
+    modes: Strings = None,
+    variants: Strings = None,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -219,9 +218,9 @@ def execute(
     frameworks = listed(request.frameworks, "frameworks")
     names = owners(choose_frameworks(frameworks), asked)
     wanted = choose_dtypes(dtype_names(request.dtypes)) if request.dtypes is not None else None
-    quad = _quad(request.oracle)
+    quad = choose_oracle(request.oracle) is OracleKind.QUAD
     place = None if request.executor is None else text(request.executor, "executor")
-    resume = request.resume and begun(folder)
+    resume = request.resume and is_resumable(folder)
     if not resume:
         must_be_new(folder, resumable=True)
     must_be_free(folder)
@@ -246,7 +245,7 @@ def execute(
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
-            store.keep_cases([line for case in chosen.cases for line in abridged(case)])
+            store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
             _measure(executor, store, chosen, cells, progress, quad=quad)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
@@ -277,14 +276,6 @@ def _measure(
             progress(done, total, label)
 
 
-def _quad(oracle: str) -> bool:
-    if oracle not in ORACLES:
-        raise UsageError(f"unknown oracle {oracle!r}; the oracles are {', '.join(ORACLES)}")
-    if oracle == "quad":
-        must_be_there()
-    return oracle == "quad"
-
-
 def _manifest(
     chosen: Selection,
     cells: Sequence[Cell],
@@ -294,6 +285,7 @@ def _manifest(
     quad: bool,
 ) -> dict[str, Any]:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
+    infos = [c.implementation for c in cells]
     return {
         "started": _now(),
         "complete": False,
@@ -318,9 +310,9 @@ def _manifest(
         "devices": {n: list(d.devices) for n, d in present.items()},
         "environment": environment.numeric_variables(),
         "settings": {n: dict(d.settings) for n, d in present.items()},
-        "conventions": {c.offer.name: c.offer.convention.wording for c in cells if c.offer.convention.differs},
+        "conventions": {i.name: i.convention.wording for i in infos if i.convention.differs},
         **chosen.facts(),
-        "cells": [[c.offer.name, c.dtype, c.device, c.mode, c.offer.version] for c in cells],
+        "cells": [[c.implementation.name, c.dtype, c.device, c.mode, c.implementation.version] for c in cells],
         "variants": {f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
         "plain_only": sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
     }

@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-GRADES = ("A", "B", "C", "D", "F")
+from logitlab.core.vocabulary import GRADES
+
 Facts = dict[str, Any]
 REPRODUCERS = Path(__file__).parent / "reproducers"
 

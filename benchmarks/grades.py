@@ -19,7 +19,7 @@ import pandas as pd
 from docs_measurements import kept_run, table
 from kept_grades import KEPT, README, ROOT, Decision, Kept, compact, in_readme, read, write
 
-from logitlab.grading import GRADES
+from logitlab.core.vocabulary import GRADES
 from logitlab.storage.store import Run
 
 PLAN: dict[str, Any] = {

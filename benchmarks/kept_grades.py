@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from logitlab.cases import select
-from logitlab.grading import GRADES
+from logitlab.core.vocabulary import GRADES, Grade
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 KEPT = ROOT / "docs" / "measured" / "grades.json"
 BEGIN, END = "<!-- grades: written by `make grades` -->", "<!-- end of grades -->"
-MEANINGS = {"A": "accurate", "B": "stable", "C": "offset-sensitive", "D": "inaccurate"}
 VERDICTS = {
     "correct": "of this grade", "inaccurate": "inaccurate", "lost": "wrong in every digit", "nan": "NaN",
     "overflow": "infinite", "underflow": "0", "swallowed": "finite where it may not be",
@@ -99,7 +98,7 @@ def _places(grade: str, decisions: Iterable[Decision]) -> Iterator[tuple[str, li
         result = f"the {quantity} is {VERDICTS[verdict]}" if case else "every result"
         # Grade F has several meanings, and the result tells which.
         where = f"`{case}`. {select(case)[0].why}".replace("|", "\\|") if case else "no case is worse"
-        yield (result, names, where) if grade == "F" else (MEANINGS[grade], names, where)
+        yield (result, names, where) if grade == "F" else (Grade(grade).meaning, names, where)
 
 
 def _changed(decisions: Iterable[Decision]) -> Iterator[str]:

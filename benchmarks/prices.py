@@ -29,13 +29,13 @@ BUILTIN = {
 def table(descriptions: Sequence[Description], modes: Sequence[str]) -> pd.DataFrame:
     """A line for each implementation and mode that gives a loss in float32 on the CPU."""
     made = [
-        {"implementation": offer.name, "mode": mode, "gives": ", ".join(offer.quantities)} | taken
+        {"implementation": info.name, "mode": mode, "gives": ", ".join(info.quantities)} | taken
         for d in descriptions
         if d.missing is None and d.framework in BUILTIN
-        for offer in d.offers
-        if offer.version is not None
-        for mode in offer.modes
-        if mode in modes and (taken := _taken(d.framework, offer.name, mode))
+        for info in d.implementations
+        if info.version is not None
+        for mode in info.modes
+        if mode in modes and (taken := _taken(d.framework, info.name, mode))
     ]
     found = pd.DataFrame(made)
     for column in ("ms", "peak MiB"):

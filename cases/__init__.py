@@ -1,7 +1,7 @@
 """WHAT is computed: the catalogue of extreme logits. Imports no framework."""
 
 from ._case import WHY_NOT_HELD, Case, make, why_not_held
-from ._case_summary import abridged
+from ._case_summary import case_summary_rows
 from ._catalogue import all_cases, content_hash, named, select
 from ._tags import WIDE_FROM
 
@@ -9,8 +9,8 @@ __all__ = [
     "WHY_NOT_HELD",
     "WIDE_FROM",
     "Case",
-    "abridged",
     "all_cases",
+    "case_summary_rows",
     "content_hash",
     "make",
     "named",

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..core.options import texts
 from ._case import Case
 
-MOST_ROWS, MOST_CLASSES = 8, 12
+MAX_ROWS, MAX_CLASSES = 8, 12
 
 
-def abridged(case: Case) -> Iterator[dict[str, Any]]:
+def case_summary_rows(case: Case) -> Iterator[dict[str, Any]]:
     """A line for each of the first rows, as `store.CASES` has it; one without a row for a case that has none."""
     words = {
         "case": case.id,
@@ -29,7 +29,7 @@ def abridged(case: Case) -> Iterator[dict[str, Any]]:
     }
     if case.rows == 0:
         yield words
-    for r in range(min(case.rows, MOST_ROWS)):
+    for r in range(min(case.rows, MAX_ROWS)):
         soft = case.targets.ndim == 2
         shown = _classes(case.logits[r], case.targets[r])
         yield words | {
@@ -43,7 +43,7 @@ def abridged(case: Case) -> Iterator[dict[str, Any]]:
 
 def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
     """All classes, or of many the targets, the extremes, what is not finite, and the first."""
-    if x.size <= MOST_CLASSES:
+    if x.size <= MAX_CLASSES:
         return list(range(x.size))
     largest = np.argsort(-target, kind="stable")[:4] if np.ndim(target) else np.array([target])
     wanted = [j for j in largest.tolist() if 0 <= j < x.size]
@@ -51,12 +51,12 @@ def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
     if finite.size:
         wanted += [int(finite[x[finite].argmax()]), int(finite[x[finite].argmin()])]
     wanted += np.flatnonzero(~np.isfinite(x))[:2].tolist()
-    return sorted(list(dict.fromkeys([*wanted, *range(MOST_CLASSES)]))[:MOST_CLASSES])
+    return sorted(list(dict.fromkeys([*wanted, *range(MAX_CLASSES)]))[:MAX_CLASSES])
 
 
 def _options(case: Case) -> str:
     told = ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
     told += [f"reduction {case.reduction}"] * (case.reduction != "none")
-    told += [f"{words} {value}" for words, value in texts(case.given, MOST_CLASSES)]
+    told += [f"{words} {value}" for words, value in texts(case.given, MAX_CLASSES)]
     told += [f"layout {case.layout}"] * (case.layout != "rows")
     return "; ".join(told)

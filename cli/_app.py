@@ -475,7 +475,7 @@ def doctor(
     broken = False
     for finding in findings:
         state = (f"{finding.state:8s}", _STYLES.get(finding.state, ""))
-        _plain_console().print(Text.assemble(state, f" {finding.subject}: {finding.told}"), soft_wrap=True)
+        _plain_console().print(Text.assemble(state, f" {finding.subject}: {finding.message}"), soft_wrap=True)
         broken |= finding.state == "broken"
     if broken:
         raise typer.Exit(1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageError, shown
 from .formats import get_format
+
+Strings = str | Sequence[str] | None  # one, several, or the default
 
 
 def listed(given: object, name: str) -> list[str]:

@@ -65,6 +65,7 @@ _FORMATS = (
     Format("float64", np.dtype(np.float64), 53, -1022, 1023),
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _FORMATS}
+DTYPES = tuple(FORMATS)  # their names, in the order of tables
 
 
 def get_format(dtype: object) -> Format:

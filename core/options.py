@@ -19,6 +19,8 @@ from .formats import Format, quantize, representable
 
 Float64 = NDArray[np.float64]
 
+REDUCTIONS = ("none", "mean", "sum")
+
 
 @dataclass(frozen=True)
 class LossOption:

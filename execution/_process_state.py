@@ -17,7 +17,7 @@ _SIGNALS = [
     if hasattr(signal, name)
 ]
 _OUTPUT_AND_ERROR = (1, 2)
-_MOST = 120  # characters of a value
+_MAX_MESSAGE = 120  # characters of a value
 
 Known = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ def _differences(before: Known, after: Known) -> list[str]:
 
 def _shown(value: Any) -> str:
     words = "none" if value is None else str(value)
-    return words if len(words) <= _MOST else f"{words[:_MOST]}..."
+    return words if len(words) <= _MAX_MESSAGE else f"{words[:_MAX_MESSAGE]}..."
 
 
 def _rounding() -> str:

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import pandas_dtype
 
+from ..core.vocabulary import SOUND
 from ..frameworks.stages import Stage
-from ..grading import SOUND, Graded, stability_ratio, told_of_invalid
+from ..grading import Graded, stability_ratio, told_of_invalid
 from ..grading.first_failure import first_failures
 from ..storage.store import COLUMNS
 from .plan import Cell, Group, PlannedCall
@@ -32,10 +33,10 @@ class Measured:
     graded: Mapping[str, Graded]
 
     @property
-    def to_be_followed(self) -> bool:
+    def needs_trace(self) -> bool:
         """Whether a row went wrong in a formula that can be followed to where it did."""
         wrong = any(not np.isin(g.verdict, SOUND).all() for g in self.graded.values())
-        return wrong and self.call.followable
+        return wrong and self.call.traceable
 
 
 def measured(call: PlannedCall, outcome: Outcome) -> Measured:
@@ -50,21 +51,23 @@ def lines(made: Measured, stages: Sequence[Stage]) -> list[Columns]:
     cost is in its columns.
     """
     group, cell, outcome = made.call.group, made.call.cell, made.outcome
-    first = first_failures(cell.offer.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded)
+    first = first_failures(
+        cell.implementation.formula, stages, group.logits, group.targets, group.fmt, group.exact, made.graded
+    )
     # What is told of a quantity that did not come stands there.
-    told = replace(outcome, detail="" if outcome.lacking else outcome.detail).told
+    told = replace(outcome, detail="" if outcome.lacking else outcome.detail).message
     quantities = [_present(group, q, array, made.graded[q], first[q], told) for q, array in outcome.values]
     # A process that died told nothing of what it lacks: it is everything.
-    lacking = outcome.lacking or (() if outcome.values else cell.offer.quantities)
+    lacking = outcome.lacking or (() if outcome.values else cell.implementation.quantities)
     return quantities + [_absent(group, quantity, outcome) for quantity in lacking]
 
 
 def joined(run_name: str, cell: Cell, parts: Sequence[Columns]) -> pd.DataFrame:
     """The measurements of a cell's calls in one table, with the words that are the cell's own."""
     words: dict[str, Any] = {
-        "run": run_name, "framework": cell.framework, "implementation": cell.offer.name,
-        "formula": cell.offer.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
-        "version": cell.offer.version,
+        "run": run_name, "framework": cell.framework, "implementation": cell.implementation.name,
+        "formula": cell.implementation.formula, "dtype": cell.dtype, "device": cell.device, "mode": cell.mode,
+        "version": cell.implementation.version,
     }  # fmt: skip
     sizes = [len(part["row"]) for part in parts]
     columns = {
@@ -143,4 +146,4 @@ def _analysed(group: Group, quantity: str, graded: Graded) -> dict[str, Any]:
 
 def _absent(group: Group, quantity: str, outcome: Outcome) -> Columns:
     rows = _rows(group, reduced=quantity == "loss" and group.reduction != "none")
-    return rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.told}
+    return rows | {"quantity": quantity, "status": outcome.status, "detail": outcome.message}

@@ -41,18 +41,18 @@ def measure(pools: Pools, run_name: str, work: Work, of: Grouped, keep: Keep) ->
     """Measures cells and yields each call's rows and cell; the last call of a cell gives its table to ``keep``."""
     order = {c.id: i for i, c in enumerate(work.cases)}
     taken = {
-        cell: [g.held_to(cell.offer.convention) for g in of[cell.dtype] if g.plain or not cell.plain_only]
+        cell: [g.held_to(cell.implementation.convention) for g in of[cell.dtype] if g.plain or not cell.plain_only]
         for cell in work.parts
     }
     missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
     for cell in (c for c, cases in missing.items() if cases == 0):
         keep(work.parts[cell], pd.DataFrame())
     tables: dict[Cell, list[Columns]] = {cell: [] for cell in work.parts}
-    calls: list[PlannedCall | Following] = [PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]
+    calls: list[PlannedCall | StageTrace] = [PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]
     for call, outcome in pools.evaluate(calls):
-        made = call.measured if isinstance(call, Following) else measured(call, outcome)
-        if not isinstance(call, Following) and made.to_be_followed:
-            pools.add(Following(made))
+        made = call.measured if isinstance(call, StageTrace) else measured(call, outcome)
+        if not isinstance(call, StageTrace) and made.needs_trace:
+            pools.add(StageTrace(made))
             continue
         cell, group = made.call.cell, made.call.group
         tables[cell] += lines(made, outcome.stages)
@@ -65,7 +65,7 @@ def measure(pools: Pools, run_name: str, work: Work, of: Grouped, keep: Keep) ->
 
 
 @dataclass(frozen=True, eq=False)
-class Following:
+class StageTrace:
     """A call of a written formula made again, stage by stage, since rows of it went wrong; a `pool.Call`."""
 
     measured: Measured
@@ -93,5 +93,5 @@ class Following:
     def arguments(self) -> tuple[Any, ...]:
         return self.call.arguments()
 
-    def divided(self) -> tuple[Following, ...]:
+    def divided(self) -> tuple[StageTrace, ...]:
         return ()

@@ -50,7 +50,7 @@ def import_fault(framework: str, future: Future[str | None], limit: float) -> Ou
 
 def ends_process(outcome: Outcome) -> bool:
     """Whether the process that gave this outcome is gone, or makes no further call."""
-    return outcome.spent or outcome.status in ("crashed", "timeout")
+    return outcome.exhausted or outcome.status in ("crashed", "timeout")
 
 
 def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:

@@ -16,18 +16,18 @@ from ..cases import Case
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, get_format
+from ..core.vocabulary import OracleKind
 from ..frameworks import Batch
 from ..frameworks.stages import FORMULAS
 from ..grading import Graded, Standard, apriori_bounds, grade_by
-from ..oracle import Exact, Reference, bulk, reference, stack_references, without_answers
+from ..oracle import Exact, Reference, bulk, reference, require_quad, stack_references, without_answers
 from . import variants, worker
-from .worker import Description, Offer, Outcome
+from .worker import Description, ImplementationInfo, Outcome
 
-Words = str | Sequence[str] | None
 T = TypeVar("T")
 
 # Of a call's batch: what bounds the memory of a device, on which a call keeps a few arrays of that size.
-MOST_LOGITS = 2**22
+MAX_LOGITS = 2**22
 # Of a group whose standards are kept for the next cell: that of the whole catalogue's widest rows.
 KEPT_UP_TO = 2**19
 # Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
@@ -39,14 +39,14 @@ class Cell:
     """implementation x dtype x device x mode."""
 
     framework: str
-    offer: Offer
+    implementation: ImplementationInfo
     dtype: str
     device: str
     mode: str
 
     @property
     def label(self) -> str:
-        return f"{self.offer.name} {self.dtype} {self.device} {self.mode}"
+        return f"{self.implementation.name} {self.dtype} {self.device} {self.mode}"
 
     @property
     def lane(self) -> str:
@@ -61,12 +61,12 @@ class Cell:
 
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
         """What `worker.call` is given to evaluate a batch."""
-        return (self.framework, self.offer.name, batch, self.device, variants.base(self.mode))
+        return (self.framework, self.implementation.name, batch, self.device, variants.base(self.mode))
 
     @property
     def plain_only(self) -> bool:
         """Whether the cell takes cases of logits and class indices alone."""
-        return variants.base(self.mode) in self.offer.plain_modes
+        return variants.base(self.mode) in self.implementation.plain_modes
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +126,10 @@ class Group:
         how = case.options(self.fmt) | {"keep": case.first_row is None, "convention": self.convention}
         return reference(case.quantized(self.fmt), targets, reduction=reduction, **how)
 
-    def standard(self, quantity: str, offer: Offer) -> Standard:
+    def standard(self, quantity: str, info: ImplementationInfo) -> Standard:
         """What a quantity is held against, in every cell of an implementation that the group is given to."""
         # A loss that leaves the reduction to others exposes its rows.
-        exposed = self.reduction != "none" and quantity == "loss" and not offer.reduces
+        exposed = self.reduction != "none" and quantity == "loss" and not info.reduces
         return self._once(f"standard of {quantity}, {exposed}", lambda: self._standard(quantity, exposed))
 
     def apriori(self, quantity: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -182,7 +182,7 @@ class PlannedCall:
 
     @property
     def function(self) -> Callable[..., Outcome]:
-        return worker.follow if self.traced else worker.call
+        return worker.trace_stages if self.traced else worker.call
 
     def arguments(self) -> tuple[Any, ...]:
         batch = self.group.batch()
@@ -193,18 +193,18 @@ class PlannedCall:
 
     def graded(self, outcome: Outcome) -> dict[str, Graded]:
         """The grades of what the call gave."""
-        return {q: grade_by(self.group.standard(q, self.cell.offer), array) for q, array in outcome.values}
+        return {q: grade_by(self.group.standard(q, self.cell.implementation), array) for q, array in outcome.values}
 
     @property
-    def followable(self) -> bool:
-        """Whether `worker.follow` goes the same way stage by stage: a written formula, eager, on row losses alone."""
-        written = self.cell.offer.formula in FORMULAS and variants.base(self.cell.mode) == "eager"
+    def traceable(self) -> bool:
+        """Whether `worker.trace_stages` can compute it: a written formula, eager, on row losses alone."""
+        written = self.cell.implementation.formula in FORMULAS and variants.base(self.cell.mode) == "eager"
         case = self.group.cases[0]
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 
     def divided(self) -> tuple[PlannedCall, ...]:
         singles = () if self.traced else self.group.single()
-        return tuple(PlannedCall(self.cell, g.held_to(self.cell.offer.convention)) for g in singles)
+        return tuple(PlannedCall(self.cell, g.held_to(self.cell.implementation.convention)) for g in singles)
 
 
 def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[Group, ...]:
@@ -219,10 +219,10 @@ def groups(cases: Iterable[Case], fmt: Format, *, quad: bool = False) -> tuple[G
 
 
 def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
-    """The cases in lots of at most `MOST_LOGITS`, or of one."""
+    """The cases in lots of at most `MAX_LOGITS`, or of one."""
     lot: list[Case] = []
     for case in cases:
-        if lot and sum(c.logits.size for c in lot) + case.logits.size > MOST_LOGITS:
+        if lot and sum(c.logits.size for c in lot) + case.logits.size > MAX_LOGITS:
             yield tuple(lot)
             lot = []
         lot.append(case)
@@ -253,6 +253,19 @@ def owners(frameworks: Sequence[str], implementations: Sequence[str] | None) -> 
     return found or tuple(frameworks)
 
 
+def choose_oracle(name: str) -> OracleKind:
+    """The oracle of this name.
+
+    Raises:
+        UsageError: for an unknown name, or if the package that the oracle needs cannot be imported.
+    """
+    if name not in set(OracleKind):
+        raise UsageError(f"unknown oracle {name!r}; the oracles are {', '.join(OracleKind)}")
+    if name == OracleKind.QUAD:
+        require_quad()
+    return OracleKind(name)
+
+
 def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The dtypes asked for, in the order of the formats, or all four."""
     asked = {get_format(d).name for d in wanted or FORMATS}
@@ -279,21 +292,21 @@ def choose_cells(
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
         raise UsageError(f"nothing to run: {'; '.join(f'{n} {d.missing}' for n, d in descriptions.items())}")
-    offers = [o for d in present.values() for o in d.offers if o.version is not None]
+    infos = [o for d in present.values() for o in d.implementations if o.version is not None]
     for glob in implementations or ():
-        if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in offers):
+        if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in infos):
             raise UsageError(f"no implementation matches {glob!r}; `logitlab frameworks` lists them")
     _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
-    _known("mode", modes, {m for o in offers for m in o.modes})
+    _known("mode", modes, {m for o in infos for m in o.modes})
     cells = tuple(
-        Cell(name, offer, dtype, device, variant)
+        Cell(name, info, dtype, device, variant)
         for name, description in present.items()
-        for offer in description.offers
-        if offer.version is not None and _matches(offer.name, implementations)
+        for info in description.implementations
+        if info.version is not None and _matches(info.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if (not devices or "auto" in devices or device in devices) and device in (offer.devices or (device,))
-        for mode in offer.modes
+        if (not devices or "auto" in devices or device in devices) and device in (info.devices or (device,))
+        for mode in info.modes
         if (not modes or mode in modes) and not (sparing and mode != "eager" and dtype != SPARED_FOR)
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
@@ -310,8 +323,8 @@ def not_installed(
     ``--framework torch`` asks for torch, and for no package around it.
     """
     absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
-    offers = (o for d in descriptions.values() if d.missing is None for o in d.offers if o.version is None)
-    asked = (o for o in offers if (_matches(o.name, implementations) if implementations else not frameworks))
+    infos = (o for d in descriptions.values() if d.missing is None for o in d.implementations if o.version is None)
+    asked = (o for o in infos if (_matches(o.name, implementations) if implementations else not frameworks))
     return absent | {o.name: f"{o.package} is not installed" for o in asked}
 
 

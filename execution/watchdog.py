@@ -22,10 +22,10 @@ EVERY = 0.1
 # The exit code of a worker that took more memory than it may.
 TOO_MUCH = 97
 # Of a log, its beginning and its end are kept where it is longer than MOST.
-MOST, FIRST, LAST = 2**23, 2**20, 2**20
+MAX_LOG_BYTES, FIRST, LAST = 2**23, 2**20, 2**20
 # A framework keeps a few threads for each core.
-_MOST_THREADS = 1000 + 16 * (os.cpu_count() or 1)
-_MOST_FILES = 512
+_MAX_THREADS = 1000 + 16 * (os.cpu_count() or 1)
+_MAX_FILES = 512
 
 
 def default_limit() -> int:
@@ -50,7 +50,7 @@ def outgrown(limit: int) -> bool:
     """Whether this process should make no further call: it leaks memory, threads or files."""
     me = psutil.Process()
     with me.oneshot():
-        return me.memory_info().rss > limit // 2 or me.num_threads() > _MOST_THREADS or _open_files() > _MOST_FILES
+        return me.memory_info().rss > limit // 2 or me.num_threads() > _MAX_THREADS or _open_files() > _MAX_FILES
 
 
 def _open_files() -> int:
@@ -58,7 +58,7 @@ def _open_files() -> int:
     try:
         free = os.open(os.devnull, os.O_RDONLY)
     except OSError:
-        return _MOST_FILES + 1
+        return _MAX_FILES + 1
     os.close(free)
     return free
 
@@ -95,7 +95,7 @@ def _shorten(log: Path) -> None:
     """Leaves the beginning and the end of what was printed, once it is long: a disk is soon full."""
     with suppress(OSError):
         size = log.stat().st_size
-        if size <= MOST:
+        if size <= MAX_LOG_BYTES:
             return
         # Those who print go on behind what is left, since they append.
         file = os.open(log, os.O_RDWR | os.O_APPEND)

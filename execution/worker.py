@@ -27,11 +27,11 @@ from ._process_state import State
 GROUP = "logitlab.frameworks"
 # The status of a call that a worker did not make, since the one before it was its last.
 UNMADE = "unmade"
-_MOST = 5000  # characters of a message that are looked at
+_MAX_MESSAGE = 5000  # characters of a message that are looked at
 
 
 @dataclass(frozen=True)
-class Offer:
+class ImplementationInfo:
     """What a framework says of one of its implementations; ``version`` is None where its package is missing."""
 
     name: str
@@ -59,7 +59,7 @@ class Description:
 
     framework: str
     devices: tuple[str, ...] = ()
-    offers: tuple[Offer, ...] = ()
+    implementations: tuple[ImplementationInfo, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     missing: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
@@ -72,7 +72,7 @@ class Outcome:
     """What a call gave: ``(quantity, array)`` pairs, then the fault that ended it, if any.
 
     One that was followed has ``stages`` instead, their values NumPy arrays with the batch's rows first. ``changed``
-    tells what the call left otherwise in its process than it found it, and ``spent`` that the process makes no more.
+    names what the call changed in its process, and ``exhausted`` says that the process makes no more calls.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...]
@@ -81,10 +81,10 @@ class Outcome:
     detail: str = ""
     stages: tuple[Stage, ...] = ()
     changed: tuple[str, ...] = ()
-    spent: bool = False
+    exhausted: bool = False
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The detail, and what was changed."""
         changed = f"changed {', '.join(self.changed)}" if self.changed else ""
         return "; ".join(filter(None, (self.detail, changed)))
@@ -113,7 +113,7 @@ class _Own:
 
     memory: int
     state: State | None = None
-    spent: bool = False
+    exhausted: bool = False
 
 
 _own: _Own | None = None
@@ -161,13 +161,13 @@ def describe(name: str) -> Description:
 def _described(name: str) -> Description:
     try:
         framework = load(name)
-        offers = tuple(_offer(i) for i in framework.implementations)
-        packages = {o.package: o.version for o in offers}
+        infos = tuple(_info(i) for i in framework.implementations)
+        packages = {o.package: o.version for o in infos}
         versions = tuple((p, v) for p, v in packages.items() if v is not None)
         distributions = tuple((p, canonicalize_name(_distribution_of(p) or p)) for p, _ in versions)
         settings: Mapping[str, str] = getattr(framework, "settings", dict)()
         return Description(
-            name, tuple(framework.devices()), offers, versions,
+            name, tuple(framework.devices()), infos, versions,
             settings=tuple(settings.items()), distributions=distributions,
         )  # fmt: skip
     except ModuleNotFoundError as error:
@@ -196,7 +196,7 @@ def call(name: str, implementation: str, batch: Batch, device: str, mode: str) -
     return _observed(framework, lambda: evaluated(framework, chosen, batch, device, mode))
 
 
-def follow(name: str, implementation: str, batch: Batch, device: str) -> Outcome:
+def trace_stages(name: str, implementation: str, batch: Batch, device: str) -> Outcome:
     """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
     to follow a formula with, the quantities that it gives.
     """
@@ -215,8 +215,8 @@ def _observed(framework: Framework, work: Callable[[], Outcome]) -> Outcome:
     """
     if _own is None:
         return work()
-    if _own.spent:
-        return Outcome((), status=UNMADE, spent=True)
+    if _own.exhausted:
+        return Outcome((), status=UNMADE, exhausted=True)
     pid, settings = os.getpid(), getattr(framework, "settings", dict)
     before = _own.state or State(settings)
     outcome = work()
@@ -224,8 +224,8 @@ def _observed(framework: Framework, work: Callable[[], Outcome]) -> Outcome:
         os._exit(0)  # a copy of this process that the framework forked would answer too
     _own.state = State(settings)
     changed = _own.state.changes(before)
-    _own.spent = bool(changed) or guard.outgrown(_own.memory)
-    return replace(outcome, changed=changed, spent=_own.spent)
+    _own.exhausted = bool(changed) or guard.outgrown(_own.memory)
+    return replace(outcome, changed=changed, exhausted=_own.exhausted)
 
 
 def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
@@ -292,11 +292,11 @@ def load(name: str) -> Framework:
     return framework
 
 
-def _offer(implementation: Implementation) -> Offer:
+def _info(implementation: Implementation) -> ImplementationInfo:
     i = implementation
     version, modes, plain_modes = _version(i.package), tuple(i.modes), tuple(i.plain_modes)
     beside = (plain_modes, i.devices, i.reduces, i.convention)
-    return Offer(i.name, i.formula, i.package, version, modes, i.quantities, *beside)
+    return ImplementationInfo(i.name, i.formula, i.package, version, modes, i.quantities, *beside)
 
 
 def _version(package: str) -> str | None:
@@ -333,7 +333,7 @@ def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:
 def _told(error: BaseException) -> str:
     """The error's kind and first words on one line, without what a terminal would take for commands."""
     try:
-        words = str(error)[:_MOST]
+        words = str(error)[:_MAX_MESSAGE]
     except BaseException as another:  # the framework's code too
         words = f"it has no words: {type(another).__name__}"
     printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {words}")

@@ -3,6 +3,6 @@
 A framework's module imports its framework at the top, and so is imported in that framework's worker alone.
 """
 
-from ._protocol import FORMULAS, QUANTITIES, Batch, Framework, Implementation
+from ._protocol import Batch, Framework, Implementation
 
-__all__ = ["FORMULAS", "QUANTITIES", "Batch", "Framework", "Implementation"]
+__all__ = ["Batch", "Framework", "Implementation"]

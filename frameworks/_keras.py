@@ -25,7 +25,7 @@ def _jax_not_found() -> Iterator[None]:
         del sys.modules["jax"]
 
 
-# On every backend keras.callbacks imports JAX where it is installed, to mend an old version of it.
+# On every backend keras.callbacks imports JAX where it is installed, to patch an old version of it.
 with nullcontext() if os.environ["KERAS_BACKEND"] == "jax" or "jax" in sys.modules else _jax_not_found():
     import keras
 

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
-
-FORMULAS = ("naive", "lse", "log1p", "builtin")
-QUANTITIES = ("probabilities", "loss", "gradient")
+from ..core.vocabulary import QUANTITIES
 
 
 @dataclass(frozen=True)

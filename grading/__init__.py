@@ -1,37 +1,27 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
-from ._bounds import GRADES, Row, accurate_ulps, entry_bounds, loss_bounds
+from ._bounds import Row, entry_bounds, loss_bounds
 from ._conduct import (
-    Conduct,
-    Reach,
     conduct,
-    conduct_of_status,
     describe_empty_mean,
     describe_ignored_row,
     describe_reach,
 )
-from ._grade import LOST_FROM, SOUND, VERDICTS, Graded, grade, grade_by
+from ._grade import LOST_FROM, Graded, grade, grade_by
 from ._invalid import told as told_of_invalid
 from ._margin import Margin, margin
 from ._standard import Standard
 
 __all__ = [
     "FUNCTION_ROUNDINGS",
-    "GRADES",
     "LOST_FROM",
-    "SOUND",
-    "VERDICTS",
-    "Conduct",
     "Graded",
     "Margin",
-    "Reach",
     "Row",
     "Standard",
-    "accurate_ulps",
     "apriori_bounds",
     "conduct",
-    "conduct_of_status",
     "describe_empty_mean",
     "describe_ignored_row",
     "describe_reach",

@@ -32,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import FORMATS, Format
+from ..core.vocabulary import A_ROUNDINGS, A_ROUNDINGS_PER_LOG, SUM_ROUNDINGS, SUM_UNIT
 
 Float64 = NDArray[np.float64]
 
-GRADES = ("A", "B", "C", "D", "F")
 FLOAT32 = FORMATS["float32"]
 
 
@@ -63,35 +63,19 @@ class Row:
 
 def summation(rows: Row, fmt: Format) -> Float64:
     """``a = 2 sqrt(n) min(u, 2^-24)``, shape (B,)."""
-    return 2.0 * np.sqrt(rows.classes) * min(fmt.unit_roundoff, 2.0**-24)
+    return SUM_ROUNDINGS * np.sqrt(rows.classes) * min(fmt.unit_roundoff, SUM_UNIT)
 
 
 def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64, Float64]:
     """Largest errors of row losses (B,) for A, B and C."""
     u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
-    accurate = (8 * u + 2 * u * np.maximum(0.0, -log(loss)) + a) * loss + t
+    accurate = (A_ROUNDINGS * u + A_ROUNDINGS_PER_LOG * u * np.maximum(0.0, -log(loss)) + a) * loss + t
     stable = u * 4 * loss + (8 * u + a) * rows.mass + t
     bounds = accurate, stable, stable + 4 * u * rows.magnitude * rows.mass
     if rows.beside is None:
         return bounds
     a, b, c = (plain + more for plain, more in zip(bounds, rows.beside(fmt), strict=True))
     return a, b, c
-
-
-def accurate_ulps(fmt: Format) -> tuple[float, float]:
-    """``c`` and ``d``: without ``t`` A allows no error of more than ``c + d sqrt(n)`` ulp in a row of n classes.
-
-    It allows the most ulp just below twice the smallest normal number, where ``|ln v|`` is largest among the values
-    that have all their digits.
-    """
-    value = np.array([2 * fmt.smallest_normal * (1 - fmt.unit_roundoff)])
-
-    def allowed(classes: float) -> float:
-        one = np.array([1.0])
-        accurate, *_ = loss_bounds(value, Row(np.array([classes]), one, one), fmt)
-        return float((accurate[0] - fmt.smallest_normal) / fmt.smallest_subnormal)
-
-    return allowed(0.0), allowed(1.0) - allowed(0.0)
 
 
 def entry_bounds(
@@ -104,7 +88,7 @@ def entry_bounds(
     u, t = fmt.unit_roundoff, fmt.smallest_normal
     a, mass = summation(rows, fmt)[:, None], rows.mass[:, None]
     size = np.abs(values) / scale
-    accurate = ((8 + 2 * np.abs(log(size))) * u + a) * size
+    accurate = ((A_ROUNDINGS + A_ROUNDINGS_PER_LOG * np.abs(log(size))) * u + a) * size
     relative = (8 + 2 * np.abs(log(probabilities))) * u + a
     stable = relative * probabilities * mass + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
     drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None] * mass

@@ -6,40 +6,14 @@ A mean over nothing has no value, so that nothing it gives is right or wrong.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.vocabulary import Conduct, Reach
+
 Array = NDArray[Any]
-
-
-class Conduct(StrEnum):
-    """What came out, in one word, as the tables have it; `wording` has the words for a sentence."""
-
-    ZERO = "zero"
-    NUMBER = "number"
-    FINITE = "finite"
-    INFINITY = "infinity"
-    NAN = "NaN"
-    RAISES = "raises"
-    CRASHES = "crashes"
-    HANGS = "hangs"
-
-    @property
-    def wording(self) -> str:
-        """What came out, as the end of a sentence that begins with "The loss": "is 0"."""
-        return _WORDING[self]
-
-
-class Reach(StrEnum):
-    """Where the NaN of an ignored row comes out, in the order in which it spreads."""
-
-    LOSS = "its own loss"
-    GRADIENT = "its own gradient"
-    OTHER_ROWS = "the gradients of other rows"
-    REDUCED_LOSS = "the reduced loss"
 
 
 _WORDING = {
@@ -52,7 +26,6 @@ _WORDING = {
     Conduct.CRASHES: "crashes the process",
     Conduct.HANGS: "does not end in time",
 }
-_OF_STATUS = {"raised": Conduct.RAISES, "crashed": Conduct.CRASHES, "timeout": Conduct.HANGS}
 
 
 def conduct(values: Array) -> Conduct:
@@ -63,11 +36,6 @@ def conduct(values: Array) -> Conduct:
     if np.isinf(v).any():
         return Conduct.INFINITY
     return Conduct.NUMBER if (v != 0).any() else Conduct.ZERO
-
-
-def conduct_of_status(status: str) -> Conduct | None:
-    """What a call did that gave no values; None for ``ok``, and for ``unsupported``, which is no conduct."""
-    return _OF_STATUS.get(status)
 
 
 def describe_ignored_row(loss: Conduct | None, gradient: Conduct | None) -> str:
@@ -87,4 +55,4 @@ def describe_reach(reached: Reach) -> str:
 
 def _sentences(loss: Conduct | None, gradient: Conduct | None) -> str:
     given = (("The loss", loss), ("The gradient", gradient))
-    return " ".join(f"{name} {found.wording}." for name, found in given if found is not None)
+    return " ".join(f"{name} {_WORDING[found]}." for name, found in given if found is not None)

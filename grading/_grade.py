@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
+from ..core.vocabulary import GRADES
 from ..oracle import Exact, Reference
-from ._bounds import GRADES
 from ._standard import Standard
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-VERDICTS = ("correct", "inaccurate", "lost", "wrong_sign", "nan", "overflow", "underflow", "swallowed", "undefined")
-SOUND = ("correct", "undefined")  # the verdicts that blame nobody
 LETTERS = np.array(GRADES, object)
 LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
-from ._bounds import GRADES
+from ..core.vocabulary import GRADES
 from ._standard import Standard
 
 

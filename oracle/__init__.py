@@ -1,6 +1,6 @@
 """What the ANSWER is: exact loss, probabilities and gradient, enclosed by ball arithmetic."""
 
-from .bulk import bulk, must_be_there
+from .bulk import bulk, require_quad
 from .reference import PER_ROW, Exact, Reference, reference
 from .stacking import stack_references, without_answers
 
@@ -9,8 +9,8 @@ __all__ = [
     "Exact",
     "Reference",
     "bulk",
-    "must_be_there",
     "reference",
+    "require_quad",
     "stack_references",
     "without_answers",
 ]

@@ -20,7 +20,7 @@ QUANTITIES = ("loss", "probabilities", "gradient")
 SAMPLED = 997
 
 
-def must_be_there() -> None:
+def require_quad() -> None:
     """Looks for numpy-quaddtype.
 
     Raises:
@@ -50,7 +50,7 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
     Raises:
         UsageError: as `reference`, and if numpy-quaddtype is not installed.
     """
-    must_be_there()
+    require_quad()
     from . import quad  # noqa: PLC0415 - as there
 
     x = float_logits(logits)

@@ -15,7 +15,7 @@ from ..core.arguments import whole
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, to_numpy
-from ..core.options import LossOptions, check_option
+from ..core.options import REDUCTIONS, LossOptions, check_option
 from . import balls, cache
 from ._weights import divisor_of_mean, target_weights
 from .transform import PLAIN, Transform
@@ -23,7 +23,6 @@ from .transform import PLAIN, Transform
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-REDUCTIONS = ("none", "mean", "sum")
 # What a `Reference` without reduction has for each row: whoever picks rows picks all of it.
 PER_ROW = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "sole_target", "inner")
 # Below this many logits evaluating the balls is quicker than opening a file.

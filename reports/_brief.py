@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..core.formats import DTYPES
+from ..core.vocabulary import GRADES
 from ..storage.querying import Measurements, quoted
 from ._report import PARTIAL, Page
 from .tables.curves import axes
 from .tables.grade_cells import alike, grade_cells, grades_across, labels, severity
 from .tables.ignored import in_brief, lets_nan_through
-from .tables.ordering import DTYPES
-from .tables.tables import GRADES
 from .tables.uncounted import MARK, MEANING
 
 # Lines of each table; with headings and what is between them they make fewer than 60, since grades give way.
-MOST_LINES, MOST_RUNS, MOST_GRADES, MOST_BROKEN, MOST_AXES, MOST_IGNORED, MOST_FAULTS = 59, 3, 15, 6, 4, 4, 3
+MAX_LINES, MAX_RUNS, MAX_GRADES, MAX_BROKEN, MAX_AXES, MAX_IGNORED, MAX_FAULTS = 59, 3, 15, 6, 4, 4, 3
 AROUND = 5  # lines about a table: its title, its heading, and two empty ones
-MOST_NAME, MOST_WORDS, MOST_DAMAGE = 90, 110, 300  # characters
+MAX_NAME, MAX_WORDS, MAX_DAMAGE = 90, 110, 300  # characters
 TOLD_FAMILIES = 3
 OTHERWISE = "in other modes"
 ALIKE_BY = 2  # families: losses that break on the same ones most are told together
@@ -43,7 +43,7 @@ def brief(found: Page) -> str:
     ]
     taken = sum(part.count("\n") + 2 for part in parts) + sum(len(t) + AROUND for _, t in after if len(t)) + AROUND + 1
     taken += 2 * sum(_is_marked(t) for _, t in after)
-    grades = _grades(tables.get("grades", pd.DataFrame()), max(2, min(MOST_GRADES, MOST_LINES - taken)))
+    grades = _grades(tables.get("grades", pd.DataFrame()), max(2, min(MAX_GRADES, MAX_LINES - taken)))
     for title, table in [("Worst grades", grades), *after]:
         if len(table):
             parts += [f"## {title}", _markdown(table)]
@@ -61,7 +61,7 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def code(words: object, most: int = MOST_NAME) -> str:
+def code(words: object, most: int = MAX_NAME) -> str:
     """Words that are data as a code span, on one line: in it nothing is markup, a mention or a link."""
     short = textwrap.shorten(str(words), most, placeholder=" ...")
     # `shorten` keeps whole words, and a message may be a single one.
@@ -86,7 +86,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _provenance(found: Page) -> Iterator[str]:
     lines = []
-    for m in found.manifests[:MOST_RUNS]:
+    for m in found.manifests[:MAX_RUNS]:
         versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
         packages = ", ".join(f"{p} {v}" for p, v in versions.items())
         hardware = f"{m['hardware']['processor'] or m['hardware']['machine']}, {m['hardware']['system']}"
@@ -95,7 +95,7 @@ def _provenance(found: Page) -> Iterator[str]:
         lines.append(
             f"Run {code(words, 400)}" + ("" if m["complete"] else " **NOT COMPLETE: a part of it is missing**")
         )
-    more = len(found.manifests) - MOST_RUNS
+    more = len(found.manifests) - MAX_RUNS
     yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
 
 
@@ -103,7 +103,7 @@ def _partial(found: Page) -> Iterator[str]:
     """What is missing of the runs, in one line."""
     if found.damage:
         more = len(found.damage) - 1
-        yield f"**{PARTIAL}**: {code(found.damage[0], MOST_DAMAGE)}" + f", and {more} more" * (more > 0)
+        yield f"**{PARTIAL}**: {code(found.damage[0], MAX_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
 def _headline(cells: pd.DataFrame) -> str:
@@ -211,7 +211,7 @@ def _broken(found: Measurements, reference: Mapping[str, str]) -> pd.DataFrame:
     order = np.argsort([-line["F"] for line in lines], kind="stable")
     table = pd.DataFrame([lines[i] for i in order])
     table = table.assign(F=table["F"].map(_share)).rename(columns={"F": "rows", "families": "most in"})
-    return _cut(table, MOST_BROKEN, "implementations", [sizes[i] for i in order])
+    return _cut(table, MAX_BROKEN, "implementations", [sizes[i] for i in order])
 
 
 def _share(share: float) -> str:
@@ -221,7 +221,7 @@ def _share(share: float) -> str:
 def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     formula = cells.drop_duplicates("implementation").set_index("implementation")["formula"]
     lines: list[dict[str, Any]] = []
-    for axis in found[:MOST_AXES]:
+    for axis in found[:MAX_AXES]:
         table = tables.get(f"curve_{axis}_loss")
         if table is None:
             continue
@@ -251,7 +251,7 @@ def _ignored(table: pd.DataFrame) -> pd.DataFrame:
     lines = groups.reset_index()
     sizes = [len(names) for names in lines["implementation"]]
     lines["implementation"] = lines["implementation"].map(_names)
-    return _cut(lines.rename(columns={"implementation": "implementations"}), MOST_IGNORED, "implementations", sizes)
+    return _cut(lines.rename(columns={"implementation": "implementations"}), MAX_IGNORED, "implementations", sizes)
 
 
 def _largest(largest: float, uncounted: float) -> str:
@@ -267,12 +267,12 @@ def _faults(bad: pd.DataFrame) -> pd.DataFrame:
         {
             "implementation": code(f["implementation"]),
             "status": f["status"],
-            "words": code(f["detail"], MOST_WORDS),
+            "words": code(f["detail"], MAX_WORDS),
             "cases": f["cases"],
         }
         for f in told.to_dict("records")
     ]
-    return _cut(pd.DataFrame(lines), MOST_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
+    return _cut(pd.DataFrame(lines), MAX_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
 
 
 def _own_means(found: Page) -> list[str]:

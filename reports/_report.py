@@ -14,14 +14,14 @@ import pandas as pd
 from ..core import memory
 from ..core.arguments import paths
 from ..core.errors import UsageError
+from ..core.formats import DTYPES
 from ..storage.querying import Measurements
 from ..storage.store import Run
 from .tables.ignored import describe_nan
-from .tables.ordering import DTYPES
 from .tables.sections import Section, sections
 
 PARTIAL = "This report is partial"
-MOST_DAMAGE = 5  # sentences of what is missing, where they stand above a report
+MAX_DAMAGE = 5  # sentences of what is missing, where they stand above a report
 BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
 
 # What a report tells of a run, as a manifest that lost it has it.
@@ -130,9 +130,9 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
 
 def partial(damage: Sequence[str]) -> list[str]:
     """The first lines of a report that lacks something: what, and how many other things; none of a whole report."""
-    more = len(damage) - MOST_DAMAGE
+    more = len(damage) - MAX_DAMAGE
     rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
-    return [*(f"{PARTIAL}: {message}" for message in damage[:MOST_DAMAGE]), *rest]
+    return [*(f"{PARTIAL}: {message}" for message in damage[:MAX_DAMAGE]), *rest]
 
 
 def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:

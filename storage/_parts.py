@@ -50,7 +50,7 @@ class Parts:
         """Whether a part is there, as it was written."""
         path = self.path(index)
         try:
-            return self.offence(path) is None
+            return self.defect(path) is None
         except FileNotFoundError:
             return False
 
@@ -58,7 +58,7 @@ class Parts:
         """Writes a file with its checksum: no moment is without one of a file that is there."""
         files.write(path, data, just_before=lambda: self.checksums.add(self.name(path), data))
 
-    def offence(self, path: Path) -> str | None:
+    def defect(self, path: Path) -> str | None:
         """What is wrong with a file that is there, in words; None if it is as it was written."""
         try:
             if self.checksums.kept:
@@ -78,14 +78,14 @@ class Parts:
     def read(self, path: Path) -> pa.Table:
         """The table of a part; UsageError, saying what is wrong with it, if it is not as it was written."""
         try:
-            offence = self.offence(path)
-            if offence is None:
+            defect = self.defect(path)
+            if defect is None:
                 return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
-            offence = str(error)
-        raise UsageError(f"{path} is damaged ({offence})")
+            defect = str(error)
+        raise UsageError(f"{path} is damaged ({defect})")
 
-    def mend(self, also: str) -> tuple[str, ...]:
+    def repair(self, also: str) -> tuple[str, ...]:
         """Removes what a kill left half written, sets aside under another name each part that is not as it was
         written, and returns what was wrong with them.
 
@@ -96,11 +96,11 @@ class Parts:
         known = {name: digest for name, digest in self.checksums.known.items() if name == also}
         told = []
         for path in numbered(self.folder):
-            offence = self.offence(path)
-            if offence is None:
+            defect = self.defect(path)
+            if defect is None:
                 known[self.name(path)] = files.digest_of(path)
             else:
-                told.append(f"{path} is damaged ({offence}); it is kept as {_set_aside(path)} and measured again")
+                told.append(f"{path} is damaged ({defect}); it is kept as {_set_aside(path)} and measured again")
         self.checksums.rewrite(known)
         return tuple(told)
 

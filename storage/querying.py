@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core import arguments, memory
+from ..core.arguments import Strings
 from ..core.errors import UsageError, shown
-from ..execution.plan import Words
 from .store import COLUMNS, WORDS, Run, typed
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
@@ -204,7 +204,7 @@ class Measurements:
         return df
 
 
-def read(run: Path | str, columns: Words = None, where: str = "true") -> pd.DataFrame:
+def read(run: Path | str, columns: Strings = None, where: str = "true") -> pd.DataFrame:
     """Measurements of a run: those columns and lines that are wanted, without loading the others.
 
     Args:

@@ -35,8 +35,8 @@ __all__ = [
     "WORDS",
     "DamagedManifestError",
     "Run",
-    "begun",
     "encoded",
+    "is_resumable",
     "must_be_new",
     "read_manifest",
     "typed",
@@ -56,7 +56,7 @@ def must_be_new(folder: Path, *, resumable: bool = False) -> None:
         raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another folder")
 
 
-def begun(folder: Path) -> bool:
+def is_resumable(folder: Path) -> bool:
     """Whether there is a run to go on with: not if it was stopped before it had a manifest, and so any measurement.
 
     Raises:
@@ -126,7 +126,7 @@ class Run:
                 # Until it is finished again, whatever becomes of it.
                 run.manifest = {**run.manifest, "complete": False}
                 _write_manifest(folder, run.manifest)
-                run.set_aside = run._parts.mend(CASES_FILE)
+                run.set_aside = run._parts.repair(CASES_FILE)
             except BaseException:
                 held.release()
                 raise
@@ -270,11 +270,11 @@ class Run:
 
     def whole_parts(self) -> tuple[list[Path], list[str]]:
         """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
-        offences = {path: self._parts.offence(path) for path in self.parts()}
+        defects = {path: self._parts.defect(path) for path in self.parts()}
         if self.manifest.get("complete"):
-            offences |= dict.fromkeys(self._parts.lost(), "it is missing")
-        damaged = [str(self.damaged(path, told)) for path, told in offences.items() if told is not None]
-        return [path for path, told in offences.items() if told is None], damaged
+            defects |= dict.fromkeys(self._parts.lost(), "it is missing")
+        damaged = [str(self.damaged(path, told)) for path, told in defects.items() if told is not None]
+        return [path for path, told in defects.items() if told is None], damaged
 
     def _read_part(self, path: Path) -> pa.Table:
         try:

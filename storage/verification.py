@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..core import files
 from ..core.errors import UsageError
-from ..studies.doctor import Finding
+from ..core.finding import Finding
 from . import _checksums as checksums
 from . import _parts as parts
 from . import lock
@@ -107,18 +107,18 @@ class _Examination:
     def _wrong_with(self, path: Path) -> str | None:
         if self._planned is not None and int(path.stem) not in self._planned:
             return "it is no part of the run's plan, and is not read; remove it"
-        offence = self._parts.offence(path) or self._offence_of_table(path)
-        return None if offence is None else f"{offence}; {self._mended}"
+        defect = self._parts.defect(path) or self._offence_of_table(path)
+        return None if defect is None else f"{defect}; {self._mended}"
 
     def _offence_of_table(self, path: Path) -> str | None:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             return f"it cannot be read ({error})"
-        offence = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
-        if offence is None:
+        defect = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
+        if defect is None:
             self._rows[self._parts.name(path)] = table.num_rows
-        return offence
+        return defect
 
     def _content_offence(self, index: int, table: pa.Table) -> str | None:
         keys = table.select(list(KEY)).to_pandas().astype({name: str for name in KEY if name != "row"})
@@ -162,12 +162,12 @@ class _Examination:
             if known and self._complete:
                 yield Finding(CASES_FILE, "broken", f"it is missing; {self._mended}")
             return
-        offence = self._parts.offence(path) if known else None
+        defect = self._parts.defect(path) if known else None
         try:
             lines = 0 if self._manifest == {} else len(Run(self._folder).cases())
         except UsageError as error:
-            offence = offence or str(error)
-        yield Finding(CASES_FILE, "broken" if offence else "ok", offence or f"{lines} lines about cases")
+            defect = defect or str(error)
+        yield Finding(CASES_FILE, "broken" if defect else "ok", defect or f"{lines} lines about cases")
 
     def _others(self) -> Iterator[Finding]:
         left = [self._parts.name(path) for path in temporaries(self._folder)]

@@ -6,25 +6,16 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import memory
+from ..core.finding import Finding
 from ..execution import environment
 from ..oracle import cache, reference
 from .browse import listing
 
 # By mpmath 1.3 at 60 digits, 667.274878660240737929212619458..., with 0.1 taken as its float64.
 ARTICLE_MEAN = 667.2748786602407
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ``state`` is ``ok``, ``missing`` (optional) or ``broken``."""
-
-    subject: str
-    state: str
-    told: str
 
 
 def examine() -> Iterator[Finding]:
@@ -44,7 +35,7 @@ def examine() -> Iterator[Finding]:
             continue
         told = ", ".join(f"{p} {v}" for p, v in description.versions)
         yield Finding(name, "ok", f"{told}; devices {', '.join(description.devices)}")
-        for package in sorted({o.package for o in description.offers if o.version is None}):
+        for package in sorted({o.package for o in description.implementations if o.version is None}):
             yield Finding(name, "missing", f"{package} is not installed; {listing.how_to_install(package, name)}")
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cases import Case, select
-from ..core.arguments import dtype_names, listed
+from ..core.arguments import Strings, dtype_names, listed
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, get_format, to_numpy
-from ..execution.plan import Words, choose_dtypes
-from ..grading import GRADES, SOUND, Graded, grade
+from ..core.vocabulary import GRADES, SOUND
+from ..execution.plan import choose_dtypes
+from ..grading import Graded, grade
 from ..oracle import Reference, reference
 from .check import check, load_framework
 
@@ -162,7 +163,7 @@ class LogitCase:
             yield f"  and {len(short) - WORST_SHOWN} more rows"
 
 
-def logit_cases(patterns: Words = None, dtypes: object = None) -> tuple[LogitCase, ...]:
+def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitCase, ...]:
     """Cases without loss options, each in each dtype that can hold it.
 
     Args:

@@ -147,10 +147,10 @@ def grades(
             r: Row(tuple(map(float, group.logits[r])), int(group.targets[r]), dtype) for r in range(0, number, every)
         }
         for chosen in adapter.implementations:
-            offer = worker.Offer(chosen.name, chosen.formula, chosen.package, "", chosen.modes)
+            info = worker.ImplementationInfo(chosen.name, chosen.formula, chosen.package, "", chosen.modes)
             outcome = worker.evaluated(adapter, chosen, group.batch(), "cpu", "eager")
             for quantity, values in outcome.values:
-                letters = grade_by(group.standard(quantity, offer), values).grade
+                letters = grade_by(group.standard(quantity, info), values).grade
                 for r, row in rows.items():
                     again = row.grade(quantity, values[r]) if row.graded else None
                     if again is not None or not row.graded:

@@ -212,7 +212,7 @@ def test_xla_divides_by_the_sum_through_its_inverse_which_underflows_before_the_
     (naive,) = [i for i in written("jax") if i.formula == "naive"]
     found = dict(multiples(naive, x, t, FLOAT32, reference(x, t)))["probabilities"]
     assert found[1] <= 1
-    assert found[0] > 1e5, "JAX keeps exp(88) / exp(88): XLA divides now; mend the README and this test"
+    assert found[0] > 1e5, "JAX keeps exp(88) / exp(88): XLA divides now; fix the README and this test"
 
 
 # --- what is worse exceeds them ---------------------------------------------------------------------------------

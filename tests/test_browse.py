@@ -195,11 +195,11 @@ def test_a_loss_that_float64_cannot_hold_is_not_called_infinite():
 def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
     for name in ("random/c1000_s10", "reductions/many_rows_mean", "masks/wide_990", "field_options/pytorch_116349"):
         seen = showing.view(name)
-        assert len(seen.rows) <= showing.MOST
+        assert len(seen.rows) <= showing.MAX_LINES
         for r, of_row in seen.entries.groupby("row"):
             held = seen.case.quantized(FORMATS["float32"])[r].astype(np.float64)
             finite = held[np.isfinite(held)]
-            assert len(of_row) <= showing.MOST
+            assert len(of_row) <= showing.MAX_LINES
             assert {finite.max(), finite.min()} <= set(of_row["logit"])
             assert seen.case.targets[r] < 0 or int(seen.case.targets[r]) in set(of_row["class"])
 
@@ -367,7 +367,7 @@ def test_any_case_can_be_shown_in_a_hundred_columns(family, dtype, capsys):
             shown = capsys.readouterr().out
             assert narrow(shown)
             assert shown.startswith(f"{c.id} in {dtype}\n")
-            assert shown.count("\nrow ") == min(c.rows, showing.MOST)
+            assert shown.count("\nrow ") == min(c.rows, showing.MAX_LINES)
 
 
 def test_a_shown_case_names_its_threshold(capsys):

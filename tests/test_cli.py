@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from logitlab.cli import main
-from logitlab.execution.worker import Description, Offer
+from logitlab.execution.worker import Description, ImplementationInfo
 from logitlab.studies.browse import listing
 
 
@@ -111,8 +111,8 @@ def test_a_missing_framework_is_a_line_without_implementation():
 
 
 def test_an_implementation_whose_package_is_missing_is_listed_as_such():
-    offer = Description("jax", ("cpu",), (Offer("jax/optax.x", "builtin", "optax", None, ("eager",)),))
-    (line,) = listing.tabulated({"jax": offer}).to_dict("records")
+    info = Description("jax", ("cpu",), (ImplementationInfo("jax/optax.x", "builtin", "optax", None, ("eager",)),))
+    (line,) = listing.tabulated({"jax": info}).to_dict("records")
     assert (line["implementation"], line["available"], line["missing"]) == (
         "jax/optax.x",
         False,

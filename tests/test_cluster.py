@@ -19,7 +19,7 @@ from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.execution.executors import opened
 from logitlab.execution.executors._survey import Survey, differences, hosts, together
-from logitlab.execution.worker import Description, Offer
+from logitlab.execution.worker import Description, ImplementationInfo
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
 
@@ -240,8 +240,8 @@ def test_workers_whose_environment_changes_numbers_otherwise_are_refused_by_name
 
 def survey(address, torch=None, devices=("cpu",), package="torch", **also):
     """What a worker says that has PyTorch of this version, or has none."""
-    offer = Offer("torch/lse", "lse", package, torch, ("eager",))
-    present = Description("torch", devices, (offer,), (("torch", torch),))
+    info = ImplementationInfo("torch/lse", "lse", package, torch, ("eager",))
+    present = Description("torch", devices, (info,), (("torch", torch),))
     described = Description("torch", missing="cannot be imported") if torch is None else present
     facts = {"host": "a", "hardware": {"python": "3.12.1"}, "versions": {"logitlab": "0.1.0"}, "variables": {}} | also
     return Survey(address=address, frameworks={"torch": described}, **facts)
@@ -274,7 +274,9 @@ def test_workers_together_have_what_one_of_them_has():
 def cell(device):
     from logitlab.execution.plan import Cell
 
-    return Cell("torch", Offer("torch/lse", "lse", "torch", "2.13.0", ("eager",)), "float32", device, "eager")
+    return Cell(
+        "torch", ImplementationInfo("torch/lse", "lse", "torch", "2.13.0", ("eager",)), "float32", device, "eager"
+    )
 
 
 def test_a_cell_goes_to_workers_with_its_device_and_version_alone():

@@ -63,11 +63,11 @@ def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
     framework = importlib.import_module(f"logitlab.frameworks.{owner}").FRAMEWORK
     operations = framework.operations
     x, t = rows_of_three(dtype)
-    for formula, follow in FORMULAS.items():
+    for formula, trace_stages in FORMULAS.items():
         (implementation,) = [i for i in framework.implementations if i.formula == formula]
         wanted = dict(framework.evaluate(implementation, Batch(x, t), "cpu", "eager"))
         with operations.placed("cpu"):
-            stages = list(follow(operations, operations.load(x, "cpu"), operations.load(t, "cpu")))
+            stages = list(trace_stages(operations, operations.load(x, "cpu"), operations.load(t, "cpu")))
             got = {s.name: operations.dump(s.value) for s in stages}
         assert [s.name for s in stages if s.direction == "forward"][-1] == "loss"
         assert stages[-1].name == "gradient"
@@ -144,7 +144,7 @@ def test_the_articles_naive_loss_fails_at_exp(owner):
         "exp(1000) is inf: exp(x) overflows float32 above 88.72; "
         "exp(-1000) is 0: exp(x) is zero in float32 below -103.97"
     )
-    assert first.mend == f"{SHIFT}; {LOG_OF_SUM}"
+    assert first.fix == f"{SHIFT}; {LOG_OF_SUM}"
     told = rules(explained)
     assert told["divide"].startswith("inf / inf is NaN; e / s is zero in float32")
     assert told["log"] == "log(0) is -inf"
@@ -183,7 +183,7 @@ def test_float16_overflows_above_eleven():
     first = explain("overflow/float16_above", "numpy/naive", "float16").first
     assert first.stage == "exp"
     assert "exp(x) overflows float16 above 11.09" in first.rule
-    assert first.mend == SHIFT
+    assert first.fix == SHIFT
 
 
 @pytest.mark.parametrize("implementation", ["numpy/lse", "torch/lse"])
@@ -192,7 +192,7 @@ def test_lse_rounds_to_the_spacing_of_the_maximum(implementation):
     assert explained.grades["loss"] == "C"
     assert explained.first.stage == "add max"
     assert explained.first.rule == f"adding the maximum back rounds to a spacing of {np.spacing(np.float32(1e4)):.4g}"
-    assert explained.first.mend.startswith("subtract the target logit from the maximum before adding")
+    assert explained.first.fix.startswith("subtract the target logit from the maximum before adding")
 
 
 def test_log1p_has_no_failure_on_the_same_offset():
@@ -209,13 +209,13 @@ def test_a_small_exponential_in_a_sum_does_no_harm():
 def test_a_target_far_below_the_maximum_needs_the_logarithm_of_the_sum():
     first = explain("underflow/float32_zero_below", "numpy/naive", row=0).first
     assert "exp(x) is zero in float32 below -103.97" in first.rule
-    assert first.mend == LOG_OF_SUM
+    assert first.fix == LOG_OF_SUM
 
 
 def test_a_row_far_below_zero_needs_the_shift():
     first = explain("underflow/float32_zero_below", "numpy/naive", row=1).first
     assert "exp(x) is zero in float32 below -103.97" in first.rule
-    assert first.mend == SHIFT
+    assert first.fix == SHIFT
 
 
 def test_a_sum_that_overflows_is_named_and_not_its_terms():
@@ -227,7 +227,7 @@ def test_a_certain_row_loses_its_loss_beside_one():
     first = explain("certainty/margin_12", "numpy/lse", "bfloat16").first
     assert first.stage == "log"
     assert first.rule == "s beside 1 is rounded by up to 0.00391 in bfloat16, and log(1) is 0"
-    assert "log1p" in first.mend
+    assert "log1p" in first.fix
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -306,7 +306,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
     bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
     monkeypatch.setattr(worker, "load", lambda name: bare)
     x, t = np.array([[1.0, 2.0]]), np.array([0])
-    followed = worker.follow("numpy", "numpy/naive", Batch(x, t), "cpu")
+    followed = worker.trace_stages("numpy", "numpy/naive", Batch(x, t), "cpu")
     assert [(s.name, s.direction) for s in followed.stages] == [
         ("probabilities", "forward"),
         ("loss", "forward"),
@@ -318,7 +318,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
 def test_a_fault_is_one_clear_line():
     from logitlab.execution import worker
 
-    followed = worker.follow("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
+    followed = worker.trace_stages("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
     assert followed.stages == ()
     assert followed.detail.startswith("IndexError: index 7 is out of bounds")
 

@@ -17,7 +17,7 @@ from logitlab.cases import all_cases, select
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.pool import Pools
-from logitlab.execution.worker import Description, Offer
+from logitlab.execution.worker import Description, ImplementationInfo
 from logitlab.grading.first_failure.exact import ExactValues
 from logitlab.grading.first_failure.rules import Judged, outcome
 from logitlab.reports.site import _case_pages
@@ -221,7 +221,9 @@ def test_a_mode_is_measured_in_its_own_process(asked, mode):
     ],
 )
 def test_a_mode_that_the_implementation_lacks_gets_one_line(mode, message, monkeypatch, capsys):
-    described = Description("torch", ("cpu",), (Offer("torch/lse", "lse", "torch", "2", ("eager", "compiled")),))
+    described = Description(
+        "torch", ("cpu",), (ImplementationInfo("torch/lse", "lse", "torch", "2", ("eager", "compiled")),)
+    )
     monkeypatch.setattr(Pools, "describe", lambda self: {"torch": described})
     assert main(["explain", "seed/article", "--implementation", "torch/lse", "--mode", mode]) == 2
     assert message in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from logitlab import runner
 from logitlab.cases import select
-from logitlab.grading import GRADES
+from logitlab.core.vocabulary import GRADES
 
 # What README states, of the frameworks that are measured whole here.
 KEPT = {d.implementation: d.grade for d in kept_grades.read().decisions}

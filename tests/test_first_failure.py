@@ -32,7 +32,7 @@ def failures(implementation, logits, targets, dtype="float32", rows=None):
     x = quantize(logits, fmt)
     owner, formula = implementation.split("/")
     batch, exact = Batch(x, np.array(targets)), reference(x, targets)
-    stages = worker.follow(owner, implementation, batch, "cpu").stages
+    stages = worker.trace_stages(owner, implementation, batch, "cpu").stages
     graded = graded_of(implementation, batch, fmt, exact)
     return first_failures(formula, stages, x, batch.targets, fmt, exact, graded, rows), graded
 
@@ -206,7 +206,7 @@ def test_a_builtin_fails_at_the_quantity_itself():
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)
     graded = graded_of("torch/F.cross_entropy", batch, fmt, exact) | {"loss": verdicts(*["nan"] * case.rows)}
-    stages = worker.follow("torch", "torch/F.cross_entropy", batch, "cpu").stages
+    stages = worker.trace_stages("torch", "torch/F.cross_entropy", batch, "cpu").stages
     for given_stages in ((), stages):
         first = first_failures("builtin", given_stages, x, case.targets, fmt, exact, graded)
         assert first["loss"] == ["loss"] * case.rows
@@ -226,7 +226,7 @@ def test_a_gradient_that_was_not_given_is_not_named():
     fmt = FORMATS["float32"]
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)
-    stages = worker.follow("numpy", "numpy/naive", batch, "cpu").stages
+    stages = worker.trace_stages("numpy", "numpy/naive", batch, "cpu").stages
     loss = {"loss": graded_of("numpy/naive", batch, fmt, exact)["loss"]}
     assert first_failures("naive", stages, x, case.targets, fmt, exact, loss) == {"loss": [None, "exp", None]}
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from logitlab.cases import select
 from logitlab.core.formats import FORMATS, quantize
-from logitlab.frameworks import FORMULAS, QUANTITIES, Batch
+from logitlab.core.vocabulary import FORMULAS, QUANTITIES
+from logitlab.frameworks import Batch
 from logitlab.grading import grade
 from logitlab.oracle import reference
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from logitlab import runner
-from logitlab.grading import GRADES
+from logitlab.core.vocabulary import GRADES
 
 KEPT = kept_grades.read()
 # The others' grades are held by test_findings.py, over the whole catalogue.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from logitlab.core.formats import FORMATS, quantize, representable, round_to
-from logitlab.grading import GRADES, VERDICTS, grade
+from logitlab.core.vocabulary import GRADES, VERDICTS
+from logitlab.grading import grade
 from logitlab.oracle import Exact, reference
 
 INF, NAN = float("inf"), float("nan")

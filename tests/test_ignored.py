@@ -11,7 +11,8 @@ import logitlab
 from logitlab import reports, runner
 from logitlab.cases import select
 from logitlab.core.formats import FORMATS
-from logitlab.grading import Conduct, Reach, conduct, describe_empty_mean, describe_ignored_row, grade
+from logitlab.core.vocabulary import Conduct, Reach
+from logitlab.grading import conduct, describe_empty_mean, describe_ignored_row, grade
 from logitlab.oracle import reference
 from logitlab.reports.tables.ignored import IGNORED_ROW, KINDS, NONE_COUNTS, ROWS, describe_nan
 from logitlab.reports.tables.results import results

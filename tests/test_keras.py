@@ -7,10 +7,11 @@ import pytest
 
 from logitlab import reference
 from logitlab.core.formats import FORMATS
+from logitlab.core.vocabulary import GRADES
 from logitlab.execution import worker
 from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch
-from logitlab.grading import GRADES, grade
+from logitlab.grading import grade
 
 BACKENDS = ("keras-jax", "keras-torch")
 SPARSE, DENSE = "sparse_categorical_crossentropy", "categorical_crossentropy"
@@ -96,7 +97,7 @@ def test_the_grade_on_hard_rows_is_what_was_measured(pools, descriptions, framew
 
 
 def test_every_keras_loss_has_a_measured_grade(descriptions):
-    offered = {(f, mode, o.name) for f, d in descriptions.items() for o in d.offers for mode in o.modes}
+    offered = {(f, mode, o.name) for f, d in descriptions.items() for o in d.implementations for mode in o.modes}
     assert offered == {(f, mode, _name(f, loss)) for f, mode, loss in CELLS}
 
 

@@ -42,7 +42,7 @@ def sources() -> list[Path]:
     return [p for p in found if not any(part.startswith(".") for part in p.relative_to(ROOT).parts)]
 
 
-def offences(tree: ast.AST) -> list[str]:
+def defects(tree: ast.AST) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -63,7 +63,7 @@ def offences(tree: ast.AST) -> list[str]:
 
 
 def test_no_source_reads_a_pickle_or_runs_what_it_reads():
-    found = {str(p.relative_to(ROOT)): offences(ast.parse(p.read_text(encoding="utf-8"))) for p in sources()}
+    found = {str(p.relative_to(ROOT)): defects(ast.parse(p.read_text(encoding="utf-8"))) for p in sources()}
     assert len(found) > 100
     # Written for the repository's own data, by a tool that is not installed; savez writes no objects by itself.
     assert {p: o for p, o in found.items() if o and not p.startswith(("benchmarks/", ".ci/"))} == {}
@@ -75,7 +75,7 @@ def test_no_source_reads_a_pickle_or_runs_what_it_reads():
      "np.load(f)", "np.load(f, allow_pickle=True)"],
 )  # fmt: skip
 def test_the_search_for_pickles_finds_them(line):
-    assert offences(ast.parse(line))
+    assert defects(ast.parse(line))
 
 
 class Bomb:

@@ -3,8 +3,8 @@
 import pytest
 
 from logitlab import runner
+from logitlab.core.vocabulary import GRADES
 from logitlab.execution.pool import Pools
-from logitlab.grading import GRADES
 
 NAME = "onnxruntime/SoftmaxCrossEntropyLoss"
 PLAIN = ["seed/*", "masks/*", "gap/*", "offset/*", "overflow/*", "underflow/*", "special/*", "certainty/m*"]

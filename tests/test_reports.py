@@ -12,9 +12,9 @@ from rich.console import Console
 from logitlab import cli, reports, runner
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
+from logitlab.core.vocabulary import accurate_ulps
 from logitlab.execution import plan
-from logitlab.execution.worker import Description, Offer
-from logitlab.grading import accurate_ulps
+from logitlab.execution.worker import Description, ImplementationInfo
 from logitlab.storage.store import Run, typed
 
 
@@ -325,11 +325,14 @@ OPTIONAL = "torch/liger_kernel.liger_cross_entropy"
     ],
 )
 def test_only_what_was_asked_for_is_told_to_be_missing(frameworks, implementations, expected):
-    offers = (
-        Offer("torch/F.cross_entropy", "builtin", "torch", "2", ("eager",)),
-        Offer(OPTIONAL, "builtin", "liger_kernel", None, ("eager",)),
+    infos = (
+        ImplementationInfo("torch/F.cross_entropy", "builtin", "torch", "2", ("eager",)),
+        ImplementationInfo(OPTIONAL, "builtin", "liger_kernel", None, ("eager",)),
     )
-    described = {"torch": Description("torch", offers=offers), "absent": Description("absent", missing="no such")}
+    described = {
+        "torch": Description("torch", implementations=infos),
+        "absent": Description("absent", missing="no such"),
+    }
     assert set(plan.not_installed(described, frameworks, implementations)) == expected
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logitlab import reports
-from logitlab.cases import abridged, make, named
+from logitlab.cases import case_summary_rows, make, named
 from logitlab.core.errors import UsageError
 from logitlab.reports.site._names import LONGEST, slugs
 from logitlab.reports.tables import findings as _findings
@@ -371,7 +371,9 @@ def test_a_run_keeps_what_its_cases_are(run, tmp_path):
 def test_of_many_classes_the_target_the_extremes_and_the_masked_are_kept():
     logits = np.zeros((20, 1000))
     logits[:, 500], logits[:, 600], logits[:, 700] = 9.0, -9.0, -np.inf
-    lines = list(abridged(make("f/wide", "why", logits, np.full(20, 900), weight=np.ones(1000), ignore_index=3)))
+    lines = list(
+        case_summary_rows(make("f/wide", "why", logits, np.full(20, 900), weight=np.ones(1000), ignore_index=3))
+    )
     assert [one["row"] for one in lines] == list(range(8))
     assert {500, 600, 700, 900} <= set(lines[0]["shown"])
     assert lines[0]["logits"][lines[0]["shown"].index(700)] == -np.inf

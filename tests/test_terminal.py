@@ -119,12 +119,12 @@ def test_ignored_rows_fit_into_the_sixty_lines_too(tmp_path):
     assert text.count("\n") < 60
     assert "**NaN from an ignored row** reaches its own gradient: `" in text
     rows = text.partition("## Ignored rows")[2].partition("\n\n## ")[0].split("\n")
-    assert len(rows) == 4 + _brief.MOST_IGNORED
+    assert len(rows) == 4 + _brief.MAX_IGNORED
 
 
 def test_what_the_tables_leave_out_is_counted(page):
     rows = re.search(r"## Worst grades\n\n(.*?)\n\n", _brief.brief(page), re.DOTALL).group(1).split("\n")[2:]
-    assert len(rows) == _brief.MOST_GRADES
+    assert len(rows) == _brief.MAX_GRADES
     told = sum(row.split(" | ")[-2].count("`") // 2 for row in rows[:-1])
     assert f"and {len(NAMES) - told} more" in rows[-1]
 

@@ -24,7 +24,7 @@ from logitlab.frameworks import Implementation
 from logitlab.studies import training
 from logitlab.studies.training import _chart, _demo, _numpy
 from logitlab.studies.training._task import BATCH, MODELS, Task, held_out_images, training_images
-from logitlab.studies.training._train import Traced, accuracy, follow, trace
+from logitlab.studies.training._train import Traced, accuracy, trace, trace_stages
 
 TOOL = Path(__file__).parent.parent / "benchmarks" / "make_images.py"
 FRAMEWORKS = ("jax", "numpy", "tensorflow", "torch")
@@ -201,7 +201,7 @@ def test_each_count_is_the_first_step_at_which_a_number_was_not_finite():
         made = (np.zeros((64, 10)), np.full(10, np.nan if n == 5 else 0.0))
         return made, np.float32(np.nan if n == 3 else n / 2), gradient, logits
 
-    found = follow(step, (), [((), ())] * 8, np.asarray)
+    found = trace_stages(step, (), [((), ())] * 8, np.asarray)
     assert found.stopped == {"logits": 2, "loss": 3, "gradient": 4, "weights": 5}
     assert (found.steps, found.final_loss, found.largest_logit, found.accuracy) == (5, 2.5, 5.0, 0.0)
 
@@ -213,7 +213,7 @@ def test_a_nan_in_one_pixel_reaches_everything_in_its_step(model, dtype):
     batches = list(task.batches())
     batches[1][0][5, 7] = np.nan
     rate = FORMATS[dtype].dtype.type(0.5)
-    found = follow(lambda *s: _numpy.step(numpys("log1p"), *s, rate), task.start(), batches, np.asarray)
+    found = trace_stages(lambda *s: _numpy.step(numpys("log1p"), *s, rate), task.start(), batches, np.asarray)
     assert found.stopped == dict.fromkeys(("logits", "loss", "gradient", "weights"), 2)
     assert math.isnan(found.final_loss)
 

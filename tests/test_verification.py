@@ -136,7 +136,7 @@ def test_damage_is_found_and_named(run, kind, capsys):
     damage, subject, told = DAMAGE[kind]
     damage(run)
     broken = [f for f in verify(run).findings if f.state == "broken"]
-    assert [f.told for f in broken if f.subject == subject and told in f.told], broken
+    assert [f.message for f in broken if f.subject == subject and told in f.message], broken
     assert main(["doctor", str(run)]) == 1
     assert told in capsys.readouterr().out
 
@@ -198,7 +198,7 @@ def test_other_files_are_told_and_no_damage(run):
     (run / "report").mkdir()
     (run / "parts" / ".00002.parquet.tmp").write_text("half")
     seen = verify(run)
-    told = {f.subject: f.told for f in seen.findings if f.state == "note"}
+    told = {f.subject: f.message for f in seen.findings if f.state == "note"}
     assert seen.sound
     assert "notes.txt, parts/copy of 00001.parquet:" in told["other files"]
     assert "parts/.00002.parquet.tmp" in told["half written"]
@@ -225,7 +225,7 @@ def test_who_writes_to_the_run_is_told(run):
     finally:
         held.release()
     assert note.subject == "lock"
-    assert note.told.startswith("process ")
+    assert note.message.startswith("process ")
     assert "lock" not in {f.subject for f in verify(run).findings}
 
 
@@ -264,7 +264,7 @@ def test_a_packed_run_has_checksums_and_is_verified(run, tmp_path):
     ]
     part(packed.folder, 0).write_bytes(part(packed.folder, 0).read_bytes()[:-1])
     (broken,) = (f for f in verify(packed.folder).findings if f.state == "broken")
-    assert "pack the run again" in broken.told
+    assert "pack the run again" in broken.message
 
 
 def test_other_programs_verify_the_checksums_too(run):
@@ -303,7 +303,7 @@ def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_wa
         "-c": f"the same program with `resume=True, out='{run}'`",
     }.items():
         (run / "manifest.json").write_text(json.dumps(manifest | {"command": command}))
-        (note,) = (f.told for f in verify(run).findings if f.subject == "run")
+        (note,) = (f.message for f in verify(run).findings if f.subject == "run")
         assert note == f"not complete: 4 of 4 parts are measured; go on with it: {told}"
 
 

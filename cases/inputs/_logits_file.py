@@ -16,7 +16,7 @@ from ...core.errors import UsageError
 from ...core.formats import FORMATS, Format
 from .. import Case, why_not_held
 from ._options import FileOptions
-from ._readers import READERS, UNREADABLE, OffenceError, Reader, must_not_be_wider
+from ._readers import READERS, UNREADABLE, DefectError, Reader, must_not_be_wider
 
 Array = NDArray[Any]
 
@@ -25,7 +25,7 @@ NO_OPTIONS = FileOptions()
 # Logits at once. The exact answer and the grading of a piece hold some 300 bytes for each of its logits.
 PIECE = 2**20
 # Logits of a file whose loss is reduced: they are one piece, since parts have no mean. Some 1.2 GiB at a time.
-MOST_REDUCED = 2**22
+MAX_REDUCED = 2**22
 # Rows at once, where they are narrow. The table holds some kilobytes for each row while a piece is measured.
 PIECE_ROWS = 2**14
 
@@ -127,8 +127,8 @@ def _piece_rows(classes: int) -> int:
 def _offences_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except OffenceError as offence:
-        raise UsageError(f"{path}: {offence}") from offence
+    except DefectError as defect:
+        raise UsageError(f"{path}: {defect}") from defect
     except UNREADABLE as error:
         words = " ".join(str(error).split())[:200]
         raise UsageError(f"{path}: cannot be read as {path.suffix} ({words})") from error
@@ -138,29 +138,29 @@ def _checked_shapes(reader: Reader) -> tuple[int, int]:
     logits, targets = reader.shapes["logits"], reader.shapes["targets"]
     kind, of_targets = reader.dtypes["logits"], reader.dtypes["targets"]
     if kind.name not in FORMATS:
-        raise OffenceError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
+        raise DefectError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
     if len(logits) != 2 or 0 in logits:
-        raise OffenceError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
+        raise DefectError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
     must_not_be_wider(logits[1])
     if targets not in (logits[:1], logits):
-        raise OffenceError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
+        raise DefectError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
     soft = len(targets) == 2
     if soft and of_targets.name not in FORMATS:
-        raise OffenceError(f"targets (B, C) have dtype {of_targets}; expected probabilities, {', '.join(FORMATS)}")
+        raise DefectError(f"targets (B, C) have dtype {of_targets}; expected probabilities, {', '.join(FORMATS)}")
     if not soft and of_targets.kind not in "iu":
-        raise OffenceError(f"targets (B,) have dtype {of_targets}; expected integers, the classes' indices")
+        raise DefectError(f"targets (B,) have dtype {of_targets}; expected integers, the classes' indices")
     return logits[0], logits[1]
 
 
 def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool) -> None:
     if options.weight is not None and options.weight.shape != (classes,):
-        raise OffenceError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
+        raise DefectError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
     if options.ignore_index is not None and soft:
-        raise OffenceError("targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out")
-    if options.reduction != "none" and rows * classes > MOST_REDUCED:
-        raise OffenceError(
+        raise DefectError("targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out")
+    if options.reduction != "none" and rows * classes > MAX_REDUCED:
+        raise DefectError(
             f"its {rows} rows of {classes} classes are too many for --reduction {options.reduction}, which takes all "
-            f"at once: measure row losses, without --reduction, or give at most {max(1, MOST_REDUCED // classes)} rows"
+            f"at once: measure row losses, without --reduction, or give at most {max(1, MAX_REDUCED // classes)} rows"
         )
 
 
@@ -190,7 +190,7 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
         wrong = ~(np.isfinite(targets.astype(np.float64)) & (targets >= 0))
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
-            raise OffenceError(
+            raise DefectError(
                 f"target probability {targets[row, column]} in row {first_row + row}, class {column}; "
                 "expected finite numbers that are not negative"
             )
@@ -202,5 +202,5 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
         told = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
         told += f"0 to {classes - 1}"
         if ignore_index is None:
-            raise OffenceError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
-        raise OffenceError(f"{told}, or {ignore_index}, which is ignored")
+            raise DefectError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
+        raise DefectError(f"{told}, or {ignore_index}, which is ignored")

@@ -25,10 +25,10 @@ Array = NDArray[Any]
 Rows = Iterator[tuple[Array, Array]]
 NAMES = ("logits", "targets")
 # A row is held whole, and takes some 300 bytes for each of its logits; a small file may claim any number of them.
-MOST_CLASSES = 2**26
+MAX_CLASSES = 2**26
 
 
-class OffenceError(ValueError):
+class DefectError(ValueError):
     """What is wrong with a file, in words that begin after its name."""
 
 
@@ -61,7 +61,7 @@ def _have(found: list[str]) -> None:
     for name in NAMES:
         if name not in found:
             there = ", ".join(map(repr, found)) or "nothing"
-            raise OffenceError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
+            raise DefectError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def npz_member(path: Path, name: str) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(path) as archive:
         found = [n.removesuffix(".npy") for n in archive.namelist()]
         if name not in found:
-            raise OffenceError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
+            raise DefectError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
         with archive.open(f"{name}.npy") as member:
             yield member
 
@@ -107,7 +107,7 @@ class Npz:
         wanted = int(np.prod(shape)) * dtype.itemsize
         raw = member.read(wanted)
         if len(raw) < wanted:
-            raise OffenceError(f"{name} ends early: the file is cut off")
+            raise DefectError(f"{name} ends early: the file is cut off")
         return np.frombuffer(raw, dtype).reshape(shape)
 
 
@@ -118,11 +118,11 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(member)
     except (ValueError, KeyError) as error:
-        raise OffenceError(f"{name} is not an array that NumPy wrote ({error})") from error
+        raise DefectError(f"{name} is not an array that NumPy wrote ({error})") from error
     if dtype.hasobject:
-        raise OffenceError(f"{name} holds Python objects, which are never unpickled; expected numbers")
+        raise DefectError(f"{name} holds Python objects, which are never unpickled; expected numbers")
     if by_columns and len(shape) > 1:
-        raise OffenceError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
+        raise DefectError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
     # NumPy's format has no name for bfloat16: two bytes without one are what it writes for it.
     return shape, np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
 
@@ -150,15 +150,15 @@ class Parquet:
     def _values(self, name: str, column: pa.Array) -> Array:
         width = self.shapes[name][1:]
         if column.null_count:
-            raise OffenceError(f"{name} has missing rows; expected a value in each")
+            raise DefectError(f"{name} has missing rows; expected a value in each")
         values = column
         if width:
             lengths = sorted({*pc.unique(pc.list_value_length(column)).to_pylist(), *width})
             if len(lengths) > 1:
-                raise OffenceError(f"{name} has rows of {lengths[0]} and of {lengths[-1]} entries; expected one width")
+                raise DefectError(f"{name} has rows of {lengths[0]} and of {lengths[-1]} entries; expected one width")
             values = column.flatten()
         if values.null_count:
-            raise OffenceError(f"{name} has missing entries; expected numbers")
+            raise DefectError(f"{name} has missing entries; expected numbers")
         numbers: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), *width)
         return numbers
 
@@ -173,8 +173,8 @@ def _must_not_swell(metadata: pq.FileMetaData) -> None:
 
 def must_not_be_wider(classes: int) -> None:
     """OffenceError for rows of more classes than can be measured."""
-    if classes > MOST_CLASSES:
-        raise OffenceError(f"logits have {classes:,} classes; rows of at most {MOST_CLASSES:,} can be measured")
+    if classes > MAX_CLASSES:
+        raise DefectError(f"logits have {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -196,7 +196,7 @@ def _parquet_dtype(name: str, kind: pa.DataType) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = np.dtype(element.to_pandas_dtype())
     except (NotImplementedError, TypeError) as error:
-        raise OffenceError(f"{name} holds {element}; expected numbers") from error
+        raise DefectError(f"{name} holds {element}; expected numbers") from error
     return dtype
 
 

@@ -20,7 +20,7 @@ Float64 = NDArray[np.float64]
 CLASSES = 128
 ROWS = 32
 # No case holds more logits than this: wide rows are fewer.
-MOST = 2**20
+MAX_LOGITS = 2**20
 WIDEST = 2**22
 PREFIX = "sweep_"
 SYNTAX = "give AXIS=VALUES, VALUES being numbers and ranges START:STOP:COUNT, log behind COUNT for equal ratios"
@@ -102,7 +102,7 @@ def _named(value: float) -> float:
 
 def _case(name: str, axis: Axis, value: float) -> Case:
     classes = int(value) if axis.whole else CLASSES
-    rows = max(2, min(ROWS, MOST // classes))
+    rows = max(2, min(ROWS, MAX_LOGITS // classes))
     # Philox is the same on every machine.
     generator = np.random.Generator(np.random.Philox(key=[classes, ROWS]))
     logits = axis.logits(value, generator.standard_normal((rows, classes)))

@@ -91,10 +91,10 @@ def runs() -> list[Run]:
 def kept_run(name: str, plan: dict[str, Any]) -> Run:
     """The run of this plan, measured now unless it is kept."""
     folder = KEPT / f"{name}-{_key(plan)}"
-    begun = (folder / "manifest.json").exists()
-    if not begun or not Run(folder).manifest["complete"]:
+    is_resumable = (folder / "manifest.json").exists()
+    if not is_resumable or not Run(folder).manifest["complete"]:
         print(f"measuring for the documentation: {name}", file=sys.stderr, flush=True)
-        runner.run(**plan, out=folder, resume=begun)
+        runner.run(**plan, out=folder, resume=is_resumable)
     return Run(folder)
 
 

@@ -32,7 +32,7 @@ EVERY = 2.0
 # For each worker: one task that runs and one that waits for it.
 IN_FLIGHT = 2
 # Of a task's workers, before the task is thought to be what they die of; as many as Dask itself allows.
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 GOES_ON = "what was measured is kept: go on with it by --resume"
 
 
@@ -268,7 +268,7 @@ class Dask:
             self._pass_over_who_differs()
 
     def _none_able(self, cell: Cell) -> str:
-        what = f"{cell.offer.name} on {cell.device}"
+        what = f"{cell.implementation.name} on {cell.device}"
         if cell.device != "cpu" and any(a in self._alive and s.can(cell) for a, s in self._surveys.items()):
             return f"no worker that has {what} says that it has a GPU; start those by `dask worker --resources GPU=1`"
         return f"no worker of {self._address} is left that has {what}; start one; {GOES_ON}"
@@ -284,7 +284,7 @@ class Dask:
             if gone and not one.future.done():
                 del given[key]
                 one.future.cancel()
-                if one.times > MOST_DEATHS:
+                if one.times > MAX_DEATHS:
                     raise UsageError(_deadly(one))
                 self._give(given, one.task, one.block, one.times + 1)
 

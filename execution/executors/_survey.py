@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..plan import Cell
-from ..worker import Description, Offer
+from ..worker import Description, ImplementationInfo
 
 # Which of a machine's devices a worker has is its own.
 _OWN_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 
 # Of those who differ.
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Survey:
         described = self.frameworks.get(cell.framework)
         if described is None or described.missing is not None:
             return False
-        same = (o.name == cell.offer.name and o.version == cell.offer.version for o in described.offers)
+        same = (
+            o.name == cell.implementation.name and o.version == cell.implementation.version
+            for o in described.implementations
+        )
         return cell.device in described.devices and any(same)
 
 
@@ -69,9 +72,9 @@ def differences(of_each: Mapping[str, Mapping[str, str]], absent: str | None = N
         usual, _ = Counter(values.values()).most_common(1)[0]
         others = [f"{value} on {name}" for name, value in sorted(values.items()) if value != usual]
         if others:
-            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
             usually = _some([name for name, value in values.items() if value == usual])
-            told.append(f"{key} is {usual} on {usually}, but {', '.join(others[:MOST_NAMED])}{more}")
+            told.append(f"{key} is {usual} on {usually}, but {', '.join(others[:MAX_NAMED])}{more}")
     return told
 
 
@@ -88,15 +91,15 @@ def _merged(name: str, described: Sequence[Description]) -> Description:
     present = [d for d in described if d.missing is None]
     if not present:
         return described[0] if described else Description(name, missing="no worker has been asked for it")
-    offers: dict[str, Offer] = {}
-    for offer in (o for d in present for o in d.offers):
+    infos: dict[str, ImplementationInfo] = {}
+    for info in (o for d in present for o in d.implementations):
         # One whose package is missing here may be whole elsewhere.
-        if offer.name not in offers or offers[offer.name].version is None:
-            offers[offer.name] = offer
+        if info.name not in infos or infos[info.name].version is None:
+            infos[info.name] = info
     return replace(
         present[0],
         devices=_unique(device for d in present for device in d.devices),
-        offers=tuple(offers.values()),
+        implementations=tuple(infos.values()),
         versions=_unique(pair for d in present for pair in d.versions),
         distributions=_unique(pair for d in present for pair in d.distributions),
     )

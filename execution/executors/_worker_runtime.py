@@ -22,7 +22,7 @@ from ..pool import Pools
 from ._survey import Survey
 
 # Of a lane's log, which a run brings home from each worker: its end.
-MOST_LOG = 2**16
+MAX_LOG = 2**16
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Site:
     def close(self) -> dict[str, bytes]:
         """Ends the processes, and gives the end of each lane's log, by its file's name."""
         self.pools.__exit__()
-        logs = {log.name: log.read_bytes()[-MOST_LOG:] for log in sorted(Path(self._folder.name).glob("*.log"))}
+        logs = {log.name: log.read_bytes()[-MAX_LOG:] for log in sorted(Path(self._folder.name).glob("*.log"))}
         self._folder.cleanup()
         return {name: text for name, text in logs.items() if text}
 

@@ -8,10 +8,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ...core.formats import Format
+from ...core.vocabulary import SOUND
 from ...frameworks import Batch
 from ...frameworks.stages import Stage
 from ...oracle import Reference
-from .. import SOUND, Graded
+from .. import Graded
 from .judge import judged, known_of, seen_as
 from .rules import first_broken
 
@@ -33,7 +34,7 @@ def first_failures(
 
     Args:
         formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
-        stages: of the whole batch, as `worker.follow` returns them; none where there are none to be had: of a
+        stages: of the whole batch, as `worker.trace_stages` returns them; none where there are none to be had: of a
             built-in, of a compiled computation, of a case with loss options or a reduction.
         logits: (B, C) as the dtype holds them.
         targets: (B,) class indices; without stages, whatever they are.

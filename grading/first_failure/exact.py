@@ -24,7 +24,7 @@ GUARD_BITS = 320
 # exp(-745) is the smallest that any of the formats sees; where two such are multiplied, its square.
 FARTHEST = 2500.0
 # Bytes that the remembered rows may take, estimated as if all their balls were there; a fourth of it is usual.
-MOST_KEPT = 2**28
+MAX_KEPT = 2**28
 NONE = "none"
 
 
@@ -118,7 +118,7 @@ class _Recent:
             self._weight += self._rows[key].weight
         self._rows.move_to_end(key)
         found = self._rows[key]
-        while self._weight > MOST_KEPT:
+        while self._weight > MAX_KEPT:
             _, dropped = self._rows.popitem(last=False)
             self._weight -= dropped.weight
         return found

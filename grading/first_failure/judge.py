@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format
-from ...frameworks import QUANTITIES, Batch
+from ...core.vocabulary import QUANTITIES
+from ...frameworks import Batch
 from ...frameworks.stages import Stage
 from ...oracle import Exact, Reference
 from .. import Graded

@@ -1,4 +1,4 @@
-"""Which rule of the format a stage broke, and what would mend it.
+"""Which rule of the format a stage broke, and what would fix it.
 
 A stage is looked at only where the row's loss or gradient came out wrong: an exponential that underflows in a sum, or
 a shift of minus infinity whose exponential is rightly zero, does no harm and is no failure.
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ... import grading
 from ...core.formats import FORMATS, Format, overflow, ulp, underflow_to_subnormal, underflow_to_zero
-from .. import LOST_FROM, SOUND
+from ...core.vocabulary import SOUND
+from .. import LOST_FROM
 from .exact import ExactValues, short
 
 Float64 = NDArray[np.float64]
@@ -33,10 +34,10 @@ WIDE_SUM = "hold the sum in float32 or wider"
 
 @dataclass(frozen=True)
 class Broken:
-    """``rule``: what the format did; ``mend``: what would have avoided it, None where an earlier stage is to blame."""
+    """``rule``: what the format did; ``fix``: what would have avoided it, None where an earlier stage is to blame."""
 
     rule: str
-    mend: str | None
+    fix: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +205,8 @@ def _joined(found: Iterator[Broken]) -> Broken | None:
     told = list(found)
     if not told:
         return None
-    mends = dict.fromkeys(b.mend for b in told if b.mend is not None)
-    return Broken("; ".join(b.rule for b in told), "; ".join(mends) or None)
+    fixes = dict.fromkeys(b.fix for b in told if b.fix is not None)
+    return Broken("; ".join(b.rule for b in told), "; ".join(fixes) or None)
 
 
 # --- infinities and NaN -----------------------------------------------------------------------------------------

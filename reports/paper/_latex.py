@@ -18,13 +18,13 @@ from ..tables.uncounted import MEANING
 from ._latex_escape import name, prose, tex
 
 FOLDER = "tables"
-MOST_LINES = 40  # of a table on one page; a longer one is a longtable
+MAX_LINES = 40  # of a table on one page; a longer one is a longtable
 # Points, at the size of the tables: the text's width, a digit, a point, a times ten, the room beside a column.
 TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
 NAME = (64.0, 160.0)  # the narrowest and the widest column of names
 TURNED = 730.0  # the width of the text on a page on its side
 DAGGER = r"{$^\dagger$}"  # as siunitx takes it behind a number, of any column
-LEAST, MOST = 0.01, 1000.0  # numbers between them are written without an exponent
+LEAST, LARGEST = 0.01, 1000.0  # numbers between them are written without an exponent
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
     body = pd.DataFrame(columns)
     simple = all(not upper for upper, _ in headings)
     body.columns = pd.Index([lower for _, lower in headings]) if simple else pd.MultiIndex.from_tuples(headings)
-    long = len(body) > MOST_LINES
+    long = len(body) > MAX_LINES
     made: str = body.style.hide(axis="index").to_latex(
         column_format="".join(formats), hrules=True, siunitx=True, multicol_align="c",
         caption=tex(layout.caption, 1000), label=f"tab:{label}", environment="longtable" if long else "table",
@@ -202,7 +202,7 @@ def _significant(value: float) -> str:
     size = abs(value)
     if 0 < size < LEAST:
         return rf"{{$<{LEAST}$}}"
-    if size >= MOST:
+    if size >= LARGEST:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"
     return f"{value:.0f}" if size >= 10 or size == 0 else f"{value:.1f}" if size >= 1 else f"{value:.2f}"

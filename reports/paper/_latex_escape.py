@@ -6,11 +6,11 @@ import re
 from functools import cache
 from typing import Any
 
-MOST = 120  # characters of a name or a message
+MAX_LINES = 120  # characters of a name or a message
 UNBROKEN = 9  # characters without a joint, after which a name may be broken anywhere
 
 
-def tex(words: object, most: int = MOST) -> str:
+def tex(words: object, most: int = MAX_LINES) -> str:
     """Words on one line, as LaTeX that prints them; what pdflatex has no glyph for as its number, ``U+4E2D``."""
     printable = "".join(c if c.isprintable() else " " for c in str(words))
     whole = " ".join(printable.split())
@@ -21,11 +21,11 @@ def tex(words: object, most: int = MOST) -> str:
 
 def name(words: object) -> str:
     """A dotted name that may be broken at its joints, and within what has none for long."""
-    pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MOST])
+    pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MAX_LINES])
     # Within a piece at a price, where nothing else is left; a character that is told by its number is long by itself.
     short = (re.findall(rf"[^\x00-\x7f]|[\x00-\x7f]{{1,{UNBROKEN}}}", piece) for piece in pieces)
     told = (r"\penalty1000{}".join(map(tex, parts)) for parts in short)
-    return r"\allowbreak{}".join(told) + "..." * (len(str(words)) > MOST)
+    return r"\allowbreak{}".join(told) + "..." * (len(str(words)) > MAX_LINES)
 
 
 def prose(words: str) -> str:

@@ -19,7 +19,7 @@ CELL = 12  # points, of a grade
 ROW = 8.5
 BESIDE = 10  # points that are neither labels nor cells
 WIDEST = 0.75  # of the figure may be labels
-MOST_COLUMNS = 8  # of a figure as wide as a column
+MAX_COLUMNS = 8  # of a figure as wide as a column
 
 # Shares of rows, from the lightest to the darkest: told apart by lightness alone.
 SHARES = {"0": 0.0, "≤ 1%": 0.01, "≤ 10%": 0.1, "≤ 50%": 0.5, "≤ 100%": 1.0}
@@ -57,7 +57,7 @@ def _grades(grades: pd.DataFrame) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
     columns = list(grades.columns[2:])
-    width = WIDTH if len(columns) <= MOST_COLUMNS else WIDE
+    width = WIDTH if len(columns) <= MAX_COLUMNS else WIDE
     room = min(width - BESIDE - CELL * len(columns), WIDTH * WIDEST)
     names = distinct(list(grades["implementation"]), int(room / (CHARACTER * SMALL)))
     cells = grades.assign(key=names).melt("key", columns, "column", "grade").dropna(subset="grade")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...core.formats import DTYPES
 from ..tables.grade_cells import labels
-from ..tables.ordering import DTYPES
 from ..tables.results import worst_rows
 from ..tables.uncounted import MANY_ULP
 from ._grids import EXACT, grid, short
 from ._site import Site, state
 
-MOST_ROWS = 8  # of a case, of which every row is on its page; of one with more the worst of each cell
+MAX_ROWS = 8  # of a case, of which every row is on its page; of one with more the worst of each cell
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", "loss", "loss ulp", "gradient",
          "gradient ulp", "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
@@ -38,7 +38,7 @@ def case_pages(site: Site) -> Iterator[tuple[str, dict[str, Any]]]:
     commands, answers = _commands(site), _answers(rows)
     for i, name in enumerate(names):
         lines = told.get(name, site.found.cases.iloc[:0])
-        few = every[name]["row"].nunique() <= MOST_ROWS
+        few = every[name]["row"].nunique() <= MAX_ROWS
         contents = {
             "title": name,
             "name": name,
@@ -86,7 +86,7 @@ def _rows(lines: pd.DataFrame, answers: dict[int, dict[str, str]]) -> dict[str, 
     """The rows of the case, each with what is known of it: logits from the run's cases, the answer from its results."""
     logits = {int(line["row"]): line for line in lines.to_dict("records") if not pd.isna(line["row"])}
     places = sorted({*logits, *answers})
-    shown = [p for p in places if p < MOST_ROWS]
+    shown = [p for p in places if p < MAX_ROWS]
     found = [_row(place, logits.get(place), answers.get(place, {})) for place in shown]
     left = len(places) - len(shown)
     whole = next(iter(lines["rows"]), 0) if len(lines) else 0

@@ -16,7 +16,7 @@ from .._report import Page
 from ._names import slugs
 
 KINDS = ("csv", "parquet", "json")
-MOST_AS_JSON = 20_000  # lines; a longer table is many times larger so than as Parquet
+MAX_AS_JSON = 20_000  # lines; a longer table is many times larger so than as Parquet
 
 
 def download_tables(tables: Iterable[tuple[str, str, str, pd.DataFrame]], folder: Path) -> Iterator[dict[str, Any]]:
@@ -25,7 +25,7 @@ def download_tables(tables: Iterable[tuple[str, str, str, pd.DataFrame]], folder
     names = slugs(name for name, *_ in listed)
     for name, title, note, table in listed:
         files = [folder / f"{names[name]}.{kind}" for kind in KINDS]
-        files = files if len(table) <= MOST_AS_JSON else files[:2]
+        files = files if len(table) <= MAX_AS_JSON else files[:2]
         plain = table.rename(columns=str)
         plain.to_csv(files[0], index=False)
         plain.to_parquet(files[1], index=False)

@@ -13,15 +13,15 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ..tables.ordering import DTYPES
-from ..tables.tables import GRADES
+from ...core.formats import DTYPES
+from ...core.vocabulary import GRADES
 
 DIGITS = 4  # significant ones, of a measured error
 LONGEST = 400  # characters of a message; the downloads have all of it
 FILTERS = ("framework", "formula", "mode", "device", "dtype", "family", "quantity", "status", "verdict", "stage")
 NAMELESS = "(no name)"
 EXACT = ("value", "exact")
-MOST_PICKED = 60  # words of a column that can be picked from a list
+MAX_PICKED = 60  # words of a column that can be picked from a list
 
 Link = Callable[[str], str | None]
 
@@ -101,7 +101,7 @@ def _column(values: pd.Series[Any], link: Link | None, *, beside_name: bool) -> 
     # A name begins with its framework, and a lone device goes without saying; what is picked by them stays.
     if (name == "framework" and beside_name) or (name in ("device", "status") and told in (["cpu"], ["ok"])):
         described["hidden"] = True
-    if (name in FILTERS or described["kind"] == "grade") and len(told) <= MOST_PICKED:
+    if (name in FILTERS or described["kind"] == "grade") and len(told) <= MAX_PICKED:
         described["pick"] = True
     return described, codes.tolist()
 

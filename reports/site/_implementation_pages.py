@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..tables.ordering import CELL, DTYPES
+from ...core.formats import DTYPES
+from ..tables.ordering import CELL
 from ..tables.uncounted import MANY_ULP
 from ._grids import grid
 from ._site import Site, state

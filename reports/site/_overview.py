@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
+from ...core.formats import DTYPES
+from ...core.vocabulary import GRADES
 from ..charts.style import distinct, shortened
 from ..tables.findings import SAFE, at, headlines, worst_grades
 from ..tables.ignored import lets_nan_through
-from ..tables.ordering import DTYPES
-from ..tables.tables import GRADES
 from ._site import Site, state
 
 COLUMNS = 3
-MOST = 35  # characters of a name
+MAX_LINES = 35  # characters of a name
 HEADING = 1.6  # lines that a heading takes
 SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 
@@ -90,7 +90,7 @@ def _columns(site: Site, dtypes: list[str]) -> list[list[dict[str, Any]]]:
 def _block(site: Site, framework: str, part: pd.DataFrame, dtypes: list[str]) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     names = [str(name) for name in part["implementation"]]
-    shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MOST)
+    shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MAX_LINES)
     for line, name, short in zip(part.to_dict("records"), names, shorts, strict=True):
         cells: list[dict[str, Any]] = [
             {
@@ -110,7 +110,7 @@ def _block(site: Site, framework: str, part: pd.DataFrame, dtypes: list[str]) ->
         )
     lines.sort(key=lambda each: sum(6 ** _rank(c["grade"]) for c in each["cells"]))
     return {
-        "framework": shortened(framework, MOST),
+        "framework": shortened(framework, MAX_LINES),
         "cell": f"{site.cell['mode']}, {site.cell['device']}",
         "lines": lines,
     }

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
 
+from ...core.formats import DTYPES
 from ..paper._bounds import figures as bound_figures
 from ..tables import curves as _curves
-from ..tables.ordering import DTYPES
 from ..tables.sections import Section
 from . import _charts as charts
 from ._case_pages import case_pages

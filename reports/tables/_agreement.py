@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...core.formats import FORMATS, ulp
+from ...core.formats import DTYPES, FORMATS, ulp
 from ...storage.querying import Measurements
-from .ordering import CELL, DTYPES, in_order
+from .ordering import CELL, in_order
 from .tables import KEYS, RANK, Source
 
 Float64 = NDArray[np.float64]

@@ -14,7 +14,7 @@ from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_large
 
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
-MOST_SHOWN = 6  # values of an axis on a page; the CSV file has them all
+MAX_SHOWN = 6  # values of an axis on a page; the CSV file has them all
 
 
 def axes(measurements: Source) -> list[str]:
@@ -54,7 +54,7 @@ def places(cases: pd.Series[str]) -> pd.Series[float]:
 def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     """The curve with a column for each of a few values, evenly taken from the first to the last."""
     values = sorted(table[axis].unique())
-    steps = min(len(values), MOST_SHOWN)
+    steps = min(len(values), MAX_SHOWN)
     taken = [values[round(i * (len(values) - 1) / max(steps - 1, 1))] for i in range(steps)]
     kept = table[table[axis].isin(taken)].copy()
     kept["words"] = list(map(median_and_largest, kept["median"], kept["largest"], kept["uncounted"]))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ...core.vocabulary import GRADES
 from .ordering import plain
-from .tables import GRADES
 
 SAFE = ("A", "B")
 HEADLINES = 3
-MOST_NAMES = 4
+MAX_NAMES = 4
 
 
 @dataclass(frozen=True)

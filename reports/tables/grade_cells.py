@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .ordering import DTYPES
-from .tables import GRADES
+from ...core.formats import DTYPES
+from ...core.vocabulary import GRADES
 
 GRADED = "grade"
 CASE = "case"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...grading import Conduct, Reach, conduct_of_status
+from ...core.vocabulary import Conduct, Reach
 from ...storage.querying import Measurements
 from .ordering import CELL, in_order, pairs, plain
 
@@ -65,7 +65,7 @@ def _conducts(lines: pd.DataFrame) -> list[Conduct]:
     # Of a loss the value is kept; of a gradient its distance from 0, where 0 is right.
     size = lines["value"].where(lines["quantity"] == "loss", lines["max_abs"])
     return [
-        conduct_of_status(status) or _conduct(n_nan > 0, is_infinite, number)
+        Conduct.of_status(status) or _conduct(n_nan > 0, is_infinite, number)
         for status, n_nan, is_infinite, number in zip(
             lines["status"], lines["n_nan"].fillna(0), infinite, size, strict=True
         )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ...core.formats import DTYPES
 from ...storage.querying import CELL
 
-__all__ = ["CELL", "DTYPES", "WHO", "by_dtype", "in_order", "pairs", "plain"]
+__all__ = ["CELL", "WHO", "by_dtype", "in_order", "pairs", "plain"]
 
 WHO = ["implementation", "mode", "device"]
-DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 def pairs(pivoted: pd.DataFrame) -> list[tuple[str, str]]:

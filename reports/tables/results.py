@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...core.vocabulary import GRADES
 from .ordering import CELL
-from .tables import GRADES
 
 OF_ROW = ["case", "family", "row", "formula", *CELL]
 QUANTITIES = ("loss", "gradient", "probabilities")

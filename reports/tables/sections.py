@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ...core.formats import DTYPES
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
 from ._analysis import against_bounds
 from .ignored import ignored_rows, in_brief
-from .ordering import CELL, DTYPES, by_dtype
+from .ordering import CELL, by_dtype
 from .tables import Source, article, errors, faults, finiteness, grade_matrix, invalid_targets
 from .uncounted import MEANING, median_and_largest
 
-MOST_SHOWN = 20  # cases of a table that has all of them
-MOST_WORDS = 100  # characters of an error's message
+MAX_SHOWN = 20  # cases of a table that has all of them
+MAX_WORDS = 100  # characters of an error's message
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,10 @@ def _agreement(found: Measurements) -> Iterator[Section]:
     yield Section(
         "agreement",
         "Where the implementations disagree most",
-        f"float32, eager: the {MOST_SHOWN} cases whose finite losses lie farthest apart, in ulp. "
+        f"float32, eager: the {MAX_SHOWN} cases whose finite losses lie farthest apart, in ulp. "
         "The CSV file has every case and dtype.",
         table,
-        single.head(MOST_SHOWN)[["case", "row", "implementations", "answers", "apart", "lowest", "highest"]].assign(
+        single.head(MAX_SHOWN)[["case", "row", "implementations", "answers", "apart", "lowest", "highest"]].assign(
             apart=lambda t: t["apart"].map("{:.2g}".format)
         ),
     )
@@ -231,7 +232,7 @@ def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
     counted = refused.agg(detail=("detail", "nunique"), cases=("cases", "sum"), dtypes=("dtypes", "max"))
     counted["detail"] = counted["detail"].map("{} reasons".format)
     faults = bad[bad["status"] != "unsupported"].assign(
-        detail=lambda t: [textwrap.shorten(words, MOST_WORDS, placeholder=" ...") for words in t["detail"].fillna("")]
+        detail=lambda t: [textwrap.shorten(words, MAX_WORDS, placeholder=" ...") for words in t["detail"].fillna("")]
     )
     return pd.concat([faults, counted.reset_index()], ignore_index=True)
 

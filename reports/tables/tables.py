@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...core.vocabulary import GRADES
 from ...storage.querying import Measurements
 from ._medians import medians
 from .ordering import CELL, by_dtype, in_order, pairs, plain
 from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
 
 Source = Measurements | pd.DataFrame
-GRADES = ("A", "B", "C", "D", "F")
 KEYS = ", ".join(CELL)
 RANK = f"(list_position({list(GRADES)}, grade) - 1)"  # of a grade, in SQL
 INVALID = "invalid"

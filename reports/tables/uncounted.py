@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...core.formats import FORMATS
-from ...grading import accurate_ulps
+from ...core.vocabulary import accurate_ulps
 
 MARK = "†"
 MEANING = (

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from ... import cases as _cases
-from ...core.arguments import dtype_names, listed
+from ...core.arguments import Strings, dtype_names, listed
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...execution import worker
-from ...execution.plan import Words, choose_frameworks
+from ...execution.plan import choose_frameworks
 from ...execution.pool import Pools
 from ...execution.worker import Description
 
@@ -25,7 +25,11 @@ _EXTRAS = {
 
 
 def catalogue(
-    patterns: Words = None, families: Words = None, tags: Words = None, dtypes: object = None, sources: Words = None
+    patterns: Strings = None,
+    families: Strings = None,
+    tags: Strings = None,
+    dtypes: object = None,
+    sources: Strings = None,
 ) -> pd.DataFrame:
     """The cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
 
@@ -108,14 +112,14 @@ def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
     ]
 
 
-def describe(frameworks: Words = None) -> dict[str, Description]:
+def describe(frameworks: Strings = None) -> dict[str, Description]:
     """What each framework says of itself, asked in a process of its own."""
     names = choose_frameworks(listed(frameworks, "frameworks"))
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
         return pools.describe()
 
 
-def implementations(frameworks: Words = None) -> pd.DataFrame:
+def implementations(frameworks: Strings = None) -> pd.DataFrame:
     """The implementations: framework, implementation, formula, dtypes, devices, modes, version, available, missing.
 
     The frameworks are imported in processes of their own to be asked. One that cannot be is a row without
@@ -136,7 +140,7 @@ def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
     for name, d in descriptions.items():
         if d.missing is not None:
             lines.append((name, None, None, None, None, None, None, False, d.missing))
-        for o in d.offers:
+        for o in d.implementations:
             why = None if o.version is not None else f"{o.package} is not installed"
             words = (", ".join(FORMATS), ", ".join(o.devices or d.devices), ", ".join(o.modes))
             lines.append((name, o.name, o.formula, *words, o.version, why is None, why))

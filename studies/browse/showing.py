@@ -26,7 +26,7 @@ from . import _thresholds as thresholds
 Float64 = NDArray[np.float64]
 
 WIDTH = 100
-MOST = 8  # rows, and classes of a row, that are shown before the rest is left out
+MAX_LINES = 8  # rows, and classes of a row, that are shown before the rest is left out
 DIGITS = 20
 # The exact value is neither zero nor infinite, but float64 has no number for it.
 BENEATH, ABOVE = "below 5e-324", "above 1.8e308"
@@ -75,7 +75,7 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
     x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
     whole, single = _answers(chosen, fmt)
     rows = [_Row(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
-    looked = rows[:MOST] if row is None else [rows[row]]
+    looked = rows[:MAX_LINES] if row is None else [rows[row]]
     near = [r.near().assign(row=r.row) for r in looked]
     near = [found for found in near if len(found)]
     return View(
@@ -191,8 +191,8 @@ class _Row:
         extremes = [int(finite[x[finite].argmax()]), int(finite[x[finite].argmin()])] if finite.size else []
         targets = [int(j) for j in np.argsort(-q, kind="stable")[: np.count_nonzero(q)]]
         masked = [int(j) for j in np.flatnonzero(~np.isfinite(x))[:1]]
-        wanted = dict.fromkeys([*targets[:1], *extremes, *targets, *masked, *range(min(x.size, MOST))])
-        return sorted(list(wanted)[:MOST])
+        wanted = dict.fromkeys([*targets[:1], *extremes, *targets, *masked, *range(min(x.size, MAX_LINES))])
+        return sorted(list(wanted)[:MAX_LINES])
 
     def near(self) -> pd.DataFrame:
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
@@ -254,7 +254,7 @@ def _heading(v: View) -> Iterator[str]:
 def _options(c: Case, fmt: Format) -> str:
     kind = "class probabilities" if c.targets.ndim == 2 else f"class indices of {c.targets.dtype.name}"
     told = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
-    told += [f"{words}: {value}" for words, value in texts(c.options(fmt), MOST)]
+    told += [f"{words}: {value}" for words, value in texts(c.options(fmt), MAX_LINES)]
     return "; ".join(told)
 
 

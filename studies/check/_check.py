@@ -16,8 +16,8 @@ from ...cases import Case, select
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
+from ...core.vocabulary import GRADES
 from ...execution.plan import choose_dtypes
-from ...grading import GRADES
 from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
 from ._measure import Lines, Required, fails, measured, table
@@ -32,7 +32,7 @@ FAILURE_COLUMNS = (
     "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
     "max_abs", "max_ulp", "breaks", "detail",
 )  # fmt: skip
-MOST_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
+MAX_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
 COPIED_FROM = 256  # rows before a failing one
 WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
 QUANTITIES = ("loss", "gradient")
@@ -280,7 +280,7 @@ def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Failing]:
         # A reduced loss is no row's own.
         number = line["row"] if line["row"] < 0 or place >= len(rows) else rows.numbers[place]
         if place < len(rows) and (rows.ids[place], number) == (line["case"], line["row"]):
-            if rows.logits.size > MOST_SHRUNK:
+            if rows.logits.size > MAX_SHRUNK:
                 return
             start = place // rows.per_call * rows.per_call if rows.per_call else 0
             called, place = rows.take(np.s_[start : start + (rows.per_call or len(rows))]), place - start

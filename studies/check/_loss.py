@@ -74,8 +74,8 @@ class Candidate:
     @cached_property
     def version(self) -> str:
         """That of the framework."""
-        offers = worker.describe(self.framework.name)
-        return dict(offers.versions).get(self.framework.implementations[0].package, "")
+        infos = worker.describe(self.framework.name)
+        return dict(infos.versions).get(self.framework.implementations[0].package, "")
 
     @cached_property
     def words(self) -> Words | None:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...core.vocabulary import GRADES
 from ...execution.worker import Outcome
-from ...grading import GRADES, Graded, grade
+from ...grading import Graded, grade
 from ...oracle import Exact
 from ._features import FEATURES, features
 from ._loss import Candidate, Traced

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.formats import quantize
-from ...grading import GRADES
+from ...core.vocabulary import GRADES
 from ...oracle import Reference, reference
 from ..shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
@@ -77,7 +77,7 @@ def smallest(candidate: Candidate, failing: Sequence[Failing], required: Require
     for each in failing:
         shrinking = _Shrinking(candidate, each, required, min(steps, OF_ONE * STEPS))
         shrunk = shrinking.smallest()
-        steps -= shrinking.spent
+        steps -= shrinking.exhausted
         found += [] if shrunk is None else [shrunk]
         if steps <= 0 or (shrunk is not None and shrunk.logits.size <= SMALL):
             break
@@ -94,7 +94,7 @@ class _Shrinking:
         self._like: pd.Series[Any] | None = None
         self._at_least = 0
         self._last = failing.place > 0
-        self.spent = 0.0
+        self.exhausted = 0.0
         self.rows = on_their_own(failing.rows)
 
     def smallest(self) -> Smallest | None:
@@ -159,7 +159,7 @@ class _Shrinking:
 
     def _measured(self, rows: Rows, *, free: bool) -> pd.DataFrame:
         if not free:
-            self.spent += 1 + rows.logits.size / LOGITS_A_STEP
+            self.exhausted += 1 + rows.logits.size / LOGITS_A_STEP
         return measure(self._candidate, rows)
 
     def _place(self, rows: Rows) -> int:
@@ -167,7 +167,7 @@ class _Shrinking:
 
     @property
     def _over(self) -> bool:
-        return self.spent >= self._steps
+        return self.exhausted >= self._steps
 
     def _take(self, rows: Callable[[], Rows]) -> bool:
         """Goes on with the rows if their first, or last, still fails as badly."""

@@ -33,7 +33,8 @@ import pandas as pd
 
 from ...core import files
 from ...core.errors import UsageError
-from ._lines import CASE, CELL, EXACT, GRADES, KEY, STATUSES, WHOLE, Lines, Source, by_case
+from ...core.vocabulary import GRADES
+from ._lines import CASE, CELL, EXACT, KEY, STATUSES, WHOLE, Lines, Source, by_case
 
 SCHEMA = 2
 _KIND = "baseline"

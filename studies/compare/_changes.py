@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...core.vocabulary import GRADES
 from ._join import within
-from ._lines import CELL, GRADES, KEY, STATUSES, WHOLE, Lines
+from ._lines import CELL, KEY, STATUSES, WHOLE, Lines
 
 # What can have changed, the gravest first; the first that applies stands for a line.
 KINDS = (

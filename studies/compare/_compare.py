@@ -9,13 +9,13 @@ import pandas as pd
 
 from ...core import arguments
 from ...core.errors import UsageError
+from ...core.formats import DTYPES
 from ._changes import COLUMNS, KINDS, of_lines, of_one_side
 from ._join import changed_cases, joined
 from ._lines import CELL, Source, by_case
 from ._source import Comparable, require_readable, source
 
 DEFAULT_FACTOR = 2.0
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,7 +143,7 @@ def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
         rank=rank,
         worst=worst,
         fewer=-(rank == worst).groupby(cells).transform("sum"),
-        wide=changes["dtype"].map({d: i for i, d in enumerate(_DTYPES)}),
+        wide=changes["dtype"].map({d: i for i, d in enumerate(DTYPES)}),
         grown=-changes["after_ulp"].where(~changes["improvement"], changes["before_ulp"]),
     )
     by = [

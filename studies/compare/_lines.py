@@ -28,6 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.errors import UsageError
+from ...core.vocabulary import GRADES
 from ...storage.store import typed
 
 CELL = ["implementation", "dtype", "device", "mode"]
@@ -36,7 +37,6 @@ CASE = [*CELL, "quantity", "case"]
 EXACT = ["implementation", "dtype", "case"]
 UNSOUND = {"correct": 0, "nan": 2, "overflow": 2, "swallowed": 2}  # other verdicts 1
 STATUSES = ("ok", "unsupported", "raised", "timeout", "crashed")
-GRADES = ("A", "B", "C", "D", "F")
 WHOLE = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
 DIGEST_BITS = 24
 

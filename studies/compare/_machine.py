@@ -15,9 +15,9 @@ from ._lines import CELL
 from ._wording import cell_name, chosen, counts, headline, line_name, of_cells, origins, told, whole_name, why
 
 SCHEMA = 1
-MOST_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
-MOST_LINES = {"junit": 20, "github": 3}
-_MOST_DETAIL = 400
+MAX_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
+MAX_LINES = {"junit": 20, "github": 3}
+_MAX_DETAIL = 400
 
 
 def json_text(diff: Comparison) -> str:
@@ -67,7 +67,7 @@ def junit(diff: Comparison) -> str:
 
 def _failed(test: ET.Element, changes: pd.DataFrame) -> None:
     failure = ET.SubElement(test, "failure", type="regression", message=counts(changes))
-    failure.text = "\n".join(_lines(changes, MOST_LINES["junit"]))
+    failure.text = "\n".join(_lines(changes, MAX_LINES["junit"]))
 
 
 def _lines(changes: pd.DataFrame, most: int) -> list[str]:
@@ -81,7 +81,7 @@ def _line(change: Any) -> str:
     _, quantity, case = line_name(change)
     what = " ".join(word for word in (quantity, case) if word)
     moved = " -> ".join(told(word) for word in (change.before, change.after) if word)
-    return f"{change.change}: {what}{' ' * bool(what)}{moved}{why(change, _MOST_DETAIL)}"
+    return f"{change.change}: {what}{' ' * bool(what)}{moved}{why(change, _MAX_DETAIL)}"
 
 
 def github(diff: Comparison) -> str:
@@ -91,10 +91,10 @@ def github(diff: Comparison) -> str:
 
 def _annotations(diff: Comparison) -> Iterator[str]:
     cells = list(of_cells(diff.regressions))
-    for _, changes in cells[:MOST_ANNOTATIONS]:
+    for _, changes in cells[:MAX_ANNOTATIONS]:
         title = cell_name(next(changes.head(1).itertuples()))
-        yield _command("error", title, "\n".join([counts(changes), *_lines(changes, MOST_LINES["github"])]))
-    beyond = [f"{len(cells) - MOST_ANNOTATIONS} more cells regressed"] if len(cells) > MOST_ANNOTATIONS else []
+        yield _command("error", title, "\n".join([counts(changes), *_lines(changes, MAX_LINES["github"])]))
+    beyond = [f"{len(cells) - MAX_ANNOTATIONS} more cells regressed"] if len(cells) > MAX_ANNOTATIONS else []
     yield _command("notice", "logitlab compare", "\n".join([headline(diff), *origins(diff), *beyond]))
 
 

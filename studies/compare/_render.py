@@ -36,12 +36,12 @@ from ._wording import (
 TEXT_WIDTH = 100
 _WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's, told apart with any colour vision
 _WIDTHS = (18, 8, 20, 12, 10)  # of the columns beneath a cell, at least
-_MOST_DETAIL = 60
+_MAX_DETAIL = 60
 _WHOLE_DETAIL = 1000  # where every line is shown
 _REST = "`logitlab compare BASE NEW --all` prints the rest"
 _AT = f"&#{ord('@')};"  # GitHub takes it for the sign itself, and tells the user whose name follows
-_MOST = {"text": 20, "markdown": 10}  # of cells, and of the lines shown
-_MOST_NAMES = 3  # of what is neither better nor worse
+_MAX_MESSAGE = {"text": 20, "markdown": 10}  # of cells, and of the lines shown
+_MAX_NAMES = 3  # of what is neither better nor worse
 
 
 def write(
@@ -97,9 +97,9 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
         ("Improvements", diff.improvements, _BETTER),
     ):
         if len(changes):
-            parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MOST["text"])]
+            parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MAX_MESSAGE["text"])]
     if len(diff.others):
-        told_of_others = others_told(diff, None if whole else _MOST_NAMES)
+        told_of_others = others_told(diff, None if whole else _MAX_NAMES)
         parts += ["", Text("Neither better nor worse", style="bold"), *map(Text, told_of_others)]
     return Group(*parts)
 
@@ -108,7 +108,7 @@ def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType
     """Each cell with what changed in it, and beneath it some of each kind; all of it where ``most`` is None."""
     cells = list(of_cells(changes))
     parts = list(spread(changes, most))
-    detail = _WHOLE_DETAIL if most is None else _MOST_DETAIL
+    detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
     for (cell, counted, shown), (_, part) in zip(parts, cells, strict=False):
         yield Text.assemble((cell, "bold"), f": {counted}")
         table = Table.grid(padding=(0, 2, 0, 0))
@@ -135,14 +135,14 @@ def markdown(diff: Comparison, *, whole: bool = False) -> str:
         f"## LogitLab compare: {_escaped(headline(diff))}",
         "\n".join(f"- {_escaped(line)}" for line in origins(diff)),
     ]
-    most = None if whole else _MOST["markdown"]
+    most = None if whole else _MAX_MESSAGE["markdown"]
     for title, changes in (("Regressions", diff.regressions), ("Improvements", diff.improvements)):
         if len(changes):
             parts += [f"### {title}", _page_cells(changes, most)]
         if len(changes) and (whole or title == "Regressions"):
             parts += [_page_lines(changes, most)]
     if len(diff.others):
-        told_of_others = others_told(diff, None if whole else _MOST_NAMES)
+        told_of_others = others_told(diff, None if whole else _MAX_NAMES)
         parts += ["### Neither better nor worse", "\n".join(f"- {_escaped(line)}" for line in told_of_others)]
     return "\n\n".join(parts) + "\n"
 
@@ -155,7 +155,7 @@ def _page_cells(changes: pd.DataFrame, most: int | None) -> str:
 
 def _page_lines(changes: pd.DataFrame, most: int | None) -> str:
     lines = []
-    detail = _WHOLE_DETAIL if most is None else _MOST_DETAIL
+    detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
     c: Any
     for c in chosen(changes, most).itertuples():
         names = " | ".join(_code(word) if word else "" for word in line_name(c))

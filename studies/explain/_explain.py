@@ -15,12 +15,13 @@ from ...cases.inputs import find_case, read_cases
 from ...core.arguments import paths, positive, text, whole
 from ...core.errors import UsageError
 from ...core.formats import get_format
+from ...core.vocabulary import GRADES, SOUND
 from ...execution import variants
 from ...execution.plan import Cell, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.worker import Description, Offer
+from ...execution.worker import Description, ImplementationInfo
 from ...frameworks.stages import Stage
-from ...grading import GRADES, SOUND, Graded
+from ...grading import Graded
 from ._explanation import REDUCED, Explanation
 from ._measurement import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
@@ -147,26 +148,26 @@ def _check_row(case: Case, row: int | None) -> None:
 def _cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
     if description.missing is not None:
         raise UsageError(f"{description.framework} {description.missing}")
-    offers = {o.name: o for o in description.offers}
-    if implementation not in offers:
-        raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(offers)}")
-    offer = offers[implementation]
-    if offer.version is None:
-        raise UsageError(f"{implementation} needs {offer.package}, which is not installed")
-    devices = [d for d in description.devices if d in (offer.devices or description.devices)]
+    infos = {o.name: o for o in description.implementations}
+    if implementation not in infos:
+        raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(infos)}")
+    info = infos[implementation]
+    if info.version is None:
+        raise UsageError(f"{implementation} needs {info.package}, which is not installed")
+    devices = [d for d in description.devices if d in (info.devices or description.devices)]
     if device not in devices:
         raise UsageError(f"{implementation} has no device {device!r}; there is {', '.join(devices)}")
-    _check_mode(description.framework, offer, mode)
-    return Cell(description.framework, offer, dtype, device, mode)
+    _check_mode(description.framework, info, mode)
+    return Cell(description.framework, info, dtype, device, mode)
 
 
-def _check_mode(framework: str, offer: Offer, mode: str) -> None:
+def _check_mode(framework: str, info: ImplementationInfo, mode: str) -> None:
     base, _, variant = mode.partition(variants.MARK)
-    if base not in offer.modes:
-        raise UsageError(f"{offer.name} has no mode {mode!r}; there is {', '.join(offer.modes)}")
+    if base not in info.modes:
+        raise UsageError(f"{info.name} has no mode {mode!r}; there is {', '.join(info.modes)}")
     varied = variants.modes_of(framework, base, variants.choose_variants([variant] if variant else []))
     if mode not in varied:
-        raise UsageError(f"{variant!r} changes nothing in {offer.name}, {base}")
+        raise UsageError(f"{variant!r} changes nothing in {info.name}, {base}")
 
 
 # --- which row --------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def _explanation(m: Measurement, row: int) -> Explanation:
     target = -1 if row == REDUCED or case.targets.ndim == 2 else int(case.targets[row])
     return Explanation(
         case=case.id,
-        implementation=cell.offer.name,
+        implementation=cell.implementation.name,
         dtype=cell.dtype,
         device=cell.device,
         mode=cell.mode,

@@ -7,19 +7,19 @@ from functools import cached_property
 
 import pandas as pd
 
-COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "mend")
+COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "fix")
 ROW_LOSSES = ("row", "target", "value", "exact", "max_ulp", "grade")
 REDUCED = -1  # the row of a reduced loss, here as in the measurements table
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that broke a rule of the format; ``mend`` is None where an earlier stage is to blame."""
+    """A stage that broke a rule of the format; ``fix`` is None where an earlier stage is to blame."""
 
     stage: str
     direction: str
     rule: str
-    mend: str | None
+    fix: str | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Explanation:
         stages: a DataFrame with the columns `COLUMNS`, one line a stage. ``value`` and ``exact`` are shortened to
             text, ``finite`` is about all entries, ``max_ulp`` the largest error in spacings of the dtype (infinite
             where the value is not finite and should be, NaN where there is no exact value), ``rule`` what broke and
-            ``mend`` what would have avoided it, both missing for a sound stage. Where the loss is reduced,
+            ``fix`` what would have avoided it, both missing for a sound stage. Where the loss is reduced,
             ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
         row_losses: for a reduced loss a DataFrame with the columns `ROW_LOSSES`, one line a row; else None.
     """
@@ -78,7 +78,7 @@ class Explanation:
     def failures(self) -> tuple[Failure, ...]:
         """The stages that broke a rule, in order."""
         kept = self.stages[self.stages["rule"].notna()]
-        lines = zip(kept["stage"], kept["pass"], kept["rule"], kept["mend"], strict=True)
+        lines = zip(kept["stage"], kept["pass"], kept["rule"], kept["fix"], strict=True)
         return tuple(Failure(s, d, r, None if pd.isna(m) else m) for s, d, r, m in lines)
 
     @property

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ...cases import Case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
+from ...core.vocabulary import QUANTITIES
 from ...execution.plan import Cell, Group, PlannedCall, groups
 from ...execution.pool import Pools
 from ...execution.worker import Outcome
-from ...frameworks import QUANTITIES
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ...grading.first_failure.judge import seen_as
@@ -40,7 +40,7 @@ class Rows:
     @property
     def formula(self) -> str:
         """The formula whose stages are there; ``builtin`` where only the quantities are."""
-        return seen_as(self.call.cell.offer.formula, self.stages)
+        return seen_as(self.call.cell.implementation.formula, self.stages)
 
     @property
     def losses(self) -> Array | None:
@@ -109,7 +109,7 @@ class Measurer:
         outcome = self._outcome(case, call)
         if not outcome.values:
             where = f"{cell.dtype} on {cell.device} ({cell.mode})"
-            raise UsageError(f"{cell.offer.name} gave no answer for {case.id} in {where}: {outcome.told}")
+            raise UsageError(f"{cell.implementation.name} gave no answer for {case.id} in {where}: {outcome.message}")
         graded = call.graded(outcome)
         if case.reduction == "none":
             stages = self._stages(case, call, dict(outcome.values))
@@ -117,15 +117,15 @@ class Measurer:
         # The reduced call does not show the row losses: a call of their own does.
         of_rows = PlannedCall(cell, self._by_itself(case, cell, "none"))
         each = of_rows.group.cases[0]
-        values = () if of_rows.followable else self._outcome(each, of_rows).values
+        values = () if of_rows.traceable else self._outcome(each, of_rows).values
         stages = self._stages(each, of_rows, {q: v for q, v in values if q == "loss"})
         given = Outcome(tuple((s.name, s.value) for s in stages if s.name in QUANTITIES))
         return Measurement(call, outcome, graded, Rows(of_rows, stages, of_rows.graded(given)))
 
     def _stages(self, case: Case, call: PlannedCall, values: Mapping[str, Array]) -> tuple[Stage, ...]:
         """The stages of the rows; the quantities among them are the measured ``values``, where there are any."""
-        traced = self._outcome(case, replace(call, traced=True)).stages if call.followable else ()
-        if seen_as(call.cell.offer.formula, traced) == "builtin":
+        traced = self._outcome(case, replace(call, traced=True)).stages if call.traceable else ()
+        if seen_as(call.cell.implementation.formula, traced) == "builtin":
             # A framework from outside may not say how its formulas are traced.
             values = values or {s.name: s.value for s in traced}
             return tuple(Stage(_direction(q), q, q, "", "call", (), v) for q, v in values.items())
@@ -137,7 +137,7 @@ class Measurer:
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
             self._alone[key] = Group((own,), FORMATS[cell.dtype])
-        return self._alone[key].held_to(cell.offer.convention)
+        return self._alone[key].held_to(cell.implementation.convention)
 
     def _outcome(self, case: Case, call: PlannedCall) -> Outcome:
         """What a run's call gave, the case's rows of it."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ...grading import SOUND
+from ...core.vocabulary import SOUND
 from ...grading.first_failure.exact import short
 from ._explanation import REDUCED, Explanation
 
@@ -93,6 +93,6 @@ def _findings(e: Explanation) -> Iterator[str]:
     told = set()
     for i, failure in enumerate(e.failures):
         yield f"{head if i == 0 else 'then'}: {failure.stage}: {failure.rule}"
-        if failure.mend is not None and failure.mend not in told:
-            yield f"    mend: {failure.mend}"
-        told.add(failure.mend)
+        if failure.fix is not None and failure.fix not in told:
+            yield f"    fix: {failure.fix}"
+        told.add(failure.fix)

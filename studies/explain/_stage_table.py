@@ -89,10 +89,10 @@ def _table(
     records += [
         (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
          _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt),
-         None if broken is None else broken.rule, None if broken is None else broken.mend)
+         None if broken is None else broken.rule, None if broken is None else broken.fix)
         for s, broken in lines
     ]  # fmt: skip
-    return pd.DataFrame(records, columns=list(COLUMNS)).astype({"rule": object, "mend": object})
+    return pd.DataFrame(records, columns=list(COLUMNS)).astype({"rule": object, "fix": object})
 
 
 def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cases import Case
+from ...core.vocabulary import Conduct, Grade, Reach
 from ...grading import (
-    Conduct,
     Margin,
-    Reach,
     conduct,
     describe_empty_mean,
     describe_ignored_row,
@@ -26,7 +25,6 @@ from ._measurement import Measurement
 
 Array = NDArray[Any]
 
-NAMES = {"A": "accurate", "B": "stable", "C": "offset-sensitive", "D": "inaccurate", "F": "not finite"}
 # Why B allows more than A, and C more than B; see `grading`.
 ONLY_B = {
     "loss": "digits of a loss near zero may be lost",
@@ -49,10 +47,10 @@ def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
         if grade is None:
             text = f"not graded: {_why_ungraded(m, quantity, row)}"
         else:
-            standard = m.call.group.standard(quantity, m.call.cell.offer)
+            standard = m.call.group.standard(quantity, m.call.cell.implementation)
             decides = margin(standard, m.values[quantity], at, grade, verdict)
             kind = "reduced loss" if quantity == "loss" and m.reduced else quantity
-            text = f"{grade}, {NAMES[grade]}: {_reason(kind, grade, verdict, decides)}"
+            text = f"{grade}, {Grade(grade).meaning}: {_reason(kind, grade, verdict, decides)}"
         name = f"{m.call.group.reduction} of the losses" if quantity == "loss" and m.reduced else quantity
         found.append(Assessment(quantity, grade, verdict, f"{name}: {text}"))
     return tuple(found)

@@ -15,13 +15,14 @@ import pandas as pd
 
 from ...cases import Case, make, select
 from ...cases.inputs import write_cases
-from ...core.arguments import listed, positive, text, whole
+from ...core.arguments import Strings, listed, positive, text, whole
 from ...core.errors import UsageError
 from ...core.formats import Format, get_format
 from ...core.progress import Progress, reporting
-from ...execution.plan import Cell, Words, choose_cells, choose_frameworks
+from ...core.version import __version__
+from ...core.vocabulary import QUANTITIES
+from ...execution.plan import Cell, choose_cells, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...frameworks import QUANTITIES
 from ._approximate_reference import nearly
 from ._measured import measured, worst
 from ._minimize import floor, shortest, smaller
@@ -79,9 +80,9 @@ def hunt(
     seconds: float = SECONDS,
     *,
     evaluations: int | None = None,
-    quantities: Words = None,
+    quantities: Strings = None,
     by: str = "bound",
-    cases: Words = None,
+    cases: Strings = None,
     keep: int = KEPT,
     seed: int = 0,
     device: str = "cpu",
@@ -149,7 +150,7 @@ def hunt(
         made = _cases(search, cell, fmt, keep)
         findings, kept, lost = _confirmed(pools, cell, fmt, made, floors, by, keep)
     told_of = tuple(_described(case, findings, cell, base) for case in kept)
-    version = f"{cell.offer.package} {cell.offer.version}"
+    version = f"{cell.implementation.package} {cell.implementation.version}"
     return Hunt(
         implementation, version, fmt.name, cell.device, cell.mode, seed, by, search.answered, took,
         base.drop(columns="score"), findings.drop(columns="score"), told_of, lost,
@@ -171,7 +172,7 @@ def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:
 
 def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str) -> Cell:
     cells = choose_cells(pools.describe(), [fmt.name], [implementation], [device], [mode])
-    names = sorted({cell.offer.name for cell in cells})
+    names = sorted({cell.implementation.name for cell in cells})
     if names != [implementation]:
         told_of = ", ".join(names)
         raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {told_of}")
@@ -221,7 +222,7 @@ def _different(members: Sequence[Member]) -> list[Member]:
 def _case(x: Any, target: int, cell: Cell, fmt: Format) -> Case:
     # The same for the same row with its classes in another order.
     digest = hashlib.sha256(np.sort(x).tobytes() + x[target].tobytes()).hexdigest()[:8]
-    words = [cell.offer.name.replace("/", "_"), fmt.name]
+    words = [cell.implementation.name.replace("/", "_"), fmt.name]
     words += [word for word, usual in ((cell.device, "cpu"), (cell.mode, "eager")) if word != usual]
     name = "_".join("".join(c for c in word if not c.isspace()) for word in (*words, digest))
     return make(f"{FAMILY}/{name}", "Found by a hunt.", [shortest(x, fmt)], [target], tags=("found", fmt.name))
@@ -255,16 +256,14 @@ def _confirmed(
 
 def _described(case: Case, findings: pd.DataFrame, cell: Cell, base: pd.DataFrame) -> Case:
     """The case with what was measured on it, where, and by which version."""
-    from ... import __version__  # noqa: PLC0415 - the package is there only when all of it has been imported
-
     before = base.set_index("quantity")
     told_of = [
         f"{line['quantity']} {_told(line)}, where the catalogue's worst is {_told(before.loc[line['quantity']])} in "
         f"{before.loc[line['quantity'], 'case']}[{before.loc[line['quantity'], 'row']}]"
         for line in findings[findings["case"] == case.id].to_dict("records")
     ]
-    where = f"{cell.offer.name} in {cell.dtype} on {cell.device}, {cell.mode}"
-    versions = f"{cell.offer.package} {cell.offer.version}, LogitLab {__version__}"
+    where = f"{cell.implementation.name} in {cell.dtype} on {cell.device}, {cell.mode}"
+    versions = f"{cell.implementation.package} {cell.implementation.version}, LogitLab {__version__}"
     return replace(case, why=f"Found by a hunt in {where} ({versions}): {'; '.join(told_of)}.")
 
 

@@ -24,7 +24,7 @@ Index = NDArray[np.int64]
 
 # Widths that the catalogue has, the vectors of a kernel and past them; few, since compilers see each as a new shape.
 WIDTHS = (2, 3, 5, 10, 17, 64, 257, 1000)
-MOST_ROWS, FEWEST_ROWS, LOGITS = 512, 32, 2**15
+MAX_ROWS, FEWEST_ROWS, LOGITS = 512, 32, 2**15
 SIZES = 2.0 ** np.arange(-8, 33, 4)
 LOSSES = np.array([0.0, 1e-30, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 4.0, 20.0, 80.0, 1000.0, 1e6, np.inf])
 # Where parents are from: any kind, a bad kind, another width, the catalogue, nowhere.
@@ -47,7 +47,7 @@ class Member:
 
 def rows_of(classes: int) -> int:
     """How many rows a call has: always as many, so that compilers see one shape a width."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, LOGITS // classes))
+    return max(FEWEST_ROWS, min(MAX_ROWS, LOGITS // classes))
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class Population:
 
     def first(self, classes: int) -> list[Changed]:
         """What the search starts with in a width: the seeds fitted to it, as many as wide calls have room for."""
-        most = max(rows_of(classes), MOST_ROWS // 4)
+        most = max(rows_of(classes), MAX_ROWS // 4)
         # Those of about this width first: of the others only a part is left, or a part is made up.
         near = sorted(range(len(self.seeds)), key=lambda i: abs(np.log(self.seeds[i][0].size / classes)))[:most]
         x, t = self._fitted([self.seeds[i] for i in near], classes)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format
-from ...grading import GRADES, Graded, Row, entry_bounds, grade, loss_bounds
+from ...core.vocabulary import GRADES
+from ...grading import Graded, Row, entry_bounds, grade, loss_bounds
 from ...oracle import Reference
 
 Array = NDArray[Any]

@@ -29,7 +29,7 @@ Index = NDArray[np.int64]
 SHARES = np.array([min(1.0, rows_of(w) * 64 / LOGITS) for w in WIDTHS])
 NOBODY = "no answer"  # in the place of a quantity
 MARGIN = 1e-3  # of a grade; scores are known to that
-MOST_DEAD = 3  # rows that killed or hung the worker: each may cost minutes, and it has been found out
+MAX_DEAD = 3  # rows that killed or hung the worker: each may cost minutes, and it has been found out
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Budget:
     def total(self) -> int:
         return self.evaluations if self.evaluations is not None else max(1, int(self.seconds))
 
-    def spent(self, evaluations: int, since: float) -> int:
+    def exhausted(self, evaluations: int, since: float) -> int:
         return min(self.total(), evaluations if self.evaluations is not None else int(time.monotonic() - since))
 
     def is_left(self, evaluations: int, since: float) -> bool:
@@ -85,7 +85,7 @@ class Search:
                     self._learn(answer)
                 if progress is not None:
                     label = f"{self.answered:,} rows tried, {len(self._passed)} kinds of row worse than the catalogue's"
-                    progress(budget.spent(self.answered, self.began), budget.total(), label)
+                    progress(budget.exhausted(self.answered, self.began), budget.total(), label)
 
     def found(self) -> list[Member]:
         """The members that are worse than the catalogue, the worst first."""
@@ -105,7 +105,7 @@ class Search:
             trials = [self._trial(x[part], t[part]) for part in places.reshape(-1, size)]
             starts = {trial.number: i * size for i, trial in enumerate(trials)}
             found = np.full(len(places), NOT_GRADED)
-            waiting = iter(trials if self._dead < MOST_DEAD else ())
+            waiting = iter(trials if self._dead < MAX_DEAD else ())
             for answer in chain.from_iterable(stream(self.pools, lambda: next(waiting, None), self._enough)):
                 start = starts[answer.trial.number] + answer.trial.start
                 found[start : start + len(answer.trial.logits)] = self._scored(answer, quantity)
@@ -126,7 +126,7 @@ class Search:
     def _enough(self, answer: Answer) -> bool:
         """Whether the search has to end with this answer."""
         self._dead += answer.deadly
-        return self._dead >= MOST_DEAD
+        return self._dead >= MAX_DEAD
 
     def _trial(self, x: Float64, t: Index) -> Trial:
         self._calls += 1

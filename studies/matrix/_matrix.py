@@ -13,9 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from ...cases import select
-from ...core.arguments import dtype_names, listed, path
+from ...core.arguments import Strings, dtype_names, listed, path
 from ...core.errors import UsageError
-from ...execution.plan import Words
 from ...storage.store import Run, must_be_new
 from ..compare import Comparison, compare, growth_factor
 from ._build import BuildError, Tell, environment, environments_folder, variables
@@ -48,14 +47,14 @@ class Matrix:
 
 
 def matrix(
-    requirements: Words,
+    requirements: Strings,
     out: str | Path,
     *,
-    cases: Words = None,
-    frameworks: Words = None,
-    implementations: Words = None,
+    cases: Strings = None,
+    frameworks: Strings = None,
+    implementations: Strings = None,
     dtypes: object = None,
-    modes: Words = None,
+    modes: Strings = None,
     factor: float = 2.0,
     python: str | None = None,
     fresh: bool = False,
@@ -119,7 +118,9 @@ def _compared(found: Matrix, factor: float) -> Matrix:
     return replace(found, comparisons=tuple(comparisons), not_compared=tuple(not_compared))
 
 
-def _plan(cases: Words, frameworks: Sequence[str], implementations: Words, dtypes: object, modes: Words) -> list[str]:
+def _plan(
+    cases: Strings, frameworks: Sequence[str], implementations: Strings, dtypes: object, modes: Strings
+) -> list[str]:
     """The options of ``logitlab run``; UsageError for one that no environment would take."""
     globs = listed(cases, "cases")
     select(globs)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from ...core.arguments import dtype_names, listed, numbers_listed, positive, whole
+from ...core.arguments import Strings, dtype_names, listed, numbers_listed, positive, whole
 from ...core.errors import UsageError
 from ...core.formats import get_format, quantize
 from ...core.progress import Progress, reporting
 from ...execution.outcomes import failed
-from ...execution.plan import Words, choose_dtypes, choose_frameworks
+from ...execution.plan import choose_dtypes, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.worker import Description, Offer
+from ...execution.worker import Description, ImplementationInfo
 from ._task import MODELS, Task
 from ._train import Traced, trace
 
@@ -48,14 +48,14 @@ class _Call:
     """One loss on one task, in its framework's process."""
 
     framework: str
-    offer: Offer
+    implementation: ImplementationInfo
     task: Task
 
 
 def train_demo(
-    frameworks: Words = None,
+    frameworks: Strings = None,
     dtypes: object = None,
-    models: Words = None,
+    models: Strings = None,
     rates: float | Sequence[float] | None = None,
     steps: int = STEPS,
     seed: int = 0,
@@ -149,15 +149,15 @@ def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[st
 
 def _calls(present: Mapping[str, Description], tasks: Sequence[Task]) -> Iterator[_Call]:
     for name, description in present.items():
-        offers = {o.name: o for o in description.offers if o.version is not None}
-        third = next(n for n in _THIRD[name] if n in offers)
+        infos = {o.name: o for o in description.implementations if o.version is not None}
+        third = next(n for n in _THIRD[name] if n in infos)
         for task in tasks:
             for implementation in (f"{name}/naive", f"{name}/lse", third):
-                yield _Call(name, offers[implementation], task)
+                yield _Call(name, infos[implementation], task)
 
 
 def _arguments(call: _Call) -> tuple[str, str, Task]:
-    return call.framework, call.offer.name, call.task
+    return call.framework, call.implementation.name, call.task
 
 
 # --- what became of it ------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _arguments(call: _Call) -> tuple[str, str, Task]:
 def _tell(progress: Progress, calls: Mapping[Future[Traced], _Call]) -> None:
     for done, future in enumerate(as_completed(calls), start=1):
         call = calls[future]
-        progress(done, len(calls), f"{call.offer.name} {call.task.model} {call.task.dtype}")
+        progress(done, len(calls), f"{call.implementation.name} {call.task.model} {call.task.dtype}")
 
 
 def _result(future: Future[Traced], timeout: float) -> Traced:
@@ -177,9 +177,9 @@ def _result(future: Future[Traced], timeout: float) -> Traced:
 
 
 def _lines(call: _Call, traced: Traced) -> Iterator[dict[str, Any]]:
-    offer, task = call.offer, call.task
+    info, task = call.implementation, call.task
     words = {
-        "framework": call.framework, "implementation": offer.name, "formula": offer.formula, "version": offer.version,
+        "framework": call.framework, "implementation": info.name, "formula": info.formula, "version": info.version,
         "mode": _MODES[call.framework], "dtype": task.dtype, "model": task.model, "fault": traced.fault,
     }  # fmt: skip
     for i, rate in enumerate(task.rates):

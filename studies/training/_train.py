@@ -58,14 +58,14 @@ def trace(framework: str, implementation: str, task: Task) -> Traced:
 
             def at(rate: Any) -> Trace:
                 batches = ((o.load(x, "cpu"), o.load(t, "cpu")) for x, t in task.batches())
-                return follow(lambda *state: module.step(loss, *state, rate), start, batches, o.dump)
+                return trace_stages(lambda *state: module.step(loss, *state, rate), start, batches, o.dump)
 
             return Traced(tuple(at(rate) for rate in rates))
     except BaseException as error:  # whatever a framework raises costs this call and no other
         return Traced((), f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
 
 
-def follow(
+def trace_stages(
     step: Callable[..., Any], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
 ) -> Trace:
     """Takes a step for each batch, until the weights are not finite, and watches.

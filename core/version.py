@@ -1,0 +1,3 @@
+"""LogitLab's version."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,136 @@
+"""The words of the measurements table, each declared once: formulas, quantities, statuses, grades, verdicts, conduct.
+
+Code compares with the enums; the tuples hold the same words as plain strings, in the order in which tables have them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+
+from .formats import Format
+
+
+class Formula(StrEnum):
+    """How an implementation computes the loss; ``builtin`` is a loss that the framework ships."""
+
+    NAIVE = "naive"
+    LSE = "lse"
+    LOG1P = "log1p"
+    BUILTIN = "builtin"
+
+
+class OracleKind(StrEnum):
+    """How exact answers are computed: ball arithmetic, or quadruple precision for rows of files."""
+
+    BALLS = "balls"
+    QUAD = "quad"
+
+
+class Quantity(StrEnum):
+    """What a call returns, in the order in which a framework yields it."""
+
+    PROBABILITIES = "probabilities"
+    LOSS = "loss"
+    GRADIENT = "gradient"
+
+
+class Status(StrEnum):
+    """How a call ended."""
+
+    OK = "ok"
+    UNSUPPORTED = "unsupported"
+    RAISED = "raised"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+
+
+class Grade(StrEnum):
+    """How large an error is, by the bounds of `grading`."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    F = "F"
+
+    @property
+    def meaning(self) -> str:
+        """The grade in one or two words."""
+        return _MEANINGS[self]
+
+
+class Verdict(StrEnum):
+    """What is right or wrong with a row of results."""
+
+    CORRECT = "correct"
+    INACCURATE = "inaccurate"
+    LOST = "lost"
+    WRONG_SIGN = "wrong_sign"
+    NAN = "nan"
+    OVERFLOW = "overflow"
+    UNDERFLOW = "underflow"
+    SWALLOWED = "swallowed"
+    UNDEFINED = "undefined"
+
+
+class Conduct(StrEnum):
+    """What came out where nothing is graded, in one word, as the tables have it."""
+
+    ZERO = "zero"
+    NUMBER = "number"
+    FINITE = "finite"
+    INFINITY = "infinity"
+    NAN = "NaN"
+    RAISES = "raises"
+    CRASHES = "crashes"
+    HANGS = "hangs"
+
+    @classmethod
+    def of_status(cls, status: str) -> Conduct | None:
+        """What a call did that returned no values; None for ``ok`` and ``unsupported``."""
+        return _CONDUCT_OF_STATUS.get(status)
+
+
+class Reach(StrEnum):
+    """Where the NaN of an ignored row comes out, in the order in which it spreads."""
+
+    LOSS = "its own loss"
+    GRADIENT = "its own gradient"
+    OTHER_ROWS = "the gradients of other rows"
+    REDUCED_LOSS = "the reduced loss"
+
+
+FORMULAS = tuple(f.value for f in Formula)
+QUANTITIES = tuple(q.value for q in Quantity)
+STATUSES = tuple(s.value for s in Status)
+GRADES = tuple(g.value for g in Grade)
+VERDICTS = tuple(v.value for v in Verdict)
+SOUND = (Verdict.CORRECT.value, Verdict.UNDEFINED.value)  # the verdicts that name no fault
+
+_MEANINGS = {
+    Grade.A: "accurate",
+    Grade.B: "stable",
+    Grade.C: "offset-sensitive",
+    Grade.D: "inaccurate",
+    Grade.F: "not finite",
+}
+_CONDUCT_OF_STATUS = {"raised": Conduct.RAISES, "crashed": Conduct.CRASHES, "timeout": Conduct.HANGS}
+
+# Grade A, relative to a value v: so many roundings, so many more for each unit of |ln v|, and for sqrt(classes) of a
+# sum held in at least float32. `grading` derives them.
+A_ROUNDINGS, A_ROUNDINGS_PER_LOG, SUM_ROUNDINGS = 8, 2, 2.0
+SUM_UNIT = 2.0**-24
+
+
+def accurate_ulps(fmt: Format) -> tuple[float, float]:
+    """``c`` and ``d``: beyond subnormals A allows no error of more than ``c + d sqrt(n)`` ulp in a row of n classes.
+
+    It allows the most ulp just below twice the smallest normal number, where ``|ln v|`` is largest among the values
+    that have all their digits.
+    """
+    u, value = fmt.unit_roundoff, 2 * fmt.smallest_normal * (1 - fmt.unit_roundoff)
+    ulps = value / fmt.smallest_subnormal
+    rounding = A_ROUNDINGS * u - A_ROUNDINGS_PER_LOG * u * float(np.log(value))
+    return rounding * ulps, SUM_ROUNDINGS * min(u, SUM_UNIT) * ulps
