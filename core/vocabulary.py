@@ -87,6 +87,11 @@ class Conduct(StrEnum):
     CRASHES = "crashes"
     HANGS = "hangs"
 
+    @property
+    def wording(self) -> str:
+        """What came out, as the end of a sentence that begins with "The loss": "is 0"."""
+        return _CONDUCT_WORDING[self]
+
     @classmethod
     def of_status(cls, status: str) -> Conduct | None:
         """What a call did that returned no values; None for ``ok`` and ``unsupported``."""
@@ -115,6 +120,16 @@ _MEANINGS = {
     Grade.C: "offset-sensitive",
     Grade.D: "inaccurate",
     Grade.F: "not finite",
+}
+_CONDUCT_WORDING = {
+    Conduct.ZERO: "is 0",
+    Conduct.NUMBER: "is a finite number other than 0",
+    Conduct.FINITE: "is finite",
+    Conduct.INFINITY: "is infinite",
+    Conduct.NAN: "is NaN",
+    Conduct.RAISES: "raises an error",
+    Conduct.CRASHES: "crashes the process",
+    Conduct.HANGS: "does not end in time",
 }
 _CONDUCT_OF_STATUS = {"raised": Conduct.RAISES, "crashed": Conduct.CRASHES, "timeout": Conduct.HANGS}
 

@@ -16,18 +16,6 @@ from ..core.vocabulary import Conduct, Reach
 Array = NDArray[Any]
 
 
-_WORDING = {
-    Conduct.ZERO: "is 0",
-    Conduct.NUMBER: "is a finite number other than 0",
-    Conduct.FINITE: "is finite",
-    Conduct.INFINITY: "is infinite",
-    Conduct.NAN: "is NaN",
-    Conduct.RAISES: "raises an error",
-    Conduct.CRASHES: "crashes the process",
-    Conduct.HANGS: "does not end in time",
-}
-
-
 def conduct(values: Array) -> Conduct:
     """What one row's values are: its loss (), or the entries (C,) of its gradient; NaN stands before infinity."""
     v = np.asarray(values).astype(np.float64)
@@ -55,4 +43,4 @@ def describe_reach(reached: Reach) -> str:
 
 def _sentences(loss: Conduct | None, gradient: Conduct | None) -> str:
     given = (("The loss", loss), ("The gradient", gradient))
-    return " ".join(f"{name} {_WORDING[found]}." for name, found in given if found is not None)
+    return " ".join(f"{name} {found.wording}." for name, found in given if found is not None)

@@ -271,7 +271,9 @@ def test_a_single_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_pat
     with pool.Pools(["numpy"], tmp_path, timeout=20.0) as pools:
         died = pools.answer("numpy", eval, ["__import__('os').abort()"])
         raised = pools.answer("numpy", eval, ["1 / 0"])
-        sound = pools.answer("numpy", eval, ["__import__('logitlab.execution.worker').worker.Outcome((), ('loss',))"])
+        sound = pools.answer(
+            "numpy", eval, ["__import__('logitlab.execution.worker').execution.worker.Outcome((), ('loss',))"]
+        )
     assert (died.status, raised.status, sound.status) == ("crashed", "raised", "ok")
     assert died.detail.startswith("the worker process died")
     assert raised.detail == "ZeroDivisionError: division by zero"
