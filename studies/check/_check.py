@@ -22,9 +22,10 @@ from ._extra import EXTRA, extra_cases
 from ._loss import Candidate, Loss, load_framework
 from ._measure import Lines, Required, fails, measured, table
 from ._options import must_be_callable, option_cases, options_of, set_in
+from ._presentation import CATALOGUED
 from ._probe import must_be_measurable
 from ._properties import KEYS, PROPERTIES, breaks, explaining, properties
-from ._rows import CATALOGUED, LAID, Rows, batches, presented_again
+from ._rows import LAID, Rows, batches, presented_again
 from ._show import text
 from ._shrink import Failing, Smallest, smallest
 
@@ -245,7 +246,7 @@ def _rank(table: pd.DataFrame) -> pd.Series[float]:
 
 
 def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
-    plainly = (table["how"] == CATALOGUED).astype(int)
+    plainly = (table["how"] == str(CATALOGUED)).astype(int)
     order = table.assign(_rank=_rank(table), _plainly=plainly, _ulp=table["max_ulp"].astype(float))
     return order.sort_values(["_rank", "_plainly", "_ulp"], ascending=False, kind="stable")
 
@@ -256,7 +257,7 @@ def _worst_rows(lines: pd.DataFrame, failed: NDArray[np.bool_], tried: Sequence[
     broken = failed if name is None else breaks(lines, failed, name)
     # Right in another way, it is as the catalogue has it that the row fails.
     keys = pd.MultiIndex.from_frame(lines[KEYS])
-    plainly = lines["how"].eq(CATALOGUED).to_numpy(bool)
+    plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
     failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
     # Finite numbers where they show it: NaN handed on wrongly is one defect more often than the only one.
     numbers = failures[~failures["has nan"]]
@@ -264,7 +265,7 @@ def _worst_rows(lines: pd.DataFrame, failed: NDArray[np.bool_], tried: Sequence[
     worst = next(some for some in (finite, numbers, failures) if not some.empty)
     worst = worst[_rank(worst) == _rank(worst).max()]
     order = {True: 0, False: 1}
-    narrow = worst.assign(_other=worst["how"].eq(CATALOGUED).map(order)).sort_values(
+    narrow = worst.assign(_other=worst["how"].eq(str(CATALOGUED)).map(order)).sort_values(
         ["_other", "classes"], kind="stable"
     )
     few = narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK)
@@ -274,7 +275,7 @@ def _worst_rows(lines: pd.DataFrame, failed: NDArray[np.bool_], tried: Sequence[
 
 def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Failing]:
     for rows in tried:
-        if (rows.fmt.name, rows.classes, rows.how) != (line["dtype"], line["classes"], line["how"]):
+        if (rows.fmt.name, rows.classes, str(rows.how)) != (line["dtype"], line["classes"], line["how"]):
             continue
         place, quantity = int(line["place"]), line["quantity"]
         # A reduced loss is no row's own.

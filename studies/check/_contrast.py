@@ -8,24 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...core.formats import quantize
-from ._rows import (
-    AGAIN,
-    BETWEEN,
-    CATALOGUED,
-    EVERY_OTHER,
-    LAID,
-    SLICED,
-    SUMMED,
-    TWICE,
-    UNDER,
-    UNTRACKED,
-    WEIGHTED,
-    Rows,
-    permuted,
-)
+from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
+from ._rows import Rows, other_layouts, permuted
 
-# Ways that stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
-_WAYS_OF_CALLING = (AGAIN, BETWEEN, TWICE, SUMMED, UNTRACKED, WEIGHTED, SLICED, EVERY_OTHER)
+# These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
+_IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
+_BY_LAYOUT = {"transposed": Arrangement.TRANSPOSED, "strided": Arrangement.STRIDED}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +33,15 @@ class Contrast:
 
 def on_their_own(rows: Rows) -> Rows:
     """The rows as a batch that stands for itself: a batch or an order of the numbers is one like any other."""
-    how = next((way for way in _WAYS_OF_CALLING if rows.how.startswith(way)), None)
-    if how is None:
-        how = f"{rows.layout} in memory" if rows.layout in LAID[1:] else plain_way(rows)
+    if rows.how.call is not CallKind.ONCE:
+        how = Presentation(rows.how.call)
+    elif rows.how.arrangement in _IN_MEMORY:
+        how = Presentation(arrangement=rows.how.arrangement)
+    elif rows.layout in _BY_LAYOUT:
+        how = Presentation(arrangement=_BY_LAYOUT[rows.layout])
+    else:
+        how = Presentation(options=str(rows.options))
     return replace(rows, how=how, per_call=None, distinct=None)
-
-
-def plain_way(rows: Rows) -> str:
-    """How the rows are called where nothing is other about them."""
-    return f"{UNDER}{rows.options}" if rows.options.names else CATALOGUED
 
 
 def contrasts(rows: Rows, place: int, name: str) -> Iterator[Contrast]:
@@ -61,12 +49,12 @@ def contrasts(rows: Rows, place: int, name: str) -> Iterator[Contrast]:
     found = _BY_PROPERTY.get(name)
     if found is not None:
         yield from found(rows, place)
-    elif rows.how.startswith((BETWEEN, SUMMED, UNTRACKED, WEIGHTED)):
+    elif rows.how.call in (CallKind.BETWEEN, CallKind.SUMMED, CallKind.UNTRACKED, CallKind.WEIGHTED):
         yield _plainly(rows, place)
 
 
 def _plainly(rows: Rows, place: int) -> Contrast:
-    plain = replace(rows, how=plain_way(rows), layout="rows", weights=None)
+    plain = replace(rows, how=Presentation(options=str(rows.options)), layout="rows", weights=None)
     return Contrast("called once, on rows as they are", plain, place)
 
 
@@ -95,10 +83,8 @@ def _other_layout(rows: Rows, place: int) -> Iterator[Contrast]:
     if rows.how != CATALOGUED:
         yield _plainly(rows, place)
         return
-    for layout in LAID[1:]:
-        yield Contrast(f"{layout} in memory", replace(rows, how=f"{layout} in memory", layout=layout), place)
-    for how in (SLICED, EVERY_OTHER):
-        yield Contrast(how, rows.called(how), place)
+    for other in (*other_layouts(rows), *(rows.arranged(arrangement) for arrangement in _IN_MEMORY)):
+        yield Contrast(str(other.how), other, place)
 
 
 def _other_offset(rows: Rows, place: int) -> Iterator[Contrast]:

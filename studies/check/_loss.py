@@ -22,7 +22,8 @@ from ...execution.worker import Outcome
 from ...frameworks import Batch, Framework, Implementation
 from ._calls import Pull, Words, words
 from ._options import PLAIN, CallOptions, keywords
-from ._rows import EVERY_OTHER, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, Rows
+from ._presentation import Argument, Arrangement, CallKind
+from ._rows import Rows
 
 Loss = Callable[..., Any]
 
@@ -83,21 +84,21 @@ class Candidate:
         return words(self.framework.name) if hasattr(self.framework, "operations") else None
 
     @cached_property
-    def cannot(self) -> tuple[str, ...]:
+    def cannot(self) -> frozenset[CallKind | Arrangement]:
         """The ways of calling it that there are not."""
         brought = self.words
-        lacking = set()
+        lacking: set[CallKind | Arrangement] = set()
         if brought is None or brought.untracked is None:
-            lacking |= {UNTRACKED}
+            lacking |= {CallKind.UNTRACKED}
         if brought is None or brought.spread is None:
-            lacking |= {SUMMED}
+            lacking |= {CallKind.SUMMED}
         if brought is None or not brought.strides:
-            lacking |= {SLICED, EVERY_OTHER}
+            lacking |= {Arrangement.SLICED, Arrangement.EVERY_OTHER}
         if self.mode != "eager":
-            lacking |= {TWICE}  # a compiled backward pass is told that it is the only one
+            lacking |= {CallKind.TWICE}  # a compiled backward pass is told that it is the only one
         if self.gradient is not None or "gradient" not in self.quantities:
-            lacking |= {WEIGHTED, SUMMED, TWICE}
-        return tuple(lacking)
+            lacking |= {CallKind.WEIGHTED, CallKind.SUMMED, CallKind.TWICE}
+        return frozenset(lacking)
 
     def in_its_mode(self, options: CallOptions) -> Loss:
         """The loss with these options, as it is run in the mode."""
@@ -174,7 +175,7 @@ class Traced:
 
     Attributes:
         fault: status and detail of what was raised, None if nothing was.
-        written: ``logits`` or ``targets``, where the loss has changed its arguments.
+        written: the argument that the loss has changed, None if none.
     """
 
     def __init__(self, candidate: Candidate, options: CallOptions) -> None:
@@ -188,12 +189,13 @@ class Traced:
         self.fault = ("unsupported" if self._candidate.framework.unsupported(error) else "raised", format_error(error))
 
     @property
-    def written(self) -> str:
+    def written(self) -> Argument | None:
         for laid in self._seen:
-            for name, now, before in (("logits", laid.x, laid.logits), ("targets", laid.t, laid.targets)):
-                if not np.array_equal(self._brought.dump(now), before, equal_nan=name == "logits"):
-                    return name
-        return ""
+            if not np.array_equal(self._brought.dump(laid.x), laid.logits, equal_nan=True):
+                return Argument.LOGITS
+            if not np.array_equal(self._brought.dump(laid.t), laid.targets):
+                return Argument.TARGETS
+        return None
 
     def laid(self, rows: Rows) -> Laid:
         x, t = rows.in_memory()

@@ -16,7 +16,8 @@ from ...grading import Graded, grade
 from ...oracle import Exact
 from ._features import FEATURES, features
 from ._loss import Candidate, Traced
-from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, WRITES, Rows
+from ._presentation import Argument, Arrangement, CallKind
+from ._rows import SHARE, Rows
 
 Array = NDArray[Any]
 # Columns by name, each an array of as many values as there are lines, or one value for all of them.
@@ -30,17 +31,17 @@ def measure(candidate: Candidate, rows: Rows) -> pd.DataFrame:
 
 def measured(candidate: Candidate, rows: Rows) -> list[Lines]:
     """The same, before it is made a table."""
-    special = next((call for how, call in _CALLS.items() if rows.how.startswith(how)), None)
+    special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
         return _plainly(candidate, rows)
-    if candidate.words is None or (special is not _again and rows.how.startswith(candidate.cannot)):
+    if candidate.words is None or candidate.cannot & {rows.how.call, rows.how.arrangement}:
         return []
     with candidate.traced(rows) as traced:
         found = special(traced, rows)
     if traced.fault is not None:
         return [_told(rows, *traced.fault)]
-    if traced.written:
-        found.append(_told(rows, "raised", f"{WRITES}{traced.written}"))
+    if traced.written is not None:
+        found.append(_written(rows, traced.written))
     return found
 
 
@@ -48,7 +49,7 @@ def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
     batches = rows.batches
     found = _lines(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
     if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
-        found.append(_told(rows, "raised", f"{WRITES}logits"))
+        found.append(_written(rows, Argument.LOGITS))
     return found
 
 
@@ -156,16 +157,15 @@ def _other(rows: Rows) -> Rows:
     return replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
 
 
-_CALLS: dict[str, Callable[[Traced, Rows], list[Lines]]] = {
-    AGAIN: _again,
-    WEIGHTED: _weighted,
-    SUMMED: _summed,
-    UNTRACKED: _untracked,
-    TWICE: _differentiated_twice,
-    BETWEEN: _another_between,
-    SLICED: _as_it_lies,
-    EVERY_OTHER: _as_it_lies,
+_CALLS: dict[CallKind, Callable[[Traced, Rows], list[Lines]]] = {
+    CallKind.AGAIN: _again,
+    CallKind.WEIGHTED: _weighted,
+    CallKind.SUMMED: _summed,
+    CallKind.UNTRACKED: _untracked,
+    CallKind.TWICE: _differentiated_twice,
+    CallKind.BETWEEN: _another_between,
 }
+_IN_MEMORY = {Arrangement.SLICED: _as_it_lies, Arrangement.EVERY_OTHER: _as_it_lies}
 
 
 # --- lines ------------------------------------------------------------------------------------------------------
@@ -233,6 +233,10 @@ def _told(rows: Rows, status: str, detail: str) -> Lines:
     return _who(rows) | told
 
 
+def _written(rows: Rows, argument: Argument) -> Lines:
+    return _told(rows, "raised", argument.written) | {"written": argument}
+
+
 def _who(rows: Rows, *, whole: bool = False) -> Lines:
     """What the lines of the rows are of; of a reduced loss, which is that of the whole batch, there is one line."""
     known = {
@@ -242,7 +246,9 @@ def _who(rows: Rows, *, whole: bool = False) -> Lines:
         "classes": np.full(len(rows), rows.classes),
         "target": rows.targets,
         "place": np.arange(len(rows)),
-        "how": rows.how,
+        "how": str(rows.how),
+        "call": rows.how.call,
+        "arrangement": rows.how.arrangement,
         "options": ", ".join(rows.options.names),
         **features(rows),
     }
@@ -260,7 +266,10 @@ def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
     return found
 
 
-_WORDS = ("dtype", "case", "quantity", "how", "options", "status", "grade", "verdict", "out_dtype", "detail")
+_WORDS = (
+    "dtype", "case", "quantity", "how", "call", "arrangement", "options", "status", "grade", "verdict", "out_dtype",
+    "detail", "written",
+)  # fmt: skip
 _WHOLE = ("row", "classes", "target", "place")
 _REAL = ("value", "exact", "max_abs", "max_rel", "max_ulp")
 _TRUTH = ("finite", "expected_finite")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ._options import OPTIONS
-from ._rows import AGAIN, BETWEEN, CATALOGUED, EVERY_OTHER, SLICED, SUMMED, TWICE, UNDER, UNTRACKED, WEIGHTED, WRITES
+from ._presentation import CATALOGUED, Arrangement, CallKind, called_plainly
 
 Mask = NDArray[np.bool_]
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
@@ -19,18 +18,21 @@ KEYS = ["dtype", "case", "row", "quantity"]
 COLUMNS = ("property", "dtype", "rows", "failed", "held")
 
 
-def _starting(column: pd.Series[Any], words: str | tuple[str, ...]) -> pd.Series[bool]:
-    """Which texts start with one of the words: there are few texts, on very many lines."""
-    return column.isin([text for text in column.unique() if text is not None and text.startswith(words)])
+def _called(*calls: CallKind) -> Chosen:
+    return lambda lines: lines["call"].isin(calls)
 
 
-def _how(*words: str) -> Chosen:
-    return lambda lines: _starting(lines["how"], words)
+def _arranged(*arrangements: Arrangement) -> Chosen:
+    return lambda lines: lines["call"].eq(CallKind.ONCE) & lines["arrangement"].isin(arrangements)
+
+
+def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
+    return lines["how"] == str(CATALOGUED)
 
 
 def _has(feature: str) -> Chosen:
     # A row in another layout says little of what else it has.
-    return lambda t: t[f"has {feature}"] & (t["how"] == CATALOGUED) & (~t["has layout"] | (feature == "layout"))
+    return lambda t: t[f"has {feature}"] & _catalogued(t) & (~t["has layout"] | (feature == "layout"))
 
 
 def _given(option: str) -> Chosen:
@@ -40,29 +42,33 @@ def _given(option: str) -> Chosen:
     return chosen
 
 
+_IN_MEMORY = (Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER)
+
 # Each with the lines that put it to the test. "signs": no loss is below 0, and the gradient pushes the target up and
 # the other classes down.
 PROPERTIES: dict[str, Chosen] = {
-    "finite where the answer is": lambda t: t["expected_finite"].eq(True) & (t["how"] == CATALOGUED),
-    "infinite where the answer is": lambda t: t["expected_finite"].eq(False) & ~t["has nan"] & (t["how"] == CATALOGUED),
+    "finite where the answer is": lambda t: t["expected_finite"].eq(True) & _catalogued(t),
+    "infinite where the answer is": lambda t: t["expected_finite"].eq(False) & ~t["has nan"] & _catalogued(t),
     "NaN propagated": _has("nan"),
     "masks": _has("mask"),
     "large logits": _has("large"),
-    "offset": lambda t: _has("offset")(t) | _how("a constant added")(t),
+    "offset": lambda t: _has("offset")(t) | _arranged(Arrangement.SHIFTED)(t),
     "near-zero loss": _has("near zero"),
     "ties": _has("ties"),
     "last class": _has("last"),
     "large vocabularies": _has("wide"),
-    "gradient is the loss's derivative": lambda t: (t["quantity"] == "gradient") & (t["how"] == CATALOGUED),
-    "signs": lambda t: t["verdict"].notna() & (t["how"] == CATALOGUED) & ~t["has layout"],
-    "gradient passed on from above": _how(WEIGHTED, SUMMED),
-    "the same without its gradient": _how(UNTRACKED),
-    "calls independent of each other": _how(BETWEEN, TWICE),
-    "rows independent of their order": _how("rows in reverse"),
-    "rows independent of each other": _how("alone", "in two halves", "in a batch", "in a square batch"),
-    "classes in any order": _how("classes permuted"),
-    "right in every layout": lambda t: _how("transposed", "strided", SLICED, EVERY_OTHER)(t) | _has("layout")(t),
-    "deterministic": _how(AGAIN),
+    "gradient is the loss's derivative": lambda t: (t["quantity"] == "gradient") & _catalogued(t),
+    "signs": lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has layout"],
+    "gradient passed on from above": _called(CallKind.WEIGHTED, CallKind.SUMMED),
+    "the same without its gradient": _called(CallKind.UNTRACKED),
+    "calls independent of each other": _called(CallKind.BETWEEN, CallKind.TWICE),
+    "rows independent of their order": _arranged(Arrangement.REVERSED),
+    "rows independent of each other": _arranged(
+        Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE
+    ),
+    "classes in any order": _arranged(Arrangement.PERMUTED),
+    "right in every layout": lambda t: _arranged(*_IN_MEMORY)(t) | _has("layout")(t),
+    "deterministic": _called(CallKind.AGAIN),
     "arguments left as they are": lambda t: t["how"].notna(),
 } | {f"with {option}": _given(option) for option in OPTIONS}
 
@@ -97,7 +103,7 @@ def breaks(lines: pd.DataFrame, failed: Mask, name: str) -> Mask:
     """The lines that say that the property is broken."""
     tries = PROPERTIES[name](lines).to_numpy(bool)
     # A loss that writes into its arguments may give what it should: no other property is broken by that.
-    writes = _starting(lines["detail"], WRITES).to_numpy(bool)
+    writes = lines["written"].notna().to_numpy(bool)
     if name == "arguments left as they are":
         return writes
     tried = tries & failed & ~writes
@@ -110,7 +116,7 @@ def breaks(lines: pd.DataFrame, failed: Mask, name: str) -> Mask:
     if name.startswith("with "):
         return tried & _blamed(lines, failed, name.removeprefix("with "))
     # Presented in another way: it is that way's doing only where the row is right as the catalogue has it.
-    plainly = _starting(lines["how"], (CATALOGUED, UNDER)).to_numpy(bool)
+    plainly = called_plainly(lines)
     broken: Mask = tried & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
     if name in EITHER_WAY:
         wrong = failed & plainly & ~writes & ~lines["grade"].eq("C").to_numpy()
@@ -135,7 +141,7 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     rows = lines.groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
     concerned = pairs.isin(pairs[failed])
-    plainly = _starting(lines["how"], (CATALOGUED, UNDER)).to_numpy(bool)
+    plainly = called_plainly(lines)
 
     def score(tries: Mask, broken: Mask) -> float:
         count = len(np.unique(rows[tries & concerned])) + len(np.unique(rows[failed]))

@@ -16,23 +16,12 @@ from ...execution.plan import groups
 from ...frameworks import Batch
 from ...oracle import PER_ROW, Exact, Reference
 from ._options import PLAIN, CallOptions
+from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 
 Array = NDArray[Any]
 Index = NDArray[np.intp]
 
 LAID = ("rows", "transposed", "strided")  # layouts that the adapters make
-CATALOGUED = "as catalogued"
-# Ways of calling the loss, and of laying out its arguments, each the beginning of a `Rows.how`.
-AGAIN = "called again"
-WEIGHTED = "its losses weighted"
-SUMMED = "summed"
-UNTRACKED = "without its gradient"
-TWICE = "differentiated twice"
-BETWEEN = "another batch in between"
-SLICED = "sliced out of wider rows"
-EVERY_OTHER = "every other number of its targets' memory"
-WRITES = "the loss writes into its "  # logits or targets: a line's detail
-UNDER = "with "  # loss options, which are not the catalogue's plain rows
 
 SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
 WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
@@ -55,7 +44,7 @@ class Rows:
         logits, targets: (B, C) in the dtype, and (B,).
         exact: the reference of the rows.
         fmt: the dtype.
-        how: the way they are presented, in words.
+        how: the way they are presented.
         layout: as of a case.
         per_call: how many rows the loss is given at once; None for all of them.
         weights: (B,), the factors of the losses, in the dtype; None for none.
@@ -70,7 +59,7 @@ class Rows:
     targets: Array
     exact: Reference
     fmt: Format
-    how: str = CATALOGUED
+    how: Presentation = CATALOGUED
     layout: str = "rows"
     per_call: int | None = None
     weights: Array | None = None
@@ -94,11 +83,11 @@ class Rows:
         """New logits and targets, as they are to lie in memory."""
         logits = Batch(self.logits.copy(), self.targets, layout=self.layout if self.layout in LAID else "rows")
         x, t = logits.in_memory(), self.targets.copy()
-        if self.how.startswith(SLICED):
+        if self.how.arrangement is Arrangement.SLICED:
             around = np.zeros((len(x) + 1, self.classes + 5), x.dtype)
             around[1:, 3:-2] = x
             x = around[1:, 3:-2]
-        if self.how.startswith(EVERY_OTHER):
+        if self.how.arrangement is Arrangement.EVERY_OTHER:
             t = np.repeat(t, 2)
             t[1::2] = (t[1::2] + 1) % max(self.classes, 1)
             t = t[::2]
@@ -135,8 +124,13 @@ class Rows:
             row_losses=None if self.row_losses is None else self.row_losses[places],
         )
 
-    def called(self, how: str) -> Rows:
-        return replace(self, how=how)
+    def called(self, call: CallKind) -> Rows:
+        """The rows in another kind of call."""
+        return replace(self, how=replace(self.how, call=call))
+
+    def arranged(self, arrangement: Arrangement, size: int = 0) -> Rows:
+        """The rows, which have been arranged so."""
+        return replace(self, how=replace(self.how, arrangement=arrangement, size=size))
 
 
 def rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
@@ -161,7 +155,7 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
             options = CallOptions(group.options, group.reduction)
             yield Rows(
                 owners, numbers, group.logits, group.targets, group.exact, fmt, layout=group.cases[0].layout,
-                how=f"{UNDER}{options}" if options.names else CATALOGUED, options=options,
+                how=Presentation(options=str(options)), options=options,
                 row_losses=group.row_losses if options.reduced else None,
             )  # fmt: skip
 
@@ -172,30 +166,36 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
 def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
     """The rows in ways that do not change what each row's answer is, the quickest first."""
     if rows.options.names:
-        yield rows.called(f"{AGAIN}, {rows.how}")
+        yield rows.called(CallKind.AGAIN)
         yield _of_half_the_loss(rows) if rows.options.reduced else weighted(rows)
         return
-    yield rows.called(AGAIN)
+    yield rows.called(CallKind.AGAIN)
     if rows.classes <= WIDEST and rows.layout == "rows":
-        yield from (rows.called(how) for how in (UNTRACKED, BETWEEN, SLICED, EVERY_OTHER))
-        yield from (replace(rows, how=f"{layout} in memory", layout=layout) for layout in ("transposed", "strided"))
+        yield from (rows.called(call) for call in (CallKind.UNTRACKED, CallKind.BETWEEN))
+        yield from (rows.arranged(arrangement) for arrangement in (Arrangement.SLICED, Arrangement.EVERY_OTHER))
+        yield from other_layouts(rows)
         yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
         yield from _in_other_batches(rows)
-        yield replace(rows, how=TWICE, weights=np.full(len(rows), 2, rows.logits.dtype))
+        yield replace(rows.called(CallKind.TWICE), weights=np.full(len(rows), 2, rows.logits.dtype))
         yield _of_half_the_loss(rows)
     yield weighted(rows)
 
 
 def _of_half_the_loss(rows: Rows) -> Rows:
-    how = SUMMED if rows.how == CATALOGUED else f"{SUMMED}, {rows.how}"
-    return replace(rows, how=how, weights=np.full(len(rows), SHARE, rows.logits.dtype))
+    return replace(rows.called(CallKind.SUMMED), weights=np.full(len(rows), SHARE, rows.logits.dtype))
+
+
+def other_layouts(rows: Rows) -> Iterator[Rows]:
+    """The rows in the layouts that adapters make."""
+    yield replace(rows.arranged(Arrangement.TRANSPOSED), layout="transposed")
+    yield replace(rows.arranged(Arrangement.STRIDED), layout="strided")
 
 
 def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
-    yield replace(rows, how="classes permuted", **permuted(rows, rng.permutation(rows.classes)))
+    yield replace(rows.arranged(Arrangement.PERMUTED), **permuted(rows, rng.permutation(rows.classes)))
     shifted = _shifted(rows, rng)
     if shifted is not None:
-        yield shifted.called("a constant added to each row")
+        yield shifted.arranged(Arrangement.SHIFTED)
 
 
 def weighted(rows: Rows) -> Rows:
@@ -206,8 +206,7 @@ def weighted(rows: Rows) -> Rows:
     # What has no gradient is not multiplied by what leaves none, nor a row that is ignored.
     plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
-    how = WEIGHTED if rows.how == CATALOGUED else f"{WEIGHTED}, {rows.how}"
-    return replace(rows, how=how, weights=quantize(factors, rows.fmt))
+    return replace(rows.called(CallKind.WEIGHTED), weights=quantize(factors, rows.fmt))
 
 
 def _factors(fmt: Format) -> tuple[float, ...]:
@@ -218,29 +217,29 @@ def _factors(fmt: Format) -> tuple[float, ...]:
 
 def _in_other_batches(rows: Rows) -> Iterator[Rows]:
     if len(rows) > 1:
-        yield rows.take(np.s_[::-1]).called("rows in reverse order")
-        yield replace(rows, how="in two halves", per_call=-(-len(rows) // 2))
+        yield rows.take(np.s_[::-1]).arranged(Arrangement.REVERSED)
+        yield replace(rows.arranged(Arrangement.HALVES), per_call=-(-len(rows) // 2))
     few = np.linspace(0, len(rows) - 1, min(ALONE, len(rows)), dtype=int)
-    alone = replace(rows.take(few), how="alone in its batch", per_call=1)
+    alone = replace(rows.take(few).arranged(Arrangement.ALONE), per_call=1)
     yield alone
     yield weighted(alone.take(np.s_[:ALONE_WEIGHTED]))
     if rows.classes <= NARROW:
-        yield _repeated(rows, rows.classes, "in a square batch")
-        large = _repeated(rows, LARGE[rows.classes % 2], "in a batch of {} rows")
+        yield _repeated(rows, rows.classes, Arrangement.SQUARE)
+        large = _repeated(rows, LARGE[rows.classes % 2], Arrangement.LARGE)
         yield large
         yield weighted(large)
     elif rows.classes == MILLION:
-        yield _repeated(rows, LARGE[0], "in a batch of {} rows")
+        yield _repeated(rows, LARGE[0], Arrangement.LARGE)
     if rows.classes == HUGE_CLASSES:
-        yield _repeated(rows, HUGE, "in a batch of {} rows")
+        yield _repeated(rows, HUGE, Arrangement.LARGE)
 
 
-def _repeated(rows: Rows, size: int, how: str) -> Rows:
+def _repeated(rows: Rows, size: int, arrangement: Arrangement) -> Rows:
     """So many rows, those there are again and again, each round in another order."""
     rng = np.random.default_rng([size, rows.classes])
     rounds = -(-size // len(rows))
     places = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
-    return replace(rows.take(places), how=how.format(size), distinct=places)
+    return replace(rows.take(places).arranged(arrangement, size), distinct=places)
 
 
 def permuted(rows: Rows, order: Index) -> dict[str, Any]:

@@ -17,13 +17,19 @@ from numpy.typing import NDArray
 from ._contrast import Contrast
 from ._loss import Candidate
 from ._options import keywords
-from ._rows import AGAIN, BETWEEN, EVERY_OTHER, SHARE, SLICED, SUMMED, TWICE, UNTRACKED, WEIGHTED, WRITES, Rows
+from ._presentation import Argument, Arrangement, CallKind
+from ._rows import SHARE, Rows
 
 RUNS_FROM = 8  # equal numbers that are written as a product
 
 
 def script(
-    candidate: Candidate, rows: Rows, quantity: str, other: Contrast | None, property_: str | None, fault: str
+    candidate: Candidate,
+    rows: Rows,
+    quantity: str,
+    other: Contrast | None,
+    property_: str | None,
+    written: Argument | None,
 ) -> str:
     """The source: it prints what the loss gives beside what is exact, and beside what it gives where it is right.
 
@@ -33,15 +39,15 @@ def script(
         quantity: ``loss`` or ``gradient``.
         other: another way of calling the loss, in which it does not fail.
         property_: what is broken.
-        fault: what was raised, or said of its arguments.
+        written: the argument that the loss writes into.
     """
     write = _FRAMEWORKS.get(candidate.framework.name, _Numpy)(candidate, quantity)
     broken = f"; broken: {property_}" if property_ else ""
     lines = [f"# {candidate.name}: wrong {quantity} in {rows.fmt.name}, {rows.how}{broken}", *write.imports(rows)]
-    if fault.startswith(WRITES):
-        return "\n".join([*lines, *write.arrays(rows), *write.before_and_after(rows, fault)]) + "\n"
+    if written is not None:
+        return "\n".join([*lines, *write.arrays(rows), *write.before_and_after(rows, written)]) + "\n"
     lines += [*write.arrays(rows), *write.given(rows)]
-    if not rows.how.startswith((AGAIN, TWICE)):
+    if rows.how.call not in (CallKind.AGAIN, CallKind.TWICE):
         lines.append(f"print('exact:', {_exact(rows, quantity)})")
     if other is not None and _adds(rows, other):
         lines += [f"# {other.words}", *write.arrays(other.rows), *write.given(other.rows)]
@@ -51,7 +57,7 @@ def script(
 
 def _adds(rows: Rows, other: Contrast) -> bool:
     """Whether the way in which the loss is right is worth the lines: not where the exact answer says enough."""
-    return not rows.how.startswith((WEIGHTED, SUMMED))
+    return rows.how.call not in (CallKind.WEIGHTED, CallKind.SUMMED)
 
 
 def _exact(rows: Rows, quantity: str) -> str:
@@ -123,7 +129,7 @@ class _Program:
     def given(self, rows: Rows) -> list[str]:
         """What the loss gives, printed; twice where two calls are to be compared."""
         calls, name = self._calls(rows), "rows" if self._quantity == "loss" else "gradient"
-        if rows.how.startswith(AGAIN):
+        if rows.how.call is CallKind.AGAIN:
             shown = f"print(f'{{turn}} call:', {self._printed(name)})"
             return [
                 "for turn in ('first', 'second'):  # the same bits are expected",
@@ -131,10 +137,10 @@ class _Program:
             ]
         return [*calls, f"print('given:', {self._printed(name)})"]
 
-    def before_and_after(self, rows: Rows, fault: str) -> list[str]:
+    def before_and_after(self, rows: Rows, written: Argument) -> list[str]:
         """The argument that the loss writes into, printed before the call and after it."""
-        name = "t" if fault.endswith("targets") else "x"
-        before = [f"print('{fault.removeprefix(WRITES)} before:', {self._printed(name)})"]
+        name = "t" if written is Argument.TARGETS else "x"
+        before = [f"print('{written} before:', {self._printed(name)})"]
         return [*before, *self._calls(rows), before[0].replace("before", "after")]
 
     def _called(self, loss: str = "loss") -> str:
@@ -155,32 +161,32 @@ class _Torch(_Program):
 
     def arrays(self, rows: Rows) -> list[str]:
         x, t = self._array(_numbers(rows.logits), rows), f"torch.tensor({_targets(rows.targets)}{self._device})"
-        if rows.how.startswith(SLICED):
+        if rows.how.arrangement is Arrangement.SLICED:
             x = f"torch.nn.functional.pad({x}, (3, 2, 1, 0))[1:, 3:-2]"
-        if rows.how.startswith(EVERY_OTHER):
+        if rows.how.arrangement is Arrangement.EVERY_OTHER:
             t = f"((a := {t}.repeat_interleave(2)) + torch.arange(len(a)) % 2) % {rows.classes}"
             t = f"({t})[::2]"
         if rows.layout == "strided":
             x = f"torch.nn.functional.pad({x}[..., None], (0, 1)).flatten(1)[:, ::2]"
         x += ".t().contiguous().t()" if rows.layout == "transposed" else ""
         # What is called without its gradient is given logits that need none.
-        return [f"x = {x}{'' if rows.how.startswith(UNTRACKED) else '.requires_grad_()'}", f"t = {t}"]
+        return [f"x = {x}{'' if rows.how.call is CallKind.UNTRACKED else '.requires_grad_()'}", f"t = {t}"]
 
     def _calls(self, rows: Rows) -> list[str]:
         call = "torch.compile(loss)" if self._candidate.mode == "compiled" else "loss"
         more = self._keywords(rows)
-        if rows.how.startswith(UNTRACKED):
+        if rows.how.call is CallKind.UNTRACKED:
             return ["with torch.no_grad():", f"    rows = {call}(x, t{more})"]
         lines = [f"rows = {call}(x, t{more})"]
-        if rows.how.startswith(BETWEEN):
+        if rows.how.call is CallKind.BETWEEN:
             lines.append("y = x.detach().flip(0, 1).requires_grad_()  # another batch, before this one is used")
             lines.append(f"{call}(y, {rows.classes - 1} - t).sum().backward()")
         if self._quantity == "loss":
             return lines
         upstream = "torch.ones_like(rows)" if rows.weights is None else self._array(_numbers(rows.weights), rows)
-        if rows.how.startswith(SUMMED):
+        if rows.how.call is CallKind.SUMMED:
             upstream = f"torch.full((), {SHARE}, dtype=rows.dtype{self._device}).expand(rows.shape)"
-        twice = rows.how.startswith(TWICE)
+        twice = rows.how.call is CallKind.TWICE
         pull = f"torch.autograd.grad(rows, x, {upstream}{', retain_graph=True' if twice else ''})[0]"
         again = [f"print('first gradient:', {pull}.tolist())  # the same is expected again"] if twice else []
         return [*lines, *again, f"gradient = {pull}"]
@@ -201,16 +207,18 @@ class _Jax(_Program):
         more = self._keywords(rows)
         call = f"jax.jit(lambda x, t: loss(x, t{more}))" if self._candidate.mode == "compiled" else "loss"
         more = "" if self._candidate.mode == "compiled" else more
-        if rows.how.startswith(UNTRACKED):
+        if rows.how.call is CallKind.UNTRACKED:
             return [f"rows = {call}(x, t{more})"]
         lines = [f"rows, pull = jax.vjp(lambda x: {call}(x, t{more}), x)"]
-        if rows.how.startswith(BETWEEN):
+        if rows.how.call is CallKind.BETWEEN:
             lines.append(f"jax.vjp(lambda x: {call}(x, {rows.classes - 1} - t), x[::-1, ::-1])  # another batch")
         upstream = "jnp.ones_like(rows)" if rows.weights is None else self._array(_numbers(rows.weights), rows)
-        upstream = f"jnp.full_like(rows, {SHARE})" if rows.how.startswith(SUMMED) else f"{upstream}.astype(rows.dtype)"
+        upstream = (
+            f"jnp.full_like(rows, {SHARE})" if rows.how.call is CallKind.SUMMED else f"{upstream}.astype(rows.dtype)"
+        )
         pull = f"pull({upstream})[0]"
         again = [f"print('first gradient:', {pull}.tolist())  # the same is expected again"]
-        again = again if rows.how.startswith(TWICE) else []
+        again = again if rows.how.call is CallKind.TWICE else []
         return lines if self._quantity == "loss" else [*lines, *again, f"gradient = {pull}"]
 
 
@@ -231,22 +239,22 @@ class _Tensorflow(_Program):
     def _calls(self, rows: Rows) -> list[str]:
         compiled, more = self._candidate.mode == "compiled", self._keywords(rows)
         call = "loss" if self._candidate.mode == "eager" else f"tf.function(loss, jit_compile={compiled})"
-        if rows.how.startswith(UNTRACKED):
+        if rows.how.call is CallKind.UNTRACKED:
             return [f"rows = {call}(x, t{more})"]
         lines = [
             "with tf.GradientTape(persistent=True) as tape:",
             "    tape.watch(x)",
             f"    rows = {call}(x, t{more})",
         ]
-        if rows.how.startswith(BETWEEN):
+        if rows.how.call is CallKind.BETWEEN:
             lines.append(f"{call}(x[::-1, ::-1], {rows.classes - 1} - t)  # another batch, before this one is used")
         upstream = "tf.ones_like(rows)" if rows.weights is None else self._array(_numbers(rows.weights), rows)
         upstream = (
-            f"{SHARE} * tf.ones_like(rows)" if rows.how.startswith(SUMMED) else f"tf.cast({upstream}, rows.dtype)"
+            f"{SHARE} * tf.ones_like(rows)" if rows.how.call is CallKind.SUMMED else f"tf.cast({upstream}, rows.dtype)"
         )
         pull = f"tf.convert_to_tensor(tape.gradient(rows, x, output_gradients={upstream}))"
         again = [f"print('first gradient:', {pull}.numpy().tolist())  # the same is expected again"]
-        again = again if rows.how.startswith(TWICE) else []
+        again = again if rows.how.call is CallKind.TWICE else []
         return lines if self._quantity == "loss" else [*lines, *again, f"gradient = {pull}"]
 
 
@@ -269,9 +277,9 @@ class _Numpy(_Program):
 
     def arrays(self, rows: Rows) -> list[str]:
         x, t = self._array(_numbers(rows.logits), rows), f"np.array({_targets(rows.targets)})"
-        if rows.how.startswith(SLICED):
+        if rows.how.arrangement is Arrangement.SLICED:
             x = f"np.pad({x}, ((1, 0), (3, 2)))[1:, 3:-2]"
-        if rows.how.startswith(EVERY_OTHER):
+        if rows.how.arrangement is Arrangement.EVERY_OTHER:
             t = f"((np.repeat({t}, 2) + np.arange({2 * len(rows)}) % 2) % {rows.classes})[::2]"
         if rows.layout == "strided":
             x = f"np.pad({x}[..., None], ((0, 0), (0, 0), (0, 1))).reshape({len(rows)}, -1)[:, ::2]"
@@ -282,7 +290,7 @@ class _Numpy(_Program):
         more = self._keywords(rows)
         lines = [f"rows = loss(x, t{more})"]
         called = ["loss", *([] if self._by_hand is None else ["gradient_of"])]
-        if rows.how.startswith(BETWEEN):
+        if rows.how.call is CallKind.BETWEEN:
             lines.append(f"y, u = x[::-1, ::-1].copy(), {rows.classes - 1} - t  # another batch")
             lines += [f"{name}(y, u)" for name in called]
         return lines if self._by_hand is None else [*lines, f"gradient = gradient_of(x, t{more})"]

@@ -15,7 +15,7 @@ from rich.text import Text
 from ...core.errors import UsageError
 from ...core.files import must_hold_no_links, refuse_existing
 from ._measure import Required
-from ._rows import CATALOGUED
+from ._presentation import CATALOGUED
 
 if TYPE_CHECKING:
     from ._check import CheckResult
@@ -143,7 +143,7 @@ def _worst(result: CheckResult) -> Table:
 
 
 def _presented(line: dict[Any, Any]) -> str:
-    return "" if line["how"] == CATALOGUED else str(line["how"])
+    return "" if line["how"] == str(CATALOGUED) else str(line["how"])
 
 
 def _grade(line: dict[Any, Any]) -> str:

@@ -22,8 +22,9 @@ from ..shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
 from ._loss import Candidate
 from ._measure import Required, fails, measure
+from ._presentation import CallKind
 from ._properties import breaks
-from ._rows import WEIGHTED, Rows, rows_of
+from ._rows import Rows, rows_of
 from ._script import script
 
 Array = NDArray[Any]
@@ -102,7 +103,7 @@ class _Shrinking:
         if line is None:
             return None  # it does not fail in this order of the batch, or not always
         self._like, self._at_least = line, _rank(line)
-        if self.rows.how.startswith(WEIGHTED):
+        if self.rows.how.call is CallKind.WEIGHTED:
             self._plain_factors()
         self._fewer_rows()
         self._fewer_classes()
@@ -113,11 +114,12 @@ class _Shrinking:
     def _shown(self) -> Smallest:
         rows, line = self.rows, self._failure(self.rows, free=True)
         detail = "" if line is None or line["detail"] is None else line["detail"]
+        written = None if line is None else line["written"]
         other = self._contrast(rows, free=True)
         return Smallest(
-            rows.logits, rows.targets, rows.fmt.name, self._quantity, rows.how, self._property,
+            rows.logits, rows.targets, rows.fmt.name, self._quantity, str(rows.how), self._property,
             None if line is None else line["grade"], detail, rows.exact.loss.hi,
-            script(self._candidate, rows, self._quantity, other, self._property, detail),
+            script(self._candidate, rows, self._quantity, other, self._property, written),
         )  # fmt: skip
 
     # --- whether rows fail ------------------------------------------------------------------------------------
