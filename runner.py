@@ -29,9 +29,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .cases import WHY_NOT_HELD, case_summary_rows
+from .cases import UNREPRESENTABLE, case_summary_rows
 from .cases.inputs import Selection, file_options, selection
-from .core.arguments import Strings, dtype_names, listed, path, paths, positive, text
+from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
 from .core.errors import UsageError
 from .core.options import LossOptions
 from .core.progress import Progress, reporting
@@ -190,7 +190,7 @@ def run(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
     with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary, reporting(progress) as report:
-        folder = Path(temporary) / run_name() if out is None else path(out, "out")
+        folder = Path(temporary) / run_name() if out is None else as_path(out, "out")
         return execute(request, folder, report).read()
 
 
@@ -209,17 +209,17 @@ def execute(
     """
     command = command or request.as_python()
     # Checked before anything is started: a typing error costs no import of a framework.
-    timeout = positive(request.timeout, "timeout", "seconds")
-    memory_limit = None if request.memory_limit is None else positive(request.memory_limit, "memory_limit", "GiB")
-    cases, sweeps = listed(request.cases, "cases"), listed(request.sweeps, "sweeps")
-    files, case_files = paths(request.logits, "logits", FILES_EXPECTED), paths(request.case_files, "case_files")
-    asked, devices = listed(request.implementations, "implementations"), listed(request.devices, "devices")
-    modes, varied = listed(request.modes, "modes"), choose_variants(listed(request.variants, "variants"))
-    frameworks = listed(request.frameworks, "frameworks")
+    timeout = as_positive(request.timeout, "timeout", "seconds")
+    memory_limit = None if request.memory_limit is None else as_positive(request.memory_limit, "memory_limit", "GiB")
+    cases, sweeps = as_strings(request.cases, "cases"), as_strings(request.sweeps, "sweeps")
+    files, case_files = as_paths(request.logits, "logits", FILES_EXPECTED), as_paths(request.case_files, "case_files")
+    asked, devices = as_strings(request.implementations, "implementations"), as_strings(request.devices, "devices")
+    modes, varied = as_strings(request.modes, "modes"), choose_variants(as_strings(request.variants, "variants"))
+    frameworks = as_strings(request.frameworks, "frameworks")
     names = owners(choose_frameworks(frameworks), asked)
-    wanted = choose_dtypes(dtype_names(request.dtypes)) if request.dtypes is not None else None
+    wanted = choose_dtypes(as_dtypes(request.dtypes)) if request.dtypes is not None else None
     quad = choose_oracle(request.oracle) is OracleKind.QUAD
-    place = None if request.executor is None else text(request.executor, "executor")
+    place = None if request.executor is None else as_string(request.executor, "executor")
     resume = request.resume and is_resumable(folder)
     if not resume:
         must_be_new(folder, resumable=True)
@@ -343,8 +343,8 @@ def _nothing_for(cells: Sequence[Cell]) -> str:
     dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in cells))
     modes = ", ".join(dict.fromkeys(cell.mode for cell in cells))
     return (
-        f"nothing to run: no chosen case can be measured in {dtypes}, mode {modes}: {WHY_NOT_HELD}, or the mode takes "
-        "no loss options; choose another --dtype or --mode"
+        f"nothing to run: no chosen case can be measured in {dtypes}, mode {modes}: {UNREPRESENTABLE}, or the mode "
+        "takes no loss options; choose another --dtype or --mode"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.vocabulary import GRADES, Grade
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +97,7 @@ def _places(grade: str, decisions: Iterable[Decision]) -> Iterator[tuple[str, li
     for (case, quantity, verdict), names in sorted(places.items(), key=lambda place: (-len(place[1]), place[1])):
         result = f"the {quantity} is {VERDICTS[verdict]}" if case else "every result"
         # Grade F has several meanings, and the result tells which.
-        where = f"`{case}`. {select(case)[0].why}".replace("|", "\\|") if case else "no case is worse"
+        where = f"`{case}`. {select_cases(case)[0].why}".replace("|", "\\|") if case else "no case is worse"
         yield (result, names, where) if grade == "F" else (Grade(grade).meaning, names, where)
 
 

@@ -1,19 +1,19 @@
 """WHAT is computed: the catalogue of extreme logits. Imports no framework."""
 
-from ._case import WHY_NOT_HELD, Case, make, why_not_held
+from ._case import UNREPRESENTABLE, Case, make, why_unrepresentable
 from ._case_summary import case_summary_rows
-from ._catalogue import all_cases, content_hash, named, select
+from ._catalogue import all_cases, content_hash, get_case, select_cases
 from ._tags import WIDE_FROM
 
 __all__ = [
-    "WHY_NOT_HELD",
+    "UNREPRESENTABLE",
     "WIDE_FROM",
     "Case",
     "all_cases",
     "case_summary_rows",
     "content_hash",
+    "get_case",
     "make",
-    "named",
-    "select",
-    "why_not_held",
+    "select_cases",
+    "why_unrepresentable",
 ]

@@ -17,8 +17,8 @@ from ..core.options import LossOptions, check_option
 #   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
 #   number of a wider array; spatial: the rows are the d positions of (1, C, d), or (1, d, C) where classes come last.
 LAYOUTS = ("rows", "transposed", "strided", "spatial")
-# Why a dtype cannot hold a case or a file; `why_not_held` says what kind of number it is.
-WHY_NOT_HELD = "a finite number would become infinite"
+# Why a dtype cannot hold a case or a file; `why_unrepresentable` says what kind of number it is.
+UNREPRESENTABLE = "a finite number would become infinite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +71,13 @@ class Case(LossOptions):
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that can hold the case: in the others a finite number would become infinite, or an option 0."""
-        return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
+        return tuple(name for name, fmt in FORMATS.items() if self.why_unrepresentable(fmt) is None)
 
-    def why_not_held(self, fmt: Format) -> str | None:
+    def why_unrepresentable(self, fmt: Format) -> str | None:
         """Why the dtype cannot hold the case; None if it can."""
         probabilities = self.targets if self.targets.ndim == 2 else None
-        numbers = why_not_held(fmt, logit=self.logits, target_probability=probabilities)
-        return numbers or self.why_options_not_held(fmt)
+        numbers = why_unrepresentable(fmt, logit=self.logits, target_probability=probabilities)
+        return numbers or self.why_options_unrepresentable(fmt)
 
     @property
     def plain(self) -> bool:
@@ -98,7 +98,7 @@ class Case(LossOptions):
         return self.targets if self.targets.ndim == 1 else quantize(self.targets, fmt)
 
 
-def why_not_held(fmt: Format, **numbers: ArrayLike | None) -> str | None:
+def why_unrepresentable(fmt: Format, **numbers: ArrayLike | None) -> str | None:
     """Why the dtype cannot hold the numbers, given by what one of them is called; None if it can."""
     for name, values in numbers.items():
         if values is not None and not representable(values, fmt):

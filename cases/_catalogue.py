@@ -31,7 +31,7 @@ def all_cases() -> tuple[Case, ...]:
     return tuple(replace(case, tags=(*case.tags, *seen(case))) for case in found)
 
 
-def named(case_id: str) -> Case:
+def get_case(case_id: str) -> Case:
     """The one case of this ``family/name``; UsageError if there is none."""
     found = [c for c in all_cases() if c.id == case_id]
     if not found:
@@ -39,7 +39,7 @@ def named(case_id: str) -> Case:
     return found[0]
 
 
-def select(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:
+def select_cases(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:
     """The cases whose ``family/name`` matches one of the globs; all of them if there are none.
 
     Raises:

@@ -11,7 +11,7 @@ class UsageError(ValueError):
 MAX_SHOWN = 60  # characters
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as a message shows it, on one short line."""
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"{value[:MAX_SHOWN]!r}..."

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UsageError, shown
+from .errors import UsageError, short_repr
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -76,7 +76,7 @@ def get_format(dtype: object) -> Format:
     """
     name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
     if name not in FORMATS:
-        raise UsageError(f"unknown dtype {shown(dtype)}; the dtypes are {', '.join(FORMATS)}")
+        raise UsageError(f"unknown dtype {short_repr(dtype)}; the dtypes are {', '.join(FORMATS)}")
     return FORMATS[name]
 
 

@@ -97,7 +97,7 @@ class LossOptions:
         """The options that are set, as keywords, each as the dtype holds it."""
         return {name: _rounded(self.OPTIONS[name], value, fmt) for name, value in self.given.items()}
 
-    def why_options_not_held(self, fmt: Format) -> str | None:
+    def why_options_unrepresentable(self, fmt: Format) -> str | None:
         """Why the dtype cannot hold the options: one would become infinite, or 0; None if it can."""
         for name, value in self.given.items():
             option = self.OPTIONS[name]

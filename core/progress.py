@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from .errors import UsageError, shown
+from .errors import UsageError, short_repr
 
 # Called with what is done, the whole, and what is at hand.
 Progress = Callable[[int, int, str], None]
@@ -34,7 +34,9 @@ def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
         yield progress
         return
     if not (progress is None or isinstance(progress, bool)):
-        raise UsageError(f"progress is {shown(progress)}; expected a function, False for none, or None for the default")
+        raise UsageError(
+            f"progress is {short_repr(progress)}; expected a function, False for none, or None for the default"
+        )
     if progress is False:
         yield None
     elif Console(stderr=True).is_jupyter:

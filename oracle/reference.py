@@ -11,7 +11,7 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
 
-from ..core.arguments import whole
+from ..core.arguments import as_integer
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, to_numpy
@@ -128,7 +128,7 @@ def reference(
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
     """
     x = float_logits(logits)
-    ignore_index = None if ignore_index is None else whole(ignore_index, "ignore_index", -math.inf)
+    ignore_index = None if ignore_index is None else as_integer(ignore_index, "ignore_index", -math.inf)
     t = _targets(targets, x.shape, ignore_index)
     w = _weight(weight, x.shape[1])
     options = LossOptions(

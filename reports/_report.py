@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 
 from ..core import memory
-from ..core.arguments import paths
+from ..core.arguments import as_paths
 from ..core.errors import UsageError
 from ..core.formats import DTYPES
 from ..storage.querying import Measurements
@@ -103,7 +103,7 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     given = runs if isinstance(lone, pd.DataFrame) else lone
     if given is None or (isinstance(given, (list, tuple)) and not given):
         raise UsageError("no run is given; give the folder of one, or of several")
-    folders = paths(given, "runs", "the folder of a run")
+    folders = as_paths(given, "runs", "the folder of a run")
     return {section.name: section.table for section in page([Run(folder) for folder in folders]).sections}
 
 

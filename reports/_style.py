@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..core.errors import UsageError
-from ..core.errors import shown as a_value
+from ..core.errors import short_repr as a_value
 from .charts.palette import GRADE_COLOURS, INK
 
 if TYPE_CHECKING:

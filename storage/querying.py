@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ..core import arguments, memory
 from ..core.arguments import Strings
-from ..core.errors import UsageError, shown
+from ..core.errors import UsageError, short_repr
 from .store import COLUMNS, WORDS, Run, typed
 
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
@@ -135,7 +135,9 @@ class Measurements:
             raise UsageError(f"{len(statements)} statements given; expected one query, such as SELECT")
         kind = statements[0].type
         if kind not in _QUERIES:
-            raise UsageError(f"{shown(sql)} is a statement of the type {kind.name}; expected a query, such as SELECT")
+            raise UsageError(
+                f"{short_repr(sql)} is a statement of the type {kind.name}; expected a query, such as SELECT"
+            )
         # DuckDB takes a query alone in this place, and no WITH that writes.
         self._connection.execute(f"EXPLAIN SELECT * FROM (\n{statements[0].query.strip().rstrip(';')}\n)")
 
@@ -220,11 +222,11 @@ def read(run: Path | str, columns: Strings = None, where: str = "true") -> pd.Da
         UsageError: for a folder that is not a run, a damaged part, an unknown column, an empty list of columns, and a
             condition that is none.
     """
-    names, condition = arguments.listed(columns, "columns") or None, arguments.text(where, "where")
+    names, condition = arguments.as_strings(columns, "columns") or None, arguments.as_string(where, "where")
     unknown = [c for c in names or () if c not in COLUMNS]
     if unknown:
         raise UsageError(f"the measurements have no column {unknown[0]!r}; they have {', '.join(COLUMNS)}")
-    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot read {run} where {where!r}") as found:
+    with _of_run(arguments.as_path(run, "run", _FOLDER), f"cannot read {run} where {where!r}") as found:
         found.require_query(f"SELECT * FROM measurements WHERE {condition}")
         return found.frame(names, condition)
 
@@ -247,8 +249,8 @@ def query(run: Path | str, sql: str) -> pd.DataFrame:
         UsageError: for a folder that is not a run, a damaged part, a query that cannot be answered, and any statement
             that is not a query, such as COPY.
     """
-    with _of_run(arguments.path(run, "run", _FOLDER), f"cannot answer {shown(sql)} of {run}") as found:
-        found.require_query(arguments.text(sql, "sql"))
+    with _of_run(arguments.as_path(run, "run", _FOLDER), f"cannot answer {short_repr(sql)} of {run}") as found:
+        found.require_query(arguments.as_string(sql, "sql"))
         return found.sql(sql)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cases import Case, select
-from ..core.arguments import Strings, dtype_names, listed
+from ..cases import Case, select_cases
+from ..core.arguments import Strings, as_dtypes, as_strings
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, get_format, to_numpy
 from ..core.vocabulary import GRADES, SOUND
@@ -174,13 +174,13 @@ def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitC
         UsageError: for a glob without a case, or whose cases all have loss options or are held by none of the dtypes,
             or an unknown dtype.
     """
-    wanted, globs = choose_dtypes(dtype_names(dtypes) or ["float32"]), listed(patterns, "patterns")
-    chosen = [c for c in select(globs) if c.plain]
+    wanted, globs = choose_dtypes(as_dtypes(dtypes) or ["float32"]), as_strings(patterns, "patterns")
+    chosen = [c for c in select_cases(globs) if c.plain]
     if not chosen:
         raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
     held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
     if not held:
-        why = chosen[0].why_not_held(get_format(wanted[0]))
+        why = chosen[0].why_unrepresentable(get_format(wanted[0]))
         # pytest would skip a test without a case, and it would check nothing.
         raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(globs)}: {why}")
     return held

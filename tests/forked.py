@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from logitlab import runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.errors import UsageError
 from logitlab.execution import environment, worker
 from logitlab.execution.executors import _local
@@ -137,7 +137,7 @@ def ended(pid: int, after: float | None) -> int:
 def main() -> None:
     worker.describe("numpy")
     environment.own_versions()
-    select()
+    select_cases()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from mpmath import mp, mpf
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
 from logitlab.execution import worker
 from logitlab.execution.plan import groups
@@ -158,7 +158,7 @@ def grades(
 
 
 def main(width: str, *frameworks: str) -> None:
-    cases = [c for c in select(None) if c.plain and c.classes <= int(width)]
+    cases = [c for c in select_cases(None) if c.plain and c.classes <= int(width)]
     for framework in frameworks:
         for dtype in DTYPES:
             found = list(grades(framework, dtype, cases))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
 from logitlab.execution.plan import groups
 from logitlab.frameworks import Batch
@@ -182,7 +182,7 @@ def beyond(owner, dtypes, widths, skip=()):
     """Written formula, quantity, dtype and case of each row of the catalogue beyond its bound, and the rows that have
     one.
     """
-    cases = [c for c in select(None) if c.plain and c.classes in widths and c.id not in skip]
+    cases = [c for c in select_cases(None) if c.plain and c.classes in widths and c.id not in skip]
     rows, found = 0, []
     for fmt in (FORMATS[d] for d in dtypes):
         for group in groups(cases, fmt):

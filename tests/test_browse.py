@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab.cases import all_cases, select
+from logitlab.cases import all_cases, select_cases
 from logitlab.cases._tags import TAGS
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
@@ -96,7 +96,7 @@ def test_a_tag_that_can_be_seen_is_there_where_it_holds():
 
 
 def test_a_case_tagged_as_near_zero_has_a_small_loss():
-    for c in select():
+    for c in select_cases():
         if "near-zero" in c.tags and c.reduction == "none":
             loss = reference(c.logits, c.targets).loss.hi
             assert (loss < 0.1).any(), c.id
@@ -116,7 +116,7 @@ def softmax(logits):
 @pytest.mark.parametrize("name", ["seed/article", "gap/50_high", "certainty/margin_36", "order/ramp_17", "ties/5"])
 def test_every_digit_that_is_shown_is_right(name, dtype):
     seen = showing.view(name, dtype)
-    (c,) = select(name)
+    (c,) = select_cases(name)
     held = c.quantized(FORMATS[dtype]).astype(np.float64)
     with mp.workdps(1500):
         for r, line in enumerate(seen.rows.to_dict("records")):
@@ -207,7 +207,7 @@ def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
 def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
     """The rows of masks/all_but_target have a loss of exactly 0, those of gap/2000_high of e^-2000."""
     for name, told in (("masks/all_but_target", "0"), ("gap/2000_high", showing.BENEATH)):
-        (c,) = select(name)
+        (c,) = select_cases(name)
         mean = dataclasses.replace(c, reduction="mean")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(showing, "named", lambda name, mean=mean: mean)
@@ -361,7 +361,7 @@ def test_the_whole_list_fits_a_hundred_columns(capsys):
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 @pytest.mark.parametrize("family", ["seed", "special", "smoothing", "soft", "ignored", "invalid"])
 def test_any_case_can_be_shown_in_a_hundred_columns(family, dtype, capsys):
-    for c in select(f"{family}/*"):
+    for c in select_cases(f"{family}/*"):
         if dtype in c.dtypes:
             assert main(["cases", "show", c.id, "--dtype", dtype]) == 0
             shown = capsys.readouterr().out
@@ -386,7 +386,7 @@ def test_a_logit_that_rounding_changed_is_shown_with_what_was_given(capsys):
 def test_the_reasons_and_the_source_are_shown(capsys):
     assert main(["cases", "show", "field_masks/optax_896"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    (c,) = select("field_masks/optax_896")
+    (c,) = select_cases("field_masks/optax_896")
     for told in (c.why, c.reported, f"source: {c.source}", "tags: field, mask", "held by: float16, bfloat16"):
         assert told in shown
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from logitlab import runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
@@ -40,7 +40,7 @@ def assert_same(found, exact, bits=quad.BITS):
 def test_the_whole_catalogue_is_as_balls_have_it(dtype):
     """Row 1 on, so that balls certify little and serve those alone that quadruple precision leaves to them."""
     fmt = FORMATS[dtype]
-    for case in select():
+    for case in select_cases():
         if case.plain and dtype in case.dtypes and case.classes < 100_000:
             x, t = case.quantized(fmt), case.quantized_targets(fmt)
             assert_same(bulk(x, t, first_row=1), reference(x, t), bits=104)

@@ -7,7 +7,7 @@ import pytest
 
 import logitlab
 from logitlab import reports
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.conventions import STANDARD, Convention, MeanDivisor, Weighting
 from logitlab.core.formats import FORMATS
 from logitlab.execution.plan import groups
@@ -69,7 +69,7 @@ def test_a_convention_other_than_the_default_names_its_source():
 
 
 def test_pytorch_and_paddle_give_what_a_public_report_has_for_each():
-    (case,) = select("field_options/paddle_47813")
+    (case,) = select_cases("field_options/paddle_47813")
     given = {"weight": case.weight, "label_smoothing": 0.1, "reduction": "mean"}
     standard, paddle = (
         float(logitlab.reference(case.logits, case.targets, convention=c, **given).loss.hi) for c in (STANDARD, OF_ROWS)
@@ -78,13 +78,15 @@ def test_pytorch_and_paddle_give_what_a_public_report_has_for_each():
 
 
 def test_iree_24228_divides_by_the_weights_of_the_targets():
-    (case,) = select("field_options/iree_24228")
+    (case,) = select_cases("field_options/iree_24228")
     loss = logitlab.reference(case.logits, case.targets, weight=case.weight, reduction="mean").loss
     assert float(loss.hi) == pytest.approx(3.0587, abs=5e-5)
 
 
 def test_a_group_without_weights_is_one_for_all_conventions():
-    plain, weighted = (groups(select(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean"))
+    plain, weighted = (
+        groups(select_cases(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean")
+    )
     assert plain.held_to(ROWS) is plain
     assert weighted.held_to(ROWS) is weighted.held_to(ROWS) is not weighted
     assert weighted.held_to(STANDARD) is weighted
@@ -105,7 +107,7 @@ def weighted_means(run):
 
 
 def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
-    of_weights = weighted_means[weighted_means["case"].isin([c.id for c in select() if c.weight is not None])]
+    of_weights = weighted_means[weighted_means["case"].isin([c.id for c in select_cases() if c.weight is not None])]
     graded = of_weights[of_weights["grade"].notna()]
     wrong = graded[~graded["grade"].isin(["A", "B"])]
     assert wrong[["implementation", "case", "quantity", "grade", "value", "exact"]].to_dict("records") == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import logitlab
-from logitlab.cases import all_cases, select
+from logitlab.cases import all_cases, select_cases
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch
@@ -235,7 +235,9 @@ def test_a_certain_row_loses_its_loss_beside_one():
 def test_a_failure_is_told_where_a_quantity_is_wrong_and_nowhere_else(formula, dtype):
     """Every plain row of three classes, in one process."""
     with explanation.Explainer(["numpy"]) as explainer:
-        for case in select(["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*"]):
+        for case in select_cases(
+            ["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*"]
+        ):
             if case.classes != 3 or dtype not in case.dtypes or not case.plain:
                 continue
             for row in range(case.rows):
@@ -260,7 +262,7 @@ def test_a_nan_logit_has_no_exact_stages_and_is_no_failure(formula):
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("case", ["special/two_posinf", "special/posinf_on_target", "masks/all_beside_finite"])
 def test_rows_without_a_limit_are_followed_and_not_judged(formula, case):
-    (found,) = select(case)
+    (found,) = select_cases(case)
     x = found.quantized(FORMATS["float32"])
     row = int(np.flatnonzero((x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1))[0])
     explained = explain(case, f"numpy/{formula}", row=row)
@@ -271,7 +273,7 @@ def test_rows_without_a_limit_are_followed_and_not_judged(formula, case):
 
 def test_a_masked_target_has_the_oracles_limit():
     """The loss is rightly infinite; the gradient has a limit, which 1 / 0 on the way to it has not."""
-    (found,) = select("masks/all_but_one")
+    (found,) = select_cases("masks/all_but_one")
     masked = np.flatnonzero(np.isneginf(found.logits[np.arange(found.rows), found.targets]))
     explained = explain("masks/all_but_one", "numpy/naive", row=int(masked[0]))
     assert (explained.grades["loss"], explained.grades["gradient"]) == ("A", "F")

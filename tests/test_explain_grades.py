@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import logitlab
-from logitlab.cases import all_cases, select
+from logitlab.cases import all_cases, select_cases
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.pool import Pools
@@ -231,7 +231,7 @@ def test_a_mode_that_the_implementation_lacks_gets_one_line(mode, message, monke
 
 def test_the_commands_that_are_printed_explain_the_mode_that_was_measured():
     found = SimpleNamespace(
-        implementation="jax/lse", dtype="float32", device="cpu", mode="compiled", cases=select("seed/article")
+        implementation="jax/lse", dtype="float32", device="cpu", mode="compiled", cases=select_cases("seed/article")
     )
     worst = pd.DataFrame([{**vars(found), "case": "seed/article", "stage": None}]).drop(columns="cases")
     (of_site,) = _case_pages._commands(SimpleNamespace(worst=worst)).values()
@@ -297,7 +297,7 @@ def test_a_wrong_sign_is_named_where_it_is():
 def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never(implementation):
     families = ["offset/*", "gap/*", "certainty/*", "underflow/*", "reductions/*"]
     with explanation.Explainer(["numpy"]) as explainer:
-        for case in select(families):
+        for case in select_cases(families):
             if case.rows == 0 or case.classes > 10 or "float32" not in case.dtypes:
                 continue
             explained = explainer.explain(case.id, implementation)
@@ -355,7 +355,7 @@ def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(torch)
 
 
 def test_a_target_that_is_no_class_says_what_the_implementation_made_of_it():
-    case = next(c for c in select("invalid/*") if (c.targets < 0).any())
+    case = next(c for c in select_cases("invalid/*") if (c.targets < 0).any())
     row = int(np.flatnonzero(case.targets < 0)[0])
     explained = logitlab.explain(case.id, "numpy/naive", row=row)
     assert "which is none of the" in explained.given

@@ -7,7 +7,7 @@ import pytest
 from mpmath import mp, mpf
 
 import logitlab
-from logitlab.cases import all_cases, select
+from logitlab.cases import all_cases, select_cases
 from logitlab.core.formats import FORMATS
 
 INF, NAN = float("inf"), float("nan")
@@ -19,7 +19,7 @@ TOLD = (
 
 
 def case(case_id):
-    (found,) = select(case_id)
+    (found,) = select_cases(case_id)
     return found
 
 
@@ -49,7 +49,7 @@ def test_there_are_thirty_field_cases_in_six_families():
         "field_scaling",
         "field_widths",
     }
-    assert {c.id for c in FIELD} == {c.id for c in select("field_*")}
+    assert {c.id for c in FIELD} == {c.id for c in select_cases("field_*")}
 
 
 def test_each_names_its_thread_and_says_in_one_sentence_what_was_reported():

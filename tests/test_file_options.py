@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from logitlab import cli, runner
+from logitlab import runner
 from logitlab.cases import inputs, make
 from logitlab.cases.inputs import LogitsFile, file_options
 from logitlab.cases.inputs import _logits_file as _file
-from logitlab.cli import main
+from logitlab.cli import _app, main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.core.options import LossOptions
@@ -108,7 +108,7 @@ def test_options_do_not_show_in_what_pieces_a_file_was_read(dump, monkeypatch):
 
 
 def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_what_to_do(dump, monkeypatch):
-    monkeypatch.setattr(_file, "MOST_REDUCED", 7 * CLASSES)
+    monkeypatch.setattr(_file, "MAX_REDUCED", 7 * CLASSES)
     with pytest.raises(UsageError) as caught:
         LogitsFile.open(dump, file_options("mean", ignore_index=-100))
     assert str(caught.value) == (
@@ -123,7 +123,7 @@ def test_every_loss_option_is_one_of_files_too(dump):
     names = {f.name for f in fields(LossOptions)}
     assert names <= {f.name for f in fields(runner.Request)}
     assert names <= set(inspect.signature(runner.run).parameters)
-    assert names <= set(inspect.signature(cli.run).parameters)
+    assert names <= set(inspect.signature(_app.run).parameters)
     df = runner.run(logits=dump, ignore_index=-100, softcap=2.0, frameworks="numpy", implementations="numpy/lse")
     logits, targets = batch()
     assert set(df["status"]) == {"unsupported"}
@@ -145,8 +145,8 @@ def test_weights_and_probabilities_of_a_file_decide_which_dtypes_hold_it(tmp_pat
     soft = LogitsFile.open(tmp_path / "soft.npz")
     weighted = LogitsFile.open(tmp_path / "hard.npz", file_options(weight=[1.0, 1e5]))
     assert soft.dtypes == weighted.dtypes == ("bfloat16", "float32", "float64")
-    assert soft.why_not_held(FORMATS["float16"]) == "a finite target probability would become infinite"
-    assert weighted.why_not_held(FORMATS["float16"]) == "weight would become infinite"
+    assert soft.why_unrepresentable(FORMATS["float16"]) == "a finite target probability would become infinite"
+    assert weighted.why_unrepresentable(FORMATS["float16"]) == "weight would become infinite"
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])

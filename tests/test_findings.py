@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from logitlab import runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.vocabulary import GRADES
 
 # What README states, of the frameworks that are measured whole here.
@@ -21,7 +21,7 @@ TOLD = (
 
 
 # JAX compiles each step for each width. The other cases would cost minutes, and those that decide its grades are here.
-OF_JAX = [c.id for c in select() if c.plain and c.classes in (2, 3, 10, 257, 2049)]
+OF_JAX = [c.id for c in select_cases() if c.plain and c.classes in (2, 3, 10, 257, 2049)]
 DECIDING = kept_grades.read().cases
 
 

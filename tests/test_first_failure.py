@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
 from logitlab.execution import worker
 from logitlab.frameworks import Batch
@@ -38,7 +38,7 @@ def failures(implementation, logits, targets, dtype="float32", rows=None):
 
 
 def of_case(case_id, implementation, dtype="float32"):
-    (case,) = select([case_id])
+    (case,) = select_cases([case_id])
     return failures(implementation, case.logits, case.targets, dtype)[0]
 
 
@@ -74,7 +74,7 @@ def test_the_earliest_failure_is_the_one_that_explain_names(implementation, dtyp
     monkeypatch.setattr(_explain, "Pools", InProcess)
     compared = 0
     with explanation.Explainer([implementation.split("/")[0]]) as explainer:
-        for case in select(SMALL):
+        for case in select_cases(SMALL):
             if not case.plain or case.classes > 5 or dtype not in case.dtypes:
                 continue
             first, graded = failures(implementation, case.logits, case.targets, dtype)
@@ -90,7 +90,7 @@ def test_the_earliest_failure_is_the_one_that_explain_names(implementation, dtyp
 
 
 def test_log1p_has_no_failure_to_name():
-    for case in select(SMALL):
+    for case in select_cases(SMALL):
         if case.plain and case.classes <= 5 and "float32" in case.dtypes:
             first, _ = failures("numpy/log1p", case.logits, case.targets)
             assert {name for names in first.values() for name in names} <= {None}, case.id
@@ -201,7 +201,7 @@ def verdicts(*names):
 
 
 def test_a_builtin_fails_at_the_quantity_itself():
-    (case,) = select(["masks/first"])
+    (case,) = select_cases(["masks/first"])
     fmt = FORMATS["float32"]
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)
@@ -222,7 +222,7 @@ def test_without_stages_each_wrong_row_has_the_quantitys_name():
 
 
 def test_a_gradient_that_was_not_given_is_not_named():
-    (case,) = select(["seed/article"])
+    (case,) = select_cases(["seed/article"])
     fmt = FORMATS["float32"]
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
 from logitlab.core.vocabulary import FORMULAS, QUANTITIES
 from logitlab.frameworks import Batch
@@ -67,7 +67,7 @@ def evaluate(name, logits, targets, reduction="none"):
 
 
 def article(name, reduction):
-    (case,) = select("seed/article")
+    (case,) = select_cases("seed/article")
     return evaluate(name, case.quantized(FLOAT32), case.targets, reduction)
 
 
@@ -144,7 +144,7 @@ def test_production_code_does_not_mind_an_offset(name):
 
 def test_a_one_hot_times_a_masked_log_probability_is_nan():
     """google-deepmind/optax#896: 0 x -inf in the loss of a row with a masked class."""
-    (case,) = select("masks/first")
+    (case,) = select_cases("masks/first")
     assert "F" in grades("jax/optax.softmax_cross_entropy", case.logits, case.targets)
     assert grades("jax/optax.safe_softmax_cross_entropy", case.logits, case.targets) <= {"A", "B"}
 
@@ -158,7 +158,7 @@ NARROW = [f"{family}/*" for family in ("seed", "overflow", "underflow", "gap", "
 def narrow_rows(dtype):
     """All rows of two and three classes as one batch of three: one shape is all that compilers see."""
     fmt = FORMATS[dtype]
-    fitting = [c for c in select(NARROW) if c.classes in (2, 3) and dtype in c.dtypes]
+    fitting = [c for c in select_cases(NARROW) if c.classes in (2, 3) and dtype in c.dtypes]
     masked = ((0, 0), (0, 1))
     rows = [np.pad(c.quantized(fmt), masked, constant_values=-INF)[:, :3] for c in fitting]
     logits, targets = np.concatenate(rows), np.concatenate([c.targets for c in fitting])
@@ -179,7 +179,7 @@ def test_log1p_is_accurate_on_every_narrow_row(owner, dtype):
 
 @pytest.mark.parametrize("owner", FRAMEWORKS)
 def test_log1p_sums_a_thousand_small_terms(owner):
-    (case,) = select("certainty/thousand_small")
+    (case,) = select_cases("certainty/thousand_small")
     assert grades(f"{owner}/log1p", case.logits, case.targets) == {"A"}
 
 
@@ -213,7 +213,7 @@ def test_numpys_gradients_are_those_of_pytorchs_autograd(rows, formula, target):
 @pytest.mark.parametrize("formula", ["naive", "lse", "log1p"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_nan_spreads_in_numpy_as_in_pytorch(formula, dtype):
-    cases = [c for c in select(["seed/article", "special/nan*", "masks/*"]) if c.classes == 3]
+    cases = [c for c in select_cases(["seed/article", "special/nan*", "masks/*"]) if c.classes == 3]
     for case in cases:
         ours, torchs = gradients(formula, case.quantized(FORMATS[dtype]), case.targets)
         np.testing.assert_array_equal(np.isnan(ours), np.isnan(torchs), err_msg=case.id)
@@ -249,7 +249,7 @@ def test_the_built_in_losses_are_all_there():
     "name", [*(f"{o}/{f}" for o in FRAMEWORKS for f in ("naive", "lse", "log1p")), *sorted(BUILTINS)]
 )
 def test_every_implementation_is_good_on_ordinary_rows(name):
-    (case,) = select("seed/mild_mean")
+    (case,) = select_cases("seed/mild_mean")
     answers = evaluate(name, case.quantized(FLOAT32), case.targets, "mean")
     assert tuple(answers) == implementation(name).quantities
     assert grades(name, case.logits, case.targets, "mean") <= {"A", "B"}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import logitlab
 from logitlab import reports, runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import Conduct, Reach
 from logitlab.grading import conduct, describe_empty_mean, describe_ignored_row, grade
@@ -133,12 +133,12 @@ def printed(run, name):
 def test_the_catalogue_has_the_rows_that_the_table_is_about():
     looks = {"NaN": np.isnan, "-inf": lambda x: x == -INF, "+inf": lambda x: x == INF}
     for name, kind in ROWS.items():
-        (case,) = select(name)
+        (case,) = select_cases(name)
         assert (case.targets == case.ignore_index).tolist() == [row == IGNORED_ROW for row in range(3)]
         assert looks[kind](case.logits[IGNORED_ROW]).any()
         assert np.isfinite(case.logits[case.targets != case.ignore_index]).all()
     for name in NONE_COUNTS:
-        (case,) = select(name)
+        (case,) = select_cases(name)
         assert (case.targets == case.ignore_index).all()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from logitlab import runner
-from logitlab.cases import Case, case_summary_rows, content_hash, make, select
+from logitlab.cases import Case, case_summary_rows, content_hash, make, select_cases
 from logitlab.cases._tags import seen
 from logitlab.cases.inputs import read_cases, write_cases
 from logitlab.core.errors import UsageError
@@ -455,7 +455,7 @@ SCALED = make(
 )
 SQUARED = make("mine/squared", "why", [[6.0, -1.0, 2.5], [-3.0, -9.0, -6.0]], [0, 1], softcap=30.0, z_loss=1e-2)
 JAX_ROW = make("mine/far", "why", [[4e9, 1e9, -3e9, 0.0]], [1], logit_scale=1 / 0.7)
-FIELD_CASES = {c.name: c for c in select("field_scaling/*") if c.name != "liger_kernel_239"}
+FIELD_CASES = {c.name: c for c in select_cases("field_scaling/*") if c.name != "liger_kernel_239"}
 
 
 @pytest.mark.parametrize("case", [CAPPED, SCALED, SQUARED, JAX_ROW, *FIELD_CASES.values()], ids=lambda c: c.name)
@@ -550,7 +550,7 @@ def test_a_priori_bounds_are_those_of_plain_losses_alone():
 
 
 def test_an_implementation_that_takes_no_such_option_is_unsupported():
-    cases = [*select("field_scaling/*")]
+    cases = [*select_cases("field_scaling/*")]
     df = runner.run(
         cases="field_scaling/*", dtypes="float32", modes="eager", implementations=["torch/*", "numpy/*"], devices="cpu"
     )

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch
 from logitlab.frameworks._cache import program_folder
@@ -43,7 +43,7 @@ def evaluate(name, logits, targets, mode, reduction="none", **options):
 
 
 def article():
-    (case,) = select("seed/article")
+    (case,) = select_cases("seed/article")
     return case.quantized(FLOAT32), case.targets
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from logitlab import runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.cases._case import make
 from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch, Implementation
@@ -202,7 +202,7 @@ def test_a_mistake_in_a_case_shows_when_it_is_made(changes):
 
 
 def test_cases_with_options_are_called_alone():
-    plain = {c.id for c in select() if c.plain}
+    plain = {c.id for c in select_cases() if c.plain}
     assert "seed/article" in plain
-    assert not plain & {c.id for c in select(["smoothing/*", "weights/*", "ignored/*", "soft/*"])}
+    assert not plain & {c.id for c in select_cases(["smoothing/*", "weights/*", "ignored/*", "soft/*"])}
     assert "layout/int32_targets" not in plain

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from logitlab.cases import select
+from logitlab.cases import select_cases
 
 spec = importlib.util.spec_from_file_location("regrade", Path(__file__).parent / "regrade.py")
 regrade = importlib.util.module_from_spec(spec)
@@ -18,7 +18,7 @@ spec.loader.exec_module(regrade)
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", regrade.DTYPES)
 def test_an_independent_grader_agrees_with_every_grade(framework, dtype):
-    cases = [c for c in select(None) if c.plain and c.classes <= 12]
+    cases = [c for c in select_cases(None) if c.plain and c.classes <= 12]
     found = list(regrade.grades(framework, dtype, cases, every=9))
     assert [line for line in found if line[2] != line[3]] == []
     letters = Counter(letter for *_, letter in found)

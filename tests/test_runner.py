@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from logitlab import reports, runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
@@ -157,17 +157,17 @@ def test_batched_and_one_by_one_tables_are_bitwise_equal(framework, monkeypatch)
 
     together = table()
     monkeypatch.setattr(plan, "MOST_LOGITS", 1)
-    assert all(len(g.cases) == 1 for g in groups(select(patterns), FORMATS["float32"]))
+    assert all(len(g.cases) == 1 for g in groups(select_cases(patterns), FORMATS["float32"]))
     alone = table()
     assert together["bits"].nunique() > 100
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 
 def test_rows_of_one_width_share_a_call():
-    made = groups(select(), FORMATS["float32"])
+    made = groups(select_cases(), FORMATS["float32"])
     widths = [g.logits.shape[1] for g in made if g.cases[0].plain]
     assert len(widths) == len(set(widths))
-    assert sum(len(g.cases) for g in made) == sum("float32" in c.dtypes for c in select())
+    assert sum(len(g.cases) for g in made) == sum("float32" in c.dtypes for c in select_cases())
 
 
 class _InterruptedError(Exception):
@@ -248,9 +248,9 @@ def test_only_frameworks_that_may_be_asked_are_imported(globs, found):
 
 def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
     monkeypatch.setattr(plan, "MOST_LOGITS", 3000)
-    made = [g for g in groups(select(["random/*"]), FORMATS["float32"]) if g.plain]
+    made = [g for g in groups(select_cases(["random/*"]), FORMATS["float32"]) if g.plain]
     assert all(g.logits.size <= 3000 or len(g.cases) == 1 for g in made)
-    assert sorted(c.id for g in made for c in g.cases) == sorted(c.id for c in select(["random/*"]))
+    assert sorted(c.id for g in made for c in g.cases) == sorted(c.id for c in select_cases(["random/*"]))
     assert len(made) > len({g.logits.shape[1] for g in made})
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logitlab import reports
-from logitlab.cases import case_summary_rows, make, named
+from logitlab.cases import case_summary_rows, get_case, make
 from logitlab.core.errors import UsageError
 from logitlab.reports.site._names import LONGEST, slugs
 from logitlab.reports.tables import findings as _findings
@@ -206,7 +206,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 def test_a_case_has_its_logits_its_exact_answer_and_what_each_implementation_gave(site, run):
     page = Parsed(site / "cases" / "seed-article.html")
-    case = named("seed/article")
+    case = get_case("seed/article")
     assert case.why in page.words
     for words in ("Row 1, target 2", "1000", "-1000", "float32", "2000"):
         assert words in page.words
@@ -360,7 +360,7 @@ def test_a_run_in_which_all_is_well_has_fewer_findings():
 def test_a_run_keeps_what_its_cases_are(run, tmp_path):
     cases = run.cases()
     article = cases[cases["case"] == "seed/article"]
-    case = named("seed/article")
+    case = get_case("seed/article")
     assert article["row"].to_list() == [0, 1, 2]
     assert [list(x) for x in article["logits"]] == case.logits.tolist()
     assert article["target"].to_list() == case.targets.tolist()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...core.options import REDUCTIONS, LossOptions
 from .. import Case, make
 from .._case import LAYOUTS
-from ._readers import DefectError
+from ._readers import InvalidFileError
 
 # JSON has no numbers for these.
 NAMED = {"-inf": -math.inf, "inf": math.inf, "nan": math.nan}
@@ -27,25 +27,25 @@ def case(entry: Any, where: str) -> Case:
     """The case that an entry of a file says; ``where`` is the entry's place in the file.
 
     Raises:
-        OffenceError: for what is not as it should be, naming place and field.
+        InvalidFileError: for what is not as it should be, naming place and field.
     """
     if not isinstance(entry, dict):
-        raise DefectError(f"{where} is {told(entry)}; expected an object with the fields {', '.join(REQUIRED)}")
+        raise InvalidFileError(f"{where} is {told(entry)}; expected an object with the fields {', '.join(REQUIRED)}")
     if isinstance(entry.get("name"), str):
         where = f"{where} ({entry['name']})"
     for field in entry:
         if field not in _READ:
-            raise DefectError(f"{where}: unknown field {field!r}; the fields are {', '.join(_READ)}")
+            raise InvalidFileError(f"{where}: unknown field {field!r}; the fields are {', '.join(_READ)}")
     for field in REQUIRED:
         if field not in entry:
-            raise DefectError(f"{where}: has no field {field!r}; needed are {', '.join(REQUIRED)}")
+            raise InvalidFileError(f"{where}: has no field {field!r}; needed are {', '.join(REQUIRED)}")
     given = {field: _READ[field](value, f"{where}, {field}") for field, value in entry.items()}
     given["targets"] = _targets(given, where)
     given.pop("target_dtype", None)
     try:
         return make(given.pop("name"), given.pop("why"), given.pop("logits"), given.pop("targets"), **given)
     except ValueError as error:  # what the fields together may not be, in the catalogue's own words
-        raise DefectError(f"{where}: {error}") from error
+        raise InvalidFileError(f"{where}: {error}") from error
 
 
 def told(value: Any) -> str:
@@ -59,13 +59,13 @@ def told(value: Any) -> str:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise DefectError(f"{where}: {told(value)}; expected words on one line")
+        raise InvalidFileError(f"{where}: {told(value)}; expected words on one line")
     return value
 
 
 def _name(value: Any, where: str) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value) or not value.isprintable():
-        raise DefectError(f'{where}: {told(value)}; expected "family/name" without spaces')
+        raise InvalidFileError(f'{where}: {told(value)}; expected "family/name" without spaces')
     return value
 
 
@@ -75,14 +75,14 @@ def _tags(value: Any, where: str) -> tuple[str, ...]:
 
 def _flag(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
-        raise DefectError(f"{where}: {told(value)}; expected true or false")
+        raise InvalidFileError(f"{where}: {told(value)}; expected true or false")
     return value
 
 
 def _one_of(words: Sequence[str]) -> Callable[[Any, str], str]:
     def read(value: Any, where: str) -> str:
         if value not in words:
-            raise DefectError(f"{where}: {told(value)}; expected one of {', '.join(words)}")
+            raise InvalidFileError(f"{where}: {told(value)}; expected one of {', '.join(words)}")
         return str(value)
 
     return read
@@ -90,7 +90,7 @@ def _one_of(words: Sequence[str]) -> Callable[[Any, str], str]:
 
 def _list(value: Any, where: str, expected: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DefectError(f"{where}: {told(value)}; expected {expected}")
+        raise InvalidFileError(f"{where}: {told(value)}; expected {expected}")
     return value
 
 
@@ -98,21 +98,21 @@ def _number(value: Any, where: str) -> float:
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DefectError(f'{where}: {told(value)}; expected a number, or "-inf", "inf" or "nan"')
+        raise InvalidFileError(f'{where}: {told(value)}; expected a number, or "-inf", "inf" or "nan"')
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     # A literal such as 1e999 has become infinite on the way.
     if math.isinf(number):
-        raise DefectError(f'{where}: a number beyond float64; write "inf" or "-inf" if that is meant')
+        raise InvalidFileError(f'{where}: a number beyond float64; write "inf" or "-inf" if that is meant')
     return number
 
 
 def _factor(value: Any, where: str) -> float:
     number = _number(value, where)
     if not 0.0 <= number < math.inf:
-        raise DefectError(f"{where}: {told(value)}; expected a finite number that is not negative")
+        raise InvalidFileError(f"{where}: {told(value)}; expected a finite number that is not negative")
     return number
 
 
@@ -123,7 +123,7 @@ def _option(name: str) -> Callable[[Any, str], Any]:
     def read(value: Any, where: str) -> float:
         number = _number(value, where)
         if not option.accepts(number):
-            raise DefectError(f"{where}: {told(value)}; expected {option.expected}")
+            raise InvalidFileError(f"{where}: {told(value)}; expected {option.expected}")
         return number
 
     return read
@@ -131,7 +131,7 @@ def _option(name: str) -> Callable[[Any, str], Any]:
 
 def _whole(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not INT64.min <= value <= INT64.max:
-        raise DefectError(f"{where}: {told(value)}; expected a whole number")
+        raise InvalidFileError(f"{where}: {told(value)}; expected a whole number")
     return value
 
 
@@ -145,7 +145,7 @@ def _rows(value: Any, where: str, read: Callable[[Any, str], float]) -> NDArray[
     """A list of rows of one width, at least one of at least one number."""
     rows = _list(value, where, "a list of rows, each a list of numbers")
     if not rows:
-        raise DefectError(f"{where}: no rows; expected at least one")
+        raise InvalidFileError(f"{where}: no rows; expected at least one")
     width = None
     found = []
     for r, row in enumerate(rows):
@@ -153,7 +153,7 @@ def _rows(value: Any, where: str, read: Callable[[Any, str], float]) -> NDArray[
         width = len(entries) if width is None else width
         if len(entries) != width or not entries:
             expected = f"{width}, as in row 0" if width else "at least one class"
-            raise DefectError(f"{where}[{r}]: a row of {len(entries)} numbers; expected {expected}")
+            raise InvalidFileError(f"{where}[{r}]: a row of {len(entries)} numbers; expected {expected}")
         found.append([read(v, f"{where}[{r}][{j}]") for j, v in enumerate(entries)])
     return np.array(found, np.float64)
 
@@ -175,20 +175,22 @@ def _targets(given: Mapping[str, Any], where: str) -> NDArray[Any]:
     x, t = given["logits"], given["targets"]
     if len(t) != len(x) or (t.ndim == 2 and t.shape != x.shape):
         shape = "x".join(map(str, t.shape))
-        raise DefectError(f"{where}, targets: {shape} of them; expected {len(x)}, or {len(x)}x{x.shape[1]}, as logits")
+        raise InvalidFileError(
+            f"{where}, targets: {shape} of them; expected {len(x)}, or {len(x)}x{x.shape[1]}, as logits"
+        )
     if t.ndim == 2 and "target_dtype" in given:
-        raise DefectError(f"{where}, target_dtype: class probabilities have the dtype of the logits; leave it out")
+        raise InvalidFileError(f"{where}, target_dtype: class probabilities have the dtype of the logits; leave it out")
     if t.ndim == 1 and not given.get("invalid"):
         outside = (t < 0) | (t >= x.shape[1])
         outside &= True if given.get("ignore_index") is None else t != given["ignore_index"]
         if outside.any():
             r = int(np.flatnonzero(outside)[0])
-            raise DefectError(
+            raise InvalidFileError(
                 f"{where}, targets[{r}]: {t[r]} is no class; with {x.shape[1]} classes it must be 0 to {x.shape[1] - 1}"
             )
     dtype: np.dtype[Any] = np.dtype(given.get("target_dtype", t.dtype))
     if dtype == np.int32 and (t != t.astype(np.int32)).any():
-        raise DefectError(f"{where}, target_dtype: a target is beyond int32")
+        raise InvalidFileError(f"{where}, target_dtype: a target is beyond int32")
     typed: NDArray[Any] = t.astype(dtype)
     return typed
 

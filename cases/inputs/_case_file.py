@@ -38,10 +38,10 @@ import numpy as np
 
 from ...core import files
 from ...core.errors import UsageError
-from .. import Case, all_cases, content_hash, named
+from .. import Case, all_cases, content_hash, get_case
 from . import _case_fields as fields
 from ._logits_file import FAMILY
-from ._readers import DefectError
+from ._readers import InvalidFileError
 from ._sweeps import PREFIX
 
 FORMAT = "logitlab cases"
@@ -70,7 +70,7 @@ class CaseFile:
         given = Path(path)
         try:
             found = tuple(_cases(_document(given)))
-        except DefectError as defect:
+        except InvalidFileError as defect:
             raise UsageError(f"{given}: {defect}") from defect
         return cls(given, found, content_hash(found))
 
@@ -97,7 +97,7 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     if not mine and there and not any(c.id == case_id for c in all_cases()):
         held = ", ".join(case.id for case in there)
         raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {held}")
-    return mine[0] if mine else named(case_id)
+    return mine[0] if mine else get_case(case_id)
 
 
 def prepare(path: str | Path) -> None:
@@ -143,20 +143,20 @@ def _document(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DefectError("no such file") from None
+        raise InvalidFileError("no such file") from None
     except UnicodeDecodeError as error:
-        raise DefectError(f"is no text in UTF-8 ({error.reason} at byte {error.start}); expected JSON") from error
+        raise InvalidFileError(f"is no text in UTF-8 ({error.reason} at byte {error.start}); expected JSON") from error
     except OSError as error:
-        raise DefectError(f"cannot be read ({error.strerror})") from error
+        raise InvalidFileError(f"cannot be read ({error.strerror})") from error
     try:
         # NaN and Infinity, which Python would read and nobody else, are left to the fields to refuse.
         return json.loads(text, object_pairs_hook=_once, parse_constant=str)
-    except DefectError:
+    except InvalidFileError:
         raise
     except json.JSONDecodeError as error:
-        raise DefectError(f"line {error.lineno}, column {error.colno}: is no JSON ({error.msg})") from error
+        raise InvalidFileError(f"line {error.lineno}, column {error.colno}: is no JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
-        raise DefectError(f"is no JSON that can be read ({str(error).splitlines()[0]})") from error
+        raise InvalidFileError(f"is no JSON that can be read ({str(error).splitlines()[0]})") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -164,24 +164,24 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         doubled = next(name for name in names if names.count(name) > 1)
-        raise DefectError(f"a field {doubled!r} is given twice in one object; keep one of them")
+        raise InvalidFileError(f"a field {doubled!r} is given twice in one object; keep one of them")
     return found
 
 
 def _cases(document: Any) -> Iterator[Case]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DefectError(f'is no case file; expected an object with "format": "{FORMAT}"')
+        raise InvalidFileError(f'is no case file; expected an object with "format": "{FORMAT}"')
     version = document.get("version")
     if type(version) is int and version > VERSION:
-        raise DefectError(f"has version {version}, and this LogitLab knows {VERSION}; upgrade")
+        raise InvalidFileError(f"has version {version}, and this LogitLab knows {VERSION}; upgrade")
     if type(version) is not int or version != VERSION:
-        raise DefectError(f"version: {fields.told(version)}; expected {VERSION}")
+        raise InvalidFileError(f"version: {fields.told(version)}; expected {VERSION}")
     for field in document:
         if field not in ("format", "version", "cases"):
-            raise DefectError(f"unknown field {field!r}; the fields of a file are format, version, cases")
+            raise InvalidFileError(f"unknown field {field!r}; the fields of a file are format, version, cases")
     entries = document.get("cases")
     if not isinstance(entries, list) or not entries:
-        raise DefectError(f"cases: {fields.told(entries)}; expected a list of at least one case")
+        raise InvalidFileError(f"cases: {fields.told(entries)}; expected a list of at least one case")
     seen = {case.id: "the catalogue has a case of this name" for case in all_cases()}
     for number, entry in enumerate(entries):
         found = fields.case(entry, f"case {number}")
@@ -190,7 +190,7 @@ def _cases(document: Any) -> Iterator[Case]:
         else:
             taken = seen.get(found.id, "")
         if taken:
-            raise DefectError(f"case {number} ({found.id}), name: {taken}; choose another")
+            raise InvalidFileError(f"case {number} ({found.id}), name: {taken}; choose another")
         seen[found.id] = "an earlier case of the file has this name"
         yield found
 

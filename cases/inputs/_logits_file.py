@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, Format
-from .. import Case, why_not_held
+from .. import Case, why_unrepresentable
 from ._options import FileOptions
-from ._readers import READERS, UNREADABLE, DefectError, Reader, must_not_be_wider
+from ._readers import READERS, UNREADABLE, InvalidFileError, Reader, must_not_be_wider
 
 Array = NDArray[Any]
 
@@ -88,13 +88,13 @@ class LogitsFile:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that can hold the file: see `why_not_held`."""
-        return tuple(name for name, fmt in FORMATS.items() if self.why_not_held(fmt) is None)
+        """The dtypes that can hold the file: see `why_unrepresentable`."""
+        return tuple(name for name, fmt in FORMATS.items() if self.why_unrepresentable(fmt) is None)
 
-    def why_not_held(self, fmt: Format) -> str | None:
+    def why_unrepresentable(self, fmt: Format) -> str | None:
         """Why the dtype cannot hold the file and its options; None if it can."""
-        numbers = why_not_held(fmt, logit=self.largest, target_probability=self.largest_probability)
-        return numbers or self.options.why_options_not_held(fmt)
+        numbers = why_unrepresentable(fmt, logit=self.largest, target_probability=self.largest_probability)
+        return numbers or self.options.why_options_unrepresentable(fmt)
 
     @property
     def piece_rows(self) -> int:
@@ -127,7 +127,7 @@ def _piece_rows(classes: int) -> int:
 def _offences_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except DefectError as defect:
+    except InvalidFileError as defect:
         raise UsageError(f"{path}: {defect}") from defect
     except UNREADABLE as error:
         words = " ".join(str(error).split())[:200]
@@ -138,27 +138,29 @@ def _checked_shapes(reader: Reader) -> tuple[int, int]:
     logits, targets = reader.shapes["logits"], reader.shapes["targets"]
     kind, of_targets = reader.dtypes["logits"], reader.dtypes["targets"]
     if kind.name not in FORMATS:
-        raise DefectError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
+        raise InvalidFileError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
     if len(logits) != 2 or 0 in logits:
-        raise DefectError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
+        raise InvalidFileError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
     must_not_be_wider(logits[1])
     if targets not in (logits[:1], logits):
-        raise DefectError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
+        raise InvalidFileError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
     soft = len(targets) == 2
     if soft and of_targets.name not in FORMATS:
-        raise DefectError(f"targets (B, C) have dtype {of_targets}; expected probabilities, {', '.join(FORMATS)}")
+        raise InvalidFileError(f"targets (B, C) have dtype {of_targets}; expected probabilities, {', '.join(FORMATS)}")
     if not soft and of_targets.kind not in "iu":
-        raise DefectError(f"targets (B,) have dtype {of_targets}; expected integers, the classes' indices")
+        raise InvalidFileError(f"targets (B,) have dtype {of_targets}; expected integers, the classes' indices")
     return logits[0], logits[1]
 
 
 def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool) -> None:
     if options.weight is not None and options.weight.shape != (classes,):
-        raise DefectError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
+        raise InvalidFileError(f"weight has {len(options.weight)} factors; expected {classes}, one for each class")
     if options.ignore_index is not None and soft:
-        raise DefectError("targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out")
+        raise InvalidFileError(
+            "targets (B, C) are probabilities, and --ignore-index is for class indices; leave it out"
+        )
     if options.reduction != "none" and rows * classes > MAX_REDUCED:
-        raise DefectError(
+        raise InvalidFileError(
             f"its {rows} rows of {classes} classes are too many for --reduction {options.reduction}, which takes all "
             f"at once: measure row losses, without --reduction, or give at most {max(1, MAX_REDUCED // classes)} rows"
         )
@@ -168,7 +170,7 @@ def _scan(reader: Reader, classes: int, ignore_index: int | None) -> tuple[float
     """The largest finite magnitude, the largest target probability and a digest of all numbers.
 
     Raises:
-        OffenceError: for a target that is none.
+        InvalidFileError: for a target that is none.
     """
     digests = hashlib.sha256(), hashlib.sha256()
     largest, of_probabilities, first_row = 0.0, 0.0, 0
@@ -190,7 +192,7 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
         wrong = ~(np.isfinite(targets.astype(np.float64)) & (targets >= 0))
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
-            raise DefectError(
+            raise InvalidFileError(
                 f"target probability {targets[row, column]} in row {first_row + row}, class {column}; "
                 "expected finite numbers that are not negative"
             )
@@ -202,5 +204,5 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
         told = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
         told += f"0 to {classes - 1}"
         if ignore_index is None:
-            raise DefectError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
-        raise DefectError(f"{told}, or {ignore_index}, which is ignored")
+            raise InvalidFileError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
+        raise InvalidFileError(f"{told}, or {ignore_index}, which is ignored")

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...core.options import REDUCTIONS, LossOptions, check_option
-from ._readers import UNREADABLE, DefectError, npy_header, npz_member
+from ._readers import UNREADABLE, InvalidFileError, npy_header, npz_member
 
 WEIGHT = "weight"
 
@@ -67,7 +67,7 @@ def _weight(given: str | Path | ArrayLike) -> NDArray[np.float64]:
         return read_weight(given)
     try:
         return _checked(np.asarray(given))
-    except (DefectError, TypeError, ValueError) as error:
+    except (InvalidFileError, TypeError, ValueError) as error:
         raise UsageError(f"weight: {' '.join(str(error).split())}") from error
 
 
@@ -84,7 +84,7 @@ def read_weight(path: str | Path) -> NDArray[np.float64]:
         raise UsageError(f"{given}: files of class weights end in {', '.join(_READ)}, and this one does not")
     try:
         return _checked(_READ[given.suffix](given))
-    except DefectError as defect:
+    except InvalidFileError as defect:
         raise UsageError(f"{given}: {defect}") from defect
     except UNREADABLE as error:
         words = " ".join(str(error).split())[:200]
@@ -93,12 +93,14 @@ def read_weight(path: str | Path) -> NDArray[np.float64]:
 
 def _checked(weight: NDArray[Any]) -> NDArray[np.float64]:
     if weight.dtype.name not in FORMATS and weight.dtype.kind not in "iu":
-        raise DefectError(f"{WEIGHT} has dtype {weight.dtype}; expected numbers, one for each class")
+        raise InvalidFileError(f"{WEIGHT} has dtype {weight.dtype}; expected numbers, one for each class")
     if weight.ndim != 1:
-        raise DefectError(f"{WEIGHT} has shape {weight.shape}; expected (C,), one factor for each class")
+        raise InvalidFileError(f"{WEIGHT} has shape {weight.shape}; expected (C,), one factor for each class")
     factors = weight.astype(np.float64)
     if not (np.isfinite(factors) & (factors >= 0)).all():
-        raise DefectError(f"{WEIGHT} has a factor that is negative or not finite; expected finite factors from 0 up")
+        raise InvalidFileError(
+            f"{WEIGHT} has a factor that is negative or not finite; expected finite factors from 0 up"
+        )
     factors.flags.writeable = False
     return factors
 
@@ -116,18 +118,18 @@ def _from_npz(path: Path) -> NDArray[Any]:
 def _array(member: IO[bytes]) -> NDArray[Any]:
     shape, dtype = npy_header(WEIGHT, member)
     if len(shape) != 1:
-        raise DefectError(f"{WEIGHT} has shape {shape}; expected (C,), one factor for each class")
+        raise InvalidFileError(f"{WEIGHT} has shape {shape}; expected (C,), one factor for each class")
     wanted = shape[0] * dtype.itemsize
     raw = member.read(wanted)
     if len(raw) < wanted:
-        raise DefectError(f"{WEIGHT} ends early: the file is cut off")
+        raise InvalidFileError(f"{WEIGHT} ends early: the file is cut off")
     return np.frombuffer(raw, dtype)
 
 
 def _from_safetensors(path: Path) -> NDArray[Any]:
     with safe_open(path, framework="numpy") as file:
         if WEIGHT not in file.keys():  # noqa: SIM118 - it is no mapping
-            raise DefectError(f"has no array {WEIGHT!r}; it has {', '.join(map(repr, file.keys())) or 'nothing'}")
+            raise InvalidFileError(f"has no array {WEIGHT!r}; it has {', '.join(map(repr, file.keys())) or 'nothing'}")
         found: NDArray[Any] = file.get_tensor(WEIGHT)
         return found
 

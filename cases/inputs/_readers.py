@@ -28,7 +28,7 @@ NAMES = ("logits", "targets")
 MAX_CLASSES = 2**26
 
 
-class DefectError(ValueError):
+class InvalidFileError(ValueError):
     """What is wrong with a file, in words that begin after its name."""
 
 
@@ -61,16 +61,16 @@ def _have(found: list[str]) -> None:
     for name in NAMES:
         if name not in found:
             there = ", ".join(map(repr, found)) or "nothing"
-            raise DefectError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
+            raise InvalidFileError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
 
 
 @contextmanager
 def npz_member(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """The array of a ``.npz`` archive, opened as a file of NumPy's; OffenceError if there is none of this name."""
+    """The array of a ``.npz`` archive, opened as a file of NumPy's; InvalidFileError if there is none of this name."""
     with zipfile.ZipFile(path) as archive:
         found = [n.removesuffix(".npy") for n in archive.namelist()]
         if name not in found:
-            raise DefectError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
+            raise InvalidFileError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
         with archive.open(f"{name}.npy") as member:
             yield member
 
@@ -107,7 +107,7 @@ class Npz:
         wanted = int(np.prod(shape)) * dtype.itemsize
         raw = member.read(wanted)
         if len(raw) < wanted:
-            raise DefectError(f"{name} ends early: the file is cut off")
+            raise InvalidFileError(f"{name} ends early: the file is cut off")
         return np.frombuffer(raw, dtype).reshape(shape)
 
 
@@ -118,11 +118,11 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(member)
     except (ValueError, KeyError) as error:
-        raise DefectError(f"{name} is not an array that NumPy wrote ({error})") from error
+        raise InvalidFileError(f"{name} is not an array that NumPy wrote ({error})") from error
     if dtype.hasobject:
-        raise DefectError(f"{name} holds Python objects, which are never unpickled; expected numbers")
+        raise InvalidFileError(f"{name} holds Python objects, which are never unpickled; expected numbers")
     if by_columns and len(shape) > 1:
-        raise DefectError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
+        raise InvalidFileError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
     # NumPy's format has no name for bfloat16: two bytes without one are what it writes for it.
     return shape, np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
 
@@ -150,21 +150,23 @@ class Parquet:
     def _values(self, name: str, column: pa.Array) -> Array:
         width = self.shapes[name][1:]
         if column.null_count:
-            raise DefectError(f"{name} has missing rows; expected a value in each")
+            raise InvalidFileError(f"{name} has missing rows; expected a value in each")
         values = column
         if width:
             lengths = sorted({*pc.unique(pc.list_value_length(column)).to_pylist(), *width})
             if len(lengths) > 1:
-                raise DefectError(f"{name} has rows of {lengths[0]} and of {lengths[-1]} entries; expected one width")
+                raise InvalidFileError(
+                    f"{name} has rows of {lengths[0]} and of {lengths[-1]} entries; expected one width"
+                )
             values = column.flatten()
         if values.null_count:
-            raise DefectError(f"{name} has missing entries; expected numbers")
+            raise InvalidFileError(f"{name} has missing entries; expected numbers")
         numbers: Array = values.to_numpy(zero_copy_only=False).reshape(len(column), *width)
         return numbers
 
 
 def _must_not_swell(metadata: pq.FileMetaData) -> None:
-    """OffenceError if rows are so wide that not even the first may be read."""
+    """InvalidFileError if rows are so wide that not even the first may be read."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema.partition(".")[0] in NAMES:
@@ -172,9 +174,9 @@ def _must_not_swell(metadata: pq.FileMetaData) -> None:
 
 
 def must_not_be_wider(classes: int) -> None:
-    """OffenceError for rows of more classes than can be measured."""
+    """InvalidFileError for rows of more classes than can be measured."""
     if classes > MAX_CLASSES:
-        raise DefectError(f"logits have {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
+        raise InvalidFileError(f"logits have {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -196,7 +198,7 @@ def _parquet_dtype(name: str, kind: pa.DataType) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = np.dtype(element.to_pandas_dtype())
     except (NotImplementedError, TypeError) as error:
-        raise DefectError(f"{name} holds {element}; expected numbers") from error
+        raise InvalidFileError(f"{name} holds {element}; expected numbers") from error
     return dtype
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
-from .. import Case, content_hash, select
+from .. import Case, content_hash, select_cases
 from ._case_file import CaseFile
 from ._logits_file import NO_OPTIONS, LogitsFile
 from ._options import FileOptions
@@ -86,7 +86,7 @@ class Selection:
             ],
             "left_out": [
                 {"case": one.id, "dtype": d, "why": why}
-                for one, dtypes in asked for d in dtypes if (why := one.why_not_held(FORMATS[d])) is not None
+                for one, dtypes in asked for d in dtypes if (why := one.why_unrepresentable(FORMATS[d])) is not None
             ],
         }  # fmt: skip
 
@@ -115,7 +115,7 @@ def selection(
         if not Path(path).exists():
             raise UsageError(f"{path}: no such file")
     swept = [case for spec in sweeps for case in sweep(spec)]
-    chosen = select(cases) if cases or not (logits or sweeps or case_files) else ()
+    chosen = select_cases(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)
     _names_differ(read)
     # The same value of an axis in two sweeps is the same case.

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from logitlab import runner
-from logitlab.cases import select
+from logitlab.cases import select_cases
 from logitlab.storage.store import Run
 
 # This file and its neighbours are also loaded by their path, and then Python does not look beside them.
@@ -43,7 +43,7 @@ def plans() -> dict[str, dict[str, Any]]:
     """What is measured, as arguments of `logitlab.run`: a few minutes on two cores, most of them JAX compiling."""
     # With the cases that decide README's grades, these frameworks get the same grades as there.
     deciding = kept_grades.read().cases
-    jax = [c.id for c in select() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
+    jax = [c.id for c in select_cases() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
     return {
         "float32": {"frameworks": ["numpy", "torch", "tensorflow"], "dtypes": "float32", "modes": "eager"},
         "jax": {"frameworks": "jax", "dtypes": "float32", "modes": "eager", "cases": sorted({*jax, *deciding})},

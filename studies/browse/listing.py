@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ... import cases as _cases
-from ...core.arguments import Strings, dtype_names, listed
+from ...core.arguments import Strings, as_dtypes, as_strings
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...execution import worker
@@ -47,15 +47,15 @@ def catalogue(
             that no case passes together.
     """
     globs, asked_families, asked_tags, asked_sources = (
-        listed(given, name)
+        as_strings(given, name)
         for given, name in ((patterns, "patterns"), (families, "families"), (tags, "tags"), (sources, "sources"))
     )
-    held = dtype_names(dtypes)
+    held = as_dtypes(dtypes)
     kinds = _matching("family", "families", asked_families, {c.family for c in _cases.all_cases()})
     words = _matching("tag", "tags", asked_tags, {t for c in _cases.all_cases() for t in c.tags})
     found = [
         c
-        for c in _cases.select(globs)
+        for c in _cases.select_cases(globs)
         if (not kinds or c.family in kinds)
         and (not words or words & set(c.tags))
         and (not asked_sources or _from(c.source, asked_sources))
@@ -114,7 +114,7 @@ def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
 
 def describe(frameworks: Strings = None) -> dict[str, Description]:
     """What each framework says of itself, asked in a process of its own."""
-    names = choose_frameworks(listed(frameworks, "frameworks"))
+    names = choose_frameworks(as_strings(frameworks, "frameworks"))
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
         return pools.describe()
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ...cases import Case, named
+from ...cases import Case, get_case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, Format, get_format, round_to
 from ...core.options import texts
@@ -65,10 +65,10 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
     Raises:
         UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
     """
-    fmt, chosen = get_format(dtype), named(case)
+    fmt, chosen = get_format(dtype), get_case(case)
     if fmt.name not in chosen.dtypes:
         held = f"it is held by {', '.join(chosen.dtypes)}"
-        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}; {held}")
+        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
     if row is not None and not 0 <= row < chosen.rows:
         there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
         raise UsageError(f"{case} has no row {row}; {there}")
@@ -239,7 +239,7 @@ def _heading(v: View) -> Iterator[str]:
     yield c.why
     yield f"shape: {c.rows} x {c.classes}; {_options(c, FORMATS[v.dtype])}"
     absent = [name for name in FORMATS if name not in c.dtypes]
-    not_held = f"; not by {', '.join(absent)}: {c.why_not_held(FORMATS[absent[0]])}" if absent else ""
+    not_held = f"; not by {', '.join(absent)}: {c.why_unrepresentable(FORMATS[absent[0]])}" if absent else ""
     yield f"held by: {', '.join(c.dtypes)}{not_held}"
     if c.tags:
         yield f"tags: {', '.join(c.tags)}"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...cases import Case, select
+from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
@@ -167,13 +167,12 @@ def check(
             logits and targets, or one that raises, or returns something else than row losses, on every batch.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
-    called = (
-        arguments.text(name, "name") if name is not None else str(getattr(loss, "__qualname__", type(loss).__name__))
-    )
+    default_name = str(getattr(loss, "__qualname__", type(loss).__name__))
+    called = default_name if name is None else arguments.as_string(name, "name")
     must_be_callable(loss, "the loss", called)
     if gradient is not None:
         must_be_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
-    asked = choose_dtypes(arguments.dtype_names(dtypes)) if dtypes is not None else ()
+    asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases, options_of(loss))
     adapter, wide = load_framework(framework)
     if device not in adapter.devices():
@@ -201,11 +200,11 @@ def _grade(letter: str) -> str:
 
 
 def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tuple[Case, ...]:
-    globs = arguments.listed(patterns, "cases")
+    globs = arguments.as_strings(patterns, "cases")
     every = (*extra_cases(), *option_cases(options))
     of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(EXTRA)]
-    held = tuple(c for c in (select(others) if others or not globs else ()) if _can_be_given(c, options))
+    held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options))
     if not held and not of_its_own:
         more = f" with the options that the loss names, {', '.join(options)}," if options else ""
         raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone{more}; choose others")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...cases import Case, all_cases, make
-from ...core.errors import UsageError, shown
+from ...core.errors import UsageError, short_repr
 from ...core.formats import FORMATS
 from ...oracle import reference
 from ._extra import kinds
@@ -118,7 +118,7 @@ def must_be_callable(function: Any, what: str, name: str) -> None:
     if inspect.isclass(function):
         raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
     if not callable(function):
-        raise UsageError(f"{what} is {shown(function)}; {expected}")
+        raise UsageError(f"{what} is {short_repr(function)}; {expected}")
     signature = signature_of(function)
     try:
         if signature is not None:

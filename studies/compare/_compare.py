@@ -130,7 +130,7 @@ def compare(
 
 def growth_factor(factor: float) -> float:
     """The factor that bounds the growth of an error, or a UsageError where it does not."""
-    return arguments.between(factor, "factor", 1)
+    return arguments.as_number(factor, "factor", 1)
 
 
 def _in_order(changes: pd.DataFrame) -> pd.DataFrame:

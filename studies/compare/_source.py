@@ -23,7 +23,7 @@ def require_readable(given: Comparable, name: str) -> None:
     """Raise a UsageError for what is not there or none of `Comparable`, without reading its measurements."""
     if isinstance(given, (pd.DataFrame, Run)):
         return
-    path = arguments.path(
+    path = arguments.as_path(
         given, name, "a run folder, a .parquet file of measurements, a baseline, a DataFrame or a Run"
     )
     if path.is_dir():
@@ -57,7 +57,7 @@ def write_baseline(given: Comparable, path: str | Path) -> None:
         UsageError: for a run that is not complete or has no measurements, or a file that is there already or cannot be
             written.
     """
-    files.refuse_existing(arguments.path(path, "path"))
+    files.refuse_existing(arguments.as_path(path, "path"))
     require_readable(given, "run")
     baseline.write(source(given, "the table"), Path(path))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...cases import Case, all_cases
 from ...cases.inputs import find_case, read_cases
-from ...core.arguments import paths, positive, text, whole
+from ...core.arguments import as_integer, as_paths, as_positive, as_string
 from ...core.errors import UsageError
 from ...core.formats import get_format
 from ...core.vocabulary import GRADES, SOUND
@@ -64,7 +64,7 @@ def explain(
             that is not as it should be, a case that the dtype cannot hold or the implementation does not take, or where
             the framework does not answer.
     """
-    owner = text(implementation, "implementation").split("/", maxsplit=1)[0]
+    owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
     with Explainer([owner], timeout, case_files) as explainer:
         return explainer.explain(case, implementation, dtype, row, device, mode)
 
@@ -87,8 +87,8 @@ class Explainer:
         timeout: float = DEFAULT_TIMEOUT,
         case_files: str | Path | Sequence[str | Path] | None = None,
     ) -> None:
-        self._frameworks, self._timeout = choose_frameworks(frameworks), positive(timeout, "timeout", "seconds")
-        self._paths = paths(case_files, "case_files")
+        self._frameworks, self._timeout = choose_frameworks(frameworks), as_positive(timeout, "timeout", "seconds")
+        self._paths = as_paths(case_files, "case_files")
         self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
         self._open = ExitStack()
         self._descriptions: dict[str, Description] = {}
@@ -112,12 +112,12 @@ class Explainer:
     ) -> Explanation:
         """As the function `explain`."""
         fmt = get_format(dtype)
-        row = None if row is None else whole(row, "row", REDUCED)
-        mode, device = text(mode, "mode"), text(device, "device")
-        chosen = self._cases[case] if text(case, "case") in self._cases else find_case(case, self._paths)
+        row = None if row is None else as_integer(row, "row", REDUCED)
+        mode, device = as_string(mode, "mode"), as_string(device, "device")
+        chosen = self._cases[case] if as_string(case, "case") in self._cases else find_case(case, self._paths)
         # Before a framework is started.
         if fmt.name not in chosen.dtypes:
-            raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_not_held(fmt)}")
+            raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}")
         _check_row(chosen, row)
         owner = implementation.split("/", maxsplit=1)[0]
         measurer = self._measurer(of_files=case in self._cases)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...cases import Case, make, select
+from ...cases import Case, make, select_cases
 from ...cases.inputs import write_cases
-from ...core.arguments import Strings, listed, positive, text, whole
+from ...core.arguments import Strings, as_integer, as_positive, as_string, as_strings
 from ...core.errors import UsageError
 from ...core.formats import Format, get_format
 from ...core.progress import Progress, reporting
@@ -124,13 +124,14 @@ def hunt(
         UsageError: for an argument of another type or out of range, a name that is not known, cases that are none
             without loss options, or an implementation that does not answer on any of them.
     """
-    fmt, wanted, globs = get_format(dtype), _quantities(listed(quantities, "quantities")), listed(cases, "cases")
-    owner = text(implementation, "implementation").split("/", maxsplit=1)[0]
-    device, mode, limit = text(device, "device"), text(mode, "mode"), positive(timeout, "timeout", "seconds")
-    keep, seed, budget = whole(keep, "keep", least=1), whole(seed, "seed"), _budget(seconds, evaluations)
+    wanted, globs = _quantities(as_strings(quantities, "quantities")), as_strings(cases, "cases")
+    fmt, limit = get_format(dtype), as_positive(timeout, "timeout", "seconds")
+    owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
+    device, mode = as_string(device, "device"), as_string(mode, "mode")
+    keep, seed, budget = as_integer(keep, "keep", least=1), as_integer(seed, "seed"), _budget(seconds, evaluations)
     if by not in MEASURES:
         raise UsageError(f"cannot hunt by {by!r}; worse is by {' or '.join(MEASURES)}")
-    chosen = [c for c in select(globs) if c.plain and fmt.name in c.dtypes]
+    chosen = [c for c in select_cases(globs) if c.plain and fmt.name in c.dtypes]
     if not chosen:
         raise UsageError(f"no case of {', '.join(globs)} is held by {fmt.name} and free of loss options")
     choose_frameworks([owner])
@@ -158,8 +159,8 @@ def hunt(
 
 
 def _budget(seconds: float, evaluations: int | None) -> Budget:
-    rows = None if evaluations is None else whole(evaluations, "evaluations", least=1)
-    return Budget(positive(seconds, "seconds", "seconds"), rows)
+    rows = None if evaluations is None else as_integer(evaluations, "evaluations", least=1)
+    return Budget(as_positive(seconds, "seconds", "seconds"), rows)
 
 
 def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:

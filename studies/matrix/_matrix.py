@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from ...cases import select
-from ...core.arguments import Strings, dtype_names, listed, path
+from ...cases import select_cases
+from ...core.arguments import Strings, as_dtypes, as_path, as_strings
 from ...core.errors import UsageError
 from ...storage.store import Run, must_be_new
 from ..compare import Comparison, compare, growth_factor
@@ -83,10 +83,11 @@ def matrix(
         UsageError: for what is no set of requirements, or a folder that holds a run already or cannot be written. What
             fails in one set is told in ``failed``, and the others are measured.
     """
-    sets, folder, factor = parse_sets(listed(requirements, "requirements")), path(out, "out"), growth_factor(factor)
+    sets, folder = parse_sets(as_strings(requirements, "requirements")), as_path(out, "out")
+    factor = growth_factor(factor)
     for one in sets:
         must_be_new(folder / one.folder)
-    extras, of_packages = concerned(sets, listed(frameworks, "frameworks"))
+    extras, of_packages = concerned(sets, as_strings(frameworks, "frameworks"))
     plan = _plan(cases, of_packages, implementations, dtypes, modes)
     runs: dict[str, Path] = {}
     failed: dict[str, str] = {}
@@ -122,14 +123,14 @@ def _plan(
     cases: Strings, frameworks: Sequence[str], implementations: Strings, dtypes: object, modes: Strings
 ) -> list[str]:
     """The options of ``logitlab run``; UsageError for one that no environment would take."""
-    globs = listed(cases, "cases")
-    select(globs)
+    globs = as_strings(cases, "cases")
+    select_cases(globs)
     options = {
         "--case": globs,
         "--framework": frameworks,
-        "--implementation": listed(implementations, "implementations"),
-        "--dtype": dtype_names(dtypes) or DTYPES,
-        "--mode": listed(modes, "modes") or MODES,
+        "--implementation": as_strings(implementations, "implementations"),
+        "--dtype": as_dtypes(dtypes) or DTYPES,
+        "--mode": as_strings(modes, "modes") or MODES,
     }
     return [word for name, values in options.items() for value in values for word in (name, value)]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...core.arguments import Strings, dtype_names, listed, numbers_listed, positive, whole
+from ...core.arguments import Strings, as_dtypes, as_integer, as_numbers, as_positive, as_strings
 from ...core.errors import UsageError
 from ...core.formats import get_format, quantize
 from ...core.progress import Progress, reporting
@@ -98,9 +98,10 @@ def train_demo(
         UsageError: for a name that is not known, a framework asked for that is not installed, or a number that makes
             no sense.
     """
-    limit, steps, seed = positive(timeout, "timeout", "seconds"), whole(steps, "steps", least=1), whole(seed, "seed")
-    names = _frameworks(listed(frameworks, "frameworks"))
-    tasks = _tasks(dtype_names(dtypes), listed(models, "models"), numbers_listed(rates, "rates"), steps, seed)
+    limit = as_positive(timeout, "timeout", "seconds")
+    steps, seed = as_integer(steps, "steps", least=1), as_integer(seed, "seed")
+    names = _frameworks(as_strings(frameworks, "frameworks"))
+    tasks = _tasks(as_dtypes(dtypes), as_strings(models, "models"), as_numbers(rates, "rates"), steps, seed)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         reporting(progress) as report,
