@@ -5,7 +5,9 @@ Code compares with the enums; the tuples hold the same words as plain strings, i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +82,7 @@ class Conduct(StrEnum):
 
     ZERO = "zero"
     NUMBER = "number"
+    WRAPS = "wraps"
     FINITE = "finite"
     INFINITY = "infinity"
     NAN = "NaN"
@@ -124,6 +127,7 @@ _MEANINGS = {
 _CONDUCT_WORDING = {
     Conduct.ZERO: "is 0",
     Conduct.NUMBER: "is a finite number other than 0",
+    Conduct.WRAPS: "is that of the class counted from the end",
     Conduct.FINITE: "is finite",
     Conduct.INFINITY: "is infinite",
     Conduct.NAN: "is NaN",
@@ -132,6 +136,20 @@ _CONDUCT_WORDING = {
     Conduct.HANGS: "does not end in time",
 }
 _CONDUCT_OF_STATUS = {"raised": Conduct.RAISES, "crashed": Conduct.CRASHES, "timeout": Conduct.HANGS}
+
+_GRADE_RANKS = {grade: rank for rank, grade in enumerate(GRADES)}
+
+
+def grade_rank(grade: Any) -> int:
+    """The place of a grade in `GRADES`, 0 for A; -1 for what is no grade, such as None or NaN."""
+    return _GRADE_RANKS.get(grade, -1)
+
+
+def worst_grade(grades: Iterable[Any]) -> str | None:
+    """The worst of the grades, those that are None or NaN left out; None where there is none."""
+    rank = max(map(grade_rank, grades), default=-1)
+    return None if rank < 0 else GRADES[rank]
+
 
 # Grade A, relative to a value v: so many roundings, so many more for each unit of |ln v|, and for sqrt(classes) of a
 # sum held in at least float32. `grading` derives them.

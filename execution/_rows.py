@@ -14,7 +14,7 @@ from pandas.api.types import pandas_dtype
 
 from ..core.vocabulary import SOUND
 from ..frameworks.stages import Stage
-from ..grading import Graded, stability_ratio, told_of_invalid
+from ..grading import Graded, invalid_target_answers, stability_ratio
 from ..grading.first_failure import first_failures
 from ..storage.store import COLUMNS
 from .plan import Cell, Group, PlannedCall
@@ -115,7 +115,8 @@ def _present(
     if quantity == "loss":
         known |= {"value": array.astype(np.float64).reshape(-1), "exact": exact.loss.hi.reshape(-1)}
         if group.cases[0].invalid:
-            known["detail"] = told_of_invalid(array, group.logits, group.targets)
+            answers = invalid_target_answers(array, group.logits, group.targets)
+            known["detail"] = ["" if answer is None else answer.detail for answer in answers]
     if told:
         details = _listed(known.get("detail"), len(known["row"]))
         known["detail"] = ["; ".join(filter(None, (detail, told))) for detail in details]

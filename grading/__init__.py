@@ -9,7 +9,7 @@ from ._conduct import (
     describe_reach,
 )
 from ._grade import LOST_FROM, Graded, grade, grade_by
-from ._invalid import told as told_of_invalid
+from ._invalid import invalid_target_answers
 from ._margin import Margin, margin
 from ._standard import Standard
 
@@ -28,8 +28,8 @@ __all__ = [
     "entry_bounds",
     "grade",
     "grade_by",
+    "invalid_target_answers",
     "loss_bounds",
     "margin",
     "stability_ratio",
-    "told_of_invalid",
 ]

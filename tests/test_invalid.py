@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from logitlab import runner
-from logitlab.grading import told_of_invalid
+from logitlab.core.invalid_targets import conduct_of_detail
+from logitlab.core.vocabulary import Conduct
+from logitlab.grading import invalid_target_answers
 
 LOGITS = np.array([[2.0, 1.0, 0.1]])
 
@@ -22,19 +24,25 @@ def what(df, implementation, case):
 
 
 @pytest.mark.parametrize(
-    ("loss", "target", "words"),
+    ("loss", "target", "detail", "conduct"),
     [
-        (np.nan, 3, "target 3 gave NaN"),
-        (np.inf, 3, "target 3 gave inf"),
-        (0.0, -100, "target -100 gave 0, as if the row were ignored"),
-        (2.31703, -1, "target -1 was read from the end: the loss of class 2"),
-        (2.31703, 7, "target 7 gave the loss of class 2"),
-        (5.0, 7, "target 7 gave 5, the loss of no class"),
-        (0.417, 0, ""),
+        (np.nan, 3, "target 3 gave NaN", Conduct.NAN),
+        (np.inf, 3, "target 3 gave inf", Conduct.NUMBER),
+        (0.0, -100, "target -100 gave 0, as if the row were ignored", Conduct.ZERO),
+        (2.31703, -1, "target -1 was read from the end: the loss of class 2", Conduct.WRAPS),
+        (2.31703, 7, "target 7 gave the loss of class 2", Conduct.NUMBER),
+        (5.0, 7, "target 7 gave 5, the loss of no class", Conduct.NUMBER),
+        (0.5, 7, "target 7 gave 0.5, the loss of no class", Conduct.NUMBER),
     ],
 )
-def test_what_came_back_is_told(loss, target, words):
-    assert told_of_invalid(np.array([loss]), LOGITS, np.array([target])) == [words]
+def test_the_detail_says_what_the_loss_did_and_is_read_back(loss, target, detail, conduct):
+    (answer,) = invalid_target_answers(np.array([loss]), LOGITS, np.array([target]))
+    assert answer.detail == detail
+    assert conduct_of_detail(detail) is conduct
+
+
+def test_a_target_that_is_a_class_has_no_answer():
+    assert invalid_target_answers(np.array([0.417]), LOGITS, np.array([0])) == [None]
 
 
 def test_nothing_is_graded_and_nothing_crashes(float32):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ...core.vocabulary import GRADES
+from ...core.invalid_targets import conduct_of_detail
+from ...core.vocabulary import GRADES, Conduct
 from ...storage.querying import Measurements
 from ._medians import medians
 from .ordering import CELL, by_dtype, in_order, pairs, plain
@@ -128,12 +129,10 @@ def invalid_targets(measurements: Source, dtype: str | None = None) -> pd.DataFr
     rows = plain(found.frame([*CELL, "case", "status", "detail"], which))
     if rows.empty:
         return rows
-    words = {"gave NaN": "NaN", "gave 0": "zero", "from the end": "wraps", "gave": "number"}
     rows["did"] = [
-        next((short for long, short in words.items() if status == "ok" and long in detail), status)
+        Conduct.of_status(status) or conduct_of_detail(detail) or status
         for status, detail in zip(rows["status"], rows["detail"].fillna(""), strict=True)
     ]
-    rows["did"] = rows["did"].replace({"raised": "raises", "crashed": "crashes", "timeout": "hangs"})
     rows["target"] = rows["case"].str.removeprefix(f"{INVALID}/")
     table = rows.pivot(index=CELL, columns="target", values="did")[list(pd.unique(rows["target"]))]
     table.columns.name = None

@@ -16,8 +16,8 @@ from ...grading import (
     describe_empty_mean,
     describe_ignored_row,
     describe_reach,
+    invalid_target_answers,
     margin,
-    told_of_invalid,
 )
 from ...grading.first_failure.exact import short
 from ._explanation import REDUCED, Assessment
@@ -125,7 +125,8 @@ def _why_ungraded(m: Measurement, quantity: str, row: int) -> str:
     came = _came(values if reduced else values[row])
     if case.invalid:
         if quantity == "loss" and not m.reduced:
-            return told_of_invalid(values, m.call.group.logits, case.targets)[row] or f"a row beside is invalid; {came}"
+            answer = invalid_target_answers(values, m.call.group.logits, case.targets)[row]
+            return f"a row beside is invalid; {came}" if answer is None else answer.detail
         return f"the target is none of the classes and no answer is right; {came} came out"
     if over_nothing(m):
         return f"a mean over nothing has no value; {came} came out"

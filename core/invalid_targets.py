@@ -1,0 +1,48 @@
+"""What a loss gave for a target that is none of the classes: the sentence in the table's ``detail``, and its reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .vocabulary import Conduct
+
+_SIGNS = {
+    "gave NaN": Conduct.NAN,
+    "gave 0,": Conduct.ZERO,
+    "was read from the end": Conduct.WRAPS,
+    "gave": Conduct.NUMBER,
+}
+
+
+@dataclass(frozen=True)
+class InvalidTargetAnswer:
+    """The loss of one row whose target is none of the classes.
+
+    Attributes:
+        target: the target.
+        loss: what came out.
+        of_class: the class whose loss that is; None where it is the loss of no class.
+        wraps: whether that class is the target counted from the end.
+    """
+
+    target: int
+    loss: float
+    of_class: int | None = None
+    wraps: bool = False
+
+    @property
+    def detail(self) -> str:
+        """The sentence in the table."""
+        if self.wraps:
+            return f"target {self.target} was read from the end: the loss of class {self.of_class}"
+        if self.loss == 0:
+            return f"target {self.target} gave 0, as if the row were ignored"
+        if self.of_class is not None:
+            return f"target {self.target} gave the loss of class {self.of_class}"
+        number = {"nan": "NaN", "inf": "inf", "-inf": "-inf"}.get(str(self.loss))
+        return f"target {self.target} gave {number or f'{self.loss:.4g}, the loss of no class'}"
+
+
+def conduct_of_detail(detail: str) -> Conduct | None:
+    """What a `InvalidTargetAnswer.detail` says that the loss did; None for other sentences."""
+    return next((conduct for sign, conduct in _SIGNS.items() if sign in detail), None)
