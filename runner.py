@@ -33,16 +33,15 @@ from .cases import UNREPRESENTABLE, case_summary_rows
 from .cases.inputs import Selection, file_options, selection
 from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
 from .core.errors import UsageError
-from .core.options import LossOptions
 from .core.progress import Progress, reporting
 from .core.vocabulary import OracleKind
-from .execution import environment, worker
+from .execution import environment, registry
 from .execution.executors import Executor, opened
-from .execution.measuring import Work
+from .execution.measuring import Block
 from .execution.plan import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
 from .execution.pool import DEFAULT_TIMEOUT
+from .execution.registry import Description
 from .execution.variants import choose_variants
-from .execution.worker import Description
 from .storage.lock import must_be_free
 from .storage.store import Run, is_resumable, must_be_new
 
@@ -54,13 +53,14 @@ FILES_EXPECTED = (
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What is to be run; see `run` for the fields. A lone string stands for a list of one."""
 
     cases: Strings = None
     logits: str | Path | Sequence[str | Path] | None = None
     sweeps: Strings = None
+    case_files: str | Path | Sequence[str | Path] | None = None
     frameworks: Strings = None
     implementations: Strings = None
     dtypes: object = None
@@ -69,10 +69,9 @@ class Request:
     variants: Strings = None
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
-    case_files: str | Path | Sequence[str | Path] | None = None
-    executor: str | None = None
     memory_limit: float | None = None
-    oracle: str = "balls"
+    executor: str | None = None
+    oracle: str = OracleKind.BALLS.value
     reduction: str = "none"
     label_smoothing: float = 0.0
     weight: str | Path | ArrayLike | None = None
@@ -83,9 +82,9 @@ class Request:
 
     def as_python(self) -> Command:
         """The call of `run` that makes this request, without ``out`` and ``resume``."""
-        given = {f.name: _literal(getattr(self, f.name)) for f in fields(self) if f.name != "resume"}
-        defaults = {f.name: _literal(f.default) for f in fields(self)}
-        words = [f"{name}={value}" for name, value in given.items() if value != defaults[name]]
+        literals = {f.name: (_literal(getattr(self, f.name)), _literal(f.default)) for f in fields(self)}
+        del literals["resume"]
+        words = [f"{name}={value}" for name, (value, default) in literals.items() if value != default]
         return Command(f"logitlab.run({', '.join(words)})", "python")
 
 
@@ -183,9 +182,11 @@ def run(
             cluster that cannot be reached or whose workers do not agree.
     """
     request = Request(
-        cases, logits, sweeps, frameworks, implementations, dtypes, devices, modes, variants, resume, timeout,
-        case_files, executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index, softcap,
-        logit_scale, z_loss,
+        cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,
+        implementations=implementations, dtypes=dtypes, devices=devices, modes=modes, variants=variants,
+        resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
+        reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
+        softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
     if resume and out is None:
         raise UsageError("resume needs the folder of the run: give out=")
@@ -218,14 +219,16 @@ def execute(
     frameworks = as_strings(request.frameworks, "frameworks")
     names = owners(choose_frameworks(frameworks), asked)
     wanted = choose_dtypes(as_dtypes(request.dtypes)) if request.dtypes is not None else None
-    quad = choose_oracle(request.oracle) is OracleKind.QUAD
+    oracle = choose_oracle(request.oracle)
     place = None if request.executor is None else as_string(request.executor, "executor")
     resume = request.resume and is_resumable(folder)
     if not resume:
         must_be_new(folder, resumable=True)
     must_be_free(folder)
-    others = {f.name: getattr(request, f.name) for f in fields(LossOptions) if f.name != "weight"}
-    options = file_options(request.reduction, request.weight, **others)
+    options = file_options(
+        request.reduction, request.weight, label_smoothing=request.label_smoothing, ignore_index=request.ignore_index,
+        softcap=request.softcap, logit_scale=request.logit_scale, z_loss=request.z_loss,
+    )  # fmt: skip
     chosen = selection(cases, files, sweeps, wanted, case_files, options)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
@@ -240,13 +243,13 @@ def execute(
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
         missing = not_installed(descriptions, frameworks, asked)
-        manifest = _manifest(chosen, cells, descriptions, missing, quad=quad) | executor.facts({})
+        manifest = _manifest(chosen, cells, descriptions, missing, quad=oracle is OracleKind.QUAD) | executor.facts({})
         manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
             store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
-            _measure(executor, store, chosen, cells, progress, quad=quad)
+            _measure(executor, store, chosen, cells, progress, oracle)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.finish(finished=_now(), **executor.facts(store.manifest))
@@ -254,13 +257,18 @@ def execute(
 
 
 def _measure(
-    executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], progress: Progress | None, *, quad: bool
+    executor: Executor,
+    store: Run,
+    chosen: Selection,
+    cells: Sequence[Cell],
+    progress: Progress | None,
+    oracle: OracleKind,
 ) -> None:
     """Makes every call that the store does not hold yet, block by block."""
     total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
     done = 0
 
-    def left() -> Iterator[Work]:
+    def left() -> Iterator[Block]:
         nonlocal done
         for number, block in enumerate(chosen.blocks()):
             parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
@@ -268,7 +276,7 @@ def _measure(
             there = (cell for cell in parts.values() if cell not in todo)
             done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
             if todo:
-                yield Work(block.cases, todo, quad)
+                yield Block(block.cases, todo, oracle)
 
     for rows, label in executor.measure(left(), store):
         done += rows
@@ -297,12 +305,12 @@ def _manifest(
         "distributions": {package: name for d in present.values() for package, name in d.distributions},
         "entry_points": {
             e.framework: f"{e.value} ({e.distribution} {e.version})"
-            for e in worker.entries()
+            for e in registry.entries()
             if e.foreign and e.framework in descriptions
         },
         "plugins": {
             e.framework: {"distribution": e.distribution, "version": e.version}
-            for e in worker.entries()
+            for e in registry.entries()
             if e.foreign and e.framework in descriptions
         },
         "missing": missing,

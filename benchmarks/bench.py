@@ -29,7 +29,7 @@ from usage import cores
 
 from logitlab.execution import environment
 from logitlab.execution.pool import Pools
-from logitlab.execution.worker import Description, names
+from logitlab.execution.registry import Description, names
 
 TITLES = {
     "a": "The default plan",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from logitlab.execution.worker import call
+from logitlab.execution.worker import Evaluation, call
 from logitlab.frameworks import Batch
 
 ROWS, CLASSES = 128, 16_384
@@ -42,7 +42,7 @@ def _batch(rows: int) -> Batch:
 def _made(framework: str, implementation: str, batch: Batch, mode: str) -> float:
     """Seconds of one call."""
     start = time.perf_counter()
-    outcome = call(framework, implementation, batch, "cpu", mode)
+    outcome = call(Evaluation(framework, implementation, batch, mode=mode))
     if outcome.status != "ok":
         raise SystemExit(f"{outcome.status}: {outcome.detail}")
     return time.perf_counter() - start

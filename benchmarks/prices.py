@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from logitlab.execution.worker import Description
+from logitlab.execution.registry import Description
 
 ONE = Path(__file__).with_name("one_call.py")
 BUILTIN = {

@@ -105,9 +105,11 @@ def run(
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
     request = runner.Request(
-        case, logits, sweep, framework, implementation, dtype, device, mode, variant, resume, timeout, case_file,
-        executor, memory_limit, oracle, reduction, label_smoothing, weight, ignore_index, softcap,
-        logit_scale, z_loss,
+        cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
+        implementations=implementation, dtypes=dtype, devices=device, modes=mode, variants=variant,
+        resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
+        reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
+        softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
     for line in listing.foreign(framework):
         print(line, file=sys.stderr)

@@ -7,7 +7,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -17,12 +16,13 @@ _SIGNALS = [
     if hasattr(signal, name)
 ]
 _OUTPUT_AND_ERROR = (1, 2)
-_MAX_MESSAGE = 120  # characters of a value
+_MAX_SHOWN = 120  # characters of a value
 
-Known = Mapping[str, Any]
+# The value of one thing, or of several by name.
+Value = str | Mapping[str, str]
 
 
-class State:
+class ProcessState:
     """What a process shares among its calls, as it is when this is made.
 
     It is what the process itself can be asked for and a result or the process may depend on, and what the framework
@@ -35,28 +35,29 @@ class State:
 
     def __init__(self, settings: Callable[[], Mapping[str, str]] = dict) -> None:
         self._modules = len(sys.modules)
-        self._known = {name: _asked(probe) for name, probe in _PROBES.items()} | {"setting": _asked(settings)}
-        self._by_imports = {name: _asked(probe) for name, probe in _SET_BY_IMPORTS.items()}
+        probes = {**_PROBES, "setting": settings}
+        self._values = {name: _value(probe) for name, probe in probes.items()}
+        self._by_imports = {name: _value(probe) for name, probe in _SET_BY_IMPORTS.items()}
 
-    def changes(self, before: State) -> tuple[str, ...]:
-        """What was otherwise before, each in a few words; empty if all is the same.
+    def changes(self, before: ProcessState) -> tuple[str, ...]:
+        """The differences to an earlier state, each in a few words; empty if there is none.
 
         What modules set when they are imported is not held against the call that needed them first.
         """
-        found = _differences(before._known, self._known)
+        found = _differences(before._values, self._values)
         if self._modules == before._modules:
             found += _differences(before._by_imports, self._by_imports)
         return tuple(found)
 
 
-def _asked(probe: Callable[[], Any]) -> Any:
+def _value(probe: Callable[[], Value]) -> Value:
     try:
         return probe()
     except Exception as error:  # what can no longer be told has changed
         return f"unknown, {type(error).__name__}"
 
 
-def _differences(before: Known, after: Known) -> list[str]:
+def _differences(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[str]:
     found = []
     for name, new in after.items():
         old = before[name]
@@ -68,9 +69,9 @@ def _differences(before: Known, after: Known) -> list[str]:
     return found
 
 
-def _shown(value: Any) -> str:
-    words = "none" if value is None else str(value)
-    return words if len(words) <= _MAX_MESSAGE else f"{words[:_MAX_MESSAGE]}..."
+def _shown(value: Value | None) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _rounding() -> str:
@@ -93,20 +94,20 @@ def _streams() -> str:
     return ", ".join(f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, _OUTPUT_AND_ERROR))
 
 
-def _alarm() -> bool:
-    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+def _alarm() -> str:
+    return str(hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0)
 
 
-_PROBES: dict[str, Callable[[], Any]] = {
+_PROBES: dict[str, Callable[[], Value]] = {
     "rounding": _rounding,
     "subnormals": _subnormals,
-    "NumPy's handling of": np.geterr,
+    "NumPy's handling of": lambda: {kind: str(how) for kind, how in np.geterr().items()},
     "the working folder": os.getcwd,
     "the files that output and errors go to": _streams,
     "an alarm to come": _alarm,
 }
-_SET_BY_IMPORTS: dict[str, Callable[[], Any]] = {
+_SET_BY_IMPORTS: dict[str, Callable[[], Value]] = {
     "environment variable": lambda: dict(os.environ),
-    "the filters of warnings": lambda: [str(f) for f in warnings.filters],
+    "the filters of warnings": lambda: str([str(f) for f in warnings.filters]),
     "the handler of signal": lambda: {s.name: str(signal.getsignal(s)) for s in _SIGNALS},
 }

@@ -12,8 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 
 from pebble import ProcessExpired
 
-from .watchdog import TOO_MUCH
-from .worker import Description, Outcome
+from ..core.errors import format_error
+from ..core.vocabulary import Status
+from .registry import Description
+from .watchdog import TOO_MUCH_MEMORY
+from .worker import Outcome
 
 # Stands for the exit code 0 of a process that ended in the middle of its work; no process has it.
 EXITED = 256
@@ -31,7 +34,7 @@ def description(name: str, future: Future[Description], limit: float) -> Descrip
     elif isinstance(error, BrokenProcessPool):
         missing = "its process died when it was imported"
     else:  # what it says of itself cannot be sent
-        missing = f"failed when it was imported: {type(error).__name__}: {error}"[:500]
+        missing = f"failed when it was imported: {format_error(error)}"
     return Description(name, missing=missing, failed=True)
 
 
@@ -40,17 +43,17 @@ def import_fault(framework: str, future: Future[str | None], limit: float) -> Ou
     error = future.exception()
     if error is None:
         message = future.result()
-        return None if message is None else Outcome((), status="raised", detail=message)
+        return None if message is None else Outcome(status=Status.RAISED, detail=message)
     if isinstance(error, CallTimeoutError):
-        message = f"{framework} did not finish importing within {limit:g} s"
-        return Outcome((), status="timeout", detail=message)
+        detail = f"{framework} did not finish importing within {limit:g} s"
+        return Outcome(status=Status.TIMEOUT, detail=detail)
     how = f" ({_exit(error)})" if isinstance(error, ProcessExpired) else ""
-    return Outcome((), status="crashed", detail=f"the worker process died when it imported {framework}{how}")
+    return Outcome(status=Status.CRASHED, detail=f"the worker process died when it imported {framework}{how}")
 
 
 def ends_process(outcome: Outcome) -> bool:
     """Whether the process that gave this outcome is gone, or makes no further call."""
-    return outcome.exhausted or outcome.status in ("crashed", "timeout")
+    return outcome.exhausted or outcome.status in (Status.CRASHED, Status.TIMEOUT)
 
 
 def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:
@@ -64,18 +67,18 @@ def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:
 def failed(error: BaseException, timeout: float) -> Outcome:
     """The outcome of a call whose future ended in an error."""
     if isinstance(error, CallTimeoutError):
-        return Outcome((), (), "timeout", f"no answer within {timeout:g} s")
+        return Outcome(status=Status.TIMEOUT, detail=f"no answer within {timeout:g} s")
     if isinstance(error, ProcessExpired):
-        return Outcome((), (), "crashed", f"the worker process died ({_exit(error)})")
+        return Outcome(status=Status.CRASHED, detail=f"the worker process died ({_exit(error)})")
     if isinstance(error, BrokenProcessPool):
-        return Outcome((), (), "crashed", "the worker process died")
+        return Outcome(status=Status.CRASHED, detail="the worker process died")
     # An answer that cannot be sent back is a fault of this call alone.
-    return Outcome((), (), "raised", f"{type(error).__name__}: {error}"[:500])
+    return Outcome(status=Status.RAISED, detail=format_error(error))
 
 
 def _exit(error: ProcessExpired) -> str:
     code = error.exitcode
-    if code == TOO_MUCH:
+    if code == TOO_MUCH_MEMORY:
         return "it took more memory than it may"
     if code is not None and code < 0:
         return signal.Signals(-code).name

@@ -15,15 +15,18 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pebble import ProcessPool
 
 from ..core.files import plain_name
-from . import worker
+from ..core.vocabulary import Status
+from . import registry, worker
 from .outcomes import EXITED, description, ends_process, failed, import_fault, outcome_of
+from .plan import Call
+from .registry import Description
 from .watchdog import default_limit
-from .worker import Description, Outcome
+from .worker import ExhaustedError, Outcome
 
 # One call running and one waiting keep a worker busy without holding many batches in its pipe.
 IN_FLIGHT = 2
@@ -33,33 +36,6 @@ IMPORT_TIMEOUT = 600.0
 # A process that dies while it imports may have been killed from outside: it is tried once more.
 IMPORT_ATTEMPTS = 2
 GIB = 2**30
-
-
-class Call(Protocol):
-    """One evaluation to be made, and how to divide it when it fails."""
-
-    @property
-    def framework(self) -> str:
-        """The framework that is imported into the lane's process; the same for all calls of a lane."""
-
-    @property
-    def lane(self) -> str:
-        """Calls of one lane run one after the other in one process; lanes run side by side."""
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        """Environment variables of the lane's process; the same for all calls of a lane."""
-
-    @property
-    def function(self) -> Callable[..., Outcome]:
-        """What is called in the worker: a function of the module `worker`."""
-
-    def arguments(self) -> tuple[Any, ...]:
-        """Those of the function."""
-
-    def divided(self) -> Sequence[Self]:
-        """The same work in smaller calls; empty where there is nothing to divide."""
-
 
 C = TypeVar("C", bound=Call)
 
@@ -100,8 +76,8 @@ class _Context(SpawnContext):
 
 
 @dataclass
-class _Lane(Generic[C]):
-    """The calls that wait for a lane's process, those that it has been given, and the import that comes before them."""
+class _Queue(Generic[C]):
+    """The calls that wait for a worker, those that it was given, and the import that comes before them."""
 
     waiting: deque[C] = field(default_factory=deque)
     running: dict[Future[Outcome], C] = field(default_factory=dict)
@@ -115,11 +91,13 @@ class _Lane(Generic[C]):
 
 
 class Pools:
-    """Processes for each framework, one a lane, for the length of a ``with`` block.
+    """Worker processes of each framework, for the length of a ``with`` block.
+
+    A worker's key names it: calls of one key run one after the other in one process; keys run side by side.
 
     Args:
         frameworks: their names.
-        logs: a folder for what the workers print, one file a lane.
+        logs: a folder for what the workers print, one file for each key.
         timeout: seconds after which a call is given up and its worker replaced; an import has `IMPORT_TIMEOUT`.
         memory_limit: GiB of memory above which a worker is ended; half of the machine's by default.
     """
@@ -138,144 +116,144 @@ class Pools:
         self._frameworks = tuple(frameworks)
         self._pools: dict[str, ProcessPool] = {}
         self._imports: dict[str, Future[str | None]] = {}
-        self._lanes: dict[str, _Lane[Any]] = {}
+        self._queues: dict[str, _Queue[Any]] = {}
 
     def __enter__(self) -> Pools:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self._pools):
-            self._discard(name)
+        for key in list(self._pools):
+            self._discard(key)
 
     def describe(self) -> dict[str, Description]:
         """Every framework's description; they import side by side."""
         futures = {
-            name: self.lane(name).schedule(worker.describe, args=[name], timeout=IMPORT_TIMEOUT)
+            name: self.worker(name).schedule(registry.describe, args=[name], timeout=IMPORT_TIMEOUT)
             for name in self._frameworks
         }
         return {name: description(name, future, IMPORT_TIMEOUT) for name, future in futures.items()}
 
-    def answer(self, framework: str, function: Callable[..., Outcome], arguments: Sequence[Any]) -> Outcome:
+    def answer(self, framework: str, function: Callable[..., Outcome], arguments: Sequence[object]) -> Outcome:
         """One call in the framework's own process: what it gave, or how it failed."""
         outcome = import_fault(framework, self._imported(framework, framework), IMPORT_TIMEOUT)
         if outcome is None:
-            future = self.lane(framework).schedule(function, args=arguments, timeout=self._timeout)
+            future = self.worker(framework).schedule(function, args=arguments, timeout=self._timeout)
             outcome = outcome_of(future, self._timeout) or failed(BrokenProcessPool(), self._timeout)
         if ends_process(outcome):
             self._discard(framework)
         return outcome
 
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
-        """Makes the calls, each lane's in their order, and yields them as they end.
+        """Makes the calls, each worker's in their order, and yields them as they end.
 
         A call that fails is divided and made again in parts, until the fault has one cause. While the calls are made,
         `add` takes more of them.
         """
-        self._lanes = {}
+        self._queues = {}
         for call in calls:
-            self._lanes.setdefault(call.lane, _Lane()).waiting.append(call)
-        for lane in self._lanes.values():
-            self._fill(lane)
+            self._queues.setdefault(call.cell.worker_key, _Queue()).waiting.append(call)
+        for queue in self._queues.values():
+            self._fill(queue)
         while True:
-            futures = {future: lane for lane in self._lanes.values() for future in lane.futures}
+            futures = {future: queue for queue in self._queues.values() for future in queue.futures}
             if not futures:
                 return
             for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                lane = futures[future]
-                if future is lane.importing:
-                    yield from self._import_ended(lane, future)
-                elif future in lane.running:  # and not withdrawn since
-                    yield from self._ended(lane, future)
+                queue = futures[future]
+                if future is queue.importing:
+                    yield from self._import_ended(queue, future)
+                elif future in queue.running:  # and not withdrawn since
+                    yield from self._ended(queue, future)
 
     def add(self, call: Call) -> None:
-        """One more call for the `evaluate` that is under way, the next that its lane makes."""
-        lane = self._lanes.setdefault(call.lane, _Lane())
-        lane.waiting.appendleft(call)
-        self._fill(lane)
+        """One more call for the `evaluate` that is under way, the next that its worker makes."""
+        queue = self._queues.setdefault(call.cell.worker_key, _Queue())
+        queue.waiting.appendleft(call)
+        self._fill(queue)
 
-    def _import_ended(self, lane: _Lane[C], future: Future[str | None]) -> Iterator[tuple[C, Outcome]]:
-        """Makes the lane's calls; if the framework was not imported, all of them have its fault."""
-        first = lane.waiting[0]
-        fault = import_fault(first.framework, future, IMPORT_TIMEOUT)
-        lane.importing = None
-        lane.attempts += 1
+    def _import_ended(self, queue: _Queue[C], future: Future[str | None]) -> Iterator[tuple[C, Outcome]]:
+        """Makes the waiting calls; if the framework was not imported, all of them have its fault."""
+        cell = queue.waiting[0].cell
+        fault = import_fault(cell.framework, future, IMPORT_TIMEOUT)
+        queue.importing = None
+        queue.attempts += 1
         if fault is None:
-            lane.attempts = 0
+            queue.attempts = 0
         else:
-            self._discard(first.lane)
-            if fault.status != "crashed" or lane.attempts >= IMPORT_ATTEMPTS:
-                calls = tuple(lane.waiting)
-                lane.waiting.clear()
+            self._discard(cell.worker_key)
+            if fault.status is not Status.CRASHED or queue.attempts >= IMPORT_ATTEMPTS:
+                calls = tuple(queue.waiting)
+                queue.waiting.clear()
                 yield from ((call, fault) for call in calls)
-        self._fill(lane)
+        self._fill(queue)
 
-    def _ended(self, lane: _Lane[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
+    def _ended(self, queue: _Queue[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
+        if isinstance(future.exception(), ExhaustedError):
+            # The answer of the call that exhausted the process has come too, and is next.
+            queue.waiting.appendleft(queue.running.pop(future))
+            return
         outcome = outcome_of(future, self._timeout)
-        if outcome is None and lane.in_flight > 1:
-            lane.in_flight = 1
-            self._start_anew(lane)
+        if outcome is None and queue.in_flight > 1:
+            queue.in_flight = 1
+            self._start_anew(queue)
             return
-        if outcome is not None and outcome.status == worker.UNMADE:
-            # The answer of the call that spent the process has come too, and is next.
-            lane.waiting.appendleft(lane.running.pop(future))
-            return
-        call = lane.running.pop(future)
+        call = queue.running.pop(future)
         outcome = outcome or failed(BrokenProcessPool(), self._timeout)
         if ends_process(outcome):
-            self._discard(call.lane)
-            self._start_anew(lane)
-        parts = call.divided() if outcome.status in ("raised", "crashed", "timeout") else ()
-        lane.waiting.extendleft(reversed(parts))
-        self._fill(lane)
+            self._discard(call.cell.worker_key)
+            self._start_anew(queue)
+        parts = call.divided() if outcome.failed else ()
+        queue.waiting.extendleft(reversed(parts))
+        self._fill(queue)
         if not parts:
             yield call, outcome
 
-    def _start_anew(self, lane: _Lane[C]) -> None:
+    def _start_anew(self, queue: _Queue[C]) -> None:
         """Makes the calls in flight once more, in another process.
 
         The pool of this one is given up where a call has ended its process, so that the framework is imported into the
         next before a call's time begins. It broke where it is not known which of the calls in flight broke it: pebble
         gives up a pool whose process dies between taking a call and having said so. Then they are made one by one.
         """
-        lane.waiting.extendleft(reversed(lane.running.values()))
-        lane.running.clear()
-        self._fill(lane)
+        queue.waiting.extendleft(reversed(queue.running.values()))
+        queue.running.clear()
+        self._fill(queue)
 
-    def _fill(self, lane: _Lane[C]) -> None:
-        if lane.waiting and lane.importing is None:
-            first = lane.waiting[0]
-            imported = self._imported(first.lane, first.framework, first.variables)
+    def _fill(self, queue: _Queue[C]) -> None:
+        if queue.waiting and queue.importing is None:
+            cell = queue.waiting[0].cell
+            imported = self._imported(cell.worker_key, cell.framework, cell.variables)
             if not imported.done():
-                lane.importing = imported
-        if lane.importing is not None:
+                queue.importing = imported
+        if queue.importing is not None:
             return
-        while lane.waiting and len(lane.running) < lane.in_flight:
-            call = lane.waiting.popleft()
-            pool = self.lane(call.lane, call.variables)
-            future = pool.schedule(call.function, args=call.arguments(), timeout=self._timeout)
-            lane.running[future] = call
+        while queue.waiting and len(queue.running) < queue.in_flight:
+            call = queue.waiting.popleft()
+            pool = self.worker(call.cell.worker_key, call.cell.variables)
+            future = pool.schedule(call.function, args=[call.evaluation()], timeout=self._timeout)
+            queue.running[future] = call
 
     def _imported(
-        self, lane: str, framework: str, variables: Mapping[str, str] = MappingProxyType({})
+        self, key: str, framework: str, variables: Mapping[str, str] = MappingProxyType({})
     ) -> Future[str | None]:
-        """The import of the framework into the lane's process, scheduled once for each process."""
-        pool = self.lane(lane, variables)
-        if lane not in self._imports:
-            self._imports[lane] = pool.schedule(worker.import_framework, args=[framework], timeout=IMPORT_TIMEOUT)
-        return self._imports[lane]
+        """The import of the framework into the worker, scheduled once for each process."""
+        pool = self.worker(key, variables)
+        if key not in self._imports:
+            self._imports[key] = pool.schedule(worker.import_framework, args=[framework], timeout=IMPORT_TIMEOUT)
+        return self._imports[key]
 
-    def lane(self, name: str, variables: Mapping[str, str] = MappingProxyType({})) -> ProcessPool:
-        """The pool of one process that a lane's calls run in, made when it is first needed or has broken."""
-        if name in self._pools and not self._pools[name].active:
-            self._discard(name)
-        if name not in self._pools:
-            log = str(self._logs / f"{plain_name(name)}.log")  # another package's framework may be called anything
-            given = [log, dict(variables), self._memory]
-            self._pools[name] = ProcessPool(1, initializer=worker.prepare, initargs=given, context=_Context())
-        return self._pools[name]
+    def worker(self, key: str, variables: Mapping[str, str] = MappingProxyType({})) -> ProcessPool:
+        """The pool of one process of that key, started when it is first needed or has broken."""
+        if key in self._pools and not self._pools[key].active:
+            self._discard(key)
+        if key not in self._pools:
+            log = str(self._logs / f"{plain_name(key)}.log")  # another package's framework may be called anything
+            arguments = [log, dict(variables), self._memory]
+            self._pools[key] = ProcessPool(1, initializer=worker.prepare, initargs=arguments, context=_Context())
+        return self._pools[key]
 
-    def _discard(self, name: str) -> None:
-        pool = self._pools.pop(name)
-        self._imports.pop(name, None)
+    def _discard(self, key: str) -> None:
+        pool = self._pools.pop(key)
+        self._imports.pop(key, None)
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()

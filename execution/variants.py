@@ -20,12 +20,12 @@ class Variant:
     """What is set, and for whom.
 
     Attributes:
-        told: what it does, in a few words.
+        effect: what it does, in a few words.
         variables: environment variables for each framework that it applies to.
         modes: the modes that it can change; None for all.
     """
 
-    told: str
+    effect: str
     variables: Mapping[str, Mapping[str, str]]
     modes: tuple[str, ...] | None = None
 
@@ -72,8 +72,8 @@ def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
     asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else [word])]
     for name in asked:
         if name not in VARIANTS:
-            told = "; ".join(f"{known} ({variant.told})" for known, variant in VARIANTS.items())
-            raise UsageError(f"unknown variant {name!r}; the variants are {told}; or all")
+            known = "; ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
+            raise UsageError(f"unknown variant {name!r}; the variants are {known}; or all")
     return tuple(dict.fromkeys(asked))
 
 

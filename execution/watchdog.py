@@ -17,11 +17,10 @@ from ..core import memory
 if sys.platform == "linux":
     import fcntl
 
-# Seconds between looks.
-EVERY = 0.1
+POLL_SECONDS = 0.1
 # The exit code of a worker that took more memory than it may.
-TOO_MUCH = 97
-# Of a log, its beginning and its end are kept where it is longer than MOST.
+TOO_MUCH_MEMORY = 97
+# A log that is longer keeps so much of its beginning and of its end.
 MAX_LOG_BYTES, FIRST, LAST = 2**23, 2**20, 2**20
 # A framework keeps a few threads for each core.
 _MAX_THREADS = 1000 + 16 * (os.cpu_count() or 1)
@@ -34,16 +33,16 @@ def default_limit() -> int:
 
 
 def keep_watch(log: Path, limit: int) -> None:
-    """From here on this process ends when its parent does, in the middle of a call too, and when it has more than
-    ``limit`` bytes of resident memory; a run that was killed leaves nothing behind that keeps cores and memory busy.
-    What it prints into the log stays small.
+    """Kill this process when its parent dies, even in the middle of a call, and when it has more than ``limit`` bytes
+    of resident memory: a run that was killed leaves nothing behind that keeps cores and memory busy. The log stays
+    small.
     """
-    _first_to_go()
+    _prefer_for_oom_kill()
     parent = parent_process()
     if parent is not None:
         _end_with(parent.sentinel)
     sentinel = [] if parent is None else [parent.sentinel]
-    threading.Thread(target=_watch, args=(sentinel, log, limit), name="guard", daemon=True).start()
+    threading.Thread(target=_watch, args=(sentinel, log, limit), name="watchdog", daemon=True).start()
 
 
 def outgrown(limit: int) -> bool:
@@ -65,14 +64,14 @@ def _open_files() -> int:
 
 def _watch(sentinel: list[int], log: Path, limit: int) -> None:
     me = psutil.Process()
-    while not connection.wait(sentinel, EVERY):
+    while not connection.wait(sentinel, POLL_SECONDS):
         if me.memory_info().rss > limit:
-            os._exit(TOO_MUCH)
+            os._exit(TOO_MUCH_MEMORY)
         _shorten(log)
     os._exit(1)
 
 
-def _first_to_go() -> None:
+def _prefer_for_oom_kill() -> None:
     """Where the whole machine runs out of memory, Linux ends this process and not the run."""
     if sys.platform == "linux":
         with suppress(OSError):
@@ -80,8 +79,8 @@ def _first_to_go() -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    """Native code that holds the interpreter keeps the guard waiting. The sentinel is a pipe that only the parent can
-    write to; when it closes, the kernel sends the signal by itself. What this process has started ends with it.
+    """Native code that holds the interpreter keeps the watchdog waiting. The sentinel is a pipe that only the parent
+    can write to; when it closes, the kernel sends the signal by itself. What this process has started ends with it.
     """
     if sys.platform == "linux":
         os.setsid()

@@ -23,7 +23,7 @@ from pathlib import Path
 from logitlab import runner
 from logitlab.cases import select_cases
 from logitlab.core.errors import UsageError
-from logitlab.execution import environment, worker
+from logitlab.execution import environment, registry
 from logitlab.execution.executors import _local
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
@@ -43,7 +43,7 @@ class InThisProcess:
         pass
 
     def describe(self):
-        return {name: worker.describe(name) for name in self._frameworks}
+        return {name: registry.describe(name) for name in self._frameworks}
 
     def add(self, call) -> None:
         self._waiting.insert(0, call)
@@ -52,7 +52,7 @@ class InThisProcess:
         self._waiting = list(calls)
         while self._waiting:
             call = self._waiting.pop(0)
-            yield call, call.function(*call.arguments())
+            yield call, call.function(call.evaluation())
 
 
 def die() -> None:
@@ -135,7 +135,7 @@ def ended(pid: int, after: float | None) -> int:
 
 
 def main() -> None:
-    worker.describe("numpy")
+    registry.describe("numpy")
     environment.own_versions()
     select_cases()
     print(json.dumps("ready"), flush=True)

@@ -20,7 +20,7 @@ from mpmath import mp, mpf
 
 from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
-from logitlab.execution import worker
+from logitlab.execution import registry, worker
 from logitlab.execution.plan import groups
 from logitlab.grading import grade_by
 
@@ -147,7 +147,7 @@ def grades(
             r: Row(tuple(map(float, group.logits[r])), int(group.targets[r]), dtype) for r in range(0, number, every)
         }
         for chosen in adapter.implementations:
-            info = worker.ImplementationInfo(chosen.name, chosen.formula, chosen.package, "", chosen.modes)
+            info = registry.ImplementationInfo(chosen.name, chosen.formula, chosen.package, "", chosen.modes)
             outcome = worker.evaluated(adapter, chosen, group.batch(), "cpu", "eager")
             for quantity, values in outcome.values:
                 letters = grade_by(group.standard(quantity, info), values).grade

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from logitlab.cli import main
-from logitlab.execution.worker import Description, ImplementationInfo
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.studies.browse import listing
 
 

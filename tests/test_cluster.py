@@ -19,7 +19,7 @@ from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.execution.executors import opened
 from logitlab.execution.executors._survey import Survey, differences, hosts, together
-from logitlab.execution.worker import Description, ImplementationInfo
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
 

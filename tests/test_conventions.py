@@ -84,13 +84,11 @@ def test_iree_24228_divides_by_the_weights_of_the_targets():
 
 
 def test_a_group_without_weights_is_one_for_all_conventions():
-    plain, weighted = (
-        groups(select_cases(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean")
-    )
-    assert plain.held_to(ROWS) is plain
-    assert weighted.held_to(ROWS) is weighted.held_to(ROWS) is not weighted
-    assert weighted.held_to(STANDARD) is weighted
-    assert float(weighted.held_to(ROWS).exact.scale) == 1 / 3
+    plain, weighted = (groups(select_cases(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean"))
+    assert plain.with_convention(ROWS) is plain
+    assert weighted.with_convention(ROWS) is weighted.with_convention(ROWS) is not weighted
+    assert weighted.with_convention(STANDARD) is weighted
+    assert float(weighted.with_convention(ROWS).exact.scale) == 1 / 3
 
 
 @pytest.fixture(scope="module")

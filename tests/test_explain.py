@@ -302,27 +302,28 @@ def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_doe
 def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
     from types import SimpleNamespace
 
-    from logitlab.execution import worker
+    from logitlab.execution import registry, worker
     from logitlab.frameworks.numpy import FRAMEWORK
 
     bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
-    monkeypatch.setattr(worker, "load", lambda name: bare)
+    monkeypatch.setattr(registry, "load", lambda name: bare)
     x, t = np.array([[1.0, 2.0]]), np.array([0])
-    followed = worker.trace_stages("numpy", "numpy/naive", Batch(x, t), "cpu")
-    assert [(s.name, s.direction) for s in followed.stages] == [
+    traced = worker.trace_stages(worker.Evaluation("numpy", "numpy/naive", Batch(x, t)))
+    assert [(s.name, s.direction) for s in traced.stages] == [
         ("probabilities", "forward"),
         ("loss", "forward"),
         ("gradient", "backward"),
     ]
-    assert followed.status == "ok"
+    assert traced.status == "ok"
 
 
 def test_a_fault_is_one_clear_line():
     from logitlab.execution import worker
 
-    followed = worker.trace_stages("numpy", "numpy/naive", Batch(np.array([[1.0, 2.0]]), np.array([7])), "cpu")
-    assert followed.stages == ()
-    assert followed.detail.startswith("IndexError: index 7 is out of bounds")
+    batch = Batch(np.array([[1.0, 2.0]]), np.array([7]))
+    traced = worker.trace_stages(worker.Evaluation("numpy", "numpy/naive", batch))
+    assert traced.stages == ()
+    assert traced.detail.startswith("IndexError: index 7 is out of bounds")
 
 
 def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):

@@ -17,7 +17,7 @@ from logitlab.cases import all_cases, select_cases
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.pool import Pools
-from logitlab.execution.worker import Description, ImplementationInfo
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.grading.first_failure.exact import ExactValues
 from logitlab.grading.first_failure.rules import Judged, outcome
 from logitlab.reports.site import _case_pages
@@ -197,7 +197,7 @@ def test_the_call_is_the_one_that_a_run_of_the_catalogue_makes(asked):
 
 def test_layout_and_options_reach_the_call(asked):
     logitlab.explain("layout/strided_mean", "numpy/naive")
-    batch = asked[0].arguments()[2]
+    batch = asked[0].batch()
     assert (batch.layout, batch.reduction) == ("strided", "mean")
 
 
@@ -205,8 +205,8 @@ def test_layout_and_options_reach_the_call(asked):
 def test_a_mode_is_measured_in_its_own_process(asked, mode):
     """What is compiled cannot be traced; a variant of the eager mode can, in the process that has its settings."""
     explained = logitlab.explain("seed/article", "jax/naive", mode=mode)
-    assert {call.lane for call in asked} == {f"jax-{mode}"}
-    assert all(dict(call.variables) == dict(asked[0].variables) for call in asked)
+    assert {call.cell.worker_key for call in asked} == {f"jax-{mode}"}
+    assert all(call.cell.variables == asked[0].cell.variables for call in asked)
     quantities = ["logits", "probabilities", "loss", "gradient"]
     assert (explained.stages["stage"].tolist() == quantities) == (mode == "compiled")
     assert (explained.mode, explained.row, set(explained.grades.values())) == (mode, 1, {"F"})

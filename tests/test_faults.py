@@ -11,7 +11,7 @@ import pytest
 
 from logitlab import runner
 from logitlab.core.errors import UsageError
-from logitlab.execution import pool, worker
+from logitlab.execution import pool, registry, worker
 from logitlab.frameworks import Batch
 
 # What a call does, and how it ends.
@@ -201,7 +201,7 @@ def test_what_a_call_leaves_otherwise_is_told_and_meets_no_other_call(measured, 
 def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path):
     batch = Batch(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
     with pool.Pools(["faulty"], tmp_path) as pools:
-        arguments = ["faulty", "faulty/sets_a_variable", batch, "cpu", "eager"]
+        arguments = [worker.Evaluation("faulty", "faulty/sets_a_variable", batch)]
         outcomes = [pools.answer("faulty", worker.call, arguments) for _ in range(3)]
     assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
 
@@ -242,7 +242,7 @@ def test_with_nothing_left_to_run_the_reason_is_told(faulty):
 
 
 def test_the_frameworks_are_listed_without_importing_any(faulty):
-    assert {"faulty", "unimportable", "numpy", "torch", "jax", "tensorflow"} <= set(worker.names())
+    assert {"faulty", "unimportable", "numpy", "torch", "jax", "tensorflow"} <= set(registry.names())
     assert "faulty" not in sys.modules
 
 
@@ -272,7 +272,7 @@ def test_a_single_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_pat
         died = pools.answer("numpy", eval, ["__import__('os').abort()"])
         raised = pools.answer("numpy", eval, ["1 / 0"])
         sound = pools.answer(
-            "numpy", eval, ["__import__('logitlab.execution.worker').execution.worker.Outcome((), ('loss',))"]
+            "numpy", eval, ["__import__('logitlab.execution.worker').execution.worker.Outcome(lacking=('loss',))"]
         )
     assert (died.status, raised.status, sound.status) == ("crashed", "raised", "ok")
     assert died.detail.startswith("the worker process died")
@@ -285,7 +285,8 @@ def test_a_broken_pool_costs_no_more_than_the_call_that_breaks_it(monkeypatch, t
     left = [times]
 
     def breaks(args):
-        struck = len(args) > 1 and args[1] == "numpy/lse" and args[2].reduction == "mean" and left[0] > 0
+        of_call = isinstance(args[0], worker.Evaluation) and args[0].implementation == "numpy/lse"
+        struck = of_call and args[0].batch.reduction == "mean" and left[0] > 0
         left[0] -= struck
         return struck
 

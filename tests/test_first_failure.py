@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
-from logitlab.execution import worker
+from logitlab.execution import registry, worker
 from logitlab.frameworks import Batch
 from logitlab.grading import Graded, grade
 from logitlab.grading.first_failure import exact as _exact
@@ -22,7 +22,7 @@ SOUND = {"correct", "undefined"}
 
 def graded_of(implementation, batch, fmt, exact):
     """The grades of every quantity that the implementation gives."""
-    values = worker.call(implementation.split("/")[0], implementation, batch, "cpu", "eager").values
+    values = worker.call(worker.Evaluation(implementation.split("/")[0], implementation, batch)).values
     return {q: grade(q, array, batch.logits, fmt, exact) for q, array in values}
 
 
@@ -32,7 +32,7 @@ def failures(implementation, logits, targets, dtype="float32", rows=None):
     x = quantize(logits, fmt)
     owner, formula = implementation.split("/")
     batch, exact = Batch(x, np.array(targets)), reference(x, targets)
-    stages = worker.trace_stages(owner, implementation, batch, "cpu").stages
+    stages = worker.trace_stages(worker.Evaluation(owner, implementation, batch)).stages
     graded = graded_of(implementation, batch, fmt, exact)
     return first_failures(formula, stages, x, batch.targets, fmt, exact, graded, rows), graded
 
@@ -58,11 +58,11 @@ class InProcess:
         return None
 
     def describe(self):
-        return {owner: worker.describe(owner) for owner in self.owners}
+        return {owner: registry.describe(owner) for owner in self.owners}
 
     def evaluate(self, calls):
         for call in calls:
-            yield call, call.function(*call.arguments())
+            yield call, call.function(call.evaluation())
 
 
 SMALL = ["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*", "offset/*", "ties/*"]
@@ -206,7 +206,7 @@ def test_a_builtin_fails_at_the_quantity_itself():
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)
     graded = graded_of("torch/F.cross_entropy", batch, fmt, exact) | {"loss": verdicts(*["nan"] * case.rows)}
-    stages = worker.trace_stages("torch", "torch/F.cross_entropy", batch, "cpu").stages
+    stages = worker.trace_stages(worker.Evaluation("torch", "torch/F.cross_entropy", batch)).stages
     for given_stages in ((), stages):
         first = first_failures("builtin", given_stages, x, case.targets, fmt, exact, graded)
         assert first["loss"] == ["loss"] * case.rows
@@ -226,7 +226,7 @@ def test_a_gradient_that_was_not_given_is_not_named():
     fmt = FORMATS["float32"]
     x = case.quantized(fmt)
     batch, exact = Batch(x, case.targets), reference(x, case.targets)
-    stages = worker.trace_stages("numpy", "numpy/naive", batch, "cpu").stages
+    stages = worker.trace_stages(worker.Evaluation("numpy", "numpy/naive", batch)).stages
     loss = {"loss": graded_of("numpy/naive", batch, fmt, exact)["loss"]}
     assert first_failures("naive", stages, x, case.targets, fmt, exact, loss) == {"loss": [None, "exp", None]}
 

@@ -7,7 +7,7 @@ import pytest
 
 from logitlab import runner
 from logitlab.cli import main
-from logitlab.execution import pool, worker
+from logitlab.execution import pool, registry, worker
 from logitlab.storage.store import Run
 from logitlab.studies import doctor
 from logitlab.studies.browse import listing
@@ -89,7 +89,7 @@ def test_a_run_of_nothing_but_an_import_that_exits_is_exit_code_2(installed, tmp
 
 
 def test_a_failed_import_that_nobody_asked_for_is_reported_and_an_absent_package_is_not(installed, monkeypatch, capsys):
-    monkeypatch.setattr(worker, "names", lambda: ("absent", "exits", "numpy"))
+    monkeypatch.setattr(registry, "names", lambda: ("absent", "exits", "numpy"))
     with pytest.warns(UserWarning, match="exits is not measured: failed when it was imported") as warned:
         runner.run(**PLAN)
     assert len(warned) == 1
@@ -110,13 +110,13 @@ def test_an_import_has_a_limit(installed, monkeypatch, tmp_path):
     monkeypatch.setattr(pool, "IMPORT_TIMEOUT", 0.5)
     with pool.Pools(["slow"], tmp_path) as pools:
         assert pools.describe()["slow"].missing == "did not finish importing within 0.5 s"
-        outcome = pools.answer("slow", worker.call, ["slow", "slow/loss"])
+        outcome = pools.answer("slow", worker.call, [])
     assert (outcome.status, outcome.detail) == ("timeout", "slow did not finish importing within 0.5 s")
 
 
 def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_of_its_calls(installed, tmp_path):
     with pool.Pools(["dies"], tmp_path) as pools:
-        outcomes = [pools.answer("dies", worker.call, ["dies", "dies/loss"]) for _ in range(2)]
+        outcomes = [pools.answer("dies", worker.call, []) for _ in range(2)]
     assert {o.status for o in outcomes} == {"crashed"}
     assert all(o.detail.startswith("the worker process died when it imported dies") for o in outcomes)
     assert "dies" not in sys.modules

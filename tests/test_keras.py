@@ -73,8 +73,8 @@ def _outcome(
 ):
     """What the framework's worker answers."""
     batch = Batch(logits.astype(FORMATS[dtype].dtype), np.array(targets), reduction, options)
-    arguments = [framework, _name(framework, loss), batch, "cpu", mode]
-    return pools.lane(framework).schedule(worker.call, args=arguments).result()
+    evaluation = worker.Evaluation(framework, _name(framework, loss), batch, mode=mode)
+    return pools.worker(framework).schedule(worker.call, args=[evaluation]).result()
 
 
 def _answer(*cell, **call):
@@ -208,6 +208,6 @@ def test_a_worker_holds_the_framework_of_its_backend_alone(pools, framework):
     frameworks = {"torch", "jax", "jaxlib", "tensorflow", "onnxruntime", "paddle"}
     own = {"keras-jax": {"jax", "jaxlib"}, "keras-torch": {"torch"}}
     question = "{m.split('.')[0] for m in __import__('sys').modules}"
-    loaded = pools.lane(framework).schedule(eval, args=[question]).result()
+    loaded = pools.worker(framework).schedule(eval, args=[question]).result()
     assert "keras" in loaded
     assert loaded & frameworks == own[framework]

@@ -91,9 +91,9 @@ import sys, tempfile
 from pathlib import Path
 from logitlab.execution.pool import Pools
 with Pools(["numpy"], Path(sys.argv[1])) as pools:
-    lane = pools.lane("numpy")
-    print(lane.schedule(eval, args=["__import__('os').getpid()"]).result(), flush=True)
-    lane.schedule(eval, args=[f"[print('begun', flush=True), {sys.argv[2]}]"]).result()
+    worker = pools.worker("numpy")
+    print(worker.schedule(eval, args=["__import__('os').getpid()"]).result(), flush=True)
+    worker.schedule(eval, args=[f"[print('begun', flush=True), {sys.argv[2]}]"]).result()
 """
     command = [sys.executable, "-c", program, str(tmp_path), call]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:

@@ -7,7 +7,7 @@ import logitlab
 from logitlab import reports
 from logitlab.core import memory
 from logitlab.core.errors import UsageError
-from logitlab.execution import watchdog as guard
+from logitlab.execution import watchdog
 from logitlab.storage import querying
 from logitlab.storage.querying import Measurements
 from logitlab.storage.store import Run
@@ -61,7 +61,7 @@ def test_no_limit_leaves_the_machines(group, limit):
 
 def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_path):
     group("0::/\n", "memory.max", LIMIT)
-    assert guard.default_limit() == LIMIT // 2
+    assert watchdog.default_limit() == LIMIT // 2
     (set_,) = Measurements.of(small_run.read()).sql("SELECT current_setting('memory_limit') AS m")["m"]
     assert set_ == "150.0 MiB"
     (told,) = (f.message for f in doctor.examine() if f.subject == "memory")

@@ -20,7 +20,7 @@ from logitlab import runner
 from logitlab.cli import main
 from logitlab.core import files
 from logitlab.core.errors import UsageError
-from logitlab.execution import worker
+from logitlab.execution import registry
 from logitlab.storage.store import Run
 from logitlab.studies import check as checking
 from logitlab.studies.browse import listing
@@ -369,7 +369,7 @@ def test_a_package_cannot_take_the_place_of_another_framework(site):
 def test_a_framework_of_any_name_logs_into_its_folder(site, canary):
     name = "../../canary/x"
     site("stranger", f"{name} = stranger:FRAMEWORK")
-    assert name in worker.names()
+    assert name in registry.names()
     with pytest.warns(UserWarning, match=f"{name} is not measured: failed when it was imported"):
         runner.run(cases="seed/article", frameworks=["numpy", name], dtypes="float32", out=canary / "run")
     logs = [p.name for p in (canary / "run" / "logs").iterdir()]

@@ -92,7 +92,7 @@ def test_its_worker_holds_no_other_framework(tmp_path):
     with Pools(["onnxruntime"], tmp_path) as pools:
         pools.describe()
         question = "{m.split('.')[0] for m in __import__('sys').modules}"
-        loaded = pools.lane("onnxruntime").schedule(eval, args=[question]).result()
+        loaded = pools.worker("onnxruntime").schedule(eval, args=[question]).result()
     others = {"torch", "jax", "jaxlib", "tensorflow", "keras", "paddle", "pandas", "flint"}
     assert "onnxruntime" in loaded
     assert not loaded & others

@@ -14,7 +14,7 @@ from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import accurate_ulps
 from logitlab.execution import plan
-from logitlab.execution.worker import Description, ImplementationInfo
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run, typed
 
 

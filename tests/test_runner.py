@@ -13,8 +13,7 @@ from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
-from logitlab.execution import plan
-from logitlab.execution.plan import groups, owners
+from logitlab.execution.plan import _groups, groups, owners
 from logitlab.execution.pool import Pools
 from logitlab.storage.store import COLUMNS, Run
 
@@ -117,7 +116,7 @@ def test_a_worker_holds_no_framework_but_its_own(tmp_path):
     with Pools(FRAMEWORKS, tmp_path) as pools:
         pools.describe()
         question = "sorted({m.split('.')[0] for m in __import__('sys').modules})"
-        asked = {name: pools.lane(name).schedule(eval, args=[question]) for name in FRAMEWORKS}
+        asked = {name: pools.worker(name).schedule(eval, args=[question]) for name in FRAMEWORKS}
         loaded = {name: set(future.result()) for name, future in asked.items()}
     for name, found in loaded.items():
         others = {module for owner, module in modules.items() if owner != name}
@@ -156,7 +155,7 @@ def test_batched_and_one_by_one_tables_are_bitwise_equal(framework, monkeypatch)
         return whole[~whole["implementation"].str.contains("linear_cross_entropy")]
 
     together = table()
-    monkeypatch.setattr(plan, "MOST_LOGITS", 1)
+    monkeypatch.setattr(_groups, "MAX_LOGITS", 1)
     assert all(len(g.cases) == 1 for g in groups(select_cases(patterns), FORMATS["float32"]))
     alone = table()
     assert together["bits"].nunique() > 100
@@ -247,7 +246,7 @@ def test_only_frameworks_that_may_be_asked_are_imported(globs, found):
 
 
 def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
-    monkeypatch.setattr(plan, "MOST_LOGITS", 3000)
+    monkeypatch.setattr(_groups, "MAX_LOGITS", 3000)
     made = [g for g in groups(select_cases(["random/*"]), FORMATS["float32"]) if g.plain]
     assert all(g.logits.size <= 3000 or len(g.cases) == 1 for g in made)
     assert sorted(c.id for g in made for c in g.cases) == sorted(c.id for c in select_cases(["random/*"]))

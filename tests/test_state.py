@@ -6,20 +6,20 @@ import jax
 import pytest
 import torch
 
-from logitlab.execution import worker
-from logitlab.execution._process_state import State
+from logitlab.execution import registry
+from logitlab.execution._process_state import ProcessState
 
 
 def changed(framework, change, back):
-    settings = worker.load(framework).settings
-    before = State(settings)
-    assert State(settings).changes(before) == ()
+    settings = registry.load(framework).settings
+    before = ProcessState(settings)
+    assert ProcessState(settings).changes(before) == ()
     change()
     try:
-        return State(settings).changes(before)
+        return ProcessState(settings).changes(before)
     finally:
         back()
-        assert State(settings).changes(before) == ()
+        assert ProcessState(settings).changes(before) == ()
 
 
 TORCH = {
@@ -38,7 +38,7 @@ def test_what_pytorch_computes_with(told):
 
 
 def test_whether_jax_has_float64():
-    worker.load("jax")  # which turns it on; another test may have turned it off since
+    registry.load("jax")  # which turns it on; another test may have turned it off since
     is_on = jax.config.values["jax_enable_x64"]
 
     def turn(on):
@@ -52,12 +52,12 @@ def test_settings_that_can_no_longer_be_told_have_changed():
     def fails():
         raise RuntimeError
 
-    assert State(fails).changes(State(dict)) == ("setting from {} to unknown, RuntimeError",)
+    assert ProcessState(fails).changes(ProcessState(dict)) == ("setting from {} to unknown, RuntimeError",)
 
 
 def test_what_an_import_sets_is_not_held_against_the_call_that_needed_it(monkeypatch):
-    before = State()
+    before = ProcessState()
     monkeypatch.setenv("LOGITLAB_SET_BY_AN_IMPORT", "1")
-    assert State().changes(before) == ("environment variable LOGITLAB_SET_BY_AN_IMPORT from none to 1",)
+    assert ProcessState().changes(before) == ("environment variable LOGITLAB_SET_BY_AN_IMPORT from none to 1",)
     monkeypatch.setitem(sys.modules, "a_module_that_sets_a_variable", sys)
-    assert State().changes(before) == ()
+    assert ProcessState().changes(before) == ()

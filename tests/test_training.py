@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 from logitlab import UsageError
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
-from logitlab.execution.worker import Description
+from logitlab.execution.registry import Description
 from logitlab.frameworks import Implementation
 from logitlab.studies import training
 from logitlab.studies.training import _chart, _demo, _numpy

@@ -29,8 +29,8 @@ def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, m
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_min_max=false")
     given = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1"}
     with Pools(["torch"], tmp_path) as pools:
-        told = pools.lane("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
-        threads = pools.lane("torch-eager+x").schedule(eval, args=["__import__('torch').get_num_threads()"]).result()
+        told = pools.worker("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
+        threads = pools.worker("torch-eager+x").schedule(eval, args=["__import__('torch').get_num_threads()"]).result()
     assert told["XLA_FLAGS"] == "--xla_cpu_enable_fast_min_max=false --xla_cpu_multi_thread_eigen=false"
     assert threads == 1
 

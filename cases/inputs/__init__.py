@@ -3,11 +3,11 @@
 from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
 from ._logits_file import LogitsFile
 from ._options import FileOptions, file_options
-from ._selection import Block, Selection, selection
+from ._selection import CaseBlock, Selection, selection
 from ._sweeps import sweep
 
 __all__ = [
-    "Block",
+    "CaseBlock",
     "CaseFile",
     "FileOptions",
     "LogitsFile",

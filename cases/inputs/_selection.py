@@ -17,7 +17,7 @@ from ._sweeps import sweep
 
 
 @dataclass(frozen=True)
-class Block:
+class CaseBlock:
     """Cases that are measured together, in the dtypes they are measured in."""
 
     cases: tuple[Case, ...]
@@ -47,18 +47,18 @@ class Selection:
         own = {f.dtype for f in self.files}
         return self.wanted or tuple(d for d in FORMATS if self.cases or d in own)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[CaseBlock]:
         """The cases at once, then the files piece by piece, always in the same order."""
         if self.cases:
-            yield Block(self.cases, self.dtypes)
+            yield CaseBlock(self.cases, self.dtypes)
         for file in self.files:
             for piece in file.pieces():
-                yield Block((piece,), self._of_file(file))
+                yield CaseBlock((piece,), self._of_file(file))
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """How many rows are measured in a dtype, all blocks together."""
         of_files = (f.rows for f in self.files if dtype in self._of_file(f) and (f.plain or not plain_only))
-        return Block(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
+        return CaseBlock(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
 
     def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
         """Whether a case or file is measured in a dtype, though it may have no rows."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 from ...core.errors import UsageError
 from ...storage.store import Run
-from ..measuring import Work
-from ..worker import Description
+from ..measuring import Block
+from ..registry import Description
 from ._local import Local
 
 _DASK = re.compile(r"dask://(?P<address>[^/\s]+:\d+)/?")
@@ -29,7 +29,7 @@ class Executor(Protocol):
     def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """What the manifest says of the place, beside what it says of this machine; ``before`` is what it says now."""
 
-    def measure(self, works: Iterable[Work], store: Run) -> Iterator[tuple[int, str]]:
+    def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         """Measures all, writes each cell's table into the store, and yields how many rows of which cell are done."""
 
     def fetch_logs(self) -> None:
@@ -54,6 +54,6 @@ def opened(
     try:
         from ._dask import Dask  # noqa: PLC0415 - Dask is optional, and takes a second to import
     except ImportError as error:
-        told = f"{asked} needs Dask, which cannot be imported ({error}); pip install 'logitlab[dask]'"
-        raise UsageError(told) from error
+        message = f"{asked} needs Dask, which cannot be imported ({error}); pip install 'logitlab[dask]'"
+        raise UsageError(message) from error
     return Dask(found["address"], frameworks, logs, timeout, memory_limit)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...storage.store import Run
-from ..measuring import Work, grouped, measure
+from ..measuring import Block, measure
 from ..pool import Pools
-from ..worker import Description
+from ..registry import Description
 
 
 class Local:
@@ -33,9 +33,9 @@ class Local:
     def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
-    def measure(self, works: Iterable[Work], store: Run) -> Iterator[tuple[int, str]]:
-        for work in works:
-            yield from measure(self._pools, store.manifest["run"], work, grouped(work), store.write)
+    def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
+        for block in blocks:
+            yield from measure(self._pools, store.manifest["run"], block, block.grouped(), store.write)
 
     def fetch_logs(self) -> None:
         """They are there."""

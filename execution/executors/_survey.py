@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..plan import Cell
-from ..worker import Description, ImplementationInfo
+from ..registry import Description, ImplementationInfo
+
+T = TypeVar("T")
 
 # Which of a machine's devices a worker has is its own.
 _OWN_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
-
-
-# Of those who differ.
+# How many of the workers that differ are named.
 MAX_NAMED = 5
 
 
@@ -65,17 +65,17 @@ def differences(of_each: Mapping[str, Mapping[str, str]], absent: str | None = N
         of_each: by name, what each has: its packages or variables.
         absent: what to call the lack of one; without it a lack is no difference.
     """
-    told = []
-    for key in sorted({key for found in of_each.values() for key in found}):
-        known = {name: found.get(key, absent) for name, found in of_each.items()}
+    found = []
+    for key in sorted({key for own in of_each.values() for key in own}):
+        known = {name: own.get(key, absent) for name, own in of_each.items()}
         values = {name: value for name, value in known.items() if value is not None}
         usual, _ = Counter(values.values()).most_common(1)[0]
         others = [f"{value} on {name}" for name, value in sorted(values.items()) if value != usual]
         if others:
             more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
             usually = _some([name for name, value in values.items() if value == usual])
-            told.append(f"{key} is {usual} on {usually}, but {', '.join(others[:MAX_NAMED])}{more}")
-    return told
+            found.append(f"{key} is {usual} on {usually}, but {', '.join(others[:MAX_NAMED])}{more}")
+    return found
 
 
 def _some(names: Sequence[str]) -> str:
@@ -105,7 +105,7 @@ def _merged(name: str, described: Sequence[Description]) -> Description:
     )
 
 
-def _unique(things: Iterable[Any]) -> tuple[Any, ...]:
+def _unique(things: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(things))
 
 

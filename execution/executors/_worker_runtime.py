@@ -14,20 +14,21 @@ import pandas as pd
 from distributed import get_worker
 
 from ...cases import Case
+from ...core.vocabulary import OracleKind
 from ...storage.store import encoded
 from .. import environment
-from ..measuring import Grouped, Work, grouped, measure
+from ..measuring import Block, Grouped, measure
 from ..plan import Cell
 from ..pool import Pools
 from ._survey import Survey
 
-# Of a lane's log, which a run brings home from each worker: its end.
-MAX_LOG = 2**16
+# Of each log that a run fetches from a worker, its end.
+MAX_LOG_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A run's, the same for all that it asks of a worker; the key tells it from other runs."""
+    """The setting of a run, the same for all that it asks of a worker; the key tells it from other runs."""
 
     key: str
     frameworks: tuple[str, ...]
@@ -37,12 +38,17 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Cells of one block, in one dtype, and what tells the block from others; of the run of this name. See `Work`."""
+    """Cells of one block, in one dtype; ``block`` tells it from others, ``run`` is the run's name. See `Block`."""
 
     run: str
     block: str
     parts: tuple[tuple[Cell, int], ...]
-    quad: bool = False
+    oracle: OracleKind
+
+    @property
+    def label(self) -> str:
+        """The task's first cell in words."""
+        return self.parts[0][0].label
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Done:
     label: str = ""
 
 
-class _Site:
+class _WorkerRuntime:
     """A run's processes on this worker, and the block that was measured last: its exact answers serve the next cell."""
 
     def __init__(self, setting: Setting) -> None:
@@ -67,18 +73,18 @@ class _Site:
         self._block = ""
         self._groups: dict[str, Grouped] = {}
 
-    def grouped(self, block: str, work: Work) -> Grouped:
-        if block != self._block:
-            self._block, self._groups = block, {}
-        (dtype,) = {cell.dtype for cell in work.parts}
+    def grouped(self, name: str, block: Block) -> Grouped:
+        if name != self._block:
+            self._block, self._groups = name, {}
+        (dtype,) = {cell.dtype for cell in block.parts}
         if dtype not in self._groups:
-            self._groups[dtype] = grouped(work)
+            self._groups[dtype] = block.grouped()
         return self._groups[dtype]
 
     def close(self) -> dict[str, bytes]:
-        """Ends the processes, and gives the end of each lane's log, by its file's name."""
+        """Ends the processes, and returns the end of each log, by its file's name."""
         self.pools.__exit__()
-        logs = {log.name: log.read_bytes()[-MAX_LOG:] for log in sorted(Path(self._folder.name).glob("*.log"))}
+        logs = {log.name: log.read_bytes()[-MAX_LOG_BYTES:] for log in sorted(Path(self._folder.name).glob("*.log"))}
         self._folder.cleanup()
         return {name: text for name, text in logs.items() if text}
 
@@ -86,22 +92,22 @@ class _Site:
 # A run's processes serve one task at a time, and ball arithmetic, whose precision is the process's, one thread. So a
 # worker does one thing at a time, whatever its threads; nothing is lost by it, since grading holds the interpreter.
 _one_at_a_time = threading.Lock()
-_sites: dict[str, _Site] = {}
+_runtimes: dict[str, _WorkerRuntime] = {}
 
 
-def _site(setting: Setting) -> _Site:
-    if setting.key not in _sites:
+def _runtime(setting: Setting) -> _WorkerRuntime:
+    if setting.key not in _runtimes:
         # A run that was killed has not closed its own.
-        for key in list(_sites):
-            _sites.pop(key).close()
-        _sites[setting.key] = _Site(setting)
-    return _sites[setting.key]
+        for key in list(_runtimes):
+            _runtimes.pop(key).close()
+        _runtimes[setting.key] = _WorkerRuntime(setting)
+    return _runtimes[setting.key]
 
 
 def survey(setting: Setting, address: str) -> Survey:
     """What this worker has; its frameworks are imported in the processes that will be called later."""
     with _one_at_a_time:
-        described = _site(setting).pools.describe()
+        described = _runtime(setting).pools.describe()
     return Survey(
         address, socket.gethostname(), environment.hardware(), environment.own_versions(),
         environment.numeric_variables(), described,
@@ -115,20 +121,20 @@ def hold(cases: Sequence[Case]) -> tuple[Case, ...]:
 
 def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
     """Measures a task's cells."""
-    done, work = Done(), Work(cases, dict(task.parts), task.quad)
+    done, block = Done(), Block(cases, dict(task.parts), task.oracle)
 
     def keep(part: int, table: pd.DataFrame) -> None:
         done.parts.append((part, encoded(table)))
 
     with _one_at_a_time:
-        site = _site(setting)
-        for rows, label in measure(site.pools, task.run, work, site.grouped(task.block, work), keep):
+        runtime = _runtime(setting)
+        for rows, label in measure(runtime.pools, task.run, block, runtime.grouped(task.block, block), keep):
             done.rows, done.label = done.rows + rows, label
     return done
 
 
 def close(setting: Setting) -> dict[str, bytes]:
-    """Ends the run's processes on this worker, and gives what they printed, by the log's name."""
+    """Ends the run's processes on this worker, and returns what they printed, by the log's name."""
     with _one_at_a_time:
-        site = _sites.pop(setting.key, None)
-        return {} if site is None else site.close()
+        runtime = _runtimes.pop(setting.key, None)
+        return {} if runtime is None else runtime.close()

@@ -13,10 +13,10 @@ from ... import cases as _cases
 from ...core.arguments import Strings, as_dtypes, as_strings
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
-from ...execution import worker
+from ...execution import registry
 from ...execution.plan import choose_frameworks
 from ...execution.pool import Pools
-from ...execution.worker import Description
+from ...execution.registry import Description
 
 # The packages whose extra bears another name than they do.
 _EXTRAS = {
@@ -87,7 +87,7 @@ def _from(source: str | None, parts: list[str]) -> bool:
 
 def how_to_install(name: str, framework: str | None = None) -> str:
     """How to install what is missing: a framework, or a package that an implementation of ``framework`` uses."""
-    owner = next((e for e in worker.entries() if e.foreign and e.framework == (framework or name)), None)
+    owner = next((e for e in registry.entries() if e.foreign and e.framework == (framework or name)), None)
     if owner is None:
         extra = _EXTRAS.get(name, name)
         return f"pip install 'logitlab[{extra}]'" if extra != "numpy" else "pip install logitlab"
@@ -99,7 +99,7 @@ def how_to_install(name: str, framework: str | None = None) -> str:
 
 def entry_points() -> pd.DataFrame:
     """Where frameworks come from, without importing any: framework, entry_point, distribution, version."""
-    found = [(e.framework, e.value, e.distribution, e.version) for e in worker.entries()]
+    found = [(e.framework, e.value, e.distribution, e.version) for e in registry.entries()]
     return pd.DataFrame(found, columns=["framework", "entry_point", "distribution", "version"])
 
 
@@ -107,7 +107,7 @@ def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
     """A line for each framework of another package than LogitLab, whose code a run imports."""
     return [
         f"{e.framework} is {e.distribution} {e.version}'s, and not LogitLab's: {e.value} is imported"
-        for e in worker.entries()
+        for e in registry.entries()
         if e.foreign and (not frameworks or e.framework in frameworks)
     ]
 

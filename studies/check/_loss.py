@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UsageError
-from ...execution import worker
+from ...execution import registry, worker
 from ...execution.worker import Outcome
 from ...frameworks import Batch, Framework, Implementation
 from ._calls import Pull, Words, words
@@ -75,7 +75,7 @@ class Candidate:
     @cached_property
     def version(self) -> str:
         """That of the framework."""
-        infos = worker.describe(self.framework.name)
+        infos = registry.describe(self.framework.name)
         return dict(infos.versions).get(self.framework.implementations[0].package, "")
 
     @cached_property
@@ -279,12 +279,12 @@ def load_framework(name: str) -> tuple[Framework, bool]:
     Raises:
         UsageError: for a name that is not known, or a framework that cannot be imported.
     """
-    if name not in worker.names():
-        raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(worker.names())}")
+    if name not in registry.names():
+        raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(registry.names())}")
     jax = sys.modules.get("jax")
     wide = bool(jax.config.jax_enable_x64) if jax is not None else _truth(os.environ.get("JAX_ENABLE_X64"))
     try:
-        framework = worker.load(name)
+        framework = registry.load(name)
     except ImportError as error:
         raise UsageError(f"{name} cannot be imported ({error}); `logitlab doctor` tells how to install it") from error
     if name == "jax":

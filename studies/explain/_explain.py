@@ -19,7 +19,7 @@ from ...core.vocabulary import GRADES, SOUND
 from ...execution import variants
 from ...execution.plan import Cell, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.worker import Description, ImplementationInfo
+from ...execution.registry import Description, ImplementationInfo
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ._explanation import REDUCED, Explanation

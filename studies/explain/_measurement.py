@@ -137,7 +137,7 @@ class Measurer:
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
             self._alone[key] = Group((own,), FORMATS[cell.dtype])
-        return self._alone[key].held_to(cell.implementation.convention)
+        return self._alone[key].with_convention(cell.implementation.convention)
 
     def _outcome(self, case: Case, call: PlannedCall) -> Outcome:
         """What a run's call gave, the case's rows of it."""

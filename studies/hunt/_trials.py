@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...execution import worker
-from ...execution.plan import Cell
+from ...execution.plan import Call
 from ...execution.pool import Pools
 from ...execution.worker import Outcome
 from ...frameworks import Batch
@@ -22,40 +21,23 @@ FAULTS = ("raised", "crashed", "timeout")
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """Rows given to a cell in one call; a `pool.Call`. ``number`` is the call's, ``start`` its first row's in it."""
+class Trial(Call):
+    """Rows given to a cell in one call. ``number`` is the call's, ``start`` its first row's in it."""
 
-    cell: Cell
     logits: Array
     targets: Array
     number: int = 0
     start: int = 0
 
-    @property
-    def lane(self) -> str:
-        return self.cell.lane
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        return self.cell.variables
-
-    @property
-    def framework(self) -> str:
-        return self.cell.framework
-
-    @property
-    def function(self) -> Callable[..., Outcome]:
-        return worker.call
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.cell.arguments(Batch(self.logits, self.targets))
+    def batch(self) -> Batch:
+        return Batch(self.logits, self.targets)
 
     def divided(self) -> tuple[Trial, ...]:
         if len(self.logits) == 1:
             return ()
         cuts = np.array_split(np.arange(len(self.logits)), min(PARTS, len(self.logits)))
         return tuple(
-            Trial(self.cell, self.logits[part], self.targets[part], self.number, self.start + int(part[0]))
+            replace(self, logits=self.logits[part], targets=self.targets[part], start=self.start + int(part[0]))
             for part in cuts
         )
 

@@ -11,7 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ...core.errors import UsageError
-from ...execution import worker
+from ...execution import registry
 
 # Extras that add implementations to a framework of another name.
 FRAMEWORK_OF = {"scipy": "numpy"}
@@ -74,7 +74,7 @@ def concerned(sets: Sequence[RequirementSet], wanted: Sequence[str]) -> tuple[tu
     """
     packages = frozenset[str]().union(*(s.packages for s in sets))
     known = {extra: FRAMEWORK_OF.get(extra, extra) for extra in _extras()}
-    known = {extra: framework for extra, framework in known.items() if framework in worker.names()}
+    known = {extra: framework for extra, framework in known.items() if framework in registry.names()}
     extras = tuple(
         extra
         for extra, framework in known.items()

@@ -19,7 +19,7 @@ from ...core.progress import Progress, reporting
 from ...execution.outcomes import failed
 from ...execution.plan import choose_dtypes, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.worker import Description, ImplementationInfo
+from ...execution.registry import Description, ImplementationInfo
 from ._task import MODELS, Task
 from ._train import Traced, trace
 
@@ -108,7 +108,7 @@ def train_demo(
         Pools(names, Path(logs), limit) as pools,
     ):
         calls = list(_calls(_present(pools.describe(), asked=frameworks is not None), tasks))
-        futures = [pools.lane(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
+        futures = [pools.worker(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
         if report is not None:
             _tell(report, dict(zip(futures, calls, strict=True)))
         lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, limit))]

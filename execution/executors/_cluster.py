@@ -1,0 +1,181 @@
+"""The workers of a Dask cluster: who has joined, who has gone, and who can measure a cell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from typing import Any
+
+import dask
+from distributed import Client, Future, fire_and_forget
+
+from ...core.errors import UsageError, format_error
+from .. import environment
+from ..plan import Cell
+from ..registry import Description
+from . import _worker_runtime as worker_runtime
+from ._survey import Survey, differences, together
+
+# Seconds to wait for a scheduler, for a first worker, and for another where none is left that a task can go to.
+PATIENCE = 30.0
+RESUME = "what was measured is kept: go on with it by --resume"
+
+
+class Cluster:
+    """The workers of one scheduler that have the same versions; each is surveyed when it joins.
+
+    Attributes:
+        address: the scheduler's.
+        surveys: what each worker that can be used has, by its address; some may have gone since.
+        passed_over: why other workers are not used, by their addresses.
+    """
+
+    client: Client
+
+    def __init__(self, address: str, setting: worker_runtime.Setting) -> None:
+        secure = dask.config.get("distributed.comm.require-encryption", None)
+        self.address = f"{'tls' if secure else 'tcp'}://{address}"
+        self.surveys: dict[str, Survey] = {}
+        self.passed_over: dict[str, str] = {}
+        self.setting = setting
+        self._surveying: dict[str, Future] = {}
+        self._resources: dict[str, Mapping[str, float]] = {}  # of each worker that is alive, by its address
+
+    def connect(self) -> None:
+        """Connects to the scheduler.
+
+        Raises:
+            UsageError: if it does not answer.
+        """
+        try:
+            self.client = Client(self.address, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            message = " ".join(str(error).split())
+            raise UsageError(
+                f"no Dask scheduler answers at {self.address} ({message}); start one by `dask scheduler`"
+            ) from error
+
+    def close(self) -> None:
+        """Has the workers end what they started for this run, whatever went wrong, and disconnects."""
+        with suppress(Exception):
+            self.poll()
+            for address in self.usable:
+                fire_and_forget(self.submit_to(address, worker_runtime.close))
+        self.client.close()
+
+    def describe(self) -> dict[str, Description]:
+        """What the workers have of each framework, all together.
+
+        Raises:
+            UsageError: if there is no worker, none that has LogitLab, or not all have the same versions.
+        """
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise UsageError(f"no worker has joined {self.address}; start some by `dask worker`") from None
+        while self._survey_newcomers():
+            time.sleep(0.05)
+        if not self.surveys:
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(self.passed_over.items())[:3])
+            raise UsageError(f"no worker of {self.address} can be used: {reasons}")
+        found = _differences(self.surveys.values())
+        if found:
+            raise UsageError(
+                f"the workers of {self.address} are not all alike: {'; '.join(found)}; a run needs the same everywhere"
+            )
+        return together(self.setting.frameworks, list(self.surveys.values()))
+
+    @property
+    def alive(self) -> Set[str]:
+        """The addresses of the workers that were there at the latest poll."""
+        return self._resources.keys()
+
+    @property
+    def usable(self) -> frozenset[str]:
+        """Those of them that were surveyed and not passed over."""
+        return frozenset(self.surveys.keys() & self.alive)
+
+    def poll(self) -> None:
+        """Asks the scheduler which workers are there now.
+
+        Raises:
+            UsageError: if the scheduler is gone.
+        """
+        if self.client.status != "running":
+            raise UsageError(f"the connection to {self.address} was lost; {RESUME}")
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        self._resources = {address: worker["resources"] for address, worker in workers.items()}
+
+    def update(self) -> None:
+        """Polls, surveys newcomers, and passes over those that differ from the others: the run has begun."""
+        self._survey_newcomers()
+        first = next(iter(self.surveys.values()))
+        for address, survey in list(self.surveys.items())[1:]:
+            found = _differences([first, survey])
+            if found:
+                self.passed_over[address] = "; ".join(found)
+                del self.surveys[address]
+
+    def _survey_newcomers(self) -> bool:
+        """Polls, and asks workers that have joined; returns whether some have not answered yet."""
+        self.poll()
+        for address in self.alive - self.surveys.keys() - self.passed_over.keys() - self._surveying.keys():
+            self._surveying[address] = self.submit_to(address, worker_runtime.survey, address)
+        for address, future in list(self._surveying.items()):
+            if address in self.alive and not future.done():
+                continue
+            del self._surveying[address]
+            if address not in self.alive:
+                continue
+            try:
+                self.surveys[address] = future.result()
+            except Exception as error:  # of a worker that lacks LogitLab, too
+                self.passed_over[address] = format_error(error)[:300]
+        return bool(self._surveying)
+
+    def submit_to(self, address: str, function: Callable[..., Any], *arguments: object) -> Future:
+        """A call on one worker, before its tasks."""
+        return self.client.submit(
+            function, self.setting, *arguments,
+            workers=[address], allow_other_workers=False, pure=False, priority=1,
+        )  # fmt: skip
+
+    def able(self, cell: Cell) -> frozenset[str]:
+        """The workers that can measure a cell, waited for a while if there is none.
+
+        Raises:
+            UsageError: if there is still none.
+        """
+        end = time.monotonic() + PATIENCE
+        needs = required_resources(cell) or {}
+        while True:
+            found = frozenset(a for a in self._having(cell) if all(self._resources[a].get(r, 0) for r in needs))
+            if found:
+                return found
+            if time.monotonic() > end:
+                raise UsageError(self._none_able(cell))
+            time.sleep(0.2)
+            self.update()
+
+    def _having(self, cell: Cell) -> Sequence[str]:
+        """The workers that have a cell's implementation and device."""
+        return [address for address in self.usable if self.surveys[address].can(cell)]
+
+    def _none_able(self, cell: Cell) -> str:
+        what = f"{cell.implementation.name} on {cell.device}"
+        if cell.device != "cpu" and self._having(cell):
+            return f"no worker that has {what} says that it has a GPU; start those by `dask worker --resources GPU=1`"
+        return f"no worker of {self.address} is left that has {what}; start one; {RESUME}"
+
+
+def _differences(surveys: Iterable[Survey]) -> list[str]:
+    listed = list(surveys)
+    here = {"Python": str(environment.hardware()["python"]), **environment.own_versions()}
+    packages = {"this machine": here} | {s.name: s.packages for s in listed}
+    return differences(packages) + differences({s.name: s.environment for s in listed}, absent="not set")
+
+
+def required_resources(cell: Cell) -> dict[str, float] | None:
+    """What a task holds while it runs, in the words of `dask worker --resources`."""
+    return None if cell.device == "cpu" else {"GPU": 1}

@@ -1,0 +1,173 @@
+"""The cells of a run: which implementations are measured, in which dtype, on which device, in which mode."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...core.errors import UsageError
+from ...core.formats import FORMATS, get_format
+from ...core.vocabulary import OracleKind
+from ...frameworks import Batch
+from ...oracle import require_quad
+from .. import registry, variants
+from ..registry import Description, ImplementationInfo
+from ..worker import Evaluation
+
+# Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
+SPARED_FOR = "float32"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """implementation x dtype x device x mode."""
+
+    framework: str
+    implementation: ImplementationInfo
+    dtype: str
+    device: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.implementation.name} {self.dtype} {self.device} {self.mode}"
+
+    @property
+    def worker_key(self) -> str:
+        """The name of the worker process that makes the cell's calls."""
+        # Compiling takes most of the time of a framework that does it: its modes run side by side.
+        return self.framework if self.mode == "eager" else f"{self.framework}-{self.mode}"
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variables of that process."""
+        return variants.variables(self.framework, self.mode)
+
+    @property
+    def base_mode(self) -> str:
+        """The mode without its variant."""
+        return variants.base(self.mode)
+
+    def evaluation(self, batch: Batch) -> Evaluation:
+        """The arguments of a call that evaluates a batch in this cell."""
+        return Evaluation(self.framework, self.implementation.name, batch, self.device, self.base_mode)
+
+    @property
+    def plain_only(self) -> bool:
+        """Whether the cell takes cases of logits and class indices alone."""
+        return self.base_mode in self.implementation.plain_modes
+
+
+def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The frameworks asked for, or all.
+
+    Raises:
+        UsageError: for a name that no installed package offers.
+    """
+    known = registry.names()
+    if not known:
+        raise UsageError("no framework is registered: install LogitLab (`make setup`, or `pip install -e .`)")
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(known)}")
+    return tuple(n for n in known if not wanted or n in wanted)
+
+
+def owners(frameworks: Sequence[str], implementations: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the frameworks that can have an implementation of these globs: the others need not be imported."""
+    globs = [_literal(g) for g in implementations or ["*"]]
+    # A glob that says nothing of its framework, or names none, is left to `choose_cells`.
+    heads = [g.partition("/")[0] if "/" in g else "*" for g in globs]
+    found = tuple(n for n in frameworks if any(fnmatch.fnmatchcase(n, h) for h in heads))
+    return found or tuple(frameworks)
+
+
+def choose_oracle(name: str) -> OracleKind:
+    """The oracle of this name.
+
+    Raises:
+        UsageError: for an unknown name, or if the package that the oracle needs cannot be imported.
+    """
+    if name not in set(OracleKind):
+        raise UsageError(f"unknown oracle {name!r}; the oracles are {', '.join(OracleKind)}")
+    if name == OracleKind.QUAD:
+        require_quad()
+    return OracleKind(name)
+
+
+def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The dtypes asked for, in the order of the formats, or all four."""
+    asked = {get_format(d).name for d in wanted or FORMATS}
+    return tuple(name for name in FORMATS if name in asked)
+
+
+def choose_cells(
+    descriptions: Mapping[str, Description],
+    dtypes: Sequence[str],
+    implementations: Sequence[str] | None = None,
+    devices: Sequence[str] | None = None,
+    modes: Sequence[str] | None = None,
+    chosen_variants: Sequence[str] = (),
+    *,
+    sparing: bool = False,
+) -> tuple[Cell, ...]:
+    """Every cell that the described frameworks offer and the selection admits, and its variants.
+
+    ``sparing`` leaves out modes other than eager in dtypes other than `SPARED_FOR`.
+
+    Raises:
+        UsageError: if an implementation, device or mode was asked for that none of them has, or nothing is left.
+    """
+    present = {n: d for n, d in descriptions.items() if d.missing is None}
+    if not present:
+        raise UsageError(f"nothing to run: {'; '.join(f'{n} {d.missing}' for n, d in descriptions.items())}")
+    infos = [o for d in present.values() for o in d.implementations if o.version is not None]
+    for glob in implementations or ():
+        if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in infos):
+            raise UsageError(f"no implementation matches {glob!r}; `logitlab frameworks` lists them")
+    _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
+    _known("mode", modes, {m for o in infos for m in o.modes})
+    cells = tuple(
+        Cell(name, info, dtype, device, variant)
+        for name, description in present.items()
+        for info in description.implementations
+        if info.version is not None and _matches(info.name, implementations)
+        for dtype in dtypes
+        for device in description.devices
+        if (not devices or "auto" in devices or device in devices) and device in (info.devices or (device,))
+        for mode in info.modes
+        if (not modes or mode in modes) and not (sparing and mode != "eager" and dtype != SPARED_FOR)
+        for variant in variants.modes_of(name, mode, chosen_variants)
+    )
+    if not cells:
+        raise UsageError("nothing to run: no implementation has the chosen device and mode together")
+    return cells
+
+
+def not_installed(
+    descriptions: Mapping[str, Description], frameworks: Sequence[str] | None, implementations: Sequence[str] | None
+) -> dict[str, str]:
+    """What was asked for and cannot run, and why: frameworks, and implementations whose own package is missing.
+
+    ``--framework torch`` asks for torch, and for no package around it.
+    """
+    absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
+    infos = (o for d in descriptions.values() if d.missing is None for o in d.implementations if o.version is None)
+    asked = (o for o in infos if (_matches(o.name, implementations) if implementations else not frameworks))
+    return absent | {o.name: f"{o.package} is not installed" for o in asked}
+
+
+def _matches(name: str, globs: Sequence[str] | None) -> bool:
+    return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
+
+
+def _literal(glob: str) -> str:
+    # Brackets are part of a built-in's name, so they are not taken for a set of characters.
+    return glob.replace("[", "[[]")
+
+
+def _known(kind: str, wanted: Sequence[str] | None, known: Iterable[str]) -> None:
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"no chosen framework has the {kind} {name!r}; there is {', '.join(sorted(known))}")

@@ -1,0 +1,142 @@
+"""Cases that are evaluated in one call, with their exact answers and the standards that they are graded by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cases import Case
+from ...core.conventions import STANDARD, Convention
+from ...core.formats import Format
+from ...core.vocabulary import OracleKind, Quantity
+from ...frameworks import Batch
+from ...grading import Standard, apriori_bounds
+from ...oracle import Exact, Reference, bulk, reference, stack_references, without_answers
+from ..registry import ImplementationInfo
+
+K = TypeVar("K")
+T = TypeVar("T")
+Float64 = NDArray[np.float64]
+
+# Logits of a call: a device keeps a few arrays of that size while it makes one.
+MAX_LOGITS = 2**22
+# Logits of a group whose standards are kept for the next cell: as many as the widest rows of the catalogue have.
+MAX_KEPT_LOGITS = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own."""
+
+    cases: tuple[Case, ...]
+    fmt: Format
+    oracle: OracleKind = OracleKind.BALLS
+    convention: Convention = STANDARD
+    _by_convention: dict[Convention, Group] = field(default_factory=dict, init=False, repr=False)
+    _standards: dict[tuple[str, bool], Standard] = field(default_factory=dict, init=False, repr=False)
+    _bounds: dict[str, tuple[Float64, Float64]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is plain rows, without loss options."""
+        return self.cases[0].plain
+
+    @property
+    def reduction(self) -> str:
+        return self.cases[0].reduction
+
+    def with_convention(self, convention: Convention) -> Group:
+        """The same cases with the exact answers of this convention; the group itself where both are the same."""
+        if convention == self.convention or "weight" not in self.options:
+            return self
+        return self._kept(self._by_convention, convention, lambda: replace(self, convention=convention))
+
+    @cached_property
+    def logits(self) -> NDArray[Any]:
+        return np.concatenate([c.quantized(self.fmt) for c in self.cases])
+
+    @cached_property
+    def targets(self) -> NDArray[Any]:
+        return np.concatenate([c.quantized_targets(self.fmt) for c in self.cases])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.cases[0].options(self.fmt)
+
+    @cached_property
+    def exact(self) -> Reference:
+        """The reference under the group's reduction; each case's own, so that the disk cache serves every grouping."""
+        return stack_references([self._reference(c, c.reduction) for c in self.cases])
+
+    @cached_property
+    def row_losses(self) -> Exact:
+        """The losses before any reduction."""
+        return self.exact.loss if self.reduction == "none" else self._reference(self.cases[0], "none").loss
+
+    def _reference(self, case: Case, reduction: str) -> Reference:
+        logits, targets = case.quantized(self.fmt), case.quantized_targets(self.fmt)
+        if case.invalid:
+            return without_answers(reference(logits, np.zeros(case.rows, np.int64)))
+        if self.oracle is OracleKind.QUAD and case.plain and case.first_row is not None:
+            return bulk(logits, targets, case.first_row)
+        # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
+        keep = case.first_row is None
+        options = case.options(self.fmt)
+        return reference(logits, targets, reduction=reduction, keep=keep, convention=self.convention, **options)
+
+    def standard(self, quantity: str, info: ImplementationInfo) -> Standard:
+        """The standard of a quantity in the cells of an implementation."""
+        # A loss that leaves the reduction to others exposes its rows.
+        exposed = self.reduction != "none" and quantity == Quantity.LOSS and not info.reduces
+        return self._kept(self._standards, (quantity, exposed), lambda: self._standard(quantity, exposed))
+
+    def apriori(self, quantity: str) -> tuple[Float64, Float64]:
+        """The a-priori bounds of a quantity's rows, unshifted and shifted."""
+        return self._kept(
+            self._bounds, quantity, lambda: apriori_bounds(quantity, self.logits, self.targets, self.fmt, self.exact)
+        )
+
+    def _standard(self, quantity: str, exposed: bool) -> Standard:
+        losses = self.row_losses if quantity == Quantity.LOSS else None
+        return Standard.of(quantity, self.logits, self.fmt, self.exact, self.reduction, losses, rows_exposed=exposed)
+
+    def _kept(self, cache: dict[K, T], key: K, build: Callable[[], T]) -> T:
+        # Large blocks of a file are seen by few cells, and would be most of the memory.
+        if self.logits.size > MAX_KEPT_LOGITS:
+            return build()
+        if key not in cache:
+            cache[key] = build()
+        return cache[key]
+
+    def batch(self) -> Batch:
+        """The input of a call."""
+        return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout)
+
+    def divided(self) -> tuple[Group, ...]:
+        """One group for each case; empty if there is only one."""
+        return tuple(replace(self, cases=(c,)) for c in self.cases) if len(self.cases) > 1 else ()
+
+
+def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
+    """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
+    held = [c for c in cases if fmt.name in c.dtypes]
+    rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
+    stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
+    return (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
+
+
+def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
+    """The cases in lots of at most `MAX_LOGITS`, or of one case."""
+    lot: list[Case] = []
+    for case in cases:
+        if lot and sum(c.logits.size for c in lot) + case.logits.size > MAX_LOGITS:
+            yield tuple(lot)
+            lot = []
+        lot.append(case)
+    yield tuple(lot)
