@@ -27,15 +27,10 @@ def description(name: str, future: Future[Description], limit: float) -> Descrip
     error = future.exception()
     if error is None:
         return future.result()
-    if isinstance(error, CallTimeoutError):
-        missing = f"did not finish importing within {limit:g} s"
-    elif isinstance(error, ProcessExpired):
-        missing = f"its process died when it was imported ({_exit(error)})"
-    elif isinstance(error, BrokenProcessPool):
-        missing = "its process died when it was imported"
-    else:  # what it says of itself cannot be sent
-        missing = f"failed when it was imported: {format_error(error)}"
-    return Description(name, missing=missing, failed=True)
+    fault = _fault(error, f"did not finish importing within {limit:g} s", "its process died when it was imported")
+    # Its description may be what cannot be sent.
+    how = "failed when it was imported: " if fault.status is Status.RAISED else ""
+    return Description(name, missing=f"{how}{fault.detail}", failed=True)
 
 
 def import_fault(framework: str, future: Future[str | None], limit: float) -> Outcome | None:
@@ -44,11 +39,8 @@ def import_fault(framework: str, future: Future[str | None], limit: float) -> Ou
     if error is None:
         message = future.result()
         return None if message is None else Outcome(status=Status.RAISED, detail=message)
-    if isinstance(error, CallTimeoutError):
-        detail = f"{framework} did not finish importing within {limit:g} s"
-        return Outcome(status=Status.TIMEOUT, detail=detail)
-    how = f" ({_exit(error)})" if isinstance(error, ProcessExpired) else ""
-    return Outcome(status=Status.CRASHED, detail=f"the worker process died when it imported {framework}{how}")
+    late = f"{framework} did not finish importing within {limit:g} s"
+    return _fault(error, late, f"the worker process died when it imported {framework}")
 
 
 def ends_process(outcome: Outcome) -> bool:
@@ -66,12 +58,16 @@ def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:
 
 def failed(error: BaseException, timeout: float) -> Outcome:
     """The outcome of a call whose future ended in an error."""
+    return _fault(error, f"no answer within {timeout:g} s", "the worker process died")
+
+
+def _fault(error: BaseException, late: str, died: str) -> Outcome:
     if isinstance(error, CallTimeoutError):
-        return Outcome(status=Status.TIMEOUT, detail=f"no answer within {timeout:g} s")
+        return Outcome(status=Status.TIMEOUT, detail=late)
     if isinstance(error, ProcessExpired):
-        return Outcome(status=Status.CRASHED, detail=f"the worker process died ({_exit(error)})")
+        return Outcome(status=Status.CRASHED, detail=f"{died} ({_exit(error)})")
     if isinstance(error, BrokenProcessPool):
-        return Outcome(status=Status.CRASHED, detail="the worker process died")
+        return Outcome(status=Status.CRASHED, detail=died)
     # An answer that cannot be sent back is a fault of this call alone.
     return Outcome(status=Status.RAISED, detail=format_error(error))
 

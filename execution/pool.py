@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pebble import ProcessPool
 
@@ -118,7 +118,7 @@ class Pools:
         self._imports: dict[str, Future[str | None]] = {}
         self._queues: dict[str, _Queue[Any]] = {}
 
-    def __enter__(self) -> Pools:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,16 +132,6 @@ class Pools:
             for name in self._frameworks
         }
         return {name: description(name, future, IMPORT_TIMEOUT) for name, future in futures.items()}
-
-    def answer(self, framework: str, function: Callable[..., Outcome], arguments: Sequence[object]) -> Outcome:
-        """One call in the framework's own process: what it gave, or how it failed."""
-        outcome = import_fault(framework, self._imported(framework, framework), IMPORT_TIMEOUT)
-        if outcome is None:
-            future = self.worker(framework).schedule(function, args=arguments, timeout=self._timeout)
-            outcome = outcome_of(future, self._timeout) or failed(BrokenProcessPool(), self._timeout)
-        if ends_process(outcome):
-            self._discard(framework)
-        return outcome
 
     def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
         """Makes the calls, each worker's in their order, and yields them as they end.

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,34 @@ def browser():
         opened = playwright.chromium.launch(executable_path=found, args=arguments)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def evaluate():
+    """Calls of any function in the worker of a framework, and their outcomes in that order."""
+    from logitlab.execution.plan import Call, Cell
+    from logitlab.execution.registry import ImplementationInfo
+
+    @dataclass(frozen=True, eq=False)
+    class FunctionCall(Call):
+        asked: Callable
+        argument: object
+
+        @property
+        def function(self):
+            return self.asked
+
+        def batch(self):
+            raise NotImplementedError
+
+        def evaluation(self):
+            return self.argument
+
+    def made(pools, framework, function, arguments):
+        info = ImplementationInfo(f"{framework}/lse", "lse", framework, "1", ("eager",))
+        cell = Cell(framework, info, "float32", "cpu", "eager")
+        calls = [FunctionCall(cell, function, argument) for argument in arguments]
+        outcomes = dict(pools.evaluate(calls))
+        return [outcomes[call] for call in calls]
+
+    return made

@@ -24,23 +24,17 @@ from logitlab import runner
 from logitlab.cases import select_cases
 from logitlab.core.errors import UsageError
 from logitlab.execution import environment, registry
-from logitlab.execution.executors import _local
+from logitlab.execution.executors import _choice, _local
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 
 
-class InThisProcess:
-    """In place of `pool.Pools`: what is tested is what is kept, and starting workers takes most of a small run."""
+class InThisProcess(_local.Local):
+    """What is tested is what is kept, and starting workers takes most of a small run."""
 
     def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
-        self._frameworks, self._waiting = frameworks, []
+        super().__init__(frameworks, logs, timeout, memory_limit)
         (logs / "numpy.log").write_text("started\n")
-
-    def __enter__(self) -> "InThisProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def describe(self):
         return {name: registry.describe(name) for name in self._frameworks}
@@ -93,7 +87,7 @@ def die_with_a_torn_file(number: int) -> None:
 
 def run(asked: dict) -> int:
     if not asked.get("workers"):
-        _local.Pools = InThisProcess
+        _choice.Local = InThisProcess
     folder = Path(asked["out"])
     if "step" in asked:
         at_step(asked["step"], str(folder), partial(refuse, asked["refused"]) if "refused" in asked else die)

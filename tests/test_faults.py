@@ -198,11 +198,11 @@ def test_what_a_call_leaves_otherwise_is_told_and_meets_no_other_call(measured, 
     assert after["bits"].to_list() == sound["bits"].to_list()
 
 
-def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path):
+def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path, evaluate):
     batch = Batch(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+    evaluation = worker.Evaluation("faulty", "faulty/sets_a_variable", batch)
     with pool.Pools(["faulty"], tmp_path) as pools:
-        arguments = [worker.Evaluation("faulty", "faulty/sets_a_variable", batch)]
-        outcomes = [pools.answer("faulty", worker.call, arguments) for _ in range(3)]
+        outcomes = evaluate(pools, "faulty", worker.call, [evaluation] * 3)
     assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
 
 
@@ -267,13 +267,10 @@ class _BrokenOncePool:
         self.pool.join()
 
 
-def test_a_single_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path):
+def test_a_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path, evaluate):
+    outcome = "__import__('logitlab.execution.worker').execution.worker.Outcome(lacking=('loss',))"
     with pool.Pools(["numpy"], tmp_path, timeout=20.0) as pools:
-        died = pools.answer("numpy", eval, ["__import__('os').abort()"])
-        raised = pools.answer("numpy", eval, ["1 / 0"])
-        sound = pools.answer(
-            "numpy", eval, ["__import__('logitlab.execution.worker').execution.worker.Outcome(lacking=('loss',))"]
-        )
+        died, raised, sound = evaluate(pools, "numpy", eval, ["__import__('os').abort()", "1 / 0", outcome])
     assert (died.status, raised.status, sound.status) == ("crashed", "raised", "ok")
     assert died.detail.startswith("the worker process died")
     assert raised.detail == "ZeroDivisionError: division by zero"

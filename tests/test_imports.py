@@ -106,17 +106,19 @@ def test_the_import_after_a_call_that_was_given_up_has_the_limit_of_imports_too(
     assert status.to_dict() == {"gap/5_low": "timeout", "seed/article": "ok"}
 
 
-def test_an_import_has_a_limit(installed, monkeypatch, tmp_path):
+def test_an_import_has_a_limit(installed, monkeypatch, tmp_path, evaluate):
     monkeypatch.setattr(pool, "IMPORT_TIMEOUT", 0.5)
     with pool.Pools(["slow"], tmp_path) as pools:
         assert pools.describe()["slow"].missing == "did not finish importing within 0.5 s"
-        outcome = pools.answer("slow", worker.call, [])
+        (outcome,) = evaluate(pools, "slow", worker.call, [None])
     assert (outcome.status, outcome.detail) == ("timeout", "slow did not finish importing within 0.5 s")
 
 
-def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_of_its_calls(installed, tmp_path):
+def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_of_its_calls(
+    installed, tmp_path, evaluate
+):
     with pool.Pools(["dies"], tmp_path) as pools:
-        outcomes = [pools.answer("dies", worker.call, []) for _ in range(2)]
+        outcomes = evaluate(pools, "dies", worker.call, [None, None])
     assert {o.status for o in outcomes} == {"crashed"}
     assert all(o.detail.startswith("the worker process died when it imported dies") for o in outcomes)
     assert "dies" not in sys.modules

@@ -54,7 +54,7 @@ class _SubmittedTask:
     times: int
 
     def result(self) -> worker_runtime.Done:
-        """The files of its parts.
+        """What the task gave.
 
         Raises:
             UsageError: if its workers died, or the scheduler is gone.
@@ -62,17 +62,16 @@ class _SubmittedTask:
         try:
             done: worker_runtime.Done = self.future.result()
         except KilledWorker as error:
-            raise self.deadly() from error
+            raise UsageError(self.deadly) from error
         except CancelledError as error:
             raise UsageError(f"{self.task.label}: the scheduler has dropped it, or is gone; {RESUME}") from error
         return done
 
-    def deadly(self) -> UsageError:
-        """The error that ends a run whose workers die of the task."""
-        return UsageError(
-            f"{self.task.label}: the workers that had it died, one after the other; do they have enough memory? "
-            f"{RESUME}"
-        )
+    @property
+    def deadly(self) -> str:
+        """The message where workers die of the task."""
+        died = "the workers that had it died, one after the other; do they have enough memory?"
+        return f"{self.task.label}: {died} {RESUME}"
 
 
 class Dask:
@@ -188,7 +187,7 @@ class Dask:
                 del self._submitted[key]
                 one.future.cancel()
                 if one.times > MAX_DEATHS:
-                    raise one.deadly()
+                    raise UsageError(one.deadly)
                 self._submit(one.task, one.block, one.times + 1)
 
     def fetch_logs(self) -> None:

@@ -1,28 +1,10 @@
 """What is measured: the cells of a run, the groups of cases that share a call, and the calls."""
 
 from ._calls import Call, GradedCall, PlannedCall
-from ._cells import (
-    Cell,
-    choose_cells,
-    choose_dtypes,
-    choose_frameworks,
-    choose_oracle,
-    not_installed,
-    owners,
-)
+from ._cells import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
 from ._groups import Group, groups
 
 __all__ = [
-    "Call",
-    "Cell",
-    "GradedCall",
-    "Group",
-    "PlannedCall",
-    "choose_cells",
-    "choose_dtypes",
-    "choose_frameworks",
-    "choose_oracle",
-    "groups",
-    "not_installed",
-    "owners",
-]
+    "Call", "Cell", "GradedCall", "Group", "PlannedCall", "choose_cells", "choose_dtypes", "choose_frameworks",
+    "choose_oracle", "groups", "not_installed", "owners",
+]  # fmt: skip
