@@ -84,7 +84,8 @@ def test_iree_24228_divides_by_the_weights_of_the_targets():
 
 
 def test_a_group_without_weights_is_one_for_all_conventions():
-    plain, weighted = (groups(select_cases(c), FORMATS["float32"])[0] for c in ("ignored/one_mean", "weights/article_mean"))
+    names = ("ignored/one_mean", "weights/article_mean")
+    plain, weighted = (groups(select_cases(name), FORMATS["float32"])[0] for name in names)
     assert plain.with_convention(ROWS) is plain
     assert weighted.with_convention(ROWS) is weighted.with_convention(ROWS) is not weighted
     assert weighted.with_convention(STANDARD) is weighted
