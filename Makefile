@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 # where the top of the package has to be a .pyi.
 $(TYPES): $(READY) $(wildcard *.py */__init__.py */*/__init__.py)
 	@stubs=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/logitlab-stubs && \
-	rm -rf "$$stubs" && mkdir "$$stubs" && ln -s "$(CURDIR)"/* "$$stubs" && mv "$$stubs/__init__.py" "$$stubs/__init__.pyi"
+	rm -rf "$$stubs" && mkdir "$$stubs" && ln -s "$(CURDIR)"/* "$$stubs"
 	@touch $@
 
 # mypy and the documentation find a package by its folder's name, and this folder may have any.

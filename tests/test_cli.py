@@ -1,5 +1,8 @@
 """The command line: what it prints, and one clear line for bad input."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -118,3 +121,10 @@ def test_an_implementation_whose_package_is_missing_is_listed_as_such():
         False,
         "optax is not installed",
     )
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from logitlab.cli import main; main(['--help']); print(*sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = asked.stdout.splitlines()[-1].split()
+    assert {"pandas", "numpy", "pyarrow", "duckdb", "flint"} & set(loaded) == set()

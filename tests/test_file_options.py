@@ -13,7 +13,7 @@ from logitlab import runner
 from logitlab.cases import inputs, make
 from logitlab.cases.inputs import LogitsFile, file_options
 from logitlab.cases.inputs import _logits_file as _file
-from logitlab.cli import _app, main
+from logitlab.cli import main, run
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.core.options import LossOptions
@@ -123,7 +123,7 @@ def test_every_loss_option_is_one_of_files_too(dump):
     names = {f.name for f in fields(LossOptions)}
     assert names <= {f.name for f in fields(runner.Request)}
     assert names <= set(inspect.signature(runner.run).parameters)
-    assert names <= set(inspect.signature(_app.run).parameters)
+    assert names <= set(inspect.signature(run.run).parameters)
     df = runner.run(logits=dump, ignore_index=-100, softcap=2.0, frameworks="numpy", implementations="numpy/lse")
     logits, targets = batch()
     assert set(df["status"]) == {"unsupported"}

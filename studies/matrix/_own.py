@@ -64,7 +64,7 @@ def _origin() -> str:
 def _sources(root: Path) -> Iterator[Path]:
     """The files that an installation is made of, relative to the root of the source tree."""
     for path in root.iterdir():
-        if path.is_file() and (path.suffix in (".py", ".toml", ".md", ".typed") or path.name == "LICENSE"):
+        if path.is_file() and (path.suffix in (".py", ".pyi", ".toml", ".md", ".typed") or path.name == "LICENSE"):
             yield path.relative_to(root)
         elif (path / "__init__.py").exists() and path.name not in NO_PART:
             files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)

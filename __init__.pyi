@@ -1,0 +1,24 @@
+# The public names, for type checkers and for `__init__.py`, which imports each from here when it is first used.
+from .core.errors import UsageError as UsageError
+from .oracle import Reference as Reference
+from .oracle import reference as reference
+from .reports import style as style
+from .reports import tables as tables
+from .runner import run as run
+from .storage.querying import query as query
+from .storage.querying import read as read
+from .studies.browse.listing import catalogue as catalogue
+from .studies.browse.listing import implementations as implementations
+from .studies.check import CheckResult as CheckResult
+from .studies.check import check as check
+from .studies.compare import Comparison as Comparison
+from .studies.compare import compare as compare
+from .studies.explain import Explanation as Explanation
+from .studies.explain import explain as explain
+from .studies.hunt import Hunt as Hunt
+from .studies.hunt import hunt as hunt
+from .studies.matrix import Matrix as Matrix
+from .studies.matrix import matrix as matrix
+from .studies.testing import assert_conforms as assert_conforms
+
+__version__: str

@@ -1,0 +1,20 @@
+"""``logitlab pack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete run.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The new folder.")],
+) -> None:
+    """Copy a run into a folder small enough to commit, which report and compare read as they do the run."""
+    from ..storage import store
+
+    packed = store.Run(run).pack(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{packed.lines()} measurements in {folder}, {size / 2**20:.1f} MiB")

@@ -1,0 +1,9 @@
+from ._chart import chart as chart
+from ._chart import prepare as prepare
+from ._chart import write as write
+from ._demo import COLUMNS as COLUMNS
+from ._demo import DTYPES as DTYPES
+from ._demo import RATES as RATES
+from ._demo import STEPS as STEPS
+from ._demo import train_demo as train_demo
+from ._show import show as show
