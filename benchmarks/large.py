@@ -132,18 +132,19 @@ def main() -> None:
         make(Run(given.run), large, int(given.lines))
     run = Run(large)
     of_machine = {k: v for k, v in hardware().items() if k in ("processor", "machine", "cores", "memory", "python")}
-    found: dict[str, Any] = {
+    figures: dict[str, dict[str, float]] = {}
+    found = {
         "lines": run.lines(),
         "parts": len(run.parts()),
         "bytes": sum(path.stat().st_size for path in run.parts()),
         "machine": of_machine,
         "versions": {name: metadata.version(name) for name in ("logitlab", "duckdb", "pyarrow", "pandas")},
-        "reports": {},
+        "reports": figures,
     }
     print(json.dumps(found, indent=1), flush=True)
-    for name, figures in reports(large, given.format or FORMATS, given.folder / "report"):
-        found["reports"][name] = figures
-        print(name, figures, flush=True)
+    for name, usage in reports(large, given.format or FORMATS, given.folder / "report"):
+        figures[name] = usage
+        print(name, usage, flush=True)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

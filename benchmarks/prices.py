@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -39,23 +38,23 @@ def table(descriptions: Sequence[Description], modes: Sequence[str]) -> pd.DataF
     ]
     found = pd.DataFrame(made)
     for column in ("ms", "peak MiB"):
-        found[f"{column}, over built-in"] = [_over(found, line, column) for line in found.to_dict("records")]
+        of_each = zip(found["implementation"], found["mode"], found[column], strict=True)
+        found[f"{column}, over built-in"] = [_over(found, name, mode, column, value) for name, mode, value in of_each]
     return found
 
 
-def _over(found: pd.DataFrame, line: dict[str, Any], column: str) -> float:
-    framework = line["implementation"].partition("/")[0]
-    same = (found["implementation"] == BUILTIN[framework]) & (found["mode"] == line["mode"])
-    base = found[same][column]
-    return round(line[column] / base.iloc[0], 2) if len(base) and base.iloc[0] >= 1 else float("nan")
+def _over(found: pd.DataFrame, implementation: str, mode: str, column: str, value: float) -> float:
+    framework = implementation.partition("/")[0]
+    base = found[(found["implementation"] == BUILTIN[framework]) & (found["mode"] == mode)][column]
+    return round(value / base.iloc[0], 2) if len(base) and base.iloc[0] >= 1 else float("nan")
 
 
-def _taken(framework: str, implementation: str, mode: str) -> dict[str, Any]:
+def _taken(framework: str, implementation: str, mode: str) -> dict[str, float]:
     """Empty for one that does not take such a batch."""
     words = [sys.executable, str(ONE), framework, implementation, mode]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"left out: {implementation} {mode}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
         return {}
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return taken

@@ -70,14 +70,14 @@ def pids(made) -> dict:
 
 
 def test_a_cluster_gives_the_table_of_one_machine_bit_for_bit(two, local, tmp_path):
-    told = []
+    calls = []
     found = runner.run(
-        **PLAN, executor=two.executor, out=tmp_path / "run", progress=lambda done, total, _: told.append((done, total))
+        **PLAN, executor=two.executor, out=tmp_path / "run", progress=lambda done, total, _: calls.append((done, total))
     )
     assert_same(found, local)
     assert verify(tmp_path / "run").sound
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][0] == told[-1][1]
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1][0] == calls[-1][1]
 
 
 def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
@@ -288,20 +288,21 @@ def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
 
 
 def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monkeypatch):
-    from logitlab.execution.executors import _dask
+    from logitlab.execution.executors import _cluster
+    from logitlab.execution.executors._worker_runtime import Setting
 
-    monkeypatch.setattr(_dask, "PATIENCE", 0)
-    made = _dask.Dask(two.scheduler_address.removeprefix("tcp://"), ["torch"], tmp_path, 60)
-    made._surveys = {"here": survey("here", "2.13.0", ("cpu", "cuda"))}
-    made._alive = {"here": {"resources": {"GPU": 1}}}
-    assert made._able(cell("cuda")) == {"here"}
-    made._alive = {"here": {"resources": {}}}
-    assert made._able(cell("cpu")) == {"here"}
-    monkeypatch.setattr(made, "_look", lambda: made._alive)
+    monkeypatch.setattr(_cluster, "PATIENCE", 0)
+    found = _cluster.Cluster(two.scheduler_address.removeprefix("tcp://"), Setting("run", ("torch",), 60, None))
+    monkeypatch.setattr(found, "update", lambda: None)
+    found.surveys = {"here": survey("here", "2.13.0", ("cpu", "cuda"))}
+    found._resources = {"here": {"GPU": 1}}
+    assert found.able(cell("cuda")) == {"here"}
+    found._resources = {"here": {}}
+    assert found.able(cell("cpu")) == {"here"}
     with pytest.raises(UsageError, match="--resources GPU=1"):
-        made._able(cell("cuda"))
-    assert _dask._resources(cell("cuda")) == {"GPU": 1}
-    assert _dask._resources(cell("cpu")) is None
+        found.able(cell("cuda"))
+    assert _cluster.required_resources(cell("cuda")) == {"GPU": 1}
+    assert _cluster.required_resources(cell("cpu")) is None
 
 
 # --- what goes wrong before anything is started -----------------------------------------------------------------------
@@ -314,7 +315,7 @@ def test_an_executor_that_is_none_is_told_with_what_it_may_be(tmp_path, asked):
 
 
 def test_a_scheduler_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("logitlab.execution.executors._dask.PATIENCE", 1)
+    monkeypatch.setattr("logitlab.execution.executors._cluster.PATIENCE", 1)
     assert main(["run", "--framework=numpy", "--executor=dask://127.0.0.1:9", f"--out={tmp_path / 'run'}"]) == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
