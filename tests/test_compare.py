@@ -18,7 +18,7 @@ from logitlab.core.errors import UsageError
 from logitlab.storage.store import COLUMNS, Run, typed
 from logitlab.studies import compare as comparison
 from logitlab.studies.compare import _render
-from logitlab.studies.compare import _wording as _tell
+from logitlab.studies.compare import _wording as wording
 
 KEY = ["implementation", "dtype", "device", "mode", "quantity", "case", "row"]
 HOSTILE = ["]]>", "a\nb\r\n::error::x", "\x00\x1b[31m", "`|\\|<b>@you</b>", "%0A,:", "\u202e\ufffe", "x" * 10_000]
@@ -409,7 +409,8 @@ def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"schema": 2', '"schema": 3', "newer LogitLab"),
+        ('"schema": 2', '"schema": 3', "a newer LogitLab .* upgrade"),
+        ('"schema": 2', '"schema": 1', "an older LogitLab .* write it again"),
         ('"schema": 2', '"schema": Infinity', "not a baseline"),
         ('"logitlab": "baseline"', '"logitlab": "other"', "not a baseline"),
         ("{", "[", "not a baseline"),
@@ -487,7 +488,7 @@ def test_text_fits_a_hundred_columns_and_obeys_no_control_character(hostile):
 def test_markdown_is_a_screenful_in_which_data_is_code(hostile):
     page = hostile[1][".md"]
     assert len(page.splitlines()) < 60
-    assert page.startswith(f"## LogitLab compare: {_tell.headline(hostile[0])}\n")
+    assert page.startswith(f"## LogitLab compare: {wording.headline(hostile[0])}\n")
     for text in page.splitlines():
         outside = re.sub(r"`[^`]*`", "", text)
         assert "<" not in outside
@@ -513,7 +514,7 @@ def test_json_is_strict_and_has_every_change_but_bits(hostile):
 def test_junit_is_xml_with_a_test_for_each_cell_and_quantity(hostile):
     found, files = hostile
     root = ET.fromstring(files[".xml"])  # noqa: S314 - written above
-    assert {suite.get("name") for suite in root} == {_tell.whole_name(name) for name in HOSTILE}
+    assert {suite.get("name") for suite in root} == {wording.full_name(name) for name in HOSTILE}
     tests = root.findall("testsuite/testcase")
     assert len(tests) == len(found.cells) == int(root.get("tests"))
     failed = [test for test in tests if test.find("failure") is not None]

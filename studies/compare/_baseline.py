@@ -2,7 +2,7 @@
 
 ::
 
-    {"schema": 1, "logitlab": "baseline", "facts": {...},
+    {"schema": 2, "logitlab": "baseline", "facts": {...},
     "exact": {"float32": {
     "seed/article": "3 #5c0e1a"
     }
@@ -24,22 +24,82 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, NotRequired, Self, TypedDict, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from ...core import files
 from ...core.errors import UsageError
-from ...core.vocabulary import GRADES
-from ._lines import CASE, CELL, EXACT, KEY, STATUSES, WHOLE, Lines, Source, by_case
+from ...core.vocabulary import GRADES, Quantity
+from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, ExactKey, Lines, Source, by_case
 
 SCHEMA = 2
 _KIND = "baseline"
-_ENTRY = re.compile(r"([A-F-]) (\S+) (\d{1,18})/(\d{1,18}) (?:#([0-9a-f]{6})|-)(?: ([a-z]+))?(?: !(\d{1,18}))?")
+_ENTRY = re.compile(
+    rf"([{''.join(GRADES)}-]) (\S+) (\d{{1,18}})/(\d{{1,18}}) (?:#([0-9a-f]{{6}})|-)"
+    rf"(?: ({'|'.join(BY_SEVERITY)}))?(?: !(\d{{1,18}}))?"
+)
 _EXACT = re.compile(r"(\d{1,18}) #([0-9a-f]{6})")
+
+_V = TypeVar("_V")
+_ByCase = dict[str, str]  # the entry of each case
+
+
+class _CellContent(TypedDict):
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+    exact: NotRequired[_ByCase]
+    cases: dict[str, dict[str, str]]
+
+
+class _Content(TypedDict):
+    schema: int
+    logitlab: str
+    facts: dict[str, str]
+    exact: dict[str, _ByCase]
+    cells: list[_CellContent]
+
+
+class _Entry(NamedTuple):
+    """What a baseline keeps of a quantity of a case: columns of `Lines.measured`."""
+
+    rows: int
+    status: int
+    grade: int
+    wrong: int
+    ulp: float
+    known: bool
+    bits: int
+    unsound: int
+
+    def __str__(self) -> str:
+        grade = "-" if self.grade < 0 else GRADES[self.grade]
+        ulp = "-" if math.isnan(self.ulp) else f"{self.ulp:.3g}"
+        digest = f"#{self.bits:06x}" if self.known else "-"
+        status = "" if self.status == OK else f" {BY_SEVERITY[self.status]}"
+        unsound = f" !{self.unsound}" if self.unsound > 0 else ""
+        return f"{grade} {ulp} {self.wrong}/{self.rows} {digest}{status}{unsound}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ValueError for a text that is not an entry."""
+        if (parts := _ENTRY.fullmatch(text)) is None:
+            raise ValueError(f"{text!r} is not an entry")
+        grade, ulp, wrong, rows, bits, status, unsound = parts.groups()
+        return cls(
+            rows=int(rows),
+            status=BY_SEVERITY.index(status) if status else OK,
+            grade=-1 if grade == "-" else GRADES.index(grade),
+            wrong=int(wrong),
+            ulp=math.nan if ulp == "-" else float(ulp),
+            known=bits is not None,
+            bits=int(bits, 16) if bits else 0,
+            unsound=int(unsound or 0),
+        )
 
 
 def write(of: Source, path: Path) -> None:
@@ -61,66 +121,54 @@ def _file(of: Source) -> str:
     head = {"schema": SCHEMA, "logitlab": _KIND, "facts": dict(sorted(of.facts.items()))}
     shared, own = _exact_by_dtype(found.exact, _with_losses(found.measured))
     exact = [f"{json.dumps(d)}: {{\n{_entries(cases)}\n}}" for d, cases in shared.items()]
-    cells = [
-        f"{json.dumps(dict(zip(CELL, cell, strict=True)) | own.get(cell[:2], {}))[:-1]}, "
-        f'"cases": {{\n{_entries(cases)}\n}}}}'
-        for cell, cases in _cases_by_cell(found.measured).items()
-    ]
+    cells = []
+    for cell, cases in _cases_by_cell(found.measured).items():
+        of_cell = own.get((cell.implementation, cell.dtype))
+        named = {**cell._asdict(), "exact": of_cell} if of_cell else cell._asdict()
+        cells.append(f'{json.dumps(named)[:-1]}, "cases": {{\n{_entries(cases)}\n}}}}')
     whole = ['"exact": {', ",\n".join(exact), "},", '"cells": [', ",\n".join(cells), "]}"]
     return "\n".join([f"{json.dumps(head)[:-1]},", *whole]) + "\n"
 
 
-def _entries(cases: Mapping[str, Any]) -> str:
+def _entries(cases: Mapping[str, _V]) -> str:
     return ",\n".join(f"{json.dumps(case)}: {json.dumps(entry)}" for case, entry in cases.items())
 
 
-def _with_losses(measured: pd.DataFrame) -> set[tuple[str, str, str]]:
+def _with_losses(measured: pd.DataFrame) -> set[ExactKey]:
     """The implementations, dtypes and cases of which a cell has all losses: a reader gives them the exact ones."""
-    whole = measured[(measured["quantity"] == "loss") & (measured["status"] == 0)]
-    return set(zip(*(whole[column].astype(str) for column in EXACT), strict=True))
+    whole = measured[(measured["quantity"] == Quantity.LOSS) & (measured["status"] == OK)]
+    return set(map(ExactKey._make, whole[EXACT].astype(str).itertuples(index=False, name=None)))
 
 
 def _exact_by_dtype(
-    exact: pd.DataFrame, with_losses: set[tuple[str, str, str]]
-) -> tuple[dict[str, dict[str, str]], dict[tuple[str, ...], dict[str, Any]]]:
-    """By dtype and case the exact losses that most implementations are held to, and those that stand with a cell.
-
-    These are of an implementation that is held to others, and of one whose losses came in part only.
+    exact: pd.DataFrame, with_losses: set[ExactKey]
+) -> tuple[dict[str, _ByCase], dict[tuple[str, str], _ByCase]]:
+    """By dtype the exact losses that most implementations are held to, and by implementation and dtype those that
+    stand with a cell: of an implementation that is held to others, and of one whose losses came in part only.
     """
     found = exact.astype(dict.fromkeys(EXACT, str)).sort_values(["dtype", "case", "implementation"])
-    entries = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
-    found["entry"] = entries
+    found["entry"] = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
     counts = found.groupby(["dtype", "case", "entry"]).size().rename("count").reset_index()
     commonest = counts.sort_values(["dtype", "case", "count", "entry"], ascending=[True, True, False, True])
     usual = commonest.drop_duplicates(["dtype", "case"])
-    shared: dict[str, dict[str, str]] = {}
+    shared: dict[str, _ByCase] = {}
     for dtype, case, entry in zip(usual["dtype"], usual["case"], usual["entry"], strict=True):
         shared.setdefault(dtype, {})[case] = entry
-    own: dict[tuple[str, ...], dict[str, Any]] = {}
-    for name, dtype, case, entry in zip(*(found[c] for c in (*EXACT, "entry")), strict=True):
+    own: dict[tuple[str, str], _ByCase] = {}
+    for name, dtype, case, entry in found[[*EXACT, "entry"]].itertuples(index=False, name=None):
         if entry != shared[dtype][case] or (name, dtype, case) not in with_losses:
-            own.setdefault((name, dtype), {"exact": {}})["exact"][case] = entry
+            own.setdefault((name, dtype), {})[case] = entry
     return shared, own
 
 
-def _cases_by_cell(measured: pd.DataFrame) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
+def _cases_by_cell(measured: pd.DataFrame) -> dict[CellKey, dict[str, dict[str, str]]]:
     """For each cell and case the entry of each quantity, in the order of their names."""
     df = measured.astype(dict.fromkeys(CASE, str)).sort_values([*CELL, "case", "quantity"])
-    found: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
-    line: Any
-    for line in df.itertuples():
-        cell = (line.implementation, line.dtype, line.device, line.mode)
-        found.setdefault(cell, {}).setdefault(line.case, {})[line.quantity] = _entry(line)
+    found: dict[CellKey, dict[str, dict[str, str]]] = {}
+    keys, entries = (df[list(names)].itertuples(index=False, name=None) for names in (CASE, _Entry._fields))
+    for (*cell, quantity, case), entry in zip(keys, map(_Entry._make, entries), strict=True):
+        found.setdefault(CellKey._make(cell), {}).setdefault(case, {})[quantity] = str(entry)
     return found
-
-
-def _entry(line: Any) -> str:
-    grade = "-" if line.grade < 0 else GRADES[line.grade]
-    ulp = "-" if math.isnan(line.ulp) else f"{line.ulp:.3g}"
-    digest = f"#{line.bits:06x}" if line.known else "-"
-    status = "" if line.status == 0 else f" {STATUSES[line.status]}"
-    unsound = f" !{line.unsound}" if line.unsound > 0 else ""
-    return f"{grade} {ulp} {line.wrong}/{line.rows} {digest}{status}{unsound}"
 
 
 def read(path: Path) -> Source:
@@ -130,16 +178,17 @@ def read(path: Path) -> Source:
         UsageError: for a file that is not one, is damaged, or comes from a newer LogitLab.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: _Content = json.loads(path.read_text(encoding="utf-8"))
         if content["logitlab"] != _KIND:
             raise ValueError("it is something else")
         schema = int(content["schema"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is not a baseline that can be read ({_brief(error)})") from error
-    if schema > SCHEMA:
-        raise UsageError(f"{path} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade")
+    if schema != SCHEMA:
+        age, remedy = ("a newer", "upgrade") if schema > SCHEMA else ("an older", "write it again: logitlab baseline")
+        raise UsageError(f"{path} was written by {age} LogitLab (schema {schema}, this one knows {SCHEMA}); {remedy}")
     try:
-        exact, measured = _exact_of(content["exact"], content["cells"]), _measured_of(content["cells"], schema)
+        exact, measured = _exact_of(content), _measured_of(content)
         facts = {str(name): str(fact) for name, fact in content["facts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -149,57 +198,42 @@ def read(path: Path) -> Source:
 
 
 def _brief(error: Exception) -> str:
-    told = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return told if len(told) <= 200 else f"{told[:200]}..."
+    message = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return message if len(message) <= 200 else f"{message[:200]}..."
 
 
-def _exact_of(shared: dict[str, dict[str, str]], cells: list[dict[str, Any]]) -> pd.DataFrame:
-    found: dict[tuple[str, str, str], tuple[int, int, int]] = {}
-    for cell in cells:
-        name, dtype = cell["implementation"], cell["dtype"]
-        usual = shared.get(dtype, {})
-        whole = [case for case, entries in cell["cases"].items() if case in usual and _is_ok(entries.get("loss", ""))]
+def _exact_of(content: _Content) -> pd.DataFrame:
+    found: dict[ExactKey, tuple[int, int]] = {}
+    for cell in content["cells"]:
+        usual = content["exact"].get(cell["dtype"], {})
+        whole = [case for case, entries in cell["cases"].items() if case in usual and _has_losses(entries)]
         of_cell = {case: usual[case] for case in whole} | cell.get("exact", {})
         for case, entry in of_cell.items():
             if (parts := _EXACT.fullmatch(entry)) is None:
                 raise ValueError(f"{case!r} has {entry!r}")
-            found[name, dtype, case] = (WHOLE, int(parts[1]), int(parts[2], 16))
-    df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "row", "rows", "mark"])
-    return df.astype(dict.fromkeys(EXACT, "category") | {"row": int, "rows": int, "mark": int})
+            found[ExactKey(cell["implementation"], cell["dtype"], case)] = int(parts[1]), int(parts[2], 16)
+    df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "rows", "mark"])
+    return df.astype(dict.fromkeys(EXACT, "category") | {"rows": int, "mark": int}).assign(row=ALL_ROWS)
 
 
-def _is_ok(entry: str) -> bool:
-    parts = _ENTRY.fullmatch(entry)
-    return parts is not None and parts[6] is None
+def _has_losses(entries: Mapping[str, str]) -> bool:
+    return Quantity.LOSS in entries and _Entry.parse(entries[Quantity.LOSS]).status == OK
 
 
-def _measured_of(content: list[dict[str, Any]], schema: int) -> pd.DataFrame:
-    found = []
-    for cell in content:
-        who = [cell[name] for name in CELL]
-        for case, entries in cell["cases"].items():
-            for quantity, entry in entries.items():
-                found.append((*who, quantity, case, WHOLE, *_decoded(case, entry)))
-    names = [*KEY, "rows", "status", "grade", "wrong", "ulp", "known", "bits", "unsound"]
-    df = pd.DataFrame(found, columns=names)
-    if schema < SCHEMA:
-        df["unsound"] = -1  # it was not looked at
+def _measured_of(content: _Content) -> pd.DataFrame:
+    df = pd.DataFrame(list(_lines_of(content["cells"])), columns=[*CASE, *_Entry._fields])
     if not all(isinstance(word, str) for column in CELL for word in df[column].unique()):
         raise ValueError("a cell is not named in words")
-    if df.duplicated(KEY).any():
+    if df.duplicated(CASE).any():
         raise ValueError("a cell is there twice")
-    kinds = dict.fromkeys(CASE, "category") | {"ulp": "float64", "known": "bool"}
-    kinds |= dict.fromkeys(("row", "rows", "status", "grade", "wrong", "bits", "unsound"), "int64")
-    return df.astype(kinds).assign(verdict=None, detail=None)
+    kinds = dict.fromkeys(CASE, "category") | dict.fromkeys(_Entry._fields, "int64")
+    df = df.astype(kinds | {"ulp": "float64", "known": "bool"})
+    return df.assign(row=ALL_ROWS, verdict=None, detail=None)
 
 
-def _decoded(case: str, entry: str) -> tuple[int, int, int, int, float, bool, int, int]:
-    parts = _ENTRY.fullmatch(entry)
-    status = "" if parts is None else parts[6] or STATUSES[0]
-    if parts is None or parts[1] not in (*GRADES, "-") or status not in STATUSES:
-        raise ValueError(f"{case!r} has {entry!r}")
-    grade = -1 if parts[1] == "-" else GRADES.index(parts[1])
-    ulp = np.nan if parts[2] == "-" else float(parts[2])
-    bits, unsound = int(parts[5], 16) if parts[5] else 0, int(parts[7] or 0)
-    known = parts[5] is not None
-    return int(parts[4]), STATUSES.index(status), grade, int(parts[3]), ulp, known, bits, unsound
+def _lines_of(cells: list[_CellContent]) -> Iterator[tuple[str | float, ...]]:
+    for cell in cells:
+        key = CellKey(cell["implementation"], cell["dtype"], cell["device"], cell["mode"])
+        for case, entries in cell["cases"].items():
+            for quantity, entry in entries.items():
+                yield (*key, quantity, case, *_Entry.parse(entry))

@@ -2,90 +2,173 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...core.vocabulary import GRADES
-from ._join import within
-from ._lines import CELL, KEY, STATUSES, WHOLE, Lines
-
-# What can have changed, the gravest first; the first that applies stands for a line.
-KINDS = (
-    "cell gone", "case gone", "status changed", "newly not finite", "grade lost", "verdict lost", "error grown",
-    "newly finite", "grade won", "verdict won", "error shrunk", "case changed", "bits changed", "cell new", "case new",
-)  # fmt: skip
-LEAST_ULP = 1.0  # an error that grew by no more is a rounding, whatever the factor
-COLUMNS = [
-    "change", *KEY, "before", "after", "before_ulp", "after_ulp", "factor", "regression", "improvement", "detail",
-]  # fmt: skip
-CASE_KEY = ["dtype", "case"]
-_STOPS = (STATUSES.index("timeout"), STATUSES.index("crashed"))
+from ...core.vocabulary import GRADES, Grade, Quantity, Status
+from ._lines import ALL_ROWS, BY_SEVERITY, CELL, KEY, OK, CellKey, Int64, Lines, within
 
 Bools = NDArray[np.bool_]
-_COMPARED = ("status", "grade", "wrong", "ulp", "known", "bits", "rows", "unsound")
+
+LEAST_ULP = 1.0  # an error that grew by no more is a rounding, whatever the factor
+CASE_KEY = ["dtype", "case"]
+_STOPS = (BY_SEVERITY.index(Status.TIMEOUT), BY_SEVERITY.index(Status.CRASHED))
+
+
+class Kind(StrEnum):
+    """What can have changed, the gravest first; the first that applies stands for a line."""
+
+    CELL_GONE = "cell gone"
+    CASE_GONE = "case gone"
+    STATUS_CHANGED = "status changed"
+    NEWLY_NOT_FINITE = "newly not finite"
+    GRADE_LOST = "grade lost"
+    VERDICT_LOST = "verdict lost"
+    ERROR_GROWN = "error grown"
+    NEWLY_FINITE = "newly finite"
+    GRADE_WON = "grade won"
+    VERDICT_WON = "verdict won"
+    ERROR_SHRUNK = "error shrunk"
+    CASE_CHANGED = "case changed"
+    BITS_CHANGED = "bits changed"
+    CELL_NEW = "cell new"
+    CASE_NEW = "case new"
+
+
+KINDS = tuple(kind.value for kind in Kind)
+
+
+class Direction(IntEnum):
+    """Which way a change is."""
+
+    WORSE = -1
+    NEITHER = 0
+    BETTER = 1
+
+
+class Change(NamedTuple):
+    """A change: a line of `Comparison.changes`. ``row`` is None where it is about more than one row."""
+
+    change: str
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+    quantity: str
+    case: str
+    row: int | None
+    before: str
+    after: str
+    before_ulp: float
+    after_ulp: float
+    factor: float
+    regression: bool
+    improvement: bool
+    detail: str
+
+    @classmethod
+    def each(cls, changes: pd.DataFrame) -> Iterator[Change]:
+        """The lines of a table of changes."""
+        for change in map(cls._make, changes[COLUMNS].itertuples(index=False, name=None)):
+            yield change._replace(row=None) if pd.isna(change.row) else change
+
+    @property
+    def cell(self) -> CellKey:
+        return CellKey(self.implementation, self.dtype, self.device, self.mode)
+
+
+COLUMNS = list(Change._fields)
 
 
 def of_lines(both: pd.DataFrame, other: Bools, factor: float) -> pd.DataFrame:
     """The changes of the lines that both sides have; ``other`` marks those of a case that has changed."""
-    kind, way = _judged(both, other, factor)
+    kind, direction = _judged(both, other, factor)
     hit = np.flatnonzero(kind >= 0)
     found = both.iloc[hit].reset_index(drop=True)
     before, after = found["ulp"].to_numpy(np.float64), found["ulp new"].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         quotient = after / before
     changes = found[KEY].astype(dict.fromkeys(KEY[:-1], object))
-    changes["row"] = changes["row"].astype("Int64").where(changes["row"] != WHOLE)
+    changes["row"] = changes["row"].astype("Int64").where(changes["row"] != ALL_ROWS)
     return changes.assign(
         change=np.array(KINDS, object)[kind[hit]],
-        before=_words(found, ""),
-        after=_words(found, " new"),
+        before=_described(found, ""),
+        after=_described(found, " new"),
         before_ulp=before,
         after_ulp=after,
         factor=quotient,
-        regression=way[hit] < 0,
-        improvement=way[hit] > 0,
-        detail=found["detail new"].where(found["status new"] > 0).astype(object).fillna(""),
+        regression=direction[hit] < 0,
+        improvement=direction[hit] > 0,
+        detail=found["detail new"].where(found["status new"] != OK).astype(object).fillna(""),
     )[COLUMNS]
 
 
-def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each line the index of its kind, -1 where nothing changed, and which way: -1 worse, 1 better, 0 neither."""
-    now, then = ({c: both[c + side].to_numpy() for c in _COMPARED} for side in (" new", ""))
-    moved = now["status"] != then["status"]
-    graded = (now["grade"] >= 0) & (then["grade"] >= 0)
-    ungraded = (now["unsound"] >= 0) & (then["unsound"] >= 0)
+class _Side(NamedTuple):
+    """The columns of one side that are compared."""
+
+    status: Int64
+    grade: Int64
+    wrong: Int64
+    ulp: NDArray[np.float64]
+    known: Bools
+    bits: Int64
+    rows: Int64
+    unsound: Int64
+
+    @classmethod
+    def of(cls, both: pd.DataFrame, suffix: str) -> _Side:
+        return cls._make(both[column + suffix].to_numpy() for column in cls._fields)
+
+
+class _Rule(NamedTuple):
+    kind: Kind
+    direction: Direction
+    lines: Bools
+
+
+def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int64]:
+    """For each line the index of its kind, -1 where nothing changed, and the direction."""
+    then, now = _Side.of(both, ""), _Side.of(both, " new")
+    moved = now.status != then.status
+    graded = (now.grade >= 0) & (then.grade >= 0)
+    ungraded = (now.unsound >= 0) & (then.unsound >= 0)
     with np.errstate(invalid="ignore", over="ignore"):
-        grown, shrunk = (_grown(*pair, factor) for pair in ((then["ulp"], now["ulp"]), (now["ulp"], then["ulp"])))
-    bits = now["known"] & then["known"] & (now["bits"] != then["bits"])
+        grown, shrunk = _grown(then.ulp, now.ulp, factor), _grown(now.ulp, then.ulp, factor)
+    bits = now.known & then.known & (now.bits != then.bits)
     # The same rows judged under other rules, or fewer of them, are not the same case.
-    unlike = other | (now["rows"] != then["rows"]) | (~moved & ((now["grade"] >= 0) != (then["grade"] >= 0)))
-    rules: list[tuple[str, int, Any]] = [
-        ("case changed", 0, unlike),
-        ("status changed", -1, moved & _stopped(then, now)),
-        ("status changed", 1, moved & _stopped(now, then)),
-        ("status changed", 0, moved),
-        ("newly not finite", -1, graded & (now["wrong"] > then["wrong"])),
-        ("newly finite", 1, graded & (now["wrong"] < then["wrong"])),
-        ("grade lost", -1, graded & (now["grade"] > then["grade"])),
-        ("grade won", 1, graded & (now["grade"] < then["grade"])),
-        ("verdict lost", -1, ungraded & (now["unsound"] > then["unsound"])),
-        ("verdict won", 1, ungraded & (now["unsound"] < then["unsound"])),
-        ("error grown", -1, graded & grown),
-        ("error shrunk", 1, graded & shrunk),
-        ("bits changed", 0, bits),
+    unlike = other | (now.rows != then.rows) | (~moved & ((now.grade >= 0) != (then.grade >= 0)))
+    rules = [
+        _Rule(Kind.CASE_CHANGED, Direction.NEITHER, unlike),
+        _Rule(Kind.STATUS_CHANGED, Direction.WORSE, moved & _stopped(then, now)),
+        _Rule(Kind.STATUS_CHANGED, Direction.BETTER, moved & _stopped(now, then)),
+        _Rule(Kind.STATUS_CHANGED, Direction.NEITHER, moved),
+        _Rule(Kind.NEWLY_NOT_FINITE, Direction.WORSE, graded & (now.wrong > then.wrong)),
+        _Rule(Kind.NEWLY_FINITE, Direction.BETTER, graded & (now.wrong < then.wrong)),
+        _Rule(Kind.GRADE_LOST, Direction.WORSE, graded & (now.grade > then.grade)),
+        _Rule(Kind.GRADE_WON, Direction.BETTER, graded & (now.grade < then.grade)),
+        _Rule(Kind.VERDICT_LOST, Direction.WORSE, ungraded & (now.unsound > then.unsound)),
+        _Rule(Kind.VERDICT_WON, Direction.BETTER, ungraded & (now.unsound < then.unsound)),
+        _Rule(Kind.ERROR_GROWN, Direction.WORSE, graded & grown),
+        _Rule(Kind.ERROR_SHRUNK, Direction.BETTER, graded & shrunk),
+        _Rule(Kind.BITS_CHANGED, Direction.NEITHER, bits),
     ]
-    masks = [mask for *_, mask in rules]
-    kind = np.select(masks, [KINDS.index(name) for name, *_ in rules], -1)
-    return kind, np.select(masks, [way for _, way, _ in rules], 0)
+    masks = [rule.lines for rule in rules]
+    kind = np.select(masks, [KINDS.index(rule.kind) for rule in rules], -1)
+    return kind, np.select(masks, [int(rule.direction) for rule in rules], 0)
 
 
-def _stopped(then: dict[str, Any], now: dict[str, Any]) -> Bools:
-    """Whether what was ok no longer is. To refuse a row without a right answer is no loss, to hang or crash is."""
-    mattered = (then["grade"] >= 0) | (then["unsound"] == 0) | np.isin(now["status"], _STOPS)
-    stopped: Bools = (then["status"] == 0) & (now["status"] > 0) & mattered
+def _stopped(then: _Side, now: _Side) -> Bools:
+    """Whether a line was ok and no longer is.
+
+    Refusing a row that has no right answer is not a loss; hanging or crashing on it is.
+    """
+    mattered = (then.grade >= 0) | (then.unsound == 0) | np.isin(now.status, _STOPS)
+    stopped: Bools = (then.status == OK) & (now.status != OK) & mattered
     return stopped
 
 
@@ -94,69 +177,78 @@ def _grown(then: NDArray[np.float64], now: NDArray[np.float64], factor: float) -
     return (now > factor * then) & (now - then > LEAST_ULP)
 
 
-def _words(found: pd.DataFrame, side: str) -> list[str]:
-    """What a line is, on one side: its status, or its grade with what says most beside it."""
-    columns = (found[c + side] for c in ("status", "grade", "ulp", "verdict", "wrong", "rows", "unsound"))
-    return [_word(*of_line) for of_line in zip(*columns, strict=True)]
+class _State(NamedTuple):
+    """What a line is on one side."""
+
+    status: int
+    grade: int
+    ulp: float
+    verdict: str | None
+    wrong: int
+    rows: int
+    unsound: int
+
+    @property
+    def wording(self) -> str:
+        """The status, or the grade with what says most beside it."""
+        if self.status != OK:
+            return BY_SEVERITY[self.status].value
+        if self.grade < 0 and self.unsound >= 0 and isinstance(self.verdict, str):
+            return f"ungraded, {self.verdict}"
+        # A line that stands for all rows of a case speaks of its ignored ones too.
+        return ("ungraded" if self.grade < 0 else self._graded) + ", an ignored row not 0" * (self.unsound > 0)
+
+    @property
+    def _graded(self) -> str:
+        if GRADES[self.grade] != Grade.F:
+            return f"{GRADES[self.grade]} {self.ulp:.3g} ulp"
+        if isinstance(self.verdict, str):
+            return f"F {self.verdict}"
+        return f"F {self.wrong} of {self.rows} not finite" if self.wrong else "F"
 
 
-def _word(status: int, grade: int, ulp: float, verdict: object, wrong: int, rows: int, unsound: int) -> str:
-    if status:
-        return STATUSES[status]
-    if grade < 0:
-        return f"ungraded, {verdict}" if unsound >= 0 and isinstance(verdict, str) else "ungraded" + _ignored(unsound)
-    return _graded_word(grade, ulp, verdict, wrong, rows) + _ignored(unsound)
+def _described(found: pd.DataFrame, suffix: str) -> list[str]:
+    columns = (found[column + suffix] for column in _State._fields)
+    return [_State._make(values).wording for values in zip(*columns, strict=True)]
 
 
-def _ignored(unsound: int) -> str:
-    """What a line that stands for all rows of a case says of its ignored ones."""
-    return ", an ignored row not 0" if unsound > 0 else ""
-
-
-def _graded_word(grade: int, ulp: float, verdict: object, wrong: int, rows: int) -> str:
-    if GRADES[grade] != "F":
-        return f"{GRADES[grade]} {ulp:.3g} ulp"
-    if isinstance(verdict, str):
-        return f"F {verdict}"
-    return f"F {wrong} of {rows} not finite" if wrong else "F"
-
-
-def of_one_side(lines: pd.DataFrame, here: Lines, there: Lines, what: str, *, regression: bool) -> list[pd.DataFrame]:
+def of_one_side(
+    lines: pd.DataFrame, here: Lines, there: Lines, of_cell: Kind, of_case: Kind, *, regression: bool
+) -> list[pd.DataFrame]:
     """What only one side has: cells, quantities of a cell, cases that were not asked for, and cases of a cell."""
     if lines.empty:
         return []
+    quantity = [*CELL, "quantity"]
     no_cell = ~within(lines, there.measured, CELL)
-    no_quantity = ~within(lines, there.measured, [*CELL, "quantity"]) & ~no_cell
+    no_quantity = ~within(lines, there.measured, quantity) & ~no_cell
     unasked = ~within(lines, there.measured, CASE_KEY) | within(lines, _reshaped(here, there), CASE_KEY)
-    of_cell = ~(no_cell | no_quantity)
+    no_case = ~(no_cell | no_quantity)
     return [
-        _told_of(lines[which], by, kind, what, regression=worse)
-        for which, by, kind, worse in (
-            (no_cell, CELL, "cell", regression),
-            (no_quantity, [*CELL, "quantity"], "cell", regression),
-            (of_cell & unasked, CASE_KEY, "case", False),
-            (of_cell & ~unasked, [*CELL, "quantity", "case"], "case", regression),
-        )
-        if which.any()
+        *_summed_up(lines[no_cell], CELL, of_cell, regression=regression),
+        *_summed_up(lines[no_quantity], quantity, of_cell, regression=regression),
+        *_summed_up(lines[no_case & unasked], CASE_KEY, of_case, regression=False),
+        *_summed_up(lines[no_case & ~unasked], [*quantity, "case"], of_case, regression=regression),
     ]
 
 
 def _reshaped(here: Lines, there: Lines) -> pd.DataFrame:
     """The cases whose losses are of other rows: with more or fewer of them, or reduced on one side alone."""
     key = [*CASE_KEY, "row"]
-    ours, theirs = (side.measured.loc[side.measured["quantity"] == "loss", key] for side in (here, there))
+    ours, theirs = (side.measured.loc[side.measured["quantity"] == Quantity.LOSS, key] for side in (here, there))
     odd = [ours[~within(ours, theirs, key)], theirs[~within(theirs, ours, key)]]
     return pd.concat([part.astype(dict.fromkeys(CASE_KEY, object)) for part in odd])
 
 
-def _told_of(part: pd.DataFrame, by: list[str], whose: str, what: str, *, regression: bool) -> pd.DataFrame:
+def _summed_up(part: pd.DataFrame, by: list[str], kind: Kind, *, regression: bool) -> Iterator[pd.DataFrame]:
     """One change for all lines of a cell, or of a case, that only one side has."""
-    side = "before" if what == "gone" else "after"
+    if part.empty:
+        return
+    side = "before" if kind in (Kind.CELL_GONE, Kind.CASE_GONE) else "after"
     counted = part.groupby(by, observed=True).size().reset_index(name=side)
     counted[side] = [f"{count} line{'s' * (count != 1)}" for count in counted[side]]
     absent = {c: "" for c in (*KEY[:-1], "before", "after", "detail") if c not in counted}
     numbers = dict.fromkeys(("before_ulp", "after_ulp", "factor"), np.nan)
     whole = counted.astype(dict.fromkeys(by, object)).assign(
-        change=f"{whose} {what}", row=None, regression=regression, improvement=False, **absent, **numbers
+        change=kind.value, row=None, regression=regression, improvement=False, **absent, **numbers
     )
-    return whole.astype({"row": "Int64", "regression": bool})[COLUMNS]
+    yield whole.astype({"row": "Int64", "regression": bool})[COLUMNS]

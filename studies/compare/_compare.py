@@ -10,9 +10,8 @@ import pandas as pd
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import DTYPES
-from ._changes import COLUMNS, KINDS, of_lines, of_one_side
-from ._join import changed_cases, joined
-from ._lines import CELL, Source, by_case
+from ._changes import COLUMNS, KINDS, Kind, of_lines, of_one_side
+from ._lines import CELL, Source, by_case, changed_cases, joined
 from ._source import Comparable, require_readable, source
 
 DEFAULT_FACTOR = 2.0
@@ -121,8 +120,8 @@ def compare(
         raise UsageError(f"cannot compare {sides[0].name} with {sides[1].name}: {why}")
     tables = [
         of_lines(both, other, factor),
-        *of_one_side(gone, base, new, "gone", regression=not allow_gone),
-        *of_one_side(fresh, new, base, "new", regression=False),
+        *of_one_side(gone, base, new, Kind.CELL_GONE, Kind.CASE_GONE, regression=not allow_gone),
+        *of_one_side(fresh, new, base, Kind.CELL_NEW, Kind.CASE_NEW, regression=False),
     ]
     changes = _in_order(pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True))
     return Comparison(changes, _counted(both, changes), *sides, _notes(*sides, both), factor)
@@ -146,20 +145,8 @@ def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
         wide=changes["dtype"].map({d: i for i, d in enumerate(DTYPES)}),
         grown=-changes["after_ulp"].where(~changes["improvement"], changes["before_ulp"]),
     )
-    by = [
-        "worst",
-        "fewer",
-        "implementation",
-        "device",
-        "mode",
-        "wide",
-        "dtype",
-        "rank",
-        "grown",
-        "case",
-        "row",
-        "quantity",
-    ]
+    cell = ["worst", "fewer", "implementation", "device", "mode", "wide", "dtype"]
+    by = [*cell, "rank", "grown", "case", "row", "quantity"]
     return keyed.sort_values(by, kind="stable")[COLUMNS].reset_index(drop=True)
 
 
@@ -171,8 +158,8 @@ def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     kinds = of_cells.groupby([*by, "change"]).size().unstack(fill_value=0).reindex(columns=list(KINDS), fill_value=0)
     ways = of_cells.groupby(by)[["regression", "improvement"]].sum()
     ways.columns = pd.Index(["regressions", "improvements"])
-    told = ways.join(kinds).reset_index()
-    table = rows.astype(dict.fromkeys(by, object)).merge(told, on=by, how="outer", sort=True)
+    changed = ways.join(kinds).reset_index()
+    table = rows.astype(dict.fromkeys(by, object)).merge(changed, on=by, how="outer", sort=True)
     counts = table.columns.difference(by, sort=False)
     return (
         table.astype(dict.fromkeys(counts, "float64"))
@@ -182,7 +169,7 @@ def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(before: Source, after: Source, both: pd.DataFrame) -> tuple[str, ...]:
-    changed = [f"{name} {was} -> {now}" for name, was, now in _facts_changed(before, after)]
+    changed = _facts_changed(before, after)
     notes = [f"They differ in {', '.join(changed)}"] if changed else []
     notes += [f"{side.name} is not complete" for side in (before, after) if side.complete is False]
     if before.lines.by_case or after.lines.by_case:
@@ -193,18 +180,16 @@ def _notes(before: Source, after: Source, both: pd.DataFrame) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _facts_changed(before: Source, after: Source) -> list[tuple[str, str, str]]:
+def _facts_changed(before: Source, after: Source) -> list[str]:
     """What explains a difference: a fact that both sides know, or the versions of the implementations."""
     if before.facts and after.facts:
-        shared = [name for name in before.facts if name in after.facts]
-        changed = [(name, before.facts[name], after.facts[name]) for name in shared]
-        return [(name, was, now) for name, was, now in changed if was != now]
+        known = after.facts
+        return [f"{name} {was} -> {known[name]}" for name, was in before.facts.items() if known.get(name, was) != was]
     moves: dict[tuple[str, str], list[str]] = {}
     for name, was in before.versions.items():
         if (now := after.versions.get(name, was)) != was:
             moves.setdefault((was, now), []).append(name)
-    return [(_some(names), was, now) for (was, now), names in moves.items()]
-
-
-def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} {was} -> {now}"
+        for (was, now), names in moves.items()
+    ]

@@ -1,10 +1,10 @@
-"""Measurements in the form in which they are compared: row by row, or case by case as a baseline keeps them.
+"""Measurements in the form in which they are compared, row by row or case by case, and which two sides share.
 
 A line has the columns `KEY`, which name it, and
 
 =========== ===========================================================================================
 ``rows``    how many rows of the case it stands for: 1, or all of them
-``status``  the worst of theirs, an index into `STATUSES`
+``status``  the worst of theirs, an index into `BY_SEVERITY`
 ``grade``   the worst of theirs, an index into `GRADES`; -1 where nothing is graded
 ``wrong``   how many are not finite and should be
 ``ulp``     the largest error; NaN where nothing is graded
@@ -13,33 +13,53 @@ A line has the columns `KEY`, which name it, and
 ``unsound`` of rows with a verdict and no grade (ignored ones without a softmax), how far they are from 0, summed: 1 for
             a wrong number, 2 for what is not finite; -1 where there is no such row, or its verdict is not known
 ``verdict`` in a word, of a single row
-``detail``  what was said where the status is not ok
+``detail``  the message where the status is not ok
 =========== ===========================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.errors import UsageError
-from ...core.vocabulary import GRADES
+from ...core.vocabulary import GRADES, Quantity, Status, Verdict
 from ...storage.store import typed
 
-CELL = ["implementation", "dtype", "device", "mode"]
-KEY = [*CELL, "quantity", "case", "row"]
-CASE = [*CELL, "quantity", "case"]
-EXACT = ["implementation", "dtype", "case"]
-UNSOUND = {"correct": 0, "nan": 2, "overflow": 2, "swallowed": 2}  # other verdicts 1
-STATUSES = ("ok", "unsupported", "raised", "timeout", "crashed")
-WHOLE = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
-DIGEST_BITS = 24
 
+class CellKey(NamedTuple):
+    """The columns that name a cell, and their values."""
+
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+
+
+class ExactKey(NamedTuple):
+    """The columns that name a case's exact losses, and their values."""
+
+    implementation: str
+    dtype: str
+    case: str
+
+
+CELL, EXACT = list(CellKey._fields), list(ExactKey._fields)
+CASE = [*CELL, "quantity", "case"]
+KEY = [*CASE, "row"]
+BY_SEVERITY = (Status.OK, Status.UNSUPPORTED, Status.RAISED, Status.TIMEOUT, Status.CRASHED)
+OK = BY_SEVERITY.index(Status.OK)
+ALL_ROWS = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
+DIGEST_BITS = 24
+_EXACT_KEY = [*EXACT, "row"]
+_UNSOUND = {Verdict.CORRECT: 0, Verdict.NAN: 2, Verdict.OVERFLOW: 2, Verdict.SWALLOWED: 2}  # other verdicts 1
+
+Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 
 
@@ -79,11 +99,11 @@ def lines(table: pd.DataFrame, name: str) -> Lines:
         UsageError: for a table that is not one of measurements, or that has a measurement twice.
     """
     df = _checked(table, name)
-    ok = df["status"] == "ok"
+    ok = df["status"] == Status.OK
     graded = ok & df["grade"].notna()
     measured = df[KEY].assign(
         rows=1,
-        status=_codes(df["status"], STATUSES, name),
+        status=_codes(df["status"], BY_SEVERITY, name),
         grade=np.where(graded, _codes(df["grade"], GRADES, name), -1),
         wrong=(graded & df["expected_finite"].fillna(False) & ~df["finite"].fillna(True)).astype(np.int64),
         ulp=df["max_ulp"].where(graded),
@@ -93,13 +113,13 @@ def lines(table: pd.DataFrame, name: str) -> Lines:
         verdict=df["verdict"],
         detail=df["detail"].where(~ok),
     )
-    return Lines(measured, _exact(df[ok & (df["quantity"] == "loss")]))
+    return Lines(measured, _exact(df[ok & (df["quantity"] == Quantity.LOSS)]))
 
 
-def _unsound(verdicts: pd.Series[Any]) -> NDArray[np.int64]:
+def _unsound(verdicts: pd.Series[str]) -> Int64:
     """How wrong rows without a grade are; -1 where they have no verdict either."""
-    known = verdicts.notna() & (verdicts != "undefined")
-    rank = verdicts.astype(object).map(UNSOUND).fillna(1)
+    known = verdicts.notna() & (verdicts != Verdict.UNDEFINED)
+    rank = verdicts.astype(object).map(_UNSOUND).fillna(1)
     return np.where(known, rank, -1).astype(np.int64)
 
 
@@ -123,8 +143,8 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return df.reset_index(drop=True)
 
 
-def _codes(words: pd.Series[Any], known: tuple[str, ...], name: str) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = words.cat.set_categories(list(known)).cat.codes.to_numpy().astype(np.int64)
+def _codes(words: pd.Series[str], known: tuple[str, ...], name: str) -> Int64:
+    codes: Int64 = words.cat.set_categories(list(map(str, known))).cat.codes.to_numpy().astype(np.int64)
     unknown = (codes < 0) & words.notna().to_numpy()
     if unknown.any():
         raise UsageError(
@@ -142,17 +162,17 @@ def _exact(losses: pd.DataFrame) -> pd.DataFrame:
     return named.groupby([*EXACT, "row"], observed=True, sort=False).min().reset_index()
 
 
-def by_case(of_rows: Lines) -> Lines:
+def by_case(by_row: Lines) -> Lines:
     """The same case by case: of its rows the worst, and one digest of `DIGEST_BITS` bits.
 
     Errors are rounded to three digits, so that a baseline need not hold more.
     """
-    if of_rows.by_case:
-        return of_rows
-    df = of_rows.measured
-    ok = df["status"] == 0
+    if by_row.by_case:
+        return by_row
+    df = by_row.measured
+    ok = df["status"] == OK
     # A sum of what is well mixed does not depend on the order of the rows.
-    each = _of_rows(df["bits"], df["row"])
+    each = _at_rows(df["bits"], df["row"])
     each[~ok.to_numpy()] = 0
     unknown, unsound = ok & ~df["known"], df["unsound"]
     of_rows_known = df.assign(unknown=unknown, ok=ok, each=each, unsound=unsound.clip(lower=0), looked_at=unsound)
@@ -167,15 +187,15 @@ def by_case(of_rows: Lines) -> Lines:
     measured["bits"] = np.where(measured["known"], digested(measured["bits"].to_numpy().astype(np.uint64)), 0)
     measured["ulp"] = _three_digits(measured["ulp"].to_numpy(np.float64))
     measured["verdict"] = None
-    told = df[~ok].groupby(CASE, observed=True, sort=False)["detail"].min()
-    measured = measured.merge(told.reset_index(), on=CASE, how="left")
-    marks = of_rows.exact.assign(mark=_of_rows(of_rows.exact["mark"], of_rows.exact["row"]))
+    details = df[~ok].groupby(CASE, observed=True, sort=False)["detail"].min()
+    measured = measured.merge(details.reset_index(), on=CASE, how="left")
+    marks = by_row.exact.assign(mark=_at_rows(by_row.exact["mark"], by_row.exact["row"]))
     exact = marks.groupby(EXACT, observed=True, sort=False)[["rows", "mark"]].sum().reset_index()
     exact["mark"] = digested(exact["mark"].to_numpy().astype(np.uint64))
-    return Lines(measured.assign(row=WHOLE), exact.assign(row=WHOLE), by_case=True)
+    return Lines(measured.assign(row=ALL_ROWS), exact.assign(row=ALL_ROWS), by_case=True)
 
 
-def _of_rows(digests: pd.Series[Any], rows: pd.Series[Any]) -> UInt64:
+def _at_rows(digests: pd.Series[int], rows: pd.Series[int]) -> UInt64:
     """Digests of values at their rows."""
     values, places = (column.to_numpy(np.int64).view(np.uint64) for column in (digests, rows))
     return mixed(values ^ mixed(places))
@@ -189,10 +209,80 @@ def mixed(x: UInt64) -> UInt64:
     return x ^ (x >> np.uint64(31))
 
 
-def digested(sums: UInt64) -> NDArray[np.int64]:
+def digested(sums: UInt64) -> Int64:
     return (mixed(sums) >> np.uint64(64 - DIGEST_BITS)).astype(np.int64)
 
 
 def _three_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
     unique, place = np.unique(values, return_inverse=True)
     return np.array([float(f"{v:.3g}") for v in unique], np.float64)[place]
+
+
+def joined(
+    base: pd.DataFrame, new: pd.DataFrame, key: Sequence[str] = KEY
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The lines of both, of BASE alone and of NEW alone, by a key that names one line.
+
+    In the first NEW's columns have `` new`` behind their names.
+    """
+    ours, theirs = _numbered(base, new, key)
+    place = pd.Index(theirs).get_indexer(pd.Index(ours))
+    there = place >= 0
+    rest = np.ones(len(new), bool)
+    rest[place[there]] = False
+    values = new.drop(columns=list(key)).iloc[place[there]].add_suffix(" new").reset_index(drop=True)
+    both = pd.concat([base[there].reset_index(drop=True), values], axis=1)
+    return both, base[~there], new[rest]
+
+
+def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of the common lines are of rows whose exact answer differs."""
+    exact, _, _ = joined(base.exact, new.exact, _EXACT_KEY)
+    # With other rows known on each side a digest of several says nothing; their status does.
+    differs = exact[(exact["mark"] != exact["mark new"]) & (exact["rows"] == exact["rows new"])]
+    if differs.empty:
+        return np.zeros(len(both), bool)
+    # What all shared implementations are held to has changed for one that gave no loss too.
+    keys = [(differs, _EXACT_KEY), (_unanimous(exact, differs), _EXACT_KEY[1:])]
+    found = np.zeros(len(both), bool)
+    for changed, key in keys:
+        # A reduced loss that changed does not tell which row did.
+        whole = changed[changed["row"] < 0]
+        found |= within(both, changed, key) | within(both, whole, key[:-1])
+    return found
+
+
+def _unanimous(exact: pd.DataFrame, differs: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose exact answers differ for every implementation that both sides have."""
+    key = _EXACT_KEY[1:]
+    same = exact[exact["mark"] == exact["mark new"]]
+    return differs[~within(differs, same, key)]
+
+
+def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Which lines the other table has too, by these columns."""
+    ours, theirs = _numbered(lines, named, columns)
+    return np.isin(ours, theirs)
+
+
+def _numbered(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[Int64, Int64]:
+    """A number for each line of both tables, the same where these columns are."""
+    numbers = np.zeros(len(one) + len(other), np.int64)
+    count = 1
+    for column in columns:
+        codes, size = _common_codes(one[column], other[column])
+        if count * size >= 2**62:
+            numbers, seen = pd.factorize(numbers)
+            count = len(seen)
+        numbers = numbers * size + codes
+        count *= size
+    return numbers[: len(one)], numbers[len(one) :]
+
+
+def _common_codes(one: pd.Series[str], other: pd.Series[str]) -> tuple[Int64, int]:
+    if isinstance(one.dtype, pd.CategoricalDtype) and isinstance(other.dtype, pd.CategoricalDtype):
+        words = one.cat.categories.union(other.cat.categories)
+        parts = [words.get_indexer(c.cat.categories)[c.cat.codes.to_numpy()] for c in (one, other)]
+        return np.concatenate(parts).astype(np.int64), max(len(words), 1)
+    codes, seen = pd.factorize(np.concatenate([one.to_numpy(), other.to_numpy()]))
+    return codes.astype(np.int64), max(len(seen), 1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pandas as pd
 
 from ...core import strict_json
+from ._changes import Change, Kind
 from ._compare import Comparison
 from ._lines import CELL
-from ._wording import cell_name, chosen, counts, headline, line_name, of_cells, origins, told, whole_name, why
+from ._wording import after, case_name, chosen, counts, full_name, headline, of_cells, one_line, origins
 
 SCHEMA = 1
 MAX_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
@@ -25,7 +25,7 @@ def json_text(diff: Comparison) -> str:
 
     ``changes`` has every change but changed bits, of which there may be hundreds of thousands: ``cells`` counts them.
     """
-    listed = diff.changes[diff.changes["change"] != "bits changed"]
+    listed = diff.changes[diff.changes["change"] != Kind.BITS_CHANGED]
     content = {
         "schema": SCHEMA,
         "notes": list(diff.notes),
@@ -48,19 +48,18 @@ def junit(diff: Comparison) -> str:
     cells = diff.cells
     failed = int((cells["regressions"] > 0).sum())
     root = ET.Element("testsuites", name="logitlab compare", tests=str(len(cells)), failures=str(failed), errors="0")
-    regressions = dict(tuple(diff.regressions.groupby([*CELL, "quantity"], sort=False)))
+    key = [*CELL, "quantity"]
+    regressions = dict(tuple(diff.regressions.groupby(key, sort=False)))
     for name, part in cells.groupby("implementation", sort=True):
         failures = str(int((part["regressions"] > 0).sum()))
         suite = ET.SubElement(
-            root, "testsuite", name=whole_name(name), tests=str(len(part)), failures=failures, errors="0", skipped="0"
+            root, "testsuite", name=full_name(name), tests=str(len(part)), failures=failures, errors="0", skipped="0"
         )
-        cell: Any
-        for cell in part.itertuples():
-            where = " ".join(w for w in (cell.dtype, cell.device, cell.mode, cell.quantity) if w)
-            test = ET.SubElement(suite, "testcase", classname=whole_name(name), name=told(where))
-            key = (cell.implementation, cell.dtype, cell.device, cell.mode, cell.quantity)
-            if key in regressions:
-                _failed(test, regressions[key])
+        for cell in part[key].itertuples(index=False, name=None):
+            where = " ".join(filter(None, cell[1:]))
+            test = ET.SubElement(suite, "testcase", classname=full_name(name), name=one_line(where))
+            if cell in regressions:
+                _failed(test, regressions[cell])
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -74,14 +73,13 @@ def _lines(changes: pd.DataFrame, most: int) -> list[str]:
     """Some changes of each kind, and how many more there are."""
     shown = chosen(changes, most)
     left = len(changes) - len(shown)
-    return [*(_line(c) for c in shown.itertuples()), *([f"... and {left} more"] if left else [])]
+    return [*map(_line, Change.each(shown)), *([f"... and {left} more"] if left else [])]
 
 
-def _line(change: Any) -> str:
-    _, quantity, case = line_name(change)
-    what = " ".join(word for word in (quantity, case) if word)
-    moved = " -> ".join(told(word) for word in (change.before, change.after) if word)
-    return f"{change.change}: {what}{' ' * bool(what)}{moved}{why(change, _MAX_DETAIL)}"
+def _line(change: Change) -> str:
+    what = "".join(f"{word} " for word in (full_name(change.quantity), case_name(change)) if word)
+    moved = " -> ".join(filter(None, (one_line(change.before), after(change, _MAX_DETAIL))))
+    return f"{change.change}: {what}{moved}"
 
 
 def github(diff: Comparison) -> str:
@@ -91,8 +89,7 @@ def github(diff: Comparison) -> str:
 
 def _annotations(diff: Comparison) -> Iterator[str]:
     cells = list(of_cells(diff.regressions))
-    for _, changes in cells[:MAX_ANNOTATIONS]:
-        title = cell_name(next(changes.head(1).itertuples()))
+    for title, changes in cells[:MAX_ANNOTATIONS]:
         yield _command("error", title, "\n".join([counts(changes), *_lines(changes, MAX_LINES["github"])]))
     beyond = [f"{len(cells) - MAX_ANNOTATIONS} more cells regressed"] if len(cells) > MAX_ANNOTATIONS else []
     yield _command("notice", "logitlab compare", "\n".join([headline(diff), *origins(diff), *beyond]))
@@ -102,6 +99,6 @@ def _command(kind: str, title: str, message: str) -> str:
     return f"::{kind} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(message)}"
 
 
-def _data(words: str) -> str:
+def _data(text: str) -> str:
     # As GitHub's own toolkit escapes them, https://github.com/actions/toolkit, packages/core/src/command.ts.
-    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -16,22 +15,10 @@ from rich.text import Text
 
 from ...core import files
 from ...core.errors import UsageError
+from . import _wording as wording
+from ._changes import Change
 from ._compare import Comparison
 from ._machine import github, json_text, junit
-from ._wording import (
-    by_kind,
-    chosen,
-    headline,
-    line_name,
-    of_cells,
-    origins,
-    others_told,
-    plural,
-    spread,
-    summary,
-    told,
-    why,
-)
 
 TEXT_WIDTH = 100
 _WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's, told apart with any colour vision
@@ -90,8 +77,8 @@ def _save(path: Path, content: str) -> Path:
 
 def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
     """For a terminal; says the same without colour."""
-    parts: list[RenderableType] = [Text(headline(diff), style=_WORSE if diff.regressed else _BETTER)]
-    parts += map(Text, origins(diff))
+    parts: list[RenderableType] = [Text(wording.headline(diff), style=_WORSE if diff.regressed else _BETTER)]
+    parts += map(Text, wording.origins(diff))
     for title, changes, style in (
         ("Regressions", diff.regressions, _WORSE),
         ("Improvements", diff.improvements, _BETTER),
@@ -99,32 +86,31 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
         if len(changes):
             parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MAX_MESSAGE["text"])]
     if len(diff.others):
-        told_of_others = others_told(diff, None if whole else _MAX_NAMES)
-        parts += ["", Text("Neither better nor worse", style="bold"), *map(Text, told_of_others)]
+        others = wording.others_summary(diff, None if whole else _MAX_NAMES)
+        parts += ["", Text("Neither better nor worse", style="bold"), *map(Text, others)]
     return Group(*parts)
 
 
 def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType]:
     """Each cell with what changed in it, and beneath it some of each kind; all of it where ``most`` is None."""
-    cells = list(of_cells(changes))
-    parts = list(spread(changes, most))
+    cells = list(wording.of_cells(changes))
+    parts = list(wording.spread(changes, most))
     detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
     for (cell, counted, shown), (_, part) in zip(parts, cells, strict=False):
         yield Text.assemble((cell, "bold"), f": {counted}")
         table = Table.grid(padding=(0, 2, 0, 0))
         for width, fold in zip(_WIDTHS, (False, False, True, False, True), strict=True):
             table.add_column(min_width=width, no_wrap=not fold, overflow="fold")
-        for of_kind, left in by_kind(part, shown):
-            c: Any
-            for c in of_kind.itertuples():
-                after = told(c.after) + why(c, detail)
-                table.add_row(*map(Text, ("  " + c.change, *line_name(c)[1:], told(c.before), after)))
+        for of_kind, left in wording.by_kind(part, shown):
+            for c in Change.each(of_kind):
+                names = (f"  {c.change}", wording.full_name(c.quantity), wording.case_name(c))
+                table.add_row(*map(Text, (*names, wording.one_line(c.before), wording.after(c, detail))))
             if left:
                 table.add_row(Text(f"  ... and {left:,} more"))
         yield table
     left_cells = len(cells) - len(parts)
     if left_cells > 0:
-        yield Text(f"... and {plural(left_cells, 'more cell')}")
+        yield Text(f"... and {wording.plural(left_cells, 'more cell')}")
     if sum(len(shown) for *_, shown in parts) < len(changes):
         yield Text(_REST)
 
@@ -132,8 +118,8 @@ def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType
 def markdown(diff: Comparison, *, whole: bool = False) -> str:
     """For a pull request: the verdict first, and no more than a screenful unless all of it is wanted."""
     parts = [
-        f"## LogitLab compare: {_escaped(headline(diff))}",
-        "\n".join(f"- {_escaped(line)}" for line in origins(diff)),
+        f"## LogitLab compare: {_escaped(wording.headline(diff))}",
+        "\n".join(f"- {_escaped(line)}" for line in wording.origins(diff)),
     ]
     most = None if whole else _MAX_MESSAGE["markdown"]
     for title, changes in (("Regressions", diff.regressions), ("Improvements", diff.improvements)):
@@ -142,25 +128,25 @@ def markdown(diff: Comparison, *, whole: bool = False) -> str:
         if len(changes) and (whole or title == "Regressions"):
             parts += [_page_lines(changes, most)]
     if len(diff.others):
-        told_of_others = others_told(diff, None if whole else _MAX_NAMES)
-        parts += ["### Neither better nor worse", "\n".join(f"- {_escaped(line)}" for line in told_of_others)]
+        others = wording.others_summary(diff, None if whole else _MAX_NAMES)
+        parts += ["### Neither better nor worse", "\n".join(f"- {_escaped(line)}" for line in others)]
     return "\n\n".join(parts) + "\n"
 
 
 def _page_cells(changes: pd.DataFrame, most: int | None) -> str:
-    found = summary(changes)
-    lines = [f"| {_code(cell)} | {_escaped(words)} |" for cell, words in found[:most]]
+    found = list(wording.of_cells(changes))
+    lines = [f"| {_code(cell)} | {_escaped(wording.counts(part))} |" for cell, part in found[:most]]
     return _page_table(("cell", "changes"), lines, len(found) - len(lines), "cells")
 
 
 def _page_lines(changes: pd.DataFrame, most: int | None) -> str:
     lines = []
     detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
-    c: Any
-    for c in chosen(changes, most).itertuples():
-        names = " | ".join(_code(word) if word else "" for word in line_name(c))
-        after = _code(told(c.after) + why(c, detail)) if c.detail else _escaped(told(c.after))
-        lines.append(f"| {c.change} | {names} | {_escaped(told(c.before))} | {after} |")
+    for c in Change.each(wording.chosen(changes, most)):
+        line = (wording.cell_name(c.cell), wording.full_name(c.quantity), wording.case_name(c))
+        names = " | ".join(_code(name) if name else "" for name in line)
+        new = _code(wording.after(c, detail)) if c.detail else _escaped(wording.after(c, detail))
+        lines.append(f"| {c.change} | {names} | {_escaped(wording.one_line(c.before))} | {new} |")
     head = ("change", "cell", "quantity", "case", "before", "after")
     return _page_table(head, lines, len(changes) - len(lines), f"changes; {_REST}")
 
@@ -170,15 +156,15 @@ def _page_table(head: Sequence[str], lines: list[str], left: int, what: str) -> 
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines, *more])
 
 
-def _code(words: str) -> str:
-    """Words in which nothing is Markdown: no tag, no link, no user who would be told of it."""
+def _code(text: str) -> str:
+    """Text in which nothing is Markdown: no tag, no link, no user who would be notified."""
     # A pipe ends a cell also in code; a backslash before it would free it again.
-    inside = re.sub(r"\\*\|", r"\\|", words.replace("`", "'"))
+    inside = re.sub(r"\\*\|", r"\\|", text.replace("`", "'"))
     return f"`{inside}`"
 
 
-def _escaped(words: str) -> str:
-    return re.sub(r"([\\`*_\[\]<|@#~&])", lambda found: f"&#{ord(found[1])};", words).replace(_AT, f"{_AT}&#8203;")
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<|@#~&])", lambda found: f"&#{ord(found[1])};", text).replace(_AT, f"{_AT}&#8203;")
 
 
 def _text(diff: Comparison, *, whole: bool = False) -> str:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
-from ._changes import KINDS
+from ._changes import KINDS, Change
 from ._compare import Comparison
-from ._lines import CELL
+from ._lines import CELL, CellKey
 
-MAX_WORDS = 120  # letters of a message
-MAX_NAME = 1000  # letters of a name: more than any has that a person gave
+MAX_MESSAGE = 120  # characters
+MAX_NAME = 1000  # characters: more than any name has that a person gave
 
 
-def told(words: object, most: int = MAX_WORDS) -> str:
-    """Words as one short line in which every letter can be printed: a control character is shown, not obeyed."""
-    whole = str(words)
+def one_line(text: object, most: int = MAX_MESSAGE) -> str:
+    """Text as one short line of printable characters: a control character is escaped."""
+    whole = str(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:most])
     return f"{shown[:most]}..." if max(len(whole), len(shown)) > most else shown
 
 
-def whole_name(name: object) -> str:
+def full_name(name: object) -> str:
     """A name in full, on one line."""
-    return told(name, MAX_NAME)
+    return one_line(name, MAX_NAME)
 
 
 def plural(count: int, word: str) -> str:
@@ -49,23 +48,24 @@ def headline(diff: Comparison) -> str:
 def origins(diff: Comparison) -> list[str]:
     """The two sides, and what to know of them."""
     sides = (("BASE", diff.before.name), ("NEW", diff.after.name))
-    named = ", ".join(f"{role} is {'a table' if name == role else whole_name(name)}" for role, name in sides)
-    return [named, *(told(note, 1000) for note in diff.notes)]
+    named = ", ".join(f"{role} is {'a table' if name == role else full_name(name)}" for role, name in sides)
+    return [named, *(one_line(note, 1000) for note in diff.notes)]
 
 
-def cell_name(change: Any) -> str:
-    return whole_name(" ".join(word for word in (getattr(change, c) for c in CELL) if word))
+def cell_name(cell: CellKey) -> str:
+    return full_name(" ".join(filter(None, cell)))
 
 
-def line_name(change: Any) -> tuple[str, str, str]:
-    """Cell, quantity, and case with its row."""
-    row = "" if pd.isna(change.row) or change.row < 0 else f"[{change.row}]"
-    return cell_name(change), whole_name(change.quantity), whole_name(change.case) + row
+def case_name(change: Change) -> str:
+    """The case with its row, if the change is about one."""
+    row = "" if change.row is None or change.row < 0 else f"[{change.row}]"
+    return full_name(change.case) + row
 
 
-def why(change: Any, most: int) -> str:
-    """What was said where a call no longer succeeds, in no more letters than asked for; empty elsewhere."""
-    return f": {told(change.detail, most)}" if change.detail else ""
+def after(change: Change, most: int) -> str:
+    """What came out on the new side, with at most so many characters of the message of a call that failed."""
+    detail = f": {one_line(change.detail, most)}" if change.detail else ""
+    return one_line(change.after) + detail
 
 
 def counts(changes: pd.DataFrame) -> str:
@@ -76,8 +76,8 @@ def counts(changes: pd.DataFrame) -> str:
 
 def of_cells(changes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The changes of each cell, in the order in which they are listed."""
-    for _, part in changes.groupby(CELL, sort=False):
-        yield cell_name(next(part.head(1).itertuples())) or "all cells", part
+    for cell, part in changes.groupby(CELL, sort=False):
+        yield cell_name(CellKey._make(cell)) or "all cells", part
 
 
 def spread(changes: pd.DataFrame, most: int | None) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -109,19 +109,14 @@ def by_kind(changes: pd.DataFrame, shown: pd.DataFrame) -> Iterator[tuple[pd.Dat
         yield part, int(count[kind]) - len(part)
 
 
-def summary(changes: pd.DataFrame) -> list[tuple[str, str]]:
-    """Each cell and what changed in it."""
-    return [(cell, counts(part)) for cell, part in of_cells(changes)]
-
-
-def others_told(diff: Comparison, most: int | None) -> list[str]:
+def others_summary(diff: Comparison, most: int | None) -> list[str]:
     """What is neither better nor worse, one line a kind: how much of it, and where, in ``most`` names or all."""
     lines = []
     for kind, part in diff.others.groupby("change", sort=False):
         column = "implementation" if (part["implementation"] != "").all() else "case"
         names = part[column].drop_duplicates()
         shown = names.iloc[:most]
-        some = ", ".join(whole_name(name) for name in shown)
+        some = ", ".join(full_name(name) for name in shown)
         rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         lines.append(f"{kind}: {len(part):,}, {some}{rest}")
     return lines
