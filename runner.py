@@ -90,12 +90,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Command:
-    """How a run was started.
-
-    Attributes:
-        words: the command line, or the call of `run`.
-        interface: ``command line`` or ``python``.
-    """
+    """How a run was started: by a command line, or from ``python`` by a call of `run`."""
 
     words: str
     interface: str = "command line"
@@ -249,7 +244,10 @@ def execute(
             for line in store.set_aside:
                 tell(line)
             store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
-            _measure(executor, store, chosen, cells, progress, oracle)
+            total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
+            for done, label in _measure(executor, store, chosen, cells, oracle):
+                if progress is not None:
+                    progress(done, total, label)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.finish(finished=_now(), **executor.facts(store.manifest))
@@ -257,15 +255,9 @@ def execute(
 
 
 def _measure(
-    executor: Executor,
-    store: Run,
-    chosen: Selection,
-    cells: Sequence[Cell],
-    progress: Progress | None,
-    oracle: OracleKind,
-) -> None:
-    """Makes every call that the store does not hold yet, block by block."""
-    total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
+    executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], oracle: OracleKind
+) -> Iterator[tuple[int, str]]:
+    """Makes every call that the store does not hold yet, block by block; yields how many rows are done and the cell."""
     done = 0
 
     def left() -> Iterator[Block]:
@@ -280,8 +272,7 @@ def _measure(
 
     for rows, label in executor.measure(left(), store):
         done += rows
-        if progress is not None:
-            progress(done, total, label)
+        yield done, label
 
 
 def _manifest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -19,9 +19,8 @@ NOTEBOOK_SECONDS = 0.2  # between two updates: a notebook keeps every character 
 NOTEBOOK_WIDTH = 100
 
 
-@contextmanager
-def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """The function that a long call reports its progress to.
+def reporting(progress: Progress | bool | None) -> AbstractContextManager[Progress | None]:
+    """A ``with`` block's function that a long call reports its progress to.
 
     Args:
         progress: a function, which is used as it is; False for none; None or True for a bar where standard error is a
@@ -31,22 +30,16 @@ def reporting(progress: Progress | bool | None) -> Iterator[Progress | None]:
         UsageError: for anything else.
     """
     if callable(progress):
-        yield progress
-        return
+        return nullcontext(progress)
     if not (progress is None or isinstance(progress, bool)):
         raise UsageError(
             f"progress is {short_repr(progress)}; expected a function, False for none, or None for the default"
         )
-    if progress is False:
-        yield None
-    elif Console(stderr=True).is_jupyter:
-        with notebook_line() as show:
-            yield show
-    elif sys.stderr is not None and sys.stderr.isatty():
-        with bar() as show:
-            yield show
-    else:
-        yield None
+    if progress is not False and Console(stderr=True).is_jupyter:
+        return notebook_line()
+    if progress is not False and sys.stderr is not None and sys.stderr.isatty():
+        return bar()
+    return nullcontext()
 
 
 @contextmanager

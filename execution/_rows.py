@@ -67,7 +67,7 @@ def quantity_rows(graded: GradedCall, stages: Sequence[Stage]) -> list[QuantityR
     group, info = call.group, call.cell.implementation
     first = first_failures(info.formula, stages, group.logits, group.targets, group.fmt, group.exact, graded.graded)
     # The fault of a quantity that did not come is in its own rows.
-    message = outcome.changes if outcome.lacking else outcome.message
+    message = replace(outcome, detail="" if outcome.lacking else outcome.detail).message
     present = [_present(group, q, array, graded.graded[q], first[q], message) for q, array in outcome.values]
     # A process that died returned no quantity and named none.
     lacking = outcome.lacking or (() if outcome.values else info.quantities)
@@ -111,14 +111,9 @@ def _rows(group: Group, quantity: str, status: Status, detail: str | None) -> Qu
     reduced = quantity == Quantity.LOSS and group.reduction != "none"
     ids = [(c, -1 if reduced else r + (c.first_row or 0)) for c in group.cases for r in range(1 if reduced else c.rows)]
     return QuantityRows(
-        case=[c.id for c, _ in ids],
-        family=[c.family for c, _ in ids],
-        row=[row for _, row in ids],
-        classes=[c.classes for c, _ in ids],
-        quantity=quantity,
-        status=status.value,
-        detail=detail,
-    )
+        [c.id for c, _ in ids], [c.family for c, _ in ids], [row for _, row in ids], [c.classes for c, _ in ids],
+        quantity, status.value, detail,
+    )  # fmt: skip
 
 
 def _present(
@@ -128,22 +123,12 @@ def _present(
     exact = group.exact
     rows = replace(
         _rows(group, quantity, Status.OK, message or None),
-        out_dtype=array.dtype.name,
-        grade=graded.grade,
-        verdict=graded.verdict,
-        first_failure=first_failure,
-        finite=graded.finite,
-        expected_finite=graded.expected_finite,
-        n_nan=graded.n_nan,
-        n_posinf=graded.n_posinf,
-        n_neginf=graded.n_neginf,
-        n_zeroed=graded.n_zeroed,
-        max_abs=graded.max_abs,
-        max_rel=graded.max_rel,
-        max_ulp=graded.max_ulp,
-        condition=exact.condition,
-        bits=_bits(np.atleast_1d(array)),
-    )
+        grade=graded.grade, verdict=graded.verdict, first_failure=first_failure,
+        finite=graded.finite, expected_finite=graded.expected_finite,
+        n_nan=graded.n_nan, n_posinf=graded.n_posinf, n_neginf=graded.n_neginf, n_zeroed=graded.n_zeroed,
+        max_abs=graded.max_abs, max_rel=graded.max_rel, max_ulp=graded.max_ulp,
+        condition=exact.condition, out_dtype=array.dtype.name, bits=_bits(np.atleast_1d(array)),
+    )  # fmt: skip
     if quantity == Quantity.PROBABILITIES or not group.options:
         unshifted, shifted = group.apriori(quantity)
         rows = replace(rows, bound_unshifted=unshifted, bound_shifted=shifted)

@@ -48,14 +48,6 @@ def ends_process(outcome: Outcome) -> bool:
     return outcome.exhausted or outcome.status in (Status.CRASHED, Status.TIMEOUT)
 
 
-def outcome_of(future: Future[Outcome], timeout: float) -> Outcome | None:
-    """What the call gave, or how it failed; None if the pool broke under it."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    return None if isinstance(error, BrokenProcessPool) else failed(error, timeout)
-
-
 def failed(error: BaseException, timeout: float) -> Outcome:
     """The outcome of a call whose future ended in an error."""
     return _fault(error, f"no answer within {timeout:g} s", "the worker process died")

@@ -15,18 +15,21 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pebble import ProcessPool
 
 from ..core.files import plain_name
 from ..core.vocabulary import Status
 from . import registry, worker
-from .outcomes import EXITED, description, ends_process, failed, import_fault, outcome_of
-from .plan import Call
+from .outcomes import EXITED, description, ends_process, failed, import_fault
 from .registry import Description
 from .watchdog import default_limit
 from .worker import ExhaustedError, Outcome
+
+if TYPE_CHECKING:
+    # A spawned process imports this module, and should not import the oracle with it.
+    from .plan import Call
 
 # One call running and one waiting keep a worker busy without holding many batches in its pipe.
 IN_FLIGHT = 2
@@ -37,7 +40,7 @@ IMPORT_TIMEOUT = 600.0
 IMPORT_ATTEMPTS = 2
 GIB = 2**30
 
-C = TypeVar("C", bound=Call)
+C = TypeVar("C", bound="Call")
 
 _main_lock = threading.Lock()
 
@@ -178,17 +181,17 @@ class Pools:
         self._fill(queue)
 
     def _ended(self, queue: _Queue[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
-        if isinstance(future.exception(), ExhaustedError):
-            # The answer of the call that exhausted the process has come too, and is next.
-            queue.waiting.appendleft(queue.running.pop(future))
-            return
-        outcome = outcome_of(future, self._timeout)
-        if outcome is None and queue.in_flight > 1:
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool) and queue.in_flight > 1:
             queue.in_flight = 1
             self._start_anew(queue)
             return
         call = queue.running.pop(future)
-        outcome = outcome or failed(BrokenProcessPool(), self._timeout)
+        if isinstance(error, ExhaustedError):
+            # The answer of the call that exhausted the process has come too, and is next.
+            queue.waiting.appendleft(call)
+            return
+        outcome = future.result() if error is None else failed(error, self._timeout)
         if ends_process(outcome):
             self._discard(call.cell.worker_key)
             self._start_anew(queue)

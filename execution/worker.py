@@ -36,14 +36,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The ``(quantity, array)`` pairs that a call returned, and the fault that ended it, if any.
+    """The ``(quantity, array)`` pairs that a call returned, those it lacks, and the fault that ended it, if any.
 
-    Attributes:
-        lacking: the quantities that did not come.
-        detail: the fault in words; empty where ``status`` is ``ok``.
-        stages: of a traced call, their values NumPy arrays with the batch's rows first.
-        changed: what the call changed in its process.
-        exhausted: whether the process makes no more calls.
+    A traced call has ``stages`` instead, their values NumPy arrays with the batch's rows first. ``changed`` names what
+    the call changed in its process, and ``exhausted`` says that the process makes no more calls.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...] = ()
@@ -60,14 +56,10 @@ class Outcome:
         return self.status not in (Status.OK, Status.UNSUPPORTED)
 
     @property
-    def changes(self) -> str:
-        """What the call changed in its process, in words."""
-        return f"changed {', '.join(self.changed)}" if self.changed else ""
-
-    @property
     def message(self) -> str:
         """The detail, and what was changed."""
-        return "; ".join(filter(None, (self.detail, self.changes)))
+        changed = f"changed {', '.join(self.changed)}" if self.changed else ""
+        return "; ".join(filter(None, (self.detail, changed)))
 
 
 class ExhaustedError(Exception):
@@ -183,8 +175,7 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
     operations = getattr(framework, "operations", None)
     if chosen.formula not in FORMULAS or operations is None:
         outcome = evaluated(framework, chosen, batch, device, "eager")
-        given = (Stage(_direction(q), q, q, "", "call", (), v) for q, v in outcome.values)
-        return replace(outcome, values=(), stages=tuple(given))
+        return replace(outcome, values=(), stages=tuple(quantity_stage(q, v) for q, v in outcome.values))
     try:
         with operations.placed(device):
             x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
@@ -194,21 +185,20 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
         return Outcome(status=Status.RAISED, detail=format_error(error))
 
 
-def _direction(quantity: str) -> str:
-    return "backward" if quantity == Quantity.GRADIENT else "forward"
+def quantity_stage(quantity: str, value: NDArray[Any]) -> Stage:
+    """The stage of a call that shows no more than a quantity."""
+    direction = "backward" if quantity == Quantity.GRADIENT else "forward"
+    return Stage(direction, quantity, quantity, "", "call", (), value)
 
 
 def _says_unsupported(framework: Framework, error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return False
     try:
-        return _no_such_option(error) or framework.unsupported(error)
+        no_such_option = isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
+        return no_such_option or framework.unsupported(error)
     except Exception:  # an error that has no words
         return False
-
-
-def _no_such_option(error: Exception) -> bool:
-    return isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
 
 
 def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from ...core.errors import UsageError
 from ...storage.store import Run
@@ -16,12 +17,8 @@ from ._local import Local
 _DASK = re.compile(r"dask://(?P<address>[^/\s]+:\d+)/?")
 
 
-class Executor(Protocol):
+class Executor(AbstractContextManager["Executor"], Protocol):
     """Where calls are made, for the length of a ``with`` block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
     def describe(self) -> dict[str, Description]:
         """Every framework's description of itself there."""

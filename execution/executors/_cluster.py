@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
@@ -147,26 +147,21 @@ class Cluster:
         Raises:
             UsageError: if there is still none.
         """
-        end = time.monotonic() + PATIENCE
-        needs = required_resources(cell) or {}
+        end, needs = time.monotonic() + PATIENCE, required_resources(cell) or {}
         while True:
-            found = frozenset(a for a in self._having(cell) if all(self._resources[a].get(r, 0) for r in needs))
+            having = [address for address in self.usable if self.surveys[address].can(cell)]
+            found = frozenset(a for a in having if all(self._resources[a].get(r, 0) for r in needs))
             if found:
                 return found
             if time.monotonic() > end:
-                raise UsageError(self._none_able(cell))
+                what = f"{cell.implementation.name} on {cell.device}"
+                raise UsageError(
+                    f"no worker that has {what} says that it has a GPU; start those by `dask worker --resources GPU=1`"
+                    if having
+                    else f"no worker of {self.address} is left that has {what}; start one; {RESUME}"
+                )
             time.sleep(0.2)
             self.update()
-
-    def _having(self, cell: Cell) -> Sequence[str]:
-        """The workers that have a cell's implementation and device."""
-        return [address for address in self.usable if self.surveys[address].can(cell)]
-
-    def _none_able(self, cell: Cell) -> str:
-        what = f"{cell.implementation.name} on {cell.device}"
-        if cell.device != "cpu" and self._having(cell):
-            return f"no worker that has {what} says that it has a GPU; start those by `dask worker --resources GPU=1`"
-        return f"no worker of {self.address} is left that has {what}; start one; {RESUME}"
 
 
 def _differences(surveys: Iterable[Survey]) -> list[str]:

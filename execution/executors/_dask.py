@@ -77,12 +77,7 @@ class _SubmittedTask:
 class Dask:
     """See `Executor`. Tasks go to the workers that have their framework and device, and come back in any order.
 
-    Args:
-        address: ``HOST:PORT`` of the scheduler.
-        frameworks: their names.
-        logs: a folder for what the frameworks print on the workers.
-        timeout: seconds after which a call is given up.
-        memory_limit: GiB of memory above which a process that makes calls is ended.
+    ``address`` is ``HOST:PORT`` of the scheduler; for the other arguments see `Pools`, of which each worker has one.
     """
 
     def __init__(

@@ -94,17 +94,14 @@ class Group:
         """The standard of a quantity in the cells of an implementation."""
         # A loss that leaves the reduction to others exposes its rows.
         exposed = self.reduction != "none" and quantity == Quantity.LOSS and not info.reduces
-        return self._kept(self._standards, (quantity, exposed), lambda: self._standard(quantity, exposed))
+        losses = self.row_losses if quantity == Quantity.LOSS else None
+        given = quantity, self.logits, self.fmt, self.exact, self.reduction, losses
+        return self._kept(self._standards, (quantity, exposed), lambda: Standard.of(*given, rows_exposed=exposed))
 
     def apriori(self, quantity: str) -> tuple[Float64, Float64]:
         """The a-priori bounds of a quantity's rows, unshifted and shifted."""
-        return self._kept(
-            self._bounds, quantity, lambda: apriori_bounds(quantity, self.logits, self.targets, self.fmt, self.exact)
-        )
-
-    def _standard(self, quantity: str, exposed: bool) -> Standard:
-        losses = self.row_losses if quantity == Quantity.LOSS else None
-        return Standard.of(quantity, self.logits, self.fmt, self.exact, self.reduction, losses, rows_exposed=exposed)
+        given = quantity, self.logits, self.targets, self.fmt, self.exact
+        return self._kept(self._bounds, quantity, lambda: apriori_bounds(*given))
 
     def _kept(self, cache: dict[K, T], key: K, build: Callable[[], T]) -> T:
         # Large blocks of a file are seen by few cells, and would be most of the memory.

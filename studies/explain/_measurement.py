@@ -15,7 +15,7 @@ from ...core.formats import FORMATS
 from ...core.vocabulary import QUANTITIES
 from ...execution.plan import Cell, Group, PlannedCall, groups
 from ...execution.pool import Pools
-from ...execution.worker import Outcome
+from ...execution.worker import Outcome, quantity_stage
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ...grading.first_failure.judge import seen_as
@@ -128,7 +128,7 @@ class Measurer:
         if seen_as(call.cell.implementation.formula, traced) == "builtin":
             # A framework from outside may not say how its formulas are traced.
             values = values or {s.name: s.value for s in traced}
-            return tuple(Stage(_direction(q), q, q, "", "call", (), v) for q, v in values.items())
+            return tuple(quantity_stage(q, v) for q, v in values.items())
         return tuple(replace(s, value=values.get(s.name, s.value)) for s in traced)
 
     def _by_itself(self, case: Case, cell: Cell, reduction: str) -> Group:
@@ -152,10 +152,6 @@ class Measurer:
             calls = self.pools.evaluate([replace(call, group=group)])
             self._made = kept | {key: [(made.group, outcome) for made, outcome in calls]}
         return next(_cut(case, g, outcome) for g, outcome in self._made[key] if case in g.cases)
-
-
-def _direction(quantity: str) -> str:
-    return "backward" if quantity == "gradient" else "forward"
 
 
 def _cut(case: Case, group: Group, outcome: Outcome) -> Outcome:
