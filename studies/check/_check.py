@@ -3,116 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
-from ...core.vocabulary import GRADES
+from ...core.vocabulary import GRADES, Grade, Quantity, Status
 from ...execution.plan import choose_dtypes
-from ._extra import EXTRA, extra_cases
+from ._lines import Line, Lines, Mask, Required, badness, each_line, fails, table
 from ._loss import Candidate, Loss, load_framework
-from ._measure import Lines, Required, fails, measured, table
-from ._options import must_be_callable, option_cases, options_of, set_in
+from ._measure import measured_lines
+from ._options import options_of, set_in
 from ._presentation import CATALOGUED
-from ._probe import must_be_measurable
-from ._properties import KEYS, PROPERTIES, breaks, explaining, properties
+from ._probe import require_callable, require_measurable
+from ._properties import KEYS, PROPERTIES, explaining
+from ._result import CheckResult
 from ._rows import LAID, Rows, batches, presented_again
-from ._show import text
-from ._shrink import Failing, Smallest, smallest
+from ._seeded import SEEDED, option_cases, seeded_cases
+from ._shrink import Failing, find_smallest
 
-FAILURE_COLUMNS = (
-    "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
-    "max_abs", "max_ulp", "breaks", "detail",
-)  # fmt: skip
 MAX_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
 COPIED_FROM = 256  # rows before a failing one
 WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
-QUANTITIES = ("loss", "gradient")
-
-
-@dataclass(frozen=True, eq=False)
-class CheckResult:
-    """What a loss is worth.
-
-    Attributes:
-        name, framework, version, device, mode: what was checked, and where.
-        required, required_loss, required_gradient: the grades asked for, of either and of each.
-        options: the loss options that it was measured with, beside without.
-        lines: everything that was measured, one line a row, quantity and way of presenting it.
-        asked: the dtypes that were asked for by name.
-        smallest: the smallest input found that still fails, None if nothing does.
-    """
-
-    name: str
-    framework: str
-    version: str
-    device: str
-    mode: str
-    required: str
-    required_loss: str
-    required_gradient: str
-    options: tuple[str, ...]
-    lines: pd.DataFrame
-    asked: tuple[str, ...]
-    smallest: Smallest | None
-
-    @cached_property
-    def _failed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        failed = fails(self.lines, Required(self.required_loss, self.required_gradient))
-        missing = self.lines["dtype"].isin(self.asked) & (self.lines["status"] == "unsupported")
-        return failed | missing.to_numpy(bool)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every row has the grade, in every dtype that the loss takes, and in one at least."""
-        return not self._failed.any() and bool((self.lines["status"] == "ok").any())
-
-    @cached_property
-    def grades(self) -> dict[str, str]:
-        """The worst grade in each dtype, or what happened instead: ``raised``, ``unsupported``."""
-        return {str(dtype): _worst(table) for dtype, table in self.lines.groupby("dtype", sort=False)}
-
-    @cached_property
-    def grades_by_quantity(self) -> dict[str, dict[str, str]]:
-        """The same for ``loss`` and ``gradient`` each: ``{dtype: {quantity: grade}}``."""
-        return {
-            str(dtype): {q: _worst(table[table["quantity"] == q]) for q in QUANTITIES if (table["quantity"] == q).any()}
-            for dtype, table in self.lines.groupby("dtype", sort=False)
-        }
-
-    @cached_property
-    def failures(self) -> pd.DataFrame:
-        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties.
-
-        Of one grade, rows as the catalogue has them come before the same rows presented in another way.
-        """
-        broke = {name: breaks(self.lines, self._failed, name) for name in PROPERTIES}
-        table = self.lines[self._failed].copy()
-        told = [[name for name, mask in broke.items() if mask[i]] for i in np.flatnonzero(self._failed)]
-        table["breaks"] = ["; ".join(names) for names in told]
-        return _worst_first(table)[list(FAILURE_COLUMNS)].reset_index(drop=True)
-
-    @cached_property
-    def properties(self) -> pd.DataFrame:
-        """Each property in each dtype: how many rows tried it, how many failed, and whether it ``held``."""
-        return properties(self.lines, self._failed)
-
-    @property
-    def script(self) -> str | None:
-        """A Python program of a dozen lines that shows the failure without LogitLab; None if nothing fails."""
-        return None if self.smallest is None else self.smallest.script
-
-    def __str__(self) -> str:
-        return text(self)
 
 
 def check(
@@ -169,9 +86,9 @@ def check(
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     default_name = str(getattr(loss, "__qualname__", type(loss).__name__))
     called = default_name if name is None else arguments.as_string(name, "name")
-    must_be_callable(loss, "the loss", called)
+    require_callable(loss, "the loss", called)
     if gradient is not None:
-        must_be_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
+        require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases, options_of(loss))
     adapter, wide = load_framework(framework)
@@ -181,29 +98,29 @@ def check(
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
     candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
-    must_be_measurable(candidate, asked or tuple(FORMATS))
+    require_measurable(candidate, asked or tuple(FORMATS))
     tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), required if first else None))
     lines = table([part for _, found in tried for part in found])
     failed = fails(lines, required)
     failing = list(_worst_rows(lines, failed, [r for r, _ in tried])) if shrink and failed.any() else []
     options = tuple(name for name in options_of(loss) if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
-        called, framework, candidate.version, device, mode, require, required.loss, required.gradient, options, lines,
-        asked, smallest(candidate, failing, required),
+        called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
+        options, lines, asked, find_smallest(candidate, failing, required),
     )  # fmt: skip
 
 
-def _grade(letter: str) -> str:
+def _grade(letter: str) -> Grade:
     if letter not in GRADES[:-1]:
         raise UsageError(f"cannot require grade {letter!r}; the grades to require are {', '.join(GRADES[:-1])}")
-    return letter
+    return Grade(letter)
 
 
 def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tuple[Case, ...]:
     globs = arguments.as_strings(patterns, "cases")
-    every = (*extra_cases(), *option_cases(options))
+    every = (*seeded_cases(), *option_cases(options))
     of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
-    others = [glob for glob in globs if not glob.startswith(EXTRA)]
+    others = [glob for glob in globs if not glob.startswith(SEEDED)]
     held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options))
     if not held and not of_its_own:
         more = f" with the options that the loss names, {', '.join(options)}," if options else ""
@@ -231,55 +148,42 @@ def _everything(
 ) -> Iterator[tuple[Rows, list[Lines]]]:
     for dtype in dtypes:
         for rows in batches(cases, get_format(dtype)):
-            once = measured(candidate, rows)
+            once = measured_lines(candidate, rows)
             yield rows, once
-            if any(lines["status"] != "ok" for lines in once):
+            if any(lines.status != Status.OK for lines in once):
                 continue  # what raises or is not supported as it stands is not asked in other ways
             for again in presented_again(rows):
-                yield again, measured(candidate, again)
+                yield again, measured_lines(candidate, again)
 
 
-def _rank(table: pd.DataFrame) -> pd.Series[float]:
-    """How bad a line is: by its grade, and worse than any grade where it has none."""
-    return table["grade"].map({g: i for i, g in enumerate(GRADES)}).astype(float).fillna(len(GRADES))
-
-
-def _worst_first(table: pd.DataFrame) -> pd.DataFrame:
-    plainly = (table["how"] == str(CATALOGUED)).astype(int)
-    order = table.assign(_rank=_rank(table), _plainly=plainly, _ulp=table["max_ulp"].astype(float))
-    return order.sort_values(["_rank", "_plainly", "_ulp"], ascending=False, kind="stable")
-
-
-def _worst_rows(lines: pd.DataFrame, failed: NDArray[np.bool_], tried: Sequence[Rows]) -> Iterator[Failing]:
+def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[Rows]) -> Iterator[Failing]:
     """A few of the rows that fail worst by the property that says most of what fails: the narrow ones."""
     name = explaining(lines, failed)
-    broken = failed if name is None else breaks(lines, failed, name)
+    broken = failed if name is None else PROPERTIES[name].breaks(lines, failed)
     # Right in another way, it is as the catalogue has it that the row fails.
     keys = pd.MultiIndex.from_frame(lines[KEYS])
     plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
     failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
     # Finite numbers where they show it: NaN handed on wrongly is one defect more often than the only one.
-    numbers = failures[~failures["has nan"]]
-    finite = numbers[~numbers["has mask"]]
+    numbers = failures[~failures["has_nan"]]
+    finite = numbers[~numbers["has_mask"]]
     worst = next(some for some in (finite, numbers, failures) if not some.empty)
-    worst = worst[_rank(worst) == _rank(worst).max()]
-    order = {True: 0, False: 1}
-    narrow = worst.assign(_other=worst["how"].eq(str(CATALOGUED)).map(order)).sort_values(
-        ["_other", "classes"], kind="stable"
-    )
+    bad = worst["grade"].map(badness)
+    worst = worst[bad == bad.max()]
+    narrow = worst.assign(_other=worst["how"].ne(str(CATALOGUED))).sort_values(["_other", "classes"], kind="stable")
     few = narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK)
-    for line in few.to_dict("records"):
+    for line in each_line(few):
         yield from (replace(each, property=name) for each in _batch_of(line, tried))
 
 
-def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Failing]:
+def _batch_of(line: Line, tried: Sequence[Rows]) -> Iterator[Failing]:
     for rows in tried:
-        if (rows.fmt.name, rows.classes, str(rows.how)) != (line["dtype"], line["classes"], line["how"]):
+        if (rows.fmt.name, rows.classes, str(rows.how)) != (line.dtype, line.classes, line.how):
             continue
-        place, quantity = int(line["place"]), line["quantity"]
+        place, quantity = line.place, Quantity(line.quantity)
         # A reduced loss is no row's own.
-        number = line["row"] if line["row"] < 0 or place >= len(rows) else rows.numbers[place]
-        if place < len(rows) and (rows.ids[place], number) == (line["case"], line["row"]):
+        number = line.row if line.row < 0 or place >= len(rows) else rows.numbers[place]
+        if place < len(rows) and (rows.ids[place], number) == (line.case, line.row):
             if rows.logits.size > MAX_SHRUNK:
                 return
             start = place // rows.per_call * rows.per_call if rows.per_call else 0
@@ -293,11 +197,3 @@ def _batch_of(line: dict[Any, Any], tried: Sequence[Rows]) -> Iterator[Failing]:
             before = np.s_[: place + 1] if place < COPIED_FROM else np.full(place + 1, place)
             yield Failing(called.take(before), place, quantity, None)
             return
-
-
-def _worst(table: pd.DataFrame) -> str:
-    bad = table.loc[~table["status"].isin(["ok", "unsupported"]), "status"]
-    if len(bad):
-        return str(bad.iloc[0])
-    grades = table["grade"].dropna()
-    return max(grades, key=GRADES.index) if len(grades) else "unsupported"

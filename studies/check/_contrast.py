@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.formats import quantize
 from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
+from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
 from ._rows import Rows, other_layouts, permuted
 
 # These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
@@ -21,12 +22,12 @@ class Contrast:
     """The other way.
 
     Attributes:
-        words: what is other, for people.
+        wording: what is other, for people.
         rows: the rows so.
         place: where the row in question is among them.
     """
 
-    words: str
+    wording: str
     rows: Rows
     place: int
 
@@ -44,9 +45,9 @@ def on_their_own(rows: Rows) -> Rows:
     return replace(rows, how=how, per_call=None, distinct=None)
 
 
-def contrasts(rows: Rows, place: int, name: str) -> Iterator[Contrast]:
+def contrasts(rows: Rows, place: int, property_: str | None) -> Iterator[Contrast]:
     """Ways in which the row must be right too, by a property; none where the property says nothing of other ways."""
-    found = _BY_PROPERTY.get(name)
+    found = None if property_ is None else _BY_PROPERTY.get(property_)
     if found is not None:
         yield from found(rows, place)
     elif rows.how.call in (CallKind.BETWEEN, CallKind.SUMMED, CallKind.UNTRACKED, CallKind.WEIGHTED):
@@ -72,11 +73,11 @@ def _other_order(rows: Rows, place: int) -> Iterator[Contrast]:
 
 def _other_classes(rows: Rows, place: int) -> Iterator[Contrast]:
     order = np.arange(rows.classes)
-    for words, other in (
+    for wording, other in (
         ("the classes in reverse order", order[::-1]),
         ("the classes moved by one", np.roll(order, 1)),
     ):
-        yield Contrast(words, replace(rows, **permuted(rows, other)), place)
+        yield Contrast(wording, permuted(rows, other), place)
 
 
 def _other_layout(rows: Rows, place: int) -> Iterator[Contrast]:
@@ -99,9 +100,9 @@ def _other_offset(rows: Rows, place: int) -> Iterator[Contrast]:
 
 
 _BY_PROPERTY: dict[str, Callable[[Rows, int], Iterator[Contrast]]] = {
-    "rows independent of each other": _other_company,
-    "rows independent of their order": _other_order,
-    "classes in any order": _other_classes,
-    "right in every layout": _other_layout,
-    "offset": _other_offset,
+    COMPANY: _other_company,
+    ORDER: _other_order,
+    CLASSES: _other_classes,
+    LAYOUT: _other_layout,
+    OFFSET: _other_offset,
 }

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...core.vocabulary import GRADES
+from ...core.vocabulary import Grade, Quantity, Status, Verdict, grade_rank
 from ...execution.worker import Outcome
 from ...grading import Graded, grade
 from ...oracle import Exact
-from ._features import FEATURES, features
+from ._lines import DIFFERS, Lines, table
 from ._loss import Candidate, Traced
 from ._presentation import Argument, Arrangement, CallKind
 from ._rows import SHARE, Rows
 
 Array = NDArray[Any]
-# Columns by name, each an array of as many values as there are lines, or one value for all of them.
-Lines = dict[str, Any]
 
 
 def measure(candidate: Candidate, rows: Rows) -> pd.DataFrame:
     """The rows as they are presented, each quantity graded."""
-    return table(measured(candidate, rows))
+    return table(measured_lines(candidate, rows))
 
 
-def measured(candidate: Candidate, rows: Rows) -> list[Lines]:
+def measured_lines(candidate: Candidate, rows: Rows) -> list[Lines]:
     """The same, before it is made a table."""
     special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
@@ -39,23 +37,26 @@ def measured(candidate: Candidate, rows: Rows) -> list[Lines]:
     with candidate.traced(rows) as traced:
         found = special(traced, rows)
     if traced.fault is not None:
-        return [_told(rows, *traced.fault)]
-    if traced.written is not None:
-        found.append(_written(rows, traced.written))
-    return found
+        status, detail = traced.fault
+        return [_fault(rows, Status(status), detail)]
+    return found if traced.written is None else [*found, _written(rows, traced.written)]
 
 
 def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
     batches = rows.batches
-    found = _lines(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
+    found = _of_outcome(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
     if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
         found.append(_written(rows, Argument.LOGITS))
     return found
 
 
+def _written(rows: Rows, argument: Argument) -> Lines:
+    return _fault(rows, Status.RAISED, argument.written, argument)
+
+
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
     """The calls of one batch as one; the first fault is that of all."""
-    fault = next((o for o in outcomes if o.status != "ok"), None)
+    fault = next((o for o in outcomes if o.status != Status.OK), None)
     if fault is not None or len(outcomes) == 1:
         return fault or outcomes[0]
     parts = [dict(o.values) for o in outcomes]
@@ -66,17 +67,18 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _again(traced: Traced, rows: Rows) -> list[Lines]:
-    """The same arrays twice: lines for those of a quantity whose bits differ, status ``ok`` and verdict ``differs``."""
+    """The same arrays twice: a line whose bits differ has the verdict `DIFFERS`."""
     laid = traced.laid(rows)
     first, second = (traced.both(laid) for _ in range(2))
-    return [_compared(rows, quantity, first[quantity], second[quantity]) for quantity in first]
+    return [_compared(rows, Quantity(name), first[name], second[name]) for name in first]
 
 
-def _compared(rows: Rows, quantity: str, one: Array, other: Array) -> Lines:
+def _compared(rows: Rows, quantity: Quantity, one: Array, other: Array) -> Lines:
     defined = rows.exact.defined if one.ndim else np.atleast_1d(rows.exact.defined.all())
     differ = _differ(np.atleast_1d(one), np.atleast_1d(other)) & defined
-    told = {"quantity": quantity, "status": "ok", "verdict": np.where(differ, "differs", "correct")}
-    return _who(rows, whole=one.ndim == 0) | told
+    return replace(
+        Lines.of(rows, quantity, whole=one.ndim == 0), verdict=np.where(differ, DIFFERS, Verdict.CORRECT.value)
+    )
 
 
 def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
@@ -102,24 +104,23 @@ def _graded_over(rows: Rows, gradient: Array, weights: Array) -> list[Lines]:
     exact = replace(rows.exact, gradient=Exact(wanted.hi * after, wanted.lo * after), scale=rows.exact.scale * after)
     with np.errstate(invalid="ignore"):
         divided = gradient.astype(np.float64) / before
-    graded = grade("gradient", divided, rows.logits, rows.fmt, exact)
-    found = _who(rows) | vars(graded) | {"quantity": "gradient", "status": "ok", "out_dtype": gradient.dtype.name}
-    found = _without_value(found, gradient, factors[:, 0])
-    return [found if rows.distinct is None else _worst_of_each(found, rows.distinct)]
+    graded = grade(Quantity.GRADIENT, divided, rows.logits, rows.fmt, exact)
+    lines = Lines.of(rows, Quantity.GRADIENT).graded(_without_value(graded, gradient, factors[:, 0]))
+    return [_distinct(rows, replace(lines, out_dtype=gradient.dtype.name))]
 
 
-def _without_value(found: Lines, gradient: Array, factors: Array) -> Lines:
+def _without_value(graded: Graded, gradient: Array, factors: Array) -> Graded:
     """Of a row that weighs nothing the gradient is zero; of one whose upstream gradient is NaN some of it is NaN."""
     g = gradient.astype(np.float64)
-    graded = np.array(found["grade"], object)
-    known = graded != np.array(None)
+    letters, verdicts = np.array(graded.grade, object), np.array(graded.verdict, object)
+    known = letters != np.array(None)
     nothing, lost = (factors == 0) & known, np.isnan(factors) & known
     wrong = (nothing & (g != 0).any(axis=1)) | (lost & ~np.isnan(g).any(axis=1))
-    verdict = np.array(found["verdict"], object)
-    graded[nothing | lost], verdict[nothing | lost] = "A", "correct"
-    graded[wrong] = "F"
-    verdict[wrong] = np.where(lost, "swallowed", np.where(np.isnan(g).any(axis=1), "nan", "lost"))[wrong]
-    return found | {"grade": graded, "verdict": verdict}
+    letters[nothing | lost], verdicts[nothing | lost] = Grade.A.value, Verdict.CORRECT.value
+    letters[wrong] = Grade.F.value
+    not_zero = np.where(np.isnan(g).any(axis=1), Verdict.NAN.value, Verdict.LOST.value)
+    verdicts[wrong] = np.where(lost, Verdict.SWALLOWED.value, not_zero)[wrong]
+    return replace(graded, grade=letters, verdict=verdicts)
 
 
 def _summed(traced: Traced, rows: Rows) -> list[Lines]:
@@ -129,7 +130,7 @@ def _summed(traced: Traced, rows: Rows) -> list[Lines]:
 
 
 def _untracked(traced: Traced, rows: Rows) -> list[Lines]:
-    return _graded(rows, {"loss": traced.untracked(traced.laid(rows))})
+    return _graded(rows, {Quantity.LOSS: traced.untracked(traced.laid(rows))})
 
 
 def _as_it_lies(traced: Traced, rows: Rows) -> list[Lines]:
@@ -143,7 +144,7 @@ def _differentiated_twice(traced: Traced, rows: Rows) -> list[Lines]:
         first, second = traced.two_gradients(traced.laid(rows), weights)
     except Exception:  # whatever a loss raises
         return []
-    return [_compared(rows, "gradient", first, second)]
+    return [_compared(rows, Quantity.GRADIENT, first, second)]
 
 
 def _another_between(traced: Traced, rows: Rows) -> list[Lines]:
@@ -171,91 +172,40 @@ _IN_MEMORY = {Arrangement.SLICED: _as_it_lies, Arrangement.EVERY_OTHER: _as_it_l
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Required:
-    """The worst grades that pass."""
-
-    loss: str
-    gradient: str
-
-    def __str__(self) -> str:
-        same = self.loss == self.gradient
-        return f"grade {self.loss}" if same else f"grade {self.loss} of the loss and {self.gradient} of the gradient"
-
-
-def fails(lines: pd.DataFrame, required: Required) -> NDArray[np.bool_]:
-    """Which lines fall short of a grade, or have none because the loss raised or gave other bits."""
-    order = {g: i for i, g in enumerate(GRADES)}
-    worst = lines["quantity"].map({"loss": order[required.loss], "gradient": order[required.gradient]})
-    worse = (lines["grade"].map(order).astype(float) > worst.astype(float)).to_numpy(bool)
-    other = ~lines["status"].isin(["ok", "unsupported"]) | (lines["verdict"] == "differs")
-    return worse | other.to_numpy(bool)
-
-
-def _lines(rows: Rows, outcome: Outcome) -> list[Lines]:
+def _of_outcome(rows: Rows, outcome: Outcome) -> list[Lines]:
     found = _graded(rows, dict(outcome.values))
-    if outcome.status != "ok" and (outcome.lacking or not outcome.values):
-        found.append(_told(rows, outcome.status, outcome.detail))
+    if outcome.status != Status.OK and (outcome.lacking or not outcome.values):
+        found.append(_fault(rows, Status(outcome.status), outcome.detail))
     return found
 
 
-def _graded(rows: Rows, values: dict[str, Array]) -> list[Lines]:
-    return list(_each_graded(rows, values))
+def _graded(rows: Rows, values: Mapping[str, Array]) -> list[Lines]:
+    return [_of_quantity(rows, Quantity(name), array) for name, array in values.items()]
 
 
-def _each_graded(rows: Rows, values: dict[str, Array]) -> Iterator[Lines]:
-    for quantity, array in values.items():
-        graded: Graded = grade(
-            quantity, array, rows.logits, rows.fmt, rows.exact,
-            reduction=rows.options.reduction, row_losses=rows.row_losses,
-        )  # fmt: skip
-        known = (
-            _who(rows, whole=quantity == "loss" and rows.options.reduced)
-            | vars(graded)
-            | {"quantity": quantity, "status": "ok", "out_dtype": array.dtype.name}
-        )
-        if quantity == "loss":
-            known |= {"value": np.atleast_1d(array.astype(np.float64)), "exact": np.atleast_1d(rows.exact.loss.hi)}
-        yield known if rows.distinct is None else _worst_of_each(known, rows.distinct)
+def _of_quantity(rows: Rows, quantity: Quantity, array: Array) -> Lines:
+    reduction, row_losses = rows.options.reduction, rows.row_losses
+    graded = grade(quantity, array, rows.logits, rows.fmt, rows.exact, reduction=reduction, row_losses=row_losses)
+    whole = quantity == Quantity.LOSS and rows.options.reduced
+    lines = replace(Lines.of(rows, quantity, whole=whole).graded(graded), out_dtype=array.dtype.name)
+    if quantity == Quantity.LOSS:
+        value, exact = np.atleast_1d(array.astype(np.float64)), np.atleast_1d(rows.exact.loss.hi)
+        lines = replace(lines, value=value, exact=exact)
+    return _distinct(rows, lines)
 
 
-def _worst_of_each(lines: Lines, distinct: NDArray[np.intp]) -> Lines:
-    """Of the lines of one row that is there many times the worst: a large batch is more than a table has to hold."""
-    rank = np.array([-1 if g is None else GRADES.index(g) for g in lines["grade"]])
-    order = np.lexsort((-rank, distinct))
-    first = order[np.unique(distinct[order], return_index=True)[1]]
-    return {name: v[first] if isinstance(v, np.ndarray) else v for name, v in lines.items()}
+def _distinct(rows: Rows, lines: Lines) -> Lines:
+    """Of rows that are there many times the worst line each: a large batch is more than a table has to hold."""
+    if rows.distinct is None or lines.grade is None:
+        return lines
+    rank = np.array([grade_rank(g) for g in lines.grade])
+    order = np.lexsort((-rank, rows.distinct))
+    return lines.take(order[np.unique(rows.distinct[order], return_index=True)[1]])
 
 
-def _told(rows: Rows, status: str, detail: str) -> Lines:
-    quantity = "loss" if "gradient" not in detail else "gradient"
-    told = {"quantity": quantity, "status": status, "detail": detail}
-    return _who(rows) | told
-
-
-def _written(rows: Rows, argument: Argument) -> Lines:
-    return _told(rows, "raised", argument.written) | {"written": argument}
-
-
-def _who(rows: Rows, *, whole: bool = False) -> Lines:
-    """What the lines of the rows are of; of a reduced loss, which is that of the whole batch, there is one line."""
-    known = {
-        "dtype": rows.fmt.name,
-        "case": rows.ids,
-        "row": rows.numbers,
-        "classes": np.full(len(rows), rows.classes),
-        "target": rows.targets,
-        "place": np.arange(len(rows)),
-        "how": str(rows.how),
-        "call": rows.how.call,
-        "arrangement": rows.how.arrangement,
-        "options": ", ".join(rows.options.names),
-        **features(rows),
-    }
-    if not whole:
-        return known
-    one = {name: value[:1] if isinstance(value, np.ndarray) else value for name, value in known.items()}
-    return one | {"row": np.array([-1]), "target": np.array([-1]), "case": np.array([rows.cases[0].id], object)}
+def _fault(rows: Rows, status: Status, detail: str, written: Argument | None = None) -> Lines:
+    quantity = Quantity.GRADIENT if "gradient" in detail else Quantity.LOSS
+    return replace(Lines.of(rows, quantity), status=status, detail=detail, written=written)
 
 
 def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
@@ -264,31 +214,3 @@ def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
     differ = (one.view(bits) != other.view(bits)) & ~(np.isnan(one) & np.isnan(other))
     found: NDArray[np.bool_] = differ.reshape(len(one), -1).any(axis=1)
     return found
-
-
-_WORDS = (
-    "dtype", "case", "quantity", "how", "call", "arrangement", "options", "status", "grade", "verdict", "out_dtype",
-    "detail", "written",
-)  # fmt: skip
-_WHOLE = ("row", "classes", "target", "place")
-_REAL = ("value", "exact", "max_abs", "max_rel", "max_ulp")
-_TRUTH = ("finite", "expected_finite")
-
-
-def table(found: Sequence[Lines]) -> pd.DataFrame:
-    """All lines in one table, with every column that a line can have."""
-    sizes = [len(lines["row"]) for lines in found]
-
-    def joined(name: str, dtype: Any, lacking: Any) -> Array:
-        parts = [
-            np.full(size, value, dtype) if not isinstance(value := lines.get(name, lacking), np.ndarray) else value
-            for lines, size in zip(found, sizes, strict=True)
-        ]
-        return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)
-
-    columns: dict[str, Any] = {name: pd.Series(joined(name, object, None), dtype=object) for name in _WORDS}
-    columns |= {name: joined(name, np.int64, 0) for name in _WHOLE}
-    columns |= {name: joined(name, np.float64, np.nan) for name in _REAL}
-    columns |= {name: pd.Series(joined(name, object, None), dtype=object) for name in _TRUTH}
-    columns |= {name: joined(name, bool, False) for name in FEATURES}
-    return pd.DataFrame(columns)

@@ -1,20 +1,17 @@
-"""The loss options that a signature names: how a loss is called with them, and the rows that try them."""
+"""The loss options that a signature names, and how a loss is called with them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ...cases import Case, all_cases, make
-from ...core.errors import UsageError, short_repr
+from ...cases import Case
 from ...core.formats import FORMATS
 from ...oracle import reference
-from ._extra import kinds
 
 REDUCTION = "reduction"
 # What the oracle can be asked and a case can have: an option that joins both joins the check.
@@ -25,9 +22,6 @@ OPTIONS = tuple(
 )
 # Given to a loss whose signature names an option without a default, where the option is not tried.
 _NEUTRAL = {n: inspect.signature(reference).parameters[n].default for n in OPTIONS} | {"ignore_index": -100}
-
-WIDTHS = (1, 2, 3, 5, 33, 300)  # of the seeded rows; one that is not a power of two has a kernel pad its row
-REDUCED_WIDTHS = (3, 33)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,78 +102,7 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in signature.parameters.items() if n not in first and p.kind in by_name}
 
 
-def must_be_callable(function: Any, what: str, name: str) -> None:
-    """Refuses what cannot be called with logits and targets.
-
-    Raises:
-        UsageError: for a value that is no function, a class, or a signature that does not take two arguments.
-    """
-    expected = "expected a function of logits (B, C) and targets (B,)"
-    if inspect.isclass(function):
-        raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
-    if not callable(function):
-        raise UsageError(f"{what} is {short_repr(function)}; {expected}")
-    signature = signature_of(function)
-    try:
-        if signature is not None:
-            signature.bind(None, None, **keywords(function, PLAIN))
-    except TypeError as error:
-        raise UsageError(
-            f"{what} {name}{signature} cannot be called with logits and targets ({error}); {expected}"
-        ) from error
-
-
-# --- the rows ---------------------------------------------------------------------------------------------------
-
-
 def set_in(case: Case) -> tuple[str, ...]:
     """The options of a case."""
     # The format plays no part in which options are set.
     return CallOptions(case.options(FORMATS["float64"]), case.reduction).names
-
-
-def option_cases(names: Sequence[str]) -> Iterator[Case]:
-    """Seeded rows under each option, under all of them together, and reduced."""
-    values = [name for name in names if name in ("weight", "ignore_index") or (name != REDUCTION and _catalogued(name))]
-    together = [(), *((name,) for name in values), *([tuple(values)] if len(values) > 1 else [])]
-    for place, width in enumerate(WIDTHS):
-        yield from (_seeded(width, place, some, "none") for some in together if some)
-        if REDUCTION in names and width in REDUCED_WIDTHS:
-            yield from (_seeded(width, place, some, how) for some in together for how in ("mean", "sum"))
-
-
-def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> Case:
-    rng = np.random.default_rng([width, 2])
-    rows = [(row, target) for row, target in kinds(width, rng) if not np.isnan(row).any()]
-    if reduction != "none":  # a reduced loss that is infinite says little of its rows
-        rows = [(row, target) for row, target in rows if np.isfinite(row).all()]
-    logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
-    options: dict[str, Any] = {name: _value(name, width, place, rng) for name in names}
-    if "ignore_index" in options:
-        targets[::3] = options["ignore_index"]
-    few = ["options"] if len(names) > 1 else list(names)
-    words = "_".join([*few, *([reduction] if reduction != "none" else [])])
-    why = f"Rows of {width} classes with {', '.join([*names, reduction])}."
-    return make(f"check/{words}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), **options)
-
-
-def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
-    """A value of an option: a seeded one where it depends on the rows, else one that the catalogue has.
-
-    The smallest and the largest are left to the catalogue's rows, which are made for them.
-    """
-    if name == "weight":
-        # Not 0: times the infinite loss of a masked target it would be a question of taste.
-        return rng.integers(4, 33, size=width) / 16
-    if name == "ignore_index":
-        return -100 if place % 2 else width - 1 if width > 1 else -100
-    known = _catalogued(name)
-    known = known[1:-1] or known
-    return known[place % len(known)]
-
-
-@cache
-def _catalogued(name: str) -> tuple[float, ...]:
-    """The values of an option that the catalogue's cases have."""
-    found = {case.options(FORMATS["float64"]).get(name) for case in all_cases() if name in set_in(case)}
-    return tuple(sorted(float(value) for value in found if value is not None))

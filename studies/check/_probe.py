@@ -1,21 +1,45 @@
-"""Whether a loss can be measured at all: it is called on a few ordinary batches before anything is graded."""
+"""Whether a loss can be measured at all, by its signature and by its answers to a few ordinary batches."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ...core.errors import UsageError
+from ...core.errors import UsageError, short_repr
 from ...core.formats import FORMATS, get_format, quantize
 from ...execution.worker import Outcome
 from ...frameworks import Batch
 from ._loss import Candidate
+from ._options import PLAIN, keywords, signature_of
 
 SHAPES = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
 
 
-def must_be_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
+def require_callable(function: Any, what: str, name: str) -> None:
+    """Refuses what cannot be called with logits and targets.
+
+    Raises:
+        UsageError: for a value that is no function, a class, or a signature that does not take two arguments.
+    """
+    expected = "expected a function of logits (B, C) and targets (B,)"
+    if inspect.isclass(function):
+        raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
+    if not callable(function):
+        raise UsageError(f"{what} is {short_repr(function)}; {expected}")
+    signature = signature_of(function)
+    try:
+        if signature is not None:
+            signature.bind(None, None, **keywords(function, PLAIN))
+    except TypeError as error:
+        raise UsageError(
+            f"{what} {name}{signature} cannot be called with logits and targets ({error}); {expected}"
+        ) from error
+
+
+def require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
     """Refuses a loss that gives no row losses for any ordinary batch, in any dtype.
 
     One that fails on some inputs or in some dtypes is measured, and its failures are reported.

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ...core.vocabulary import Grade, Quantity, Verdict
+from ._lines import Mask
 from ._options import OPTIONS
 from ._presentation import CATALOGUED, Arrangement, CallKind, called_plainly
 
-Mask = NDArray[np.bool_]
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
+# From the lines, those that failed and those that put the property to the test, to those that break it.
+Judge = Callable[[pd.DataFrame, Mask, Mask], Mask]
 
-KEYS = ["dtype", "case", "row", "quantity"]
+ROW = ["dtype", "case", "row"]
+KEYS = [*ROW, "quantity"]
 COLUMNS = ("property", "dtype", "rows", "failed", "held")
+
+# Properties that other modules speak of.
+OFFSET = "offset"
+COMPANY = "rows independent of each other"
+ORDER = "rows independent of their order"
+CLASSES = "classes in any order"
+LAYOUT = "right in every layout"
+ARGUMENTS = "arguments left as they are"
+
+
+# --- the lines that put a property to the test ------------------------------------------------------------------
 
 
 def _called(*calls: CallKind) -> Chosen:
@@ -32,7 +47,7 @@ def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
 
 def _has(feature: str) -> Chosen:
     # A row in another layout says little of what else it has.
-    return lambda t: t[f"has {feature}"] & _catalogued(t) & (~t["has layout"] | (feature == "layout"))
+    return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout"))
 
 
 def _given(option: str) -> Chosen:
@@ -42,93 +57,134 @@ def _given(option: str) -> Chosen:
     return chosen
 
 
+# --- the lines that break it ------------------------------------------------------------------------------------
+
+
+def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    """Presented in another way: it is that way's doing only where the row is right as the catalogue has it."""
+    plainly = called_plainly(lines)
+    broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
+    return broken
+
+
+def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    """A row that is wrong in one way and right in the other depends on the way, whichever of them the catalogue's is;
+    short of that the order of a sum moves the last digits.
+    """
+    plainly = called_plainly(lines)
+    wrong = failed & plainly & _unwritten(lines) & ~lines["grade"].eq(Grade.C).to_numpy()
+    return _only_so(lines, failed, tries) | (tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS))
+
+
+def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    losses = failed & lines["quantity"].eq(Quantity.LOSS).to_numpy()
+    return _failed_rows(lines, failed, tries) & ~_also_failed(lines, losses, ROW)
+
+
+def _failed_rows(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    # A loss that writes into its arguments may give what it should: no other property is broken by that.
+    return tries & failed & _unwritten(lines)
+
+
+def _written_into(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    return ~_unwritten(lines)
+
+
+def _unwritten(lines: pd.DataFrame) -> Mask:
+    return lines["written"].isna().to_numpy(bool)
+
+
+def _blamed(option: str) -> Judge:
+    """Lines whose failure is the option's: of several options those that fail alone, or all where none does."""
+
+    def judge(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+        guilty = {o for o in lines.loc[failed, "options"].unique() if o in OPTIONS}
+        blamed = [n for n in lines["options"].unique() if option in guilty or not guilty & set(n.split(", "))]
+        return _failed_rows(lines, failed, tries) & lines["options"].isin(blamed).to_numpy(bool)
+
+    return judge
+
+
+def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    """Whether a line's row is among those that failed."""
+    return pd.MultiIndex.from_frame(lines[keys]).isin(
+        pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
+    )
+
+
+# --- the properties ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of a good loss.
+
+    Attributes:
+        tries: which lines put it to the test.
+        judge: which lines break it.
+        verdicts: those that break it; any where there are none.
+        option: the loss option that it is about.
+    """
+
+    tries: Chosen
+    judge: Judge = _only_so
+    verdicts: tuple[Verdict, ...] = ()
+    option: str | None = None
+
+    def breaks(self, lines: pd.DataFrame, failed: Mask) -> Mask:
+        """The lines that say that the property is broken."""
+        broken = self.judge(lines, failed, self.tries(lines).to_numpy(bool))
+        return broken & lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
+
+
 _IN_MEMORY = (Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER)
+_IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE)
 
-# Each with the lines that put it to the test. "signs": no loss is below 0, and the gradient pushes the target up and
-# the other classes down.
-PROPERTIES: dict[str, Chosen] = {
-    "finite where the answer is": lambda t: t["expected_finite"].eq(True) & _catalogued(t),
-    "infinite where the answer is": lambda t: t["expected_finite"].eq(False) & ~t["has nan"] & _catalogued(t),
-    "NaN propagated": _has("nan"),
-    "masks": _has("mask"),
-    "large logits": _has("large"),
-    "offset": lambda t: _has("offset")(t) | _arranged(Arrangement.SHIFTED)(t),
-    "near-zero loss": _has("near zero"),
-    "ties": _has("ties"),
-    "last class": _has("last"),
-    "large vocabularies": _has("wide"),
-    "gradient is the loss's derivative": lambda t: (t["quantity"] == "gradient") & _catalogued(t),
-    "signs": lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has layout"],
-    "gradient passed on from above": _called(CallKind.WEIGHTED, CallKind.SUMMED),
-    "the same without its gradient": _called(CallKind.UNTRACKED),
-    "calls independent of each other": _called(CallKind.BETWEEN, CallKind.TWICE),
-    "rows independent of their order": _arranged(Arrangement.REVERSED),
-    "rows independent of each other": _arranged(
-        Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE
+# "signs": no loss is below 0, and the gradient pushes the target up and the other classes down.
+PROPERTIES: dict[str, Property] = {
+    "finite where the answer is": Property(
+        lambda t: t["expected_finite"].eq(True) & _catalogued(t), _failed_rows, (Verdict.NAN, Verdict.OVERFLOW)
     ),
-    "classes in any order": _arranged(Arrangement.PERMUTED),
-    "right in every layout": lambda t: _arranged(*_IN_MEMORY)(t) | _has("layout")(t),
-    "deterministic": _called(CallKind.AGAIN),
-    "arguments left as they are": lambda t: t["how"].notna(),
-} | {f"with {option}": _given(option) for option in OPTIONS}
-
-_VERDICTS = {"finite where the answer is": ("nan", "overflow"), "signs": ("wrong_sign",)}  # those that break it
-
-# A row that is wrong in one way and right in the other depends on the way, whichever of them the catalogue's is; short
-# of that the order of a sum moves the last digits.
-EITHER_WAY = (
-    "rows independent of each other",
-    "rows independent of their order",
-    "classes in any order",
-    "right in every layout",
-)
+    "infinite where the answer is": Property(lambda t: t["expected_finite"].eq(False) & ~t["has_nan"] & _catalogued(t)),
+    "NaN propagated": Property(_has("has_nan")),
+    "masks": Property(_has("has_mask")),
+    "large logits": Property(_has("has_large")),
+    OFFSET: Property(lambda t: _has("has_offset")(t) | _arranged(Arrangement.SHIFTED)(t)),
+    "near-zero loss": Property(_has("has_near_zero")),
+    "ties": Property(_has("has_ties")),
+    "last class": Property(_has("has_last")),
+    "large vocabularies": Property(_has("has_wide")),
+    "gradient is the loss's derivative": Property(
+        lambda t: (t["quantity"] == Quantity.GRADIENT) & _catalogued(t), _gradient_alone
+    ),
+    "signs": Property(
+        lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has_layout"], _failed_rows, (Verdict.WRONG_SIGN,)
+    ),
+    "gradient passed on from above": Property(_called(CallKind.WEIGHTED, CallKind.SUMMED)),
+    "the same without its gradient": Property(_called(CallKind.UNTRACKED)),
+    "calls independent of each other": Property(_called(CallKind.BETWEEN, CallKind.TWICE)),
+    ORDER: Property(_arranged(Arrangement.REVERSED), _either_way),
+    COMPANY: Property(_arranged(*_IN_BATCHES), _either_way),
+    CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
+    LAYOUT: Property(lambda t: _arranged(*_IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
+    "deterministic": Property(_called(CallKind.AGAIN), _failed_rows),  # other bits are other bits, right or wrong
+    ARGUMENTS: Property(lambda t: t["how"].notna(), _written_into),
+} | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
 def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
     """For each property and dtype the lines that tried it, and those that failed: columns `COLUMNS`."""
-    posed = {f"with {option}" for options in pd.unique(lines["options"]) for option in options.split(", ")}
-    tried_at_all = {name: PROPERTIES[name] for name in PROPERTIES if name in posed or not name.startswith("with ")}
-    broke = {name: breaks(lines, failed, name) for name in tried_at_all}
+    given = {option for options in pd.unique(lines["options"]) for option in options.split(", ")}
+    asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
+    tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
+    broke = {name: p.breaks(lines, failed) for name, p in asked.items()}
     found = []
     for dtype in pd.unique(lines["dtype"]):
-        of_dtype = (lines["dtype"] == dtype).to_numpy()
-        for name, chosen in tried_at_all.items():
-            tried = int((chosen(lines).to_numpy(bool) & of_dtype).sum())
+        of_dtype = lines["dtype"].eq(dtype).to_numpy()
+        for name in asked:
             count = int((broke[name] & of_dtype).sum())
-            found.append((name, dtype, tried, count, count == 0))
+            found.append((name, dtype, int((tries[name] & of_dtype).sum()), count, count == 0))
     return pd.DataFrame(found, columns=list(COLUMNS))
-
-
-def breaks(lines: pd.DataFrame, failed: Mask, name: str) -> Mask:
-    """The lines that say that the property is broken."""
-    tries = PROPERTIES[name](lines).to_numpy(bool)
-    # A loss that writes into its arguments may give what it should: no other property is broken by that.
-    writes = lines["written"].notna().to_numpy(bool)
-    if name == "arguments left as they are":
-        return writes
-    tried = tries & failed & ~writes
-    if name in _VERDICTS:
-        return tried & lines["verdict"].isin(_VERDICTS[name]).to_numpy()
-    if name == "gradient is the loss's derivative":
-        return tried & ~_also_failed(lines, failed & (lines["quantity"] == "loss").to_numpy(), ["dtype", "case", "row"])
-    if name == "deterministic":
-        return tried  # other bits are other bits, whether the row is right or not
-    if name.startswith("with "):
-        return tried & _blamed(lines, failed, name.removeprefix("with "))
-    # Presented in another way: it is that way's doing only where the row is right as the catalogue has it.
-    plainly = called_plainly(lines)
-    broken: Mask = tried & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
-    if name in EITHER_WAY:
-        wrong = failed & plainly & ~writes & ~lines["grade"].eq("C").to_numpy()
-        broken |= tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS)
-    return broken
-
-
-def _blamed(lines: pd.DataFrame, failed: Mask, option: str) -> Mask:
-    """Lines whose failure is the option's: of several options those that fail alone, or all where none does."""
-    guilty = {o for o in lines.loc[failed, "options"].unique() if o in OPTIONS}
-    blamed = [n for n in lines["options"].unique() if option in guilty or not guilty & set(n.split(", "))]
-    return lines["options"].isin(blamed).to_numpy(bool)
 
 
 def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
@@ -148,18 +204,11 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
         return 2 * len(np.unique(rows[broken])) / count if count else 0.0
 
     scores = {}
-    for name, chosen in PROPERTIES.items():
-        broken = breaks(lines, failed, name)
-        scores[name] = score(broken if name in _VERDICTS else chosen(lines).to_numpy(bool), broken)
+    for name, property_ in PROPERTIES.items():
+        broken = property_.breaks(lines, failed)
+        scores[name] = score(broken if property_.verdicts else property_.tries(lines).to_numpy(bool), broken)
     # Every line tries this one; it is broken alone or not at all.
-    writes = breaks(lines, failed, "arguments left as they are")
-    scores["arguments left as they are"] = float(writes.any() and writes[failed].mean())
+    writes = PROPERTIES[ARGUMENTS].breaks(lines, failed)
+    scores[ARGUMENTS] = float(writes.any() and writes[failed].mean())
     best = max(scores, key=lambda name: scores[name])
     return best if scores[best] > 0 and scores[best] >= score(plainly, failed & plainly) else None
-
-
-def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
-    """Whether a line's row is among those that failed."""
-    return pd.MultiIndex.from_frame(lines[keys]).isin(
-        pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
-    )

@@ -192,7 +192,7 @@ def other_layouts(rows: Rows) -> Iterator[Rows]:
 
 
 def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
-    yield replace(rows.arranged(Arrangement.PERMUTED), **permuted(rows, rng.permutation(rows.classes)))
+    yield permuted(rows, rng.permutation(rows.classes)).arranged(Arrangement.PERMUTED)
     shifted = _shifted(rows, rng)
     if shifted is not None:
         yield shifted.arranged(Arrangement.SHIFTED)
@@ -242,8 +242,8 @@ def _repeated(rows: Rows, size: int, arrangement: Arrangement) -> Rows:
     return replace(rows.take(places).arranged(arrangement, size), distinct=places)
 
 
-def permuted(rows: Rows, order: Index) -> dict[str, Any]:
-    """Logits, targets and exact answers with the classes in another order."""
+def permuted(rows: Rows, order: Index) -> Rows:
+    """The rows with their classes in another order."""
     place, exact = np.argsort(order), rows.exact
     sole = exact.sole_target
     exact = replace(
@@ -253,7 +253,8 @@ def permuted(rows: Rows, order: Index) -> dict[str, Any]:
         sole_target=np.where(sole < 0, sole, place[sole]),
         inner=None if exact.inner is None else exact.inner[:, order],
     )
-    return {"logits": rows.logits[:, order], "targets": place[rows.targets].astype(np.int64), "exact": exact}
+    targets = place[rows.targets].astype(np.int64)
+    return replace(rows, logits=rows.logits[:, order], targets=targets, exact=exact)
 
 
 def _shifted(rows: Rows, rng: np.random.Generator) -> Rows | None:

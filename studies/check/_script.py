@@ -50,7 +50,7 @@ def script(
     if rows.how.call not in (CallKind.AGAIN, CallKind.TWICE):
         lines.append(f"print('exact:', {_exact(rows, quantity)})")
     if other is not None and _adds(rows, other):
-        lines += [f"# {other.words}", *write.arrays(other.rows), *write.given(other.rows)]
+        lines += [f"# {other.wording}", *write.arrays(other.rows), *write.given(other.rows)]
         lines.append(f"print('exact:', {_exact(other.rows, quantity)})")
     return "\n".join(lines) + "\n"
 

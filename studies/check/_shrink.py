@@ -16,14 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.formats import quantize
-from ...core.vocabulary import GRADES
+from ...core.vocabulary import Quantity, Status
 from ...oracle import Reference, reference
 from ..shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
+from ._lines import Line, Mask, Required, badness, each_line, fails
 from ._loss import Candidate
-from ._measure import Required, fails, measure
-from ._presentation import CallKind
-from ._properties import breaks
+from ._measure import measure
+from ._presentation import Argument, CallKind
+from ._properties import OFFSET, PROPERTIES
 from ._rows import Rows, rows_of
 from ._script import script
 
@@ -43,7 +44,7 @@ class Failing:
 
     rows: Rows
     place: int
-    quantity: str
+    quantity: Quantity
     property: str | None
 
 
@@ -72,37 +73,37 @@ class Smallest:
     script: str
 
 
-def smallest(candidate: Candidate, failing: Sequence[Failing], required: Required) -> Smallest | None:
+def find_smallest(candidate: Candidate, failing: Sequence[Failing], required: Required) -> Smallest | None:
     """The smallest of the inputs that the failing rows shrink to, of finite numbers if one of them is."""
     steps, found = STEPS, []
     for each in failing:
-        shrinking = _Shrinking(candidate, each, required, min(steps, OF_ONE * STEPS))
-        shrunk = shrinking.smallest()
-        steps -= shrinking.exhausted
+        shrinker = _Shrinker(candidate, each, required, min(steps, OF_ONE * STEPS))
+        shrunk = shrinker.smallest()
+        steps -= shrinker.steps_used
         found += [] if shrunk is None else [shrunk]
         if steps <= 0 or (shrunk is not None and shrunk.logits.size <= SMALL):
             break
     return min(found, key=lambda s: (np.isnan(s.logits).any(), s.logits.size, roughness(s.logits)), default=None)
 
 
-class _Shrinking:
+class _Shrinker:
     """One failing row, the first or the last, on its way down; ``rows`` fails at any time."""
 
     def __init__(self, candidate: Candidate, failing: Failing, required: Required, steps: float) -> None:
         self._candidate, self._required = candidate, required
         self._quantity, self._property = failing.quantity, failing.property
         self._steps = steps
-        self._like: pd.Series[Any] | None = None
+        self._like: Line | None = None
         self._at_least = 0
         self._last = failing.place > 0
-        self.exhausted = 0.0
+        self.steps_used = 0.0
         self.rows = on_their_own(failing.rows)
 
     def smallest(self) -> Smallest | None:
         line = self._failure(self.rows)
         if line is None:
             return None  # it does not fail in this order of the batch, or not always
-        self._like, self._at_least = line, _rank(line)
+        self._like, self._at_least = line, badness(line.grade)
         if self.rows.how.call is CallKind.WEIGHTED:
             self._plain_factors()
         self._fewer_rows()
@@ -113,55 +114,61 @@ class _Shrinking:
 
     def _shown(self) -> Smallest:
         rows, line = self.rows, self._failure(self.rows, free=True)
-        detail = "" if line is None or line["detail"] is None else line["detail"]
-        written = None if line is None else line["written"]
+        written = Argument(line.written) if line is not None and line.written is not None else None
         other = self._contrast(rows, free=True)
         return Smallest(
-            rows.logits, rows.targets, rows.fmt.name, self._quantity, str(rows.how), self._property,
-            None if line is None else line["grade"], detail, rows.exact.loss.hi,
-            script(self._candidate, rows, self._quantity, other, self._property, written),
-        )  # fmt: skip
+            logits=rows.logits,
+            targets=rows.targets,
+            dtype=rows.fmt.name,
+            quantity=self._quantity.value,
+            how=str(rows.how),
+            property=self._property,
+            grade=None if line is None else line.grade,
+            detail="" if line is None else line.detail or "",
+            loss=rows.exact.loss.hi,
+            script=script(self._candidate, rows, self._quantity, other, self._property, written),
+        )
 
     # --- whether rows fail ------------------------------------------------------------------------------------
 
-    def _failure(self, rows: Rows, *, free: bool = False) -> pd.Series[Any] | None:
+    def _failure(self, rows: Rows, *, free: bool = False) -> Line | None:
         """The line of the row's failure, None if it does not fail, or breaks another property."""
-        lines = self._measured(rows, free=free)
+        lines = self._measure(rows, free=free)
         failed = fails(lines, self._required)
         place = self._place(rows)
         bad = np.flatnonzero(failed & self._of(lines, place))
         if not bad.size:
             return None
-        line: pd.Series[Any] = lines.iloc[bad[0]]
-        if self._property is not None and not breaks(lines, failed, self._property)[bad[0]]:
+        line = next(each_line(lines.iloc[bad[:1]]))
+        if self._property is not None and not PROPERTIES[self._property].breaks(lines, failed)[bad[0]]:
             return line if self._contrast(rows, free=free) is not None else None
-        if next(contrasts(rows, place, self._property or ""), None) is None:
+        if next(contrasts(rows, place, self._property), None) is None:
             return line
-        return line if self._property == "offset" or self._contrast(rows, free=free) is not None else None
+        return line if self._property == OFFSET or self._contrast(rows, free=free) is not None else None
 
-    def _of(self, lines: pd.DataFrame, place: int) -> NDArray[np.bool_]:
+    def _of(self, lines: pd.DataFrame, place: int) -> Mask:
         """The lines that are of the row in question, and of a fault like the first one's."""
         mine = (lines["quantity"] == self._quantity) & (lines["place"] == np.where(lines["row"] < 0, 0, place))
-        raised = lines["status"] != "ok"
+        raised = lines["status"] != Status.OK
         if self._like is None:
             return (mine | raised).to_numpy(bool)
-        if self._like["status"] == "ok":
+        if self._like.status == Status.OK:
             return (mine & ~raised).to_numpy(bool)
         like = lines["detail"].fillna("").str.replace(_NUMBER, "#", regex=True)
-        return (raised & (like == re.sub(_NUMBER, "#", self._like["detail"] or ""))).to_numpy(bool)
+        return (raised & (like == re.sub(_NUMBER, "#", self._like.detail or ""))).to_numpy(bool)
 
     def _contrast(self, rows: Rows, *, free: bool = False) -> Contrast | None:
         """A way that the property speaks of in which the row does not fail."""
-        for other in contrasts(rows, self._place(rows), self._property or ""):
-            lines = self._measured(other.rows, free=free)
+        for other in contrasts(rows, self._place(rows), self._property):
+            lines = self._measure(other.rows, free=free)
             failed = fails(lines, self._required)
             if not (failed & self._of(lines, other.place)).any():
                 return other
         return None
 
-    def _measured(self, rows: Rows, *, free: bool) -> pd.DataFrame:
+    def _measure(self, rows: Rows, *, free: bool) -> pd.DataFrame:
         if not free:
-            self.exhausted += 1 + rows.logits.size / LOGITS_A_STEP
+            self.steps_used += 1 + rows.logits.size / LOGITS_A_STEP
         return measure(self._candidate, rows)
 
     def _place(self, rows: Rows) -> int:
@@ -169,7 +176,7 @@ class _Shrinking:
 
     @property
     def _over(self) -> bool:
-        return self.exhausted >= self._steps
+        return self.steps_used >= self._steps
 
     def _take(self, rows: Callable[[], Rows]) -> bool:
         """Goes on with the rows if their first, or last, still fails as badly."""
@@ -177,7 +184,7 @@ class _Shrinking:
             return False
         tried = rows()
         line = self._failure(tried)
-        if line is None or _rank(line) < self._at_least:
+        if line is None or badness(line.grade) < self._at_least:
             return False
         self.rows = tried
         return True
@@ -191,7 +198,7 @@ class _Shrinking:
             weights = np.full(len(self.rows), quantize(np.array(factor), self.rows.fmt), self.rows.logits.dtype)
             if self._take(lambda weights=weights: replace(self.rows, weights=weights)):  # type: ignore[misc]
                 line = self._failure(self.rows)
-                self._at_least = before if line is None else min(before, _rank(line))
+                self._at_least = before if line is None else min(before, badness(line.grade))
                 return
         self._at_least = before
 
@@ -238,14 +245,9 @@ class _Shrinking:
             progress = False
             for logits in rounder(self.rows.logits.astype(np.float64)):
                 rougher = roughness(logits) >= roughness(self.rows.logits)
-                if not rougher and self._take(lambda logits=logits: _made(self.rows, logits)):  # type: ignore[misc]
+                if not rougher and self._take(lambda logits=logits: _with_logits(self.rows, logits)):  # type: ignore[misc]
                     progress = True
                     break
-
-
-def _rank(line: pd.Series[Any]) -> int:
-    """How bad a failure is; one without a grade is as bad as any."""
-    return GRADES.index(line["grade"]) if line["grade"] in GRADES else len(GRADES)
 
 
 # --- smaller rows -----------------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ def _rank(line: pd.Series[Any]) -> int:
 
 def _some(rows: Rows, index: Any) -> Rows:
     fewer = rows.take(index)
-    return fewer if not rows.options.reduced else _made(fewer, fewer.logits.astype(np.float64))
+    return fewer if not rows.options.reduced else _with_logits(fewer, fewer.logits.astype(np.float64))
 
 
 def _classes_of(rows: Rows) -> Array:
@@ -275,10 +277,10 @@ def _classes(rows: Rows, kept: NDArray[np.intp]) -> Rows:
         # As a target it is kept; one that is none of the targets is taken out of the classes too.
         values["ignore_index"] = int(place[ignored]) if place[ignored] >= 0 else -100
     fewer = replace(rows, targets=targets.astype(np.int64), options=replace(rows.options, values=values))
-    return _made(fewer, rows.logits[:, kept].astype(np.float64))
+    return _with_logits(fewer, rows.logits[:, kept].astype(np.float64))
 
 
-def _made(rows: Rows, logits: NDArray[np.float64]) -> Rows:
+def _with_logits(rows: Rows, logits: NDArray[np.float64]) -> Rows:
     """Other logits, with their exact answer."""
     other = replace(rows, logits=quantize(logits, rows.fmt))
     if not other.options.reduced:

@@ -4,17 +4,20 @@ place for a target, a mask, a maximum and a NaN; gaps of every size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cases import Case, make
+from ...cases import Case, all_cases, make
+from ...core.formats import FORMATS
+from ._options import REDUCTION, set_in
 
-Row = NDArray[np.float64]
+Logits = NDArray[np.float64]
 
-EXTRA = "check/"  # how their names begin
+SEEDED = "check/"  # how their names begin
 
 # Below, at and above the vectors and tiles that kernels divide a row into, powers of two or not, and what is trained.
 WIDTHS = (
@@ -33,10 +36,12 @@ GAPS = (
 )  # fmt: skip
 FAR = (1e5, 3e6, 1e9, 1e30)  # offsets that float16 does not hold
 FAR_WIDTHS = (2, 16, 65, 1025)
+OPTION_WIDTHS = (1, 2, 3, 5, 33, 300)  # one that is not a power of two has a kernel pad its row
+REDUCED_WIDTHS = (3, 33)
 
 
 @cache
-def extra_cases() -> tuple[Case, ...]:
+def seeded_cases() -> tuple[Case, ...]:
     """Seeded rows of each width, gaps of each size, and offsets that are far away."""
     of_width = (_case(width) for width in WIDTHS)
     return (*of_width, *_gaps(), *(_far(width) for width in FAR_WIDTHS))
@@ -44,25 +49,25 @@ def extra_cases() -> tuple[Case, ...]:
 
 def _case(width: int) -> Case:
     rng = np.random.default_rng(width)
-    rows = list(_vocabulary(width, rng) if width > VOCABULARY else kinds(width, rng))
+    rows = list(_vocabulary(width, rng) if width > VOCABULARY else _kinds(width, rng))
     rows += _every_class(width, rng) if width <= NARROW else ()
     logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
     return make(f"check/width_{width}", f"Rows of {width} classes.", logits, targets, tags=("seeded",))
 
 
-def _coarse(width: int, rng: np.random.Generator) -> Row:
+def _coarse(width: int, rng: np.random.Generator) -> Logits:
     """Normal logits that are numbers of every dtype, so that the row is the same in all of them."""
-    found: Row = np.round(rng.normal(scale=2.0, size=width) * 16) / 16
+    found: Logits = np.round(rng.normal(scale=2.0, size=width) * 16) / 16
     return found
 
 
-def _fine(width: int, rng: np.random.Generator) -> Row:
+def _fine(width: int, rng: np.random.Generator) -> Logits:
     """Normal logits with all digits, though few enough of them are distinct for the exact answer to be quick."""
-    found: Row = np.round(rng.normal(scale=2.0, size=width) * 24) / 24 * rng.uniform(0.9, 1.1) + rng.uniform(-1, 1)
+    found: Logits = np.round(rng.normal(scale=2.0, size=width) * 24) / 24 * rng.uniform(0.9, 1.1) + rng.uniform(-1, 1)
     return found
 
 
-def kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+def _kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]:
     """One row of each kind, with its target."""
     inf, places, last = np.inf, np.arange(width), width - 1
     anywhere = int(rng.integers(width))
@@ -98,7 +103,7 @@ def kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
     yield _coarse(width, rng) * 64 + 20_000, anywhere
 
 
-def _vocabulary(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+def _vocabulary(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]:
     places = np.arange(width)
     yield _fine(width, rng), width - 1
     yield _fine(width, rng), 65_535 % width
@@ -107,7 +112,7 @@ def _vocabulary(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int
     yield np.where(places == width - 1, np.nan, _coarse(width, rng)), 0
 
 
-def _every_class(width: int, rng: np.random.Generator) -> Iterator[tuple[Row, int]]:
+def _every_class(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]:
     for target in range(width):
         yield _coarse(width, rng), target
     for target in range(width):
@@ -139,3 +144,53 @@ def _far(width: int) -> Case:
     rows = [_coarse(width, rng) * 2.0 ** np.floor(np.log2(far) - 9) + sign * far for far in FAR for sign in (-1, 1)]
     why = f"{width} classes far from zero, beyond float16."
     return make(f"check/far_{width}", why, rows, rng.integers(width, size=len(rows)), tags=("seeded",))
+
+
+# --- under loss options -----------------------------------------------------------------------------------------
+
+
+def option_cases(names: Sequence[str]) -> Iterator[Case]:
+    """Seeded rows under each option, under all of them together, and reduced."""
+    values = [name for name in names if name in ("weight", "ignore_index") or (name != REDUCTION and _catalogued(name))]
+    together = [(), *((name,) for name in values), *([tuple(values)] if len(values) > 1 else [])]
+    for place, width in enumerate(OPTION_WIDTHS):
+        yield from (_seeded(width, place, some, "none") for some in together if some)
+        if REDUCTION in names and width in REDUCED_WIDTHS:
+            yield from (_seeded(width, place, some, how) for some in together for how in ("mean", "sum"))
+
+
+def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> Case:
+    rng = np.random.default_rng([width, 2])
+    rows = [(row, target) for row, target in _kinds(width, rng) if not np.isnan(row).any()]
+    if reduction != "none":  # a reduced loss that is infinite says little of its rows
+        rows = [(row, target) for row, target in rows if np.isfinite(row).all()]
+    logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
+    options: dict[str, Any] = {name: _value(name, width, place, rng) for name in names}
+    if "ignore_index" in options:
+        targets[::3] = options["ignore_index"]
+    few = ["options"] if len(names) > 1 else list(names)
+    words = "_".join([*few, *([reduction] if reduction != "none" else [])])
+    why = f"Rows of {width} classes with {', '.join([*names, reduction])}."
+    return make(f"check/{words}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), **options)
+
+
+def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
+    """A value of an option: a seeded one where it depends on the rows, else one that the catalogue has.
+
+    The smallest and the largest are left to the catalogue's rows, which are made for them.
+    """
+    if name == "weight":
+        # Not 0: times the infinite loss of a masked target it would be a question of taste.
+        return rng.integers(4, 33, size=width) / 16
+    if name == "ignore_index":
+        return -100 if place % 2 else width - 1 if width > 1 else -100
+    known = _catalogued(name)
+    known = known[1:-1] or known
+    return known[place % len(known)]
+
+
+@cache
+def _catalogued(name: str) -> tuple[float, ...]:
+    """The values of an option that the catalogue's cases have."""
+    found = {case.options(FORMATS["float64"]).get(name) for case in all_cases() if name in set_in(case)}
+    return tuple(sorted(float(value) for value in found if value is not None))

@@ -1,0 +1,226 @@
+"""What a check found: grades, properties, the worst rows, the smallest input that fails; and how that is printed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ...core.errors import UsageError
+from ...core.files import must_hold_no_links, refuse_existing
+from ...core.vocabulary import Grade, Quantity, Status, worst_grade
+from ._lines import Mask, Required, badness, each_line, fails
+from ._presentation import CATALOGUED
+from ._properties import PROPERTIES, properties
+from ._shrink import Smallest
+
+FAILURE_COLUMNS = (
+    "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
+    "max_abs", "max_ulp", "breaks", "detail",
+)  # fmt: skip
+MEASURED = (Quantity.LOSS.value, Quantity.GRADIENT.value)
+FILES = ("report.txt", "failures.csv", "properties.csv", "reproduce.py")
+WIDTH = 100
+WORST = 10  # rows that are shown
+
+
+@dataclass(frozen=True, eq=False)
+class CheckResult:
+    """What a loss is worth.
+
+    Attributes:
+        name, framework, version, device, mode: what was checked, and where.
+        required, required_loss, required_gradient: the grades asked for, of either and of each.
+        options: the loss options that it was measured with, beside without.
+        lines: everything that was measured, one line a row, quantity and way of presenting it.
+        asked: the dtypes that were asked for by name.
+        smallest: the smallest input found that still fails, None if nothing does.
+    """
+
+    name: str
+    framework: str
+    version: str
+    device: str
+    mode: str
+    required: str
+    required_loss: str
+    required_gradient: str
+    options: tuple[str, ...]
+    lines: pd.DataFrame
+    asked: tuple[str, ...]
+    smallest: Smallest | None
+
+    @property
+    def _required(self) -> Required:
+        return Required(Grade(self.required_loss), Grade(self.required_gradient))
+
+    @cached_property
+    def _failed(self) -> Mask:
+        missing = self.lines["dtype"].isin(self.asked) & self.lines["status"].eq(Status.UNSUPPORTED)
+        return fails(self.lines, self._required) | missing.to_numpy(bool)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row has the grade, in every dtype that the loss takes, and in one at least."""
+        return not self._failed.any() and bool(self.lines["status"].eq(Status.OK).any())
+
+    @cached_property
+    def grades(self) -> dict[str, str]:
+        """The worst grade in each dtype, or what happened instead: ``raised``, ``unsupported``."""
+        return {str(dtype): _worst(table) for dtype, table in self.lines.groupby("dtype", sort=False)}
+
+    @cached_property
+    def grades_by_quantity(self) -> dict[str, dict[str, str]]:
+        """The same for ``loss`` and ``gradient`` each: ``{dtype: {quantity: grade}}``."""
+        return {
+            str(dtype): {q: _worst(table[table["quantity"] == q]) for q in MEASURED if (table["quantity"] == q).any()}
+            for dtype, table in self.lines.groupby("dtype", sort=False)
+        }
+
+    @cached_property
+    def _worst_first(self) -> pd.DataFrame:
+        broke = {name: p.breaks(self.lines, self._failed) for name, p in PROPERTIES.items()}
+        names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
+        failures = self.lines[self._failed].assign(breaks=names)
+        order = failures.assign(
+            _bad=failures["grade"].map(badness).astype(float), _plainly=failures["how"].eq(str(CATALOGUED))
+        )
+        return order.sort_values(["_bad", "_plainly", "max_ulp"], ascending=False, kind="stable")
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties.
+
+        Of one grade, rows as the catalogue has them come before the same rows presented in another way.
+        """
+        return self._worst_first[list(FAILURE_COLUMNS)].reset_index(drop=True)
+
+    @cached_property
+    def properties(self) -> pd.DataFrame:
+        """Each property in each dtype: how many rows tried it, how many failed, and whether it ``held``."""
+        return properties(self.lines, self._failed)
+
+    @property
+    def script(self) -> str | None:
+        """A Python program of a dozen lines that shows the failure without LogitLab; None if nothing fails."""
+        return None if self.smallest is None else self.smallest.script
+
+    def __str__(self) -> str:
+        written = io.StringIO()
+        show(self, Console(file=written, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False))
+        return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+
+
+def _worst(lines: pd.DataFrame) -> str:
+    """The worst grade, or how a call ended that gave none."""
+    ended = lines.loc[~lines["status"].isin([Status.OK, Status.UNSUPPORTED]), "status"]
+    return str(ended.iloc[0]) if len(ended) else worst_grade(lines["grade"]) or Status.UNSUPPORTED.value
+
+
+def show(result: CheckResult, console: Console | None = None) -> None:
+    """Prints the result."""
+    out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
+    out.print(Group(*_parts(result)))
+    if result.script is not None:
+        out.print("\nThe smallest input found that fails, as a program of its own:\n")
+        out.print(result.script, soft_wrap=True)  # a program is not broken at a margin
+
+
+def prepare(folder: Path) -> None:
+    """Checks, before anything is measured, that `write` can write into a folder, and makes it.
+
+    Raises:
+        UsageError: if the folder cannot be made, holds links, or has one of the files.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error}; choose another folder") from error
+    must_hold_no_links(folder)
+    for name in FILES:
+        refuse_existing(folder / name, "folder")
+
+
+def write(result: CheckResult, folder: Path) -> Iterator[Path]:
+    """Writes ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
+
+    Raises:
+        UsageError: as `prepare`.
+    """
+    prepare(folder)
+    contents = (f"{result}\n", result.failures.to_csv(index=False), result.properties.to_csv(index=False))
+    for name, content in zip(FILES, (*contents, result.script), strict=True):
+        if content is not None:
+            (folder / name).write_text(content, encoding="utf-8")
+            yield folder / name
+
+
+def _parts(result: CheckResult) -> Iterator[RenderableType]:
+    where = f"{result.framework} {result.version}, {result.device}, {result.mode}"
+    yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, {result._required} required ({where})")
+    if result.options:
+        yield Text(f"Measured with and without {', '.join(result.options)}")
+    yield _grades(result)
+    if result.failures.empty:
+        if not result.passed:
+            details = result.lines["detail"].dropna()
+            yield Text(f"Nothing was measured: {next(iter(details), 'no case is held by the dtypes')}")
+        return
+    yield Text("")
+    yield _properties(result)
+    yield Text("")
+    yield _worst_rows(result)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        right = name in ("rows", "failed", "ulp")
+        table.add_column(name, overflow="fold", justify="right" if right else "left", no_wrap=name == "worst rows")
+    return table
+
+
+def _grades(result: CheckResult) -> Table:
+    table = _table("dtype", "loss", "gradient", "rows", "failed")
+    failed = result.failures["dtype"].value_counts()
+    for dtype, grades in result.grades_by_quantity.items():
+        rows = int((result.lines["dtype"] == dtype).sum())
+        both = (grades.get(quantity, "-") for quantity in MEASURED)
+        table.add_row(dtype, *both, f"{rows:,}", f"{int(failed.get(dtype, 0)):,}")
+    return table
+
+
+def _properties(result: CheckResult) -> Table:
+    """A line a property: in each dtype it holds, or fails on so many of the rows that try it."""
+    dtypes = list(result.grades_by_quantity)
+    table = _table("property: rows that fail it", *dtypes)
+    for name, lines in result.properties.groupby("property", sort=False):
+        tried = lines[lines["rows"] > 0]
+        counts = zip(tried["dtype"], tried["rows"], tried["failed"], strict=True)
+        cells = {dtype: f"{failed:,} of {rows:,}" if failed else "holds" for dtype, rows, failed in counts}
+        table.add_row(str(name), *(cells.get(dtype, "not tried") for dtype in dtypes))
+    return table
+
+
+def _worst_rows(result: CheckResult) -> Table:
+    """The worst row of each case and quantity, as far as there is room."""
+    table = _table("worst rows", "in", "quantity", "grade", "given", "exact", "ulp", "presented")
+    distinct = result._worst_first.drop_duplicates(["case", "quantity", "status"])
+    for line in each_line(distinct.head(WORST)):
+        ok = line.status == Status.OK
+        # A gradient is a row of numbers: its error is told, its numbers are the program's to print.
+        given, exact = ("", "") if line.quantity == Quantity.GRADIENT else (f"{line.value:.6g}", f"{line.exact:.6g}")
+        table.add_row(
+            f"{line.case}[{line.row}]", line.dtype, line.quantity, (line.grade or line.verdict) if ok else line.status,
+            given if ok else line.detail, exact, "" if np.isnan(line.max_ulp) else f"{line.max_ulp:.3g}",
+            "" if line.how == str(CATALOGUED) else line.how,
+        )  # fmt: skip
+    return table
