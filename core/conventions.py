@@ -60,10 +60,10 @@ class Convention:
     @property
     def wording(self) -> str:
         """The definition and its source in one sentence."""
-        told = f"a weighted mean is divided by {self.mean}"
+        wording = f"a weighted mean is divided by {self.mean}"
         if self.weighting is not Weighting.CLASSES:
-            told += f", and a weight multiplies {self.weighting}"
-        return f"{told} ({self.source})" if self.source else told
+            wording += f", and a weight multiplies {self.weighting}"
+        return f"{wording} ({self.source})" if self.source else wording
 
 
 STANDARD = Convention()

@@ -15,7 +15,7 @@ from pandas.api.types import pandas_dtype
 from ..core.vocabulary import Quantity, Status
 from ..frameworks.stages import Stage
 from ..grading import Graded, invalid_target_answers, stability_ratio
-from ..grading.first_failure import first_failures
+from ..grading.first_failure import TracedBatch, first_failures
 from ..storage.store import COLUMNS
 from .plan import Cell, GradedCall, Group
 
@@ -65,7 +65,8 @@ def quantity_rows(graded: GradedCall, stages: Sequence[Stage]) -> list[QuantityR
     """
     call, outcome = graded.call, graded.outcome
     group, info = call.group, call.cell.implementation
-    first = first_failures(info.formula, stages, group.logits, group.targets, group.fmt, group.exact, graded.graded)
+    traced = TracedBatch(info.formula, stages, group.batch(), group.fmt, group.exact, graded.graded)
+    first = first_failures(traced)
     # The fault of a quantity that did not come is in its own rows.
     message = replace(outcome, detail="" if outcome.lacking else outcome.detail).message
     present = [_present(group, q, array, graded.graded[q], first[q], message) for q, array in outcome.values]

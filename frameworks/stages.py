@@ -84,6 +84,11 @@ class Stage:
     operands: tuple[str, ...]
     value: Array
 
+    @classmethod
+    def of_quantity(cls, quantity: str, value: Array) -> Stage:
+        """A quantity whose inside is not seen."""
+        return Stage("backward" if quantity == "gradient" else "forward", quantity, quantity, "", "call", (), value)
+
 
 Stages = Iterator[Stage]
 

@@ -1,7 +1,6 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
-from ._bounds import Row, entry_bounds, loss_bounds
 from ._conduct import (
     conduct,
     describe_empty_mean,
@@ -18,18 +17,15 @@ __all__ = [
     "LOST_FROM",
     "Graded",
     "Margin",
-    "Row",
     "Standard",
     "apriori_bounds",
     "conduct",
     "describe_empty_mean",
     "describe_ignored_row",
     "describe_reach",
-    "entry_bounds",
     "grade",
     "grade_by",
     "invalid_target_answers",
-    "loss_bounds",
     "margin",
     "stability_ratio",
 ]

@@ -109,14 +109,14 @@ def apriori_bounds(
     # Logits near the end of float64 overflow on the way to having no bound.
     with np.errstate(over="ignore", invalid="ignore"):
         if quantity == "probabilities":
-            return _softmax_bounds(_Row.of(logits, fmt, exact), fmt, exact, function_roundings)
+            return _softmax_bounds(_LogitRows.of(logits, fmt, exact), fmt, exact, function_roundings)
         if quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
-            return _loss_bounds(_Row.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
+            return _loss_bounds(_LogitRows.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
     return missing, missing.copy()
 
 
 @dataclass(frozen=True)
-class _Row:
+class _LogitRows:
     """What the analysis needs of the logits: arrays (B,), of no meaning where ``applies`` is False."""
 
     applies: Mask
@@ -128,7 +128,7 @@ class _Row:
     lse: Float64  # y
 
     @classmethod
-    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> _Row:
+    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> _LogitRows:
         x = logits.astype(np.float64)
         finite = np.isfinite(x)
         applies = exact.defined & finite.any(axis=1) & ~(np.isnan(x) | (x == np.inf)).any(axis=1)
@@ -168,7 +168,7 @@ def _rigorous(roundings: Float64, fmt: Format, functions: float) -> Float64:
     return roundings * u / (1 - 4 * functions * u)
 
 
-def _softmax_bounds(row: _Row, fmt: Format, exact: Reference, f: float) -> tuple[Float64, Float64]:
+def _softmax_bounds(row: _LogitRows, fmt: Format, exact: Reference, f: float) -> tuple[Float64, Float64]:
     largest = exact.probabilities.hi.max(axis=1, initial=0.0)
     # An exponential above and one below the line, n - 1 additions, a division, and the one more of the theorem.
     basic = _rigorous(row.classes + 1 + 2 * f, fmt, f)
@@ -183,7 +183,7 @@ def _softmax_bounds(row: _Row, fmt: Format, exact: Reference, f: float) -> tuple
 
 
 def _loss_bounds(
-    row: _Row, logits: NDArray[Any], targets: NDArray[Any], fmt: Format, exact: Reference, f: float
+    row: _LogitRows, logits: NDArray[Any], targets: NDArray[Any], fmt: Format, exact: Reference, f: float
 ) -> tuple[Float64, Float64]:
     n, a, y, loss = row.classes, row.maximum, row.lse, exact.loss.hi
     is_class = (targets >= 0) & (targets < logits.shape[1])

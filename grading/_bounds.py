@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,16 @@ Float64 = NDArray[np.float64]
 FLOAT32 = FORMATS["float32"]
 
 
+class Bounds(NamedTuple):
+    """The largest errors that A, B and C allow."""
+
+    a: Float64
+    b: Float64
+    c: Float64
+
+
 @dataclass(frozen=True)
-class Row:
+class RowSizes:
     """What the bounds of a batch need to know of its logits: arrays (B,), in float64.
 
     ``classes`` counts the finite logits, ``magnitude`` is the largest of them in absolute value, and ``mass`` the sum
@@ -51,36 +59,35 @@ class Row:
     classes: Float64
     magnitude: Float64
     mass: Float64
-    beside: Callable[[Format], tuple[Float64, Float64, Float64]] | None = None
+    beside: Callable[[Format], Bounds] | None = None
 
     @classmethod
-    def of(cls, logits: NDArray[Any], mass: Float64) -> Row:
+    def of(cls, logits: NDArray[Any], mass: Float64) -> RowSizes:
         """From logits (B, C) of any of the four dtypes and the target mass (B,)."""
         x = np.abs(logits.astype(np.float64))
         finite = np.isfinite(x)
         return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0), mass)
 
 
-def summation(rows: Row, fmt: Format) -> Float64:
+def summation(rows: RowSizes, fmt: Format) -> Float64:
     """``a = 2 sqrt(n) min(u, 2^-24)``, shape (B,)."""
     return SUM_ROUNDINGS * np.sqrt(rows.classes) * min(fmt.unit_roundoff, SUM_UNIT)
 
 
-def loss_bounds(loss: Float64, rows: Row, fmt: Format) -> tuple[Float64, Float64, Float64]:
+def loss_bounds(loss: Float64, rows: RowSizes, fmt: Format) -> Bounds:
     """Largest errors of row losses (B,) for A, B and C."""
     u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
     accurate = (A_ROUNDINGS * u + A_ROUNDINGS_PER_LOG * u * np.maximum(0.0, -log(loss)) + a) * loss + t
     stable = u * 4 * loss + (8 * u + a) * rows.mass + t
-    bounds = accurate, stable, stable + 4 * u * rows.magnitude * rows.mass
+    bounds = Bounds(accurate, stable, stable + 4 * u * rows.magnitude * rows.mass)
     if rows.beside is None:
         return bounds
-    a, b, c = (plain + more for plain, more in zip(bounds, rows.beside(fmt), strict=True))
-    return a, b, c
+    return Bounds(*(plain + more for plain, more in zip(bounds, rows.beside(fmt), strict=True)))
 
 
 def entry_bounds(
-    values: Float64, probabilities: Float64, rows: Row, fmt: Format, scale: float | Float64 = 1.0
-) -> tuple[Float64, Float64, Float64]:
+    values: Float64, probabilities: Float64, rows: RowSizes, fmt: Format, scale: float | Float64 = 1.0
+) -> Bounds:
     """Largest errors of the entries (B, C) of a gradient, or of the probabilities themselves, for A, B and C.
 
     ``values`` are the exact entries multiplied by ``scale``, ``probabilities`` the unscaled softmax.
@@ -92,7 +99,7 @@ def entry_bounds(
     relative = (8 + 2 * np.abs(log(probabilities))) * u + a
     stable = relative * probabilities * mass + (8 * u + a) * size.max(axis=1, keepdims=True, initial=0.0)
     drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * rows.magnitude, 1.0)))[:, None] * mass
-    return accurate * scale + t, stable * scale + t, (2 * stable + drift) * scale + 2 * t
+    return Bounds(accurate * scale + t, stable * scale + t, (2 * stable + drift) * scale + 2 * t)
 
 
 def log(values: Float64) -> Float64:
@@ -102,8 +109,8 @@ def log(values: Float64) -> Float64:
 
 
 def reduced_loss_bounds(
-    row_losses: Float64, rows: Row, fmt: Format, scale: float | Float64, *, rows_exposed: bool
-) -> tuple[Float64, Float64, Float64]:
+    row_losses: Float64, rows: RowSizes, fmt: Format, scale: float | Float64, *, rows_exposed: bool
+) -> Bounds:
     """Largest errors of a reduced loss for A, B and C, each of shape (1,).
 
     Args:
@@ -132,8 +139,8 @@ def reduced_loss_bounds(
     total = row_losses.sum() * scale
     reducing = (2 * np.sqrt(number) * v + 4 * v + u) * total + fmt.smallest_normal
     accurate, stable, _ = loss_bounds(row_losses, rows, fmt if rows_exposed or v == u else FLOAT32)
-    offset = loss_bounds(row_losses, rows, fmt)[2]
+    offset = loss_bounds(row_losses, rows, fmt).c
     rounded = 0.0 if rows_exposed else u * total
     pairwise = u * np.ceil(np.log2(number)) * total
     a, b, c = (np.atleast_1d(each.sum() * scale + reducing) for each in (accurate, stable, offset))
-    return a, b + rounded, c + pairwise
+    return Bounds(a, b + rounded, c + pairwise)

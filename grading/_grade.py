@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
-from ..core.vocabulary import GRADES
+from ..core.vocabulary import GRADES, Grade, Verdict, grade_rank
 from ..oracle import Exact, Reference
+from ._bounds import Bounds
 from ._standard import Standard
 
 Array = NDArray[Any]
@@ -73,54 +74,51 @@ def grade(
 def grade_by(standard: Standard, computed: Array) -> Graded:
     """As `grade`, by a standard that serves many computations of one quantity."""
     v = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
-    expected, graded = standard.expected(computed.dtype), standard.graded
-    judged = standard.judged
-    finite, wanted_finite = np.isfinite(v), np.isfinite(expected)
-    same_kind = finite & wanted_finite
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        error = np.abs((v - standard.wanted.hi) - standard.wanted.lo)
-        if same_kind.all():  # as nearly always: nothing to be told apart
-            mismatch = np.zeros(len(v), bool)
-            beyond = None
-        else:
-            right_special = (np.isnan(v) & np.isnan(expected)) | ((v == expected) & np.isinf(expected))
-            beyond = ~same_kind & ~right_special
-            error = np.where(same_kind, error, np.where(beyond, np.inf, 0.0))
-            mismatch = beyond.any(axis=1)
-        in_ulp, relative = error / standard.ulp, error / standard.size
-    if beyond is not None:
-        in_ulp = np.where(same_kind, in_ulp, error)
-        relative = np.where(same_kind, relative, error)
-    zeroed = (v == 0) & same_kind & standard.representable
+    errors, has_answer = standard.errors(v, computed.dtype), standard.has_answer
+    error = errors.absolute
+    in_ulp, relative = errors.relative_to(standard.ulp), errors.relative_to(standard.size)
+    wrong_kind = ~errors.same_kind & (error > 0)
+    mismatch = wrong_kind.any(axis=1)
+    is_nan = np.isnan(v)
+    zeroed = (v == 0) & errors.same_kind & standard.representable
     wrong_sign = standard.wrong_signs(v).any(axis=1)
-    level = np.maximum(_level(error, standard.allowed), np.where(wrong_sign, GRADES.index("C"), 0))
-    level = np.where(mismatch, GRADES.index("F"), level)
+    level = np.maximum(_level(error, standard.allowed), np.where(wrong_sign, grade_rank(Grade.C), 0))
+    level = np.where(mismatch, grade_rank(Grade.F), level)
     verdict = np.select(
         [
-            ~judged,
-            mismatch & _any_row(beyond, v, np.isnan),
-            mismatch & _any_row(beyond, v, np.isinf),
+            ~has_answer,
+            (wrong_kind & is_nan).any(axis=1),
+            (wrong_kind & np.isinf(v)).any(axis=1),
             mismatch,
             wrong_sign,
-            (zeroed & (error > standard.allowed[0])).any(axis=1),
+            (zeroed & (error > standard.allowed.a)).any(axis=1),
             (level > 0) & (relative >= LOST_FROM).any(axis=1),
-            level >= GRADES.index("C"),
+            level >= grade_rank(Grade.C),
         ],
-        ["undefined", "nan", "overflow", "swallowed", "wrong_sign", "underflow", "lost", "inaccurate"],
-        "correct",
+        [
+            Verdict.UNDEFINED,
+            Verdict.NAN,
+            Verdict.OVERFLOW,
+            Verdict.SWALLOWED,
+            Verdict.WRONG_SIGN,
+            Verdict.UNDERFLOW,
+            Verdict.LOST,
+            Verdict.INACCURATE,
+        ],
+        Verdict.CORRECT,
     )
     return Graded(
-        grade=np.where(graded, LETTERS[level], np.array(None, object)),
+        grade=np.where(standard.graded, LETTERS[level], np.array(None, object)),
         verdict=verdict,
-        finite=_all(finite),
-        expected_finite=_all(wanted_finite),
-        n_nan=np.isnan(v).sum(axis=1),
+        finite=_all(np.isfinite(v)),
+        expected_finite=_all(np.isfinite(standard.expected(computed.dtype))),
+        n_nan=is_nan.sum(axis=1),
         n_posinf=(v == np.inf).sum(axis=1),
         n_neginf=(v == -np.inf).sum(axis=1),
         n_zeroed=zeroed.sum(axis=1),
-        max_abs=_largest(error, judged),
-        max_rel=_largest(relative, judged),
-        max_ulp=_largest(in_ulp, judged),
+        max_abs=_largest(error, has_answer),
+        max_rel=_largest(relative, has_answer),
+        max_ulp=_largest(in_ulp, has_answer),
     )
 
 
@@ -129,11 +127,7 @@ def _all(entries: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return every
 
 
-def _any_row(where: NDArray[np.bool_] | None, v: Float64, kind: Any) -> Any:
-    return False if where is None else (where & kind(v)).any(axis=1)
-
-
-def _level(error: Float64, allowed: tuple[Float64, ...]) -> NDArray[np.int64]:
+def _level(error: Float64, allowed: Bounds) -> NDArray[np.int64]:
     """Index into GRADES of each row's worst entry, of those whose bounds hold for all entries; D where none does."""
     level = np.zeros(len(error), np.int64)
     for bound in allowed:
@@ -141,5 +135,5 @@ def _level(error: Float64, allowed: tuple[Float64, ...]) -> NDArray[np.int64]:
     return level
 
 
-def _largest(values: Float64, judged: NDArray[np.bool_]) -> Float64:
-    return np.where(judged, values.max(axis=1, initial=0.0), np.nan)
+def _largest(values: Float64, has_answer: NDArray[np.bool_]) -> Float64:
+    return np.where(has_answer, values.max(axis=1, initial=0.0), np.nan)

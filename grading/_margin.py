@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
-from ..core.vocabulary import GRADES
+from ..core.vocabulary import Grade, Verdict, grade_rank
 from ._standard import Standard
 
 
@@ -52,19 +52,14 @@ def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | No
         verdict: of the row; of a ``wrong_sign`` the largest entry that has it is meant.
     """
     values = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
-    v = values[row]
-    hi, lo = standard.wanted.hi[row], standard.wanted.lo[row]
-    expected = standard.expected(computed.dtype)[row]
-    same = (np.isnan(v) & np.isnan(expected)) | ((v == expected) & np.isinf(expected))
+    errors = standard.errors(values, computed.dtype)
     # The bound that decides: the row's own of an A, else the one of the next better grade, which does not hold.
-    better = 0 if grade is None else max(0, min(GRADES.index(grade), 3) - 1)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        both = np.isfinite(v) & np.isfinite(expected)
-        error = np.where(both, np.abs((v - hi) - lo), np.where(same, 0.0, np.inf))
-        share = np.where(np.isfinite(error), error / standard.allowed[better][row], error)
-        in_ulp = np.where(both, error / standard.ulp[row], error)
-    if verdict == "wrong_sign":
-        share = np.where(standard.wrong_signs(values)[row], np.abs(v), 0.0)
+    better = max(0, min(grade_rank(grade), grade_rank(Grade.D)) - 1)
+    share = errors.relative_to(standard.allowed[better])[row]
+    if verdict == Verdict.WRONG_SIGN:
+        share = np.where(standard.wrong_signs(values)[row], np.abs(values[row]), 0.0)
     j = int(np.nan_to_num(share, nan=0.0, posinf=np.inf).argmax())
-    allowed = tuple(float(bound[row, j]) for bound in standard.allowed)
-    return Margin(j, float(v[j]), float(hi[j]), float(error[j]), float(in_ulp[j]), allowed, standard.fmt)  # type: ignore[arg-type]
+    in_ulp = errors.relative_to(standard.ulp)[row, j]
+    a, b, c = (float(bound[row, j]) for bound in standard.allowed)
+    value, exact = float(values[row, j]), float(standard.wanted.hi[row, j])
+    return Margin(j, value, exact, float(errors.absolute[row, j]), float(in_ulp), (a, b, c), standard.fmt)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import FORMATS, Format, round_to, ulp
+from ..core.vocabulary import Quantity
 from ..oracle import Exact, Reference
-from ._bounds import Row, entry_bounds, loss_bounds, reduced_loss_bounds
+from ._bounds import Bounds, RowSizes, entry_bounds, loss_bounds, reduced_loss_bounds
 from ._transformed import Transformed
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
-Bounds = tuple[Float64, Float64, Float64]
+
+
+class Errors(NamedTuple):
+    """Absolute errors (R, E); infinite where a value is not of its exact value's kind, 0 where both are the same
+    infinity or NaN. ``same_kind``: where both are finite.
+    """
+
+    absolute: Float64
+    same_kind: NDArray[np.bool_]
+
+    def relative_to(self, size: Float64) -> Float64:
+        """The errors in units of ``size``, as they are where not both are finite."""
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            relative = self.absolute / size
+        return relative if self.same_kind.all() else np.where(self.same_kind, relative, self.absolute)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +48,7 @@ class Standard:
         graded: (R,), whether there is something to grade.
         targets: (R,), of a gradient the class whose entry may not be positive, while no other may be negative; -1 where
             no sign is known. None of the other quantities, which are never negative.
-        judged: (R,), whether there is a right answer, and so a verdict: also for an ignored row without a softmax,
+        has_answer: (R,), whether there is a right answer, and so a verdict: also for an ignored row without a softmax,
             which is exactly 0 and gets no grade.
     """
 
@@ -45,7 +60,7 @@ class Standard:
     representable: NDArray[np.bool_]
     graded: NDArray[np.bool_]
     targets: NDArray[np.int64] | None
-    judged: NDArray[np.bool_]
+    has_answer: NDArray[np.bool_]
     _expected: dict[str, Float64] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -64,21 +79,21 @@ class Standard:
         # The probabilities are the softmax itself, which no target and no reduction touches.
         x = exact.transform.logits(logits.astype(np.float64))
         transformed = Transformed.of(logits, exact)
-        rows = Row.of(x, np.ones(len(logits)) if quantity == "probabilities" else exact.mass)
+        rows = RowSizes.of(x, np.ones(len(logits)) if quantity == Quantity.PROBABILITIES else exact.mass)
         rows = rows if transformed is None else replace(rows, beside=transformed.loss_allowances)
         # A logit of +inf is not one of x under a softcap, and a finite one may be beyond float64 where x is.
         infinite = np.isinf(x) & (logits == np.inf)
         graded = exact.defined & ~infinite.any(axis=1)
-        wanted = {"loss": exact.loss, "gradient": exact.gradient, "probabilities": exact.probabilities}[quantity]
-        if quantity == "loss":
+        wanted: Exact = getattr(exact, quantity)
+        if quantity == Quantity.LOSS:
             wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
             graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
         # Where the exact value is not finite a bound is not either, and none is used.
         with np.errstate(over="ignore", invalid="ignore"):
             losses = None if reduction == "none" else row_losses
-            if transformed is None or quantity == "loss":
+            if transformed is None or quantity == Quantity.LOSS:
                 bounds = _bounds(quantity, exact, losses, rows, fmt, rows_exposed)
-            elif quantity == "gradient":
+            elif quantity == Quantity.GRADIENT:
                 bounds = transformed.gradient_bounds(fmt, exact.scale)
             else:
                 bounds = transformed.probability_bounds(fmt)
@@ -92,7 +107,7 @@ class Standard:
                 np.where(size >= fmt.smallest_normal, size, np.inf),
                 rounded != 0,
                 graded,
-                exact.sole_target if quantity == "gradient" else None,
+                exact.sole_target if quantity == Quantity.GRADIENT else None,
                 graded | _counts_nothing(quantity, wanted, exact),
                 {fmt.name: rounded},
             )
@@ -107,6 +122,17 @@ class Standard:
             with np.errstate(over="ignore", invalid="ignore"):
                 self._expected[wider.name] = round_to(self.wanted.hi, wider, self.wanted.lo)
         return self._expected[wider.name]
+
+    def errors(self, values: Float64, out_dtype: np.dtype[Any]) -> Errors:
+        """How far values (R, E), which came in a dtype, are from the exact ones."""
+        expected = self.expected(out_dtype)
+        same_kind = np.isfinite(values) & np.isfinite(expected)
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.abs((values - self.wanted.hi) - self.wanted.lo)
+            if not same_kind.all():  # which is rare
+                right = (np.isnan(values) & np.isnan(expected)) | ((values == expected) & np.isinf(expected))
+                error = np.where(same_kind, error, np.where(right, 0.0, np.inf))
+        return Errors(error, same_kind)
 
     def wrong_signs(self, values: Float64) -> NDArray[np.bool_]:
         """(R, E), where a value has a sign that no exact value can have, and is larger than the smallest normal number.
@@ -126,7 +152,7 @@ class Standard:
 
 def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[np.bool_]:
     """Which rows are exactly 0 whatever is in them; a reduced loss and the softmax itself are no such rows."""
-    if quantity == "probabilities" or len(wanted.hi) != len(exact.mass):
+    if quantity == Quantity.PROBABILITIES or len(wanted.hi) != len(exact.mass):
         return np.zeros(len(wanted.hi), bool)
     nothing: NDArray[np.bool_] = (exact.mass == 0) & (wanted.hi == 0).all(axis=1)
     return nothing
@@ -134,26 +160,24 @@ def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[n
 
 def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
     """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
-    counts = exact.mass > 0
-    over_nothing = reduction == "mean" and not counts.any() and bool(np.isnan(exact.loss.hi))
-    return bool((graded | ~counts).all()) and not over_nothing
+    return bool((graded | ~(exact.mass > 0)).all()) and not exact.is_over_nothing(reduction)
 
 
 def _bounds(
-    quantity: str, exact: Reference, row_losses: Exact | None, rows: Row, fmt: Format, rows_exposed: bool
+    quantity: str, exact: Reference, row_losses: Exact | None, rows: RowSizes, fmt: Format, rows_exposed: bool
 ) -> Bounds:
     """The bounds of A, B and C in the shape (R, E) of the values; with ``row_losses`` those of a reduced loss."""
     p, scale = exact.probabilities.hi, exact.scale
-    if quantity == "probabilities":
+    if quantity == Quantity.PROBABILITIES:
         return entry_bounds(p, p, rows, fmt)
-    if quantity == "gradient":
+    if quantity == Quantity.GRADIENT:
         return entry_bounds(exact.gradient.hi, p, rows, fmt, scale)
     a, b, c = (
         loss_bounds(exact.loss.hi, rows, fmt)
         if row_losses is None
         else reduced_loss_bounds(row_losses.hi, rows, fmt, scale, rows_exposed=rows_exposed)
     )
-    return a[:, None], b[:, None], c[:, None]
+    return Bounds(a[:, None], b[:, None], c[:, None])
 
 
 def _cumulated(bounds: Bounds) -> Bounds:
@@ -165,4 +189,4 @@ def _cumulated(bounds: Bounds) -> Bounds:
     a, b, c = bounds
     a = np.fmax(a, 0.0)
     b = np.fmax(b, a)
-    return a, b, np.fmax(c, b)
+    return Bounds(a, b, np.fmax(c, b))

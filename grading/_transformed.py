@@ -45,13 +45,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
+from ..core.vocabulary import Grade
 from ..oracle import Reference
 from ..oracle.transform import Transform
-from ._bounds import FLOAT32, Row, entry_bounds, log
+from ._bounds import FLOAT32, Bounds, RowSizes, entry_bounds, log
 
 Float64 = NDArray[np.float64]
-Bounds = tuple[Float64, Float64, Float64]
 
+_BOUNDED = (Grade.A, Grade.B, Grade.C)
 OF_SCALE, OF_CAP, OF_TANH = 2, 5, 4  # k, tanh's own apart
 
 
@@ -80,8 +81,7 @@ class Transformed:
 
     def loss_allowances(self, fmt: Format) -> Bounds:
         """What A, B and C allow of row losses (B,) besides the bounds of a plain loss."""
-        a, b, c = (self._of_loss(self._neighbours(grade, fmt), fmt) for grade in "ABC")
-        return a, b, c
+        return Bounds(*(self._of_loss(self._neighbours(grade, fmt), fmt) for grade in _BOUNDED))
 
     def gradient_bounds(self, fmt: Format, scale: float | Float64) -> Bounds:
         """Largest errors of the entries (B, C) of a gradient for A, B and C."""
@@ -92,8 +92,8 @@ class Transformed:
         of_slope = (8 + 8 * self.ratio) * v * w * capped
         lossy = 8 * s * capped
         roundings = 4 * u * size * w
-        a, b, c = (self._of_derivative(self._neighbours(grade, fmt), grade, fmt) for grade in "ABC")
-        return (
+        a, b, c = (self._of_derivative(self._neighbours(grade, fmt), grade, fmt) for grade in _BOUNDED)
+        return Bounds(
             scale * (a * w + size * of_slope + roundings) + t,
             scale * (b * w + size * (of_slope + v * lossy) + roundings) + t,
             scale * (c * w + 2 * size * (of_slope + u * lossy) + roundings) + 2 * t,
@@ -102,22 +102,22 @@ class Transformed:
     def probability_bounds(self, fmt: Format) -> Bounds:
         """Largest errors of the probabilities (B, C) for A, B and C."""
         p = self.probabilities
-        plain = entry_bounds(p, p, Row.of(self.x, np.ones(len(p))), fmt)
-        a, b, c = (bound + self._neighbours(grade, fmt).of_p for bound, grade in zip(plain, "ABC", strict=True))
-        return a, b, c
+        plain = entry_bounds(p, p, RowSizes.of(self.x, np.ones(len(p))), fmt)
+        moved = (self._neighbours(grade, fmt).of_p for grade in _BOUNDED)
+        return Bounds(*(bound + more for bound, more in zip(plain, moved, strict=True)))
 
     @cached_property
-    def _row(self) -> _Row:
-        return _Row.of(self.x)
+    def _row(self) -> _SoftmaxRows:
+        return _SoftmaxRows.of(self.x)
 
     @property
     def _pull(self) -> Float64:
         """``h``, what the z-loss adds to the derivative."""
         return 2 * self.transform.z_loss * self._row.y * self.probabilities
 
-    def _neighbours(self, grade: str, fmt: Format) -> _Neighbours:
+    def _neighbours(self, grade: Grade, fmt: Format) -> _Neighbours:
         u, v, row = fmt.unit_roundoff, _inside(fmt), self._row
-        rounding = _rounding(self.transform, u if grade == "C" else v, v)
+        rounding = _rounding(self.transform, u if grade is Grade.C else v, v)
         d = rounding * np.where(np.isfinite(self.x), np.abs(self.x), 0.0)
         most = np.exp(np.minimum(row.log_p + d + (self.probabilities * d).sum(axis=1, keepdims=True), 0.0))
         of_y = (most * d).sum(axis=1, keepdims=True)
@@ -126,10 +126,10 @@ class Transformed:
         others = np.minimum(others.sum(axis=1, keepdims=True), 1.0)
         of_p = most * (np.where(row.is_top, others, 1.0) * d + np.where(row.is_top, of_others, of_y))
         y = np.abs(row.y)
-        if grade == "A":
+        if grade is Grade.A:
             e = 2 * u * y + 4 * v * (1 + row.log_total)
         else:
-            e = 4 * u * (1 + y + row.log_total) + 4 * u * row.magnitude * (grade == "C")
+            e = 4 * u * (1 + y + row.log_total) + 4 * u * row.magnitude * (grade is Grade.C)
         return _Neighbours(d, np.minimum(of_p, most), e + _sum(row, fmt) + of_y)
 
     def _of_loss(self, near: _Neighbours, fmt: Format) -> Float64:
@@ -139,26 +139,26 @@ class Transformed:
         allowed: Float64 = (moved + self.transform.z_loss * squared)[:, 0]
         return allowed
 
-    def _of_derivative(self, near: _Neighbours, grade: str, fmt: Format) -> Float64:
+    def _of_derivative(self, near: _Neighbours, grade: Grade, fmt: Format) -> Float64:
         """What ``g + h`` may err by, (B, C)."""
         size, pull, p, row = np.abs(self.inner), np.abs(self._pull), self.probabilities, self._row
         u, a, c = fmt.unit_roundoff, _sum(row, fmt), self.transform.z_loss
         relative = (8 + 2 * np.abs(log(p))) * u + a
         by_z = pull * relative + 2 * c * (near.of_y * p + (np.abs(row.y) + near.of_y) * near.of_p)
         moved = self.mass * near.of_p + by_z
-        if grade == "A":
+        if grade is Grade.A:
             accurate: Float64 = ((8 + 2 * np.abs(log(size))) * u + a) * size + moved
             return accurate
         largest = np.maximum(size, pull).max(axis=1, keepdims=True, initial=0.0)
         stable: Float64 = relative * p * self.mass + (8 * u + a) * largest + moved
-        if grade == "B":
+        if grade is Grade.B:
             return stable
         drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * row.magnitude, 1.0)))
         return 2 * stable + drift * (self.mass + 2 * c * np.abs(row.y))
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _SoftmaxRows:
     """What there is to know of ``x``: (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
 
     classes: Float64
@@ -169,7 +169,7 @@ class _Row:
     is_top: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, x: Float64) -> _Row:
+    def of(cls, x: Float64) -> _SoftmaxRows:
         finite = np.isfinite(x)
         held = np.where(finite, x, -np.inf)
         m = held.max(axis=1, keepdims=True, initial=-np.inf)
@@ -209,6 +209,6 @@ def _rounding(transform: Transform, step: float, inside: float) -> float:
     return 0.0 if math.frexp(transform.logit_scale)[0] == 0.5 else OF_SCALE * step
 
 
-def _sum(row: _Row, fmt: Format) -> Float64:
+def _sum(row: _SoftmaxRows, fmt: Format) -> Float64:
     """``a``."""
     return 2.0 * np.sqrt(row.classes) * _inside(fmt)

@@ -1,7 +1,8 @@
 """What the ANSWER is: exact loss, probabilities and gradient, enclosed by ball arithmetic."""
 
+from ._answer import PER_ROW, Exact, Reference, per_row
 from .bulk import bulk, require_quad
-from .reference import PER_ROW, Exact, Reference, reference
+from .reference import reference
 from .stacking import stack_references, without_answers
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Exact",
     "Reference",
     "bulk",
+    "per_row",
     "reference",
     "require_quad",
     "stack_references",

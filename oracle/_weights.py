@@ -9,6 +9,7 @@ from flint import fmpq
 from numpy.typing import NDArray
 
 from ..core.conventions import MeanDivisor, Weighting
+from ..core.options import LossOptions
 
 Float64 = NDArray[np.float64]
 
@@ -18,11 +19,11 @@ def rational(value: float) -> fmpq:
     return fmpq(*float(value).as_integer_ratio())
 
 
-def target_weights(t: Any, classes: int, smoothing: float, w: Float64 | None, weighting: Weighting) -> dict[int, fmpq]:
+def target_weights(t: Any, classes: int, options: LossOptions, weighting: Weighting) -> dict[int, fmpq]:
     """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
     own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
-    s = rational(smoothing)
-    everywhere = range(classes) if smoothing else own
+    s, w = rational(options.label_smoothing), options.weight
+    everywhere = range(classes) if s else own
     q = {j: (1 - s) * rational(own.get(j, 0.0)) + s / classes for j in everywhere}
     if w is not None:
         weighted = {j: b * rational(w[j]) for j, b in q.items()}

@@ -33,10 +33,10 @@ import numpy as np
 from flint import arb, fmpq
 from numpy.typing import NDArray
 
+from ._answer import Exact
 from .transform import PLAIN, Transform
 
 Float64 = NDArray[np.float64]
-Pair = tuple[Float64, Float64]
 
 START_BITS = 160  # enough for every ordinary row: 106 bits kept, 17 for 131,072 terms, 10 for exp's argument
 NEEDED_BITS = 110
@@ -46,16 +46,16 @@ _one_thread = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one row of finite or ``-inf`` logits gives: the pairs are ``(hi, lo)`` of shape (C,).
+class ExactRow:
+    """What one row of finite or ``-inf`` logits gives: probabilities and gradient have shape (C,).
 
     ``inner`` (C,) is the cross-entropy's derivative by ``x`` in float64, without scale and z-loss; None where the loss
     is of the logits themselves.
     """
 
     loss: Any  # an Arb ball, so that a reduction over rows stays a proof; None for an infinite loss
-    probabilities: Pair
-    gradient: Pair
+    probabilities: Exact
+    gradient: Exact
     condition: float
     defined: bool = True
     inner: Float64 | None = None
@@ -84,17 +84,17 @@ def split(ball: Any) -> tuple[float, float]:
     return (hi, 0.0) if hi in (math.inf, -math.inf) else (hi, float(ball - hi))
 
 
-def _pair(balls: list[Any]) -> Pair:
-    """The balls' halves, and a zero behind them."""
+def _spread(balls: list[Any], where: NDArray[np.intp]) -> Exact:
+    """Values of the distinct logits put back in their places; masked classes get the exact zero behind them."""
     halves = np.array([*map(split, balls), (0.0, 0.0)], np.float64)
-    return halves[:, 0], halves[:, 1]
+    return Exact(halves[:, 0], halves[:, 1])[where]
 
 
 class _BlurredError(Exception):
     """A ball is still too wide at the present precision."""
 
 
-def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform = PLAIN) -> Row:
+def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform = PLAIN) -> ExactRow:
     """The exact row, for logits (C,) that are finite or ``-inf`` with at least one finite; under a cap for all but NaN.
 
     ``weights`` maps class index to target weight ``q_j``, zero weights left out; the gradient is multiplied by
@@ -110,7 +110,7 @@ def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Tr
             bits *= 2
 
 
-def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> Row:
+def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
     # Equal logits have equal exponentials: a low-precision or tied row of 131,072 classes has few of them.
     values, counts, where = _distinct(logits, infinite=transform.softcap is not None)
     x = [transform.ball(v) for v in values] if transform.moves_logits else [arb(v) for v in values]
@@ -150,7 +150,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
     of_x = [b * (arb(q_sum) + pull) for b in p]
     of_targets = {j: b if where[j] < 0 else b + pull * p[where[j]] for j, b in at_targets.items()}
     slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, -math.inf)]  # the last is that of masked classes
-    made = _sharp_row(
+    sharp_row = _sharp_row(
         p,
         [b * slope for b, slope in zip(of_x, slopes, strict=False)],
         {j: b * slopes[where[j]] for j, b in of_targets.items()},
@@ -158,14 +158,14 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
         loss,
         _condition(largest, _size(of_x, counts, of_targets, where), loss),
     )
-    inner = _spread(_pair([b * arb(q_sum) for b in p]), where)[0]
+    inner = _spread([b * arb(q_sum) for b in p], where).hi
     inner[list(at_targets)] = [*map(float, at_targets.values())]
-    return replace(made, inner=inner)
+    return replace(sharp_row, inner=inner)
 
 
 def _sharp_row(
     p: list[Any], g: list[Any], at_targets: Mapping[int, Any], where: NDArray[np.intp], loss: Any, condition: float
-) -> Row:
+) -> ExactRow:
     """The row of the distinct logits' probabilities and gradients, and of the gradients at targets.
 
     Raises:
@@ -174,11 +174,11 @@ def _sharp_row(
     of_g = [] if g is p else g
     if not all(map(sharp, [*p, *of_g, *at_targets.values(), *([] if loss is None else [loss])])):
         raise _BlurredError
-    of_p = _pair(p)
-    probabilities, gradient = _spread(of_p, where), _spread(of_p if g is p else _pair(g), where)
+    probabilities = _spread(p, where)
+    gradient = Exact(probabilities.hi.copy(), probabilities.lo.copy()) if g is p else _spread(g, where)
     for j, ball in at_targets.items():
-        gradient[0][j], gradient[1][j] = split(ball)
-    return Row(loss, probabilities, gradient, condition)
+        gradient.hi[j], gradient.lo[j] = split(ball)
+    return ExactRow(loss, probabilities, gradient, condition)
 
 
 def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], list[int], NDArray[np.intp]]:
@@ -197,12 +197,6 @@ def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], 
     listed = sorted(times)
     places = {v: i for i, v in enumerate(listed)}
     return listed, [times[v] for v in listed], np.array([places.get(v, -1) for v in logits.tolist()], np.intp)
-
-
-def _spread(pair: Pair, where: NDArray[np.intp]) -> Pair:
-    """Values of the distinct logits put back in their places; masked classes get the exact zero behind them."""
-    hi, lo = pair
-    return hi[where], lo[where]
 
 
 def _size(g: list[Any], counts: list[int], at_targets: Mapping[int, Any], where: NDArray[np.intp]) -> Any:

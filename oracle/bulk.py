@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import UsageError
-from .reference import PER_ROW, Exact, Reference, class_indices, float_logits, reference
+from ..core.vocabulary import QUANTITIES
+from ._answer import Exact, Reference, per_row
+from ._inputs import class_indices, float_logits
+from .reference import reference
 
 Array = NDArray[Any]
-Made = dict[str, NDArray[np.float64]]
 
-QUANTITIES = ("loss", "probabilities", "gradient")
 # Of the rows, one in so many is evaluated by balls too; a prime, lest it fall in step with a file's own period.
 SAMPLED = 997
 
@@ -56,58 +56,38 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
     x = float_logits(logits)
     t = class_indices(np.asarray(targets), x.shape, None)
     ordinary = np.isfinite(x.max(axis=1, initial=-np.inf))  # the largest is neither NaN nor infinite
-    made = quad.evaluate(x[ordinary], t[ordinary])
+    found, doubtful = quad.evaluate(x[ordinary], t[ordinary])
+    found = _rows(found, ~doubtful)
     good = ordinary.copy()
-    good[ordinary] = ~made.pop("doubtful")
-    kept = good[ordinary]
-    made = {name: values[:, kept] if name in QUANTITIES else values[kept] for name, values in made.items()}
+    good[ordinary] = ~doubtful
     sampled = good & ((first_row + np.arange(len(x))) % SAMPLED == 0)
     by_balls = ~good | sampled
     proven = reference(x[by_balls], t[by_balls], keep=False)
-    if not _agree(made, sampled[good], proven, sampled[by_balls], quad.BITS):
+    if not _agree(_rows(found, sampled[good]), _rows(proven, sampled[by_balls]), quad.BITS):
         warnings.warn(f"not good to {quad.BITS} bits: {len(x)} rows are evaluated by balls instead", stacklevel=2)
         return reference(x, t, keep=False)
-    return _whole(made, _rows(proven, ~sampled[by_balls]), good, t)
-
-
-def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
-    return replace(of, **{name: getattr(of, name)[chosen] for name in PER_ROW if getattr(of, name) is not None})
-
-
-def _agree(made: Made, here: NDArray[np.bool_], proven: Reference, there: NDArray[np.bool_], bits: int) -> bool:
-    """Whether the sampled rows are the same both ways."""
-    for name in QUANTITIES:
-        exact: Exact = getattr(proven, name)[there]
-        hi, lo = made[name][:, here]
-        with np.errstate(invalid="ignore"):
-            apart = np.abs((hi - exact.hi) + (lo - exact.lo))
-        # Where lo would lie below float64's numbers, it has fewer bits.
-        allowed = np.ldexp(np.abs(exact.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
-        if not ((apart <= allowed) | ((hi == exact.hi) & np.isinf(hi))).all():
-            return False
-    return True
-
-
-def _whole(made: Made, proven: Reference, good: NDArray[np.bool_], targets: NDArray[np.int64]) -> Reference:
-    """The good rows and the others, in their places."""
 
     def placed(of_good: Array, of_others: Array) -> Array:
         both = np.empty((len(good), *of_good.shape[1:]), of_good.dtype)
         both[good], both[~good] = of_good, of_others
         return both
 
-    def exact(name: str) -> Exact:
-        of_others: Exact = getattr(proven, name)
-        return Exact(placed(made[name][0], of_others.hi), placed(made[name][1], of_others.lo))
+    return per_row(placed, found, _rows(proven, ~sampled[by_balls]))
 
-    one = np.ones(int(good.sum()))
-    return Reference(
-        exact("loss"),
-        exact("probabilities"),
-        exact("gradient"),
-        condition=placed(made["condition"], proven.condition),
-        defined=placed(one.astype(bool), proven.defined),
-        mass=placed(one, proven.mass),
-        scale=np.array(1.0),
-        sole_target=targets,
-    )
+
+def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
+    return per_row(lambda values: values[chosen], of)
+
+
+def _agree(found: Reference, proven: Reference, bits: int) -> bool:
+    """Whether the rows are the same both ways."""
+    for name in QUANTITIES:
+        a: Exact = getattr(found, name)
+        b: Exact = getattr(proven, name)
+        with np.errstate(invalid="ignore"):
+            apart = np.abs((a.hi - b.hi) + (a.lo - b.lo))
+        # Where lo would lie below float64's numbers, it has fewer bits.
+        allowed = np.ldexp(np.abs(b.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
+        if not ((apart <= allowed) | ((a.hi == b.hi) & np.isinf(a.hi))).all():
+            return False
+    return True

@@ -13,16 +13,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
+from numpy.typing import ArrayLike
+
+from ._answer import Exact, Reference
+from .transform import Transform
 
 # Raised whenever the same inputs would give other arrays, so that an old file is never taken for a new one.
 SCHEMA = 3
-PARTS = ("loss", "probabilities", "gradient", "condition", "defined", "mass", "scale", "sole_target")
-OPTIONAL = ("inner",)
-Arrays = dict[str, Any]
+EXACT, ARRAYS = ("loss", "probabilities", "gradient"), ("condition", "defined", "mass", "scale", "sole_target")
 # What zipfile and NumPy raise between them when a bit of the file has changed.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -33,7 +34,7 @@ def folder() -> Path | None:
     return Path(chosen) / "references" if chosen else None
 
 
-def key(parts: Mapping[str, Any]) -> str:
+def key(parts: Mapping[str, ArrayLike]) -> str:
     """A digest of named arrays and scalars: names, dtypes, shapes and bytes all count."""
     digest = hashlib.sha256(f"logitlab reference {SCHEMA}".encode())
     for name, part in sorted(parts.items()):
@@ -43,26 +44,35 @@ def key(parts: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def load(name: str) -> Arrays | None:
-    """The arrays kept under a digest; None if there are none, or if the file is damaged."""
+def load(name: str, transform: Transform) -> Reference | None:
+    """The reference kept under a digest; None if there is none, or if the file is damaged."""
     root = folder()
     if root is None:
         return None
     try:
         with (root / name[:2] / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return {part: kept[part] for part in (*PARTS, *(own for own in OPTIONAL if own in kept.files))}
+            loss, probabilities, gradient = (Exact(*(half.copy() for half in kept[part])) for part in EXACT)
+            condition, defined, mass, scale, sole_target = (kept[part] for part in ARRAYS)
+            inner = kept["inner"] if "inner" in kept.files else None
+            return Reference(
+                loss, probabilities, gradient, condition, defined, mass, scale, sole_target, transform, inner
+            )
     except _DAMAGED:
         return None
 
 
-def save(name: str, arrays: Arrays) -> None:
-    """Keeps the arrays, in one step, so that a reader never sees half a file.
+def save(name: str, reference: Reference) -> None:
+    """Keeps a reference, in one step, so that a reader never sees half a file.
 
     A folder that cannot be written costs time, never a result.
     """
     root = folder()
     if root is None:
         return
+    exact: dict[str, Exact] = {part: getattr(reference, part) for part in EXACT}
+    arrays = {part: np.stack([e.hi, e.lo]) for part, e in exact.items()}
+    arrays |= {part: getattr(reference, part) for part in ARRAYS}
+    arrays |= {} if reference.inner is None else {"inner": reference.inner}
     temporary = None
     try:
         target = root / name[:2] / f"{name}.npz"

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from numpy_quaddtype import QuadPrecDType
 
 from . import balls
+from ._answer import Exact, Reference
 
 Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Of a value, that its ``hi`` and ``lo`` hold together.
 BITS = 100
@@ -27,27 +29,26 @@ _BLOCK = 2**14
 _NARROW = 256
 
 
-def evaluate(x: Float64, t: NDArray[np.int64]) -> dict[str, Any]:
-    """Loss, probabilities and gradient of rows (R, C) of finite or ``-inf`` logits, each with a finite one, and class
-    indices (R,): pairs ``(hi, lo)``, and the condition number (R,), as `reference.Reference` has them.
+def evaluate(x: Float64, t: NDArray[np.int64]) -> tuple[Reference, Mask]:
+    """The reference of rows (R, C) of finite or ``-inf`` logits, each with a finite one, and class indices (R,).
 
-    ``doubtful`` (R,) are those rows with a value that cannot be told from a power of two, below which an ulp is half of
-    that above.
+    The second array (R,) says which rows are doubtful: they have a value that cannot be told from a power of two, below
+    which an ulp is half of that above.
     """
     rows, classes = x.shape
-    made = {"loss": np.empty((2, rows)), "condition": np.empty(rows), "doubtful": np.empty(rows, bool)}
-    made |= {name: np.empty((2, rows, classes)) for name in ("probabilities", "gradient")}
+    loss, p, g = np.empty((2, rows)), np.empty((2, rows, classes)), np.empty((2, rows, classes))
+    condition, doubtful = np.empty(rows), np.empty(rows, bool)
     few = max(1, _BLOCK // classes)
     with np.errstate(all="ignore"):  # quad arithmetic raises flags for infinities, where nothing is amiss
         for start in range(0, rows, few):
-            of = slice(start, start + few)
-            loss, p, g, condition, doubtful = _block(x[of], t[of])
-            made["loss"][:, of], made["probabilities"][:, of], made["gradient"][:, of] = loss, p, g
-            made["condition"][of], made["doubtful"][of] = condition, doubtful
-    return made
+            at = slice(start, start + few)
+            loss[:, at], p[:, at], g[:, at], condition[at], doubtful[at] = _block(x[at], t[at])
+    exact = Exact(*loss), Exact(*p), Exact(*g)
+    return Reference(*exact, condition, np.ones(rows, bool), np.ones(rows), np.array(1.0), t), doubtful
 
 
-def _block(x: Float64, t: NDArray[np.int64]) -> tuple[Any, Any, Any, Float64, NDArray[np.bool_]]:
+def _block(x: Float64, t: NDArray[np.int64]) -> tuple[Float64, Float64, Float64, Float64, Mask]:
+    """Loss, probabilities and gradient as ``(hi, lo)``, condition, and which rows are doubtful."""
     rows = np.arange(len(x))
     first = x.argmax(axis=1)
     top = x[rows, first]
@@ -77,10 +78,10 @@ def _complement(q: Any) -> Float64:
     return np.array([hi, np.where(q < 2.0**-balls.START_BITS, 0, lo)])
 
 
-def _on_a_power(pair: Float64) -> NDArray[np.bool_]:
+def _on_a_power(pair: Float64) -> Mask:
     """Whether a value is so near to a power of two that it is not known on which side: its ulp depends on it."""
     hi, lo = pair
-    found: NDArray[np.bool_] = (np.frexp(hi)[0] == 0.5) & (lo == 0)
+    found: Mask = (np.frexp(hi)[0] == 0.5) & (lo == 0)
     return found
 
 

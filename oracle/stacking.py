@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from .reference import Exact, Reference
+from ._answer import Exact, Reference, per_row
 
 
 def without_answers(of_first_class: Reference) -> Reference:
@@ -31,17 +30,4 @@ def stack_references(parts: Sequence[Reference]) -> Reference:
     """The references of batches of equal width, without a reduction, as one of all their rows."""
     if len(parts) == 1:
         return parts[0]
-
-    def joined(pick: Any) -> Exact:
-        return Exact(np.concatenate([pick(p).hi for p in parts]), np.concatenate([pick(p).lo for p in parts]))
-
-    return Reference(
-        joined(lambda p: p.loss),
-        joined(lambda p: p.probabilities),
-        joined(lambda p: p.gradient),
-        np.concatenate([p.condition for p in parts]),
-        np.concatenate([p.defined for p in parts]),
-        np.concatenate([p.mass for p in parts]),
-        parts[0].scale,
-        np.concatenate([p.sole_target for p in parts]),
-    )
+    return per_row(lambda *arrays: np.concatenate(arrays), *parts)

@@ -15,6 +15,8 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
+from ..core.options import LossOptions
+
 Float64 = NDArray[np.float64]
 
 
@@ -25,6 +27,12 @@ class Transform:
     logit_scale: float = 1.0
     softcap: float | None = None
     z_loss: float = 0.0
+
+    @classmethod
+    def of(cls, options: LossOptions) -> Transform:
+        """Those of a loss's options."""
+        scale, cap = options.logit_scale, options.softcap
+        return cls(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
 
     @property
     def moves_logits(self) -> bool:

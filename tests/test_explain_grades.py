@@ -18,11 +18,11 @@ from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
-from logitlab.grading.first_failure.exact import ExactValues
-from logitlab.grading.first_failure.rules import Judged, outcome
+from logitlab.frameworks.stages import Stage
+from logitlab.grading.first_failure import ComparedStage, ExactValues, wrong_result
 from logitlab.reports.site import _case_pages
 from logitlab.studies import explain as explanation
-from logitlab.studies.explain import _explain
+from logitlab.studies.explain import ExplainRequest, _explain
 from logitlab.studies.hunt import _show
 
 FRAMEWORKS = ("numpy", "torch")
@@ -61,7 +61,7 @@ def disagreements(table, explainer, rows_of=lambda rows: rows):
             grades = dict(zip(lines["quantity"], lines["grade"], strict=True))
             compared += len(grades)
             try:
-                given = explainer.explain(case, implementation, dtype, int(row), device, mode).grades
+                given = explainer.explain(ExplainRequest(case, implementation, dtype, int(row), device, mode)).grades
             except logitlab.UsageError:
                 given = {}
             wanted = {q: (None if pd.isna(g) else g) for q, g in grades.items() if q in came}
@@ -126,7 +126,7 @@ def text(explained, quantity):
 
 def test_a_mean_that_overflows_is_f_though_its_row_losses_are_accurate(torch):
     """Nine losses of 8192 have a float16 mean of 8192, and a sum that float16 cannot hold."""
-    explained = torch.explain("field_overflow/pytorch_85791", BUILTIN, "float16")
+    explained = torch.explain(ExplainRequest("field_overflow/pytorch_85791", BUILTIN, "float16"))
     assert (explained.grades["loss"], explained.grades["gradient"]) == ("F", "A")
     assert set(explained.row_losses["grade"]) == {"A"}
     assert text(explained, "loss") == "mean of the losses: F, not finite: inf where 8192 is exact"
@@ -158,11 +158,11 @@ def test_a_reduced_formula_is_traced_to_the_row_loss_and_then_reduced():
 
 def test_what_a_loss_does_not_take_of_the_case_is_said(torch):
     with pytest.raises(logitlab.UsageError, match="keyword argument 'softcap'"):
-        torch.explain("mine/options", BUILTIN)
+        torch.explain(ExplainRequest("mine/options", BUILTIN))
 
 
 def test_a_weighted_mean_is_divided_by_the_weights(torch):
-    explained = torch.explain("mine/weighted_mean", BUILTIN, row=2)
+    explained = torch.explain(ExplainRequest("mine/weighted_mean", BUILTIN, row=2))
     assert explained.given == "target 0; reduction mean; weight [1, 2, 1, 0.5]"
     own = explained.row_losses["exact"].sum() / (2.0 + 0.5 + 1.0)
     assert line(explained, "loss")["exact"] == line(explained, "loss")["value"] == f"{own:.4g}"
@@ -249,14 +249,14 @@ def shown(explained, capsys):
 
 
 def test_a_grade_is_stated_with_the_bound_that_allows_the_error(torch, capsys):
-    words = shown(torch.explain("certainty/margin_12", BUILTIN, row=0), capsys)
+    words = shown(torch.explain(ExplainRequest("certainty/margin_12", BUILTIN, row=0)), capsys)
     assert "loss: B, stable: the error is 2.4e-08 (2.6e+04 ulp), more than A's 2e-11; B allows 6.8e-07" in words
     assert "digits of a loss near zero may be lost" in words
     assert "fail" not in words
 
 
 def test_a_sum_in_the_dtype_is_the_reason_for_the_c_of_a_reduced_loss(torch):
-    explained = torch.explain("reductions/many_rows_sum", BUILTIN, "bfloat16", -1)
+    explained = torch.explain(ExplainRequest("reductions/many_rows_sum", BUILTIN, "bfloat16", -1))
     assert text(explained, "loss").startswith("sum of the losses: C, offset-sensitive: the error is ")
     assert text(explained, "loss").endswith(" in each row, or a sum in the dtype")
     assert explained.first.stage == "loss"
@@ -264,7 +264,7 @@ def test_a_sum_in_the_dtype_is_the_reason_for_the_c_of_a_reduced_loss(torch):
 
 def test_digits_that_b_gives_up_are_no_failure(torch, capsys):
     """A loss of -0: the bound allows it."""
-    words = shown(torch.explain("certainty/margin_12", BUILTIN, "bfloat16", 0), capsys)
+    words = shown(torch.explain(ExplainRequest("certainty/margin_12", BUILTIN, "bfloat16", 0)), capsys)
     assert "digits are lost first in: loss: -0 where the exact value is 9.871e-06" in words
     assert "fail" not in words
 
@@ -277,7 +277,7 @@ def test_a_row_of_accurate_grades_says_so_of_each(capsys):
 
 
 def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate(torch):
-    explained = torch.explain("gap/90_high", BUILTIN, row=0)
+    explained = torch.explain(ExplainRequest("gap/90_high", BUILTIN, row=0))
     assert explained.grades["loss"] == "A"
     assert text(explained, "loss") == (
         "loss: A, accurate: the error is 8.2e-40 (5.8e+05 ulp), A allows 1.2e-38: the exact value, 8.194e-40, is below "
@@ -287,10 +287,10 @@ def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate(torch):
 
 def test_a_wrong_sign_is_named_where_it_is():
     """The larger error is another entry's."""
-    kind = ("backward", "gradient", "gradient", "", "call", ())
     values, exact = np.array([0.25, 1e-3, -0.5]), np.array([0.5, -1e-3, -0.5])
-    stage = Judged(*kind, values, "float32", lambda: ExactValues.of(exact, np.zeros(3)), all_real=False)
-    assert outcome(stage, "wrong_sign", FLOAT32).rule == "0.001 has the wrong sign, the exact value is -0.001"
+    kind = Stage.of_quantity("gradient", values)
+    stage = ComparedStage.of(kind, values, lambda: ExactValues.of(exact, np.zeros(3)))
+    assert wrong_result(stage, "wrong_sign", FLOAT32).rule == "0.001 has the wrong sign, the exact value is -0.001"
 
 
 @pytest.mark.parametrize("implementation", ["numpy/naive", "numpy/lse", "numpy/scipy.special.softmax"])
@@ -300,7 +300,7 @@ def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never
         for case in select_cases(families):
             if case.rows == 0 or case.classes > 10 or "float32" not in case.dtypes:
                 continue
-            explained = explainer.explain(case.id, implementation)
+            explained = explainer.explain(ExplainRequest(case.id, implementation))
             failed = {f.stage for f in explained.failures}
             for a in explained.assessments:
                 assert a.quantity not in failed or a.grade != "A", case.id
@@ -314,7 +314,7 @@ def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never
 
 @pytest.mark.parametrize("case", ["mine/ignored", "mine/ignored_mean"])
 def test_the_nan_gradient_of_an_ignored_row_is_said_in_words(case, torch):
-    explained = torch.explain(case, BUILTIN, row=1)
+    explained = torch.explain(ExplainRequest(case, BUILTIN, row=1))
     assert explained.given.startswith("target -100, which ignore_index leaves out")
     assert line(explained, "gradient")["exact"] == "0, 0, 0"
     assert line(explained, "gradient")["value"] == "NaN, NaN, NaN"
@@ -326,13 +326,13 @@ def test_the_nan_gradient_of_an_ignored_row_is_said_in_words(case, torch):
 
 
 def test_an_ignored_row_whose_gradient_is_nan_is_the_worst_and_a_failure(torch, capsys):
-    explained = torch.explain("mine/ignored_mean", BUILTIN)
+    explained = torch.explain(ExplainRequest("mine/ignored_mean", BUILTIN))
     assert (explained.row, explained.grades) == (1, {"loss": "A", "gradient": None})
     assert shown(explained, capsys).endswith("first failure: gradient: NaN where the exact value is 0")
 
 
 def test_a_row_beside_an_ignored_one_that_went_wrong_says_so(torch):
-    (remark,) = torch.explain("mine/ignored_mean", BUILTIN, row=0).remarks
+    (remark,) = torch.explain(ExplainRequest("mine/ignored_mean", BUILTIN, row=0)).remarks
     assert remark.startswith("Beside it, row 1: The row is ignored")
     assert remark.endswith("The gradient is NaN.")
 
@@ -345,7 +345,7 @@ def test_a_reduced_loss_that_raises_has_no_stages_and_the_message(capsys):
 
 
 def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(torch):
-    explained = torch.explain("mine/nothing", BUILTIN)
+    explained = torch.explain(ExplainRequest("mine/nothing", BUILTIN))
     assert (explained.grades["loss"], line(explained, "loss")["value"]) == (None, "NaN")
     assert line(explained, "loss")["exact"] == "no exact value"
     assert text(explained, "loss") == "mean of the losses: not graded: a mean over nothing has no value; NaN came out"

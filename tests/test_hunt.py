@@ -15,7 +15,7 @@ from logitlab.cases.inputs import read_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, round_to
-from logitlab.grading import Row, entry_bounds, loss_bounds
+from logitlab.grading._bounds import RowSizes, entry_bounds, loss_bounds
 from logitlab.oracle import reference
 from logitlab.studies.hunt import _search, hunt
 from logitlab.studies.hunt._approximate_reference import nearly
@@ -332,7 +332,7 @@ def test_the_quick_answer_is_the_oracles_to_a_thousandth_of_any_bound(drawn):
     fmt, x, t = drawn
     logits = x.astype(fmt.dtype)
     quick, exact = nearly(logits, t, fmt), reference(logits, t, keep=False)
-    of, p = Row.of(logits, exact.mass), exact.probabilities.hi
+    of, p = RowSizes.of(logits, exact.mass), exact.probabilities.hi
     assert np.array_equal(exact.mass, quick.mass)
     for mine, theirs, bounds in [
         (quick.loss, exact.loss, loss_bounds(exact.loss.hi, of, fmt)),

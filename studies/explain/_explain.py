@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from ...cases.inputs import find_case, read_cases
 from ...core.arguments import as_integer, as_paths, as_positive, as_string
 from ...core.errors import UsageError
 from ...core.formats import get_format
-from ...core.vocabulary import GRADES, SOUND
+from ...core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ...execution import variants
 from ...execution.plan import Cell, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
@@ -23,7 +24,8 @@ from ...execution.registry import Description, ImplementationInfo
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ._explanation import REDUCED, Explanation
-from ._measurement import Measurement, Measurer
+from ._measurement import Measurement
+from ._measurer import Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks
 
@@ -66,7 +68,19 @@ def explain(
     """
     owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
     with Explainer([owner], timeout, case_files) as explainer:
-        return explainer.explain(case, implementation, dtype, row, device, mode)
+        return explainer.explain(ExplainRequest(case, implementation, dtype, row, device, mode))
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """Which row of which case is explained, and where it is measured; the fields are arguments of `explain`."""
+
+    case: str
+    implementation: str
+    dtype: object = "float32"
+    row: int | None = None
+    device: str = "cpu"
+    mode: str = "eager"
 
 
 class Explainer:
@@ -101,29 +115,21 @@ class Explainer:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
 
-    def explain(
-        self,
-        case: str,
-        implementation: str,
-        dtype: object = "float32",
-        row: int | None = None,
-        device: str = "cpu",
-        mode: str = "eager",
-    ) -> Explanation:
+    def explain(self, request: ExplainRequest) -> Explanation:
         """As the function `explain`."""
-        fmt = get_format(dtype)
-        row = None if row is None else as_integer(row, "row", REDUCED)
-        mode, device = as_string(mode, "mode"), as_string(device, "device")
-        chosen = self._cases[case] if as_string(case, "case") in self._cases else find_case(case, self._paths)
+        fmt, name = get_format(request.dtype), as_string(request.case, "case")
+        row = None if request.row is None else as_integer(request.row, "row", REDUCED)
+        mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
+        case = self._cases[name] if name in self._cases else find_case(name, self._paths)
         # Before a framework is started.
-        if fmt.name not in chosen.dtypes:
-            raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}")
-        _check_row(chosen, row)
-        owner = implementation.split("/", maxsplit=1)[0]
-        measurer = self._measurer(of_files=case in self._cases)
-        cell = _cell(self._descriptions[owner], implementation, fmt.name, device, mode)
-        measured = measurer.measure(chosen, cell)
-        return _explanation(measured, _worst_row(measured) if row is None else row)
+        if fmt.name not in case.dtypes:
+            raise UsageError(f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}")
+        _check_row(case, row)
+        owner = request.implementation.split("/", maxsplit=1)[0]
+        measurer = self._measurer(of_files=name in self._cases)
+        cell = _cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
+        measurement = measurer.measure(case, cell)
+        return _explanation(measurement, _worst_row(measurement) if row is None else row)
 
     def _measurer(self, *, of_files: bool) -> Measurer:
         if not self._descriptions:
@@ -179,23 +185,22 @@ def _worst_row(m: Measurement) -> int:
     Where the loss is reduced, rows are compared by their own losses.
     """
     of_rows = dict(m.graded)
-    if m.reduced:
-        del of_rows["loss"]
+    if m.is_reduced:
+        of_rows.pop(Quantity.LOSS, None)
         of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
     ranks = []
     for r in range(m.case.rows):
-        letters = [_rank(g, r) for g in of_rows.values()]
+        ranks_of_row = [_rank(g, r) for g in of_rows.values()]
         wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
         error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
-        ranks.append((max(letters, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
+        ranks.append((max(ranks_of_row, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
     return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
 
 
 def _rank(graded: Graded, row: int) -> int:
     """The place of a row's grade among the grades; without one, last where the verdict blames it, else first."""
-    if graded.grade[row] is not None:
-        return GRADES.index(graded.grade[row])
-    return -1 if graded.verdict[row] in SOUND else len(GRADES)
+    is_blamed = graded.grade[row] is None and graded.verdict[row] not in SOUND
+    return len(GRADES) if is_blamed else grade_rank(graded.grade[row])
 
 
 def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
@@ -204,7 +209,7 @@ def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
 
 
 def _explanation(m: Measurement, row: int) -> Explanation:
-    case, cell = m.case, m.call.cell
+    case, cell = m.case, m.cell
     stages, classes = stage_table(m, row)
     target = -1 if row == REDUCED or case.targets.ndim == 2 else int(case.targets[row])
     return Explanation(
@@ -219,7 +224,7 @@ def _explanation(m: Measurement, row: int) -> Explanation:
         classes=classes,
         width=case.classes,
         assessments=assessments(m, row),
-        remarks=remarks(m, row),
+        remarks=tuple(remarks(m, row)),
         stages=stages,
         row_losses=row_losses(m),
     )

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ...core.vocabulary import SOUND
-from ...grading.first_failure.exact import short
+from ...core.vocabulary import SOUND, Grade
+from ...grading.first_failure import short
 from ._explanation import REDUCED, Explanation
 
 WIDTH = 100
@@ -40,7 +40,7 @@ def _heading(e: Explanation) -> Iterator[str]:
     what = "the reduced loss" if e.row == REDUCED else f"row {e.row}"
     mode = "" if e.mode == "eager" else f", {e.mode}"
     yield f"{e.case}, {what}, {e.implementation} in {e.dtype} on {e.device}{mode}"
-    grades = ", ".join(f"{quantity} {letter or 'not graded'}" for quantity, letter in e.grades.items())
+    grades = ", ".join(f"{quantity} {grade or 'not graded'}" for quantity, grade in e.grades.items())
     few = f"; classes {', '.join(map(str, e.classes))} of {e.width} are shown" if 0 < len(e.classes) < e.width else ""
     yield f"{e.given}; grades: {grades or 'none'}{few}"
 
@@ -84,15 +84,15 @@ def _row_losses(rows: pd.DataFrame) -> Padding:
 
 def _findings(e: Explanation) -> Iterator[str]:
     if not e.failures:
-        if "loss" in e.grades and all(letter == "A" for letter in e.grades.values()):
+        if "loss" in e.grades and set(e.grades.values()) == {Grade.A}:
             yield "no stage failed"
         return
     # A and B are sound: what B has lost is no failure. What has no grade is one where its verdict blames it.
-    sound = all(a.verdict in SOUND if a.grade is None else a.grade in ("A", "B") for a in e.assessments)
+    sound = all(a.verdict in SOUND if a.grade is None else a.grade in (Grade.A, Grade.B) for a in e.assessments)
     head = "digits are lost first in" if sound else "first failure"
-    told = set()
+    fixes = set()
     for i, failure in enumerate(e.failures):
         yield f"{head if i == 0 else 'then'}: {failure.stage}: {failure.rule}"
-        if failure.fix is not None and failure.fix not in told:
+        if failure.fix is not None and failure.fix not in fixes:
             yield f"    fix: {failure.fix}"
-        told.add(failure.fix)
+        fixes.add(failure.fix)

@@ -11,9 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.formats import Format
-from ...grading.first_failure.exact import ExactValues, short
-from ...grading.first_failure.judge import judged, rules
-from ...grading.first_failure.rules import Broken, Judged
+from ...core.vocabulary import Grade, Quantity
+from ...grading.first_failure import BrokenRule, ComparedStage, ExactValues, broken_rules, short
 from ._explanation import COLUMNS, REDUCED, ROW_LOSSES
 from ._measurement import Measurement
 from ._reduction import reduced_stages
@@ -22,7 +21,7 @@ Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 SHOWN = 3  # entries of a row that are written out
-Line = tuple[Judged, Broken | None]
+Line = tuple[ComparedStage, BrokenRule | None]
 
 
 def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]]:
@@ -33,13 +32,13 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
         row: counted from 0, or -1 for the reduced loss alone.
     """
     lines = list(_of_row(m, row))
-    if m.reduced:
+    if m.is_reduced:
         lines += reduced_stages(m, row)
     # Forward first; the sort is stable.
     lines.sort(key=lambda line: line[0].direction == "backward")
+    group = m.group
     if row == REDUCED:
-        return _table(row, m.call.group.fmt, lines, []), ()
-    group = m.call.group
+        return _table(row, group.fmt, lines, []), ()
     x = group.logits[row].astype(np.float64)
     target = int(group.targets[row]) if group.targets.ndim == 1 else -1
     shown = _shown_classes(x, target, [stage for stage, _ in lines])
@@ -48,19 +47,17 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
 
 def row_losses(m: Measurement) -> pd.DataFrame | None:
     """The losses that a reduced one is made of, in the columns `ROW_LOSSES`; None where there are none."""
-    group, losses = m.rows.call.group, m.rows.losses
-    if not m.reduced or losses is None:
+    losses, targets = m.row_losses, m.rows.batch.targets
+    if not m.is_reduced or losses is None:
         return None
-    size = len(group.logits)
-    missing = np.full(size, np.nan)
-    targets = group.targets.tolist() if group.targets.ndim == 1 else [None] * size
-    graded = m.rows.graded.get("loss")
+    size = len(losses)
+    graded = m.rows.graded.get(Quantity.LOSS)
     columns = (
         range(size),
-        targets,
+        targets.tolist() if targets.ndim == 1 else [None] * size,
         losses.astype(np.float64),
-        group.exact.loss.hi,
-        missing if graded is None else graded.max_ulp,
+        m.rows.exact.loss.hi,
+        np.full(size, np.nan) if graded is None else graded.max_ulp,
         [None] * size if graded is None else list(graded.grade),
     )
     return pd.DataFrame(dict(zip(ROW_LOSSES, columns, strict=True))).astype({"target": object, "grade": object})
@@ -70,16 +67,13 @@ def _of_row(m: Measurement, row: int) -> Iterator[Line]:
     """The stages before any reduction."""
     if row == REDUCED:
         return
-    rows, group = m.rows, m.rows.call.group
-    batch = group.batch()
-    lines = judged(rows.stages, rows.formula, batch, group.exact, row)
-    broke = rules(rows.formula, lines, batch, group.fmt, group.exact, rows.graded, row)
-    for line, broken in zip(lines, broke, strict=True):
-        graded = rows.graded.get(line.name)
+    traced = m.rows.row(row)
+    for stage, broken in zip(traced.stages, broken_rules(traced), strict=True):
+        graded = m.rows.graded.get(stage.name)
         # What is accurate is no failure, though an earlier stage be one.
-        fine = graded is not None and graded.grade[row] == "A"
-        named = f"row {line.name}" if m.reduced and graded is not None else line.name
-        yield replace(line, name=named), None if fine else broken
+        fine = graded is not None and graded.grade[row] == Grade.A
+        name = f"row {stage.name}" if m.is_reduced and graded is not None else stage.name
+        yield replace(stage, name=name), None if fine else broken
 
 
 def _table(
@@ -100,7 +94,7 @@ def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:
     return row, "logits", "forward", "x", few, few, bool(np.isfinite(x).all()), 0.0, None, None
 
 
-def _shown_classes(x: Float64, target: int, stages: Sequence[Judged]) -> list[int]:
+def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> list[int]:
     """The target, the maximum and the worst entry of the gradient; then the first classes, as far as there is room."""
     whole = [s for s in stages if s.values.size == x.size]
     worst = [int(np.nan_to_num(whole[-1].error, nan=np.inf, posinf=np.inf).argmax())] if whole else []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cases import Case
-from ...core.vocabulary import Conduct, Grade, Reach
+from ...core.vocabulary import Conduct, Grade, Quantity, Reach, Verdict
 from ...grading import (
     Margin,
     conduct,
@@ -19,7 +19,7 @@ from ...grading import (
     invalid_target_answers,
     margin,
 )
-from ...grading.first_failure.exact import short
+from ...grading.first_failure import short
 from ._explanation import REDUCED, Assessment
 from ._measurement import Measurement
 
@@ -40,18 +40,20 @@ def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
     """The quantities of a row as the measurements table has them, a reduced loss as that of row -1."""
     found = []
     for quantity, graded in m.graded.items():
-        if quantity != "loss" and row == REDUCED:
+        is_loss = quantity == Quantity.LOSS
+        if not is_loss and row == REDUCED:
             continue
-        at = 0 if quantity == "loss" and m.reduced else row
+        is_reduced = is_loss and m.is_reduced
+        at = 0 if is_reduced else row
         grade, verdict = graded.grade[at], str(graded.verdict[at])
         if grade is None:
             text = f"not graded: {_why_ungraded(m, quantity, row)}"
         else:
-            standard = m.call.group.standard(quantity, m.call.cell.implementation)
+            standard = m.group.standard(quantity, m.cell.implementation)
             decides = margin(standard, m.values[quantity], at, grade, verdict)
-            kind = "reduced loss" if quantity == "loss" and m.reduced else quantity
+            kind = "reduced loss" if is_reduced else quantity
             text = f"{grade}, {Grade(grade).meaning}: {_reason(kind, grade, verdict, decides)}"
-        name = f"{m.call.group.reduction} of the losses" if quantity == "loss" and m.reduced else quantity
+        name = f"{m.group.reduction} of the losses" if is_reduced else quantity
         found.append(Assessment(quantity, grade, verdict, f"{name}: {text}"))
     return tuple(found)
 
@@ -60,8 +62,8 @@ def given(m: Measurement, row: int) -> str:
     """The target of a row, and the case's reduction, options and layout, as they were measured."""
     case = m.case
     parts = [] if row == REDUCED else [_target(case, row)]
-    parts += [f"reduction {case.reduction}"] * m.reduced
-    parts += [f"{name} {_option(value)}" for name, value in m.call.group.options.items()]
+    parts += [f"reduction {case.reduction}"] * m.is_reduced
+    parts += [f"{name} {_option(value)}" for name, value in m.group.options.items()]
     parts += [f"layout {case.layout}"] * (case.layout != "rows")
     return "; ".join(parts)
 
@@ -71,11 +73,6 @@ def _option(value: Any) -> str:
         return f"{float(value):g}"
     few = ", ".join(f"{float(v):g}" for v in value[:5])
     return f"[{few}{', ...' if len(value) > 5 else ''}]"
-
-
-def remarks(m: Measurement, row: int) -> tuple[str, ...]:
-    """What no grade tells: ignored rows, a mean over nothing, quantities that did not come."""
-    return tuple(_remarks(m, row))
 
 
 def is_ignored(case: Case, row: int) -> bool:
@@ -89,9 +86,9 @@ def is_ignored(case: Case, row: int) -> bool:
 def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
     at = "" if "loss" in quantity else f"at class {e.entry} "
     instead = f"{at}{short(e.value)} where {short(e.exact)} is exact"
-    if grade == "F":
+    if grade == Grade.F:
         return instead
-    if verdict == "wrong_sign":
+    if verdict == Verdict.WRONG_SIGN:
         return f"{instead}: a wrong sign is at best C"
     if e.error == 0:
         return "no error" if np.isfinite(e.exact) else f"{at}{short(e.value)}, as it is exact"
@@ -101,13 +98,13 @@ def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
 def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
     """The error of an entry beside the bound that it keeps, and the better one that it does not."""
     a, b, c = map(_number, e.allowed)
-    if grade == "A":
+    if grade == Grade.A:
         flushed = e.below_normal and e.ulp > 1 and e.error <= e.fmt.smallest_normal
         normal = f": the exact value, {short(e.exact)}, is below the smallest normal number and may be flushed to zero"
         return f"A allows {a}{normal if flushed else ''}"
-    if grade == "B":
+    if grade == Grade.B:
         return f"more than A's {a}; B allows {b}: {ONLY_B[quantity]}"
-    if grade == "C":
+    if grade == Grade.C:
         return f"more than B's {b}; C allows {c}: {ONLY_C.get(quantity, OFFSET)}"
     return f"more than the {c} that C allows"
 
@@ -121,29 +118,24 @@ def _number(value: float) -> str:
 
 def _why_ungraded(m: Measurement, quantity: str, row: int) -> str:
     case, values = m.case, m.values[quantity]
-    reduced = quantity == "loss" and m.reduced
+    is_loss = quantity == Quantity.LOSS
+    reduced = is_loss and m.is_reduced
     came = _came(values if reduced else values[row])
     if case.invalid:
-        if quantity == "loss" and not m.reduced:
-            answer = invalid_target_answers(values, m.call.group.logits, case.targets)[row]
+        if is_loss and not reduced:
+            answer = invalid_target_answers(values, m.group.logits, case.targets)[row]
             return f"a row beside is invalid; {came}" if answer is None else answer.detail
         return f"the target is none of the classes and no answer is right; {came} came out"
-    if over_nothing(m):
+    if m.group.exact.is_over_nothing(m.case.reduction):
         return f"a mean over nothing has no value; {came} came out"
     if reduced:
         return f"a row that counts has no limit in any format; {came} came out"
     if is_ignored(case, row):
-        exact = "the row has no softmax" if quantity == "probabilities" else "0 is exact"
+        exact = "the row has no softmax" if quantity == Quantity.PROBABILITIES else "0 is exact"
         return f"an ignored row without a softmax; {came} came out, {exact}"
-    x = m.call.group.logits[row].astype(np.float64)
+    x = m.group.logits[row].astype(np.float64)
     why = "a logit is infinite" if (x == np.inf).any() else "every logit is -inf"
     return f"{why}, no format reaches this row's limit; {came} came out"
-
-
-def over_nothing(m: Measurement) -> bool:
-    """Whether the loss is a mean over no row, or over rows without weight."""
-    nothing = not (m.call.group.exact.mass > 0).any()
-    return m.case.reduction == "mean" and nothing and bool(np.isnan(m.call.group.exact.loss.hi))
 
 
 def _came(values: Array) -> str:
@@ -160,8 +152,9 @@ def _came(values: Array) -> str:
 # --- beside the grades ------------------------------------------------------------------------------------------
 
 
-def _remarks(m: Measurement, row: int) -> Iterator[str]:
-    if over_nothing(m):
+def remarks(m: Measurement, row: int) -> Iterator[str]:
+    """What no grade tells: ignored rows, a mean over nothing, quantities that did not come."""
+    if m.group.exact.is_over_nothing(m.case.reduction):
         yield describe_empty_mean(*_conducts(m, REDUCED))
     else:
         yield from _of_ignored(m, row)
@@ -186,7 +179,7 @@ def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
 
 def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]:
     """What a row's loss and gradient are; of row -1 the reduced loss, and the gradient of the whole batch."""
-    losses, gradient = m.values.get("loss") if row == REDUCED else m.rows.losses, m.values.get("gradient")
+    losses, gradient = m.values.get(Quantity.LOSS) if row == REDUCED else m.row_losses, m.values.get(Quantity.GRADIENT)
     at = slice(None) if row == REDUCED else row
     return (
         None if losses is None else conduct(losses if row == REDUCED else losses[row]),
@@ -196,14 +189,14 @@ def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]
 
 def _reached(m: Measurement, ignored: Sequence[int]) -> Iterator[Reach]:
     """Where NaN went beyond the ignored rows: where it came out and is not exact."""
-    gradient, loss, exact = m.values.get("gradient"), m.values.get("loss"), m.call.group.exact
+    gradient, loss, exact = m.values.get(Quantity.GRADIENT), m.values.get(Quantity.LOSS), m.group.exact
     if not ignored:
         return
     if gradient is not None:
         wrong = np.isnan(gradient.astype(np.float64)) & ~np.isnan(exact.gradient.hi)
         if np.delete(wrong, ignored, axis=0).any():
             yield Reach.OTHER_ROWS
-    if m.reduced and loss is not None and np.isnan(float(loss)) and not np.isnan(exact.loss.hi):
+    if m.is_reduced and loss is not None and np.isnan(float(loss)) and not np.isnan(exact.loss.hi):
         yield Reach.REDUCED_LOSS
 
 

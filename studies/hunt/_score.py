@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format
-from ...core.vocabulary import GRADES
-from ...grading import Graded, Row, entry_bounds, grade, loss_bounds
+from ...core.vocabulary import Grade, grade_rank
+from ...grading import Graded, Standard, grade_by
 from ...oracle import Reference
 
 Array = NDArray[Any]
@@ -54,40 +54,28 @@ def severity(quantity: str, computed: Array, logits: Array, fmt: Format, exact: 
         exact: the reference of the rows, without any loss option.
         measure: ``bound`` or ``ulp``.
     """
-    graded = grade(quantity, computed, logits, fmt, exact)
-    known = np.array([letter is not None for letter in graded.grade], bool)
-    level = np.array([GRADES.index(letter or "A") for letter in graded.grade], np.int64)
-    of_bound = _of_bound(quantity, computed, logits, fmt, exact, level)
+    standard = Standard.of(quantity, logits, fmt, exact)
+    graded = grade_by(standard, computed)
+    known = np.array([grade is not None for grade in graded.grade], bool)
+    level = np.array([grade_rank(grade or Grade.A) for grade in graded.grade], np.int64)
+    of_bound = _of_bound(standard, computed, level)
     with np.errstate(invalid="ignore", divide="ignore"):
         if measure == "ulp":
             size = np.log1p(graded.max_ulp)
             score = NOT_FINITE * size / (1 + size)
         else:
             # What is beyond C's bound has no bound of its own: from 1 to infinity becomes 0 to 1.
-            score = level + np.where(level < GRADES.index("D"), of_bound, 1 - 1 / of_bound)
-    score = np.where(level == GRADES.index("F"), NOT_FINITE, score)
+            score = level + np.where(level < grade_rank(Grade.D), of_bound, 1 - 1 / of_bound)
+    score = np.where(level == grade_rank(Grade.F), NOT_FINITE, score)
     return Severity(np.where(known, score, NOT_GRADED), np.where(known, of_bound, np.nan), graded)
 
 
-def _of_bound(
-    quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, level: NDArray[np.int64]
-) -> Float64:
+def _of_bound(standard: Standard, computed: Array, level: NDArray[np.int64]) -> Float64:
     """(B,), the largest error of a row's entries over what the row's grade allows there; infinite for F."""
-    rows = Row.of(logits, exact.mass)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        p = exact.probabilities.hi
-        if quantity == "loss":
-            wanted, bounds = exact.loss, [b[:, None] for b in loss_bounds(exact.loss.hi, rows, fmt)]
-        else:
-            wanted = exact.gradient if quantity == "gradient" else exact.probabilities
-            bounds = list(entry_bounds(wanted.hi, p, rows, fmt))
-        given = computed.astype(np.float64)
-        error = np.abs((given - wanted.hi) - wanted.lo).reshape(bounds[0].shape)
-        # A grade's bound is the widest of its own and the better grades': A's passes B's where the value is large.
-        widest = np.fmax.accumulate(np.stack(bounds))
-        allowed = widest[np.minimum(level, len(bounds) - 1), np.arange(len(level))]
-        share = np.where(np.isfinite(error) & (error > 0), error / allowed, 0.0)
-    largest: Float64 = np.where(level == GRADES.index("F"), np.inf, share.max(axis=1, initial=0.0))
+    errors = standard.errors(computed.reshape(standard.wanted.hi.shape).astype(np.float64), computed.dtype)
+    allowed = np.stack(standard.allowed)[np.minimum(level, len(standard.allowed) - 1), np.arange(len(level))]
+    share = np.where(errors.same_kind, errors.relative_to(allowed), 0.0)
+    largest: Float64 = np.where(level == grade_rank(Grade.F), np.inf, share.max(axis=1, initial=0.0))
     return largest
 
 

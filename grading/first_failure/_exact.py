@@ -33,15 +33,15 @@ class ExactValues:
     """Exact values ``hi + lo`` of one row, each float64 (E,).
 
     ``real`` (E,) tells the finite real numbers, some of which are too large for float64 and have an infinite ``hi``;
-    ``known`` (E,) where there is a value at all, be it that a NaN logit makes the loss NaN. ``tell`` writes the value
-    of an entry.
+    ``known`` (E,) where there is a value at all, be it that a NaN logit makes the loss NaN. ``text_of`` writes
+    the value of an entry.
     """
 
     hi: Float64
     lo: Float64
     real: NDArray[np.bool_]
     known: NDArray[np.bool_]
-    tell: Callable[[int], str]
+    text_of: Callable[[int], str]
 
     @classmethod
     def of(cls, hi: Float64, lo: Float64) -> ExactValues:
@@ -56,12 +56,7 @@ class ExactValues:
 
     def text(self, j: int) -> str:
         """The value of one entry in four digits."""
-        return self.tell(j) if self.known[j] else NONE
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All values in four digits."""
-        return tuple(self.text(j) for j in range(self.hi.size))
+        return self.text_of(j) if self.known[j] else NONE
 
 
 def short(value: float) -> str:
@@ -112,6 +107,7 @@ class _Recent:
         self._weight = 0
 
     def stages(self, formula: str, logits: Float64, target: int) -> Stages:
+        """The exact stages of one row of logits (C,), by pass and symbol."""
         key = (formula, logits.tobytes(), target)
         if key not in self._rows:
             self._rows[key] = Stages(formula, logits, target)
@@ -124,12 +120,7 @@ class _Recent:
         return found
 
 
-_recent = _Recent()
-
-
-def stages(formula: str, logits: Float64, target: int) -> Stages:
-    """The exact stages of one row of logits (C,), by pass and symbol; rows asked for again are remembered."""
-    return _recent.stages(formula, logits, target)
+stages = _Recent().stages
 
 
 @dataclass(frozen=True, eq=False)

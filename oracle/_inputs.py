@@ -1,0 +1,69 @@
+"""Logits, targets and class weights as the oracle takes them, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import UsageError
+from ..core.formats import FORMATS, to_numpy
+
+Array = NDArray[Any]
+Float64 = NDArray[np.float64]
+
+
+def float_logits(logits: object) -> Float64:
+    """Logits (B, C) as float64, which holds each of them exactly; `UsageError` for others."""
+    x = to_numpy(logits, "logits")
+    if x.dtype.kind in "iu":
+        x = x.astype(np.float64)
+    if x.dtype.name not in FORMATS:
+        raise UsageError(f"logits have dtype {x.dtype}; expected one of {', '.join(FORMATS)}")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise UsageError(f"logits have shape {x.shape}; expected (B, C) with at least one class")
+    return np.ascontiguousarray(x.astype(np.float64))
+
+
+def checked_targets(targets: object, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    t = to_numpy(targets, "targets")
+    if t.size == 0 and shape[0] == 0:
+        return t.reshape(0).astype(np.int64)
+    if t.dtype.kind in "iu":
+        return class_indices(t, shape, ignore_index)
+    if t.dtype.name not in FORMATS:
+        raise UsageError(f"targets have dtype {t.dtype}; expected integers (B,) or probabilities (B, C)")
+    if t.shape != shape:
+        raise UsageError(f"target probabilities have shape {t.shape}; expected that of the logits, {shape}")
+    t = t.astype(np.float64)
+    if not (np.isfinite(t) & (t >= 0)).all():
+        raise UsageError("target probabilities must be finite and not negative")
+    return t
+
+
+def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -> Array:
+    """Targets (B,) of an integer dtype as int64; `UsageError` for one that is none of the classes."""
+    rows, classes = shape
+    if t.shape != (rows,):
+        raise UsageError(f"integer targets have shape {t.shape}; expected ({rows},), one for each row of the logits")
+    ignored = np.zeros(rows, bool) if ignore_index is None else t == ignore_index
+    outside = np.flatnonzero(~ignored & ((t < 0) | (t >= classes)))
+    if outside.size:
+        r = int(outside[0])
+        raise UsageError(
+            f"target {int(t[r])} in row {r} is out of range; with {classes} classes it must be 0 to {classes - 1}"
+        )
+    return t.astype(np.int64)
+
+
+def class_weights(weight: object, classes: int) -> Float64 | None:
+    if weight is None:
+        return None
+    w = to_numpy(weight, "weight")
+    if w.dtype.kind not in "iu" and w.dtype.name not in FORMATS:
+        raise UsageError(f"weight has dtype {w.dtype}; expected one of {', '.join(FORMATS)}")
+    w = w.astype(np.float64)
+    if w.shape != (classes,):
+        raise UsageError(f"weight has shape {w.shape}; expected ({classes},), one for each class")
+    return w
