@@ -175,7 +175,7 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
     operations = getattr(framework, "operations", None)
     if chosen.formula not in FORMULAS or operations is None:
         outcome = evaluated(framework, chosen, batch, device, "eager")
-        return replace(outcome, values=(), stages=tuple(quantity_stage(q, v) for q, v in outcome.values))
+        return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
     try:
         with operations.placed(device):
             x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
@@ -183,12 +183,6 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
             return Outcome(stages=tuple(replace(s, value=operations.dump(s.value)) for s in stages))
     except BaseException as error:  # as in evaluated
         return Outcome(status=Status.RAISED, detail=format_error(error))
-
-
-def quantity_stage(quantity: str, value: NDArray[Any]) -> Stage:
-    """The stage of a call that shows no more than a quantity."""
-    direction = "backward" if quantity == Quantity.GRADIENT else "forward"
-    return Stage(direction, quantity, quantity, "", "call", (), value)
 
 
 def _says_unsupported(framework: Framework, error: BaseException) -> bool:
