@@ -50,8 +50,8 @@ def matrix(
             diff, format or [], folder / f"{found.runs[before].name}_{found.runs[after].name}"
         ):
             print(path)
-    for before, after, why in found.not_compared:
-        print(f"{before} -> {after} cannot be compared: {why}", file=sys.stderr)
-    for name, why in found.failed.items():
-        print(f"{name} was not measured: {why}", file=sys.stderr)
+    for before, after, reason in found.not_compared:
+        print(f"{before} -> {after} cannot be compared: {reason}", file=sys.stderr)
+    for name, reason in found.failed.items():
+        print(f"{name} was not measured: {reason}", file=sys.stderr)
     raise typer.Exit(found.exit_code)

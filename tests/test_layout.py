@@ -3,6 +3,7 @@
 import ast
 import shutil
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -112,3 +113,9 @@ def test_every_source_file_is_short():
     sources = [p for p in tracked_files() if p.endswith(".py") and not p.startswith("tests/")]
     lengths = {p: len((ROOT / p).read_text().splitlines()) for p in sources}
     assert {path: lines for path, lines in lengths.items() if lines >= MAX_LINES} == {}
+
+
+def test_the_wheel_holds_every_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = [f"logitlab.{name}".rstrip(".") for name, (_, is_package) in modules().items() if is_package]
+    assert settings["packages"] == sorted(packages)

@@ -14,9 +14,9 @@ import logitlab
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.storage.store import Run
-from logitlab.studies.matrix import _build, _matrix
-from logitlab.studies.matrix._own import Own, own
-from logitlab.studies.matrix._sets import RequirementSet, concerned, parse_sets
+from logitlab.studies.matrix import _environment, _matrix
+from logitlab.studies.matrix._requirements import RequirementSet, parse_sets, scope
+from logitlab.studies.matrix._source import LogitLabSource, running_source
 
 # The framework of a package from outside, in NumPy; its loss is put in by version.
 MODULE = """
@@ -76,9 +76,9 @@ def offline(tmp_path_factory):
         packages.joinpath("ours.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_build, "make_environment", with_our_packages)
-        patch.setattr(_build.shutil, "which", lambda name: None)
-        patch.setattr(_matrix, "own", lambda folder: ours)
+        patch.setattr(_environment, "make_environment", with_our_packages)
+        patch.setattr(_environment.shutil, "which", lambda name: None)
+        patch.setattr(_matrix, "running_source", lambda folder: ours)
         for name, value in {
             "LOGITLAB_CACHE": str(cache), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index),
             "PIP_CONFIG_FILE": os.devnull,
@@ -87,13 +87,13 @@ def offline(tmp_path_factory):
         yield
 
 
-def built_once(folder: Path) -> Own:
+def built_once(folder: Path) -> LogitLabSource:
     """A wheel of this LogitLab from the sources that an environment would be given."""
-    found = own(folder / "source")
+    found = running_source(folder / "source")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*build, "--wheel-dir", folder, folder / "source"], check=True, capture_output=True)
     (made,) = folder.glob("*.whl")
-    return Own(f" @ {made.as_uri()}", found.digest)
+    return LogitLabSource(f" @ {made.as_uri()}", found.digest)
 
 
 def matrix(sets, out, **options):
@@ -138,7 +138,7 @@ def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(tmp_path,
     assert "tiny==1.0 -> tiny==1.2" in out
     assert "nothing changed" in out
     assert (tmp_path / "runs" / "tiny-1.0_tiny-1.2" / "compare.json").exists()
-    kept = _build.environments_folder()
+    kept = _environment.environments_folder()
     assert not list(kept.glob("building-*")), "nothing half built is left"
 
 
@@ -162,14 +162,16 @@ def test_sets_that_share_nothing_keep_their_results(tmp_path, capsys):
 
 def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    ours = _matrix.own(tmp_path)
-    python = _build.environment(
-        _build.environments_folder(), ours, (), ["tiny==1.0"], sys.executable, print, fresh=False
+    ours = _matrix.running_source(tmp_path)
+    python = _environment.environment(
+        _environment.environments_folder(), ours, (), ["tiny==1.0"], sys.executable, print, fresh=False
     )
     code = "import logitlab, sys; print(logitlab.__file__, logitlab.__version__, *sys.path, sep='\\n')"
-    told = subprocess.run([python, "-c", code], capture_output=True, text=True, env=_build.variables(), check=True)
+    told = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, env=_environment.variables(), check=True
+    )
     where, version, *path = told.stdout.split("\n")
-    assert Path(where).is_relative_to(_build.environments_folder())
+    assert Path(where).is_relative_to(_environment.environments_folder())
     assert version == logitlab.__version__
     assert str(tmp_path) not in path
 
@@ -178,14 +180,14 @@ def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_hal
     root, told = tmp_path / "environments", []
 
     def made(**options):
-        arguments = (root, _matrix.own(tmp_path), (), ["tiny==1.0"], sys.executable, told.append)
-        return _build.environment(*arguments, **{"fresh": False} | options)
+        arguments = (root, _matrix.running_source(tmp_path), (), ["tiny==1.0"], sys.executable, told.append)
+        return _environment.environment(*arguments, **{"fresh": False} | options)
 
     def dies(folder, requirements, uv):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_build, "_install", dies)
+        patch.setattr(_environment, "_install", dies)
         with pytest.raises(KeyboardInterrupt):
             made()
     assert list(root.iterdir()) == []
@@ -200,8 +202,8 @@ def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_hal
 
 
 def test_another_logitlab_is_another_environment(tmp_path):
-    one = own(tmp_path / "one")
-    assert own(tmp_path / "two").digest == one.digest
+    one = running_source(tmp_path / "one")
+    assert running_source(tmp_path / "two").digest == one.digest
     assert (tmp_path / "one" / "cases" / "seed.py").exists()
     assert not (tmp_path / "one" / "tests").exists()
     assert one.requirement(["jax"]).startswith("logitlab[jax] @ file:")
@@ -245,7 +247,7 @@ def test_what_are_no_sets_is_told(given, told):
     ],
 )
 def test_a_package_brings_its_extra_and_its_framework(words, wanted, extras, frameworks):
-    assert concerned([RequirementSet.parse(w) for w in words], wanted) == (extras, frameworks)
+    assert scope([RequirementSet.parse(w) for w in words], wanted) == (extras, frameworks)
 
 
 def test_a_folder_is_named_after_what_is_in_it():

@@ -24,7 +24,7 @@ from logitlab.execution import registry
 from logitlab.storage.store import Run
 from logitlab.studies import check as checking
 from logitlab.studies.browse import listing
-from logitlab.studies.matrix._sets import parse_sets
+from logitlab.studies.matrix._requirements import parse_sets
 
 ROOT = Path(__file__).parent.parent
 NO_PART = {"tests", "docs", "examples", "build", "dist"}

@@ -5,23 +5,39 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from ...cases import select_cases
 from ...core.arguments import Strings, as_dtypes, as_path, as_strings
 from ...core.errors import UsageError
 from ...storage.store import Run, must_be_new
 from ..compare import Comparison, compare, growth_factor
-from ._build import BuildError, Tell, environment, environments_folder, variables
-from ._own import own
-from ._sets import concerned, parse_sets
+from ._environment import BuildError, Tell, environment, environments_folder, variables
+from ._requirements import parse_sets, scope
+from ._source import running_source
 
 DTYPES, MODES = ("float32",), ("eager",)
+
+
+class Compared(NamedTuple):
+    """Two sets, and what changed from one to the other."""
+
+    before: str
+    after: str
+    comparison: Comparison
+
+
+class NotCompared(NamedTuple):
+    """Two sets that have no result in common, and why."""
+
+    before: str
+    after: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +47,19 @@ class Matrix:
     Attributes:
         runs: the run folder of each set that was measured, by the set's words.
         failed: of each other set what went wrong.
-        comparisons: (before, after, what changed), for each set measured and the one measured before it.
-        not_compared: (before, after, why), for those of them that cannot be compared: they have no result in common.
+        comparisons: what changed, for each set measured and the one measured before it.
+        not_compared: those of them that cannot be compared.
     """
 
     runs: Mapping[str, Path]
     failed: Mapping[str, str]
-    comparisons: tuple[tuple[str, str, Comparison], ...]
-    not_compared: tuple[tuple[str, str, str], ...] = ()
+    comparisons: tuple[Compared, ...]
+    not_compared: tuple[NotCompared, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """2 if a set was not measured or two cannot be compared, else 1 if there is a regression, else 0."""
-        return max([2 if self.failed or self.not_compared else 0, *(c.exit_code for _, _, c in self.comparisons)])
+        return max([2 if self.failed or self.not_compared else 0, *(c.comparison.exit_code for c in self.comparisons)])
 
 
 def matrix(
@@ -77,7 +93,7 @@ def matrix(
         factor: an error has grown if it is more than this many times as large.
         python: the interpreter to build on; by default the one that runs this.
         fresh: build the environments anew.
-        tell: told in a line what is under way.
+        tell: called with a line that says what is under way.
 
     Raises:
         UsageError: for what is no set of requirements, or a folder that holds a run already or cannot be written. What
@@ -87,36 +103,31 @@ def matrix(
     factor = growth_factor(factor)
     for one in sets:
         must_be_new(folder / one.folder)
-    extras, of_packages = concerned(sets, as_strings(frameworks, "frameworks"))
+    extras, of_packages = scope(sets, as_strings(frameworks, "frameworks"))
     plan = _plan(cases, of_packages, implementations, dtypes, modes)
     runs: dict[str, Path] = {}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
-        source = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-")))
-        root = environments_folder() or source / "environments"
-        ours = own(source / "logitlab")
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-")))
+        root = environments_folder() or temporary / "environments"
+        source = running_source(temporary / "logitlab")
         for one in sets:
             try:
-                made = environment(root, ours, extras, one.requirements, python or sys.executable, tell, fresh=fresh)
+                built = environment(root, source, extras, one.requirements, python or sys.executable, tell, fresh=fresh)
                 tell(f"measuring with {one}")
-                _run(made, plan, folder / one.folder, tell)
+                _run(built, plan, folder / one.folder, tell)
             except (BuildError, _RunError) as error:
                 failed[str(one)] = str(error)
             else:
                 runs[str(one)] = folder / one.folder
-    return _compared(Matrix(runs, failed, ()), factor)
-
-
-def _compared(found: Matrix, factor: float) -> Matrix:
-    """With the comparison of each set that was measured and the one measured before it, ``runs`` being in order."""
-    comparisons: list[tuple[str, str, Comparison]] = []
-    not_compared: list[tuple[str, str, str]] = []
-    for before, after in pairwise(found.runs):
+    comparisons: list[Compared] = []
+    not_compared: list[NotCompared] = []
+    for before, after in pairwise(runs):
         try:
-            comparisons.append((before, after, compare(found.runs[before], found.runs[after], factor=factor)))
+            comparisons.append(Compared(before, after, compare(runs[before], runs[after], factor=factor)))
         except UsageError as error:
-            not_compared.append((before, after, str(error)))
-    return replace(found, comparisons=tuple(comparisons), not_compared=tuple(not_compared))
+            not_compared.append(NotCompared(before, after, str(error)))
+    return Matrix(runs, failed, tuple(comparisons), tuple(not_compared))
 
 
 def _plan(
@@ -136,20 +147,20 @@ def _plan(
 
 
 class _RunError(Exception):
-    """The last that a run said."""
+    """The last line that a run printed."""
 
 
 def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
     command = [str(python), "-m", "logitlab", "run", *options, "--out", str(out)]
-    said: deque[str] = deque(maxlen=1)
+    last = ""
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables()
     ) as running:
         for line in running.stderr or ():
-            said.append(line.strip())
-            tell(f"  {line.strip()}")
+            last = line.strip()
+            tell(f"  {last}")
     if running.returncode and not _is_complete(out):
-        raise _RunError(said[-1] if said else f"the run ended with exit code {running.returncode}")
+        raise _RunError(last or f"the run ended with exit code {running.returncode}")
 
 
 def _is_complete(folder: Path) -> bool:

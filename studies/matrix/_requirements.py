@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -67,43 +68,43 @@ def parse_sets(given: Sequence[str]) -> tuple[RequirementSet, ...]:
     return sets
 
 
-def concerned(sets: Sequence[RequirementSet], wanted: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """LogitLab's extras that the environments need, and the frameworks to run; none stands for all that is there.
+class Scope(NamedTuple):
+    """LogitLab's extras that the environments need, and the frameworks to run; no framework stands for all."""
 
-    An extra is needed if it has one of the packages named, and, where frameworks are ``wanted``, is of one of them.
-    """
-    packages = frozenset[str]().union(*(s.packages for s in sets))
-    known = {extra: FRAMEWORK_OF.get(extra, extra) for extra in _extras()}
-    known = {extra: framework for extra, framework in known.items() if framework in registry.names()}
+    extras: tuple[str, ...]
+    frameworks: tuple[str, ...]
+
+
+def scope(sets: Sequence[RequirementSet], wanted: Sequence[str]) -> Scope:
+    """The extras that have one of the packages named and, where frameworks are ``wanted``, belong to one of them."""
+    packages = {package for one in sets for package in one.packages}
+    packages_of, there = _packages_of_extras(), registry.names()
+    known = {extra: name for extra in packages_of if (name := FRAMEWORK_OF.get(extra, extra)) in there}
     extras = tuple(
         extra
-        for extra, framework in known.items()
-        if (not wanted or framework in wanted) and (packages & _extras()[extra] or extra in wanted)
+        for extra, name in known.items()
+        if (not wanted or name in wanted) and (packages & packages_of[extra] or extra in wanted)
     )
-    return extras, tuple(wanted) or tuple(dict.fromkeys(known[extra] for extra in extras))
+    return Scope(extras, tuple(wanted) or tuple(dict.fromkeys(known[extra] for extra in extras)))
 
 
-def _extras() -> dict[str, frozenset[str]]:
+def _packages_of_extras() -> dict[str, set[str]]:
     """LogitLab's extras with the packages of each."""
     found: dict[str, set[str]] = {}
-    for words in metadata.requires("logitlab") or ():
-        requirement = Requirement(words)
+    for text in metadata.requires("logitlab") or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
         for extra in metadata.metadata("logitlab").get_all("Provides-Extra") or ():
-            if requirement.marker is not None and _only_with(requirement, extra):
+            if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
                 found.setdefault(extra, set()).add(canonicalize_name(requirement.name))
-    return {extra: frozenset(names) for extra, names in found.items()}
-
-
-def _only_with(requirement: Requirement, extra: str) -> bool:
-    marker = requirement.marker
-    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+    return found
 
 
 def _requirement(word: str) -> Requirement:
     try:
         return Requirement(word)
     except InvalidRequirement as error:
-        told = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise UsageError(
-            f"{word!r} is no requirement ({told}); write as pip takes it, without spaces inside: scipy==1.14.1"
+            f"{word!r} is no requirement ({reason}); write as pip takes it, without spaces inside: scipy==1.14.1"
         ) from error

@@ -1,4 +1,4 @@
-"""Environments: built once for what is in them, kept in the cache, and never used half built."""
+"""Environments: built once for each set of contents, kept in the cache, and never used half built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...core.errors import UsageError
 from ...oracle import cache
-from ._own import Own
+from ._source import LogitLabSource
 
 SCHEMA = 1
 LAST_LINES = 3
@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 
 class BuildError(Exception):
-    """The last that pip or uv said."""
+    """The last lines of what pip or uv printed."""
 
 
 def environments_folder() -> Path | None:
@@ -32,30 +32,37 @@ def environments_folder() -> Path | None:
 
 
 def environment(
-    root: Path, own: Own, extras: Sequence[str], requirements: Sequence[str], python: str, tell: Tell, *, fresh: bool
+    root: Path,
+    source: LogitLabSource,
+    extras: Sequence[str],
+    requirements: Sequence[str],
+    python: str,
+    tell: Tell,
+    *,
+    fresh: bool,
 ) -> Path:
     """The Python of an environment with LogitLab and the requirements, built if there is none yet.
 
     Args:
         root: where environments are kept, each in a folder named after what is in it.
-        own: the LogitLab to install.
+        source: the LogitLab to install.
         extras: those of it.
         requirements: as pip takes them.
         python: the interpreter to build on.
-        tell: told in a line what is under way.
+        tell: called with a line that says what is under way.
         fresh: build anew what is there.
 
     Raises:
         BuildError: if the requirements cannot be installed; nothing is kept then.
         UsageError: if the interpreter cannot be run, or the folder cannot be written.
     """
-    facts = [SCHEMA, interpreter(python), own.digest, sorted(extras), sorted(requirements)]
+    facts = [SCHEMA, interpreter(python), source.digest, sorted(extras), sorted(requirements)]
     folder = root / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     if fresh and folder.exists():
         shutil.rmtree(folder)
     if not folder.exists():
         tell(f"building an environment with {' '.join(requirements)}")
-        _build(folder, own.requirement(extras), requirements, python)
+        _build(folder, source.requirement(extras), requirements, python)
     return _python(folder)
 
 
@@ -67,7 +74,7 @@ def interpreter(python: str) -> str:
         raise UsageError(f"{python} cannot be run as a Python interpreter ({error}); give another --python") from error
 
 
-def _build(folder: Path, own: str, requirements: Sequence[str], python: str) -> None:
+def _build(folder: Path, logitlab: str, requirements: Sequence[str], python: str) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
@@ -76,7 +83,7 @@ def _build(folder: Path, own: str, requirements: Sequence[str], python: str) -> 
     try:
         uv = shutil.which("uv")
         make_environment(building, python, uv)
-        _install(building, [own, *requirements], uv)
+        _install(building, [logitlab, *requirements], uv)
         # In one step, so that nobody meets it half built. What else is in it may not know its new place, but its
         # interpreter does.
         building.rename(folder)
@@ -90,26 +97,26 @@ def _build(folder: Path, own: str, requirements: Sequence[str], python: str) -> 
 def make_environment(folder: Path, python: str, uv: str | None) -> None:
     """An environment without anything in it but, where it is not uv that installs, pip."""
     command = [uv, "venv", "--quiet", "--clear", "--python", python] if uv else [python, "-m", "venv", "--clear"]
-    _done([*command, str(folder)])
+    _run_quietly([*command, str(folder)])
 
 
 def _install(folder: Path, requirements: Sequence[str], uv: str | None) -> None:
     python = str(_python(folder))
     pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install", "--no-input"]
-    _done([*pip, "--quiet", *requirements])
+    _run_quietly([*pip, "--quiet", *requirements])
 
 
-def _done(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables())
-    if done.returncode:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        # pip says what is wrong in lines of their own, uv in a few words at the end.
-        errors = [line for line in said if line.startswith("ERROR")] or said
+def _run_quietly(command: Sequence[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=variables())
+    if result.returncode:
+        lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+        # pip marks the lines that say what is wrong; uv prints them last.
+        errors = [line for line in lines if line.startswith("ERROR")] or lines
         raise BuildError(" ".join(errors[-LAST_LINES:]))
 
 
 def variables() -> dict[str, str]:
-    """The environment variables for another environment's Python: without those that lead it to this one's packages."""
+    """The variables for another environment's Python, without those that lead it to the packages of this one."""
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {k: v for k, v in os.environ.items() if k not in ours} | {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
 

@@ -1,4 +1,4 @@
-"""The LogitLab that is running, as something that another environment can install."""
+"""The LogitLab that is running, in a form that another environment can install."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 NAME = "logitlab"
-NO_PART = ("tests", "examples", "tools", "benchmarks")  # folders of the source tree that are not installed
+NOT_INSTALLED = ("tests", "examples", "tools", "benchmarks")  # folders of the source tree that are not installed
 
 
 @dataclass(frozen=True)
-class Own:
+class LogitLabSource:
     """What to install.
 
     Attributes:
         pin: what follows the name in a requirement: a version, or where the source or the wheel lies.
-        digest: of its content, so that an environment with an older LogitLab is not taken for one with this.
+        digest: of its content, so that an environment with another LogitLab is not taken for one with this.
     """
 
     pin: str
@@ -32,7 +32,7 @@ class Own:
         return f"{NAME}[{','.join(extras)}]{self.pin}" if extras else f"{NAME}{self.pin}"
 
 
-def own(folder: Path) -> Own:
+def running_source(folder: Path) -> LogitLabSource:
     """The LogitLab that is running: a copy of its source tree in ``folder``, its wheel, or else its version.
 
     A copy, since a build writes into the tree, and what an earlier one left there would be built in.
@@ -41,24 +41,24 @@ def own(folder: Path) -> Own:
     path = Path(url2pathname(urlparse(origin).path)) if origin.startswith("file:") else None
     if path is None or not path.exists():
         version = metadata.version(NAME)
-        return Own(f"=={version}", version)
+        return LogitLabSource(f"=={version}", version)
     if path.is_file():
-        return Own(f" @ {origin}", hashlib.sha256(path.read_bytes()).hexdigest())
+        return LogitLabSource(f" @ {origin}", hashlib.sha256(path.read_bytes()).hexdigest())
     digest = hashlib.sha256()
     for relative in sorted(_sources(path)):
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path / relative, target)
         digest.update(f"{relative.as_posix()}|".encode() + target.read_bytes())
-    return Own(f" @ {folder.resolve().as_uri()}", digest.hexdigest())
+    return LogitLabSource(f" @ {folder.resolve().as_uri()}", digest.hexdigest())
 
 
 def _origin() -> str:
     """The address that it was installed from, empty for an index."""
     # A build leaves metadata in the source tree, which Python meets first where it is started there, and which does not
     # say where it was installed from.
-    told = (found.read_text("direct_url.json") for found in metadata.distributions(name=NAME))
-    return next((str(json.loads(words).get("url", "")) for words in told if words), "")
+    texts = (found.read_text("direct_url.json") for found in metadata.distributions(name=NAME))
+    return next((str(json.loads(text).get("url", "")) for text in texts if text), "")
 
 
 def _sources(root: Path) -> Iterator[Path]:
@@ -66,6 +66,6 @@ def _sources(root: Path) -> Iterator[Path]:
     for path in root.iterdir():
         if path.is_file() and (path.suffix in (".py", ".pyi", ".toml", ".md", ".typed") or path.name == "LICENSE"):
             yield path.relative_to(root)
-        elif (path / "__init__.py").exists() and path.name not in NO_PART:
+        elif (path / "__init__.py").exists() and path.name not in NOT_INSTALLED:
             files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
             yield from (file.relative_to(root) for file in files)
