@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +43,7 @@ from .execution.pool import DEFAULT_TIMEOUT
 from .execution.variants import choose_variants
 from .execution.worker import Description
 from .storage.lock import must_be_free
+from .storage.manifest import Manifest, PlannedCell
 from .storage.store import Run, is_resumable, must_be_new
 
 # Numbers of an array in the words of a command; of class weights there may be many.
@@ -240,8 +240,9 @@ def execute(
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
         missing = not_installed(descriptions, frameworks, asked)
-        manifest = _manifest(chosen, cells, descriptions, missing, quad=quad) | executor.facts({})
-        manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
+        manifest = executor.recorded(
+            _manifest(chosen, cells, descriptions, missing, _name_of(folder), command, quad=quad)
+        )
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
@@ -249,7 +250,8 @@ def execute(
             _measure(executor, store, chosen, cells, progress, quad=quad)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
-            store.finish(finished=_now(), **executor.facts(store.manifest))
+            store.manifest = executor.recorded(store.manifest)
+            store.finish(_now())
     return store
 
 
@@ -263,7 +265,7 @@ def _measure(
     def left() -> Iterator[Work]:
         nonlocal done
         for number, block in enumerate(chosen.blocks()):
-            parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
+            parts = {store.manifest.part(number, i): cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
             todo = {cell: part for part, cell in parts.items() if not store.has(part)}
             there = (cell for cell in parts.values() if cell not in todo)
             done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
@@ -281,50 +283,46 @@ def _manifest(
     cells: Sequence[Cell],
     descriptions: Mapping[str, Description],
     missing: Mapping[str, str],
+    run_name: str,
+    command: Command,
     *,
     quad: bool,
-) -> dict[str, Any]:
+) -> Manifest:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     infos = [c.implementation for c in cells]
-    return {
-        "started": _now(),
-        "complete": False,
+    plugins = [e for e in worker.entries() if e.foreign and e.framework in descriptions]
+    return Manifest(
+        started=_now(),
         # What a resumed run must have had too: so the versions tell the oracle.
-        "versions": environment.own_versions(*["numpy-quaddtype"] * quad),
-        "oracle": "quad" if quad else "balls",
-        "frameworks": {n: dict(d.versions) for n, d in present.items()},
-        # Under which name pip knows the packages of these versions.
-        "distributions": {package: name for d in present.values() for package, name in d.distributions},
-        "entry_points": {
-            e.framework: f"{e.value} ({e.distribution} {e.version})"
-            for e in worker.entries()
-            if e.foreign and e.framework in descriptions
-        },
-        "plugins": {
-            e.framework: {"distribution": e.distribution, "version": e.version}
-            for e in worker.entries()
-            if e.foreign and e.framework in descriptions
-        },
-        "missing": missing,
-        "hardware": environment.hardware(),
-        "devices": {n: list(d.devices) for n, d in present.items()},
-        "environment": environment.numeric_variables(),
-        "settings": {n: dict(d.settings) for n, d in present.items()},
-        "conventions": {i.name: i.convention.wording for i in infos if i.convention.differs},
+        versions=environment.own_versions(*["numpy-quaddtype"] * quad),
+        oracle="quad" if quad else "balls",
+        frameworks={n: dict(d.versions) for n, d in present.items()},
+        distributions={package: name for d in present.values() for package, name in d.distributions},
+        entry_points={e.framework: f"{e.value} ({e.distribution} {e.version})" for e in plugins},
+        plugins={e.framework: {"distribution": e.distribution, "version": e.version} for e in plugins},
+        missing=dict(missing),
+        hardware=environment.hardware(),
+        devices={n: list(d.devices) for n, d in present.items()},
+        environment=environment.numeric_variables(),
+        settings={n: dict(d.settings) for n, d in present.items()},
+        conventions={i.name: i.convention.wording for i in infos if i.convention.differs},
         **chosen.facts(),
-        "cells": [[c.implementation.name, c.dtype, c.device, c.mode, c.implementation.version] for c in cells],
-        "variants": {f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
-        "plain_only": sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
-    }
+        cells=[PlannedCell(c.implementation.name, c.dtype, c.device, c.mode, c.implementation.version) for c in cells],
+        variants={f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
+        plain_only=sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
+        run=run_name,
+        command=command.words,
+        interface=command.interface,
+    )
 
 
-def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
+def _reopen(folder: Path, manifest: Manifest) -> Run:
     """The run in the folder, if what it measured so far is what would be measured now."""
     store = Run(folder)
-    if store.manifest.get("packed"):
+    if store.manifest.packed:
         raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
     for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
-        if store.manifest.get(fact) != manifest[fact]:
+        if getattr(store.manifest, fact) != getattr(manifest, fact):
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
     return Run.reopen(folder)
 

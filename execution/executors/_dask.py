@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ import dask
 from distributed import Client, Future, KilledWorker, fire_and_forget
 
 from ...core.errors import UsageError
+from ...storage.manifest import Manifest
 from ...storage.store import Run
 from .. import environment
 from ..measuring import Work
@@ -172,21 +173,22 @@ class Dask:
             return
         self._surveys[address] = survey
 
-    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
+    def recorded(self, manifest: Manifest) -> Manifest:
         """Hardware and environment of the workers, and who they are; those of before a run was resumed too."""
         now = hosts(self._surveys.values())
-        then = [h for h in before.get("cluster", {}).get("hosts", ()) if h not in now]
-        return {
-            "hardware": max(now, key=lambda host: int(host["workers"]))["hardware"],
-            "environment": next(iter(self._surveys.values())).environment,
-            "cluster": {
+        then = [h for h in manifest.cluster.get("hosts", ()) if h not in now]
+        return replace(
+            manifest,
+            hardware=max(now, key=lambda host: host["workers"])["hardware"],
+            environment=next(iter(self._surveys.values())).environment,
+            cluster={
                 "executor": "dask",
                 "scheduler": self._address,
                 "workers": len(self._surveys),
                 "hosts": then + now,
                 "passed_over": self._passed_over,
             },
-        }
+        )
 
     # --- what they are given ---
 
@@ -199,7 +201,7 @@ class Dask:
         """
         # A block travels with the task that holds it, and may be larger than what Dask warns of.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
-            yield from self._measure(self._tasks(works, store.manifest["run"]), store)
+            yield from self._measure(self._tasks(works, store.manifest.run), store)
 
     def _measure(self, tasks: Iterator[tuple[_site.Task, _Block]], store: Run) -> Iterator[tuple[int, str]]:
         given: dict[str, _Given] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from ...storage.manifest import Manifest
 from ...storage.store import Run
 from ..measuring import Work, grouped, measure
 from ..pool import Pools
@@ -30,12 +31,12 @@ class Local:
     def describe(self) -> dict[str, Description]:
         return self._pools.describe()
 
-    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
+    def recorded(self, manifest: Manifest) -> Manifest:
+        return manifest
 
     def measure(self, works: Iterable[Work], store: Run) -> Iterator[tuple[int, str]]:
         for work in works:
-            yield from measure(self._pools, store.manifest["run"], work, grouped(work), store.write)
+            yield from measure(self._pools, store.manifest.run, work, grouped(work), store.write)
 
     def fetch_logs(self) -> None:
         """They are there."""
