@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +42,7 @@ from .execution.pool import DEFAULT_TIMEOUT
 from .execution.registry import Description
 from .execution.variants import choose_variants
 from .storage.lock import must_be_free
+from .storage.manifest import Manifest, PlannedCell
 from .storage.store import Run, is_resumable, must_be_new
 
 # Numbers of an array in the words of a command; of class weights there may be many.
@@ -238,8 +238,7 @@ def execute(
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
         missing = not_installed(descriptions, frameworks, asked)
-        manifest = _manifest(chosen, cells, descriptions, missing, quad=oracle is OracleKind.QUAD) | executor.facts({})
-        manifest |= {"run": _name_of(folder), "command": command.words, "interface": command.interface}
+        manifest = executor.recorded(_manifest(chosen, cells, descriptions, missing, _name_of(folder), command, oracle))
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
                 tell(line)
@@ -250,7 +249,8 @@ def execute(
                     progress(done, total, label)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
-            store.finish(finished=_now(), **executor.facts(store.manifest))
+            store.manifest = executor.recorded(store.manifest)
+            store.finish(_now())
     return store
 
 
@@ -263,7 +263,7 @@ def _measure(
     def left() -> Iterator[Block]:
         nonlocal done
         for number, block in enumerate(chosen.blocks()):
-            parts = {number * len(cells) + i: cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
+            parts = {store.manifest.part(number, i): cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
             todo = {cell: part for part, cell in parts.items() if not store.has(part)}
             there = (cell for cell in parts.values() if cell not in todo)
             done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
@@ -280,50 +280,45 @@ def _manifest(
     cells: Sequence[Cell],
     descriptions: Mapping[str, Description],
     missing: Mapping[str, str],
-    *,
-    quad: bool,
-) -> dict[str, Any]:
+    run_name: str,
+    command: Command,
+    oracle: OracleKind,
+) -> Manifest:
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     infos = [c.implementation for c in cells]
-    return {
-        "started": _now(),
-        "complete": False,
+    plugins = [e for e in registry.entries() if e.foreign and e.framework in descriptions]
+    return Manifest(
+        started=_now(),
         # What a resumed run must have had too: so the versions tell the oracle.
-        "versions": environment.own_versions(*["numpy-quaddtype"] * quad),
-        "oracle": "quad" if quad else "balls",
-        "frameworks": {n: dict(d.versions) for n, d in present.items()},
-        # Under which name pip knows the packages of these versions.
-        "distributions": {package: name for d in present.values() for package, name in d.distributions},
-        "entry_points": {
-            e.framework: f"{e.value} ({e.distribution} {e.version})"
-            for e in registry.entries()
-            if e.foreign and e.framework in descriptions
-        },
-        "plugins": {
-            e.framework: {"distribution": e.distribution, "version": e.version}
-            for e in registry.entries()
-            if e.foreign and e.framework in descriptions
-        },
-        "missing": missing,
-        "hardware": environment.hardware(),
-        "devices": {n: list(d.devices) for n, d in present.items()},
-        "environment": environment.numeric_variables(),
-        "settings": {n: dict(d.settings) for n, d in present.items()},
-        "conventions": {i.name: i.convention.wording for i in infos if i.convention.differs},
+        versions=environment.own_versions(*["numpy-quaddtype"] * (oracle is OracleKind.QUAD)),
+        oracle=oracle.value,
+        frameworks={n: dict(d.versions) for n, d in present.items()},
+        distributions={package: name for d in present.values() for package, name in d.distributions},
+        entry_points={e.framework: f"{e.value} ({e.distribution} {e.version})" for e in plugins},
+        plugins={e.framework: {"distribution": e.distribution, "version": e.version} for e in plugins},
+        missing=dict(missing),
+        hardware=environment.hardware(),
+        devices={n: list(d.devices) for n, d in present.items()},
+        environment=environment.numeric_variables(),
+        settings={n: dict(d.settings) for n, d in present.items()},
+        conventions={i.name: i.convention.wording for i in infos if i.convention.differs},
         **chosen.facts(),
-        "cells": [[c.implementation.name, c.dtype, c.device, c.mode, c.implementation.version] for c in cells],
-        "variants": {f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
-        "plain_only": sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
-    }
+        cells=[PlannedCell(c.implementation.name, c.dtype, c.device, c.mode, c.implementation.version) for c in cells],
+        variants={f"{c.framework} {c.mode}": dict(c.variables) for c in cells if c.variables},
+        plain_only=sorted({f"{c.framework} {c.mode}" for c in cells if c.plain_only}),
+        run=run_name,
+        command=command.words,
+        interface=command.interface,
+    )
 
 
-def _reopen(folder: Path, manifest: dict[str, Any]) -> Run:
+def _reopen(folder: Path, manifest: Manifest) -> Run:
     """The run in the folder, if what it measured so far is what would be measured now."""
     store = Run(folder)
-    if store.manifest.get("packed"):
+    if store.manifest.packed:
         raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
     for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
-        if store.manifest.get(fact) != manifest[fact]:
+        if getattr(store.manifest, fact) != getattr(manifest, fact):
             raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
     return Run.reopen(folder)
 

@@ -88,7 +88,7 @@ def measure(folders: list[str]) -> Kept:
     others = kept_run(
         "grades-modes", PLAN | {"frameworks": WITH_MODES, "modes": ["graph", "compiled"], "cases": deciding}
     )
-    versions = {p: v for run in runs for owned in run.manifest["frameworks"].values() for p, v in owned.items()}
+    versions = {p: v for run in runs for p, v in run.manifest.packages.items()}
     return Kept(versions, with_modes(decisions, graded(others.read())))
 
 

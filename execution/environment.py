@@ -7,7 +7,8 @@ import platform
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from ..storage.manifest import Hardware
 
 # Variables by which the frameworks and their libraries are told to compute otherwise.
 _NUMERIC = re.compile(
@@ -27,7 +28,7 @@ def own_versions(*also: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in (*_OWN, *also)}
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """Processor, cores, memory and operating system, as far as the machine tells."""
     return {
         "system": platform.platform(),

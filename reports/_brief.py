@@ -87,14 +87,10 @@ def _names(names: Sequence[str]) -> str:
 def _provenance(found: Page) -> Iterator[str]:
     lines = []
     for m in found.manifests[:MAX_RUNS]:
-        versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
-        packages = ", ".join(f"{p} {v}" for p, v in versions.items())
-        hardware = f"{m['hardware']['processor'] or m['hardware']['machine']}, {m['hardware']['system']}"
-        catalogue = f"{len(m['catalogue']['cases'])} cases, {m['catalogue']['hash'][:12]}"
-        words = f"{m['run']}: LogitLab {m['versions']['logitlab']}; {packages}; {hardware}; {catalogue}"
-        lines.append(
-            f"Run {code(words, 400)}" + ("" if m["complete"] else " **NOT COMPLETE: a part of it is missing**")
-        )
+        packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
+        catalogue = f"{len(m.catalogue['cases'])} cases, {m.catalogue['hash'][:12]}"
+        words = f"{m.run}: LogitLab {m.logitlab}; {packages}; {m.machine}; {catalogue}"
+        lines.append(f"Run {code(words, 400)}" + ("" if m.complete else " **NOT COMPLETE: a part of it is missing**"))
     more = len(found.manifests) - MAX_RUNS
     yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
 
@@ -277,7 +273,7 @@ def _faults(bad: pd.DataFrame) -> pd.DataFrame:
 
 def _own_means(found: Page) -> list[str]:
     """The implementations that are held to another definition of a weighted mean than most."""
-    return list(dict.fromkeys(name for m in found.manifests for name in m.get("conventions", {})))
+    return list(dict.fromkeys(name for m in found.manifests for name in m.conventions))
 
 
 def _rest(refused: int, own_means: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ def json_text(found: Page) -> str:
         "partial": bool(found.damage),
         "missing": found.damage,
         "runs": [
-            {name: m[name] for name in ("run", "complete", "versions", "frameworks", "hardware")}
+            {name: getattr(m, name) for name in ("run", "complete", "versions", "frameworks", "hardware")}
             for m in found.manifests
         ],
         "tables": {

@@ -15,6 +15,7 @@ from ..core import memory
 from ..core.arguments import as_paths
 from ..core.errors import UsageError
 from ..core.formats import DTYPES
+from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
 from ..storage.store import Run
 from .tables.ignored import describe_nan
@@ -23,16 +24,6 @@ from .tables.sections import Section, sections
 PARTIAL = "This report is partial"
 MAX_DAMAGE = 5  # sentences of what is missing, where they stand above a report
 BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
-
-# What a report tells of a run, as a manifest that lost it has it.
-_LOST: dict[str, Any] = {
-    "complete": False, "versions": {}, "frameworks": {}, "missing": {}, "left_out": [], "hardware": {}, "catalogue": {},
-}  # fmt: skip
-_LOST_OF = {
-    "versions": {"logitlab": "(version not told)"},
-    "hardware": {"processor": "", "machine": "", "system": "hardware not told"},
-    "catalogue": {"cases": [], "hash": "not told"},
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +39,7 @@ class Page:
     preamble: list[str]
     sections: list[Section]
     source: Measurements
-    manifests: list[dict[str, Any]]
+    manifests: list[Manifest]
     cases: pd.DataFrame
     damage: list[str]
 
@@ -74,13 +65,12 @@ def page(runs: Sequence[Run]) -> Page:
     Raises:
         UsageError: for a run that has no measurements, or one that is given twice.
     """
-    manifests = [whole_manifest(run) for run in runs]
     folders = [run.folder.resolve() for run in runs]
     for run, folder in zip(runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise UsageError(f"{run.folder} is given twice; give each run once")
     try:
-        return _page(runs, manifests)
+        return _page(runs)
     except duckdb.Error as error:
         raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
 
@@ -107,17 +97,17 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     return {section.name: section.table for section in page([Run(folder) for folder in folders]).sections}
 
 
-def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
+def _page(runs: Sequence[Run]) -> Page:
     checked = [run.whole_parts() for run in runs]
     source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []
     damage: list[str] = []
     cases: list[pd.DataFrame] = []
-    for number, (run, manifest) in enumerate(zip(runs, manifests, strict=True)):
-        preamble += _provenance(manifest)
+    for number, run in enumerate(runs):
+        preamble += _provenance(run.manifest)
         kept, cases_damaged = _cases(run)
         damage += [*_lost(run), *checked[number][1], *cases_damaged]
-        damage += _not_measured(manifest, source.cells_of(number))
+        damage += _not_measured(run.manifest, source.cells_of(number))
         if source.repeated[number]:
             preamble.append(
                 f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
@@ -125,7 +115,9 @@ def _page(runs: Sequence[Run], manifests: Sequence[dict[str, Any]]) -> Page:
         cases.append(kept)
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
-    return Page([*partial(damage), *preamble], sections(source), source, list(manifests), of_runs, damage)
+    return Page(
+        [*partial(damage), *preamble], sections(source), source, [run.manifest for run in runs], of_runs, damage
+    )
 
 
 def partial(damage: Sequence[str]) -> list[str]:
@@ -142,50 +134,32 @@ def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
         return Run.no_cases(), [str(error)]
 
 
-def whole_manifest(run: Run) -> dict[str, Any]:
-    """The run's manifest, with empty words for what it should have and has not."""
-    manifest = {"run": run.folder.name, **_LOST, **{k: v for k, v in run.manifest.items() if k not in _torn(run)}}
-    return manifest | {name: empty | manifest[name] for name, empty in _LOST_OF.items()}
-
-
-def _torn(run: Run) -> list[str]:
-    """What the manifest should tell and does not, or not in the form that it has."""
-    m = run.manifest
-    return [name for name, empty in _LOST.items() if not isinstance(m.get(name), type(empty))]
-
-
 def _lost(run: Run) -> list[str]:
-    lost = _torn(run)
-    return [f"{run.folder / 'manifest.json'} is damaged: it has no {', no '.join(lost)}"] if lost else []
+    lost = run.manifest.lost
+    return [f"{run.folder / MANIFEST} is damaged: it has no {', no '.join(lost)}"] if lost else []
 
 
-def _not_measured(manifest: dict[str, Any], there: int) -> list[str]:
+def _not_measured(manifest: Manifest, there: int) -> list[str]:
     """What is missing of a run that has not ended."""
-    if manifest["complete"]:
+    if manifest.complete:
         return []
-    planned = len(manifest.get("cells", ()))
-    of = f": {there} of its {planned} cells are there" if planned else ""
-    return [f"The run {manifest['run']} is not complete{of}"]
+    of = f": {there} of its {len(manifest.cells)} cells are there" if manifest.cells else ""
+    return [f"The run {manifest.run} is not complete{of}"]
 
 
-def _provenance(m: dict[str, Any]) -> list[str]:
-    versions = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
+def _provenance(m: Manifest) -> list[str]:
     lines = [
-        f"Run {m['run']} of LogitLab {m['versions']['logitlab']}" + ("" if m["complete"] else ", NOT COMPLETE"),
-        "Measured: " + ", ".join(f"{p} {v}" for p, v in versions.items()),
-        f"On: {m['hardware']['processor'] or m['hardware']['machine']}, {m['hardware']['system']}",
-        f"Catalogue: {len(m['catalogue']['cases'])} cases, {m['catalogue']['hash'][:12]}",
+        f"Run {m.run} of LogitLab {m.logitlab}" + ("" if m.complete else ", NOT COMPLETE"),
+        "Measured: " + ", ".join(f"{package} {version}" for package, version in m.packages.items()),
+        f"On: {m.machine}",
+        f"Catalogue: {len(m.catalogue['cases'])} cases, {m.catalogue['hash'][:12]}",
     ]
-    settings = {name: told for name, told in m.get("settings", {}).items() if told}
-    if settings:
-        each = ("; ".join(f"{what} {told}" for what, told in of.items()) for of in settings.values())
-        lines += [f"Settings of {name}: {told}" for name, told in zip(settings, each, strict=True)]
-    if m["left_out"]:
-        by_dtype = pd.Series([entry["dtype"] for entry in m["left_out"]]).value_counts()
-        told = ", ".join(f"{by_dtype[d]} in {d}" for d in DTYPES if d in by_dtype)
-        lines.append(f"Left out, since the dtype would make a finite number infinite: {told}")
-    if m.get("plain_only"):
-        lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m['plain_only'])}")
-    held = m.get("conventions", {})
-    lines += [f"{name} is held to its own definition: {definition}" for name, definition in held.items()]
-    return lines + [f"Not installed: {name} ({why})" for name, why in m["missing"].items()]
+    for name, settings in m.settings_told.items():
+        lines.append(f"Settings of {name}: {'; '.join(f'{what} {value}' for what, value in settings.items())}")
+    if m.left_out:
+        counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in DTYPES if d in m.left_out_by_dtype)
+        lines.append(f"Left out, since the dtype would make a finite number infinite: {counts}")
+    if m.plain_only:
+        lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m.plain_only)}")
+    lines += [f"{name} is held to its own definition: {definition}" for name, definition in m.conventions.items()]
+    return lines + [f"Not installed: {name} ({why})" for name, why in m.missing.items()]

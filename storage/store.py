@@ -12,9 +12,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -28,23 +28,20 @@ from ..core.errors import UsageError
 from . import lock
 from ._columns import CASES, COLUMNS, WORDS, typed
 from ._parts import FOLDER, Parts, numbered
+from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
 
 __all__ = [
     "CASES",
     "COLUMNS",
     "WORDS",
-    "DamagedManifestError",
     "Run",
     "encoded",
     "is_resumable",
     "must_be_new",
-    "read_manifest",
     "typed",
 ]
 
-SCHEMA = 1
-MANIFEST, CASES_FILE = "manifest.json", "cases.parquet"
-LOGS = "logs"
+CASES_FILE, LOGS = "cases.parquet", "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 
@@ -90,7 +87,7 @@ class Run:
         self._lock: lock.Lock | None = None
 
     @classmethod
-    def create(cls, folder: Path, manifest: dict[str, Any]) -> Run:
+    def create(cls, folder: Path, manifest: Manifest) -> Run:
         """A new run folder with its manifest.
 
         Raises:
@@ -103,7 +100,7 @@ class Run:
             try:
                 must_be_new(folder)  # another run may have been there between
                 files.room(folder, FOLDER)
-                _write_manifest(folder, {"schema": SCHEMA, **manifest})
+                write_manifest(folder, manifest)
                 return cls._locked(folder, held)
             except BaseException:
                 held.release()
@@ -124,8 +121,8 @@ class Run:
                 files.room(folder, FOLDER)
                 run = cls._locked(folder, held)
                 # Until it is finished again, whatever becomes of it.
-                run.manifest = {**run.manifest, "complete": False}
-                _write_manifest(folder, run.manifest)
+                run.manifest = replace(run.manifest, complete=False)
+                write_manifest(folder, run.manifest)
                 run.set_aside = run._parts.repair(CASES_FILE)
             except BaseException:
                 held.release()
@@ -208,16 +205,16 @@ class Run:
         with self._writing():
             self._parts.keep(self.part(index), data)
 
-    def finish(self, **facts: Any) -> None:
-        """Marks the run as complete, with what became known while it ran."""
-        self.manifest = {**self.manifest, **facts, "complete": True}
+    def finish(self, finished: str = "") -> None:
+        """Marks the run as complete, at the time ``finished``."""
+        self.manifest = replace(self.manifest, complete=True, finished=finished or self.manifest.finished)
         named = {self._parts.name(path) for path in (*self.parts(), self._cases) if path.exists()}
         checksums = self._parts.checksums
         known = {name: digest for name, digest in checksums.known.items() if name in named}
         with self._writing():
             # The manifest last: until it says that the run is complete, its own checksum counts for nothing.
-            checksums.rewrite(known | {MANIFEST: files.digest(_json(self.manifest))})
-            _write_manifest(self.folder, self.manifest)
+            checksums.rewrite(known | {MANIFEST: files.digest(self.manifest.encoded())})
+            write_manifest(self.folder, self.manifest)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -236,10 +233,10 @@ class Run:
         Raises:
             UsageError: if the run is not complete, or the folder holds a run already or cannot be written.
         """
-        if not self.manifest["complete"]:
+        if not self.manifest.complete:
             raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
         table = self.read()
-        with Run.create(folder, {**self.manifest, "packed": True}) as packed:
+        with Run.create(folder, replace(self.manifest, packed=True)) as packed:
             packed.write(0, table, level=SMALLEST)
             with packed._writing():
                 if self._cases.exists():
@@ -271,7 +268,7 @@ class Run:
     def whole_parts(self) -> tuple[list[Path], list[str]]:
         """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
         defects = {path: self._parts.defect(path) for path in self.parts()}
-        if self.manifest.get("complete"):
+        if self.manifest.complete:
             defects |= dict.fromkeys(self._parts.lost(), "it is missing")
         damaged = [str(self.damaged(path, told)) for path, told in defects.items() if told is not None]
         return [path for path, told in defects.items() if told is None], damaged
@@ -291,7 +288,7 @@ class Run:
 
     @property
     def _way_out(self) -> str:
-        return "pack the run again" if self.manifest.get("packed") else "run again with --resume, to measure it anew"
+        return "pack the run again" if self.manifest.packed else "run again with --resume, to measure it anew"
 
 
 def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
@@ -304,42 +301,6 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
         return typed(pd.DataFrame(columns=list(COLUMNS)))
     whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     return typed(whole)
-
-
-class DamagedManifestError(UsageError):
-    """A manifest that is there and cannot be read."""
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder.
-
-    Raises:
-        UsageError: if there is none, or one of a newer LogitLab; `DamagedManifestError` if it cannot be read.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        schema = int(manifest["schema"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder} is not a run: it has no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise DamagedManifestError(
-            f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({told})"
-        ) from error
-    if schema > SCHEMA:
-        raise UsageError(
-            f"{folder} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade"
-        )
-    return manifest
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    files.write(folder / MANIFEST, _json(manifest))
-
-
-def _json(manifest: dict[str, Any]) -> bytes:
-    # What is no Unicode in a command becomes JSON's own escape for it.
-    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _parquet(table: pa.Table, level: int | None = None) -> bytes:

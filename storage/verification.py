@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,9 @@ from . import _checksums as checksums
 from . import _parts as parts
 from . import lock
 from ._parts import Parts, numbered, temporaries
-from .store import CASES_FILE, COLUMNS, LOGS, MANIFEST, DamagedManifestError, Run, read_manifest, typed
+from .manifest import CELL, MANIFEST, DamagedManifestError, Manifest, read_manifest
+from .store import CASES_FILE, COLUMNS, LOGS, Run, typed
 
-CELL = ("implementation", "dtype", "device", "mode")
 KEY = ("case", "row", *CELL, "quantity")
 OF_A_RUN = (MANIFEST, CASES_FILE, checksums.FILE, lock.FILE, parts.FOLDER, LOGS, "report")
 SHOWN = 5  # names in one line
@@ -65,14 +64,15 @@ class _Examination:
         self._folder = folder
         self._rows: dict[str, int] = {}
         self._keys: list[NDArray[np.uint64]] = []
+        self._manifest, self._manifest_defect = Manifest(), ""
         try:
-            self._manifest: dict[str, Any] = read_manifest(folder)
-            self._offence: str | None = None
-            _must_be_a_plan(folder, self._manifest)
+            self._manifest = read_manifest(folder)
+            if {"cells", "files"}.intersection(self._manifest.lost):
+                self._manifest, self._manifest_defect = Manifest(), f"{folder / MANIFEST} holds no plan of a run"
         except DamagedManifestError as error:
-            self._manifest, self._offence = {}, str(error)
+            self._manifest_defect = str(error)
         self._parts = Parts(folder)
-        self._complete = bool(self._manifest.get("complete"))
+        self._complete = self._manifest.complete
 
     def done(self) -> Verification:
         of_parts = list(self._each_part())
@@ -80,22 +80,15 @@ class _Examination:
         return Verification(self._folder, (*lines, self._outlook()), self._rows, self._complete)
 
     def _of_manifest(self) -> Finding:
-        if self._offence is not None:
-            return Finding(MANIFEST, "broken", f"{self._offence}; without it the parts are not read")
+        if self._manifest_defect:
+            return Finding(MANIFEST, "broken", f"{self._manifest_defect}; without it the parts are not read")
         expected = self._parts.checksums.known.get(MANIFEST)
         if self._complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
             return Finding(MANIFEST, "broken", "it was altered after the run: its checksum is another")
-        told = f"schema {self._manifest['schema']}, LogitLab {self._manifest.get('versions', {}).get('logitlab', '?')}"
-        return Finding(MANIFEST, "ok", f"{told}, started {self._manifest.get('started', '?')}")
-
-    @property
-    def _planned(self) -> frozenset[int] | None:
-        """The numbers of the parts that the run will have; None where the manifest does not tell."""
-        if self._manifest.get("packed"):
-            return frozenset([0])
-        pieces = any("rows" in file for file in self._manifest.get("files", ()))
-        cells = self._manifest.get("cells")
-        return None if pieces or cells is None else frozenset(range(len(cells)))
+        m = self._manifest
+        return Finding(
+            MANIFEST, "ok", f"schema {m.schema}, LogitLab {m.logitlab}, started {m.started or '(time not told)'}"
+        )
 
     def _each_part(self) -> Iterator[Finding]:
         """What is wrong with parts that are there."""
@@ -105,7 +98,7 @@ class _Examination:
                 yield Finding(self._parts.name(path), "broken", told)
 
     def _wrong_with(self, path: Path) -> str | None:
-        if self._planned is not None and int(path.stem) not in self._planned:
+        if self._manifest.planned_parts is not None and int(path.stem) not in self._manifest.planned_parts:
             return "it is no part of the run's plan, and is not read; remove it"
         defect = self._parts.defect(path) or self._offence_of_table(path)
         return None if defect is None else f"{defect}; {self._mended}"
@@ -122,10 +115,9 @@ class _Examination:
 
     def _content_offence(self, index: int, table: pa.Table) -> str | None:
         keys = table.select(list(KEY)).to_pandas().astype({name: str for name in KEY if name != "row"})
-        cells = self._manifest.get("cells")
-        if cells and not self._manifest.get("packed"):
-            name, dtype, device, mode, *_ = cells[index % len(cells)]
-            expected = dict(zip(CELL, (name, dtype, device, mode), strict=True))
+        cell = self._manifest.cell_of(index)
+        if cell is not None:
+            expected = dict(zip(CELL, cell[:4], strict=True))
             if any((keys[column] != word).any() for column, word in expected.items()):
                 return f"it holds other measurements than those of {' '.join(expected.values())}"
         self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
@@ -133,12 +125,12 @@ class _Examination:
 
     @property
     def _mended(self) -> str:
-        if self._manifest.get("packed"):
+        if self._manifest.packed:
             return "pack the run again"
         return f"{self._resumed} measures it again"
 
     def _all_parts(self, broken: int) -> Finding:
-        expected = {self._parts.path(i) for i in self._planned or ()}
+        expected = {self._parts.path(i) for i in self._manifest.planned_parts or ()}
         if self._complete:
             named = (name for name in self._parts.checksums.known if name.startswith(f"{parts.FOLDER}/"))
             expected |= {self._folder / name for name in named}
@@ -164,7 +156,7 @@ class _Examination:
             return
         defect = self._parts.defect(path) if known else None
         try:
-            lines = 0 if self._manifest == {} else len(Run(self._folder).cases())
+            lines = 0 if self._manifest_defect else len(Run(self._folder).cases())
         except UsageError as error:
             defect = defect or str(error)
         yield Finding(CASES_FILE, "broken" if defect else "ok", defect or f"{lines} lines about cases")
@@ -189,16 +181,16 @@ class _Examination:
     def _outlook(self) -> Finding:
         if self._complete:
             return Finding("run", "ok", "complete")
-        if self._offence is not None:
+        if self._manifest_defect:
             return Finding("run", "broken", f"put a copy of {MANIFEST} in its place, or start a new run")
-        told = f"not complete{_of_plan(len(self._rows), self._planned)}; go on with it: {self._resumed}"
+        told = f"not complete{_of_plan(len(self._rows), self._manifest.planned_parts)}; go on with it: {self._resumed}"
         return Finding("run", "note", told)
 
     @property
     def _resumed(self) -> str:
         """What resumes the run, as it was started: on the command line or in Python."""
-        command = str(self._manifest.get("command", ""))
-        if self._manifest.get("interface") == "python":
+        command = self._manifest.command
+        if self._manifest.interface == "python":
             call = command.removesuffix(")")
             comma = "" if call.endswith("(") else ", "
             return f"`{call}{comma}out={str(self._folder)!r}, resume=True)`"
@@ -212,14 +204,6 @@ class _Examination:
         words += [] if "--resume" in words else ["--resume"]
         given = any(word == "--out" or word.startswith("--out=") for word in words)
         return f"`{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
-
-
-def _must_be_a_plan(folder: Path, manifest: Mapping[str, Any]) -> None:
-    cells, of_files = manifest.get("cells", []), manifest.get("files", [])
-    sound = isinstance(cells, list) and all(isinstance(c, list) and len(c) >= len(CELL) for c in cells)
-    sound &= isinstance(of_files, list) and all(isinstance(file, dict) for file in of_files)
-    if not (sound and isinstance(manifest.get("versions", {}), dict)):
-        raise DamagedManifestError(f"{folder / MANIFEST} holds no plan of a run")
 
 
 def _schema_offence(schema: pa.Schema) -> str | None:

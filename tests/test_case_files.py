@@ -280,9 +280,9 @@ def test_the_manifest_names_the_file_and_what_a_dtype_cannot_hold(tmp_path):
     path = written(tmp_path, logits=((1e30, 0.0), (1.0, 2.0)))
     runner.run(case_files=path, dtypes=["float16", "float32"], out=tmp_path / "run", **PLAN)
     manifest = Run(tmp_path / "run").manifest
-    (file,) = manifest["files"]
+    (file,) = manifest.files
     assert (file["path"], file["cases"]) == (str(path), ["mine/a", "mine/a_b"])
-    assert [(entry["case"], entry["dtype"]) for entry in manifest["left_out"]] == [("mine/a", "float16")]
+    assert [(entry["case"], entry["dtype"]) for entry in manifest.left_out] == [("mine/a", "float16")]
 
 
 def test_a_resumed_run_notices_a_changed_number_and_no_changed_word(tmp_path):

@@ -99,12 +99,12 @@ def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
 def test_the_manifest_tells_who_measured(two, tmp_path):
     runner.run(**PLAN, executor=two.executor, out=tmp_path / "run")
     manifest = Run(tmp_path / "run").manifest
-    (host,) = manifest["cluster"]["hosts"]
-    assert manifest["cluster"]["workers"] == host["workers"] == 2
+    (host,) = manifest.cluster["hosts"]
+    assert manifest.cluster["workers"] == host["workers"] == 2
     assert host["host"]
-    assert host["versions"] == manifest["versions"]
+    assert host["versions"] == manifest.versions
     assert host["frameworks"]["numpy"]["numpy"] == np.__version__
-    assert host["hardware"] == manifest["hardware"]
+    assert host["hardware"] == manifest.hardware
 
 
 def test_the_processes_of_a_run_end_with_it(two, local):
@@ -223,7 +223,7 @@ def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
     assert set(found["status"]) == {"ok"}, found["detail"].unique()
     losses = found[found["quantity"] == "loss"].groupby("implementation", observed=True)["bits"].agg(list)
     assert losses["only/lse"] == losses["numpy/lse"]
-    cluster = Run(tmp_path / "run").manifest["cluster"]
+    cluster = Run(tmp_path / "run").manifest.cluster
     assert sorted((h["workers"], "only" in h["frameworks"]) for h in cluster["hosts"]) == [(1, True), (2, False)]
 
 

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -632,7 +633,7 @@ def test_a_worse_formula_under_the_same_name_is_a_regression(folder, tmp_path, c
 
 def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsys):
     whole = Run(folder)
-    half = Run.create(tmp_path / "half", {**whole.manifest, "complete": False})
+    half = Run.create(tmp_path / "half", replace(whole.manifest, complete=False))
     half.write(0, whole.read())
     assert f"{half.folder} is not complete" in logitlab.compare(folder, half).notes
     assert main(["compare", str(folder), str(half.folder)]) == 0

@@ -120,7 +120,7 @@ def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
 def test_a_report_names_those_that_are_held_to_their_own_definition(run):
     name = "torch/F.cross_entropy[probabilities]"
     definition = "a weighted mean is divided by the number of rows (torch 2.13.0, torch.nn.CrossEntropyLoss)"
-    assert run.manifest["conventions"] == {name: definition}
+    assert run.manifest.conventions == {name: definition}
     page = reports.page([run])
     assert f"{name} is held to its own definition: {definition}" in page.preamble
     assert f"Held to the weighted mean that it documents: `{name}`." in _brief.brief(page)

@@ -233,7 +233,7 @@ def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, t
         df = runner.run(**plan, out=tmp_path / "run")
     assert set(df["framework"]) == {"numpy"}
     manifest = runner.Run(tmp_path / "run").manifest
-    assert "a_package_that_nobody_has" in manifest["missing"]["unimportable"]
+    assert "a_package_that_nobody_has" in manifest.missing["unimportable"]
 
 
 def test_with_nothing_left_to_run_the_reason_is_told(faulty):

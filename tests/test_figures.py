@@ -16,6 +16,7 @@ from logitlab.reports.charts.style import distinct
 from logitlab.reports.paper import _bounds, _figures, _matrices
 from logitlab.reports.tables import grade_cells as _matrix
 from logitlab.reports.tables.curves import curve
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 from logitlab.studies.browse import listing
 
@@ -291,11 +292,11 @@ def test_what_draws_the_figures_is_asked_for_by_name(tmp_path, monkeypatch):
 
 
 def test_the_command_line_writes_them(tmp_path):
-    run = Run.create(tmp_path / "run", {
+    run = Run.create(tmp_path / "run", Manifest.parse({
         "run": "r", "frameworks": {}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [], "complete": True,
         "hardware": {"processor": "p", "machine": "", "system": ""}, "catalogue": {"cases": [], "hash": "0"},
         "environment": {}, "command": "c",
-    })  # fmt: skip
+    }))  # fmt: skip
     run.write(0, cells())
     assert cli.main(["report", str(run.folder), "--format", "figures", "--out", str(tmp_path / "out")]) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"figures", "reproduce.md"}

@@ -79,7 +79,7 @@ def test_the_command_line_takes_every_option_and_weights_from_the_same_file(dump
     (row,) = losses(run.read()).to_dict("records")
     assert (row["exact"], row["grade"]) == (float(exact), "A")
     assert row["value"] == pytest.approx(float(exact), rel=1e-6)
-    (file,) = run.manifest["files"]
+    (file,) = run.manifest.files
     assert re.fullmatch("sha256:[0-9a-f]{64}", file["options"]["weight"])
     assert file["options"] == {
         "reduction": "mean", "label_smoothing": 0.1, "weight": file["options"]["weight"], "ignore_index": -100
@@ -218,7 +218,7 @@ def test_a_weight_or_probability_that_a_dtype_cannot_hold_leaves_the_dtype_out(t
     df = runner.run(case_files=tmp_path / "mine.json", frameworks="torch", modes="eager", out=run)
     assert set(df["dtype"]) == {"bfloat16", "float32", "float64"}
     why = f"{what} would become infinite"
-    assert Run(run).manifest["left_out"] == [{"case": "mine/large", "dtype": "float16", "why": why}]
+    assert Run(run).manifest.left_out == [{"case": "mine/large", "dtype": "float16", "why": why}]
 
 
 @pytest.mark.parametrize(

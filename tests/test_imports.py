@@ -78,7 +78,7 @@ def test_an_import_that_exits_dies_or_fails_makes_its_framework_missing_and_the_
     assert set(run.read()["framework"]) == {"numpy"}
     shown = capsys.readouterr().err
     for name, (_, message) in FAULTS.items():
-        assert run.manifest["missing"][name].startswith(message)
+        assert run.manifest.missing[name].startswith(message)
         assert f"{name} is not measured: {message}" in shown
     assert "absent is not measured: cannot be imported: ModuleNotFoundError" in shown
 

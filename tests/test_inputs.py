@@ -242,7 +242,7 @@ def test_a_file_is_measured_in_its_own_dtype_and_in_those_asked_for(tmp_path):
     assert set(runner.run(logits=path, **PLAN)["dtype"]) == {"float32"}
     asked = runner.run(logits=path, dtypes=["float16", "bfloat16"], out=tmp_path / "run", **PLAN)
     assert set(asked["dtype"]) == {"bfloat16"}
-    (left_out,) = Run(tmp_path / "run").manifest["left_out"]
+    (left_out,) = Run(tmp_path / "run").manifest.left_out
     assert left_out == {"case": "file/own", "dtype": "float16", "why": "a finite logit would become infinite"}
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from logitlab.core.formats import FORMATS, ulp
 from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, plain
 from logitlab.storage import querying
 from logitlab.storage._checksums import Checksums
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.querying import Measurements
 from logitlab.storage.store import COLUMNS, Run, typed
 
@@ -261,7 +263,7 @@ def drawn(seed, share):
 
 def written(folder, df, parts, without=()):
     """A run of these measurements in so many parts, the first from a time that had not yet some columns."""
-    run = Run.create(folder, MANIFEST)
+    run = Run.create(folder, Manifest.parse(MANIFEST))
     for i, places in enumerate(np.array_split(np.arange(len(df)), parts)):
         run.write(i, df.iloc[places])
     old = pq.read_table(run.part(0))
@@ -325,7 +327,7 @@ def test_medians_of_any_numbers_are_those_of_pandas(groups):
 def test_of_several_runs_the_first_that_has_a_case_in_a_cell_counts(tmp_path):
     one, other = (drawn(seed, 0.3) for seed in (1, 2))
     runs = [written(tmp_path / "one", one, 2), written(tmp_path / "two", other, 3)]
-    runs[1].manifest["run"] = "two"
+    runs[1].manifest = replace(runs[1].manifest, run="two")
     key = [*CELL, "case"]
     taken = pd.MultiIndex.from_frame(one[key].astype(str))
     kept = other[~pd.MultiIndex.from_frame(other[key].astype(str)).isin(taken)]
@@ -404,7 +406,7 @@ def test_an_unknown_column_and_a_condition_that_is_none_are_told(run):
 
 
 def test_a_run_without_measurements_is_empty(tmp_path):
-    empty = Run.create(tmp_path / "run", MANIFEST | {"complete": False})
+    empty = Run.create(tmp_path / "run", Manifest.parse(MANIFEST | {"complete": False}))
     pd.testing.assert_frame_equal(logitlab.read(empty.folder), empty.read())
     assert reports.page([empty]).sections == []
     written = reports.write(empty, ["csv", "text", "markdown"], tmp_path / "report")

@@ -7,6 +7,7 @@ import textwrap
 import warnings
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_names_in_a_run_lead_no_report_out_of_its_folder(canary, measured, name)
     table["family"] = name
     table.loc[sweep, "family"] = f"sweep_{name}"
     hostile = dict.fromkeys(("run", "command", "started", "finished"), name)
-    with Run.create(canary / "run", measured.manifest | hostile | {"complete": False}) as made:
+    with Run.create(canary / "run", replace(measured.manifest, **hostile, complete=False)) as made:
         made.write(0, table)
         made.keep_cases([{"case": f"{name}/{name}", "family": name, "why": name, "rows": 1, "classes": 1}])
         made.finish()
@@ -252,7 +253,7 @@ def test_case_names_are_names_or_refused(canary, name, capsys):
 def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
     run = canary / "run"
     run.mkdir()
-    (run / "manifest.json").write_text(json.dumps(measured.manifest))
+    (run / "manifest.json").write_bytes(measured.manifest.encoded())
     if "/" in name:
         (run / "parts").mkdir()
     outside = canary.parent / "canary"
@@ -353,10 +354,10 @@ def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys
     assert "stranger is stranger 1.5's, and not LogitLab's: stranger:FRAMEWORK is imported" in capsys.readouterr().err
     assert seen == [False]
     assert trace.exists()
-    assert Run(tmp_path / "run").manifest["entry_points"] == {"stranger": "stranger:FRAMEWORK (stranger 1.5)"}
+    assert Run(tmp_path / "run").manifest.entry_points == {"stranger": "stranger:FRAMEWORK (stranger 1.5)"}
     assert main([*asked, "--out", str(tmp_path / "own")]) == 0
     assert "stranger" not in capsys.readouterr().err
-    assert Run(tmp_path / "own").manifest["entry_points"] == {}
+    assert Run(tmp_path / "own").manifest.entry_points == {}
 
 
 def test_a_package_cannot_take_the_place_of_another_framework(site):

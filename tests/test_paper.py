@@ -15,6 +15,7 @@ from logitlab.reports import paper
 from logitlab.reports.charts import style as _look
 from logitlab.reports.paper import _latex
 from logitlab.reports.paper import _latex_escape as _words
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 
 PDFLATEX = shutil.which("pdflatex")
@@ -61,7 +62,7 @@ def hostile(tmp_path_factory):
         }
         for name in HOSTILE for dtype in ("float16", "float32") for q in ("loss", "gradient")
     ]  # fmt: skip
-    run = Run.create(tmp_path_factory.mktemp("runs") / "hostile", MANIFEST)
+    run = Run.create(tmp_path_factory.mktemp("runs") / "hostile", Manifest.parse(MANIFEST))
     run.write(0, typed(pd.DataFrame(lines)))
     return run
 
@@ -159,7 +160,7 @@ def test_a_long_table_goes_on_over_pages_and_a_short_one_floats(written, hostile
     assert r"\begin{table}[!htbp]" in (written / "tables" / "grades.tex").read_text(encoding="utf-8")
     df = hostile.read()
     many = pd.concat([df.astype({"implementation": object}).assign(implementation=f"x/{i}") for i in range(50)])
-    run = Run.create(tmp_path / "run", MANIFEST)
+    run = Run.create(tmp_path / "run", Manifest.parse(MANIFEST))
     run.write(0, typed(many))
     paper.write_latex(reports.page([run]), tmp_path)
     assert r"\begin{longtable}" in (tmp_path / "tables" / "grades.tex").read_text(encoding="utf-8")
@@ -170,7 +171,7 @@ def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
     df = hostile.read().astype({"dtype": object, "device": object})
     wide = pd.concat([df[df["dtype"] == "float32"].assign(dtype=d, device="a device") for d in FORMATS])
     wide["max_ulp"], wide["grade"] = 1.23e300, "D"
-    run = Run.create(tmp_path / "run", MANIFEST)
+    run = Run.create(tmp_path / "run", Manifest.parse(MANIFEST))
     run.write(0, typed(wide))
     paper.write_latex(reports.page([run]), tmp_path)
     assert r"\begin{landscape}" in (tmp_path / "tables" / "errors_loss.tex").read_text(encoding="utf-8")
@@ -188,13 +189,13 @@ def test_only_what_is_not_installed_is_told(run, monkeypatch, tmp_path):
 
 def test_reproduce_has_the_commands_and_the_versions(written, run):
     page = (written / "reproduce.md").read_text(encoding="utf-8")
-    assert run.manifest["command"] in page
+    assert run.manifest.command in page
     assert f"logitlab report {run.folder} --format latex --format figures --out {written}" in page
-    packages = run.manifest["frameworks"]["numpy"]
+    packages = run.manifest.frameworks["numpy"]
     assert f"numpy=={packages['numpy']}" in page
     assert f"scikit-learn=={packages['sklearn']}" in page
-    assert run.manifest["distributions"]["sklearn"] == "scikit-learn"
-    assert run.manifest["catalogue"]["hash"] in page
+    assert run.manifest.distributions["sklearn"] == "scikit-learn"
+    assert run.manifest.catalogue["hash"] in page
 
 
 def test_hostile_facts_stay_within_their_block(hostile):
@@ -209,7 +210,7 @@ def test_hostile_facts_stay_within_their_block(hostile):
 
 
 def test_a_run_that_is_not_complete_says_so_in_how_to_reproduce_it(hostile, tmp_path):
-    half = Run.create(tmp_path / "run", {**MANIFEST, "complete": False})
+    half = Run.create(tmp_path / "run", Manifest.parse({**MANIFEST, "complete": False}))
     assert "Not complete" in paper.reproduce([half], [], tmp_path)
     assert "Not complete" not in paper.reproduce([hostile], [], tmp_path)
 
@@ -222,10 +223,10 @@ def test_the_pins_are_those_that_plain_pip_finds_and_the_builds_are_told(tmp_pat
     plugins["absent"] = {"distribution": "not-measured", "version": "1.0"}
     known = {"torch": "torch", "tensorflow": "tensorflow", "paddle": "paddlepaddle-gpu", "numpy": "numpy"}
     facts = {**MANIFEST, "frameworks": frameworks, "distributions": known, "plugins": plugins}
-    page = paper.reproduce([Run.create(tmp_path / "run", facts)], [], tmp_path)
+    page = paper.reproduce([Run.create(tmp_path / "run", Manifest.parse(facts))], [], tmp_path)
     (line,) = (line for line in page.splitlines() if line.startswith("pip install"))
     assert line.endswith("torch==2.13.0 tensorflow==2.21.0 paddlepaddle-gpu==3.3 numpy==2.4 tiny-losses==1.1")
     assert "+" not in line
     assert "- `torch`: `2.13.0+cpu`" in page
-    old = Run.create(tmp_path / "old", {**MANIFEST, "frameworks": frameworks})
+    old = Run.create(tmp_path / "old", Manifest.parse({**MANIFEST, "frameworks": frameworks}))
     assert "paddlepaddle==3.3" in paper.reproduce([old], [], tmp_path)

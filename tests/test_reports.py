@@ -3,6 +3,7 @@
 import html
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import accurate_ulps
 from logitlab.execution import plan
 from logitlab.execution.registry import Description, ImplementationInfo
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 
 
@@ -228,13 +230,13 @@ def test_every_format_becomes_files_where_a_folder_is_given(run, tmp_path):
 
 
 def test_an_unfinished_run_says_so(run, tmp_path):
-    half = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
+    half = Run.create(tmp_path / "run", replace(run.manifest, complete=False))
     half.write(0, made(line()))
     assert "NOT COMPLETE" in printed(half, "text")
 
 
 def test_a_run_without_measurements_gives_a_report_without_tables(run, tmp_path):
-    empty = Run.create(tmp_path / "run", {**run.manifest, "complete": False})
+    empty = Run.create(tmp_path / "run", replace(run.manifest, complete=False))
     assert "Grades" not in printed(empty, "text")
 
 
@@ -274,7 +276,13 @@ def test_a_report_of_a_whole_run_says_nothing_of_the_kind(name, tmp_path, capsys
 
 
 def test_a_report_of_an_unfinished_run_says_so_on_standard_error(tmp_path, capsys):
-    half = kept(tmp_path, "half", line(), complete=False, cells=[["x/loss"], ["x/other"]])
+    half = kept(
+        tmp_path,
+        "half",
+        line(),
+        complete=False,
+        cells=[[f"x/{n}", "float32", "cpu", "eager"] for n in ("loss", "other")],
+    )
     assert cli.main(["report", str(half.folder)]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("This report is partial: The run half is not complete: 1 of its 2 cells are there")
@@ -307,7 +315,7 @@ def test_json_has_the_numbers_of_the_tables_and_is_strict(run, tmp_path, measure
     largest = [each["loss largest"] for each in content["tables"]["errors_loss"]["lines"]]
     expected = reports.errors(measurements)["loss largest"]
     assert [float(value) for value in largest] == expected.to_list()
-    assert content["runs"][0]["frameworks"] == run.manifest["frameworks"]
+    assert content["runs"][0]["frameworks"] == run.manifest.frameworks
     assert printed(run, "json") == path.read_text(encoding="utf-8")
 
 
@@ -382,7 +390,7 @@ def kept(folder, name, *lines, **facts):
         "run": name, "frameworks": {}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [],
         "hardware": {"processor": name, "machine": "", "system": ""}, "catalogue": {"cases": [], "hash": "0"},
     }  # fmt: skip
-    run = Run.create(folder / name, manifest | {"complete": True} | facts)
+    run = Run.create(folder / name, Manifest.parse(manifest | {"complete": True} | facts))
     run.write(0, made(*lines))
     return run
 

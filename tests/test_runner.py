@@ -127,7 +127,7 @@ def test_a_worker_holds_no_framework_but_its_own(tmp_path):
 def test_what_a_dtype_cannot_hold_is_left_out_and_the_manifest_says_so(tmp_path):
     df = runner.run(cases="offset/1e30", frameworks="numpy", dtypes=["float16", "float32"], out=tmp_path / "run")
     assert set(df["dtype"]) == {"float32"}
-    left_out = Run(tmp_path / "run").manifest["left_out"]
+    left_out = Run(tmp_path / "run").manifest.left_out
     assert [(e["case"], e["dtype"]) for e in left_out] == [("offset/1e30", "float16")]
 
 
@@ -135,11 +135,11 @@ def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     runner.run(cases="seed/article", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
     manifest = Run(tmp_path / "run").manifest
-    assert manifest["complete"] is True
-    assert manifest["environment"]["OMP_NUM_THREADS"] == "1"
-    assert manifest["frameworks"]["numpy"]["numpy"] == np.__version__
-    assert manifest["catalogue"]["cases"] == ["seed/article"]
-    assert manifest["hardware"]["cores"] >= 1
+    assert manifest.complete is True
+    assert manifest.environment["OMP_NUM_THREADS"] == "1"
+    assert manifest.frameworks["numpy"]["numpy"] == np.__version__
+    assert manifest.catalogue["cases"] == ["seed/article"]
+    assert manifest.hardware["cores"] >= 1
 
 
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
@@ -184,7 +184,7 @@ def test_an_interrupted_run_resumes_to_the_same_table(tmp_path):
     with pytest.raises(_InterruptedError):
         runner.run(**plan, out=tmp_path / "broken", progress=stop_half_way)
     kept = Run(tmp_path / "broken")
-    assert kept.manifest["complete"] is False
+    assert kept.manifest.complete is False
     assert 0 < len(kept.read()) < len(whole)
     resumed = runner.run(**plan, out=tmp_path / "broken", resume=True)
     pd.testing.assert_frame_equal(resumed.drop(columns="run"), whole.drop(columns="run"))
@@ -279,13 +279,13 @@ def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_p
     assert len(folders) == 2
     assert all(folder.name.startswith("2026-01-02T03-04-05Z-") for folder in folders)
     for folder in folders:
-        assert Run(folder).manifest["run"] == folder.name
+        assert Run(folder).manifest.run == folder.name
         assert set(Run(folder).read()["run"]) == {folder.name}
 
 
 def test_a_run_has_the_name_of_its_folder(tmp_path):
     df = runner.run(**SMALL, out=tmp_path / "größer 1")
-    assert set(df["run"]) == {Run(tmp_path / "größer 1").manifest["run"]} == {"größer 1"}
+    assert set(df["run"]) == {Run(tmp_path / "größer 1").manifest.run} == {"größer 1"}
 
 
 def test_a_run_in_the_working_folder_has_its_name(tmp_path, monkeypatch):
@@ -308,7 +308,7 @@ def test_cases_without_rows_are_no_fault_and_no_success(tmp_path, capsys):
     options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
     assert main(["run", "--case", "reductions/empty_none", *options]) == 1
     assert capsys.readouterr().err == "nothing was measured: the chosen cases have no rows; choose others by --case\n"
-    assert Run(tmp_path / "run").manifest["complete"]
+    assert Run(tmp_path / "run").manifest.complete
 
 
 def test_a_run_whose_calls_all_fail_is_no_success(tmp_path, capsys):

@@ -17,6 +17,7 @@ from logitlab.core.errors import UsageError
 from logitlab.reports.site._names import LONGEST, slugs
 from logitlab.reports.tables import findings as _findings
 from logitlab.reports.tables import results as _results
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import CASES, Run, typed
 
 HOSTILE = {
@@ -98,7 +99,7 @@ MANIFEST = {
 
 
 def kept(folder, *lines, cases=(), **facts):
-    run = Run.create(folder, MANIFEST | facts)
+    run = Run.create(folder, Manifest.parse(MANIFEST | facts))
     if lines:
         run.write(0, made(*lines))
     run.keep_cases(cases)

@@ -1,11 +1,13 @@
 """Run folders: what is written comes back, and what is damaged is named."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from logitlab.core.errors import UsageError
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import COLUMNS, Run, typed
 
 LINE = {
@@ -24,7 +26,7 @@ for _absent in ("first_failure", "grade", "verdict", "finite", "expected_finite"
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.create(tmp_path / "run", {"run": "r", "complete": False})
+    return Run.create(tmp_path / "run", Manifest(run="r"))
 
 
 def test_a_part_comes_back_as_it_was_written(run):
@@ -40,7 +42,7 @@ def test_a_packed_run_holds_the_same_in_one_part(run, tmp_path):
     packed = run.pack(tmp_path / "kept" / "gpu")
     assert len(packed.parts()) == 1
     pd.testing.assert_frame_equal(Run(packed.folder).read(), run.read())
-    assert packed.manifest == run.manifest | {"packed": True}
+    assert packed.manifest == replace(run.manifest, packed=True)
 
 
 def test_what_is_not_complete_is_not_packed(run, tmp_path):
@@ -68,8 +70,8 @@ def test_a_part_that_is_absent_everywhere_keeps_its_type(run):
 
 def test_finishing_is_remembered(run):
     run.finish(finished="now")
-    assert Run(run.folder).manifest["complete"] is True
-    assert Run(run.folder).manifest["finished"] == "now"
+    assert Run(run.folder).manifest.complete is True
+    assert Run(run.folder).manifest.finished == "now"
 
 
 def test_nothing_temporary_is_left_behind(run):
@@ -82,7 +84,7 @@ def test_nothing_temporary_is_left_behind(run):
 
 def test_a_second_run_does_not_write_over_the_first(run):
     with pytest.raises(UsageError, match="already holds a run"):
-        Run.create(run.folder, {})
+        Run.create(run.folder, Manifest())
 
 
 def test_a_folder_without_manifest_is_not_a_run(tmp_path):
@@ -93,7 +95,7 @@ def test_a_folder_without_manifest_is_not_a_run(tmp_path):
 def test_a_file_where_the_folder_should_be_is_told(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*taken"):
-        Run.create(tmp_path / "taken" / "run", {})
+        Run.create(tmp_path / "taken" / "run", Manifest())
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"no": "schema"}', '{"schema": "x"}'])

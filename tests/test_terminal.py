@@ -13,6 +13,7 @@ from logitlab import reports
 from logitlab.core.errors import UsageError
 from logitlab.reports import _brief, _terminal
 from logitlab.reports.charts.palette import GRADE_COLOURS
+from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 
 # The longest names of a default run, and enough of them.
@@ -30,11 +31,11 @@ ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 
 
 def manifest(**changes):
-    return {
+    return Manifest.parse({
         "run": "2026-01-01", "frameworks": {"torch": {"torch": "2.13.0+cpu"}}, "versions": {"logitlab": "0.1.0"},
         "missing": {}, "left_out": [], "complete": True, "catalogue": {"cases": ["f/a"], "hash": "abc" * 20},
         "hardware": {"processor": "A processor", "machine": "", "system": "Linux"},
-    } | changes  # fmt: skip
+    } | changes)  # fmt: skip
 
 
 def large():

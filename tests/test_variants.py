@@ -43,7 +43,7 @@ def test_a_run_measures_the_variant_beside_the_mode_and_says_what_was_set(tmp_pa
     assert set(df["mode"]) == {"eager", "eager+one-thread"}
     assert set(df[df["framework"] == "numpy"]["mode"]) == {"eager"}
     assert (df["status"] == "ok").all()
-    assert Run(tmp_path / "run").manifest["variants"] == {
+    assert Run(tmp_path / "run").manifest.variants == {
         "torch eager+one-thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     }
 

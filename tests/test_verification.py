@@ -291,7 +291,7 @@ def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tell
     call = told.partition("go on with it: `")[2].removesuffix("`")
     table = eval(call, {"logitlab": logitlab})  # noqa: S307 - it is for people to paste
     pd.testing.assert_frame_equal(table.drop(columns="run"), whole[1].drop(columns="run"))
-    assert Run(folder).manifest["complete"]
+    assert Run(folder).manifest.complete
 
 
 def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_was_started(run):
@@ -311,5 +311,5 @@ def test_a_run_records_the_command_line_that_started_it(tmp_path):
     options = ["--case", "seed/article", "--implementation", "numpy/lse", "--dtype", "float32", "--out"]
     assert main(["run", *options, str(tmp_path / "run")]) == 0
     manifest = Run(tmp_path / "run").manifest
-    assert manifest["command"] == f"logitlab run {' '.join(options)} {tmp_path / 'run'}"
-    assert manifest["interface"] == "command line"
+    assert manifest.command == f"logitlab run {' '.join(options)} {tmp_path / 'run'}"
+    assert manifest.interface == "command line"

@@ -92,7 +92,7 @@ def kept_run(name: str, plan: dict[str, Any]) -> Run:
     """The run of this plan, measured now unless it is kept."""
     folder = KEPT / f"{name}-{_key(plan)}"
     is_resumable = (folder / "manifest.json").exists()
-    if not is_resumable or not Run(folder).manifest["complete"]:
+    if not is_resumable or not Run(folder).manifest.complete:
         print(f"measuring for the documentation: {name}", file=sys.stderr, flush=True)
         runner.run(**plan, out=folder, resume=is_resumable)
     return Run(folder)

@@ -61,13 +61,13 @@ def names(words: list[str]) -> str:
 def provenance() -> str:
     """What was measured, on what, with which versions."""
     manifests = [run.manifest for run in runs()]
-    versions = {p: v for m in manifests for owned in m["frameworks"].values() for p, v in owned.items()}
-    machine = manifests[0]["hardware"]
+    versions = {p: v for m in manifests for p, v in m.packages.items()}
+    machine = manifests[0].hardware
     told = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
     lines = len(measurements())
     return (
         f"{lines:,} measurements with {told}; {machine['processor']} ({machine['machine']}), {machine['cores']} cores, "
-        f"Python {machine['python']}; LogitLab {manifests[0]['versions']['logitlab']}."
+        f"Python {machine['python']}; LogitLab {manifests[0].logitlab}."
     )
 
 

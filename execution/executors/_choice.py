@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...core.errors import UsageError
+from ...storage.manifest import Manifest
 from ...storage.store import Run
 from ..measuring import Block
 from ..registry import Description
@@ -23,8 +24,8 @@ class Executor(AbstractContextManager["Executor"], Protocol):
     def describe(self) -> dict[str, Description]:
         """Every framework's description of itself there."""
 
-    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What the manifest says of the place, beside what it says of this machine; ``before`` is what it says now."""
+    def recorded(self, manifest: Manifest) -> Manifest:
+        """The manifest, with what there is to say of the place."""
 
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         """Measures all, writes each cell's table into the store, and yields how many rows of which cell are done."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import dask
 from distributed import Future, KilledWorker
 
 from ...core.errors import UsageError
+from ...storage.manifest import Manifest
 from ...storage.store import Run
 from ..measuring import Block
 from ..plan import Cell
@@ -99,22 +100,23 @@ class Dask:
     def describe(self) -> dict[str, Description]:
         return self._cluster.describe()
 
-    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
+    def recorded(self, manifest: Manifest) -> Manifest:
         """Hardware and environment of the workers, and who they are; those of before a run was resumed too."""
         surveys = self._cluster.surveys
         now = hosts(surveys.values())
-        then = [h for h in before.get("cluster", {}).get("hosts", ()) if h not in now]
-        return {
-            "hardware": max(now, key=lambda host: int(host["workers"]))["hardware"],
-            "environment": next(iter(surveys.values())).environment,
-            "cluster": {
+        then = [h for h in manifest.cluster.get("hosts", ()) if h not in now]
+        return replace(
+            manifest,
+            hardware=max(now, key=lambda host: host["workers"])["hardware"],
+            environment=next(iter(surveys.values())).environment,
+            cluster={
                 "executor": "dask",
                 "scheduler": self._cluster.address,
                 "workers": len(surveys),
                 "hosts": then + now,
                 "passed_over": self._cluster.passed_over,
             },
-        }
+        )
 
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         """See `Executor`.
@@ -125,7 +127,7 @@ class Dask:
         """
         # A block travels with the task that holds it, and may be larger than what Dask warns of.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
-            yield from self._measure(_tasks(blocks, store.manifest["run"]), store)
+            yield from self._measure(_tasks(blocks, store.manifest.run), store)
 
     def _measure(
         self, tasks: Iterator[tuple[worker_runtime.Task, _SharedBlock]], store: Run

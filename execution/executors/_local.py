@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
+from ...storage.manifest import Manifest
 from ...storage.store import Run
 from ..measuring import Block, measure
 from ..pool import Pools
@@ -13,12 +13,12 @@ from ..pool import Pools
 class Local(Pools):
     """See `Executor`."""
 
-    def facts(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
+    def recorded(self, manifest: Manifest) -> Manifest:
+        return manifest
 
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         for block in blocks:
-            yield from measure(self, store.manifest["run"], block, block.grouped(), store.write)
+            yield from measure(self, store.manifest.run, block, block.grouped(), store.write)
 
     def fetch_logs(self) -> None:
         """They are there."""

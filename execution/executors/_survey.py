@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ...storage.manifest import Hardware, Host
 from ..plan import Cell
 from ..registry import Description, ImplementationInfo
 
@@ -24,7 +25,7 @@ class Survey:
 
     address: str
     host: str
-    hardware: Mapping[str, Any]
+    hardware: Hardware
     versions: Mapping[str, str]
     variables: Mapping[str, str]
     frameworks: Mapping[str, Description]
@@ -36,7 +37,7 @@ class Survey:
     @property
     def packages(self) -> dict[str, str]:
         """The versions of Python, of LogitLab and what it measures with, and of the frameworks' packages."""
-        found = {"Python": str(self.hardware["python"]), **self.versions}
+        found = {"Python": self.hardware["python"], **self.versions}
         for described in self.frameworks.values():
             found |= dict(described.versions)
         return found
@@ -109,23 +110,24 @@ def _unique(things: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(things))
 
 
-def hosts(surveys: Iterable[Survey]) -> list[dict[str, Any]]:
+def hosts(surveys: Iterable[Survey]) -> list[Host]:
     """For the manifest: the workers, those of one host that are alike together, and how many they are."""
-    found: list[dict[str, Any]] = []
+    found: list[Host] = []
     for survey in sorted(surveys, key=lambda s: (s.host, s.address)):
         present = {n: d for n, d in survey.frameworks.items() if d.missing is None}
-        facts = {
+        of_one: Host = {
             "host": survey.host,
-            "hardware": dict(survey.hardware),
+            "hardware": survey.hardware,
             "versions": dict(survey.versions),
             "frameworks": {n: dict(d.versions) for n, d in present.items()},
             "devices": {n: list(d.devices) for n, d in present.items()},
             "settings": {n: dict(d.settings) for n, d in present.items()},
             "environment": dict(survey.variables),
+            "workers": 1,
         }
-        alike = next((f for f in found if {k: v for k, v in f.items() if k != "workers"} == facts), None)
+        alike = next((f for f in found if {**f, "workers": 1} == of_one), None)
         if alike is None:
-            found.append(facts | {"workers": 1})
+            found.append(of_one)
         else:
             alike["workers"] += 1
     return found

@@ -6,10 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from ...storage.manifest import Manifest
 from ...storage.store import Run
-from .._report import whole_manifest
 
 # Of a run that does not record the distributions: those that bear another name than their package.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "liger_kernel": "liger-kernel"}
@@ -32,18 +31,17 @@ def reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path, missing: S
     report += [word for name in formats for word in ("--format", name)] + ["--out", str(out)]
     parts = ["# How to reproduce this report", *(f"**{_span(message)}**" for message in missing)]
     for run in runs:
-        parts += _run(whole_manifest(run))
+        parts += _run(run.manifest)
     parts += ["## The report", "Of these runs, in their folders:", _code(shlex.join(report), "sh")]
     return "\n\n".join(parts) + "\n"
 
 
-def _run(m: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## Run {_span(m['run'])}"
-    if not m["complete"]:
+def _run(m: Manifest) -> Iterator[str]:
+    yield f"## Run {_span(m.run)}"
+    if not m.complete:
         yield "**Not complete: the run was stopped, and what is missing of it is missing here.**"
-    packages = {p: v for of_framework in m["frameworks"].values() for p, v in of_framework.items()}
     yield "The packages:"
-    pins = [*_pins(m["versions"] | packages, m.get("distributions", {})), *_pins_of_plugins(m)]
+    pins = [*_pins(m.versions | m.packages, m.distributions), *_pins_of_plugins(m)]
     yield _code(shlex.join(["pip", "install", *(f"{name}=={_public(version)}" for name, version in pins)]), "sh")
     if builds := {name: version for name, version in pins if version != _public(version)}:
         yield (
@@ -51,30 +49,29 @@ def _run(m: Mapping[str, Any]) -> Iterator[str]:
             "https://download.pytorch.org/whl/). Another build of the same version may compute otherwise:"
         )
         yield _lines(builds)
-    if m.get("environment") or m.get("variants"):
+    if m.environment or m.variants:
         yield "The environment, as far as it changes numbers:"
-        set_ = {name: f"{value}" for name, value in m.get("environment", {}).items()}
-        yield _code("\n".join(f"export {name}={shlex.quote(value)}" for name, value in set_.items()), "sh")
-    yield f"The command, started {m['started']}:" if "started" in m else "The command:"
-    yield _code(m.get("command", "not recorded"), "sh")
+        yield _code("\n".join(f"export {name}={shlex.quote(value)}" for name, value in m.environment.items()), "sh")
+    yield f"The command, started {m.started}:" if m.started else "The command:"
+    yield _code(m.command or "not recorded", "sh")
     yield "It was run on:"
-    yield _lines(m["hardware"])
-    if settings := {name: told for name, told in m.get("settings", {}).items() if told}:
+    yield _lines(m.hardware)
+    if settings := m.settings_told:
         yield "The frameworks computed with:"
-        yield _lines({name: "; ".join(f"{what} {told}" for what, told in of.items()) for name, of in settings.items()})
-    if variants := m.get("variants"):
+        yield _lines({name: "; ".join(f"{k} {v}" for k, v in of.items()) for name, of in settings.items()})
+    if m.variants:
         yield "Variants set, by framework and mode:"
-        yield _lines({name: " ".join(f"{k}={v}" for k, v in set_.items()) for name, set_ in variants.items()})
-    if m.get("files"):
+        yield _lines({name: " ".join(f"{k}={v}" for k, v in of.items()) for name, of in m.variants.items()})
+    if m.files:
         yield "Files read:"
-        yield _lines({str(i + 1): file for i, file in enumerate(m["files"])})
+        yield _lines({str(i + 1): file for i, file in enumerate(m.files)})
     yield (
-        f"The same cases have the catalogue hash {_span(m['catalogue']['hash'])} in the manifest "
-        f"({len(m['catalogue']['cases']):,} cases)."
+        f"The same cases have the catalogue hash {_span(m.catalogue['hash'])} in the manifest "
+        f"({len(m.catalogue['cases']):,} cases)."
     )
-    if m["missing"]:
+    if m.missing:
         yield "Not measured, since it was not there:"
-        yield _lines(m["missing"])
+        yield _lines(m.missing)
 
 
 def _pins(versions: Mapping[str, str], distributions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -83,9 +80,9 @@ def _pins(versions: Mapping[str, str], distributions: Mapping[str, str]) -> Iter
         yield distributions.get(package, _DISTRIBUTIONS.get(package, package)), version
 
 
-def _pins_of_plugins(m: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _pins_of_plugins(m: Manifest) -> Iterator[tuple[str, str]]:
     """The distributions that brought frameworks of their own."""
-    measured = (plugin for name, plugin in m.get("plugins", {}).items() if name in m["frameworks"])
+    measured = (plugin for name, plugin in m.plugins.items() if name in m.frameworks)
     yield from dict.fromkeys((plugin["distribution"], plugin["version"]) for plugin in measured)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
+from ...storage.manifest import Manifest
 from .._report import Page
 from ._grids import NAMELESS, short
 from ._pages import NAVIGATION
@@ -67,10 +66,9 @@ def _short(words: object) -> str:
     return short(str(words)) or NAMELESS
 
 
-def _run(manifest: Mapping[str, Any]) -> dict[str, str]:
-    catalogue = manifest["catalogue"]
+def _run(manifest: Manifest) -> dict[str, str]:
     return {
-        "run": str(manifest["run"]),
-        "logitlab": str(manifest["versions"].get("logitlab", "")),
-        "catalogue": f"{len(catalogue['cases']):,} cases, {catalogue['hash'][:12]}",
+        "run": manifest.run,
+        "logitlab": manifest.logitlab,
+        "catalogue": f"{len(manifest.catalogue['cases']):,} cases, {manifest.catalogue['hash'][:12]}",
     }

@@ -66,7 +66,7 @@ def _lede(site: Site) -> str:
 
 
 def _measured(site: Site) -> str:
-    packages = {p: v for m in site.found.manifests for of in m["frameworks"].values() for p, v in of.items()}
+    packages = {p: v for m in site.found.manifests for p, v in m.packages.items()}
     versions = f" with {', '.join(f'{p} {v}' for p, v in packages.items())}" if packages else ""
     return f"Measured in {site.cell['mode']} mode on {site.cell['device']}{versions}." if site.cell else ""
 

@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+
+from ...storage.manifest import Manifest
 
 
-def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's manifest as blocks of pairs."""
-    m = manifest
-    catalogue = m["catalogue"]
+@dataclass(frozen=True)
+class Block:
+    """Facts below one title."""
+
+    title: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the page says of one run."""
+
+    name: str
+    blocks: tuple[Block, ...]
+
+
+def provenance(m: Manifest) -> Provenance:
+    """A run's manifest as blocks of facts."""
+    left_out = ", ".join(f"{count} in {dtype}" for dtype, count in m.left_out_by_dtype.items())
     ran = {
-        "LogitLab": m["versions"].get("logitlab", ""),
-        "command": m.get("command", ""),
-        "started": m.get("started", ""),
-        "finished": m.get("finished", "not finished"),
-        "complete": "yes" if m["complete"] else "no",
-        "catalogue": f"{len(catalogue['cases']):,} cases, SHA-256 {catalogue['hash']}",
-        "left out": _left_out(m["left_out"]),
+        "LogitLab": m.logitlab,
+        "command": m.command,
+        "started": m.started,
+        "finished": m.finished or "not finished",
+        "complete": "yes" if m.complete else "no",
+        "catalogue": f"{len(m.catalogue['cases']):,} cases, SHA-256 {m.catalogue['hash']}",
+        "left out": f"cases that a dtype cannot hold: {left_out}" if left_out else "none",
     }
-    blocks = [
+    blocks: list[tuple[str, Mapping[str, object]]] = [
         ("The run", ran),
-        ("Hardware", m["hardware"]),
-        ("Frameworks", {p: v for of in m["frameworks"].values() for p, v in of.items()}),
-        ("Packages", m["versions"]),
-        ("Devices", {n: ", ".join(map(str, d)) for n, d in m.get("devices", {}).items()}),
-        ("Environment variables", m.get("environment", {})),
-        ("Held to their own definitions", m.get("conventions", {})),
-        ("Variants", m.get("variants", {})),
-        ("Logits from files", {f.get("path", ""): f.get("digest", "") for f in m.get("files", [])}),
-        ("Not installed", m["missing"]),
+        ("Hardware", m.hardware),
+        ("Frameworks", m.packages),
+        ("Packages", m.versions),
+        *((f"Settings of {name}", settings) for name, settings in m.settings_told.items()),
+        ("Devices", {name: ", ".join(devices) for name, devices in m.devices.items()}),
+        ("Environment variables", m.environment),
+        ("Held to their own definitions", m.conventions),
+        ("Variants", m.variants),
+        ("Logits from files", {file["path"]: file["digest"] for file in m.files}),
+        ("Not installed", m.missing),
     ]
-    settings = [(f"Settings of {name}", of) for name, of in m.get("settings", {}).items() if of]
-    told = [{"title": title, "pairs": _pairs(of)} for title, of in [*blocks[:4], *settings, *blocks[4:]] if of]
-    return {"name": str(m["run"]), "blocks": told}
+    return Provenance(m.run, tuple(Block(title, _pairs(of)) for title, of in blocks if of))
 
 
-def _left_out(entries: list[dict[str, Any]]) -> str:
-    dtypes = [e["dtype"] for e in entries]
-    counted = ", ".join(f"{dtypes.count(d)} in {d}" for d in dict.fromkeys(dtypes))
-    return f"cases that a dtype cannot hold: {counted}" if counted else "none"
-
-
-def _pairs(of: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(str(k), v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in of.items()]
+def _pairs(of: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    return tuple((k, v if isinstance(v, str) else json.dumps(v)) for k, v in of.items())

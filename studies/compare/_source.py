@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +10,8 @@ import pyarrow.parquet as pq
 
 from ...core import arguments, files
 from ...core.errors import UsageError
-from ...storage.store import Run, read_manifest
+from ...storage.manifest import Manifest, read_manifest
+from ...storage.store import Run
 from . import _baseline as baseline
 from ._lines import Source, lines
 
@@ -69,7 +68,7 @@ def _of_table(table: pd.DataFrame, name: str) -> Source:
 def _of_run(run: Run) -> Source:
     table = run.read()
     found = lines(table, str(run.folder))
-    return Source(str(run.folder), found, _facts(run.manifest), _versions(table), bool(run.manifest.get("complete")))
+    return Source(str(run.folder), found, _facts(run.manifest), _versions(table), run.manifest.complete)
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -87,13 +86,12 @@ def _versions(table: pd.DataFrame) -> dict[str, str]:
     return {str(name): ", ".join(of) for name, of in known.groupby("implementation", sort=True)["version"]}
 
 
-def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _facts(manifest: Manifest) -> dict[str, str]:
     """The facts that explain a difference in results."""
     facts = {
-        "LogitLab": manifest.get("versions", {}).get("logitlab"),
-        "catalogue": manifest.get("catalogue", {}).get("hash", "")[:12],
-        "processor": manifest.get("hardware", {}).get("processor"),
+        "LogitLab": manifest.versions.get("logitlab"),
+        "catalogue": manifest.catalogue["hash"][:12],
+        "processor": manifest.hardware["processor"],
+        **manifest.packages,
     }
-    for packages in manifest.get("frameworks", {}).values():
-        facts |= packages
     return {name: str(fact) for name, fact in sorted(facts.items()) if fact}

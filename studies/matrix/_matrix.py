@@ -166,6 +166,6 @@ def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
 def _is_complete(folder: Path) -> bool:
     """Whether the run ended: one in which no call gives a result ends with exit code 1, and can be compared."""
     try:
-        return bool(Run(folder).manifest["complete"])
+        return Run(folder).manifest.complete
     except UsageError:
         return False
