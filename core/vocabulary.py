@@ -22,6 +22,11 @@ class Formula(StrEnum):
     LOG1P = "log1p"
     BUILTIN = "builtin"
 
+    @property
+    def label(self) -> str:
+        """The formula's name in legends and headings."""
+        return "built-in" if self is Formula.BUILTIN else self.value
+
 
 class OracleKind(StrEnum):
     """How exact answers are computed: ball arithmetic, or quadruple precision for rows of files."""

@@ -3,9 +3,11 @@
 from ._render import FORMATS, write
 from ._report import Page, page, partial, tables
 from ._style import style
+from .tables.errors import errors, finiteness
+from .tables.grades import grade_matrix
 from .tables.ignored import ignored_rows, lets_nan_through
+from .tables.outcomes import article, faults, invalid_targets
 from .tables.sections import Section, sections
-from .tables.tables import article, errors, faults, finiteness, grade_matrix, invalid_targets
 
 __all__ = [
     "FORMATS",

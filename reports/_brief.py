@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..core.formats import DTYPES
-from ..core.vocabulary import GRADES
-from ..storage.querying import Measurements, quoted
+from ..core.vocabulary import GRADES, Formula, Grade, Status
+from ..storage.querying import Measurements
 from ._report import PARTIAL, Page
 from .tables.curves import axes
-from .tables.grade_cells import alike, grade_cells, grades_across, labels, severity
+from .tables.errors import by_family
+from .tables.grades import Column, alike, grade_cells, grades_across, labels, reference_column, score
 from .tables.ignored import in_brief, lets_nan_through
 from .tables.uncounted import MARK, MEANING
 
@@ -23,20 +23,20 @@ from .tables.uncounted import MARK, MEANING
 MAX_LINES, MAX_RUNS, MAX_GRADES, MAX_BROKEN, MAX_AXES, MAX_IGNORED, MAX_FAULTS = 59, 3, 15, 6, 4, 4, 3
 AROUND = 5  # lines about a table: its title, its heading, and two empty ones
 MAX_NAME, MAX_WORDS, MAX_DAMAGE = 90, 110, 300  # characters
-TOLD_FAMILIES = 3
+MAX_FAMILIES = 3  # named of a line
 OTHERWISE = "in other modes"
 ALIKE_BY = 2  # families: losses that break on the same ones most are told together
-FORMULAS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "the worst built-in"}
+HEADINGS = {f: f.label for f in Formula} | {Formula.BUILTIN: f"the worst {Formula.BUILTIN.label}"}
 
 
 def brief(found: Page) -> str:
     """What matters of a report: the worst grades, what is not finite, errors along sweeps, faults, and provenance."""
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
-    reference = _reference(cells)
+    reference = reference_column(cells)
     parts = ["# LogitLab report", *_partial(found), *_provenance(found), _headline(cells), *_nan(found.source)]
     after = [
-        (f"Not finite where the answer is, or the reverse: {_told(reference)}", _broken(found.source, reference)),
+        (_broken_title(reference), _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
         ("Ignored rows, loss / gradient, and where no row counts", _ignored(tables.get("ignored", pd.DataFrame()))),
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
@@ -61,7 +61,7 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def code(words: object, most: int = MAX_NAME) -> str:
+def code_span(words: object, most: int = MAX_NAME) -> str:
     """Words that are data as a code span, on one line: in it nothing is markup, a mention or a link."""
     short = textwrap.shorten(str(words), most, placeholder=" ...")
     # `shorten` keeps whole words, and a message may be a single one.
@@ -72,16 +72,16 @@ def code(words: object, most: int = MAX_NAME) -> str:
 
 def _names(names: Sequence[str]) -> str:
     """Names as code spans, the framework said once: ``jax/lse``, ``nn.logsumexp``; ``torch/lse``."""
-    told: list[str] = []
+    spans: list[str] = []
     last = ""
     for name in names:
         framework, slash, rest = str(name).partition("/")
-        told.append(
-            ("; " if told and framework != last else ", " * bool(told))
-            + code(rest if framework == last and slash else name)
+        spans.append(
+            ("; " if spans and framework != last else ", " * bool(spans))
+            + code_span(rest if framework == last and slash else name)
         )
         last = framework
-    return "".join(told)
+    return "".join(spans)
 
 
 def _provenance(found: Page) -> Iterator[str]:
@@ -90,7 +90,9 @@ def _provenance(found: Page) -> Iterator[str]:
         packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
         catalogue = f"{len(m.catalogue['cases'])} cases, {m.catalogue['hash'][:12]}"
         words = f"{m.run}: LogitLab {m.logitlab}; {packages}; {m.machine}; {catalogue}"
-        lines.append(f"Run {code(words, 400)}" + ("" if m.complete else " **NOT COMPLETE: a part of it is missing**"))
+        lines.append(
+            f"Run {code_span(words, 400)}" + ("" if m.complete else " **NOT COMPLETE: a part of it is missing**")
+        )
     more = len(found.manifests) - MAX_RUNS
     yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
 
@@ -99,7 +101,7 @@ def _partial(found: Page) -> Iterator[str]:
     """What is missing of the runs, in one line."""
     if found.damage:
         more = len(found.damage) - 1
-        yield f"**{PARTIAL}**: {code(found.damage[0], MAX_DAMAGE)}" + f", and {more} more" * (more > 0)
+        yield f"**{PARTIAL}**: {code_span(found.damage[0], MAX_DAMAGE)}" + f", and {more} more" * (more > 0)
 
 
 def _headline(cells: pd.DataFrame) -> str:
@@ -110,7 +112,7 @@ def _headline(cells: pd.DataFrame) -> str:
     wide = labels(graded[["dtype", "mode", "device"]].drop_duplicates())
     rows, wrong = int(graded["graded"].sum()), int(graded["F"].sum())
     return (
-        f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code, wide))}: {rows:,} rows graded, "
+        f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code_span, wide))}: {rows:,} rows graded, "
         f"{wrong:,} of them F ({wrong / rows:.1%})."
     )
 
@@ -133,27 +135,31 @@ def _grades(matrix: pd.DataFrame, most: int) -> pd.DataFrame:
     others = [c for c in columns if c not in base]
     wide[OTHERWISE] = [_changes(dict(zip(columns, line, strict=True)), others) for line in wide[columns].to_numpy()]
     groups = alike(wide, [*base, OTHERWISE])
-    groups = groups.loc[severity(groups, base).sort_values(ascending=False, kind="stable").index]
+    groups = groups.loc[score(groups, base).sort_values(ascending=False, kind="stable").index]
     lines = []
     for group in groups.to_dict("records"):
         first = group["implementations"][0]
         worst = max(base, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -base.index(c)))
-        told = {c if c in DTYPES else code(c): _letter(group[c]) for c in base} | (
+        grades = {c if c in DTYPES else code_span(c): _letter(group[c]) for c in base} | (
             {OTHERWISE: group[OTHERWISE]} if others else {}
         )
-        where = code(case[first, worst]) if (first, worst) in case else ""
-        lines.append({**told, "implementations": _names(group["implementations"]), "worst case": where})
+        where = code_span(case[first, worst]) if (first, worst) in case else ""
+        lines.append({**grades, "implementations": _names(group["implementations"]), "worst case": where})
     return _cut(pd.DataFrame(lines), most, "implementations", [len(g) for g in groups["implementations"]])
 
 
-def _changes(line: Mapping[str, Any], others: Sequence[str]) -> str:
+def _changes(line: Mapping[str, object], others: Sequence[str]) -> str:
     """The grades of other modes and devices than the first, where they are not those of the dtype in it."""
-    graded = ((label, line[label]) for label in others if isinstance(line[label], str))
-    return ", ".join(f"{code(label)} {_letter(g)}" for label, g in graded if g != line.get(label.partition(" ")[0]))
+    changed = (label for label in others if isinstance(line[label], str) and line[label] != line.get(_dtype(label)))
+    return ", ".join(f"{code_span(label)} {_letter(line[label])}" for label in changed)
+
+
+def _dtype(label: str) -> str:
+    return label.partition(" ")[0]
 
 
 def _letter(grade: object) -> str:
-    return "" if not isinstance(grade, str) else f"**{grade}**" if grade == "F" else grade
+    return "" if not isinstance(grade, str) else f"**{grade}**" if grade == Grade.F else grade
 
 
 def _cut(table: pd.DataFrame, most: int, column: str, sizes: Sequence[int]) -> pd.DataFrame:
@@ -164,30 +170,12 @@ def _cut(table: pd.DataFrame, most: int, column: str, sizes: Sequence[int]) -> p
     return pd.concat([table.head(most - 1), pd.DataFrame([rest])], ignore_index=True)
 
 
-def _reference(cells: pd.DataFrame) -> dict[str, str]:
-    """What stands for the run: float32 where there is a graded row of it, of the first mode and device."""
-    graded = _graded(cells)
-    reference = {}
-    for column in ("dtype", "mode", "device"):
-        there = list(graded[column])
-        if not there:
-            return {}
-        reference[column] = "float32" if "float32" in there else there[0]
-        graded = graded[graded[column] == reference[column]]
-    return reference
+def _broken_title(reference: Column | None) -> str:
+    return f"Not finite where the answer is, or the reverse: {code_span(reference.label) if reference else ''}"
 
 
-def _told(reference: Mapping[str, str]) -> str:
-    return ", ".join(map(code, labels(pd.DataFrame([reference])))) if reference else ""
-
-
-def _broken(found: Measurements, reference: Mapping[str, str]) -> pd.DataFrame:
-    which = " AND ".join(f"{column} = {quoted(word)}" for column, word in reference.items()) or "false"
-    rows = found.sql(
-        f"""SELECT implementation, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F
-        FROM measurements WHERE grade IS NOT NULL AND {which}
-        GROUP BY implementation, family ORDER BY min(place)"""
-    )
+def _broken(found: Measurements, reference: Column | None) -> pd.DataFrame:
+    rows = by_family(found, reference.condition if reference else "false")
     if not rows["F"].any():
         return pd.DataFrame()
     rows["share"] = rows["F"] / rows["rows"]
@@ -199,10 +187,10 @@ def _broken(found: Measurements, reference: Mapping[str, str]) -> pd.DataFrame:
     lines, sizes = [], []
     for names in worst.groupby(worst, sort=False).groups.values():
         largest = broken.loc[names].max().sort_values(ascending=False, kind="stable")
-        told = [f"{code(family)} {_share(share)}" for family, share in largest[largest > 0].head(TOLD_FAMILIES).items()]
-        more = int((largest > 0).sum()) - len(told)
-        told += [f"and {more} more"] * (more > 0)
-        lines.append({"F": whole[names].max(), "implementations": _names(list(names)), "families": ", ".join(told)})
+        largest = largest[largest > 0]
+        families = [f"{code_span(family)} {_share(share)}" for family, share in largest.head(MAX_FAMILIES).items()]
+        families += [f"and {len(largest) - MAX_FAMILIES} more"] * (len(largest) > MAX_FAMILIES)
+        lines.append({"F": whole[names].max(), "implementations": _names(list(names)), "families": ", ".join(families)})
         sizes.append(len(names))
     order = np.argsort([-line["F"] for line in lines], kind="stable")
     table = pd.DataFrame([lines[i] for i in order])
@@ -216,7 +204,7 @@ def _share(share: float) -> str:
 
 def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     formula = cells.drop_duplicates("implementation").set_index("implementation")["formula"]
-    lines: list[dict[str, Any]] = []
+    lines = []
     for axis in found[:MAX_AXES]:
         table = tables.get(f"curve_{axis}_loss")
         if table is None:
@@ -225,16 +213,16 @@ def _along(found: Sequence[str], cells: pd.DataFrame, tables: Mapping[str, pd.Da
         low, high = table[axis].min(), table[axis].max()
         of = table.groupby(table["implementation"].map(formula))[["largest", "uncounted"]].max()
         words = dict(zip(of.index, map(_largest, of["largest"], of["uncounted"]), strict=True))
-        errors = {title: words.get(f, "") for f, title in FORMULAS.items()}
+        errors = {title: words.get(f, "") for f, title in HEADINGS.items()}
         lines.append({"axis": f"{axis}, {low:g} to {high:g}, {table['dtype'].iloc[0]}", **errors})
     return pd.DataFrame(lines)
 
 
 def _nan(found: Measurements) -> Iterator[str]:
     """The losses that let NaN from an ignored row through, in one line."""
-    told = [f"{where}: {_names(names)}" for where, names in lets_nan_through(found).items()]
-    if told:
-        yield f"**NaN from an ignored row** reaches {'; '.join(told)}."
+    reached = [f"{where}: {_names(names)}" for where, names in lets_nan_through(found).items()]
+    if reached:
+        yield f"**NaN from an ignored row** reaches {'; '.join(reached)}."
 
 
 def _ignored(table: pd.DataFrame) -> pd.DataFrame:
@@ -258,15 +246,15 @@ def _largest(largest: float, uncounted: float) -> str:
 def _faults(bad: pd.DataFrame) -> pd.DataFrame:
     if bad.empty:
         return bad
-    told = bad[bad["status"] != "unsupported"].sort_values("cases", ascending=False, kind="stable")
+    faults = bad[bad["status"] != Status.UNSUPPORTED].sort_values("cases", ascending=False, kind="stable")
     lines = [
         {
-            "implementation": code(f["implementation"]),
+            "implementation": code_span(f["implementation"]),
             "status": f["status"],
-            "words": code(f["detail"], MAX_WORDS),
+            "words": code_span(f["detail"], MAX_WORDS),
             "cases": f["cases"],
         }
-        for f in told.to_dict("records")
+        for f in faults.to_dict("records")
     ]
     return _cut(pd.DataFrame(lines), MAX_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
 
@@ -278,8 +266,8 @@ def _own_means(found: Page) -> list[str]:
 
 def _rest(refused: int, own_means: Sequence[str]) -> str:
     held = f"Held to the weighted mean that it documents: {_names(own_means)}. " if own_means else ""
-    told = f"Unsupported, by somebody's own word: {refused:,} measurements. " if refused else ""
+    unsupported = f"Unsupported, by somebody's own word: {refused:,} measurements. " if refused else ""
     return (
-        f"{held}{told}The rest: `logitlab report RUN --format csv` (every table and measurement), "
+        f"{held}{unsupported}The rest: `logitlab report RUN --format csv` (every table and measurement), "
         "`logitlab explain CASE --implementation I --dtype D` (where it went wrong)."
     )

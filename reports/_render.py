@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
+import duckdb
 from rich.console import Console
 
 from ..core.errors import UsageError
@@ -43,11 +44,14 @@ def write(
         raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")
     must_hold_no_links(folder, ROOMS)
     written: list[Path] = []
-    for name in formats:
-        if out is None and name in _PRINTERS:
-            _PRINTERS[name](console or terminal(), found)
-        else:
-            written += _WRITERS[name](found, folder)
+    try:
+        for name in formats:
+            if out is None and name in _PRINTERS:
+                _PRINTERS[name](console or terminal(), found)
+            else:
+                written += _WRITERS[name](found, folder)
+    except duckdb.Error as error:  # such as of memory
+        raise UsageError(f"the report cannot be made: {error}") from error
     if any(name in _FOR_PAPERS for name in formats):
         written.append(write_reproduce(several, formats, folder, partial(found.damage)))
     return written
@@ -85,7 +89,7 @@ _WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
     "csv": _write_csv,
     "html": write_site,
     "latex": write_latex,
-    "figures": lambda found, out: write_figures(found.measurements, out),
+    "figures": lambda found, out: write_figures(found.source, out),
     "json": _write_json,
 }
 ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from ..core import memory
 from ..core.arguments import as_paths
 from ..core.errors import UsageError
 from ..core.formats import DTYPES
@@ -23,7 +21,6 @@ from .tables.sections import Section, sections
 
 PARTIAL = "This report is partial"
 MAX_DAMAGE = 5  # sentences of what is missing, where they stand above a report
-BYTES = 900  # of memory that a measurement takes while tables are made from all of them by pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +28,8 @@ class Page:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
     ``preamble`` has the lines above the tables, those of `partial` first. ``source`` answers queries of the
-    measurements; ``measurements`` is all of them as one DataFrame. ``manifests`` are those of its runs, in their
-    order. ``cases`` has the lines of `store.CASES` that the runs keep. ``damage`` tells, a sentence each, what of the
-    runs could not be read or was never measured.
+    measurements. ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that
+    the runs keep. ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
     """
 
     preamble: list[str]
@@ -42,19 +38,6 @@ class Page:
     manifests: list[Manifest]
     cases: pd.DataFrame
     damage: list[str]
-
-    @cached_property
-    def measurements(self) -> pd.DataFrame:
-        """All of them in memory; UsageError where they are too many for it."""
-        lines = int(self.source.cells["lines"].sum())
-        needed, there = lines * BYTES, memory.total()
-        if needed > there:
-            raise UsageError(
-                f"figures and the site hold every measurement in memory: {lines:,} need about "
-                f"{needed / 2**30:.3g} GiB, and there are {there / 2**30:.3g}; text, markdown, csv and latex "
-                "need none of it"
-            )
-        return self.source.frame()
 
 
 def page(runs: Sequence[Run]) -> Page:

@@ -16,7 +16,7 @@ from logitlab.execution.plan import groups
 from logitlab.frameworks import Batch
 from logitlab.grading import apriori_bounds, grade, stability_ratio
 from logitlab.oracle import reference
-from logitlab.reports.tables._analysis import against_bounds
+from logitlab.reports.tables.bounds import against_bounds
 
 NAN, INF = float("nan"), float("inf")
 FLOAT32, FLOAT16 = FORMATS["float32"], FORMATS["float16"]

@@ -11,11 +11,12 @@ import pytest
 from logitlab import cli, reports, runner
 from logitlab.core.errors import UsageError
 from logitlab.reports import paper
+from logitlab.reports.charts import bounds
 from logitlab.reports.charts.palette import FORMULA_COLOURS, GRADE_COLOURS, INK
 from logitlab.reports.charts.style import distinct
-from logitlab.reports.paper import _bounds, _figures, _matrices
-from logitlab.reports.tables import grade_cells as _matrix
+from logitlab.reports.paper import _figures, _matrices
 from logitlab.reports.tables.curves import curve
+from logitlab.reports.tables.grades import alike, grades_across
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 from logitlab.studies.browse import listing
@@ -158,7 +159,7 @@ def test_modes_and_devices_are_columns_of_the_matrix():
             ignore_index=True,
         ).astype(object)
     )
-    wide = _matrix.grades_across(reports.grade_matrix(df))
+    wide = grades_across(reports.grade_matrix(df))
     assert wide.to_dict("records") == [
         {
             "framework": "x",
@@ -173,7 +174,7 @@ def test_modes_and_devices_are_columns_of_the_matrix():
 
 def test_losses_alike_are_one_line_with_all_their_names():
     table = pd.DataFrame({"implementation": ["a", "b", "c"], "float16": ["A", None, "A"], "float32": ["B", "B", "B"]})
-    together = _matrix.alike(table, ["float16", "float32"])
+    together = alike(table, ["float16", "float32"])
     assert together["implementations"].to_list() == [["a", "c"], ["b"]]
 
 
@@ -252,7 +253,7 @@ def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
     assert {"1 x/worst", "2 y/other", "3 y/exact", "4 z/far", "5 z/more"} <= set(words)
     assert not [text for text in words if "usual" in text or "lost" in text]
     assert {"1", "2", "3", "4", "5"} <= set(words)
-    shown = _bounds._shown(figure.numbers, 10.0 * 2.0**24).set_index("implementation")
+    shown = bounds._shown(figure.numbers, 10.0 * 2.0**24).set_index("implementation")
     assert shown["beyond"].to_dict() == {
         "x/worst": "", "y/other": "", "y/exact": "below", "z/far": "above", "z/more": "right",
     }  # fmt: skip

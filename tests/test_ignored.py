@@ -14,8 +14,9 @@ from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import Conduct, Reach
 from logitlab.grading import conduct, describe_empty_mean, describe_ignored_row, grade
 from logitlab.oracle import reference
+from logitlab.reports.site._results import results
 from logitlab.reports.tables.ignored import IGNORED_ROW, KINDS, NONE_COUNTS, ROWS, describe_nan
-from logitlab.reports.tables.results import results
+from logitlab.storage.querying import Measurements
 from logitlab.storage.store import Run
 
 NAN, INF = float("nan"), float("inf")
@@ -237,7 +238,7 @@ def test_the_first_page_and_every_format_have_it(run, tmp_path):
 
 
 def test_a_page_about_a_case_shows_the_verdict_of_an_ignored_row(run):
-    found = results(run.read())
+    found = results(Measurements.of(run.read()))
     which = (found["case"] == "ignored/nan_row_none") & (found["implementation"] == "torch/F.cross_entropy")
     rows = found[which & (found["dtype"] == "float32")].set_index("row")
     assert rows["verdict"].to_list() == ["correct", "nan", "correct"]

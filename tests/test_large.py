@@ -18,7 +18,7 @@ from logitlab import reports
 from logitlab.core import files
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, ulp
-from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, plain
+from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, without_categories
 from logitlab.storage import querying
 from logitlab.storage._checksums import Checksums
 from logitlab.storage.manifest import Manifest
@@ -36,18 +36,18 @@ MANIFEST = {
 
 
 def grades(df):
-    graded = plain(df[df["grade"].notna()])
+    graded = without_categories(df[df["grade"].notna()])
     graded["rank"] = graded["grade"].map(GRADES.index)
     graded = graded.sort_values(["rank", "max_ulp"], ascending=False, kind="stable")
     worst = graded.drop_duplicates(CELL)[[*CELL, "grade", "case"]]
-    ungraded = plain(df[df["status"] != "ok"]).drop_duplicates(CELL)
+    ungraded = without_categories(df[df["status"] != "ok"]).drop_duplicates(CELL)
     ungraded = ungraded.assign(grade=ungraded["status"])[[*CELL, "grade", "case"]]
     both = pd.concat([worst, ungraded]).drop_duplicates(CELL)
     return by_dtype(df, both, {"grade": "", "case": " case"})
 
 
 def finiteness(df):
-    rows = plain(df[df["grade"].notna()])
+    rows = without_categories(df[df["grade"].notna()])
     rows["right"] = ((rows["grade"] != "F") | (rows["finite"] == rows["expected_finite"])).astype(float)
     sides = {"finite where it should be": True, "not finite where it should not": False}
     found = {}
@@ -78,13 +78,13 @@ def counted(rows, keys):
 
 
 def errors(df, quantity):
-    rows = plain(df[df["grade"].notna() & (df["quantity"] == quantity)])
+    rows = without_categories(df[df["grade"].notna() & (df["quantity"] == quantity)])
     table = counted(rows, CELL).dropna(how="all")
     return in_order(df, table.rename(columns=lambda kind: f"{quantity} {kind}").reset_index())
 
 
 def bounds(df):
-    rows = plain(df[df["quantity"].isin(["probabilities", "loss"]) & df["max_abs"].notna()])
+    rows = without_categories(df[df["quantity"].isin(["probabilities", "loss"]) & df["max_abs"].notna()])
     columns = {}
     for name in ("unshifted", "shifted"):
         rows[name] = rows["max_abs"] / rows[f"bound_{name}"]
@@ -100,13 +100,15 @@ def bounds(df):
 
 
 def curve(df, axis, quantity):
-    rows = plain(df[(df["family"] == f"sweep_{axis}") & (df["quantity"] == quantity) & df["grade"].notna()])
+    rows = without_categories(
+        df[(df["family"] == f"sweep_{axis}") & (df["quantity"] == quantity) & df["grade"].notna()]
+    )
     rows[axis] = rows["case"].str.rsplit("/", n=1).str[-1].astype(float)
     return in_order(df, counted(rows, [*CELL, axis]).reset_index().sort_values(axis, kind="stable"))
 
 
 def faults(df):
-    bad = plain(df[(df["status"] != "ok") & (df["family"] != "invalid")])
+    bad = without_categories(df[(df["status"] != "ok") & (df["family"] != "invalid")])
     keys = ["framework", "implementation", "status", "detail"]
     table = bad.groupby(keys, sort=False, dropna=False).agg(
         cases=("case", "nunique"), dtypes=("dtype", "nunique"), first=("case", "first")
@@ -128,7 +130,7 @@ def apart(one, other, ulps):
 
 
 def against(df, column, base):
-    done = plain(df[df["status"] == "ok"])
+    done = without_categories(df[df["status"] == "ok"])
     keys = ["case", "row", "quantity", *(c for c in CELL if c != column)]
     kept = [*keys, "out_dtype", "bits", "grade", "value", "exact"]
     ours = done[done[column] != base]
@@ -156,7 +158,7 @@ def against(df, column, base):
 def losses(df, dtype):
     """The losses of a dtype by row and implementation, and the ulp of each row."""
     wanted = (df["mode"] == "eager") & (df["quantity"] == "loss") & (df["dtype"] == dtype) & (df["status"] == "ok")
-    eager = plain(df[wanted & (df["verdict"] != "undefined")])
+    eager = without_categories(df[wanted & (df["verdict"] != "undefined")])
     one = eager[eager["device"] == eager["device"].iloc[0]] if len(eager) else eager
     given = {}
     for line in one.to_dict("records"):
@@ -316,7 +318,7 @@ def test_tables_of_a_real_run_are_those_of_pandas(small_run):
 def test_medians_of_any_numbers_are_those_of_pandas(groups):
     lines = [(f"x/{i}", x) for i, numbers in enumerate(groups) for x in numbers]
     df = pd.DataFrame(lines, columns=["implementation", "max_ulp"])
-    from logitlab.reports.tables._medians import medians
+    from logitlab.reports.tables.medians import medians
 
     found = medians(Measurements.of(df), ["implementation"], {"m": "max_ulp"}, "SELECT * FROM measurements")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -333,7 +335,7 @@ def test_of_several_runs_the_first_that_has_a_case_in_a_cell_counts(tmp_path):
     kept = other[~pd.MultiIndex.from_frame(other[key].astype(str)).isin(taken)]
     page = reports.page(runs)
     expected = typed(pd.concat([one.astype(object), kept.astype(object)], ignore_index=True))
-    pd.testing.assert_frame_equal(page.measurements, expected, check_exact=True)
+    pd.testing.assert_frame_equal(page.source.frame(), expected, check_exact=True)
     same({s.name: s.table for s in page.sections if s.name != "invalid"}, by_pandas(expected))
 
 
@@ -414,11 +416,15 @@ def test_a_run_without_measurements_is_empty(tmp_path):
     assert list(pd.read_csv(table).columns) == list(COLUMNS)
 
 
-def test_measurements_too_many_for_memory_are_told_before_it_is_full(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("logitlab.reports._report.BYTES", 10**12)
-    with pytest.raises(UsageError, match="text, markdown, csv and latex need none of it"):
-        reports.write(run, ["figures"], tmp_path)
-    assert reports.write(run, ["text", "csv"], tmp_path / "report")
+def test_no_report_loads_all_measurements(run, monkeypatch, tmp_path):
+    frame = Measurements.frame
+
+    def some(self, columns=None, where="true"):
+        assert where != "true"
+        return frame(self, columns, where)
+
+    monkeypatch.setattr(Measurements, "frame", some)
+    assert reports.write(run, reports.FORMATS, tmp_path / "report")
 
 
 # --- in little memory -------------------------------------------------------------------------------------------

@@ -3,14 +3,10 @@
 import psutil
 import pytest
 
-import logitlab
-from logitlab import reports
 from logitlab.core import memory
-from logitlab.core.errors import UsageError
 from logitlab.execution import watchdog
 from logitlab.storage import querying
 from logitlab.storage.querying import Measurements
-from logitlab.storage.store import Run
 from logitlab.studies import doctor
 
 MACHINE = psutil.virtual_memory().total
@@ -67,11 +63,3 @@ def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_pat
     (told,) = (f.message for f in doctor.examine() if f.subject == "memory")
     assert told == "0.293 GiB, the limit of the container; one worker may take half of it"
     assert querying.MEMORY > LIMIT // 2
-
-
-def test_a_report_that_would_fill_a_container_says_so_before(group, small_run, tmp_path, monkeypatch):
-    group("0::/\n", "memory.max", LIMIT)
-    monkeypatch.setattr("logitlab.reports._report.BYTES", 1 + LIMIT // small_run.lines())
-    with pytest.raises(UsageError, match=r"need about 0.293 GiB, and there are 0.293; text, markdown, csv and latex"):
-        reports.write(Run(small_run.folder), ["figures"], tmp_path)
-    assert len(logitlab.tables(small_run.folder)["grades"])

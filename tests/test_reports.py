@@ -401,7 +401,7 @@ def test_runs_of_two_machines_are_one_report(tmp_path):
         tmp_path, "there", line(value=1.0, bits=1), line(device="cuda", grade="C", value=1.5, exact=1.0, bits=2)
     )
     page = reports.page([here, there])
-    assert page.measurements["device"].to_list() == ["cpu", "cuda"]
+    assert page.source.frame()["device"].to_list() == ["cpu", "cuda"]
     assert "Left out, since a run above has them too: cases of 1 cells of this run" in page.preamble
     tables = {s.name: s.table for s in page.sections}
     assert tables["grades"][["device", "float32"]].to_numpy().tolist() == [["cpu", "A"], ["cuda", "C"]]
@@ -414,7 +414,7 @@ def test_a_cell_has_the_cases_of_all_runs(tmp_path):
         kept(tmp_path, "one", line()),
         kept(tmp_path, "two", line(case="sweep_offset/1", family="sweep_offset")),
     )
-    assert reports.page([catalogue, sweep]).measurements["case"].to_list() == ["f/a", "sweep_offset/1"]
+    assert reports.page([catalogue, sweep]).source.frame()["case"].to_list() == ["f/a", "sweep_offset/1"]
 
 
 def test_a_run_given_twice_is_refused(tmp_path):

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from logitlab import reports
 from logitlab.cases import case_summary_rows, get_case, make
 from logitlab.core.errors import UsageError
-from logitlab.reports.site._names import LONGEST, slugs
-from logitlab.reports.tables import findings as _findings
-from logitlab.reports.tables import results as _results
+from logitlab.reports.site._findings import headlines
+from logitlab.reports.site._results import results
+from logitlab.reports.site._slugs import LONGEST, slugs
 from logitlab.storage.manifest import Manifest
+from logitlab.storage.querying import Measurements
 from logitlab.storage.store import CASES, Run, typed
 
 HOSTILE = {
@@ -222,14 +223,12 @@ def test_a_case_has_its_logits_its_exact_answer_and_what_each_implementation_gav
 
 
 def test_a_case_from_a_thread_links_it():
-    from logitlab.reports.site._case_pages import _told
+    from logitlab.reports.site.pages.cases import case_facts
 
-    lines = pd.DataFrame([{"source": "google-deepmind/optax#896", "rows": 1, "classes": 2}]).reindex(
-        columns=CASES.names
-    )
-    assert _told(lines)["source_href"] == "https://github.com/google-deepmind/optax/issues/896"
-    lines["source"] = 'a"><script>/b#1'
-    assert _told(lines)["source_href"] is None
+    line = pd.Series({"source": "google-deepmind/optax#896", "rows": 1, "classes": 2}).reindex(CASES.names)
+    assert case_facts(line).source_href == "https://github.com/google-deepmind/optax/issues/896"
+    line["source"] = 'a"><script>/b#1'
+    assert case_facts(line).source_href is None
 
 
 def test_an_implementation_has_a_line_for_each_case_and_dtype(site, run):
@@ -299,9 +298,9 @@ def test_libraries_come_with_their_licence(site):
 
 
 def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch):
-    from logitlab.reports.charts import style as _look
+    from logitlab.reports.charts import style
 
-    monkeypatch.setattr(_look, "find_spec", lambda name: None if name == "jinja2" else name)
+    monkeypatch.setattr(style, "find_spec", lambda name: None if name == "jinja2" else name)
     with pytest.raises(UsageError, match=r"the site needs jinja2: pip install 'logitlab\[report\]'"):
         reports.write(run, ["html"], tmp_path / "site")
 
@@ -323,7 +322,7 @@ def test_a_result_has_the_three_quantities_of_a_row():
         ),
         line(row=1, grade=None, status="unsupported", detail="no", value=None, exact=None),
     )
-    found = _results.results(df).set_index("row")
+    found = results(Measurements.of(df)).set_index("row")
     one = found.loc[0]
     assert one[["loss", "gradient", "grade", "verdict", "stage", "status"]].to_list() == [
         "B", "F", "F", "nan", "exp", "ok",
@@ -335,7 +334,7 @@ def test_a_result_has_the_three_quantities_of_a_row():
 
 def test_the_worst_row_of_a_case_is_by_grade_then_by_error():
     df = made(line(grade="C", max_ulp=5.0), line(row=1, grade="C", max_ulp=9.0), line(row=2, grade="A", max_ulp=99.0))
-    assert _results.worst_rows(_results.results(df))["row"].to_list() == [1]
+    assert results(Measurements.of(df), "rank = 1")["row"].to_list() == [1]
 
 
 def test_findings_count_what_breaks_and_name_the_family():
@@ -346,7 +345,7 @@ def test_findings_count_what_breaks_and_name_the_family():
         line(implementation="x/d", grade="A"),
         line(implementation="x/d", grade="F", dtype="float16"),
     )
-    breaks, wrong, narrow = _findings.headlines(_results.results(df))
+    breaks, wrong, narrow = headlines(Measurements.of(df), reports.grade_matrix(df))
     assert breaks.title == "2 of 4 built-in losses break in float32"
     assert (breaks.case, breaks.implementations) == ("masks/one", ("x/a", "x/b"))
     assert "x/c gives 2 where the answer is 3, 4e+06 ulp away" in wrong.words
@@ -354,7 +353,8 @@ def test_findings_count_what_breaks_and_name_the_family():
 
 
 def test_a_run_in_which_all_is_well_has_fewer_findings():
-    found = _findings.headlines(_results.results(made(line())))
+    df = made(line())
+    found = headlines(Measurements.of(df), reports.grade_matrix(df))
     assert [f.title for f in found] == ["1 of 1 are accurate everywhere"]
 
 

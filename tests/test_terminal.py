@@ -319,7 +319,7 @@ def test_numbers_have_the_digits_they_deserve():
 
 
 def test_a_table_of_measurements_is_styled_as_it_comes(page):
-    part = page.measurements.head(20)
+    part = page.source.frame().head(20)
     html = logitlab.style(part)._repr_html_()
     assert html.count("<tr>") == 21
     assert GRADE_COLOURS[part["grade"].iloc[0]] in html

@@ -5,7 +5,10 @@ Nothing is said by colour alone: grades are letters too, formulas differ in thei
 
 from __future__ import annotations
 
-GRADE_COLOURS = {"A": "#009e73", "B": "#56b4e9", "C": "#e69f00", "D": "#d55e00", "F": "#cc79a7"}
+from ...core.vocabulary import GRADES, Formula
+
+_VERMILION, _ORANGE, _GREEN, _SKY, _BLUE, _PURPLE = "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#0072b2", "#cc79a7"
+GRADE_COLOURS = dict(zip(GRADES, (_GREEN, _SKY, _ORANGE, _VERMILION, _PURPLE), strict=True))
 INK = "#000000"  # on every one of them, at a contrast of at least 5 to 1
 MISSING = "#eeeeee"  # behind what has no grade
-FORMULA_COLOURS = {"naive": "#d55e00", "lse": "#0072b2", "log1p": "#cc79a7", "builtin": "#009e73"}
+FORMULA_COLOURS = {Formula.NAIVE: _VERMILION, Formula.LSE: _BLUE, Formula.LOG1P: _PURPLE, Formula.BUILTIN: _GREEN}

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ...core.errors import UsageError
 from ...core.files import digest
+from ...core.vocabulary import Formula
 from .palette import FORMULA_COLOURS
 
 if TYPE_CHECKING:
@@ -50,17 +51,20 @@ class Line:
 
 
 _STROKE = "M-1,0L1,0"
-LINES = {
-    "naive": Line("naive", FORMULA_COLOURS["naive"], (1, 0), "cross"),
-    "lse": Line("lse", FORMULA_COLOURS["lse"], (5, 2), "square"),
-    "log1p": Line("log1p", FORMULA_COLOURS["log1p"], (2, 1), "triangle-up"),
-    "builtin": Line("built-in", FORMULA_COLOURS["builtin"], (6, 2, 1, 2), "circle"),
+_LOOKS: dict[Formula, tuple[tuple[float, ...], str]] = {
+    Formula.NAIVE: ((1, 0), "cross"),
+    Formula.LSE: ((5, 2), "square"),
+    Formula.LOG1P: ((2, 1), "triangle-up"),
+    Formula.BUILTIN: ((6, 2, 1, 2), "circle"),
+}
+LINES: dict[str, Line] = {f: Line(f.label, FORMULA_COLOURS[f], dashes, point) for f, (dashes, point) in _LOOKS.items()}
+LINES |= {
     "bound_shifted": Line("shifted", _BLACK, (1, 0), _STROKE),
     "bound_unshifted": Line("unshifted", _BLACK, (1, 1.5), _STROKE),
 }
 
 
-def needed(what: str, *packages: str) -> None:
+def require(what: str, *packages: str) -> None:
     """UsageError where a package of the extra ``report`` is not installed."""
     missing = [package for package in packages if not find_spec(_MODULES.get(package, package))]
     if missing:

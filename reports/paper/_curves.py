@@ -8,31 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import FORMATS, ulp
+from ...core.formats import FORMATS
+from ...storage.querying import Measurements
 from ..charts.style import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
-from ..tables.curves import PREFIX, QUANTITIES, axes, curve, drawable, places
-from ..tables.grade_cells import labels
-from ..tables.ordering import plain
+from ..tables.curves import BOUNDS, QUANTITIES, axes, bounds_along, curve, drawable
+from ..tables.grades import labels
 
 HEIGHT = 190
 FLOOR = 0.1  # ulp; an error below is drawn there, for the axis has no zero
 LOST = 100.0  # times 1/u ulp, at which no digit is right: the end of the axis
 LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
 EVERY = 4  # values have a point, by turns: on each they would cover the lines
-BOUNDS = ("bound_shifted", "bound_unshifted")
 
 
-def figures(df: pd.DataFrame) -> Iterator[Figure]:
+def figures(found: Measurements) -> Iterator[Figure]:
     """One for each axis, quantity, dtype, mode and device that was swept."""
-    formula = plain(df[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
-    for axis in axes(df):
+    formula = found.cells.drop_duplicates("implementation").set_index("implementation")["formula"]
+    for axis in axes(found):
         for quantity in QUANTITIES:
-            table = curve(df, axis, quantity)
+            table = curve(found, axis, quantity)
             if table.empty:
                 continue
             table.insert(2, "formula", table["implementation"].map(formula))
-            bounds = _bounds(df, axis) if quantity == "loss" else pd.DataFrame(columns=["dtype", axis, *BOUNDS])
-            table = table.merge(bounds, on=["dtype", axis], how="left")
+            bounds = bounds_along(found, axis)
+            table = table.merge(bounds if quantity == "loss" else bounds.iloc[:0], on=["dtype", axis], how="left")
             for label, part in table.groupby(labels(table), sort=False):
                 yield Figure(
                     slug(f"curve {axis} {quantity} {label}"),
@@ -42,26 +41,6 @@ def figures(df: pd.DataFrame) -> Iterator[Figure]:
                     _drawn(part, axis, quantity),
                     part,
                 )
-
-
-def _bounds(df: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """For each dtype and value of the axis the largest bound of a row, in ulp; missing where a row has none."""
-    rows = df[(df["family"] == f"{PREFIX}{axis}") & (df["quantity"] == "loss") & df["grade"].notna()]
-    rows = plain(rows).drop_duplicates(["dtype", "case", "row"])
-    rows[axis] = places(rows["case"])
-    for dtype in pd.unique(rows["dtype"]):
-        of = rows["dtype"] == dtype
-        spacing = ulp(rows.loc[of, "exact"].to_numpy(np.float64), FORMATS[dtype])
-        for bound in BOUNDS:
-            rows.loc[of, bound] = rows.loc[of, bound] / spacing
-    # A bound of some rows alone is none of the value.
-    return (
-        rows.fillna(dict.fromkeys(BOUNDS, np.inf))
-        .groupby(["dtype", axis], sort=False)[list(BOUNDS)]
-        .max()
-        .reset_index()
-        .replace(np.inf, np.nan)
-    )
 
 
 def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..charts.style import Figure, needed
-from . import _bounds, _curves, _matrices
+from ...storage.querying import Measurements
+from ..charts import bounds
+from ..charts.style import Figure, require
+from . import _curves, _matrices
 from ._latex_escape import tex
 
 if TYPE_CHECKING:
@@ -18,44 +20,45 @@ if TYPE_CHECKING:
 
 FOLDER = "figures"
 DOTS = 300  # an inch, of a PNG
-WAITING = 12  # figures before the pages are let out: LaTeX keeps only so many waiting
+MAX_WAITING = 12  # figures before the pages are let out: LaTeX keeps only so many waiting
 
 
-def figures(df: pd.DataFrame) -> Iterator[Figure]:
-    """From the measurements: the grade matrix, finiteness by family, measured against bound, and error curves."""
-    for module in (_matrices, _bounds, _curves):
-        yield from module.figures(df)
+def figures(measurements: Measurements | pd.DataFrame) -> Iterator[Figure]:
+    """The grade matrix, finiteness by family, measured against bound, and error curves."""
+    found = Measurements.of(measurements)
+    for module in (_matrices, bounds, _curves):
+        yield from module.figures(found)
 
 
-def write_figures(df: pd.DataFrame, out: Path) -> list[Path]:
+def write_figures(measurements: Measurements | pd.DataFrame, out: Path) -> list[Path]:
     """Writes each figure into ``out/figures``, with its numbers, and returns the paths.
 
     Raises:
         UsageError: where altair or vl-convert-python is not installed.
     """
-    needed("figures need", "altair", "vl-convert-python", "pylatexenc")
+    require("figures need", "altair", "vl-convert-python", "pylatexenc")
     import vl_convert  # noqa: PLC0415 - an extra
 
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    told: list[str] = []
-    for figure in figures(df):
+    floats: list[str] = []
+    for figure in figures(measurements):
         svg = _svg(figure.chart)
-        made = {
+        files = {
             "csv": figure.numbers.to_csv(index=False).encode(),
             "pdf": vl_convert.svg_to_pdf(svg),
             "png": vl_convert.svg_to_png(svg, ppi=DOTS),
             "svg": _in_points(svg).encode(),
         }
-        for kind, content in made.items():
+        for kind, content in files.items():
             path = folder / f"{figure.name}.{kind}"
             path.write_bytes(content)
             written.append(path)
-        told.append(_float(figure) + "\\clearpage\n" * (len(told) % WAITING == WAITING - 1))
-    floats = folder / "figures.tex"
-    floats.write_text("\n".join(told), encoding="utf-8")
-    return [*written, floats]
+        floats.append(_float(figure) + "\\clearpage\n" * (len(floats) % MAX_WAITING == MAX_WAITING - 1))
+    document = folder / "figures.tex"
+    document.write_text("\n".join(floats), encoding="utf-8")
+    return [*written, document]
 
 
 def _float(figure: Figure) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from .._report import PARTIAL, Page
-from ..charts.style import needed
+from ..charts.style import require
+from ..tables.grades import LEGEND
 from ..tables.ordering import CELL, by_dtype
 from ..tables.sections import Section
 from ..tables.uncounted import MEANING
@@ -45,8 +46,7 @@ class Layout:
 LAYOUTS = {
     "grades": Layout(
         {"": ""},
-        "Worst grade over all cases, rows and quantities: A accurate, B stable, C offset-sensitive, D inaccurate, "
-        "F not finite where it should be, or the reverse.",
+        f"Worst grade over all cases, rows and quantities: {LEGEND}.",
     ),
     "finiteness": Layout(
         {"finite where it should be": "finite", "not finite where it should not": "not"},
@@ -86,7 +86,7 @@ def write_latex(found: Page, out: Path) -> list[Path]:
     Raises:
         UsageError: where jinja2 or pylatexenc is not installed.
     """
-    needed("LaTeX tables need", "jinja2", "pylatexenc")
+    require("LaTeX tables need", "jinja2", "pylatexenc")
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     written, names = [], []

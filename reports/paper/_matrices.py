@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...storage.querying import Measurements
 from ..charts.palette import GRADE_COLOURS, INK, MISSING
 from ..charts.style import CHARACTER, SMALL, WIDE, WIDTH, Figure, distinct, laid_out, slug
-from ..tables.grade_cells import grades_across, labels
-from ..tables.ordering import plain
-from ..tables.tables import grade_matrix
+from ..tables.errors import by_family
+from ..tables.grades import LEGEND, grade_matrix, grades_across, labels
 
 NONE = "-"  # where there is no grade
 CELL = 12  # points, of a grade
@@ -28,19 +28,18 @@ LABELS = 0.46  # of a wide figure may be names
 LONGEST_FAMILY = 30  # characters
 
 
-def figures(df: pd.DataFrame) -> Iterator[Figure]:
+def figures(found: Measurements) -> Iterator[Figure]:
     """The grade matrix, and a heatmap for each dtype, mode and device in which something is not finite."""
-    grades = grades_across(grade_matrix(df))
+    grades = grades_across(grade_matrix(found))
     if len(grades):
         yield Figure(
             "grades",
-            "Worst grade of each implementation over all cases, rows and quantities: A accurate, B stable, "
-            "C offset-sensitive, D inaccurate, F not finite where it should be, or the reverse; - nothing to grade. "
+            f"Worst grade of each implementation over all cases, rows and quantities: {LEGEND}; - nothing to grade. "
             "What is eager and on the CPU is not named.",
             _grades(grades),
             grades,
         )
-    graded = plain(df[df["grade"].notna()])
+    graded = by_family(found)
     for label, part in graded.groupby(labels(graded), sort=False):
         shares = _not_finite(part)
         if (shares.iloc[:, 1:] > 0).any(axis=None):
@@ -75,10 +74,7 @@ def _grades(grades: pd.DataFrame) -> Any:
 
 def _not_finite(rows: pd.DataFrame) -> pd.DataFrame:
     """Implementation x family: the share of graded rows that are not finite where they should be, or the reverse."""
-    wrong = (rows["grade"] == "F") & (rows["finite"] != rows["expected_finite"])
-    shares = rows.assign(wrong=wrong.astype(float)).pivot_table(
-        index="implementation", columns="family", values="wrong", sort=False
-    )
+    shares = rows.pivot_table(index="implementation", columns="family", values="broken", sort=False)
     shares.columns.name = None
     return shares.reset_index()
 

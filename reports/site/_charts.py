@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from ...core.formats import FORMATS, ulp
+from ...core.formats import FORMATS
+from ...core.vocabulary import Formula
+from ...storage.querying import Measurements, quoted
 from ..charts.palette import FORMULA_COLOURS
 from ..charts.style import decades, powers
-from ..tables.curves import PREFIX, QUANTITIES, curve, drawable
-from ..tables.ordering import plain
+from ..tables.curves import PREFIX, QUANTITIES, bounds_along, curve, drawable
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK, FAINT = "#1d2733", "#d9dee5"
 BOUND = "#1d2733"
 FLOOR = 0.05  # ulp; what is below, an exact zero too, is drawn there: the axis has no zero
 LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
-KINDS = {"naive": "naive", "lse": "lse", "log1p": "log1p", "builtin": "built-in"}
-_ORDER = ("built-in", "bound", "naive", "lse", "log1p")
-BOUNDS = {"bound_shifted": "a-priori bound, shifted", "bound_unshifted": "a-priori bound, unshifted"}
+LABELS = {f.value: f.label for f in Formula}
+_ORDER = (Formula.BUILTIN.label, "bound", Formula.NAIVE.label, Formula.LSE.label, Formula.LOG1P.label)
+_BOUNDS = {"bound_shifted": "a-priori bound, shifted", "bound_unshifted": "a-priori bound, unshifted"}
 CHARACTER, LONGEST = 7.0, 90  # pixels of a name's characters, and how many are shown
 NOTHING_RIGHT = 4.0  # times 1/u ulp: the end of the axis
 _SHADES = ["#f3f5f8", "#0b3c6f"]
 
 
-def svg(chart: Any) -> str:
-    """The chart, or its specification, as a picture."""
+def write_svg(chart: Any, out: Path, file: str) -> None:
+    """Writes a chart as a picture into ``out/charts``."""
     import vl_convert  # noqa: PLC0415 - an extra
 
-    return str(vl_convert.vegalite_to_svg(chart if isinstance(chart, dict) else chart.to_dict()))
+    (out / "charts" / file).write_text(vl_convert.vegalite_to_svg(chart.to_dict()), encoding="utf-8")
 
 
 def library() -> str:
@@ -45,46 +46,46 @@ def library() -> str:
 # --- error curves -----------------------------------------------------------------------------------------------
 
 
-def points(df: pd.DataFrame, axis: str) -> pd.DataFrame:
+class Point(NamedTuple):
+    """A point of a curve that is drawn: ``kind`` is a formula's label, or ``bound``."""
+
+    implementation: str
+    kind: str
+    x: float
+    y: float
+
+
+def points(found: Measurements, axis: str) -> pd.DataFrame:
     """The lines of an axis: ``quantity``, ``dtype``, ``implementation``, ``kind``, the axis as ``x``, ulp as ``y``.
 
-    Eager on the first device; the a-priori bounds of the loss, the largest of the rows, are implementations here.
+    Of the first mode and device; the a-priori bounds of the loss, the largest of the rows, are implementations here.
     """
-    rows = df[df["family"] == f"{PREFIX}{axis}"]
-    rows = rows[(rows["mode"] == rows["mode"].iloc[0]) & (rows["device"] == rows["device"].iloc[0])]
-    formula = plain(rows[["implementation", "formula"]].drop_duplicates()).set_index("implementation")["formula"]
-    lines = [curve(rows, axis, q).assign(quantity=q) for q in QUANTITIES]
+    family = quoted(f"{PREFIX}{axis}")
+    first = found.sql(f"SELECT mode, device FROM measurements WHERE family = {family} ORDER BY place LIMIT 1")
+    formula = found.cells.drop_duplicates("implementation").set_index("implementation")["formula"]
+    lines = [curve(found, axis, q).merge(first, on=["mode", "device"]).assign(quantity=q) for q in QUANTITIES]
     whole = pd.concat([line for line in lines if len(line)] or lines[:1], ignore_index=True)
-    whole["kind"] = whole["implementation"].map(formula).map(KINDS)
+    whole["kind"] = whole["implementation"].map(formula).map(LABELS)
     whole = whole.assign(y=drawable(whole)).rename(columns={axis: "x"})
     columns = ["quantity", "dtype", "implementation", "kind", "x", "y"]
-    return pd.concat([whole[columns], _bounds(rows)[columns]], ignore_index=True)
+    return pd.concat([whole[columns], _bounds(found, axis)[columns]], ignore_index=True)
 
 
-def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
-    loss = plain(rows[(rows["quantity"] == "loss") & rows["grade"].notna()])
-    loss = loss.drop_duplicates(["dtype", "case", "row"])
-    loss["x"] = loss["case"].str.rpartition("/")[2].astype(float)
-    parts = []
-    for dtype, part in loss.groupby("dtype", sort=False):
-        spacing = ulp(part["exact"].to_numpy(np.float64), FORMATS[str(dtype)])
-        for column, name in BOUNDS.items():
-            largest = (part[column] / spacing).groupby(part["x"]).max()
-            line = largest.dropna().rename("y").reset_index()
-            parts.append(line.assign(dtype=dtype, quantity="loss", kind="bound", implementation=name))
-    empty = pd.DataFrame(columns=["quantity", "dtype", "implementation", "kind", "x", "y"])
-    return pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else empty
+def _bounds(found: Measurements, axis: str) -> pd.DataFrame:
+    of_axis = bounds_along(found, axis).rename(columns={axis: "x"} | _BOUNDS)
+    lines = of_axis.melt(["dtype", "x"], list(_BOUNDS.values()), "implementation", "y").dropna(subset="y")
+    return lines.assign(quantity="loss", kind="bound")
 
 
-def drawn(lines: pd.DataFrame, dtype: str, quantity: str) -> list[list[Any]]:
-    """The points of one dtype and quantity that `curves` draws: ``[implementation, kind, x, y]``."""
+def drawn(lines: pd.DataFrame, dtype: str, quantity: str) -> list[Point]:
+    """The points of one dtype and quantity that `curves` draws."""
     shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
     if _logarithmic(shown["x"]):
         shown = shown[shown["x"] > 0]
     # What is drawn last lies on top: a formula over the built-ins, which are many.
     shown = shown.sort_values("kind", key=lambda kinds: kinds.map(_ORDER.index), kind="stable")
     x, y = ([float(f"{v:.4g}") for v in shown[c].clip(upper=1e300)] for c in ("x", "y"))
-    return [list(point) for point in zip(shown["implementation"], shown["kind"], x, y, strict=True)]
+    return [Point(*point) for point in zip(shown["implementation"], shown["kind"], x, y, strict=True)]
 
 
 def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int | str) -> Any:
@@ -100,8 +101,8 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
     x = x.scale(type="log", nice=False) if logarithmic else x.scale(nice=False, zero=False)
     y = alt.Y("drawn:Q", title=f"largest error of the {quantity}, ulp (log)")
     y = y.scale(type="log", domain=[FLOOR, top], nice=False).axis(**powers(decades(FLOOR, top, most=8)))
-    kinds = [k for k in KINDS.values() if k in set(shown["kind"])]
-    colours = [FORMULA_COLOURS[f] for f, k in KINDS.items() if k in kinds]
+    formulas = [f for f in Formula if f.label in set(shown["kind"])]
+    kinds, colours = [f.label for f in formulas], [FORMULA_COLOURS[f] for f in formulas]
     bound = ["bound"] * ("bound" in set(shown["kind"]))
     legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolSize=260, columns=3)
     colour = alt.Color("kind:N", title=None).scale(domain=[*kinds, *bound], range=[*colours, BOUND]).legend(legend)
@@ -127,11 +128,9 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
     return _dressed((line + near).properties(width=width, height=320))
 
 
-def with_points(chart: Any, points: list[list[Any]]) -> dict[str, Any]:
+def with_points(chart: Any, points: Sequence[Point]) -> Any:
     """A chart of `curves` with its data in it."""
-    names = ("implementation", "kind", "x", "y")
-    spec: dict[str, Any] = chart.to_dict()
-    return spec | {"datasets": {"lines": [dict(zip(names, point, strict=True)) for point in points]}}
+    return chart.properties(datasets={"lines": [point._asdict() for point in points]})
 
 
 def _logarithmic(x: pd.Series[float]) -> bool:
@@ -146,7 +145,7 @@ def differences(table: pd.DataFrame, column: str) -> Any:
     """How many rows have other bits than the base has, for each implementation, of loss and gradient."""
     import altair as alt  # noqa: PLC0415 - an extra
 
-    shown = plain(table[table["quantity"].isin(QUANTITIES)])
+    shown = table[table["quantity"].isin(QUANTITIES)]
     shown = shown.groupby(["implementation", column, "quantity"], sort=False)[["rows", "different", "worse"]].sum()
     shown = shown.reset_index().assign(share=lambda t: t["different"] / t["rows"])
     order = list(pd.unique(shown["implementation"]))

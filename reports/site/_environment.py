@@ -12,9 +12,10 @@ from markupsafe import Markup, escape
 
 from ...storage.manifest import Manifest
 from .._report import Page
+from ..charts.palette import GRADE_COLOURS
+from ..tables.grades import MEANINGS
 from ._grids import NAMELESS, short
-from ._pages import NAVIGATION
-from ._site import MEANINGS
+from .pages import NAVIGATION
 
 HERE = files(__package__)
 JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
@@ -32,12 +33,9 @@ def environment(found: Page) -> jinja2.Environment:
     made.filters |= {"short": _short, "broken": broken}
     made.globals |= {
         "nav": NAVIGATION,
-        "letters": list(MEANINGS),
         "meanings": MEANINGS,
         "runs": [_run(m) for m in found.manifests],
         "damage": found.damage,
-        "grids": [],
-        "explores": False,
     }
     return made
 
@@ -49,13 +47,16 @@ def broken(words: object) -> Markup:
 
 
 def copy_assets(folder: Path) -> None:
-    """Style, scripts and the libraries with their licences."""
+    """Style, with the colours of grades, scripts and the libraries with their licences."""
     with as_file(HERE / "assets") as assets:
         for file in sorted(assets.rglob("*")):
             if file.is_file():
                 target = folder / file.relative_to(assets)
                 target.parent.mkdir(exist_ok=True)
                 copyfile(file, target)
+    style = folder / "site.css"
+    colours = " ".join(f"--grade-{grade}: {colour};" for grade, colour in GRADE_COLOURS.items())
+    style.write_text(f":root {{ {colours} }}\n{style.read_text(encoding='utf-8')}", encoding="utf-8")
 
 
 def _template(name: str) -> str:

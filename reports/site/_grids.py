@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,19 @@ NAMELESS = "(no name)"
 EXACT = ("value", "exact")
 MAX_PICKED = 60  # words of a column that can be picked from a list
 
-Link = Callable[[str], str | None]
+Address = Callable[[str], str | None]
+
+
+class Column(TypedDict):
+    """A column as the script reads it."""
+
+    title: str
+    kind: str
+    words: NotRequired[list[str]]
+    links: NotRequired[list[str | None]]
+    hidden: NotRequired[bool]
+    pick: NotRequired[bool]
+    beside: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ def grid(
     *,
     title: str = "",
     note: str = "",
-    links: Mapping[str, Link] | None = None,
+    links: Mapping[str, Address] | None = None,
     order: Sequence[tuple[str, str]] = (),
     unpicked: Sequence[str] = (),
 ) -> Grid:
@@ -75,17 +87,17 @@ def grid(
         columns.append(described)
         values.append(of_column)
     rows = list(map(list, zip(*values, strict=True)))
-    told = {
+    data = {
         "name": name,
         "title": title,
         "columns": columns,
         "rows": rows,
         "order": [[shown.index(c), way] for c, way in order if c in shown],
     }
-    return Grid(name, title, note, len(rows), htmlsafe_json_dumps(told, separators=(",", ":")))
+    return Grid(name, title, note, len(rows), htmlsafe_json_dumps(data, separators=(",", ":")))
 
 
-def _column(values: pd.Series[Any], link: Link | None, *, beside_name: bool) -> tuple[dict[str, Any], list[Any]]:
+def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) -> tuple[Column, list[Any]]:
     name = str(values.name)
     if pd.api.types.is_bool_dtype(values.dtype):
         values = values.map({True: "yes", False: "no"})
@@ -94,14 +106,14 @@ def _column(values: pd.Series[Any], link: Link | None, *, beside_name: bool) -> 
     if pd.api.types.is_numeric_dtype(values.dtype):
         return _numbers(name, values)
     codes, words = _coded(values)
-    told = [short(str(w)) or NAMELESS * (link is not None) for w in words]
-    described: dict[str, Any] = {"title": name, "kind": _kind(name, told), "words": told}
+    shown = [short(str(w)) or NAMELESS * (link is not None) for w in words]
+    described: Column = {"title": name, "kind": _kind(name, shown), "words": shown}
     if link is not None:
         described["links"] = [link(str(w)) for w in words]
     # A name begins with its framework, and a lone device goes without saying; what is picked by them stays.
-    if (name == "framework" and beside_name) or (name in ("device", "status") and told in (["cpu"], ["ok"])):
+    if (name == "framework" and beside_name) or (name in ("device", "status") and shown in (["cpu"], ["ok"])):
         described["hidden"] = True
-    if (name in FILTERS or described["kind"] == "grade") and len(told) <= MAX_PICKED:
+    if (name in FILTERS or described["kind"] == "grade") and len(shown) <= MAX_PICKED:
         described["pick"] = True
     return described, codes.tolist()
 
@@ -126,7 +138,7 @@ def _kind(name: str, words: Sequence[str]) -> str:
     return "text" if any(len(w) > 40 for w in words) else "word"
 
 
-def _numbers(name: str, values: pd.Series[Any]) -> tuple[dict[str, Any], list[Any]]:
+def _numbers(name: str, values: pd.Series[Any]) -> tuple[Column, list[Any]]:
     if pd.api.types.is_integer_dtype(values.dtype):
         return {"title": name, "kind": "count"}, [None if pd.isna(v) else int(v) for v in values]
     array = values.to_numpy(np.float64, na_value=np.nan)

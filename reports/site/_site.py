@@ -1,27 +1,40 @@
-"""What every page of a site rests on: the report, its results row by row, and the addresses of pages."""
+"""What every page of a site rests on: the report, the cell that stands for it, and the addresses of pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import urlencode
 
 import pandas as pd
 
 from .._report import Page
-from ..tables.findings import reference_cell
-from ..tables.ordering import CELL
-from ..tables.results import results, worst_rows
-from ._grids import Link
-from ._names import slugs
+from ..tables.grades import Column, reference_column
+from ._grids import Address, Grid
+from ._results import define_results
+from ._slugs import slugs
 
-MEANINGS = {
-    "A": "accurate",
-    "B": "stable",
-    "C": "offset-sensitive",
-    "D": "inaccurate",
-    "F": "not finite where it should be, or the reverse",
-}
+
+@dataclass(frozen=True)
+class Link:
+    """A name, and the address of its page, if it has one."""
+
+    text: str
+    href: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebPage:
+    """A page before it is written: its ``file``, and what its template is given."""
+
+    template: ClassVar[str]
+    file: str
+    title: str
+    lede: str = ""
+    nothing: str = ""
+    grids: Sequence[Grid] = ()
+    explores: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,37 +42,45 @@ class Site:
     """A report on its way to pages.
 
     Attributes:
-        found: the report.
-        results: one line for each case row and cell; see `results`.
-        worst: of each case and cell the worst of these lines.
-        cell: the dtype, mode and device that stand for the run; empty if nothing was graded.
+        report: the report; what it was measured from has the table ``results``, see `define_results`.
+        grades: the grade matrix.
+        reference: what stands for the run; None if nothing was graded.
         cases, implementations: of each name the name of its page, without folder and ending.
     """
 
-    found: Page
-    results: pd.DataFrame
-    worst: pd.DataFrame
-    cell: Mapping[str, str]
+    report: Page
+    grades: pd.DataFrame
+    reference: Column | None
     cases: Mapping[str, str]
     implementations: Mapping[str, str]
 
     @classmethod
-    def of(cls, found: Page) -> Site:
-        rows = results(found.measurements)
-        names = [map(str, pd.unique(rows[c])) for c in ("case", "implementation")]
-        return cls(found, rows, worst_rows(rows), reference_cell(rows), *map(slugs, names))
+    def of(cls, report: Page) -> Site:
+        found = report.source
+        define_results(found)
+        cases, implementations = (
+            slugs(found.sql(f'SELECT "{c}" AS name FROM results GROUP BY ALL ORDER BY min(number)')["name"])
+            for c in ("case", "implementation")
+        )
+        matrix = next((s.table for s in report.sections if s.name == "grades"), pd.DataFrame())
+        return cls(report, matrix, reference_column(found.cells), cases, implementations)
 
-    def case(self, root: str) -> Link:
+    def case(self, root: str) -> Address:
         """The addresses of cases, from a page whose way to the first page is ``root``."""
         return lambda name: f"{root}cases/{self.cases[name]}.html" if name in self.cases else None
 
-    def implementation(self, root: str) -> Link:
+    def implementation(self, root: str) -> Address:
         """The same of implementations."""
         return lambda name: (
             f"{root}implementations/{self.implementations[name]}.html" if name in self.implementations else None
         )
 
-    def links(self, root: str) -> dict[str, Link]:
+    def implementation_links(self, names: Iterable[str], root: str) -> tuple[Link, ...]:
+        """Links to the pages of implementations."""
+        address = self.implementation(root)
+        return tuple(Link(name, address(name)) for name in names)
+
+    def addresses(self, root: str) -> dict[str, Address]:
         """Of the columns of tables those whose words have pages."""
         case, implementation = self.case(root), self.implementation(root)
         names = ("implementation", "one", "other", "lowest", "highest")
@@ -69,8 +90,3 @@ class Site:
 def state(grid: str, picked: Mapping[str, str]) -> str:
     """The part of an address after ``#`` that opens a page with a table's columns picked so."""
     return urlencode({f"{grid}.{column}": word for column, word in picked.items()})
-
-
-def cell_words(cell: Mapping[str, str]) -> str:
-    """``float32, eager, cpu``."""
-    return ", ".join(cell[c] for c in reversed(CELL) if c in cell)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...core.errors import UsageError
 from .._report import Page
-from ..charts.style import needed
+from ..charts.style import require
 
 FOLDERS = ("assets", "cases", "implementations", "charts", "data")
 
@@ -17,11 +17,11 @@ def write_site(found: Page, out: Path) -> list[Path]:
     Raises:
         UsageError: where a package of the extra ``report`` is not installed, or the folder cannot be written.
     """
-    needed("the site needs", "jinja2", "altair", "vl-convert-python")
+    require("the site needs", "jinja2", "altair", "vl-convert-python")
     # What these import is an extra too.
     from ._environment import copy_assets, environment  # noqa: PLC0415
-    from ._pages import pages  # noqa: PLC0415
     from ._site import Site  # noqa: PLC0415
+    from .pages import pages  # noqa: PLC0415
 
     try:
         for folder in FOLDERS:
@@ -30,7 +30,7 @@ def write_site(found: Page, out: Path) -> list[Path]:
         templates = environment(found)
         for page in pages(Site.of(found), out):
             root = "../" * page.file.count("/")
-            text = templates.get_template(page.template).render(**page.contents, here=page.file, root=root)
+            text = templates.get_template(page.template).render(page=page, here=page.file, root=root)
             (out / page.file).write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"cannot write the site to {out}: {error.strerror}; choose another --out") from error

@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from ...core.formats import DTYPES, FORMATS, ulp
+from ...core.formats import DTYPES
 from ...storage.querying import Measurements
-from .ordering import CELL, in_order
-from .tables import KEYS, RANK, Source
-
-Float64 = NDArray[np.float64]
+from ._spacing import define_spacing
+from .ordering import CELL, KEYS, in_order
 
 NEAR = (1.0, 10.0)  # ulp
 MARK = "+"  # before the variant of a mode
@@ -32,19 +27,19 @@ KEY = 32  # bits of a row in a number of its case and itself
 _AGAINST = f"""
     WITH done AS (
         SELECT sides.number AS cell, dtype, (cases.number << {KEY}) + row + 1 AS key, quantity, out_dtype, bits,
-            {RANK} AS rank, value, exact, place
+            grade, value, exact, place
         FROM measurements JOIN sides USING ({KEYS}) JOIN cases USING ("case") WHERE status = 'ok'
     ), ours AS (
         SELECT done.*, base FROM done JOIN sides ON cell = sides.number WHERE base IS NOT NULL
     ), theirs AS (
-        SELECT cell AS base, key, quantity, out_dtype, bits, rank, value FROM done
+        SELECT cell AS base, key, quantity, out_dtype, bits, grade, value FROM done
         WHERE cell IN (SELECT base FROM sides)
     ), compared AS (
         SELECT ours.cell, quantity, key, place,
             coalesce(ours.bits <> theirs.bits, false) OR coalesce(ours.out_dtype <> theirs.out_dtype, false)
                 AS different,
-            coalesce(ours.rank > theirs.rank, false) AS worse,
-            coalesce(ours.rank < theirs.rank, false) AS better,
+            coalesce(ours.grade > theirs.grade, false) AS worse,
+            coalesce(ours.grade < theirs.grade, false) AS better,
             CASE WHEN quantity = 'loss' THEN apart(ours.value, theirs.value, spacing(ours.exact, dtype)) END
                 AS largest
         FROM ours JOIN theirs USING (base, key, quantity)
@@ -62,7 +57,7 @@ _AGAINST = f"""
 """
 
 
-def against(measurements: Source, column: str, base: str) -> pd.DataFrame:
+def against(measurements: Measurements | pd.DataFrame, column: str, base: str) -> pd.DataFrame:
     """Results in one mode or device against the same in another, for each cell and quantity.
 
     Args:
@@ -90,10 +85,10 @@ def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
     return numbered.assign(base=others.where(numbered[column] != base))
 
 
-def _measurements(source: Source) -> Measurements:
+def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
     """The measurements, with what their queries here need."""
     found = Measurements.of(source)
-    found.define("spacing", _arrow_spacing, ["DOUBLE", "VARCHAR"], "DOUBLE")
+    define_spacing(found)
     # Missing numbers are NaN: the losses that are so are the same.
     found.run(
         """CREATE OR REPLACE TEMP MACRO apart(one, other, spacing) AS CASE
@@ -106,21 +101,6 @@ def _measurements(source: Source) -> Measurements:
         SELECT "case", row_number() OVER (ORDER BY min(place)) AS number FROM measurements GROUP BY "case\""""
     )
     return found
-
-
-def _arrow_spacing(exact: pa.ChunkedArray, dtype: pa.ChunkedArray) -> pa.Array:
-    return pa.array(_spacing(exact.to_numpy(), dtype.to_numpy()))
-
-
-def _spacing(exact: Float64, dtypes: NDArray[Any]) -> Float64:
-    """An ulp of each row's dtype at its exact loss, (R,)."""
-    spacing = np.full(exact.shape, np.nan)
-    for name in pd.unique(dtypes):
-        of_dtype = dtypes == name
-        # Where the exact loss is no number the largest stands for it: there the difference in kind counts.
-        at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], FORMATS[name].largest)
-        spacing[of_dtype] = ulp(at, FORMATS[name])
-    return spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +120,7 @@ class Losses:
 _LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS DISTINCT FROM 'undefined'"
 
 
-def losses(measurements: Source) -> tuple[Losses, ...]:
+def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
     """Those of each dtype, from the measurements."""
     found = _measurements(measurements)
     of_cells = found.sql(

@@ -7,33 +7,33 @@ import re
 import pandas as pd
 
 from ...storage.querying import Measurements, quoted
-from ._medians import medians
-from .ordering import CELL, in_order
-from .tables import KEYS, Source
+from ._spacing import define_spacing
+from .medians import medians
+from .ordering import CELL, KEYS, in_order
 from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_largest
 
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
+BOUNDS = ("bound_shifted", "bound_unshifted")
+ALONG = "CAST(split_part(\"case\", '/', -1) AS DOUBLE)"  # a value is what the name of its case ends with
 MAX_SHOWN = 6  # values of an axis on a page; the CSV file has them all
 
 
-def axes(measurements: Source) -> list[str]:
+def axes(measurements: Measurements | pd.DataFrame) -> list[str]:
     """The axes that the measurements have a sweep of, in their order."""
     # Files are named after them; what was never an axis may be anything.
     found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in Measurements.of(measurements).families)
     return [match[1] for match in found if match is not None]
 
 
-def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
+def curve(measurements: Measurements | pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
     """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows.
 
     ``uncounted`` is as in `errors`; where it alone is there, every row of the value is left out.
     """
     found = Measurements.of(measurements)
-    family = quoted(f"{PREFIX}{axis}")
-    # A value is what the name of its case ends with.
-    rows = f"""SELECT *, CAST(split_part("case", '/', -1) AS DOUBLE) AS along FROM measurements
-        WHERE family = {family} AND quantity = '{quantity}' AND grade IS NOT NULL"""
+    rows = f"""SELECT *, {ALONG} AS along FROM measurements
+        WHERE {_swept(axis)} AND quantity = '{quantity}' AND grade IS NOT NULL"""
     keys = [*CELL, "along"]
     largest = found.sql(f"SELECT {KEYS}, along, {LARGEST}, {LARGEST_UNCOUNTED} FROM ({rows}) GROUP BY {KEYS}, along")
     table = largest.merge(medians(found, keys, {"median": COUNTED_ULP}, rows), on=keys, how="left")
@@ -41,14 +41,31 @@ def curve(measurements: Source, axis: str, quantity: str) -> pd.DataFrame:
     return in_order(found.cells, table.sort_values(axis, kind="stable"))
 
 
+def bounds_along(found: Measurements, axis: str) -> pd.DataFrame:
+    """For each dtype and value of the axis the largest bound of the loss of any row, in ulp.
+
+    Missing where a row has none: a bound of some rows alone is none of the value.
+    """
+    define_spacing(found)
+    largest = ", ".join(
+        f"CASE WHEN count({bound}) = count(*) THEN max({bound} / ulp) END AS {bound}" for bound in BOUNDS
+    )
+    table = found.sql(
+        f"""WITH rows AS (
+            SELECT DISTINCT ON (dtype, "case", row) *, {ALONG} AS along, spacing(exact, dtype) AS ulp
+            FROM measurements
+            WHERE {_swept(axis)} AND quantity = 'loss' AND grade IS NOT NULL AND isfinite(exact)
+            ORDER BY place
+        )
+        SELECT dtype, along, {largest} FROM rows GROUP BY dtype, along
+        ORDER BY min(min(place)) OVER (PARTITION BY dtype), along"""
+    )
+    return table.rename(columns={"along": axis})
+
+
 def drawable(table: pd.DataFrame) -> pd.Series[float]:
     """The largest errors of a curve, 0 where no row counts in a grade: that much of the error the grade counts."""
     return table["largest"].mask(table["largest"].isna() & table["uncounted"].notna(), 0.0)
-
-
-def places(cases: pd.Series[str]) -> pd.Series[float]:
-    """Where on the axis the cases of a sweep lie, as their names have it."""
-    return cases.str.rsplit("/", n=1).str[-1].astype(float)
 
 
 def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
@@ -61,3 +78,7 @@ def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     wide = kept.pivot(index=CELL, columns=axis, values="words").reindex(columns=taken)
     wide.columns = [f"{value:g}" for value in taken]
     return in_order(table, wide.reset_index())
+
+
+def _swept(axis: str) -> str:
+    return f"family = {quoted(f'{PREFIX}{axis}')}"

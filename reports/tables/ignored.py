@@ -12,9 +12,7 @@ import pandas as pd
 
 from ...core.vocabulary import Conduct, Reach
 from ...storage.querying import Measurements
-from .ordering import CELL, in_order, pairs, plain
-
-Source = Measurements | pd.DataFrame
+from .ordering import CELL, in_order, pairs, without_categories
 
 IGNORED_ROW = 1  # of the three rows of each case
 KINDS = {"NaN": "nan_row", "-inf": "masked_row", "+inf": "infinite_row"}
@@ -29,7 +27,7 @@ _WANTED = [
 ]  # fmt: skip
 
 
-def ignored_rows(measurements: Source) -> pd.DataFrame:
+def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
     """What each implementation, mode, device and dtype does with ignored rows; one line for each that takes them.
 
     Returns:
@@ -43,7 +41,7 @@ def ignored_rows(measurements: Source) -> pd.DataFrame:
     named = ", ".join(f"'{case}'" for case in (*ROWS, *NONE_COUNTS))
     quantities = ", ".join(f"'{quantity}'" for quantity in _QUANTITIES)
     which = f"\"case\" IN ({named}) AND quantity IN ({quantities}) AND status <> 'unsupported'"
-    lines = plain(found.frame(_WANTED, which))
+    lines = without_categories(found.frame(_WANTED, which))
     if lines.empty:
         return lines[CELL]
     lines = lines.assign(conduct=_conducts(lines), kind=lines["case"].map(ROWS | NONE_COUNTS).astype(object))
@@ -125,7 +123,7 @@ def _pair(loss: Any, gradient: Any) -> str:
     return told[0] if told[0] == told[1] or not told[1] else " / ".join(told)
 
 
-def lets_nan_through(measurements: Source) -> dict[Reach, tuple[str, ...]]:
+def lets_nan_through(measurements: Measurements | pd.DataFrame) -> dict[Reach, tuple[str, ...]]:
     """The implementations that let NaN from an ignored row through, in any dtype or mode, by how far it reaches.
 
     The row's own loss and gradient are looked at in every case of the run, the user's too: there only an ignored row
@@ -148,7 +146,7 @@ def lets_nan_through(measurements: Source) -> dict[Reach, tuple[str, ...]]:
     return {where: tuple(dict.fromkeys(map(str, names))) for where, names in reached.items() if len(names)}
 
 
-def describe_nan(measurements: Source) -> list[str]:
+def describe_nan(measurements: Measurements | pd.DataFrame) -> list[str]:
     """A sentence for each place that NaN from an ignored row reaches, with the implementations."""
     return [
         f"NaN from an ignored row reaches {where}: {', '.join(names)}"

@@ -9,8 +9,9 @@ import pandas as pd
 from ...core.formats import DTYPES
 from ...storage.querying import CELL
 
-__all__ = ["CELL", "WHO", "by_dtype", "in_order", "pairs", "plain"]
+__all__ = ["CELL", "KEYS", "WHO", "by_dtype", "in_order", "pairs", "without_categories"]
 
+KEYS = ", ".join(CELL)  # in SQL
 WHO = ["implementation", "mode", "device"]
 
 
@@ -19,7 +20,7 @@ def pairs(pivoted: pd.DataFrame) -> list[tuple[str, str]]:
     return [(str(column[0]), str(column[1])) for column in pivoted.columns]
 
 
-def plain(df: pd.DataFrame) -> pd.DataFrame:
+def without_categories(df: pd.DataFrame) -> pd.DataFrame:
     """Words as strings: grouping by categories would list every combination of them."""
     words = [c for c in df.columns if isinstance(df[c].dtype, pd.CategoricalDtype)]
     return df.astype(dict.fromkeys(words, object))

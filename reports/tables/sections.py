@@ -12,10 +12,12 @@ from ...core.formats import DTYPES
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
-from ._analysis import against_bounds
+from .bounds import against_bounds
+from .errors import errors, finiteness
+from .grades import LEGEND, grade_matrix
 from .ignored import ignored_rows, in_brief
 from .ordering import CELL, by_dtype
-from .tables import Source, article, errors, faults, finiteness, grade_matrix, invalid_targets
+from .outcomes import article, faults, invalid_targets
 from .uncounted import MEANING, median_and_largest
 
 MAX_SHOWN = 20  # cases of a table that has all of them
@@ -33,7 +35,7 @@ class Section:
     shown: pd.DataFrame
 
 
-def sections(measurements: Source) -> list[Section]:
+def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
     """All tables that the measurements can fill, in reading order; of a DataFrame or of what `Measurements` has."""
     found = Measurements.of(measurements)
     whole = [
@@ -57,8 +59,7 @@ def _grades(found: Measurements) -> Section:
     return Section(
         "grades",
         "Grades",
-        "The worst grade over all cases, rows and quantities, and the case that caused it: "
-        "A accurate, B stable, C offset-sensitive, D inaccurate, F not finite where it should be or the reverse.",
+        f"The worst grade over all cases, rows and quantities, and the case that caused it: {LEGEND}.",
         table,
         _merged(table),
     )

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import FORMATS, ulp
-from ..charts.style import (
+from ...core.formats import FORMATS
+from ...core.vocabulary import Formula
+from ...storage.querying import Measurements
+from ..tables.bounds import largest_by_bound
+from ..tables.grades import labels
+from .style import (
     BEYOND,
     CHARACTER,
     LINES,
@@ -25,51 +29,25 @@ from ..charts.style import (
     powers,
     slug,
 )
-from ..tables.grade_cells import labels
-from ..tables.ordering import plain
 
 HEIGHT = 190
 KEY_LINE = 7.5  # points, of the names below
-BINS = 2  # for each power of ten of the bound
-BOUND_OF = {"naive": "bound_unshifted", "lse": "bound_shifted", "log1p": "bound_shifted", "builtin": "bound_shifted"}
 FLOOR = 0.1  # ulp
 
 
-def figures(df: pd.DataFrame) -> Iterator[Figure]:
+def figures(found: Measurements) -> Iterator[Figure]:
     """One for each dtype, mode and device in which losses have bounds."""
-    rows = plain(df[(df["quantity"] == "loss") & df["grade"].notna() & df["max_abs"].notna()])
-    rows = rows[rows["formula"].isin(BOUND_OF)]
-    rows["bound"] = np.where(rows["formula"] == "naive", rows["bound_unshifted"], rows["bound_shifted"])
-    # What is not finite has an infinite error, and would hide how all the others stand to the bound.
-    rows = rows[(rows["bound"] > 0) & np.isfinite(rows["max_abs"])]
-    for label, part in rows.groupby(labels(rows), sort=False):
-        numbers = _numbers(part)
+    table = largest_by_bound(found)
+    for label, numbers in table.groupby(labels(table), sort=False):
         yield Figure(
             slug(f"bound {label}"),
             f"Largest measured error of a finite loss against its a-priori bound, {label}, in ulp: below the line the "
             "bound holds. Each point is the largest error of all implementations of a formula whose bound is about as "
             "large; a number names the built-in. Naive against the bound without shift, the others against that with "
             f"it; {BEYOND}.",
-            _drawn(numbers, FORMATS[part["dtype"].iloc[0]].unit_roundoff),
-            numbers,
+            _drawn(numbers, FORMATS[numbers["dtype"].iloc[0]].unit_roundoff),
+            numbers.reset_index(drop=True),
         )
-
-
-def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each formula and half power of ten of the bound: the rows, their largest error in ulp, and of whom."""
-    dtype = rows["dtype"].iloc[0]
-    spacing = ulp(rows["exact"].to_numpy(np.float64), FORMATS[dtype])
-    in_ulp = rows.assign(bound=rows["bound"] / spacing, measured=rows["max_abs"] / spacing)
-    in_ulp["bound at least"] = 10.0 ** (np.floor(np.log10(in_ulp["bound"]) * BINS) / BINS)
-    keys = ["dtype", "mode", "device", "formula", "bound at least"]
-    in_ulp["beyond"] = in_ulp["measured"] > in_ulp["bound"]
-    worst = in_ulp.sort_values("measured", ascending=False, kind="stable").groupby(keys, sort=True)
-    return (
-        worst.agg(
-            rows=("measured", "size"), largest=("measured", "max"), its_bound=("bound", "first"),
-            beyond=("beyond", "sum"), implementation=("implementation", "first"), case=("case", "first"),
-        ).reset_index()
-    )  # fmt: skip
 
 
 def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
@@ -91,7 +69,7 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
     points = base.transform_filter("datum.beyond == ''").mark_point(size=16, strokeWidth=0.9, filled=False, opacity=1)
     names = [
         base.transform_filter(f"(datum.beyond == 'right') == {last}")
-        .mark_text(fontSize=SMALL, dx=aside, dy=up, color=LINES["builtin"].colour, stroke=halo, strokeWidth=1.5)
+        .mark_text(fontSize=SMALL, dx=aside, dy=up, color=LINES[Formula.BUILTIN].colour, stroke=halo, strokeWidth=1.5)
         .encode(text="number:N")
         for last, aside, up in (("false", 5, -4), ("true", -10, 0))
         for halo in ("white", "transparent")
@@ -116,7 +94,7 @@ def _shown(numbers: pd.DataFrame, top: float) -> pd.DataFrame:
     side = np.select(
         [shown["its_bound"] > top, shown["largest"] > top, shown["largest"] < FLOOR], ["right", "above", "below"], ""
     )
-    builtin = shown["formula"] == "builtin"
+    builtin = shown["formula"] == Formula.BUILTIN
     number, _ = pd.factorize(shown["implementation"].where(builtin))
     return shown.assign(
         kind=shown["formula"].map(lambda f: LINES[f].name),

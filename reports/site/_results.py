@@ -1,0 +1,77 @@
+"""What each cell gave on each row of each case: the quantities of a row in one line, in the SQL table ``results``."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ...core.vocabulary import SOUND
+from ...storage.querying import Measurements
+from ...storage.store import WORDS
+from ..tables.ordering import CELL, KEYS
+
+QUANTITIES = ("loss", "gradient", "probabilities")
+_KEYS = f'"case", family, row, formula, {KEYS}'
+_WORDS = {*WORDS, *QUANTITIES, "stage"}
+# Grades are letters in the order of the alphabet: the worst is the largest.
+_WORST = "max_by({}, (coalesce(grade, ''), fault, -quantity_place, -place))"
+_OF_QUANTITIES = ", ".join(
+    f"""any_value(grade) FILTER (quantity = '{q}') AS {q}, any_value(max_ulp) FILTER (quantity = '{q}') AS "{q} ulp\""""
+    for q in QUANTITIES
+)
+_CREATE = f"""
+    CREATE TEMP TABLE IF NOT EXISTS results AS
+    WITH lines AS (
+        SELECT *, list_position({list(QUANTITIES)}, quantity) AS quantity_place,
+            grade IS NULL AND coalesce(verdict NOT IN {SOUND}, false) AS fault
+        FROM measurements
+    ), rows AS (
+        SELECT {_KEYS}, {_OF_QUANTITIES},
+            any_value(value) FILTER (quantity = 'loss') AS value, any_value(exact) FILTER (quantity = 'loss') AS exact,
+            coalesce(bool_or(status = 'ok') FILTER (quantity = 'loss'), false) AS given, max(grade) AS grade,
+            {_WORST.format("struct_pack(status, verdict, stage := first_failure, detail)")} AS worst,
+            min((quantity_place, place)) AS first
+        FROM lines GROUP BY ALL
+    ), numbered AS (
+        SELECT {_KEYS}, loss, "loss ulp", value, exact, given, gradient, "gradient ulp", probabilities,
+            "probabilities ulp", grade, worst.status, worst.verdict, worst.stage, worst.detail,
+            row_number() OVER (ORDER BY first) AS number
+        FROM rows
+    )
+    SELECT *, row_number() OVER (
+        PARTITION BY "case", {KEYS}
+        ORDER BY grade DESC NULLS LAST, greatest("loss ulp", "gradient ulp") DESC NULLS LAST, number
+    ) AS rank
+    FROM numbered ORDER BY number
+"""
+
+
+def define_results(found: Measurements) -> None:
+    """Makes the table ``results``: one line for each case row and cell.
+
+    It has the words of the row and cell; ``value`` and ``exact`` of the loss, and whether it was ``given``; for each
+    quantity its grade as ``<quantity>`` and its error as ``<quantity> ulp``; the worst of the grades as ``grade``, and
+    of what it is the grade of ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``; where nothing
+    is graded, those of a quantity whose verdict tells of a fault, if any. ``number`` orders the lines, and ``rank`` is
+    the row's place among those of its case in its cell, 1 for the worst. A reduced loss is row -1, apart from its
+    gradient's rows.
+    """
+    found.run(_CREATE)
+
+
+def results(found: Measurements, condition: str = "true", order: str = "number") -> pd.DataFrame:
+    """Those lines of ``results`` that fulfil a condition in SQL, in this order; words are categories."""
+    define_results(found)
+    table = found.sql(f"SELECT * FROM results WHERE {condition} ORDER BY {order}")
+    return table.astype(dict.fromkeys((c for c in table if c in _WORDS), "category"))
+
+
+def shares_by_family(found: Measurements) -> pd.DataFrame:
+    """The share of graded rows that are not F, between 0 and 1, for each cell (a line) and family (a column)."""
+    define_results(found)
+    shares = found.sql(
+        f"""SELECT {KEYS}, family, avg((grade <> 'F')::INTEGER) AS share
+        FROM results WHERE grade IS NOT NULL GROUP BY {KEYS}, family ORDER BY min(number)"""
+    )
+    wide = shares.pivot_table(index=CELL, columns="family", values="share", sort=False)
+    wide.columns.name = None
+    return wide.reset_index()

@@ -1,0 +1,61 @@
+"""The pages of a site, and what the template of each is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from .._provenance import provenance
+from .._site import Site, WebPage
+from .cases import case_pages
+from .curves import curves_page
+from .data import data_page
+from .finiteness import finiteness_page
+from .implementations import implementation_pages
+from .overview import overview
+from .tables import grids_of, tables_pages
+
+NAVIGATION = (
+    ("index.html", "Overview"),
+    ("grades.html", "Grades"),
+    ("cases.html", "Cases"),
+    ("finiteness.html", "Finiteness"),
+    ("errors.html", "Errors"),
+    ("curves.html", "Curves"),
+    ("modes.html", "Modes"),
+    ("devices.html", "Devices"),
+    ("agreement.html", "Agreement"),
+    ("bounds.html", "Bounds"),
+    ("faults.html", "Not measured"),
+    ("provenance.html", "Provenance"),
+    ("data.html", "Data"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenancePage(WebPage):
+    """What ``provenance.html`` is given."""
+
+    template: ClassVar[str] = "provenance.html"
+    manifests: Sequence[object]
+
+
+def pages(site: Site, out: Path) -> Iterator[WebPage]:
+    """All pages; pictures and downloads are written into ``out`` on the way."""
+    sections = {s.name: s for s in site.report.sections}
+    yield overview(site)
+    yield from tables_pages(site, sections, out)
+    yield finiteness_page(site, grids_of(site, sections.get("finiteness")))
+    yield curves_page(site, sections, out)
+    yield ProvenancePage(
+        file="provenance.html",
+        title="Provenance",
+        lede="What was run, with which versions, on which hardware, by which command: every number of this "
+        "report comes from these runs.",
+        manifests=[provenance(m) for m in site.report.manifests],
+    )
+    yield data_page(site, out)
+    yield from case_pages(site)
+    yield from implementation_pages(site)

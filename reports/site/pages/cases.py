@@ -1,0 +1,220 @@
+"""A page for each case: its logits, the exact answer, and what each implementation gave."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ....core.formats import DTYPES
+from ....core.vocabulary import GRADES, Status
+from ....storage.querying import quoted
+from ...tables.grades import labels
+from ...tables.ordering import CELL
+from ...tables.uncounted import MANY_ULP
+from .._grids import EXACT, Grid, grid, short
+from .._results import results
+from .._site import Link, Site, WebPage, state
+
+MAX_ROWS = 8  # of a case, of which every row is on its page; of one with more the worst of each cell
+THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
+GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", "loss", "loss ulp", "gradient",
+         "gradient ulp", "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
+NOT_KEPT = (
+    "The run does not keep what its cases are: it is of an older LogitLab, or the case is part of a file of logits."
+)
+NOT_GRADED = "recorded, not graded"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the run keeps of a case."""
+
+    why: str
+    source: str
+    source_href: str | None
+    reported: str
+    tags: str
+    options: str
+    rows: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class ShownClass:
+    """A class of a row: its logit, and its share of the target where the target is a distribution."""
+
+    index: int
+    logit: str
+    target: bool
+    probability: str
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row of a case; ``exact`` has its exact loss by dtype."""
+
+    title: str
+    classes: Sequence[ShownClass]
+    soft: bool
+    exact: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Implementations with the same grades, one for each column; None where nothing was measured."""
+
+    grades: tuple[str | None, ...]
+    names: Sequence[Link]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasePage(WebPage):
+    """What ``case.html`` is given."""
+
+    template: ClassVar[str] = "case.html"
+    family: str
+    family_state: str
+    facts: Facts | None
+    rows: Sequence[ShownRow]
+    rows_note: str
+    labels: Sequence[str]
+    groups: Sequence[Group]
+    command: str
+    before: Link | None
+    after: Link | None
+
+
+def case_pages(site: Site) -> Iterator[CasePage]:
+    """The pages in the run's order."""
+    kept = {str(name): lines for name, lines in site.report.cases.groupby("case", sort=False)}
+    nothing = site.report.cases.iloc[:0]
+    links = [Link(name, site.case("../")(name)) for name in site.cases]
+    for before, this, after in zip([None, *links], links, [*links[1:], None], strict=False):
+        yield _page(site, this.text, kept.get(this.text, nothing), before, after)
+
+
+def _page(site: Site, name: str, kept: pd.DataFrame, before: Link | None, after: Link | None) -> CasePage:
+    rows = results(site.report.source, f'"case" = {quoted(name)}')
+    worst = rows[rows["rank"] == 1]
+    family = name.partition("/")[0]
+    shown, left_out = _rows(kept, rows[rows["given"]])
+    order = list(dict.fromkeys(labels(worst)))
+    order.sort(key=lambda label: (label.partition(" ")[2], DTYPES.index(label.partition(" ")[0])))
+    return CasePage(
+        file=f"cases/{site.cases[name]}.html",
+        title=name,
+        lede=NOT_KEPT,
+        grids=[_grid(site, rows)],
+        family=family,
+        family_state=state("cases", {"family": family}),
+        facts=None if kept.empty else case_facts(kept.iloc[0]),
+        rows=shown,
+        rows_note=f"{left_out:,} more rows are not shown." if left_out > 0 else "",
+        labels=order,
+        groups=_groups(site, worst, order),
+        command=explain_command(worst),
+        before=before,
+        after=after,
+    )
+
+
+def case_facts(line: pd.Series) -> Facts:
+    """What the run keeps of a case, from a line of `store.CASES`."""
+    words = {c: line[c] if isinstance(line[c], str) else "" for c in ("why", "source", "reported", "tags", "options")}
+    thread = THREAD.fullmatch(words["source"])
+    address = f"https://github.com/{thread[1]}/issues/{thread[2]}" if thread else None
+    return Facts(**words, rows=int(line["rows"]), classes=int(line["classes"]), source_href=address)
+
+
+def _rows(kept: pd.DataFrame, given: pd.DataFrame) -> tuple[list[ShownRow], int]:
+    """The first rows of the case, with logits from the run's cases and answers from its results; how many are left."""
+    answers: dict[int, dict[str, str]] = {}
+    known = given.drop_duplicates(["row", "dtype"])
+    for row, dtype, value in zip(known["row"], known["dtype"], known["exact"], strict=True):
+        answers.setdefault(int(row), {})[str(dtype)] = _number(value)
+    logits = {int(line["row"]): line for _, line in kept.iterrows() if not pd.isna(line["row"])}
+    places = sorted({*logits, *answers})
+    shown = [p for p in places if p < MAX_ROWS]
+    whole = int(kept["rows"].iloc[0]) if len(kept) else 0
+    left_out = max(len(places) - len(shown), whole - sum(p >= 0 for p in shown))
+    return [_row(place, logits.get(place), answers.get(place, {})) for place in shown], left_out
+
+
+def _row(place: int, line: pd.Series | None, answers: Mapping[str, str]) -> ShownRow:
+    title = "The reduced loss" if place < 0 else f"Row {place}"
+    exact = [(d, answers[d]) for d in DTYPES if d in answers]
+    if line is None:
+        return ShownRow(title, (), soft=False, exact=exact)
+    target = None if pd.isna(line["target"]) else int(line["target"])
+    shares = line["probabilities"]
+    soft = isinstance(shares, (list, np.ndarray)) and len(shares) > 0
+    classes = [
+        ShownClass(int(j), _number(x), int(j) == target, _number(share))
+        for j, x, share in zip(
+            line["shown"], line["logits"], shares if soft else [None] * len(line["shown"]), strict=True
+        )
+    ]
+    return ShownRow(title + (f", target {target}" if target is not None else ""), classes, soft, exact)
+
+
+def _groups(site: Site, worst: pd.DataFrame, order: Sequence[str]) -> list[Group]:
+    """Implementations with the same grades in every dtype, mode and device as one line, the worst first."""
+    grades: dict[str, dict[str, str]] = {}
+    graded = zip(worst["implementation"], labels(worst), worst["grade"], worst["status"], strict=True)
+    for name, label, grade, status in graded:
+        ungraded = NOT_GRADED if status == Status.OK else str(status)
+        grades.setdefault(str(name), {})[label] = ungraded if pd.isna(grade) else str(grade)
+    groups: dict[tuple[str | None, ...], list[str]] = {}
+    for name, of_name in grades.items():
+        groups.setdefault(tuple(of_name.get(label) for label in order), []).append(name)
+    found = [Group(key, site.implementation_links(names, "../")) for key, names in groups.items()]
+    return sorted(found, key=lambda group: max((g for g in group.grades if g in GRADES), default=""), reverse=True)
+
+
+def _grid(site: Site, rows: pd.DataFrame) -> Grid:
+    every_row = rows["row"].nunique() <= MAX_ROWS
+    part = rows if every_row else _worst_of_many(rows)
+    # A loss that is NaN is something, and a column of such is kept.
+    empty = [c for c in GIVEN if (not part["given"].any() if c in EXACT else part[c].isna().all())]
+    part = part.assign(**{c: part[c].astype(object).where(part["given"], None) for c in EXACT})
+    table = part[GIVEN].drop(columns=empty)
+    what = "Every row" if every_row else "Of each cell its worst row; the downloads have every row"
+    note = (
+        f"{what}. Value and exact are the loss; errors are in ulp of the dtype. Stage is the first at which a written "
+        "formula failed." + " Row -1 is the reduced loss." * bool((table["row"] < 0).any()) + f" {MANY_ULP}"
+    )
+    return grid("given", table, title="What each implementation gave", note=note, links=site.addresses("../"))
+
+
+def _worst_of_many(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each cell the reduced loss, and the worst of the other rows."""
+    reduced = rows["row"] < 0
+    worst = rows[~reduced].sort_values("rank", kind="stable").drop_duplicates(CELL).sort_index()
+    return pd.concat([rows[reduced], worst])
+
+
+def explain_command(worst: pd.DataFrame) -> str:
+    """The command that follows a case through the first formula that failed on it, or through any."""
+    failing_first = worst.iloc[np.argsort(worst["stage"].isna(), kind="stable")]
+    of_first = failing_first[["case", "implementation", "dtype", "device", "mode"]].iloc[0].astype(str)
+    case, implementation, dtype, device, mode = of_first
+    words = ["logitlab", "explain", case, "--implementation", implementation, "--dtype", dtype]
+    words += ["--device", device] * (device != "cpu") + ["--mode", mode] * (mode != "eager")
+    return short(shlex.join(words))
+
+
+def _number(value: float | None) -> str:
+    """The shortest decimal that reads back as the same float64."""
+    if value is None:
+        return ""
+    x = float(value)
+    if not math.isfinite(x):
+        return "NaN" if math.isnan(x) else f"{x:g}"
+    return repr(x).removesuffix(".0")

@@ -1,0 +1,95 @@
+"""Finiteness: in which families of cases which loss is not finite where it should be, or the reverse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+
+from ...tables.grades import labels
+from ...tables.ordering import CELL
+from .._grids import Grid
+from .._results import shares_by_family
+from .._site import Link, Site, WebPage, state
+
+BINS = {"none": 0.0, "up to 1 %": 0.01, "up to 10 %": 0.1, "up to 50 %": 0.5, "more": 1.0}
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """The share of rows that are F, in words, its place among `BINS`, and the state of the page that it leads to."""
+
+    bin: int
+    text: str
+    state: str
+
+
+@dataclass(frozen=True)
+class HeatLine:
+    """An implementation, with a cell for each family; None where nothing was graded."""
+
+    name: Link
+    cells: Sequence[HeatCell | None]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heatmap of one dtype, mode and device."""
+
+    label: str
+    families: Sequence[str]
+    lines: Sequence[HeatLine]
+
+    @property
+    def id(self) -> str:
+        """The anchor of the heatmap."""
+        return self.label.replace(" ", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinitenessPage(WebPage):
+    """What ``finiteness.html`` is given."""
+
+    template: ClassVar[str] = "finiteness.html"
+    heats: Sequence[Heat]
+    bins: Sequence[str] = tuple(BINS)
+
+
+def finiteness_page(site: Site, grids: Sequence[Grid]) -> FinitenessPage:
+    """The page, with these tables below the heatmaps."""
+    return FinitenessPage(
+        file="finiteness.html",
+        title="Finiteness",
+        lede="Percent of the graded rows that are F: NaN or infinite where the exact answer is a number, or a "
+        "number where it is not. Families of cases stand across, losses down; a number leads to the cases behind it.",
+        heats=_heats(site),
+        nothing="Nothing could be graded.",
+        grids=grids,
+    )
+
+
+def _heats(site: Site) -> list[Heat]:
+    """A heatmap for each dtype, mode and device: implementations down, families across, percent of rows that are F."""
+    shares = shares_by_family(site.report.source)
+    found = []
+    for label, part in shares.groupby(labels(shares), sort=False):
+        families = [f for f in shares.columns.drop(CELL) if part[f].notna().any()]
+        found.append(Heat(str(label), families, [_line(site, line, families) for _, line in part.iterrows()]))
+    return found
+
+
+def _line(site: Site, line: pd.Series, families: Sequence[str]) -> HeatLine:
+    picked = {c: str(line[c]) for c in ("dtype", "mode", "device")}
+    (name,) = site.implementation_links([str(line["implementation"])], "")
+    return HeatLine(name, [_cell(float(line[family]), picked | {"family": family}) for family in families])
+
+
+def _cell(right: float, picked: dict[str, str]) -> HeatCell | None:
+    broken = 1.0 - right
+    if math.isnan(broken):
+        return None
+    place = next(i for i, most in enumerate(BINS.values()) if broken <= most + 1e-12)
+    return HeatCell(place, f"{100 * broken:.0f}" if broken >= 0.01 else "<1", state("cases", picked))

@@ -1,0 +1,105 @@
+"""A page for each implementation: its grades, and how it did on every case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pandas as pd
+
+from ....core.vocabulary import Formula
+from ....storage.querying import Measurements, quoted
+from ...tables.grades import grade_cells
+from ...tables.medians import medians
+from ...tables.ordering import CELL, KEYS, in_order
+from ...tables.uncounted import MANY_ULP
+from .._grids import grid
+from .._results import results
+from .._site import Site, WebPage, state
+
+FORMULAS = {
+    Formula.NAIVE.value: "softmax, then its logarithm",
+    Formula.LSE.value: "LogSumExp with the maximum added back, less the target logit",
+    Formula.LOG1P.value: "the maximum's own term taken out of the sum",
+    Formula.BUILTIN.value: "a loss that the framework ships",
+}
+SHOWN = ["case", "family", "dtype", "mode", "device", "grade", "loss", "loss ulp", "gradient", "gradient ulp",
+         "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
+UNPICKED = ("loss", "gradient", "probabilities", "status")  # beside the grade and the verdict
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The worst grade or status in a dtype, mode and device; where something was graded the case that caused it, the
+    median errors in ulp, and the share of rows that are F, in words.
+    """
+
+    dtype: str
+    mode: str
+    device: str
+    grade: str
+    case: str | None = None
+    href: str | None = None
+    loss: str = ""
+    gradient: str = ""
+    broken: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplementationPage(WebPage):
+    """What ``implementation.html`` is given."""
+
+    template: ClassVar[str] = "implementation.html"
+    framework: str
+    framework_state: str
+    cells: Sequence[Cell]
+
+
+def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
+    """The pages in the run's order."""
+    found = site.report.source
+    facts = found.cells.drop_duplicates("implementation").set_index("implementation")
+    cells = _cells(site, found)
+    note = f"Of each case, dtype, mode and device the worst row. The downloads have every row. {MANY_ULP}"
+    for name in site.implementations:
+        rows = results(found, f"implementation = {quoted(name)} AND rank = 1", "grade DESC NULLS LAST, number")
+        table = rows[SHOWN].dropna(axis=1, how="all")
+        framework, formula = str(facts["framework"][name]), str(facts["formula"][name])
+        yield ImplementationPage(
+            file=f"implementations/{site.implementations[name]}.html",
+            title=name,
+            lede=f"{formula}: {FORMULAS.get(formula, 'a formula')}. Version {facts['version'][name]}.",
+            framework=framework,
+            framework_state=state("grades", {"framework": framework}),
+            cells=cells.get(name, ()),
+            grids=[
+                grid("cases", table, title="Case by case", note=note, links=site.addresses("../"), unpicked=UNPICKED)
+            ],
+        )
+
+
+def _cells(site: Site, found: Measurements) -> dict[str, list[Cell]]:
+    """Of each implementation its cells, by mode and device, then dtype."""
+    graded = "FROM results WHERE grade IS NOT NULL"
+    broken = found.sql(f"SELECT {KEYS}, avg((grade = 'F')::INTEGER) AS broken {graded} GROUP BY {KEYS}")
+    middle = medians(found, CELL, {"loss": '"loss ulp"', "gradient": '"gradient ulp"'}, f"SELECT * {graded}")
+    table = in_order(found.cells, grade_cells(site.grades))
+    cells: dict[str, list[Cell]] = {}
+    for line in table.merge(broken, "left", CELL).merge(middle, "left", CELL).to_dict("records"):
+        cell = Cell(line["dtype"], line["mode"], line["device"], line["grade"])
+        if pd.notna(line["broken"]):
+            cell = replace(
+                cell,
+                case=line["case"],
+                href=site.case("../")(line["case"]),
+                loss=_ulp(line["loss"]),
+                gradient=_ulp(line["gradient"]),
+                broken=f"{line['broken']:.1%}",
+            )
+        cells.setdefault(line["implementation"], []).append(cell)
+    return cells
+
+
+def _ulp(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2g}"

@@ -1,0 +1,174 @@
+"""The first page: which losses are safe, on what, and what breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+
+from ....core.formats import DTYPES
+from ....core.vocabulary import GRADES
+from ...charts.style import distinct, shortened
+from ...tables.grades import Column, worst_grades
+from ...tables.ignored import lets_nan_through
+from .._findings import SAFE, headlines
+from .._site import Link, Site, WebPage, state
+
+COLUMNS = 3
+MAX_LINES = 35  # characters of a name
+HEADING = 1.6  # lines that a heading takes
+SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
+
+
+@dataclass(frozen=True)
+class ShownFinding:
+    """A finding, with the case that shows it best, if any."""
+
+    title: str
+    words: str
+    case: Link | None
+    implementations: Sequence[Link]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A place that NaN from an ignored row reaches, and by which implementations."""
+
+    where: str
+    implementations: Sequence[Link]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A grade or status of the matrix, if there is one, and the case that caused it."""
+
+    dtype: str
+    grade: str | None
+    href: str | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """An implementation of the matrix; ``short`` is its name without the framework."""
+
+    name: Link
+    short: str
+    cells: Sequence[Chip]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The matrix of one framework."""
+
+    framework: str
+    cell: str
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview(WebPage):
+    """What ``index.html`` is given; ``dtypes`` has the short names of the matrix's dtypes."""
+
+    template: ClassVar[str] = "index.html"
+    headline: str
+    findings: Sequence[ShownFinding]
+    ignored: Sequence[Reached]
+    columns: Sequence[Sequence[Block]]
+    dtypes: Mapping[str, str]
+    cell_note: str
+
+
+def overview(site: Site) -> Overview:
+    """The first page."""
+    found, reference = site.report.source, site.reference
+    present = set(found.cells["dtype"])
+    dtypes = {d: SHORT[d] for d in DTYPES if d in present}
+    headline, lede = _headline(site, reference) if reference else _NOTHING
+    return Overview(
+        file="index.html",
+        title="Which losses are safe",
+        headline=headline,
+        lede=lede,
+        findings=[
+            ShownFinding(
+                f.title,
+                f.words,
+                Link(f.case, site.case("")(f.case)) if f.case else None,
+                site.implementation_links(f.implementations, ""),
+            )
+            for f in headlines(found, site.grades)
+        ],
+        ignored=[
+            Reached(str(where), site.implementation_links(names, ""))
+            for where, names in lets_nan_through(found).items()
+        ],
+        columns=_columns(site, reference, list(dtypes)) if reference else (),
+        dtypes=dtypes,
+        cell_note=_measured(site, reference) if reference else "",
+    )
+
+
+_NOTHING = (
+    "Nothing has been graded",
+    "The run has no measurement that could be graded; what it has is told on the page Provenance.",
+)
+
+
+def _headline(site: Site, reference: Column) -> tuple[str, str]:
+    worst = worst_grades(site.grades, reference)
+    graded = f'SELECT count(DISTINCT "case") AS n FROM results WHERE grade IS NOT NULL AND {reference.condition}'
+    (cases,) = site.report.source.sql(graded)["n"]
+    return (
+        f"{int(worst.isin(SAFE).sum())} of {len(worst)} losses are safe in {reference.dtype}",
+        f"Safe is grade A or B on every one of {cases:,} cases: finite wherever the exact answer is, "
+        "and right to a few roundings.",
+    )
+
+
+def _measured(site: Site, reference: Column) -> str:
+    packages = {p: v for m in site.report.manifests for p, v in m.packages.items()}
+    versions = f" with {', '.join(f'{p} {v}' for p, v in packages.items())}" if packages else ""
+    return f"Measured in {reference.mode} mode on {reference.device}{versions}."
+
+
+def _columns(site: Site, reference: Column, dtypes: Sequence[str]) -> list[list[Block]]:
+    """The matrix of the reference mode and device, a table for each framework, in columns of about one length."""
+    table = site.grades
+    table = table[(table["mode"] == reference.mode) & (table["device"] == reference.device)]
+    cell = f"{reference.mode}, {reference.device}"
+    blocks = [
+        Block(shortened(str(name), MAX_LINES), cell, _lines(site, str(name), part, dtypes))
+        for name, part in table.groupby("framework", sort=False)
+    ]
+    columns: list[list[Block]] = [[] for _ in range(COLUMNS)]
+    heights = [0.0] * COLUMNS
+    for block in sorted(blocks, key=lambda b: -len(b.lines)):
+        shortest = heights.index(min(heights))
+        columns[shortest].append(block)
+        heights[shortest] += len(block.lines) + HEADING
+    return [column for column in columns if column]
+
+
+def _lines(site: Site, framework: str, part: pd.DataFrame, dtypes: Sequence[str]) -> list[Line]:
+    """The implementations of a framework, the best first."""
+    names = [str(name) for name in part["implementation"]]
+    shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MAX_LINES)
+    lines = []
+    for (_, line), name, short in zip(part.iterrows(), site.implementation_links(names, ""), shorts, strict=True):
+        cells = [
+            Chip(d, None if pd.isna(line.get(d)) else line[d], _to_case(site, line.get(f"{d} case"), name.text, d))
+            for d in dtypes
+        ]
+        lines.append(Line(name, short, cells))
+    return sorted(lines, key=lambda line: sum(6 ** _rank(c.grade) for c in line.cells))
+
+
+def _rank(grade: str | None) -> int:
+    return GRADES.index(grade) if grade in GRADES else 0
+
+
+def _to_case(site: Site, case: object, implementation: str, dtype: str) -> str | None:
+    address = site.case("")(case) if isinstance(case, str) else None
+    return address and f"{address}#{state('given', {'implementation': implementation, 'dtype': dtype})}"

@@ -1,0 +1,80 @@
+"""Measured errors held against what rounding error analysis promises."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ...core.vocabulary import FORMULAS
+from ...storage.querying import Measurements
+from ._spacing import define_spacing
+from .medians import medians
+from .ordering import CELL, KEYS, in_order
+
+BOUNDS = ("unshifted", "shifted")
+BINS = 2  # for each power of ten of a bound
+# Below a condition of 1 the stability ratio of even a correctly rounded loss has no bound.
+_ROWS = f"""
+    SELECT {KEYS}, quantity, place,
+        number(max_abs / bound_unshifted) AS unshifted, number(max_abs / bound_shifted) AS shifted,
+        CASE WHEN quantity = 'loss' AND condition >= 1 THEN stability_ratio END AS stability
+    FROM measurements WHERE quantity IN ('probabilities', 'loss') AND max_abs IS NOT NULL"""
+
+
+def against_bounds(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
+    """For each implementation, mode, device, dtype and quantity: errors over their a-priori bounds, and stability.
+
+    For each of the two bounds: ``rows`` that have one, ``median`` and ``largest`` error as a multiple of it (inf where
+    a row is not finite and should be), and the rows ``beyond`` it. Of the loss also the median and the largest
+    stability ratio, over the rows whose condition is at least 1: below, the ratio of even a correctly rounded loss has
+    no bound.
+    """
+    found = Measurements.of(measurements)
+    counted = ", ".join(
+        f"""count({name}) AS "{name} rows", max({name}) AS "{name} largest",
+        count(*) FILTER ({name} > 1) AS "{name} beyond\""""
+        for name in BOUNDS
+    )
+    keys = [*CELL, "quantity"]
+    table = found.sql(
+        f"""SELECT {KEYS}, quantity, {counted}, max(stability) AS "stability largest"
+        FROM ({_ROWS}) GROUP BY {KEYS}, quantity ORDER BY min(place)"""
+    )
+    middle = medians(found, keys, {f"{name} median": name for name in (*BOUNDS, "stability")}, _ROWS)
+    table = table[(table[[f"{name} rows" for name in BOUNDS]] > 0).any(axis=1)].merge(middle, on=keys)
+    of_bound = [f"{name} {kind}" for name in BOUNDS for kind in ("rows", "median", "largest", "beyond")]
+    return in_order(found.cells, table[[*keys, *of_bound, "stability median", "stability largest"]])
+
+
+def largest_by_bound(found: Measurements) -> pd.DataFrame:
+    """The largest error among the losses of a formula whose bound is about as large, both in ulp of the exact loss.
+
+    Naive is held against the bound without shift, the others against that with it. An error that is not finite is left
+    out: it would hide how all the others stand to the bound.
+
+    Returns:
+        ``dtype``, ``mode``, ``device``, ``formula``; ``bound at least``, a half power of ten; the ``rows``, their
+        ``largest`` error with ``its_bound``, ``implementation`` and ``case``, and how many are ``beyond`` theirs. The
+        dtypes, modes and devices come in the order of the run.
+    """
+    define_spacing(found)
+    of_largest = "(measured, -place)"
+    table = found.sql(
+        f"""WITH rows AS (
+            SELECT *, CASE formula WHEN 'naive' THEN bound_unshifted ELSE bound_shifted END AS its_own,
+                spacing(exact, dtype) AS ulp
+            FROM measurements WHERE quantity = 'loss' AND grade IS NOT NULL AND isfinite(max_abs) AND isfinite(exact)
+                AND formula IN {FORMULAS}
+        ), in_ulp AS (
+            SELECT *, its_own / ulp AS bound, max_abs / ulp AS measured FROM rows WHERE its_own > 0
+        ), counted AS (
+            SELECT dtype, mode, device, formula, floor(log10(bound) * {BINS}) / {BINS} AS power, count(*) AS rows,
+                max(measured) AS largest, arg_max(bound, {of_largest}) AS its_bound,
+                count(*) FILTER (measured > bound) AS beyond, arg_max(implementation, {of_largest}) AS implementation,
+                arg_max("case", {of_largest}) AS "case", min(place) AS first
+            FROM in_ulp GROUP BY ALL
+        )
+        SELECT * EXCLUDE first FROM counted
+        ORDER BY min(first) OVER (PARTITION BY dtype, mode, device), formula, power"""
+    )
+    table.insert(4, "bound at least", 10.0 ** table.pop("power").astype(float))
+    return table

@@ -1,0 +1,60 @@
+"""How often results are not finite where they should be, and how far off they are."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ...storage.querying import Measurements
+from .medians import medians
+from .ordering import CELL, KEYS, in_order, pairs
+from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
+
+_SIDES = {True: "finite where it should be", False: "not finite where it should not"}
+
+
+def finiteness(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
+    """Implementation, mode, device and dtype; the shares, between 0 and 1, with the number of rows behind each."""
+    found = Measurements.of(measurements)
+    rows = found.sql(
+        f"""SELECT {KEYS}, expected_finite AS side, count(*) AS count,
+            count(*) FILTER (grade <> 'F' OR finite = expected_finite) AS right
+        FROM measurements WHERE grade IS NOT NULL AND expected_finite IS NOT NULL GROUP BY ALL"""
+    )
+    rows["side"], rows["mean"] = rows["side"].map(_SIDES), rows["right"] / rows["count"]
+    mean, count = (rows.pivot(index=CELL, columns="side", values=value) for value in ("mean", "count"))
+    shares = mean.join(count.add_prefix("rows ")).rename_axis(columns=None)
+    wanted = [*_SIDES.values(), *(f"rows {s}" for s in _SIDES.values())]
+    return in_order(found.cells, shares.reindex(columns=wanted).reset_index())
+
+
+def errors(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
+    """Median and largest error in ulp of loss and gradient, for each implementation, mode, device and dtype.
+
+    ``<quantity> uncounted`` is the largest of the errors left out as `uncounted` says, where it is larger than the
+    others; missing elsewhere.
+    """
+    found = Measurements.of(measurements)
+    rows = "FROM measurements WHERE grade IS NOT NULL AND quantity IN ('loss', 'gradient') AND max_ulp IS NOT NULL"
+    keys = [*CELL, "quantity"]
+    largest = found.sql(f"SELECT {KEYS}, quantity, {LARGEST}, {LARGEST_UNCOUNTED} {rows} GROUP BY ALL")
+    middle = medians(found, keys, {"median": "ulps"}, f"SELECT {KEYS}, quantity, {COUNTED_ULP} AS ulps {rows}")
+    kinds = ["median", "largest", "uncounted"]
+    table = largest.merge(middle, on=keys, how="left").pivot(index=CELL, columns="quantity", values=kinds)
+    table.columns = [f"{quantity} {kind}" for kind, quantity in pairs(table)]
+    wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in kinds]
+    return in_order(found.cells, table.reindex(columns=wanted).reset_index())
+
+
+def by_family(found: Measurements, condition: str = "true") -> pd.DataFrame:
+    """The graded measurements of each cell and family of cases: how many ``rows``, how many of them ``F``, and the
+    share ``broken`` that is F and not finite where it should be, or the reverse.
+
+    Args:
+        found: the measurements.
+        condition: of those that are counted, in SQL.
+    """
+    return found.sql(
+        f"""SELECT {KEYS}, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F,
+            avg((grade = 'F' AND finite <> expected_finite)::INTEGER) AS broken
+        FROM measurements WHERE grade IS NOT NULL AND {condition} GROUP BY {KEYS}, family ORDER BY min(place)"""
+    )

@@ -1,0 +1,144 @@
+"""Grades: the worst of each cell, and the grade matrix in the width of a page, like lines as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ...core.formats import DTYPES
+from ...core.vocabulary import GRADES, Grade
+from ...storage.querying import Measurements, quoted
+from .ordering import CELL, KEYS, by_dtype
+
+MEANINGS = {g.value: g.meaning for g in Grade} | {
+    Grade.F.value: f"{Grade.F.meaning} where it should be, or the reverse"
+}
+LEGEND = ", ".join(f"{grade} {meaning}" for grade, meaning in MEANINGS.items())
+
+
+def grade_matrix(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
+    """Implementation x dtype: the worst grade in a column named after the dtype, its case in ``<dtype> case``.
+
+    Where nothing could be graded the column holds the status instead.
+    """
+    found = Measurements.of(measurements)
+    # Grades are letters in the order of the alphabet: the worst is the largest. Of equal grades the largest error
+    # stands for the cell, and of equal errors the first in the catalogue's order.
+    worst_first = "(grade, coalesce(max_ulp, '-infinity'), -place)"
+    worst = found.sql(
+        f"""SELECT {KEYS}, max(grade) AS grade, arg_max("case", {worst_first}) AS "case"
+        FROM measurements WHERE grade IS NOT NULL GROUP BY ALL"""
+    )
+    ungraded = found.sql(
+        f"""SELECT {KEYS}, arg_min(status, place) AS grade, arg_min("case", place) AS "case"
+        FROM measurements WHERE status <> 'ok' GROUP BY ALL"""
+    )
+    both = pd.concat([t for t in (worst, ungraded) if len(t)] or [worst]).drop_duplicates(CELL)
+    return by_dtype(found.cells, both, {"grade": "", "case": " case"})
+
+
+def grade_cells(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The grade matrix with a line for each cell: its worst ``grade``, or status, and the ``case`` that caused it."""
+    who = ["framework", "implementation", "mode", "device"]
+    each = [
+        matrix[[*who, dtype, f"{dtype} case"]]
+        .set_axis([*who, "grade", "case"], axis=1)
+        .assign(dtype=dtype)
+        .dropna(subset="grade")
+        for dtype in DTYPES
+        if dtype in matrix
+    ]
+    return pd.concat(each, ignore_index=True) if each else pd.DataFrame(columns=[*who, "grade", "case", "dtype"])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dtype, mode and device: a column of the grade matrix in the width of a page."""
+
+    dtype: str
+    mode: str
+    device: str
+
+    @property
+    def condition(self) -> str:
+        """SQL that is true of its measurements."""
+        return f"dtype = {quoted(self.dtype)} AND mode = {quoted(self.mode)} AND device = {quoted(self.device)}"
+
+    @property
+    def label(self) -> str:
+        """``float32``, ``float32 compiled``, ``float32 compiled cuda``: eager and the CPU go without saying."""
+        return " ".join([self.dtype, *(w for w, unsaid in ((self.mode, "eager"), (self.device, "cpu")) if w != unsaid)])
+
+
+def reference_column(cells: pd.DataFrame) -> Column | None:
+    """What stands for a run: float32, eager and the CPU, each the first that was graded where it was not; None if
+    nothing was graded.
+
+    Args:
+        cells: those of `Measurements.cells`.
+    """
+    graded = cells[cells["graded"] > 0].sort_values("first graded")
+    if graded.empty:
+        return None
+    chosen = []
+    for column, preferred in (("dtype", "float32"), ("mode", "eager"), ("device", "cpu")):
+        measured = list(graded[column])
+        chosen.append(preferred if preferred in measured else measured[0])
+        graded = graded[graded[column] == chosen[-1]]
+    return Column(*chosen)
+
+
+def worst_grades(matrix: pd.DataFrame, column: Column) -> pd.Series[str]:
+    """The worst grade of each implementation in one column of the matrix, those of the best grade first."""
+    cells = grade_cells(matrix)
+    there = (cells["dtype"] == column.dtype) & (cells["mode"] == column.mode) & (cells["device"] == column.device)
+    graded = cells[there & cells["grade"].isin(GRADES)]
+    return graded.set_index("implementation")["grade"].sort_values(kind="stable")
+
+
+def labels(cells: pd.DataFrame) -> pd.Series[str]:
+    """The label of the `Column` that each line of a table belongs to."""
+    said = [Column(*line).label for line in cells[["dtype", "mode", "device"]].itertuples(index=False)]
+    return pd.Series(said, index=cells.index, dtype=object)
+
+
+def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The grade matrix with a line for each implementation: ``framework``, ``implementation``, a column for each label.
+
+    A column holds the status where nothing could be graded, and is missing where nothing was measured.
+    """
+    cells = grade_cells(matrix)
+    cells["label"] = labels(cells)
+    wide = cells.pivot(index=["framework", "implementation"], columns="label", values="grade")
+    wide = wide.reindex(
+        index=pd.MultiIndex.from_frame(cells[["framework", "implementation"]].drop_duplicates()),
+        columns=list(pd.unique(_in_columns_order(cells)["label"])),
+    )
+    wide.columns.name = None
+    return wide.reset_index()
+
+
+def _in_columns_order(cells: pd.DataFrame) -> pd.DataFrame:
+    """By device, then mode, as the run has them, then dtype."""
+    place = {c: {v: i for i, v in enumerate(pd.unique(cells[c]))} for c in ("device", "mode")}
+    place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
+    return cells.sort_values(["device", "mode", "dtype"], key=lambda c: c.map(place[str(c.name)]), kind="stable")
+
+
+def alike(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Lines that say the same in ``columns`` as one, with the names of all in ``implementations``, a list."""
+    same = table[list(columns)].astype(object).where(table[list(columns)].notna(), None)
+    key = pd.Series(list(same.itertuples(index=False, name=None)), index=table.index)
+    names = table.groupby(key.map(repr), sort=False)["implementation"].agg(list)
+    first = table.loc[~key.map(repr).duplicated(), list(columns)].reset_index(drop=True)
+    first.insert(0, "implementations", names.to_list())
+    return first
+
+
+def score(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series[float]:
+    """How bad a line is, for sorting the worst to the top: a grade counts more than all that are better."""
+    weight = {g: float(8**i) for i, g in enumerate(GRADES)}
+    bad: pd.Series[float] = table[list(columns)].apply(lambda c: c.map(weight).fillna(0.0)).astype(float).sum(axis=1)
+    return bad
