@@ -106,11 +106,7 @@ class Pools:
     """
 
     def __init__(
-        self,
-        frameworks: Sequence[str],
-        logs: Path,
-        timeout: float = DEFAULT_TIMEOUT,
-        memory_limit: float | None = None,
+        self, frameworks: Sequence[str], logs: Path, timeout: float = DEFAULT_TIMEOUT, memory_limit: float | None = None
     ) -> None:
         self._memory = default_limit() if memory_limit is None else int(memory_limit * GIB)
         logs.mkdir(parents=True, exist_ok=True)

@@ -77,11 +77,8 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """Where the frameworks that there are come from, without importing any."""
     found = metadata.entry_points(group=GROUP)
-    return tuple(sorted({Entry(e.name, e.value, *_distribution(e.dist)) for e in found}))
-
-
-def _distribution(found: metadata.Distribution | None) -> tuple[str, str]:
-    return ("?", "?") if found is None else (found.name, found.version)
+    packages = ((e, e.dist.name, e.dist.version) if e.dist is not None else (e, "?", "?") for e in found)
+    return tuple(sorted({Entry(e.name, e.value, name, version) for e, name, version in packages}))
 
 
 @cache

@@ -109,37 +109,33 @@ def import_framework(name: str) -> str | None:
 
 def call(given: Evaluation) -> Outcome:
     """Evaluates one implementation on one batch; a fault keeps the quantities that came before it."""
-    framework, chosen = _found(given)
-    return _observed(framework, lambda: evaluated(framework, chosen, given.batch, given.device, given.mode))
+    return _observed(given, evaluated)
 
 
 def trace_stages(given: Evaluation) -> Outcome:
     """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
     to trace a formula with, the quantities that it gives.
     """
-    framework, chosen = _found(given)
-    return _observed(framework, lambda: _traced(framework, chosen, given.batch, given.device))
+    return _observed(given, _traced)
 
 
-def _found(given: Evaluation) -> tuple[Framework, Implementation]:
-    framework = registry.load(given.framework)
-    return framework, next(i for i in framework.implementations if i.name == given.implementation)
-
-
-def _observed(framework: Framework, work: Callable[[], Outcome]) -> Outcome:
+def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batch, str, str], Outcome]) -> Outcome:
     """The outcome of the work, and what it changed in this process, which makes no more calls if it was changed or has
     grown too much.
 
     Raises:
         ExhaustedError: if it makes no more calls.
     """
+    framework = registry.load(given.framework)
+    chosen = next(i for i in framework.implementations if i.name == given.implementation)
+    arguments = framework, chosen, given.batch, given.device, given.mode
     if _this is None:
-        return work()
+        return work(*arguments)
     if _this.exhausted:
         raise ExhaustedError
     pid, settings = os.getpid(), getattr(framework, "settings", dict)
     before = _this.state or ProcessState(settings)
-    outcome = work()
+    outcome = work(*arguments)
     if os.getpid() != pid:
         os._exit(0)  # a copy of this process that the framework forked would answer too
     _this.state = ProcessState(settings)
@@ -171,7 +167,7 @@ def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device
     return Outcome(tuple(values.items()), lacking, status, detail)
 
 
-def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: str) -> Outcome:
+def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: str, _mode: str) -> Outcome:
     operations = getattr(framework, "operations", None)
     if chosen.formula not in FORMULAS or operations is None:
         outcome = evaluated(framework, chosen, batch, device, "eager")

@@ -127,12 +127,10 @@ class Dask:
         """
         # A block travels with the task that holds it, and may be larger than what Dask warns of.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
-            yield from self._measure(_tasks(blocks, store.manifest.run), store)
+            yield from self._measure(blocks, store)
 
-    def _measure(
-        self, tasks: Iterator[tuple[worker_runtime.Task, _SharedBlock]], store: Run
-    ) -> Iterator[tuple[int, str]]:
-        polled = time.monotonic()
+    def _measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
+        tasks, polled = _tasks(blocks, store.manifest.run), time.monotonic()
         while True:
             while len(self._submitted) < self._room() and (task := next(tasks, None)) is not None:
                 self._submit(*task)

@@ -36,7 +36,8 @@ class Call(ABC):
 
     def evaluation(self) -> Evaluation:
         """The function's argument."""
-        return self.cell.evaluation(self.batch())
+        cell = self.cell
+        return Evaluation(cell.framework, cell.implementation.name, self.batch(), cell.device, cell.base_mode)
 
     def divided(self) -> Sequence[Self]:
         """The same work in smaller calls; empty where there is nothing to divide."""

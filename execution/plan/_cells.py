@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
 from ...core.vocabulary import OracleKind
-from ...frameworks import Batch
 from ...oracle import require_quad
 from .. import registry, variants
 from ..registry import Description, ImplementationInfo
-from ..worker import Evaluation
 
 # Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
 SPARED_FOR = "float32"
@@ -48,10 +46,6 @@ class Cell:
     def base_mode(self) -> str:
         """The mode without its variant."""
         return variants.base(self.mode)
-
-    def evaluation(self, batch: Batch) -> Evaluation:
-        """The arguments of a call that evaluates a batch in this cell."""
-        return Evaluation(self.framework, self.implementation.name, batch, self.device, self.base_mode)
 
     @property
     def plain_only(self) -> bool:
