@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .vocabulary import Conduct
 
@@ -14,15 +14,10 @@ _SIGNS = {
 }
 
 
-@dataclass(frozen=True)
-class InvalidTargetAnswer:
-    """The loss of one row whose target is none of the classes.
+class InvalidTargetAnswer(NamedTuple):
+    """The loss of a row whose target is none of the classes, and the class whose loss that is, if any.
 
-    Attributes:
-        target: the target.
-        loss: what came out.
-        of_class: the class whose loss that is; None where it is the loss of no class.
-        wraps: whether that class is the target counted from the end.
+    ``wraps``: whether that class is the target counted from the end.
     """
 
     target: int

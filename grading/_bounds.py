@@ -69,14 +69,19 @@ class RowSizes:
         return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0), mass)
 
 
-def summation(rows: RowSizes, fmt: Format) -> Float64:
-    """``a = 2 sqrt(n) min(u, 2^-24)``, shape (B,)."""
-    return SUM_ROUNDINGS * np.sqrt(rows.classes) * min(fmt.unit_roundoff, SUM_UNIT)
+def wide_unit(fmt: Format) -> float:
+    """``v = min(u, 2^-24)``: the unit roundoff of what is held in at least float32."""
+    return min(fmt.unit_roundoff, SUM_UNIT)
+
+
+def summation(classes: Float64, fmt: Format) -> Float64:
+    """``a = 2 sqrt(n) v``, of the shape of the number of classes."""
+    return SUM_ROUNDINGS * np.sqrt(classes) * wide_unit(fmt)
 
 
 def loss_bounds(loss: Float64, rows: RowSizes, fmt: Format) -> Bounds:
     """Largest errors of row losses (B,) for A, B and C."""
-    u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows, fmt)
+    u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows.classes, fmt)
     accurate = (A_ROUNDINGS * u + A_ROUNDINGS_PER_LOG * u * np.maximum(0.0, -log(loss)) + a) * loss + t
     stable = u * 4 * loss + (8 * u + a) * rows.mass + t
     bounds = Bounds(accurate, stable, stable + 4 * u * rows.magnitude * rows.mass)
@@ -93,7 +98,7 @@ def entry_bounds(
     ``values`` are the exact entries multiplied by ``scale``, ``probabilities`` the unscaled softmax.
     """
     u, t = fmt.unit_roundoff, fmt.smallest_normal
-    a, mass = summation(rows, fmt)[:, None], rows.mass[:, None]
+    a, mass = summation(rows.classes, fmt)[:, None], rows.mass[:, None]
     size = np.abs(values) / scale
     accurate = ((A_ROUNDINGS + A_ROUNDINGS_PER_LOG * np.abs(log(size))) * u + a) * size
     relative = (8 + 2 * np.abs(log(probabilities))) * u + a
@@ -135,7 +140,7 @@ def reduced_loss_bounds(
     *The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993, section 3). A running total in the dtype
     may lose ``N u S``: no grade above D allows it.
     """
-    u, v, number = fmt.unit_roundoff, min(fmt.unit_roundoff, FLOAT32.unit_roundoff), max(len(row_losses), 1)
+    u, v, number = fmt.unit_roundoff, wide_unit(fmt), max(len(row_losses), 1)
     total = row_losses.sum() * scale
     reducing = (2 * np.sqrt(number) * v + 4 * v + u) * total + fmt.smallest_normal
     accurate, stable, _ = loss_bounds(row_losses, rows, fmt if rows_exposed or v == u else FLOAT32)

@@ -84,34 +84,21 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
     wrong_sign = standard.wrong_signs(v).any(axis=1)
     level = np.maximum(_level(error, standard.allowed), np.where(wrong_sign, grade_rank(Grade.C), 0))
     level = np.where(mismatch, grade_rank(Grade.F), level)
-    verdict = np.select(
-        [
-            ~has_answer,
-            (wrong_kind & is_nan).any(axis=1),
-            (wrong_kind & np.isinf(v)).any(axis=1),
-            mismatch,
-            wrong_sign,
-            (zeroed & (error > standard.allowed.a)).any(axis=1),
-            (level > 0) & (relative >= LOST_FROM).any(axis=1),
-            level >= grade_rank(Grade.C),
-        ],
-        [
-            Verdict.UNDEFINED,
-            Verdict.NAN,
-            Verdict.OVERFLOW,
-            Verdict.SWALLOWED,
-            Verdict.WRONG_SIGN,
-            Verdict.UNDERFLOW,
-            Verdict.LOST,
-            Verdict.INACCURATE,
-        ],
-        Verdict.CORRECT,
-    )
+    faults = {
+        Verdict.UNDEFINED: ~has_answer,
+        Verdict.NAN: (wrong_kind & is_nan).any(axis=1),
+        Verdict.OVERFLOW: (wrong_kind & np.isinf(v)).any(axis=1),
+        Verdict.SWALLOWED: mismatch,
+        Verdict.WRONG_SIGN: wrong_sign,
+        Verdict.UNDERFLOW: (zeroed & (error > standard.allowed.a)).any(axis=1),
+        Verdict.LOST: (level > 0) & (relative >= LOST_FROM).any(axis=1),
+        Verdict.INACCURATE: level >= grade_rank(Grade.C),
+    }
     return Graded(
         grade=np.where(standard.graded, LETTERS[level], np.array(None, object)),
-        verdict=verdict,
-        finite=_all(np.isfinite(v)),
-        expected_finite=_all(np.isfinite(standard.expected(computed.dtype))),
+        verdict=np.select(list(faults.values()), list(faults), Verdict.CORRECT),
+        finite=np.logical_and.reduce(np.isfinite(v), axis=1),
+        expected_finite=np.logical_and.reduce(np.isfinite(standard.expected(computed.dtype)), axis=1),
         n_nan=is_nan.sum(axis=1),
         n_posinf=(v == np.inf).sum(axis=1),
         n_neginf=(v == -np.inf).sum(axis=1),
@@ -120,11 +107,6 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
         max_rel=_largest(relative, has_answer),
         max_ulp=_largest(in_ulp, has_answer),
     )
-
-
-def _all(entries: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    every: NDArray[np.bool_] = np.logical_and.reduce(entries, axis=1)
-    return every
 
 
 def _level(error: Float64, allowed: Bounds) -> NDArray[np.int64]:

@@ -90,9 +90,15 @@ class Standard:
             graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
         # Where the exact value is not finite a bound is not either, and none is used.
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = None if reduction == "none" else row_losses
-            if transformed is None or quantity == Quantity.LOSS:
-                bounds = _bounds(quantity, exact, losses, rows, fmt, rows_exposed)
+            if quantity == Quantity.LOSS:
+                if reduction == "none" or row_losses is None:
+                    bounds = loss_bounds(exact.loss.hi, rows, fmt)
+                else:
+                    bounds = reduced_loss_bounds(row_losses.hi, rows, fmt, exact.scale, rows_exposed=rows_exposed)
+                bounds = Bounds(*(bound[:, None] for bound in bounds))
+            elif transformed is None:
+                scale = exact.scale if quantity == Quantity.GRADIENT else 1.0
+                bounds = entry_bounds(wanted.hi, exact.probabilities.hi, rows, fmt, scale)
             elif quantity == Quantity.GRADIENT:
                 bounds = transformed.gradient_bounds(fmt, exact.scale)
             else:
@@ -161,23 +167,6 @@ def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[n
 def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
     """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
     return bool((graded | ~(exact.mass > 0)).all()) and not exact.is_over_nothing(reduction)
-
-
-def _bounds(
-    quantity: str, exact: Reference, row_losses: Exact | None, rows: RowSizes, fmt: Format, rows_exposed: bool
-) -> Bounds:
-    """The bounds of A, B and C in the shape (R, E) of the values; with ``row_losses`` those of a reduced loss."""
-    p, scale = exact.probabilities.hi, exact.scale
-    if quantity == Quantity.PROBABILITIES:
-        return entry_bounds(p, p, rows, fmt)
-    if quantity == Quantity.GRADIENT:
-        return entry_bounds(exact.gradient.hi, p, rows, fmt, scale)
-    a, b, c = (
-        loss_bounds(exact.loss.hi, rows, fmt)
-        if row_losses is None
-        else reduced_loss_bounds(row_losses.hi, rows, fmt, scale, rows_exposed=rows_exposed)
-    )
-    return Bounds(a[:, None], b[:, None], c[:, None])
 
 
 def _cumulated(bounds: Bounds) -> Bounds:

@@ -48,7 +48,7 @@ from ..core.formats import Format
 from ..core.vocabulary import Grade
 from ..oracle import Reference
 from ..oracle.transform import Transform
-from ._bounds import FLOAT32, Bounds, RowSizes, entry_bounds, log
+from ._bounds import Bounds, RowSizes, entry_bounds, log, summation, wide_unit
 
 Float64 = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class Transformed:
 
     def gradient_bounds(self, fmt: Format, scale: float | Float64) -> Bounds:
         """Largest errors of the entries (B, C) of a gradient for A, B and C."""
-        u, t, v, s = fmt.unit_roundoff, fmt.smallest_normal, _inside(fmt), self.transform.logit_scale
+        u, t, v, s = fmt.unit_roundoff, fmt.smallest_normal, wide_unit(fmt), self.transform.logit_scale
         capped = self.transform.softcap is not None
         size = np.abs(self.inner + self._pull)
         w = self.slopes
@@ -116,7 +116,7 @@ class Transformed:
         return 2 * self.transform.z_loss * self._row.y * self.probabilities
 
     def _neighbours(self, grade: Grade, fmt: Format) -> _Neighbours:
-        u, v, row = fmt.unit_roundoff, _inside(fmt), self._row
+        u, v, row = fmt.unit_roundoff, wide_unit(fmt), self._row
         rounding = _rounding(self.transform, u if grade is Grade.C else v, v)
         d = rounding * np.where(np.isfinite(self.x), np.abs(self.x), 0.0)
         most = np.exp(np.minimum(row.log_p + d + (self.probabilities * d).sum(axis=1, keepdims=True), 0.0))
@@ -130,7 +130,7 @@ class Transformed:
             e = 2 * u * y + 4 * v * (1 + row.log_total)
         else:
             e = 4 * u * (1 + y + row.log_total) + 4 * u * row.magnitude * (grade is Grade.C)
-        return _Neighbours(d, np.minimum(of_p, most), e + _sum(row, fmt) + of_y)
+        return _Neighbours(d, np.minimum(of_p, most), e + summation(row.classes, fmt) + of_y)
 
     def _of_loss(self, near: _Neighbours, fmt: Format) -> Float64:
         y = np.abs(self._row.y)
@@ -142,7 +142,7 @@ class Transformed:
     def _of_derivative(self, near: _Neighbours, grade: Grade, fmt: Format) -> Float64:
         """What ``g + h`` may err by, (B, C)."""
         size, pull, p, row = np.abs(self.inner), np.abs(self._pull), self.probabilities, self._row
-        u, a, c = fmt.unit_roundoff, _sum(row, fmt), self.transform.z_loss
+        u, a, c = fmt.unit_roundoff, summation(row.classes, fmt), self.transform.z_loss
         relative = (8 + 2 * np.abs(log(p))) * u + a
         by_z = pull * relative + 2 * c * (near.of_y * p + (np.abs(row.y) + near.of_y) * near.of_p)
         moved = self.mass * near.of_p + by_z
@@ -197,18 +197,8 @@ class _Neighbours:
     of_y: Float64
 
 
-def _inside(fmt: Format) -> float:
-    """``v``."""
-    return min(fmt.unit_roundoff, FLOAT32.unit_roundoff)
-
-
 def _rounding(transform: Transform, step: float, inside: float) -> float:
     """``D`` relative to ``x``, where steps round to ``step`` and tanh is evaluated to ``inside``."""
     if transform.softcap is not None:
         return OF_CAP * step + OF_TANH * inside
     return 0.0 if math.frexp(transform.logit_scale)[0] == 0.5 else OF_SCALE * step
-
-
-def _sum(row: _SoftmaxRows, fmt: Format) -> Float64:
-    """``a``."""
-    return 2.0 * np.sqrt(row.classes) * _inside(fmt)

@@ -1,11 +1,8 @@
 """The stage of a computation that failed first, each stage against its exact value."""
 
-from ._compared_stage import ComparedStage
 from ._exact import ExactValues, short
-from ._first import first_failures
-from ._rules import broken_rules, wrong_result
-from ._traced_batch import TracedBatch, final_values, shows_inside
-from ._traced_row import BrokenRule, Fix
+from ._rules import broken_rules, first_failures, wrong_result
+from ._traced import BrokenRule, ComparedStage, Fix, TracedBatch, final_values, shows_inside
 
 __all__ = [
     "BrokenRule",

@@ -7,9 +7,8 @@ import numpy as np
 from ...core.formats import FORMATS, Format, ulp, underflow_to_subnormal, underflow_to_zero
 from ...core.vocabulary import Formula
 from .. import LOST_FROM
-from ._compared_stage import ComparedStage
 from ._exact import short
-from ._traced_row import BrokenRule, Fix, TracedRow
+from ._traced import BrokenRule, ComparedStage, Fix, TracedRow
 
 
 def underflow(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:

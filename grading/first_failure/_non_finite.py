@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from ...core.formats import FORMATS, overflow, underflow_to_zero
 from ...core.vocabulary import Formula
-from ._compared_stage import ComparedStage
 from ._exact import short
-from ._traced_row import BrokenRule, Fix, TracedRow
+from ._traced import BrokenRule, ComparedStage, Fix, TracedRow
 
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -6,18 +6,18 @@ a shift of minus infinity whose exponential is rightly zero, does no harm and is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...core.formats import Format
 from ...core.vocabulary import SOUND, Formula, Quantity, Verdict
-from ._compared_stage import ComparedStage
+from ...frameworks.stages import Stage
 from ._digits import bad_sum, lost_in_gradient, lost_in_loss, underflow
 from ._exact import short
 from ._non_finite import non_finite
-from ._traced_row import BrokenRule, TracedRow
+from ._traced import BrokenRule, ComparedStage, TracedBatch, TracedRow
 
 
 def broken_rules(row: TracedRow) -> list[BrokenRule | None]:
@@ -35,7 +35,51 @@ def broken_rules(row: TracedRow) -> list[BrokenRule | None]:
     return found
 
 
-def first_broken_stages(row: TracedRow, paths: Mapping[str, Collection[str]]) -> dict[str, str]:
+def first_failures(traced: TracedBatch) -> dict[str, list[str | None]]:
+    """The stage at which each quantity of each row first went wrong, by the rules of ``explain``.
+
+    A quantity is blamed on the stages that it rests on and on no others: a gradient that never takes the logarithm
+    does not fail there, though the loss beside it does.
+
+    Returns:
+        For each quantity that was graded one entry a row: the name of a stage; the quantity's own name where its inside
+        is not seen or no stage on its way broke a rule; None where its verdict is correct or undefined.
+    """
+    graded = traced.graded
+    found: dict[str, list[str | None]] = {q: [None] * len(g.verdict) for q, g in graded.items()}
+    inside = traced.visible_formula != Formula.BUILTIN
+    paths = {q: _path(q, traced.stages) for q in graded} if inside else {}
+    for row in range(max(map(len, found.values()), default=0)):
+        failed = [q for q, g in graded.items() if row < len(g.verdict) and g.verdict[row] not in SOUND]
+        if not failed:
+            continue
+        first = dict(zip(failed, failed, strict=True))
+        if inside:
+            first = _first_broken_stages(traced.row(row), {q: paths[q] for q in failed})
+        for quantity, stage in first.items():
+            found[quantity][row] = stage
+    return found
+
+
+def _path(quantity: str, stages: Sequence[Stage]) -> frozenset[str]:
+    """The symbols of the stages that a quantity rests on."""
+    path: set[str] = set()
+    for s in reversed(stages):
+        if s.symbol in path or _ends_in(quantity, s, stages):
+            path |= {s.symbol, *s.operands}
+    return frozenset(path)
+
+
+def _ends_in(quantity: str, stage: Stage, stages: Sequence[Stage]) -> bool:
+    if quantity == Quantity.GRADIENT:
+        return stage.direction == "backward"
+    if quantity == Quantity.PROBABILITIES:
+        # Where they are no stage of their own they are e / s all the same.
+        return stage.symbol in ("p",) if any(s.symbol == "p" for s in stages) else stage.symbol in ("e", "s")
+    return stage.name == quantity
+
+
+def _first_broken_stages(row: TracedRow, paths: Mapping[str, Collection[str]]) -> dict[str, str]:
     """For each quantity the first stage that broke of those on its path, the quantity itself where none did.
 
     ``paths`` has the symbols that each quantity rests on. No stage is looked at after the last that is needed.

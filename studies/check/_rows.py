@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from ...cases import Case
 from ...core.formats import Format, quantize
 from ...execution.plan import groups
 from ...frameworks import Batch
-from ...oracle import PER_ROW, Exact, Reference
+from ...oracle import Exact, Reference, per_row
 from ._options import PLAIN, CallOptions
 from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 
@@ -118,7 +118,7 @@ class Rows:
             numbers=self.numbers[places],
             logits=self.logits[places],
             targets=self.targets[places],
-            exact=rows_of(self.exact, lambda values: values[places]),
+            exact=per_row(lambda values: values[places], self.exact),
             weights=None if self.weights is None else self.weights[places],
             distinct=None if self.distinct is None else self.distinct[places],
             row_losses=None if self.row_losses is None else self.row_losses[places],
@@ -131,19 +131,6 @@ class Rows:
     def arranged(self, arrangement: Arrangement, size: int = 0) -> Rows:
         """The rows, which have been arranged so."""
         return replace(self, how=replace(self.how, arrangement=arrangement, size=size))
-
-
-def rows_of(exact: Reference, pick: Callable[[Any], Any]) -> Reference:
-    """The exact answers of the rows that are picked from each of its arrays."""
-    parts = {name: getattr(exact, name) for name in PER_ROW}
-    return replace(exact, **{name: _picked(part, pick) for name, part in parts.items() if part is not None})
-
-
-def _picked(part: Any, pick: Callable[[Any], Any]) -> Any:
-    if not isinstance(part, Exact):
-        return pick(part)
-    # A reduced loss is that of all rows.
-    return Exact(pick(part.hi), pick(part.lo)) if part.hi.ndim else part
 
 
 def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:

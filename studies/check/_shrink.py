@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...core.formats import quantize
 from ...core.vocabulary import Quantity, Status
-from ...oracle import Reference, reference
+from ...oracle import Reference, per_row, reference
 from ..shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
 from ._lines import Line, Mask, Required, badness, each_line, fails
@@ -25,7 +25,7 @@ from ._loss import Candidate
 from ._measure import measure
 from ._presentation import Argument, CallKind
 from ._properties import OFFSET, PROPERTIES
-from ._rows import Rows, rows_of
+from ._rows import Rows
 from ._script import script
 
 Array = NDArray[Any]
@@ -296,7 +296,7 @@ def _exact(rows: Rows) -> Reference:
     """The exact answer, computed once for rows that are copies of each other."""
     first, copies = _distinct(rows)
     few = reference(rows.logits[first], rows.targets[first], keep=False, **rows.options.values)
-    return rows_of(few, lambda values: values[copies])
+    return per_row(lambda values: values[copies], few)
 
 
 def _distinct(rows: Rows) -> tuple[list[int], NDArray[np.intp]]:

@@ -1,0 +1,230 @@
+"""A computation that was traced, its rows one by one, and the stages of a row beside their exact values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property, partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.formats import Format, ulp
+from ...core.vocabulary import QUANTITIES, SOUND, Formula, Quantity, Verdict
+from ...frameworks import Batch
+from ...frameworks.stages import Stage
+from ...oracle import Exact, Reference
+from .. import Graded
+from .._bounds import RowSizes, loss_bounds
+from . import _exact
+from ._exact import ExactValues
+
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Fix(StrEnum):
+    """What would have avoided a failure."""
+
+    SHIFT = "subtract the row maximum first"
+    LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
+    LOG1P = "take the maximum's own term out of the sum: log1p(sum of the others)"
+    SHIFT_TARGET = "subtract the target logit from the maximum before adding: log(s) + (m - x[target])"
+    NO_QUOTIENT = "write the gradient as softmax minus one-hot instead of differentiating the quotient"
+    OTHERS = "at the target take minus the share of the others instead of p - 1"
+    WIDER = "compute in a wider dtype"
+    WIDE_SUM = "hold the sum in float32 or wider"
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """``rule``: what the format did; ``fix``: what would have avoided it, None where an earlier stage is to blame."""
+
+    rule: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedStage(Stage):
+    """One stage of one row, whose ``value`` has shape (E,).
+
+    The exact values are computed when they are first used: ``answer`` returns them, and ``all_real`` says beforehand
+    that all are real numbers, as they are of a row of finite logits.
+    """
+
+    answer: Callable[[], ExactValues]
+    all_real: bool = False
+
+    @classmethod
+    def of(
+        cls, stage: Stage, value: NDArray[Any], answer: Callable[[], ExactValues], *, all_real: bool = False
+    ) -> Self:
+        """The stage with its value in one row."""
+        kind = stage.direction, stage.name, stage.symbol, stage.text, stage.operation, stage.operands
+        return cls(*kind, np.atleast_1d(value), answer, all_real)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name."""
+        return str(self.value.dtype.name)
+
+    @cached_property
+    def values(self) -> Float64:
+        """The computed values in float64."""
+        values: Float64 = self.value.astype(np.float64)
+        return values
+
+    @cached_property
+    def exact(self) -> ExactValues:
+        return self.answer()
+
+    @cached_property
+    def finite(self) -> Mask:
+        finite: Mask = np.isfinite(self.values)
+        return finite
+
+    @cached_property
+    def error(self) -> Float64:
+        """Absolute; infinite where the value is not of the exact value's kind, NaN where there is no exact value."""
+        hi, lo, v = self.exact.hi, self.exact.lo, self.values
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = np.where(np.isfinite(v) & np.isfinite(hi), np.abs((v - hi) - lo), np.inf)
+            same = ~self.exact.real & ((v == hi) | (np.isnan(v) & np.isnan(hi)))
+            return np.where(self.exact.known, np.where(same, 0.0, apart), np.nan)
+
+    @cached_property
+    def relative(self) -> Float64:
+        """The error relative to the exact value; 0 where that is zero or not a number of float64."""
+        size = np.abs(self.exact.hi)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where((size > 0) & np.isfinite(size), self.error / np.where(size > 0, size, 1.0), 0.0)
+
+    def max_ulp(self, fmt: Format) -> float:
+        """The largest error in spacings of the format; NaN where there is no exact value."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            spacing = np.where(np.isfinite(self.exact.hi), ulp(self.exact.hi, fmt, self.exact.lo), 1.0)
+            errors: list[float] = (self.error / spacing)[self.exact.known].tolist()
+        return max(errors, default=float("nan"))
+
+
+@dataclass(frozen=True, eq=False)
+class TracedRow:
+    """One row of a traced computation.
+
+    Attributes:
+        formula: whose stages these are; ``builtin`` where they are the quantities alone.
+        target: the class index, -1 where the targets are probabilities.
+        logits: (C,) in float64.
+        fmt: the case's dtype.
+        loss: the exact loss.
+        verdicts: of the quantities that came, by name.
+        stages: in the order of the computation.
+    """
+
+    formula: str
+    target: int
+    logits: Float64
+    fmt: Format
+    loss: float
+    verdicts: Mapping[str, str]
+    stages: tuple[ComparedStage, ...]
+
+    def verdict(self, quantity: str) -> str:
+        """The verdict of a quantity; ``correct`` for one that did not come."""
+        return self.verdicts.get(quantity, Verdict.CORRECT)
+
+    @cached_property
+    def wrong(self) -> frozenset[str]:
+        """Which of the passes ``forward`` and ``backward`` ended wrong; ``softmax`` where it alone did."""
+        verdicts = {"forward": self.verdict(Quantity.LOSS), "backward": self.verdict(Quantity.GRADIENT)}
+        if Verdict.UNDEFINED in verdicts.values():
+            return frozenset()
+        wrong = frozenset(direction for direction, verdict in verdicts.items() if verdict != Verdict.CORRECT)
+        alone = not wrong and self.verdict(Quantity.PROBABILITIES) not in SOUND
+        return frozenset({"softmax"}) if alone else wrong
+
+    @cached_property
+    def tolerance(self) -> float:
+        """Grade B's bound for the loss, that of a row of one target."""
+        size = self.loss if np.isfinite(self.loss) else 0.0
+        return float(loss_bounds(np.array([size]), RowSizes.of(self.logits[None, :], np.ones(1)), self.fmt).b[0])
+
+    @cached_property
+    def symbols(self) -> dict[str, Float64]:
+        """The computed values by symbol; ``x`` are the logits."""
+        return {"x": self.logits} | {s.symbol: s.values for s in self.stages}
+
+
+def shows_inside(stages: Sequence[Stage]) -> bool:
+    """Whether there are stages other than the quantities; a framework from outside may have none for its formulas."""
+    return any(s.name not in QUANTITIES for s in stages)
+
+
+@dataclass(frozen=True, eq=False)
+class TracedBatch:
+    """A batch that was computed, and its intermediate values as far as they can be seen.
+
+    Attributes:
+        formula: of the implementation.
+        stages: of the whole batch, as `worker.trace_stages` returns them; none where there are none: of a built-in, of
+            a compiled computation, of a case with loss options or a reduction.
+        batch: what was computed.
+        fmt: the case's dtype.
+        exact: the oracle's answer, of row losses.
+        graded: the grades of the quantities, each of B rows; without stages, of any number of rows.
+    """
+
+    formula: str
+    stages: Sequence[Stage]
+    batch: Batch
+    fmt: Format
+    exact: Reference
+    graded: Mapping[str, Graded]
+
+    @property
+    def visible_formula(self) -> str:
+        """The formula whose stages are there; ``builtin`` where only the quantities are."""
+        return self.formula if shows_inside(self.stages) else Formula.BUILTIN
+
+    def row(self, number: int) -> TracedRow:
+        """One row; its exact values are computed when a rule needs them."""
+        x, targets, formula = self.batch.logits[number].astype(np.float64), self.batch.targets, self.visible_formula
+        target = int(targets[number]) if targets.ndim == 1 else -1
+        has_exact_stages = formula != Formula.BUILTIN and bool((x < np.inf).all() and np.isfinite(x).any())
+        exact_stages = _exact.stages(formula, x, target) if has_exact_stages else None
+        all_real = has_exact_stages and bool(np.isfinite(x).all())
+        stages = tuple(
+            ComparedStage.of(s, s.value[number], self._answer(s, number, exact_stages), all_real=all_real)
+            for s in self.stages
+        )
+        verdicts = {q: str(g.verdict[number]) for q, g in self.graded.items()}
+        loss = float(self.exact.loss.hi[number])
+        return TracedRow(formula, target, x, self.fmt, loss, verdicts, stages)
+
+    def _answer(self, stage: Stage, number: int, exact_stages: _exact.Stages | None) -> Callable[[], ExactValues]:
+        answer = partial(_of_stage, exact_stages, stage, stage.value[number].size)
+        if stage.name not in QUANTITIES:
+            return answer
+        exact: Exact = getattr(self.exact, stage.name)[number]
+        # An ignored row's loss and gradient are exactly 0, also where it has no softmax.
+        is_known = self.exact.defined[number] or not np.isnan(exact.hi).any()
+        return partial(final_values, answer, exact) if is_known else answer
+
+
+def _of_stage(exact_stages: _exact.Stages | None, stage: Stage, size: int) -> ExactValues:
+    return ExactValues.missing(size) if exact_stages is None else exact_stages[stage.direction, stage.symbol]
+
+
+def final_values(of_stage: Callable[[], ExactValues], answer: Exact) -> ExactValues:
+    """The oracle's answer for one quantity of a row, which is the limit where the formula's stages have none."""
+    hi, lo = np.atleast_1d(answer.hi), np.atleast_1d(answer.lo)
+    limit = ExactValues.of(hi, lo)
+    real = limit.real if limit.real.all() else limit.real | of_stage().real
+
+    def text_of(j: int) -> str:
+        # Beyond the range of float64 only the stages' own balls still have digits.
+        return (of_stage() if of_stage().real[j] else limit).text_of(j)
+
+    return ExactValues(hi, lo, real, limit.known, text_of)
