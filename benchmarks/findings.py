@@ -25,11 +25,11 @@ class FindingGoneError(Exception):
     """The run does not show what the page says."""
 
 
-def hold(true: bool, name: str, told: str) -> None:
+def hold(true: bool, name: str, message: str) -> None:
     """Stops the build unless the measurements say what the page says."""
     if not true:
         raise FindingGoneError(
-            f"the finding {name!r} no longer holds: {told}. If a new version mended or broke something, change "
+            f"the finding {name!r} no longer holds: {message}. If a new version fixed or broke something, change "
             f"docs/findings.md, its test and the CHANGELOG, and run `make grades`; if not, find out which is right"
         )
 
@@ -46,8 +46,8 @@ def measured(df: pd.DataFrame, name: str, **wanted: Any) -> pd.DataFrame:
 
 def worst(rows: pd.DataFrame) -> pd.Series:
     """The worst grade of each implementation."""
-    rank = rows[rows["grade"].notna()].assign(rank=lambda t: t["grade"].map(GRADES.index).astype(int))
-    return rank.groupby("implementation", observed=True)["rank"].max().map(dict(enumerate(GRADES)))
+    graded = rows[rows["grade"].notna()]
+    return graded["grade"].astype(str).groupby(graded["implementation"], observed=True).max()  # letters in order
 
 
 def _loss(df: pd.DataFrame, name: str, case: str, row: int, implementation: str, mode: str = "eager") -> pd.Series:
@@ -134,12 +134,12 @@ def masks(df: pd.DataFrame) -> Facts:
     hold(must <= set(broken), name, f"no longer NaN for a masked class: {sorted(must - set(broken))}")
     compiled = rows[(rows["mode"] == "compiled") & rows["implementation"].isin(must)]
     hold(set(compiled["implementation"]) == must, name, f"the run has not both of {sorted(must)} compiled")
-    hold((compiled["verdict"] == "correct").all(), name, "XLA no longer mends the masked class")
+    hold((compiled["verdict"] == "correct").all(), name, "XLA no longer fixes the masked class")
     return {
         "broken": broken,
         "sound": len(eager) - len(broken),
         "exact": eager["exact"].iloc[0],
-        "mended": sorted(must),
+        "fixed": sorted(must),
     }
 
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from docs_measurements import kept_run, table
@@ -22,7 +21,7 @@ from kept_grades import KEPT, README, ROOT, Decision, Kept, compact, in_readme, 
 from logitlab.core.vocabulary import GRADES
 from logitlab.storage.store import Run
 
-PLAN: dict[str, Any] = {
+PLAN: dict[str, str | list[str]] = {
     "frameworks": ["numpy", "torch", "jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime"],
     "dtypes": "float32",
     "modes": "eager",
@@ -34,24 +33,23 @@ KNOWN = ("seed/article", "masks/first", "masks/on_target", "offset/1e06", "gap/2
 
 
 def graded(df: pd.DataFrame) -> pd.DataFrame:
-    """The results that have a grade, with its place among the grades as ``rank``."""
+    """The results that have a grade, as a string: the worst is the last in the order of the alphabet."""
     rows = df[(df["status"] == "ok") & df["grade"].notna()]
-    words = ["implementation", "mode", "case", "quantity", "verdict", "grade"]
-    return rows.astype(dict.fromkeys(words, object)).assign(rank=lambda t: t["grade"].map(GRADES.index).astype(int))
+    return rows.astype(dict.fromkeys(["implementation", "mode", "case", "quantity", "verdict", "grade"], object))
 
 
 def decide(eager: pd.DataFrame) -> list[Decision]:
     """The grade of each implementation; few cases decide all grades."""
-    worst = eager.groupby("implementation")["rank"].max()
-    decisions = [Decision(name, "A") for name in worst.index[worst == 0]]
-    at_worst = eager[eager["rank"] == eager["implementation"].map(worst)]
-    for rank in range(1, len(GRADES)):
-        left = at_worst[at_worst["rank"] == rank]
+    worst = eager.groupby("implementation")["grade"].max()
+    decisions = [Decision(name, "A") for name in worst.index[worst == "A"]]
+    at_worst = eager[eager["grade"] == eager["implementation"].map(worst)]
+    for grade in GRADES[1:]:
+        left = at_worst[at_worst["grade"] == grade]
         while not left.empty:
             case, quantity, verdict = _widest(left)
             there = left[(left["case"] == case) & (left["quantity"] == quantity) & (left["verdict"] == verdict)]
             first = there.groupby("implementation")["row"].min()
-            decisions += [Decision(n, GRADES[rank], case, int(row), quantity, verdict) for n, row in first.items()]
+            decisions += [Decision(n, grade, case, int(row), quantity, verdict) for n, row in first.items()]
             left = left[~left["implementation"].isin(first.index)]
     return sorted(decisions, key=lambda d: (d.grade, d.implementation))
 
@@ -73,8 +71,8 @@ def with_modes(decisions: Iterable[Decision], others: pd.DataFrame) -> tuple[Dec
 
     def complete(d: Decision) -> Decision:
         rows = others[others["implementation"] == d.implementation]
-        worst = (rows[rows["case"] == d.case] if d.case else rows).groupby("mode")["rank"].max().sort_index()
-        return replace(d, other_modes=tuple((mode, GRADES[rank]) for mode, rank in worst.items()))
+        worst = (rows[rows["case"] == d.case] if d.case else rows).groupby("mode")["grade"].max().sort_index()
+        return replace(d, other_modes=tuple(worst.items()))
 
     return tuple(complete(d) for d in decisions)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..core.errors import UsageError
 from ..core.errors import short_repr as a_value
+from ..core.vocabulary import STATUSES
 from .charts.palette import GRADE_COLOURS, INK
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-STATUSES = ("unsupported", "raised", "crashed", "timeout")  # what stands in a column of grades where there is none
 SHARES = ("finite where it should be", "not finite where it should not")
 
 
@@ -41,8 +41,7 @@ def style(table: pd.DataFrame) -> Styler:
     # A Styler wants its lines and columns unique; parts of a table that were put together are not.
     shown = table.reset_index(drop=True)
     styled = shown.style.hide(axis="index")
-    formats: dict[Any, Any] = {column: _format(shown[column]) for column in shown.columns}
-    styled = styled.format(formats, escape="html", na_rep="")
+    styled = styled.format({c: _format(shown[c]) for c in shown.columns}, escape="html", na_rep="")
     graded: list[Hashable] = [c for c in shown.columns if _of_grades(shown[c])]
     styled = styled.map(_colours, subset=graded) if graded else styled
     numbers: list[Hashable] = list(shown.select_dtypes("number").columns)

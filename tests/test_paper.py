@@ -12,9 +12,8 @@ from logitlab import reports, runner
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.reports import paper
-from logitlab.reports.charts import style as _look
-from logitlab.reports.paper import _latex
-from logitlab.reports.paper import _latex_escape as _words
+from logitlab.reports.charts import style
+from logitlab.reports.paper import _latex, _latex_escape
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 
@@ -114,19 +113,21 @@ def test_hostile_names_compile_and_are_printed_as_they_are(hostile, tmp_path):
 @pytest.mark.parametrize("character", SPECIAL)
 def test_each_special_character_is_escaped(character):
     # What pdflatex reads as itself; the compiled document is the proof, where there is a pdflatex.
-    assert _words.tex(character) == character if character.isalpha() else _words.tex(character) != character
+    assert (
+        _latex_escape.tex(character) == character if character.isalpha() else _latex_escape.tex(character) != character
+    )
 
 
 def test_what_has_no_glyph_is_printed_as_its_number():
-    assert "U+4E2D" in _words.tex("中")
-    assert _words.tex("λ") == r"\ensuremath{\lambda}"
+    assert "U+4E2D" in _latex_escape.tex("中")
+    assert _latex_escape.tex("λ") == r"\ensuremath{\lambda}"
 
 
 def test_a_name_may_be_broken_at_its_joints_alone():
-    assert _words.name("keras-torch/losses.SparseX[from_logits]").split(r"\allowbreak{}") == [
+    assert _latex_escape.name("keras-torch/losses.SparseX[from_logits]").split(r"\allowbreak{}") == [
         "keras-", "torch/", "losses.", "Sparse", "X", r"[from\_", "logits]",
     ]  # fmt: skip
-    assert max(map(len, re.split(r"\\[a-z]+1000\{\}", _words.name("w" * 10_000)))) < 20
+    assert max(map(len, re.split(r"\\[a-z]+1000\{\}", _latex_escape.name("w" * 10_000)))) < 20
 
 
 def body(folder, name):
@@ -179,7 +180,7 @@ def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
 
 
 def test_only_what_is_not_installed_is_told(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(_look, "find_spec", lambda module: None if module == "pylatexenc" else module)
+    monkeypatch.setattr(style, "find_spec", lambda module: None if module == "pylatexenc" else module)
     with pytest.raises(UsageError, match=r"LaTeX tables need pylatexenc: pip install 'logitlab\[report\]'"):
         reports.write(run, ["latex"], tmp_path)
 

@@ -75,7 +75,7 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
         for halo in ("white", "transparent")
     ]
     drawn = alt.layer(
-        line, *names, points.encode(color=marks["color"], shape=marks["shape"]), *beyond(base, marks["color"], kinds)
+        line, *names, points.encode(color=marks.color, shape=marks.shape), *beyond(base, marks.color, kinds)
     )
     if len(key):
         lines = distinct(list(key), int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import pandas as pd
 
@@ -71,7 +71,22 @@ def require(what: str, *packages: str) -> None:
         raise UsageError(f"{what} {' and '.join(missing)}: pip install 'logitlab[report]'")
 
 
-def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: str = "kind") -> dict[str, Any]:
+class Encoding(NamedTuple):
+    """What tells the kinds of lines of a chart apart."""
+
+    color: alt.Color
+    dash: alt.StrokeDash
+    shape: alt.Shape
+
+
+class Ticks(TypedDict):
+    """Where an axis has ticks, and what they are called: keyword arguments of Altair's ``Axis``."""
+
+    values: list[float]
+    labelExpr: str
+
+
+def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: str = "kind") -> Encoding:
     """Colour, dashes and points of a field of kinds, whose legend names them once.
 
     The legend shows colours and points, and dashes alone where the kinds have no points: both would make broken points.
@@ -83,11 +98,11 @@ def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: s
     legend = alt.Legend(orient="top", columns=columns, symbolSize=40, symbolStrokeWidth=1, title=title, labelLimit=120)
     of_field, pointless = f"{field}:N", all(line.point == _STROKE for line in lines)
     dashes = [list(line.dashes) for line in lines]
-    return {
-        "color": alt.Color(of_field, legend=legend).scale(domain=names, range=[line.colour for line in lines]),
-        "strokeDash": alt.StrokeDash(of_field, legend=legend if pointless else None).scale(domain=names, range=dashes),
-        "shape": alt.Shape(of_field, legend=legend).scale(domain=names, range=[line.point for line in lines]),
-    }
+    return Encoding(
+        alt.Color(of_field, legend=legend).scale(domain=names, range=[line.colour for line in lines]),
+        alt.StrokeDash(of_field, legend=legend if pointless else None).scale(domain=names, range=dashes),
+        alt.Shape(of_field, legend=legend).scale(domain=names, range=[line.point for line in lines]),
+    )
 
 
 def laid_out(chart: Any, height: float, width: float = WIDTH, *, framed: bool = True) -> Any:
@@ -132,7 +147,7 @@ def beyond(chart: Any, colour: Any, kinds: Sequence[str], apart: float = 3.0) ->
     return layers
 
 
-def powers(values: Sequence[float], last: str | None = None) -> dict[str, Any]:
+def powers(values: Sequence[float], last: str | None = None) -> Ticks:
     """An axis with ticks at powers of ten; ``last`` is what the last one is called instead.
 
     The font that figures are drawn with has no superscripts beyond the cube.

@@ -70,20 +70,20 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
     )
     losses, promised = (lines[lines["line"].isin(BOUNDS) == bound] for bound in (False, True))
     base = alt.Chart(losses).encode(x=x, y=y, detail="line:N")
-    drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(color=marks["color"], strokeDash=marks["strokeDash"])
+    drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(color=marks.color, strokeDash=marks.dash)
     points = (
         base.transform_filter("datum.pointed && datum.beyond == ''")
         .mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1)
-        .encode(color=marks["color"], shape=marks["shape"])
+        .encode(color=marks.color, shape=marks.shape)
     )
     # Kinds have their points by turns, and so no arrow on another.
-    arrows = beyond(base.transform_filter("datum.pointed"), marks["color"], formulas, apart=0)
+    arrows = beyond(base.transform_filter("datum.pointed"), marks.color, formulas, apart=0)
     layers = [drawn, points, *arrows]
     if bounds:
         of_bound = encoded(bounds, columns=1, title="a-priori bound", field="bound")
         dashed = alt.Chart(promised.rename(columns={"kind": "bound"})).mark_line(strokeWidth=0.9, opacity=1)
         black = alt.value(LINES[bounds[0]].colour)
-        layers.insert(0, dashed.encode(x=x, y=y, color=black, strokeDash=of_bound["strokeDash"]))
+        layers.insert(0, dashed.encode(x=x, y=y, color=black, strokeDash=of_bound.dash))
     # The dashes of the losses have no legend of their own, those of the bounds have.
     whole = alt.layer(*layers).resolve_scale(strokeDash="independent").resolve_legend(strokeDash="independent")
     return laid_out(whole, HEIGHT)

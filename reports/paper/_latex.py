@@ -233,5 +233,5 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 
 def _main(found: Page, names: Sequence[str]) -> str:
     lines = ((prose(line), line.startswith(PARTIAL)) for line in found.preamble)
-    told = "\n\n".join(rf"\textbf{{{words}}}" if bold else words for words, bold in lines)
-    return _DOCUMENT % {"provenance": told, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}
+    provenance = "\n\n".join(rf"\textbf{{{words}}}" if bold else words for words, bold in lines)
+    return _DOCUMENT % {"provenance": provenance, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}

@@ -24,8 +24,8 @@ def name(words: object) -> str:
     pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MAX_LINES])
     # Within a piece at a price, where nothing else is left; a character that is told by its number is long by itself.
     short = (re.findall(rf"[^\x00-\x7f]|[\x00-\x7f]{{1,{UNBROKEN}}}", piece) for piece in pieces)
-    told = (r"\penalty1000{}".join(map(tex, parts)) for parts in short)
-    return r"\allowbreak{}".join(told) + "..." * (len(str(words)) > MAX_LINES)
+    breakable = (r"\penalty1000{}".join(map(tex, parts)) for parts in short)
+    return r"\allowbreak{}".join(breakable) + "..." * (len(str(words)) > MAX_LINES)
 
 
 def prose(words: str) -> str:

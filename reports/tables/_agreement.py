@@ -227,7 +227,7 @@ def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
                 FROM {one.table} a JOIN {one.table} b ON a.key = b.key AND a.i < b.i
             ) GROUP BY ALL"""
         )
-        known = {(i, j): told for i, j, *told in counted.itertuples(index=False)}
+        known = {(i, j): of_pair for i, j, *of_pair in counted.itertuples(index=False)}
         for i, j in combinations(range(len(one.names)), 2):
             lines.append((one.dtype, one.names[i], one.names[j], *known.get((i, j), [0] * len(counts))))
     return pd.DataFrame(lines, columns=["dtype", "one", "other", *counts])

@@ -6,11 +6,9 @@ goes wrong beside the ignored row comes from it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
-from ...core.vocabulary import Conduct, Reach
+from ...core.vocabulary import Conduct, Reach, Verdict
 from ...storage.querying import Measurements
 from .ordering import CELL, in_order, pairs, without_categories
 
@@ -20,7 +18,7 @@ ROWS = {f"ignored/{name}_{r}": kind for kind, name in KINDS.items() for r in ("n
 NONE_COUNTS = {f"ignored/all_{r}": f"none counts, {r}" for r in ("none", "sum", "mean")}
 OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
 # The gravest first; "correct" where an ignored row counts nothing, whatever is in it.
-VERDICTS = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
+GRAVEST_FIRST = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
 _QUANTITIES = ("loss", "gradient")
 _WANTED = [
     *CELL, "case", "row", "quantity", "status", "verdict", "value", "n_nan", "n_posinf", "n_neginf", "max_abs"
@@ -53,7 +51,7 @@ def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
     for name, of in ((OTHERS, nan[nan["row"] >= 0]), (REDUCED, nan[nan["row"] < 0])):
         table[name] = table.index.isin(pd.MultiIndex.from_frame(of[CELL]))
     spread = table[OTHERS] | table[REDUCED]
-    table[VERDICT] = _worst_verdicts(own).reindex(table.index).mask(spread, VERDICTS[0])
+    table[VERDICT] = _worst_verdicts(own).reindex(table.index).mask(spread, Verdict.NAN.value)
     return in_order(found.cells, table.reset_index())
 
 
@@ -89,9 +87,9 @@ def _worst_conducts(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst_verdicts(own: pd.DataFrame) -> pd.Series:
-    known = own[own["verdict"].isin(VERDICTS)]
-    rank = known["verdict"].map(VERDICTS.index).groupby([known[c] for c in CELL], sort=False).min()
-    return rank.map(VERDICTS.__getitem__)
+    known = own[own["verdict"].isin(GRAVEST_FIRST)]
+    rank = known["verdict"].map(GRAVEST_FIRST.index).groupby([known[c] for c in CELL], sort=False).min()
+    return rank.map(GRAVEST_FIRST.__getitem__)
 
 
 def in_brief(table: pd.DataFrame) -> pd.DataFrame:
@@ -118,9 +116,9 @@ def in_brief(table: pd.DataFrame) -> pd.DataFrame:
     return brief
 
 
-def _pair(loss: Any, gradient: Any) -> str:
-    told = ["" if pd.isna(each) else str(each) for each in (loss, gradient)]
-    return told[0] if told[0] == told[1] or not told[1] else " / ".join(told)
+def _pair(loss: str | float, gradient: str | float) -> str:
+    words = ["" if pd.isna(each) else str(each) for each in (loss, gradient)]
+    return words[0] if words[0] == words[1] or not words[1] else " / ".join(words)
 
 
 def lets_nan_through(measurements: Measurements | pd.DataFrame) -> dict[Reach, tuple[str, ...]]:

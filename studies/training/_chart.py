@@ -11,18 +11,20 @@ import pandas as pd
 
 from ...core.errors import UsageError
 from ...core.files import must_hold_no_links, refuse_existing
+from ...core.vocabulary import Formula
+from ...reports.charts.palette import FORMULA_COLOURS
 
 if TYPE_CHECKING:
     import altair as alt
 
 FILES = ("training.csv", "training.svg", "training.png")
-# Of each formula: its name, its colour in Okabe and Ito's palette, told apart with any colour vision, and its dashes.
+# Of each formula: its name, its colour and its dashes.
 _LOSSES = {
-    "naive": ("naive", "#d55e00", [1, 0]),
-    "lse": ("lse", "#0072b2", [6, 3]),
-    "builtin": ("built-in", "#009e73", [2, 2]),
-    "log1p": ("log1p (NumPy)", "#cc79a7", [2, 2]),
-}
+    f.value: (f.label + " (NumPy)" * (f is Formula.LOG1P), FORMULA_COLOURS[f], dashes)
+    for f, dashes in (
+        (Formula.NAIVE, [1, 0]), (Formula.LSE, [6, 3]), (Formula.BUILTIN, [2, 2]), (Formula.LOG1P, [2, 2])
+    )
+}  # fmt: skip
 # Points at one rate are drawn beside each other, as factors on the logarithmic axis; runs that ended early have no
 # accuracy worth the name, and a lane each below the axis.
 _BESIDE = {"naive": 0.82, "lse": 1.0, "builtin": 1.22, "log1p": 1.22}
