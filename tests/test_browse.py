@@ -123,7 +123,7 @@ def test_every_digit_that_is_shown_is_right(name, dtype):
             target = int(c.targets[r])
             assert row.target == target
             same(row.loss, log_sum - mpf(held[r, target]))
-            for e in row.classes:
+            for e in row.classes():
                 j = e.index
                 assert (e.logit, e.given, e.target) == (held[r, j], c.logits[r, j], j == target)
                 same(e.probability, p[j])
@@ -161,7 +161,7 @@ def test_a_reduced_case_shows_the_mean_the_row_losses_and_the_gradient_of_the_me
     seen = showing.view("seed/article_mean", "float32")
     assert seen.loss == "667.27487866028969614"
     assert [row.loss[:6] for row in seen.rows] == ["0.4170", "2000", "1.4076"]
-    (hot,) = (c for c in seen.rows[1].classes if c.index == 2)
+    (hot,) = (c for c in seen.rows[1].classes() if c.index == 2)
     assert hot.gradient == "-0.33333333333333333333"
     assert showing.view("seed/article").loss is None
 
@@ -198,9 +198,10 @@ def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
         for row in seen.rows:
             held = seen.case.quantized(FORMATS["float32"])[row.row].astype(np.float64)
             finite = held[np.isfinite(held)]
-            assert len(row.classes) <= showing.MAX_LINES
-            assert {finite.max(), finite.min()} <= {c.logit for c in row.classes}
-            assert row.target < 0 or row.target in {c.index for c in row.classes}
+            classes = list(row.classes())
+            assert len(classes) <= showing.MAX_LINES
+            assert {finite.max(), finite.min()} <= {c.logit for c in classes}
+            assert row.target < 0 or row.target in {c.index for c in classes}
 
 
 def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
@@ -221,7 +222,7 @@ def test_one_row_is_shown_alone():
 
 
 def found(view, row, quantity, event):
-    of_quantity = (a for a in view.rows[row].thresholds if a.threshold.quantity == quantity)
+    of_quantity = (a for a in view.rows[row].thresholds() if a.threshold.quantity == quantity)
     (approach,) = (a for a in of_quantity if event in a.threshold.event)
     return approach
 
@@ -247,7 +248,7 @@ def test_underflow_cases_stand_within_an_ulp_of_where_exp_underflows(name, event
 def test_a_sum_beyond_the_format_is_told_where_no_exponential_is(name):
     seen = showing.view(f"overflow/{name}_sum", name)
     assert found(seen, 0, "sum", "the sum of exp(x) overflows").past == 1
-    others = (a for a in seen.rows[0].thresholds if a.threshold.event == "exp(x) overflows")
+    others = (a for a in seen.rows[0].thresholds() if a.threshold.event == "exp(x) overflows")
     assert not any(a.past for a in others)
 
 
@@ -262,7 +263,7 @@ def test_a_spacing_larger_than_the_loss_is_told():
     seen = showing.view("field_overflow/pytorch_11752")
     assert found(seen, 1, "loss", "less than a spacing").value == pytest.approx(math.log(math.log(2)))
     assert found(seen, 1, "max|x|", "no odd numbers").past == 1
-    assert seen.rows[0].thresholds == ()
+    assert seen.rows[0].thresholds() == []
 
 
 def test_a_loss_that_rounds_to_infinity_is_past_and_one_that_does_not_is_near():

@@ -50,86 +50,16 @@ class ShownClass:
     gradient: str
 
 
-@dataclass(frozen=True)
-class ShownRow:
-    """A row.
+@dataclass(frozen=True, eq=False)
+class RowView:
+    """One row in one dtype.
 
     Attributes:
         row: its number, from 0.
-        target: its class; None for class probabilities.
-        loss: the row's own, in twenty digits; ``none`` where the target is no class, and `BENEATH` or `ABOVE` where
-            float64 has no number for it.
-        rounded: that loss as the dtype holds it, NaN for none.
-        condition: the condition number of the loss.
-        note: what sets the row apart, mostly why nothing is graded.
-        classes: those that are shown.
-        thresholds: those that the row stands near or past.
+        logits: (C,), as the dtype holds them.
+        target: a class index, or probabilities (C,) as the dtype holds them.
+        whole, single: the exact answer of the case, and that of its rows one by one.
     """
-
-    row: int
-    target: int | None
-    loss: str
-    rounded: float
-    condition: float
-    note: str
-    classes: tuple[ShownClass, ...]
-    thresholds: tuple[Approach, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One case in one dtype.
-
-    Attributes:
-        case, dtype: what is looked at.
-        loss: the exact reduced loss in twenty digits; None where the case does not reduce.
-        rows: those that are shown.
-    """
-
-    case: Case
-    dtype: str
-    loss: str | None
-    rows: tuple[ShownRow, ...]
-
-
-def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
-    """Looks at one case in one dtype: at its first eight rows, or at one.
-
-    Of more than eight classes those are kept that say most: the targets, the extremes, and the first.
-
-    Raises:
-        UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
-    """
-    fmt, chosen = get_format(dtype), get_case(case)
-    if fmt.name not in chosen.dtypes:
-        held = f"it is held by {', '.join(chosen.dtypes)}"
-        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
-    if row is not None and not 0 <= row < chosen.rows:
-        there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
-        raise UsageError(f"{case} has no row {row}; {there}")
-    x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
-    whole, single = _answers(chosen, fmt)
-    rows = [_Row(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
-    looked = rows[:MAX_LINES] if row is None else [rows[row]]
-    reduces = chosen.reduction != "none"
-    loss = digits(whole.loss, positive=any(r.has_loss for r in rows)) if reduces else None
-    return View(chosen, fmt.name, loss, tuple(r.shown() for r in looked))
-
-
-def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
-    """The exact answer of the case, and that of its rows one by one; a target that is no class is taken for 0."""
-    x, t = case.quantized(fmt), case.quantized_targets(fmt)
-    if case.invalid:
-        t = np.where((t >= 0) & (t < case.classes), t, 0)
-    single = reference(x, t, **case.options(fmt))
-    if case.reduction == "none":
-        return single, single
-    return reference(x, t, **case.options(fmt), reduction=case.reduction), single
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """One row: ``logits`` (C,) and ``target``, a class index or probabilities (C,), as the dtype holds them."""
 
     case: Case
     fmt: Format
@@ -186,22 +116,31 @@ class _Row:
         """Whether two classes share the probability, so that neither has all of it nor nothing."""
         return bool(np.isfinite(self.x).sum() > 1 and not (self.x == np.inf).any())
 
-    def shown(self) -> ShownRow:
-        target = None if np.ndim(self.target) else int(self.target)
-        classes, thresholds = tuple(self._shown_classes()), tuple(self._near())
+    @property
+    def loss(self) -> str:
+        """The exact loss in twenty digits; ``none`` where the target is no class, and `BENEATH` or `ABOVE` where
+        float64 has no number for it.
+        """
         if self._invalid:
-            return ShownRow(self.row, target, "none", math.nan, math.nan, self.note, classes, thresholds)
-        exact = self.single.loss[self.row]
-        rounded = float(round_to(exact.hi, self.fmt, exact.lo))
-        loss = digits(exact, positive=self.has_loss)
-        loss = ABOVE if loss == "inf" and not self._infinite else loss
-        condition = float(self.single.condition[self.row])
-        return ShownRow(self.row, target, loss, rounded, condition, self.note, classes, thresholds)
+            return "none"
+        loss = digits(self.single.loss[self.row], positive=self.has_loss)
+        return ABOVE if loss == "inf" and not self._infinite else loss
 
-    def _shown_classes(self) -> Iterator[ShownClass]:
+    @property
+    def rounded(self) -> float:
+        """The exact loss as the dtype holds it."""
+        exact = self.single.loss[self.row]
+        return float(round_to(exact.hi, self.fmt, exact.lo))
+
+    @property
+    def condition(self) -> float:
+        """The condition number of the loss."""
+        return float(self.single.condition[self.row])
+
+    def classes(self) -> Iterator[ShownClass]:
         z, q, p, g = self.logits, self.shares, self.single.probabilities[self.row], self.whole.gradient[self.row]
         flat = self.single.transform.slopes(z) == 0
-        for j in self._classes():
+        for j in self._chosen_classes():
             small = self._beside and bool(np.isfinite(self.x[j]))
             lost = bool(p.hi[j] == 0 or (p.hi[j] == 1 and p.lo[j] == 0) or flat[j])
             beside = small and lost and self.single.mass[self.row] > 0 and bool(np.isfinite(z[j]))
@@ -209,7 +148,7 @@ class _Row:
             given = float(self.case.logits[self.row, j])
             yield ShownClass(j, float(q[j]), float(z[j]), given, digits(p[j], positive=small), gradient)
 
-    def _classes(self) -> list[int]:
+    def _chosen_classes(self) -> list[int]:
         """At most eight classes: the largest target, the extremes, other targets, a mask, and the first."""
         x, q = self.logits, self.shares
         finite = np.flatnonzero(np.isfinite(x))
@@ -219,13 +158,64 @@ class _Row:
         wanted = dict.fromkeys([*targets[:1], *extremes, *targets, *masked, *range(min(x.size, MAX_LINES))])
         return sorted(list(wanted)[:MAX_LINES])
 
-    def _near(self) -> list[Approach]:
+    def thresholds(self) -> list[Approach]:
+        """The thresholds that the row stands near or past."""
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
         return near(self.x, share, self._log_loss(), self.fmt)
 
     def _log_loss(self) -> float:
         loss = float(self.single.loss.hi[self.row])
         return math.log(loss) if 0 < loss < math.inf and not self._invalid else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One case in one dtype.
+
+    Attributes:
+        case, dtype: what is looked at.
+        loss: the exact reduced loss in twenty digits; None where the case does not reduce.
+        rows: those that are shown.
+    """
+
+    case: Case
+    dtype: str
+    loss: str | None
+    rows: tuple[RowView, ...]
+
+
+def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
+    """Looks at one case in one dtype: at its first eight rows, or at one.
+
+    Of more than eight classes those are kept that say most: the targets, the extremes, and the first.
+
+    Raises:
+        UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
+    """
+    fmt, chosen = get_format(dtype), get_case(case)
+    if fmt.name not in chosen.dtypes:
+        held = f"it is held by {', '.join(chosen.dtypes)}"
+        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
+    if row is not None and not 0 <= row < chosen.rows:
+        there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
+        raise UsageError(f"{case} has no row {row}; {there}")
+    x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
+    whole, single = _answers(chosen, fmt)
+    rows = [RowView(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
+    reduces = chosen.reduction != "none"
+    loss = digits(whole.loss, positive=any(r.has_loss for r in rows)) if reduces else None
+    return View(chosen, fmt.name, loss, tuple(rows[:MAX_LINES] if row is None else rows[row : row + 1]))
+
+
+def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
+    """The exact answer of the case, and that of its rows one by one; a target that is no class is taken for 0."""
+    x, t = case.quantized(fmt), case.quantized_targets(fmt)
+    if case.invalid:
+        t = np.where((t >= 0) & (t < case.classes), t, 0)
+    single = reference(x, t, **case.options(fmt))
+    if case.reduction == "none":
+        return single, single
+    return reference(x, t, **case.options(fmt), reduction=case.reduction), single
 
 
 def digits(value: Exact, *, positive: bool = False) -> str:
@@ -283,17 +273,18 @@ def _options(c: Case, fmt: Format) -> str:
     return "; ".join(parts)
 
 
-def _show_row(v: View, row: ShownRow, out: Console) -> None:
-    target = "" if row.target is None or row.target < 0 else f", target {row.target}"
+def _show_row(v: View, row: RowView, out: Console) -> None:
+    target = "" if np.ndim(row.target) or row.target < 0 else f", target {row.target}"
     out.print(f"row {row.row}{target}: loss {row.loss}")
     if row.note:
         out.print(f"   {row.note}")
     else:
         out.print(f"   rounded to {v.dtype}: {_rounded(row, v.dtype)}; condition number {_number(row.condition)}")
-    out.print(_table(row.classes, v))
-    if len(row.classes) < v.case.classes:
-        out.print(f"   {len(row.classes)} of {v.case.classes} classes are shown")
-    for found in row.thresholds:
+    classes = list(row.classes())
+    out.print(_table(classes, v))
+    if len(classes) < v.case.classes:
+        out.print(f"   {len(classes)} of {v.case.classes} classes are shown")
+    for found in row.thresholds():
         line = f"{'near' if found.near else 'past'}: {found.wording}"
         out.print(textwrap.fill(line, out.width, initial_indent="   ", subsequent_indent=" " * 9))
 
@@ -302,7 +293,7 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
-def _rounded(row: ShownRow, dtype: str) -> str:
+def _rounded(row: RowView, dtype: str) -> str:
     if math.isinf(row.rounded) and row.loss != "inf":
         return f"inf, since it is beyond {FORMATS[dtype].largest:.5g}"
     return repr(row.rounded)
