@@ -1,48 +1,59 @@
-"""Asks pip-audit whether the pinned packages have known weaknesses: exit code 1, and a table, if one has.
+"""Ask pip-audit whether the pinned packages have known weaknesses: exit code 1, and a table, if one has.
 
-Where its data cannot be reached, that is told in a line and nothing fails.
+Where its data cannot be reached, a line says so and nothing fails.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
+
+from tabulate import tabulate
 
 SECONDS = 120  # for all of it; a healthy network needs some ten
 TIMEOUT = 5  # of one question
 
 
-def audited(pins: str) -> Mapping[str, Any] | None:
-    """What pip-audit says of a file of pins, as JSON; None if it says nothing. Nothing is installed or resolved."""
+class Weakness(TypedDict):
+    id: str
+    fix_versions: list[str]
+
+
+class Package(TypedDict):
+    """One package; without ``vulns`` where pip-audit skipped it."""
+
+    name: str
+    version: NotRequired[str]
+    vulns: NotRequired[list[Weakness]]
+
+
+def audited(pins: str) -> list[Package]:
+    """What pip-audit says of a file of pins; nothing if it fails. Nothing is installed or resolved."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", pins, "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", "--timeout", str(TIMEOUT)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-        found: Mapping[str, Any] = json.loads(done.stdout)
+        packages: list[Package] = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        return None
-    return found
+        return []
+    return packages
 
 
-def verdict(found: Mapping[str, Any] | None) -> tuple[str, int]:
-    """What is to be told, and the exit code."""
-    # Where the index answers for nothing, pip-audit skips every package and calls that no weakness.
-    packages = found["dependencies"] if found else []
+def verdict(packages: list[Package]) -> tuple[str, int]:
+    """The message and the exit code."""
+    # Where the index does not answer, pip-audit skips every package and reports no weakness.
     asked = [package for package in packages if "vulns" in package]
     if not asked:
         return "audit: pip-audit or its data cannot be reached; the pinned packages were not looked at", 0
     weak = [(p["name"], p["version"], v["id"], ", ".join(v["fix_versions"])) for p in asked for v in p["vulns"]]
-    told = f"audit: {len(asked)} pinned packages looked at, {len(packages) - len(asked)} not known to pip-audit"
+    message = f"audit: {len(asked)} pinned packages looked at, {len(packages) - len(asked)} not known to pip-audit"
     if not weak:
-        return f"{told}, no known weakness", 0
-    lines = [("package", "pinned", "weakness", "mended in"), *weak]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join(word.ljust(n) for word, n in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*table, f"{told}, {len(weak)} known weaknesses: raise the pins in constraints.txt"]), 1
+        return f"{message}, no known weakness", 0
+    table = tabulate(weak, ["package", "pinned", "weakness", "fixed in"], "plain", disable_numparse=True)
+    return f"{table}\n{message}, {len(weak)} known weaknesses: raise the pins in constraints.txt", 1
 
 
 if __name__ == "__main__":
-    words, code = verdict(audited(sys.argv[1]))
-    print(words)
+    message, code = verdict(audited(sys.argv[1]))
+    print(message)
     sys.exit(code)

@@ -24,7 +24,7 @@ def frameworks(
     if entry_points:
         _print(listing.entry_points())
         return
-    descriptions = listing.describe()
+    descriptions = listing.describe_frameworks()
     found = listing.tabulated(descriptions)
     present = found[found["available"]]
     _print(present[["implementation", "formula", "version", "devices", "modes"]])

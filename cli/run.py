@@ -75,7 +75,7 @@ def run(
         reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
-    for line in listing.foreign(framework):
+    for line in listing.third_party_notices(framework):
         print(line, file=sys.stderr)
     with show_progress() as show:
         command = runner.Command(ctx.obj or "logitlab run")

@@ -27,9 +27,9 @@ def examine() -> Iterator[Finding]:
     yield _memory()
     yield _compiler()
     yield _charts()
-    for line in listing.foreign():
+    for line in listing.third_party_notices():
         yield Finding("entry point", "ok", line)
-    for name, description in listing.describe().items():
+    for name, description in listing.describe_frameworks().items():
         if description.missing is not None:
             yield Finding(name, "missing", f"{description.missing}; {listing.how_to_install(name)}")
             continue

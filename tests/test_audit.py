@@ -22,28 +22,28 @@ def audit():
 
 
 def test_a_known_weakness_fails_with_a_table(audit):
-    told, code = audit.verdict({"dependencies": [SOUND, SKIPPED, WEAK]})
+    message, code = audit.verdict([SOUND, SKIPPED, WEAK])
     assert code == 1
-    assert ["jinja2", "3.1.2", "PYSEC-1", "3.1.3,", "3.2"] in [line.split() for line in told.splitlines()]
-    assert "2 pinned packages looked at, 1 not known to pip-audit, 1 known weaknesses" in told
+    assert ["jinja2", "3.1.2", "PYSEC-1", "3.1.3,", "3.2"] in [line.split() for line in message.splitlines()]
+    assert "2 pinned packages looked at, 1 not known to pip-audit, 1 known weaknesses" in message
 
 
 def test_without_one_it_passes_and_says_how_many_were_looked_at(audit):
-    assert audit.verdict({"dependencies": [SOUND, SKIPPED]}) == (
+    assert audit.verdict([SOUND, SKIPPED]) == (
         "audit: 1 pinned packages looked at, 1 not known to pip-audit, no known weakness", 0,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("found", [None, {"dependencies": []}, {"dependencies": [SKIPPED]}])
-def test_without_data_it_passes_and_says_so(audit, found):
-    told, code = audit.verdict(found)
+@pytest.mark.parametrize("packages", [[], [SKIPPED]])
+def test_without_data_it_passes_and_says_so(audit, packages):
+    message, code = audit.verdict(packages)
     assert code == 0
-    assert "cannot be reached" in told
-    assert len(told.splitlines()) == 1
+    assert "cannot be reached" in message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("said", ["", "ERROR: no network", None])
-def test_an_audit_that_says_nothing_or_takes_too_long_is_none(audit, monkeypatch, said):
+def test_an_audit_that_says_nothing_or_takes_too_long_has_no_packages(audit, monkeypatch, said):
     def run(command, timeout, **_):
         assert {"--no-deps", "--disable-pip", "constraints.txt"} <= set(command)
         if said is None:
@@ -51,7 +51,7 @@ def test_an_audit_that_says_nothing_or_takes_too_long_is_none(audit, monkeypatch
         return subprocess.CompletedProcess(command, 1, said, "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert audit.audited("constraints.txt") is None
+    assert audit.audited("constraints.txt") == []
 
 
 def test_what_it_says_is_read_whatever_its_exit_code(audit, monkeypatch):

@@ -5,7 +5,6 @@ import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,16 +118,16 @@ def test_every_digit_that_is_shown_is_right(name, dtype):
     (c,) = select_cases(name)
     held = c.quantized(FORMATS[dtype]).astype(np.float64)
     with mp.workdps(1500):
-        for r, line in enumerate(seen.rows.to_dict("records")):
+        for r, row in enumerate(seen.rows):
             p, log_sum = softmax([mpf(x) for x in held[r].tolist()])
             target = int(c.targets[r])
-            assert line["target"] == target
-            same(line["loss"], log_sum - mpf(held[r, target]))
-            for e in seen.entries[seen.entries["row"] == r].to_dict("records"):
-                j = e["class"]
-                assert (e["logit"], e["given"], e["target"]) == (held[r, j], c.logits[r, j], j == target)
-                same(e["probability"], p[j])
-                same(e["gradient"], p[j] - (1 if j == target else 0))
+            assert row.target == target
+            same(row.loss, log_sum - mpf(held[r, target]))
+            for e in row.classes():
+                j = e.index
+                assert (e.logit, e.given, e.target) == (held[r, j], c.logits[r, j], j == target)
+                same(e.probability, p[j])
+                same(e.gradient, p[j] - (1 if j == target else 0))
 
 
 def same(told, exact):
@@ -154,16 +153,16 @@ def test_fewer_digits_are_told_where_float64_holds_fewer():
 
 def test_the_loss_is_rounded_to_the_dtype_once():
     rows = showing.view("padding/float16_min_beyond", "float16").rows
-    assert rows["rounded"].to_list() == [math.inf, 65504.0]
-    assert rows["loss"].to_list() == ["65520.000000112535168", "65519.000000305902274"]
+    assert [row.rounded for row in rows] == [math.inf, 65504.0]
+    assert [row.loss for row in rows] == ["65520.000000112535168", "65519.000000305902274"]
 
 
 def test_a_reduced_case_shows_the_mean_the_row_losses_and_the_gradient_of_the_mean():
     seen = showing.view("seed/article_mean", "float32")
     assert seen.loss == "667.27487866028969614"
-    assert seen.rows["loss"].str[:6].to_list() == ["0.4170", "2000", "1.4076"]
-    hot = seen.entries[(seen.entries["row"] == 1) & (seen.entries["class"] == 2)].iloc[0]
-    assert hot["gradient"] == "-0.33333333333333333333"
+    assert [row.loss[:6] for row in seen.rows] == ["0.4170", "2000", "1.4076"]
+    (hot,) = (c for c in seen.rows[1].classes() if c.index == 2)
+    assert hot.gradient == "-0.33333333333333333333"
     assert showing.view("seed/article").loss is None
 
 
@@ -183,25 +182,26 @@ def test_a_reduced_case_shows_the_mean_the_row_losses_and_the_gradient_of_the_me
 )
 def test_rows_without_an_ordinary_answer_say_so(name, losses, note):
     rows = showing.view(name).rows
-    assert rows["loss"].to_list() == losses
-    assert rows["note"][0].startswith(note)
-    assert note or rows["note"][0] == ""
+    assert [row.loss for row in rows] == losses
+    assert rows[0].note.startswith(note)
+    assert note or rows[0].note == ""
 
 
 def test_a_loss_that_float64_cannot_hold_is_not_called_infinite():
-    assert showing.view("special/float64_largest", "float64").rows["loss"][0] == showing.ABOVE
+    assert showing.view("special/float64_largest", "float64").rows[0].loss == showing.ABOVE
 
 
 def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
     for name in ("random/c1000_s10", "reductions/many_rows_mean", "masks/wide_990", "field_options/pytorch_116349"):
         seen = showing.view(name)
         assert len(seen.rows) <= showing.MAX_LINES
-        for r, of_row in seen.entries.groupby("row"):
-            held = seen.case.quantized(FORMATS["float32"])[r].astype(np.float64)
+        for row in seen.rows:
+            held = seen.case.quantized(FORMATS["float32"])[row.row].astype(np.float64)
             finite = held[np.isfinite(held)]
-            assert len(of_row) <= showing.MAX_LINES
-            assert {finite.max(), finite.min()} <= set(of_row["logit"])
-            assert seen.case.targets[r] < 0 or int(seen.case.targets[r]) in set(of_row["class"])
+            classes = list(row.classes())
+            assert len(classes) <= showing.MAX_LINES
+            assert {finite.max(), finite.min()} <= {c.logit for c in classes}
+            assert row.target < 0 or row.target in {c.index for c in classes}
 
 
 def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
@@ -210,30 +210,30 @@ def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
         (c,) = select_cases(name)
         mean = dataclasses.replace(c, reduction="mean")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(showing, "named", lambda name, mean=mean: mean)
+            patch.setattr(showing, "get_case", lambda name, mean=mean: mean)
             assert showing.view(name).loss == told
 
 
 def test_one_row_is_shown_alone():
-    assert showing.view("reductions/many_rows_mean", "float64", 299).rows["row"].to_list() == [299]
+    assert showing.view("reductions/many_rows_mean", "float64", 299).rows[0].row == 299
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------
 
 
 def found(view, row, quantity, event):
-    lines = view.thresholds[(view.thresholds["row"] == row) & (view.thresholds["quantity"] == quantity)]
-    (line,) = lines[lines["event"].str.contains(event, regex=False)].to_dict("records")
-    return line
+    of_quantity = (a for a in view.rows[row].thresholds() if a.threshold.quantity == quantity)
+    (approach,) = (a for a in of_quantity if event in a.threshold.event)
+    return approach
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(("side", "steps"), [("below", -1), ("at", 0), ("above", 1)])
 def test_overflow_cases_stand_within_an_ulp_of_where_exp_overflows(name, side, steps):
     line = found(showing.view(f"overflow/{name}_{side}", name), 0, "x", "exp(x) overflows")
-    assert (line["class"], line["ulps"], line["near"]) == (0, steps, True)
-    assert line["limit"] == overflow(FORMATS[name])
-    assert line["past"] == (line["value"] > line["limit"])
+    assert (line.index, line.ulps, line.near) == (0, steps, True)
+    assert line.threshold.limit == overflow(FORMATS[name])
+    assert line.past == (line.value > line.threshold.limit)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -241,50 +241,51 @@ def test_overflow_cases_stand_within_an_ulp_of_where_exp_overflows(name, side, s
 def test_underflow_cases_stand_within_an_ulp_of_where_exp_underflows(name, event, limit):
     for side, steps in (("below", -1), ("at", 0), ("above", 1)):
         line = found(showing.view(f"underflow/{name}_{event}_{side}", name), 0, "x", f"exp(x) is {event}")
-        assert (line["class"], line["ulps"], line["limit"]) == (1, steps, limit(FORMATS[name]))
+        assert (line.index, line.ulps, line.threshold.limit) == (1, steps, limit(FORMATS[name]))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_sum_beyond_the_format_is_told_where_no_exponential_is(name):
     seen = showing.view(f"overflow/{name}_sum", name)
-    assert found(seen, 0, "sum", "the sum of exp(x) overflows")["past"] == 1
-    assert not seen.thresholds[seen.thresholds["event"] == "exp(x) overflows"]["past"].any()
+    assert found(seen, 0, "sum", "the sum of exp(x) overflows").past == 1
+    others = (a for a in seen.rows[0].thresholds() if a.threshold.event == "exp(x) overflows")
+    assert not any(a.past for a in others)
 
 
 def test_a_lost_digit_is_told_from_the_margin_at_which_it_is_lost():
     """ln 2^-24 is -16.64; the others of a margin of 17 are exp(-17) + exp(-17.5), or -16.53: short of it."""
     for margin, near, past in (("16.5", True, 0), ("17", True, 0), ("25", False, 1)):
         line = found(showing.view(f"certainty/margin_{margin}"), 0, "others", "log(1 + others) is 0")
-        assert (line["near"], line["past"]) == (near, past)
+        assert (line.near, line.past) == (near, past)
 
 
 def test_a_spacing_larger_than_the_loss_is_told():
     seen = showing.view("field_overflow/pytorch_11752")
-    assert found(seen, 1, "loss", "less than a spacing")["value"] == pytest.approx(math.log(math.log(2)))
-    assert found(seen, 1, "max|x|", "no odd numbers")["past"] == 1
-    assert seen.thresholds[seen.thresholds["row"] == 0].empty
+    assert found(seen, 1, "loss", "less than a spacing").value == pytest.approx(math.log(math.log(2)))
+    assert found(seen, 1, "max|x|", "no odd numbers").past == 1
+    assert seen.rows[0].thresholds() == []
 
 
 def test_a_loss_that_rounds_to_infinity_is_past_and_one_that_does_not_is_near():
     seen = showing.view("padding/float16_min_beyond", "float16")
     lines = [found(seen, r, "loss", "the loss is beyond float16") for r in (0, 1)]
-    assert [(line["near"], line["past"]) for line in lines] == [(True, 1), (True, 0)]
+    assert [(line.near, line.past) for line in lines] == [(True, 1), (True, 0)]
 
 
 def test_terms_lost_beside_one_are_counted():
     line = found(showing.view("stagnation/float32_2049"), 0, "x - max", "lost when added to 1")
-    assert line["past"] == 2048
+    assert line.past == 2048
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_ordinary_logits_stand_near_nothing(name):
     x = np.array([0.5, -1.0, 2.0])
-    assert thresholds.near(x, np.array([True, False, False]), 0.5, FORMATS[name]).empty
+    assert thresholds.near(x, np.array([True, False, False]), 0.5, FORMATS[name]) == []
 
 
 @pytest.mark.parametrize("row", [[math.nan, 1.0], [math.inf, 1.0], [-math.inf, -math.inf]])
 def test_a_row_without_a_softmax_of_numbers_stands_near_nothing(row):
-    assert thresholds.near(np.array(row), np.array([True, False]), math.nan, FORMATS["float32"]).empty
+    assert thresholds.near(np.array(row), np.array([True, False]), math.nan, FORMATS["float32"]) == []
 
 
 @settings(max_examples=60)
@@ -293,15 +294,15 @@ def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
     """The counts and the nearest number, against a plain loop over the logits."""
     fmt = FORMATS[name]
     lines = thresholds.near(np.array(logits), np.arange(len(logits)) == 0, math.nan, fmt)
-    of_x = lines[lines["event"] == "exp(x) overflows"].to_dict("records")
+    of_x = [line for line in lines if line.threshold.event == "exp(x) overflows"]
     past = sum(x > overflow(fmt) for x in logits)
     distance = min(abs(x - overflow(fmt)) for x in logits)
     near = distance <= max(1.0, float(ulp(overflow(fmt), fmt)))
     assert len(of_x) == bool(past or near)
     for line in of_x:
-        assert (line["past"], line["near"]) == (past, near)
-        assert logits[line["class"]] == line["value"]
-        assert not near or abs(line["value"] - line["limit"]) == distance
+        assert (line.past, line.near) == (past, near)
+        assert logits[line.index] == line.value
+        assert not near or abs(line.value - line.threshold.limit) == distance
 
 
 # --- the command line -------------------------------------------------------------------------------------------
@@ -391,6 +392,5 @@ def test_the_reasons_and_the_source_are_shown(capsys):
         assert told in shown
 
 
-def test_nothing_is_near_in_an_empty_table_either():
-    assert list(showing.view("reductions/empty_none").thresholds.columns) == [*thresholds.COLUMNS, "row"]
-    assert isinstance(showing.view("ties/3").thresholds, pd.DataFrame)
+def test_a_case_without_rows_shows_none():
+    assert showing.view("reductions/empty_none").rows == ()

@@ -82,9 +82,9 @@ def test_doctor_finds_the_set_up_sound(capsys):
 
 
 def test_doctor_tells_how_to_install_what_is_missing(monkeypatch, capsys):
-    described = listing.describe(["numpy"])
+    described = listing.describe_frameworks(["numpy"])
     gone = {"torch": Description("torch", missing="cannot be imported: ModuleNotFoundError: No module named 'torch'")}
-    monkeypatch.setattr(listing, "describe", lambda: described | gone)
+    monkeypatch.setattr(listing, "describe_frameworks", lambda: described | gone)
     assert main(["doctor"]) == 0
     assert "missing  torch: cannot be imported" in capsys.readouterr().out
 

@@ -125,8 +125,8 @@ def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_
 
 
 def test_the_advice_for_a_framework_of_another_package_names_that_package(installed, monkeypatch, capsys):
-    described = listing.describe(["exits", "slow", "numpy"])
-    monkeypatch.setattr(listing, "describe", lambda names=None: described)
+    described = listing.describe_frameworks(["exits", "slow", "numpy"])
+    monkeypatch.setattr(listing, "describe_frameworks", lambda names=None: described)
     told = [f.message for f in doctor.examine() if f.state == "missing" and f.subject in ("exits", "slow")]
     assert told == [
         "failed when it was imported: SystemExit: 0; pip install Strange-Losses",

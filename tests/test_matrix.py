@@ -204,7 +204,7 @@ def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_hal
 def test_another_logitlab_is_another_environment(tmp_path):
     one = running_source(tmp_path / "one")
     assert running_source(tmp_path / "two").digest == one.digest
-    assert (tmp_path / "one" / "cases" / "seed.py").exists()
+    assert (tmp_path / "one" / "cases" / "catalogue" / "seed.py").exists()
     assert not (tmp_path / "one" / "tests").exists()
     assert one.requirement(["jax"]).startswith("logitlab[jax] @ file:")
     assert one.requirement([]).startswith("logitlab @ file:")

@@ -362,7 +362,7 @@ def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys
 
 def test_a_package_cannot_take_the_place_of_another_framework(site):
     trace = site("stranger", "numpy = stranger:FRAMEWORK")
-    told = listing.describe(["numpy"])["numpy"].missing
+    told = listing.describe_frameworks(["numpy"])["numpy"].missing
     assert "2 packages offer it, as logitlab.frameworks.numpy:FRAMEWORK and stranger:FRAMEWORK" in told
     assert not trace.exists()
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.pages import Page
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)]*)?\)")
 FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>", re.IGNORECASE)
 
 
-def on_post_page(output: str, *, page: Any, **_: Any) -> None:
+def on_post_page(output: str, *, page: Page, **_: object) -> None:
     """PluginError for a page that would fetch something from elsewhere when it is opened."""
     if fetched := FETCHED.search(output):
         raise PluginError(f"{page.file.src_path} needs a network: {fetched[0]}")
 
 
-def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: object) -> str:
     """The page without links that leave ``docs``; PluginError for one that leads to nothing."""
     docs = Path(config["docs_dir"])
 

@@ -12,12 +12,13 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 
 from logitlab import runner
 from logitlab.cases import select_cases
+from logitlab.core.arguments import Strings
 from logitlab.storage.store import Run
 
 # This file and its neighbours are also loaded by their path, and then Python does not look beside them.
@@ -26,21 +27,25 @@ import kept_grades
 
 ROOT = kept_grades.ROOT
 KEPT = ROOT / "build" / "measurements"
-SOURCES = (
-    "core",
-    "cases",
-    "oracle",
-    "frameworks",
-    "grading",
-    "execution",
-)
+SOURCES = ("core", "cases", "oracle", "frameworks", "grading", "execution")
 # Each width costs JAX seconds, and what is said of it does not need them all.
 WIDTHS_FOR_JAX = (2, 3, 5, 10)
 FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
 
 
-def plans() -> dict[str, dict[str, Any]]:
-    """What is measured, as arguments of `logitlab.run`: a few minutes on two cores, most of them JAX compiling."""
+class Plan(TypedDict, total=False):
+    """Arguments of `logitlab.run`."""
+
+    cases: Strings
+    sweeps: Strings
+    frameworks: Strings
+    implementations: Strings
+    dtypes: Strings
+    modes: Strings
+
+
+def plans() -> dict[str, Plan]:
+    """What is measured: a few minutes on two cores, most of them JAX compiling."""
     # With the cases that decide README's grades, these frameworks get the same grades as there.
     deciding = kept_grades.read().cases
     jax = [c.id for c in select_cases() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
@@ -72,11 +77,10 @@ def installed() -> dict[str, str]:
     return {d.metadata["Name"]: d.version for d in metadata.distributions()}
 
 
-def _key(plan: dict[str, Any]) -> str:
+def _key(plan: Plan) -> str:
     digest = hashlib.blake2b(json.dumps([plan, installed(), sys.version], sort_keys=True).encode(), digest_size=8)
     for name in SOURCES:
-        path = ROOT / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in sorted((ROOT / name).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -88,7 +92,7 @@ def runs() -> list[Run]:
     return [kept_run(name, plan) for name, plan in plans().items()]
 
 
-def kept_run(name: str, plan: dict[str, Any]) -> Run:
+def kept_run(name: str, plan: Plan) -> Run:
     """The run of this plan, measured now unless it is kept."""
     folder = KEPT / f"{name}-{_key(plan)}"
     is_resumable = (folder / "manifest.json").exists()

@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.formats import Format, overflow, round_to, ulp, underflow_to_subnormal, underflow_to_zero
@@ -22,21 +20,69 @@ from ...core.formats import Format, overflow, round_to, ulp, underflow_to_subnor
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-COLUMNS = ["quantity", "event", "class", "value", "limit", "near", "past", "ulps", "told"]
-WHOLE = -1  # the class of a number that belongs to the row
 LOGITS = ("x", "x - max")
-COUNTED = 16  # so many spacings of a threshold are told as such
+COUNTED = 16  # up to so many spacings from a threshold are counted
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """``event`` happens to ``quantity`` above the limit, or below it; not below ``floor``, where the next one does."""
+    """``event`` happens to ``quantity`` above the limit, or below it; not below ``floor``, where the next one does.
+
+    ``quantity`` is ``x``, ``x - max``, ``p[target]``, ``sum`` (of the exponentials of x), ``others`` (the shifted sum
+    without the maximum's own 1), ``loss`` or ``max|x|``. The limit is on the scale of a logarithm.
+    """
 
     quantity: str
     event: str
     limit: float
     above: bool
     floor: float = -math.inf
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How close a row comes to a threshold.
+
+    Attributes:
+        threshold: the threshold.
+        index: the class of the nearest number; None where the number is the row's own.
+        value: the nearest number, on the scale of a logarithm. Where none is near, it is the nearest of those past.
+        near: whether that number is near.
+        past: how many of the row's numbers are past the threshold.
+        ulps: how many spacings of the dtype a logit ``x`` lies from the number nearest to the limit; NaN for others.
+    """
+
+    threshold: Threshold
+    index: int | None
+    value: float
+    near: bool
+    past: int
+    ulps: float
+
+    @property
+    def wording(self) -> str:
+        """As ``exp(x) overflows above 88.7228: class 0 at 88.72284, 1 ulp past; 2 classes past``."""
+        t = self.threshold
+        side = "above" if t.above else "below"
+        limit = f"{t.limit:.6g}" if self._of_logit else exponential(t.limit)
+        number = f"{self.value:.7g}" if self._of_logit else exponential(self.value)
+        owner = t.quantity if self.index is None else f"class {self.index}"
+        more = f"; {self.past} classes past" if self.past > 1 else ""
+        return f"{t.event} {side} {limit}: {owner} at {number}, {self._distance}{more}"
+
+    @property
+    def _of_logit(self) -> bool:
+        return self.threshold.quantity in LOGITS
+
+    @property
+    def _distance(self) -> str:
+        if self.ulps == 0:
+            return "the nearest number to it"
+        off = self.value - self.threshold.limit
+        where = "past" if (off > 0 if self.threshold.above else off < 0) else "short of it"
+        if abs(self.ulps) <= COUNTED:
+            return f"{abs(self.ulps):g} ulp {where}"
+        return f"{abs(off):.4g} {where}" if self._of_logit else f"a factor of {exponential(abs(off))} {where}"
 
 
 @dataclass(frozen=True)
@@ -47,32 +93,23 @@ class _Row:
     largest: float  # max|x|
 
 
-def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> pd.DataFrame:
-    """The thresholds that a row stands near or past, one line each, with the number that is nearest to it.
+def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> list[Approach]:
+    """The thresholds that a row stands near or past.
 
-    Where no number is near, it is the nearest of those past. A maximum of 0 makes ``x - max`` the logits themselves,
-    whose thresholds are then told once.
+    A maximum of 0 makes ``x - max`` the logits themselves, whose thresholds are then given once.
 
     Args:
         logits: (C,), as the dtype holds them. A row with NaN or ``+inf``, or without a finite logit, stands near none.
         targets: (C,), which classes have a share of the target.
         log_loss: the logarithm of the row's exact loss; NaN if it has none.
         fmt: the dtype's format.
-
-    Returns:
-        ``quantity``: ``x``, ``x - max``, ``p[target]``, ``sum`` (of the exponentials of x), ``others`` (the shifted sum
-        without the maximum's own 1), ``loss`` or ``max|x|``. ``event``: what happens past the threshold. ``class``:
-        of the number that is told, -1 where it is the row's. ``value`` and ``limit``: both on the scale of a
-        logarithm. ``near``: whether that number is. ``past``: how many of the row's numbers are. ``ulps``: how many
-        spacings of the dtype a logit lies from the number nearest to the limit; NaN for other quantities. ``told``:
-        all this in words.
     """
     finite = np.isfinite(logits)
     if not finite.any() or not (finite | (logits == -np.inf)).all():
-        return pd.DataFrame(columns=COLUMNS)
+        return []
     row = _numbers(np.where(finite, logits, np.nan), targets, log_loss)
-    lines = [_line(t, row.numbers[t.quantity], fmt) for t in _thresholds(row, fmt)]
-    return pd.DataFrame([line for line in lines if line is not None], columns=COLUMNS)
+    approaches = (_approach(t, row.numbers[t.quantity], fmt) for t in _thresholds(row, fmt))
+    return [found for found in approaches if found is not None]
 
 
 def _numbers(x: Float64, targets: Mask, log_loss: float) -> _Row:
@@ -128,8 +165,8 @@ def _thresholds(row: _Row, fmt: Format) -> Iterator[Threshold]:
     yield Threshold("max|x|", f"{name} has no odd numbers", fmt.precision * math.log(2.0), above=True)
 
 
-def _line(threshold: Threshold, values: Float64, fmt: Format) -> tuple[Any, ...] | None:
-    """The threshold's line, None where the row's numbers are neither near nor past it."""
+def _approach(threshold: Threshold, values: Float64, fmt: Format) -> Approach | None:
+    """How close the row's numbers come to a threshold; None where they are neither near nor past it."""
     limit = threshold.limit
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = values > limit if threshold.above else values < limit
@@ -144,31 +181,7 @@ def _line(threshold: Threshold, values: Float64, fmt: Format) -> tuple[Any, ...]
     value = float(values[j])
     nearest = float(round_to(limit, fmt))
     ulps = (value - nearest) / float(ulp(nearest, fmt)) if threshold.quantity == "x" else math.nan
-    where = j if threshold.quantity in (*LOGITS, "p[target]") else WHOLE
-    told = _told(threshold, value, ulps, where, past)
-    return threshold.quantity, threshold.event, where, value, limit, close, past, ulps, told
-
-
-def _told(threshold: Threshold, value: float, ulps: float, where: int, past: int) -> str:
-    """As ``exp(x) overflows above 88.7228: class 0 at 88.72284, 1 ulp past; 2 classes past``."""
-    side = "above" if threshold.above else "below"
-    off = value - threshold.limit
-    is_past = off > 0 if threshold.above else off < 0
-    logit = threshold.quantity in LOGITS
-    limit = f"{threshold.limit:.6g}" if logit else exponential(threshold.limit)
-    number = f"{value:.7g}" if logit else exponential(value)
-    owner = threshold.quantity if where == WHOLE else f"class {where}"
-    more = f"; {past} classes past" if past > 1 else ""
-    return f"{threshold.event} {side} {limit}: {owner} at {number}, {_distance(off, ulps, logit, is_past)}{more}"
-
-
-def _distance(off: float, ulps: float, logit: bool, is_past: bool) -> str:
-    if ulps == 0:
-        return "the nearest number to it"
-    where = "past" if is_past else "short of it"
-    if abs(ulps) <= COUNTED:
-        return f"{abs(ulps):g} ulp {where}"
-    return f"{abs(off):.4g} {where}" if logit else f"a factor of {exponential(abs(off))} {where}"
+    return Approach(threshold, j if threshold.quantity in (*LOGITS, "p[target]") else None, value, close, past, ulps)
 
 
 def exponential(exponent: float) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fnmatch
 import tempfile
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from ... import cases as _cases
+from ...cases import all_cases, select_cases
 from ...core.arguments import Strings, as_dtypes, as_strings
 from ...core.errors import UsageError
-from ...core.formats import FORMATS
+from ...core.formats import DTYPES
 from ...execution import registry
 from ...execution.plan import choose_frameworks
 from ...execution.pool import Pools
@@ -46,43 +47,42 @@ def catalogue(
         UsageError: for an empty list, a glob that matches no case, a family, tag or dtype that is not one, or filters
             that no case passes together.
     """
-    globs, asked_families, asked_tags, asked_sources = (
-        as_strings(given, name)
-        for given, name in ((patterns, "patterns"), (families, "families"), (tags, "tags"), (sources, "sources"))
-    )
-    held = as_dtypes(dtypes)
-    kinds = _matching("family", "families", asked_families, {c.family for c in _cases.all_cases()})
-    words = _matching("tag", "tags", asked_tags, {t for c in _cases.all_cases() for t in c.tags})
+    globs, held = as_strings(patterns, "patterns"), as_dtypes(dtypes)
+    of_families, of_tags = as_strings(families, "families"), as_strings(tags, "tags")
+    of_sources = as_strings(sources, "sources")
+    every = all_cases()
+    kept_families = _matched("family", "families", of_families, {c.family for c in every})
+    kept_tags = _matched("tag", "tags", of_tags, {t for c in every for t in c.tags})
     found = [
         c
-        for c in _cases.select_cases(globs)
-        if (not kinds or c.family in kinds)
-        and (not words or words & set(c.tags))
-        and (not asked_sources or _from(c.source, asked_sources))
+        for c in select_cases(globs)
+        if (not of_families or c.family in kept_families)
+        and (not of_tags or kept_tags & set(c.tags))
+        and (not of_sources or _is_from(c.source, of_sources))
         and (not held or set(held) & set(c.dtypes))
     ]
     if not found:
-        asked = {"case": globs, "family": asked_families, "tag": asked_tags, "dtype": held, "source": asked_sources}
-        told = ", ".join(f"{name} {' or '.join(given)}" for name, given in asked.items() if given)
-        raise UsageError(f"no case passes all of these filters: {told}; leave one out, or give it more words")
-    lines = [
-        (c.id, c.family, c.why, c.source, ", ".join(c.tags), c.rows, c.classes, c.reduction, ", ".join(c.dtypes))
-        for c in found
-    ]
+        filters = {"case": globs, "family": of_families, "tag": of_tags, "dtype": held, "source": of_sources}
+        given = ", ".join(f"{name} {' or '.join(values)}" for name, values in filters.items() if values)
+        raise UsageError(f"no case passes all of these filters: {given}; leave one out, or give it more words")
     return pd.DataFrame(
-        lines, columns=["case", "family", "why", "source", "tags", "rows", "classes", "reduction", "dtypes"]
-    )
+        {
+            "case": c.id, "family": c.family, "why": c.why, "source": c.source, "tags": ", ".join(c.tags),
+            "rows": c.rows, "classes": c.classes, "reduction": c.reduction, "dtypes": ", ".join(c.dtypes),
+        }
+        for c in found
+    )  # fmt: skip
 
 
-def _matching(kind: str, plural: str, globs: list[str], names: set[str]) -> set[str]:
+def _matched(kind: str, plural: str, globs: list[str], names: set[str]) -> set[str]:
     for glob in globs:
-        if not any(fnmatch.fnmatchcase(name, glob) for name in names):
+        if not any(fnmatchcase(name, glob) for name in names):
             raise UsageError(f"unknown {kind} {glob!r}; the {plural} are {', '.join(sorted(names))}")
-    return {name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)}
+    return {name for name in names if any(fnmatchcase(name, glob) for glob in globs)}
 
 
-def _from(source: str | None, parts: list[str]) -> bool:
-    return source is not None and any(fnmatch.fnmatchcase(source.lower(), f"*{part.lower()}*") for part in parts)
+def _is_from(source: str | None, parts: list[str]) -> bool:
+    return source is not None and any(fnmatchcase(source.lower(), f"*{part.lower()}*") for part in parts)
 
 
 def how_to_install(name: str, framework: str | None = None) -> str:
@@ -103,7 +103,7 @@ def entry_points() -> pd.DataFrame:
     return pd.DataFrame(found, columns=["framework", "entry_point", "distribution", "version"])
 
 
-def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
+def third_party_notices(frameworks: Sequence[str] | None = None) -> list[str]:
     """A line for each framework of another package than LogitLab, whose code a run imports."""
     return [
         f"{e.framework} is {e.distribution} {e.version}'s, and not LogitLab's: {e.value} is imported"
@@ -112,7 +112,7 @@ def foreign(frameworks: Sequence[str] | None = None) -> list[str]:
     ]
 
 
-def describe(frameworks: Strings = None) -> dict[str, Description]:
+def describe_frameworks(frameworks: Strings = None) -> dict[str, Description]:
     """What each framework says of itself, asked in a process of its own."""
     names = choose_frameworks(as_strings(frameworks, "frameworks"))
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
@@ -131,28 +131,30 @@ def implementations(frameworks: Strings = None) -> pd.DataFrame:
     Raises:
         UsageError: for an empty list, or a name that no installed package offers.
     """
-    return tabulated(describe(frameworks))
+    return tabulated(describe_frameworks(frameworks))
+
+
+class _Line(NamedTuple):
+    framework: str
+    implementation: str | None = None
+    formula: str | None = None
+    dtypes: str | None = None
+    devices: str | None = None
+    modes: str | None = None
+    version: str | None = None
+    available: bool = False
+    missing: str | None = None
 
 
 def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
     """Descriptions as the table that `implementations` returns."""
-    lines: list[tuple[object, ...]] = []
+    lines = []
     for name, d in descriptions.items():
         if d.missing is not None:
-            lines.append((name, None, None, None, None, None, None, False, d.missing))
-        for o in d.implementations:
-            why = None if o.version is not None else f"{o.package} is not installed"
-            words = (", ".join(FORMATS), ", ".join(o.devices or d.devices), ", ".join(o.modes))
-            lines.append((name, o.name, o.formula, *words, o.version, why is None, why))
-    columns = [
-        "framework",
-        "implementation",
-        "formula",
-        "dtypes",
-        "devices",
-        "modes",
-        "version",
-        "available",
-        "missing",
-    ]
-    return pd.DataFrame(lines, columns=columns)
+            lines.append(_Line(name, missing=d.missing))
+        for i in d.implementations:
+            devices, available = ", ".join(i.devices or d.devices), i.version is not None
+            missing = None if available else f"{i.package} is not installed"
+            names = (i.name, i.formula, ", ".join(DTYPES), devices, ", ".join(i.modes))
+            lines.append(_Line(name, *names, i.version, available, missing))
+    return pd.DataFrame(lines, columns=_Line._fields)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from ...cases import Case, get_case
 from ...core.errors import UsageError
-from ...core.formats import FORMATS, Format, get_format, round_to
+from ...core.formats import FORMATS, Array, Format, get_format, round_to
 from ...core.options import texts
 from ...oracle import Exact, Reference, reference
-from . import _thresholds as thresholds
+from ._thresholds import Approach, near
 
 Float64 = NDArray[np.float64]
 
@@ -32,85 +30,42 @@ DIGITS = 20
 BENEATH, ABOVE = "below 5e-324", "above 1.8e308"
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """One case in one dtype.
+@dataclass(frozen=True)
+class ShownClass:
+    """A class of a row.
 
     Attributes:
-        case, dtype: what is looked at.
-        loss: the exact reduced loss in words of twenty digits; None where the case does not reduce.
-        rows: one line for each row that is shown: ``row``, ``target`` (-1 for class probabilities), ``loss`` (the row's
-            own, in twenty digits, ``none`` where the target is no class, ``below 5e-324`` or ``above 1.8e308`` where
-            float64 has no number for it), ``rounded`` (that loss as the dtype holds it, NaN for none), ``condition``,
-            and ``note``: what sets the row apart, mostly why nothing is graded.
-        entries: one line for each of their classes that is shown: ``row``, ``class``, ``target`` (its share before
-            loss options), ``logit`` (as the dtype holds it), ``given`` (as the case has it), ``probability`` and
-            ``gradient`` (of the case's reduction), these two in twenty digits.
-        thresholds: what `thresholds.near` finds for each row, with its ``row``.
+        index: the class.
+        target: its share of the target before loss options.
+        logit: as the dtype holds it.
+        given: the logit as the case has it.
+        probability, gradient: in twenty digits; the gradient is that of the case's reduction.
     """
 
-    case: Case
-    dtype: str
-    loss: str | None
-    rows: pd.DataFrame
-    entries: pd.DataFrame
-    thresholds: pd.DataFrame
-
-
-def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
-    """Looks at one case in one dtype: at its first eight rows, or at one.
-
-    Of more than eight classes those are kept that say most: the targets, the extremes, and the first.
-
-    Raises:
-        UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
-    """
-    fmt, chosen = get_format(dtype), get_case(case)
-    if fmt.name not in chosen.dtypes:
-        held = f"it is held by {', '.join(chosen.dtypes)}"
-        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
-    if row is not None and not 0 <= row < chosen.rows:
-        there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
-        raise UsageError(f"{case} has no row {row}; {there}")
-    x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
-    whole, single = _answers(chosen, fmt)
-    rows = [_Row(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
-    looked = rows[:MAX_LINES] if row is None else [rows[row]]
-    near = [r.near().assign(row=r.row) for r in looked]
-    near = [found for found in near if len(found)]
-    return View(
-        chosen,
-        fmt.name,
-        None if chosen.reduction == "none" else digits(whole.loss, positive=any(r.has_loss for r in rows)),
-        pd.DataFrame([r.line() for r in looked], columns=["row", "target", "loss", "rounded", "condition", "note"]),
-        pd.DataFrame(
-            [line for r in looked for line in r.entries()],
-            columns=["row", "class", "target", "logit", "given", "probability", "gradient"],
-        ),
-        pd.concat(near, ignore_index=True) if near else pd.DataFrame(columns=[*thresholds.COLUMNS, "row"]),
-    )
-
-
-def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
-    """The exact answer of the case, and that of its rows one by one; a target that is no class is taken for 0."""
-    x, t = case.quantized(fmt), case.quantized_targets(fmt)
-    if case.invalid:
-        t = np.where((t >= 0) & (t < case.classes), t, 0)
-    single = reference(x, t, **case.options(fmt))
-    if case.reduction == "none":
-        return single, single
-    return reference(x, t, **case.options(fmt), reduction=case.reduction), single
+    index: int
+    target: float
+    logit: float
+    given: float
+    probability: str
+    gradient: str
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
-    """One row: ``logits`` (C,) and ``target``, a class index or probabilities (C,), as the dtype holds them."""
+class RowView:
+    """One row in one dtype.
+
+    Attributes:
+        row: its number, from 0.
+        logits: (C,), as the dtype holds them.
+        target: a class index, or probabilities (C,) as the dtype holds them.
+        whole, single: the exact answer of the case, and that of its rows one by one.
+    """
 
     case: Case
     fmt: Format
     row: int
     logits: Float64
-    target: Any
+    target: Array
     whole: Reference
     single: Reference
 
@@ -161,30 +116,39 @@ class _Row:
         """Whether two classes share the probability, so that neither has all of it nor nothing."""
         return bool(np.isfinite(self.x).sum() > 1 and not (self.x == np.inf).any())
 
-    def line(self) -> tuple[Any, ...]:
-        target = -1 if np.ndim(self.target) else int(self.target)
+    @property
+    def loss(self) -> str:
+        """The exact loss in twenty digits; ``none`` where the target is no class, and `BENEATH` or `ABOVE` where
+        float64 has no number for it.
+        """
         if self._invalid:
-            return self.row, target, "none", math.nan, math.nan, self.note
-        loss = self.single.loss[self.row]
-        rounded = float(round_to(loss.hi, self.fmt, loss.lo))
-        told = digits(loss, positive=self.has_loss)
-        told = ABOVE if told == "inf" and not self._infinite else told
-        return self.row, target, told, rounded, float(self.single.condition[self.row]), self.note
+            return "none"
+        loss = digits(self.single.loss[self.row], positive=self.has_loss)
+        return ABOVE if loss == "inf" and not self._infinite else loss
 
-    def entries(self) -> list[tuple[Any, ...]]:
+    @property
+    def rounded(self) -> float:
+        """The exact loss as the dtype holds it."""
+        exact = self.single.loss[self.row]
+        return float(round_to(exact.hi, self.fmt, exact.lo))
+
+    @property
+    def condition(self) -> float:
+        """The condition number of the loss."""
+        return float(self.single.condition[self.row])
+
+    def classes(self) -> Iterator[ShownClass]:
         z, q, p, g = self.logits, self.shares, self.single.probabilities[self.row], self.whole.gradient[self.row]
         flat = self.single.transform.slopes(z) == 0
-        lines = []
-        for j in self._classes():
+        for j in self._chosen_classes():
             small = self._beside and bool(np.isfinite(self.x[j]))
             lost = bool(p.hi[j] == 0 or (p.hi[j] == 1 and p.lo[j] == 0) or flat[j])
             beside = small and lost and self.single.mass[self.row] > 0 and bool(np.isfinite(z[j]))
             gradient = "NaN" if self._invalid else digits(g[j], positive=beside)
             given = float(self.case.logits[self.row, j])
-            lines.append((self.row, j, float(q[j]), float(z[j]), given, digits(p[j], positive=small), gradient))
-        return lines
+            yield ShownClass(j, float(q[j]), float(z[j]), given, digits(p[j], positive=small), gradient)
 
-    def _classes(self) -> list[int]:
+    def _chosen_classes(self) -> list[int]:
         """At most eight classes: the largest target, the extremes, other targets, a mask, and the first."""
         x, q = self.logits, self.shares
         finite = np.flatnonzero(np.isfinite(x))
@@ -194,13 +158,64 @@ class _Row:
         wanted = dict.fromkeys([*targets[:1], *extremes, *targets, *masked, *range(min(x.size, MAX_LINES))])
         return sorted(list(wanted)[:MAX_LINES])
 
-    def near(self) -> pd.DataFrame:
+    def thresholds(self) -> list[Approach]:
+        """The thresholds that the row stands near or past."""
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
-        return thresholds.near(self.x, share, self._log_loss(), self.fmt)
+        return near(self.x, share, self._log_loss(), self.fmt)
 
     def _log_loss(self) -> float:
         loss = float(self.single.loss.hi[self.row])
         return math.log(loss) if 0 < loss < math.inf and not self._invalid else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One case in one dtype.
+
+    Attributes:
+        case, dtype: what is looked at.
+        loss: the exact reduced loss in twenty digits; None where the case does not reduce.
+        rows: those that are shown.
+    """
+
+    case: Case
+    dtype: str
+    loss: str | None
+    rows: tuple[RowView, ...]
+
+
+def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
+    """Looks at one case in one dtype: at its first eight rows, or at one.
+
+    Of more than eight classes those are kept that say most: the targets, the extremes, and the first.
+
+    Raises:
+        UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
+    """
+    fmt, chosen = get_format(dtype), get_case(case)
+    if fmt.name not in chosen.dtypes:
+        held = f"it is held by {', '.join(chosen.dtypes)}"
+        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
+    if row is not None and not 0 <= row < chosen.rows:
+        there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
+        raise UsageError(f"{case} has no row {row}; {there}")
+    x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
+    whole, single = _answers(chosen, fmt)
+    rows = [RowView(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
+    reduces = chosen.reduction != "none"
+    loss = digits(whole.loss, positive=any(r.has_loss for r in rows)) if reduces else None
+    return View(chosen, fmt.name, loss, tuple(rows[:MAX_LINES] if row is None else rows[row : row + 1]))
+
+
+def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
+    """The exact answer of the case, and that of its rows one by one; a target that is no class is taken for 0."""
+    x, t = case.quantized(fmt), case.quantized_targets(fmt)
+    if case.invalid:
+        t = np.where((t >= 0) & (t < case.classes), t, 0)
+    single = reference(x, t, **case.options(fmt))
+    if case.reduction == "none":
+        return single, single
+    return reference(x, t, **case.options(fmt), reduction=case.reduction), single
 
 
 def digits(value: Exact, *, positive: bool = False) -> str:
@@ -225,7 +240,7 @@ def show(view: View, console: Console | None = None) -> None:
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(view):
         out.print(line)
-    for row in view.rows.to_dict("records"):
+    for row in view.rows:
         out.print()
         _show_row(view, row, out)
     left = view.case.rows - len(view.rows)
@@ -253,52 +268,51 @@ def _heading(v: View) -> Iterator[str]:
 
 def _options(c: Case, fmt: Format) -> str:
     kind = "class probabilities" if c.targets.ndim == 2 else f"class indices of {c.targets.dtype.name}"
-    told = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
-    told += [f"{words}: {value}" for words, value in texts(c.options(fmt), MAX_LINES)]
-    return "; ".join(told)
+    parts = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
+    parts += [f"{words}: {value}" for words, value in texts(c.options(fmt), MAX_LINES)]
+    return "; ".join(parts)
 
 
-def _show_row(v: View, line: dict[Any, Any], out: Console) -> None:
-    target = "" if line["target"] < 0 else f", target {line['target']}"
-    out.print(f"row {line['row']}{target}: loss {line['loss']}")
-    if line["note"]:
-        out.print(f"   {line['note']}")
+def _show_row(v: View, row: RowView, out: Console) -> None:
+    target = "" if np.ndim(row.target) or row.target < 0 else f", target {row.target}"
+    out.print(f"row {row.row}{target}: loss {row.loss}")
+    if row.note:
+        out.print(f"   {row.note}")
     else:
-        out.print(f"   rounded to {v.dtype}: {_rounded(line, v.dtype)}; condition number {_number(line['condition'])}")
-    of_row = v.entries[v.entries["row"] == line["row"]]
-    out.print(_table(of_row, v))
-    if len(of_row) < v.case.classes:
-        out.print(f"   {len(of_row)} of {v.case.classes} classes are shown")
-    for found in v.thresholds[v.thresholds["row"] == line["row"]].to_dict("records"):
-        told = f"{'near' if found['near'] else 'past'}: {found['told']}"
-        out.print(textwrap.fill(told, out.width, initial_indent="   ", subsequent_indent=" " * 9))
+        out.print(f"   rounded to {v.dtype}: {_rounded(row, v.dtype)}; condition number {_number(row.condition)}")
+    classes = list(row.classes())
+    out.print(_table(classes, v))
+    if len(classes) < v.case.classes:
+        out.print(f"   {len(classes)} of {v.case.classes} classes are shown")
+    for found in row.thresholds():
+        line = f"{'near' if found.near else 'past'}: {found.wording}"
+        out.print(textwrap.fill(line, out.width, initial_indent="   ", subsequent_indent=" " * 9))
 
 
 def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
-def _rounded(line: dict[Any, Any], dtype: str) -> str:
-    value = line["rounded"]
-    if math.isinf(value) and line["loss"] != "inf":
+def _rounded(row: RowView, dtype: str) -> str:
+    if math.isinf(row.rounded) and row.loss != "inf":
         return f"inf, since it is beyond {FORMATS[dtype].largest:.5g}"
-    return repr(value)
+    return repr(row.rounded)
 
 
-def _table(entries: pd.DataFrame, v: View) -> Table:
+def _table(classes: Sequence[ShownClass], v: View) -> Table:
     """The numbers of a row; a logit that the dtype's rounding changed with what the case has in parentheses."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("", "class", "target", "logit", "probability", "gradient"):
         table.add_column(name, overflow="fold", justify="left" if name in ("", "logit") else "right")
-    for e in entries.to_dict("records"):
-        exact = e["logit"] == e["given"] or math.isnan(e["given"])
-        logit = repr(e["logit"]) if exact else f"{e['logit']!r} ({e['given']:.10g})"
-        probability = e["probability"] if e["probability"] == BENEATH else _shorter(e["probability"])
-        target = f"{e['target']:.6g}" if v.case.targets.ndim == 2 else ("*" if e["target"] else "")
-        table.add_row("", str(e["class"]), target, logit, probability, e["gradient"])
+    for c in classes:
+        exact = c.logit == c.given or math.isnan(c.given)
+        logit = repr(c.logit) if exact else f"{c.logit!r} ({c.given:.10g})"
+        probability = c.probability if c.probability == BENEATH else _shorter(c.probability)
+        target = f"{c.target:.6g}" if v.case.targets.ndim == 2 else ("*" if c.target else "")
+        table.add_row("", str(c.index), target, logit, probability, c.gradient)
     return table
 
 
-def _shorter(told: str) -> str:
+def _shorter(number: str) -> str:
     """Six digits, which leave room for the gradient's."""
-    return told if told == "NaN" else f"{Context(prec=6).create_decimal(told):g}"
+    return number if number == "NaN" else f"{Context(prec=6).create_decimal(number):g}"
