@@ -16,7 +16,7 @@ from ..core.vocabulary import SOUND
 from ..frameworks.stages import Stage
 from ..grading import Graded, stability_ratio, told_of_invalid
 from ..grading.first_failure import first_failures
-from ..storage.store import COLUMNS
+from ..storage.schema import COLUMNS
 from .plan import Cell, Group, PlannedCall
 from .worker import Outcome
 

@@ -10,7 +10,6 @@ from shutil import copyfile
 import jinja2
 from markupsafe import Markup, escape
 
-from ...storage.manifest import Manifest
 from .._report import Page
 from ._grids import NAMELESS, short
 from ._pages import NAVIGATION
@@ -34,7 +33,7 @@ def environment(found: Page) -> jinja2.Environment:
         "nav": NAVIGATION,
         "letters": list(MEANINGS),
         "meanings": MEANINGS,
-        "runs": [_run(m) for m in found.manifests],
+        "runs": found.manifests,
         "damage": found.damage,
         "grids": [],
         "explores": False,
@@ -64,11 +63,3 @@ def _template(name: str) -> str:
 
 def _short(words: object) -> str:
     return short(str(words)) or NAMELESS
-
-
-def _run(manifest: Manifest) -> dict[str, str]:
-    return {
-        "run": manifest.run,
-        "logitlab": manifest.logitlab,
-        "catalogue": f"{len(manifest.catalogue['cases']):,} cases, {manifest.catalogue['hash'][:12]}",
-    }

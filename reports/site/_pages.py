@@ -76,7 +76,7 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
             "title": "Provenance",
             "lede": "What was run, with which versions, on which hardware, by which command: every number of this "
             "report comes from these runs.",
-            "manifests": [provenance(m) for m in site.found.manifests],
+            "manifests": [(m.run, provenance(m)) for m in site.found.manifests],
         },
     )
     yield _data(site, out)
