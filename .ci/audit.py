@@ -15,6 +15,8 @@ TIMEOUT = 5  # of one question
 
 
 class Weakness(TypedDict):
+    """A known weakness, as pip-audit reports it."""
+
     id: str
     fix_versions: list[str]
 

@@ -61,7 +61,7 @@ def _colours(value: object) -> str:
     return f"background-color: {GRADE_COLOURS[str(value)]}; color: {INK}; font-weight: bold; text-align: center"
 
 
-def _format(column: pd.Series[float]) -> Callable[[float], str] | None:
+def _format(column: pd.Series[float]) -> Callable[..., str] | None:
     if pd.api.types.is_bool_dtype(column):
         return None
     if pd.api.types.is_integer_dtype(column):

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity, Status, Verdict
-from ...storage.store import typed
+from ...storage.schema import typed
 
 
 class CellKey(NamedTuple):
