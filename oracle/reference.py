@@ -139,7 +139,7 @@ def reference(
         logit_scale=logit_scale,
         z_loss=z_loss,
     )
-    for name, value in options.given.items():
+    for name, value in options.set_options.items():
         check_option(name, value)
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
@@ -147,7 +147,7 @@ def reference(
         return _unpack(_compute(x, t, options, reduction, convention), options)
     inputs = {"logits": x, "targets": t, "smoothing": float(label_smoothing), "reduction": reduction}
     inputs |= {"mean": convention.mean.name, "weighting": convention.weighting.name} if convention.differs else {}
-    name = cache.key(inputs | {o: value for o, value in options.given.items() if o != "label_smoothing"})
+    name = cache.key(inputs | {o: value for o, value in options.set_options.items() if o != "label_smoothing"})
     arrays = cache.load(name)
     if arrays is None:
         arrays = _compute(x, t, options, reduction, convention)

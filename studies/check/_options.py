@@ -12,7 +12,6 @@ import numpy as np
 
 from ...cases import Case, all_cases, make
 from ...core.errors import UsageError, short_repr
-from ...core.formats import FORMATS
 from ...oracle import reference
 from ._extra import kinds
 
@@ -134,8 +133,7 @@ def must_be_callable(function: Any, what: str, name: str) -> None:
 
 def set_in(case: Case) -> tuple[str, ...]:
     """The options of a case."""
-    # The format plays no part in which options are set.
-    return CallOptions(case.options(FORMATS["float64"]), case.reduction).names
+    return CallOptions(case.set_options, case.reduction).names
 
 
 def option_cases(names: Sequence[str]) -> Iterator[Case]:
@@ -181,5 +179,4 @@ def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
 @cache
 def _catalogued(name: str) -> tuple[float, ...]:
     """The values of an option that the catalogue's cases have."""
-    found = {case.options(FORMATS["float64"]).get(name) for case in all_cases() if name in set_in(case)}
-    return tuple(sorted(float(value) for value in found if value is not None))
+    return tuple(sorted({float(getattr(case, name)) for case in all_cases() if name in set_in(case)}))
