@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .cases import UNREPRESENTABLE, case_summary_rows
-from .cases.inputs import Selection, file_options, selection
+from .cases.inputs import Selection, file_options, select_inputs
 from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
 from .core.errors import UsageError
 from .core.progress import Progress, reporting
@@ -224,7 +224,7 @@ def execute(
         request.reduction, request.weight, label_smoothing=request.label_smoothing, ignore_index=request.ignore_index,
         softcap=request.softcap, logit_scale=request.logit_scale, z_loss=request.z_loss,
     )  # fmt: skip
-    chosen = selection(cases, files, sweeps, wanted, case_files, options)
+    chosen = select_inputs(cases, files, sweeps, wanted, case_files, options)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         opened(place, names, Path(logs), timeout, memory_limit) as executor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -82,16 +83,12 @@ class Case(LossOptions):
     @property
     def plain(self) -> bool:
         """Whether the case is logits and class indices alone, and can share a call with others of its width."""
-        bare = not self.given and not self.invalid
+        bare = not self.set_options and not self.invalid
         return bare and self.reduction == "none" and self.layout == "rows" and self.targets.dtype == np.int64
 
     def quantized(self, fmt: Format) -> NDArray[Any]:
         """The logits as the dtype holds them, (B, C) of that dtype."""
         return quantize(self.logits, fmt)
-
-    def options(self, fmt: Format) -> dict[str, Any]:
-        """The loss options that are set, without the reduction, as keywords of `oracle.reference`."""
-        return self.rounded(fmt)
 
     def quantized_targets(self, fmt: Format) -> NDArray[Any]:
         """Class indices as they are, class probabilities as the dtype holds them."""
@@ -117,41 +114,45 @@ def make(
     invalid: bool = False,
     source: str | None = None,
     reported: str | None = None,
-    tags: tuple[str, ...] = (),
+    tags: Sequence[str] = (),
+    weight: ArrayLike | None = None,
     **options: Any,
 ) -> Case:
     """A case from plain lists, checked: a mistake in the catalogue shows when it is loaded.
 
     Targets that are an array keep its integer dtype; lists of integers become int64, anything else probabilities.
-    ``options`` are loss options, by the names that `LossOptions` has.
+    ``weight`` and ``options`` are loss options, by the names that `LossOptions` has.
 
     Raises:
         ValueError: if the shapes do not fit, a target is not a class, an option is out of range, or an invalid case has
             a reduction or class probabilities.
     """
-    x = np.array(logits, np.float64)
-    t = np.array(targets)
+    x, t = np.array(logits, np.float64), np.array(targets)
     if t.dtype.kind not in "iu" and t.size:
         t = t.astype(np.float64)
     elif t.dtype != np.int32:
         t = t.astype(np.int64)
-    w = options.get("weight")
-    if w is not None:
-        w = options["weight"] = np.array(w, np.float64)
+    w = None if weight is None else np.array(weight, np.float64)
+    for array in (x, t, w):
+        if array is not None:
+            array.flags.writeable = False
+    family, name = case_id.split("/")
     try:
-        given = LossOptions(**options)
-        for name, value in given.given.items():
-            check_option(name, value)
+        case = Case(
+            family, name, why, x, t, reduction, layout, invalid, source, reported, tuple(tags), weight=w, **options
+        )
+        for option, value in case.set_options.items():
+            check_option(option, value)
     except (UsageError, TypeError) as error:
         raise ValueError(f"{case_id}: {error}") from error
     if x.ndim != 2 or t.shape not in (x.shape[:1], x.shape):
         raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,) or (B, C)")
-    counted = t if given.ignore_index is None else t[t != given.ignore_index]
-    outside = t.ndim == 1 and bool(((counted < 0) | (counted >= x.shape[1])).any())
+    counted = t if case.ignore_index is None else t[t != case.ignore_index]
+    outside = t.ndim == 1 and bool(((counted < 0) | (counted >= case.classes)).any())
     if outside and not invalid:
-        raise ValueError(f"{case_id}: a target is not one of its {x.shape[1]} classes, and the case is not invalid")
+        raise ValueError(f"{case_id}: a target is not one of its {case.classes} classes, and the case is not invalid")
     if w is not None and w.shape != x.shape[1:]:
-        raise ValueError(f"{case_id}: weight {w.shape} is not one factor for each of {x.shape[1]} classes")
+        raise ValueError(f"{case_id}: weight {w.shape} is not one factor for each of {case.classes} classes")
     if invalid and (reduction != "none" or t.ndim == 2):
         what = "class probabilities" if t.ndim == 2 else f"the reduction {reduction!r}"
         raise ValueError(
@@ -160,8 +161,4 @@ def make(
         )
     if layout not in LAYOUTS:
         raise ValueError(f"{case_id}: unknown layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
-    for array in (x, t, w):
-        if array is not None:
-            array.flags.writeable = False
-    family, name = case_id.split("/")
-    return Case(family, name, why, x, t, reduction, layout, invalid, source, reported, tags, **options)
+    return case

@@ -1,22 +1,41 @@
-"""What people are shown of a case: its words, and its logits as far as a page has room for them."""
+"""What a run keeps of a case for its reports: its texts, and as many of its logits as a page has room for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.options import texts
+from ..core.options import option_texts
 from ._case import Case
 
 MAX_ROWS, MAX_CLASSES = 8, 12
 
 
-def case_summary_rows(case: Case) -> Iterator[dict[str, Any]]:
-    """A line for each of the first rows, as `store.CASES` has it; one without a row for a case that has none."""
-    words = {
+class CaseSummaryRow(TypedDict, total=False):
+    """One of a case's first rows, in the columns of `cases.parquet`; of a case without rows those up to ``classes``."""
+
+    case: str
+    family: str
+    why: str
+    source: str | None
+    reported: str | None
+    tags: str
+    options: str
+    rows: int
+    classes: int
+    row: int
+    target: int | None
+    shown: list[int]
+    logits: list[float]
+    probabilities: list[float] | None
+
+
+def case_summary_rows(case: Case) -> Iterator[CaseSummaryRow]:
+    """A record for each of the first rows; one without a row for a case that has none."""
+    summary: CaseSummaryRow = {
         "case": case.id,
         "family": case.family,
         "why": case.why,
@@ -28,11 +47,12 @@ def case_summary_rows(case: Case) -> Iterator[dict[str, Any]]:
         "classes": case.classes,
     }
     if case.rows == 0:
-        yield words
+        yield summary
     for r in range(min(case.rows, MAX_ROWS)):
         soft = case.targets.ndim == 2
         shown = _classes(case.logits[r], case.targets[r])
-        yield words | {
+        yield {
+            **summary,
             "row": r,
             "target": None if soft else int(case.targets[r]),
             "shown": shown,
@@ -55,8 +75,8 @@ def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
 
 
 def _options(case: Case) -> str:
-    told = ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
-    told += [f"reduction {case.reduction}"] * (case.reduction != "none")
-    told += [f"{words} {value}" for words, value in texts(case.given, MAX_CLASSES)]
-    told += [f"layout {case.layout}"] * (case.layout != "rows")
-    return "; ".join(told)
+    parts = ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
+    parts += [f"reduction {case.reduction}"] * (case.reduction != "none")
+    parts += [f"{title} {value}" for title, value in option_texts(case.set_options, MAX_CLASSES)]
+    parts += [f"layout {case.layout}"] * (case.layout != "rows")
+    return "; ".join(parts)

@@ -63,7 +63,7 @@ def content_hash(cases: Iterable[Case]) -> str:
         digest.update(f"{case.id}|{options}|{case.logits.shape}|".encode())
         digest.update(case.logits.tobytes() + case.targets.tobytes())
         digest.update(b"" if case.weight is None else case.weight.tobytes())
-        others = {name: value for name, value in case.given.items() if name not in HASHED}
+        others = {name: value for name, value in case.set_options.items() if name not in HASHED}
         # Without these the digest is what it was before there were such options.
         digest.update(repr(others).encode() if others else b"")
     return digest.hexdigest()

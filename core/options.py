@@ -1,4 +1,4 @@
-"""The loss options, declared once: what cases, case files and the oracle know of each they read from here.
+"""The loss options, declared once: cases, case files and the oracle read from here what an option is and may be.
 
 With ``z`` the logits as given, the loss is that of ``x``: first ``x = logit_scale * z``, then
 ``x = softcap * tanh(x / softcap)``. Then ``z_loss * logsumexp(x)^2`` is added to each row that counts.
@@ -7,9 +7,9 @@ With ``z`` the logits as given, the loss is that of ``x``: first ``x = logit_sca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, TypedDict, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +27,29 @@ class LossOption:
     """What one option may be, beside its name, default and type, which are those of its field in `LossOptions`.
 
     Attributes:
-        words: what people call it.
+        title: what people call it.
         expected: what a value must be, for messages.
         accepts: whether a number (for class weights: each of them) is such a value.
         rounded: whether a case rounds it to the dtype, as it rounds the logits.
         positive: whether rounding may not make it 0, where it is set.
     """
 
-    words: str
+    title: str
     expected: str
     accepts: Callable[[float], bool]
     rounded: bool = True
     positive: bool = False
 
 
-def _is(*declared: Any, **more: Any) -> dict[str, LossOption]:
-    return {"option": LossOption(*declared, **more)}
+class OptionValues(TypedDict, total=False):
+    """The options of `LossOptions` that are set, as keywords; class weights as an array (C,)."""
+
+    label_smoothing: float
+    weight: NDArray[Any]
+    ignore_index: int
+    softcap: float
+    logit_scale: float
+    z_loss: float
 
 
 def _is_positive(value: float) -> bool:
@@ -66,61 +73,61 @@ class LossOptions:
         z_loss: the factor of ``logsumexp(x)^2``, which is added to the row's loss.
     """
 
-    OPTIONS: ClassVar[Mapping[str, LossOption]]
-
-    label_smoothing: float = field(
-        default=0.0, metadata=_is("label smoothing", "a number from 0 to 1", lambda v: 0.0 <= v <= 1.0, rounded=False)
+    label_smoothing: Annotated[
+        float, LossOption("label smoothing", "a number from 0 to 1", lambda v: 0.0 <= v <= 1.0, rounded=False)
+    ] = 0.0
+    weight: Annotated[
+        Float64 | None, LossOption("class weights", "a finite number that is not negative", _is_factor)
+    ] = None
+    ignore_index: Annotated[
+        int | None, LossOption("ignored index", "a whole number", lambda v: v == int(v), rounded=False)
+    ] = None
+    softcap: Annotated[float | None, LossOption("softcap", "a positive finite number", _is_positive, positive=True)] = (
+        None
     )
-    weight: Float64 | None = field(
-        default=None, metadata=_is("class weights", "a finite number that is not negative", _is_factor)
-    )
-    ignore_index: int | None = field(
-        default=None, metadata=_is("ignored index", "a whole number", lambda v: v == int(v), rounded=False)
-    )
-    softcap: float | None = field(
-        default=None, metadata=_is("softcap", "a positive finite number", _is_positive, positive=True)
-    )
-    logit_scale: float | None = field(
-        default=None, metadata=_is("logit scale", "a positive finite number", _is_positive, positive=True)
-    )
-    z_loss: float = field(
-        default=0.0, metadata=_is("z-loss", "a finite number that is not negative", _is_factor, positive=True)
-    )
+    logit_scale: Annotated[
+        float | None, LossOption("logit scale", "a positive finite number", _is_positive, positive=True)
+    ] = None
+    z_loss: Annotated[
+        float, LossOption("z-loss", "a finite number that is not negative", _is_factor, positive=True)
+    ] = 0.0
 
     @property
-    def given(self) -> dict[str, Any]:
+    def set_options(self) -> OptionValues:
         """The options that are set: those that are not their default."""
-        values = {f.name: getattr(self, f.name) for f in fields(LossOptions)}
-        return {f.name: values[f.name] for f in fields(LossOptions) if _is_set(values[f.name], f.default)}
+        values = {f.name: v for f in fields(LossOptions) if _is_set(v := getattr(self, f.name), f.default)}
+        return cast(OptionValues, values)
 
-    def rounded(self, fmt: Format) -> dict[str, Any]:
-        """The options that are set, as keywords, each as the dtype holds it."""
-        return {name: _rounded(self.OPTIONS[name], value, fmt) for name, value in self.given.items()}
+    def options(self, fmt: Format) -> OptionValues:
+        """The options that are set, each as the dtype holds it: the keywords of `oracle.reference` and of a loss."""
+        return cast(OptionValues, {name: _rounded(OPTIONS[name], v, fmt) for name, v in self.set_options.items()})
 
     def why_options_unrepresentable(self, fmt: Format) -> str | None:
         """Why the dtype cannot hold the options: one would become infinite, or 0; None if it can."""
-        for name, value in self.given.items():
-            option = self.OPTIONS[name]
-            if option.rounded and not representable(value, fmt):
+        for name, rounded in self.options(fmt).items():
+            option = OPTIONS[name]
+            if option.rounded and not representable(getattr(self, name), fmt):
                 return f"{name} would become infinite"
-            if option.rounded and option.positive and _rounded(option, value, fmt) == 0:
+            if option.rounded and option.positive and rounded == 0:
                 return f"{name} would become 0"
         return None
 
 
-def texts(options: Mapping[str, Any], most: int) -> list[tuple[str, str]]:
-    """What people call each option, and its value; of class weights the first ``most``."""
-    return [(LossOptions.OPTIONS[name].words, _text(value, most)) for name, value in options.items()]
+OPTIONS: dict[str, LossOption] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(LossOptions, include_extras=True).items()
+}
 
 
-def _text(value: Any, most: int) -> str:
+def option_texts(options: OptionValues, max_classes: int) -> list[tuple[str, str]]:
+    """What people call each option, and its value; of class weights the first ``max_classes``."""
+    return [(OPTIONS[name].title, _text(value, max_classes)) for name, value in options.items()]
+
+
+def _text(value: Any, max_classes: int) -> str:
     if isinstance(value, int):
         return str(value)
     numbers = np.atleast_1d(np.asarray(value, np.float64)).tolist()
-    return ", ".join(f"{v:g}" for v in numbers[:most]) + (", ..." if len(numbers) > most else "")
-
-
-LossOptions.OPTIONS = {f.name: f.metadata["option"] for f in fields(LossOptions)}
+    return ", ".join(f"{v:g}" for v in numbers[:max_classes]) + (", ..." if len(numbers) > max_classes else "")
 
 
 def check_option(name: str, value: Any) -> None:
@@ -129,7 +136,7 @@ def check_option(name: str, value: Any) -> None:
     Raises:
         UsageError: for a value that the option may not have.
     """
-    option = LossOptions.OPTIONS[name]
+    option = OPTIONS[name]
     for number in np.ravel(np.asarray(value, object)).tolist():
         if not _accepted(option, number):
             raise UsageError(f"{name} is {number!r}; expected {option.expected}")

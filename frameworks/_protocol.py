@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
+from ..core.options import OptionValues
 from ..core.vocabulary import QUANTITIES
 
 
@@ -79,7 +80,7 @@ class Batch:
     logits: NDArray[Any]
     targets: NDArray[Any]
     reduction: str = "none"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: OptionValues = field(default_factory=OptionValues)
     layout: str = "rows"
 
     def in_memory(self) -> NDArray[Any]:

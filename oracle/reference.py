@@ -90,7 +90,7 @@ def reference(
         logit_scale=logit_scale,
         z_loss=z_loss,
     )
-    for name, value in options.given.items():
+    for name, value in options.set_options.items():
         check_option(name, value)
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
@@ -99,7 +99,7 @@ def reference(
     smoothing = float(label_smoothing)
     inputs: dict[str, ArrayLike] = {"logits": x, "targets": t, "smoothing": smoothing, "reduction": reduction}
     inputs |= {"mean": convention.mean.name, "weighting": convention.weighting.name} if convention.differs else {}
-    name = cache.key(inputs | {o: value for o, value in options.given.items() if o != "label_smoothing"})
+    name = cache.key(inputs | {o: np.asarray(v) for o, v in options.set_options.items() if o != "label_smoothing"})
     found = cache.load(name, Transform.of(options))
     if found is None:
         found = _compute(x, t, options, reduction, convention)

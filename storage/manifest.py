@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ..core import files
 from ..core.errors import UsageError
+from ..core.facts import Catalogue, InputFile, LeftOut
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -30,34 +31,6 @@ class Hardware(TypedDict):
     cores: NotRequired[int | None]
     memory: NotRequired[str | None]
     python: NotRequired[str]
-
-
-class Catalogue(TypedDict):
-    """The cases held in memory: their names, and a digest of their contents."""
-
-    hash: str
-    cases: list[str]
-
-
-class InputFile(TypedDict):
-    """A file of logits, which is one case, or a file of cases, which are named."""
-
-    path: str
-    digest: str
-    case: NotRequired[str]
-    rows: NotRequired[int]
-    classes: NotRequired[int]
-    dtype: NotRequired[str]
-    options: NotRequired[Mapping[str, float | str]]
-    cases: NotRequired[list[str]]
-
-
-class LeftOut(TypedDict):
-    """A case that a dtype cannot hold."""
-
-    case: str
-    dtype: str
-    why: str
 
 
 class Host(TypedDict):

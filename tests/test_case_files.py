@@ -273,7 +273,7 @@ def test_case_files_cases_and_sweeps_go_together(tmp_path):
 def test_two_files_with_a_case_of_one_name_are_refused(tmp_path):
     paths = [written(tmp_path), written(tmp_path, "again.json")]
     with pytest.raises(UsageError, match=r"again\.json: .*mine\.json has a case mine/a too; rename one of them"):
-        inputs.selection(case_files=paths)
+        inputs.select_inputs(case_files=paths)
 
 
 def test_the_manifest_names_the_file_and_what_a_dtype_cannot_hold(tmp_path):

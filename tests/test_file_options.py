@@ -192,7 +192,7 @@ def test_options_that_do_not_fit_the_file_are_refused(dump, tmp_path):
     with pytest.raises(UsageError, match="are probabilities, and --ignore-index is for class indices"):
         LogitsFile.open(tmp_path / "soft.npz", file_options(ignore_index=-100))
     with pytest.raises(UsageError, match="--ignore-index is for files of logits, and there is none; give --logits"):
-        inputs.selection("seed/*", options=file_options(ignore_index=-100))
+        inputs.select_inputs("seed/*", options=file_options(ignore_index=-100))
     with pytest.raises(UsageError, match="has no array 'weight'; it has 'logits', 'targets'"):
         file_options(weight=tmp_path / "soft.npz")
 

@@ -251,7 +251,7 @@ def test_a_file_among_cases_is_left_out_only_where_it_was_to_be_measured(tmp_pat
     path = save(tmp_path / "own.npz", _change(logits, (0, 0), 1e5), targets)
 
     def left_out(dtypes):
-        facts = inputs.selection("offset/1e30", [path], dtypes=dtypes).facts()
+        facts = inputs.select_inputs("offset/1e30", [path], dtypes=dtypes).facts()
         return [(entry["case"], entry["dtype"]) for entry in facts["left_out"]]
 
     assert left_out(None) == [("offset/1e30", "float16")]
@@ -267,7 +267,7 @@ def test_files_sweeps_and_cases_go_together(tmp_path):
 def test_two_files_of_one_name_are_told_apart_by_their_user(tmp_path):
     paths = [save(tmp_path / name, *batch()) for name in ("own.npz", "own.parquet")]
     with pytest.raises(UsageError, match="another file of this run has the same name; rename one of them"):
-        inputs.selection(logits=paths)
+        inputs.select_inputs(logits=paths)
 
 
 class _InterruptedError(Exception):

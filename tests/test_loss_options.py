@@ -356,7 +356,7 @@ def test_case_files_hold_the_options(tmp_path):
     case = make("mine/a", "why", [[1.0, -INF]], [0], softcap=30.0, logit_scale=1 / 0.7, z_loss=1e-4)
     write_cases(tmp_path / "a.json", [case])
     (back,) = read_cases(tmp_path / "a.json")
-    assert back.given == case.given == {"softcap": 30.0, "logit_scale": 1 / 0.7, "z_loss": 1e-4}
+    assert back.set_options == case.set_options == {"softcap": 30.0, "logit_scale": 1 / 0.7, "z_loss": 1e-4}
 
 
 @pytest.mark.parametrize(

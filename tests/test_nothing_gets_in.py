@@ -138,7 +138,7 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path, header, told, caps
 
 
 def test_a_parquet_file_whose_first_row_would_fill_the_memory_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("logitlab.cases.inputs._readers.MOST_CLASSES", 2**16)
+    monkeypatch.setattr("logitlab.cases.inputs._readers.MAX_CLASSES", 2**16)
     row = pa.array([[0.0] * (2**16 + 1)], pa.list_(pa.float32()))
     pq.write_table(pa.table({"logits": row, "targets": [0]}), tmp_path / "swells.parquet")
     assert (tmp_path / "swells.parquet").stat().st_size < 4000

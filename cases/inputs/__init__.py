@@ -3,7 +3,7 @@
 from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
 from ._logits_file import LogitsFile
 from ._options import FileOptions, file_options
-from ._selection import CaseBlock, Selection, selection
+from ._selection import CaseBlock, Selection, select_inputs
 from ._sweeps import sweep
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "find_case",
     "prepare",
     "read_cases",
-    "selection",
+    "select_inputs",
     "sweep",
     "write_cases",
 ]

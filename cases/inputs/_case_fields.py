@@ -1,213 +1,184 @@
-"""The fields of a case in a case file: what each may hold, and one line for what it holds instead."""
+"""The fields of a case in a case file: what each may hold. Errors name the place, the value and what was expected."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.options import REDUCTIONS, LossOptions
+from ...core.options import OPTIONS, REDUCTIONS, LossOption
 from .. import Case, make
 from .._case import LAYOUTS
 from ._readers import InvalidFileError
 
-# JSON has no numbers for these.
-NAMED = {"-inf": -math.inf, "inf": math.inf, "nan": math.nan}
-NAME = re.compile(r"[^/\s]+/[^/\s]+")
+Read = Callable[[Any, str], Any]  # takes a JSON value and its place in the file, returns the field's value
+
+SPECIAL_NUMBERS = {"-inf": -math.inf, "inf": math.inf, "nan": math.nan}  # JSON has no numbers for these
 REQUIRED = ("name", "why", "logits", "targets")
-INT64 = np.iinfo(np.int64)
+_NAME = re.compile(r"[^/\s]+/[^/\s]+")
+_INT64 = np.iinfo(np.int64)
 
 
-def case(entry: Any, where: str) -> Case:
-    """The case that an entry of a file says; ``where`` is the entry's place in the file.
+def read_case(entry: Any, place: str) -> Case:
+    """The case of one entry of a file; ``place`` is where the entry is in the file.
 
     Raises:
-        InvalidFileError: for what is not as it should be, naming place and field.
+        InvalidFileError: for an invalid field, naming place and field.
     """
     if not isinstance(entry, dict):
-        raise InvalidFileError(f"{where} is {told(entry)}; expected an object with the fields {', '.join(REQUIRED)}")
+        raise InvalidFileError(
+            f"{place} is {short_json(entry)}; expected an object with the fields {', '.join(REQUIRED)}"
+        )
     if isinstance(entry.get("name"), str):
-        where = f"{where} ({entry['name']})"
+        place = f"{place} ({entry['name']})"
     for field in entry:
-        if field not in _READ:
-            raise InvalidFileError(f"{where}: unknown field {field!r}; the fields are {', '.join(_READ)}")
+        if field not in _FIELDS:
+            raise InvalidFileError(f"{place}: unknown field {field!r}; the fields are {', '.join(_FIELDS)}")
     for field in REQUIRED:
         if field not in entry:
-            raise InvalidFileError(f"{where}: has no field {field!r}; needed are {', '.join(REQUIRED)}")
-    given = {field: _READ[field](value, f"{where}, {field}") for field, value in entry.items()}
-    given["targets"] = _targets(given, where)
-    given.pop("target_dtype", None)
+            raise InvalidFileError(f"{place}: has no field {field!r}; needed are {', '.join(REQUIRED)}")
+    values = {field: _FIELDS[field](value, f"{place}, {field}") for field, value in entry.items()}
+    logits, targets, dtype = values.pop("logits"), values.pop("targets"), values.pop("target_dtype", None)
+    _check_targets(logits, targets, dtype, place)
+    if targets.ndim == 1 and not values.get("invalid"):
+        _check_classes(logits, targets, values.get("ignore_index"), place)
     try:
-        return make(given.pop("name"), given.pop("why"), given.pop("logits"), given.pop("targets"), **given)
-    except ValueError as error:  # what the fields together may not be, in the catalogue's own words
-        raise InvalidFileError(f"{where}: {error}") from error
+        return make(values.pop("name"), values.pop("why"), logits, targets.astype(dtype or targets.dtype), **values)
+    except ValueError as error:  # fields that do not go together, in the catalogue's own words
+        raise InvalidFileError(f"{place}: {error}") from error
 
 
-def told(value: Any) -> str:
+def short_json(value: Any) -> str:
     """A value as its file has it, shortened."""
-    words = json.dumps(value, default=str)
-    return words if len(words) <= 40 else f"{words[:36]} ..."
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
+
+
+def _check_targets(logits: NDArray[Any], targets: NDArray[Any], dtype: str | None, place: str) -> None:
+    if targets.shape not in (logits.shape[:1], logits.shape):
+        rows, classes = logits.shape
+        shape = "x".join(map(str, targets.shape))
+        raise InvalidFileError(f"{place}, targets: {shape} of them; expected {rows}, or {rows}x{classes}, as logits")
+    if targets.ndim == 2 and dtype is not None:
+        raise InvalidFileError(f"{place}, target_dtype: class probabilities have the dtype of the logits; leave it out")
+    if dtype == "int32" and (targets != targets.astype(np.int32)).any():
+        raise InvalidFileError(f"{place}, target_dtype: a target is beyond int32")
+
+
+def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: int | None, place: str) -> None:
+    classes = logits.shape[1]
+    outside = [(r, t) for r, t in enumerate(targets) if not 0 <= t < classes and t != ignore_index]
+    if outside:
+        row, target = outside[0]
+        raise InvalidFileError(
+            f"{place}, targets[{row}]: {target} is no class; with {classes} classes it must be 0 to {classes - 1}"
+        )
 
 
 # --- one field each ---------------------------------------------------------------------------------------------
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InvalidFileError(f"{where}: {told(value)}; expected words on one line")
-    return value
+def _checked(accepts: Callable[[Any], bool], expected: str) -> Read:
+    """Reads a value that needs no conversion."""
 
-
-def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not NAME.fullmatch(value) or not value.isprintable():
-        raise InvalidFileError(f'{where}: {told(value)}; expected "family/name" without spaces')
-    return value
-
-
-def _tags(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_text(tag, f"{where}[{i}]") for i, tag in enumerate(_list(value, where, "a list of words")))
-
-
-def _flag(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidFileError(f"{where}: {told(value)}; expected true or false")
-    return value
-
-
-def _one_of(words: Sequence[str]) -> Callable[[Any, str], str]:
-    def read(value: Any, where: str) -> str:
-        if value not in words:
-            raise InvalidFileError(f"{where}: {told(value)}; expected one of {', '.join(words)}")
-        return str(value)
+    def read(value: Any, place: str) -> Any:
+        if not accepts(value):
+            raise InvalidFileError(f"{place}: {short_json(value)}; expected {expected}")
+        return value
 
     return read
 
 
-def _list(value: Any, where: str, expected: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidFileError(f"{where}: {told(value)}; expected {expected}")
-    return value
+def _one_of(words: tuple[str, ...]) -> Read:
+    return _checked(lambda v: v in words, f"one of {', '.join(words)}")
 
 
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, str) and value in NAMED:
-        return NAMED[value]
+def _items(read: Read, expected: str) -> Read:
+    """Reads a list, each of its items by ``read``."""
+    read_list = _checked(lambda v: isinstance(v, list), expected)
+    return lambda value, place: [read(v, f"{place}[{i}]") for i, v in enumerate(read_list(value, place))]
+
+
+def _number(value: Any, place: str) -> float:
+    if isinstance(value, str) and value in SPECIAL_NUMBERS:
+        return SPECIAL_NUMBERS[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidFileError(f'{where}: {told(value)}; expected a number, or "-inf", "inf" or "nan"')
+        raise InvalidFileError(f'{place}: {short_json(value)}; expected a number, or "-inf", "inf" or "nan"')
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    # A literal such as 1e999 has become infinite on the way.
+    # A literal such as 1e999 is infinite by now.
     if math.isinf(number):
-        raise InvalidFileError(f'{where}: a number beyond float64; write "inf" or "-inf" if that is meant')
+        raise InvalidFileError(f'{place}: a number beyond float64; write "inf" or "-inf" if that is meant')
     return number
 
 
-def _factor(value: Any, where: str) -> float:
-    number = _number(value, where)
-    if not 0.0 <= number < math.inf:
-        raise InvalidFileError(f"{where}: {told(value)}; expected a finite number that is not negative")
-    return number
+def _option(option: LossOption) -> Read:
+    """Reads a number as the option's declaration has it."""
 
-
-def _option(name: str) -> Callable[[Any, str], Any]:
-    """Reads a loss option as its declaration has it."""
-    option = LossOptions.OPTIONS[name]
-
-    def read(value: Any, where: str) -> float:
-        number = _number(value, where)
+    def read(value: Any, place: str) -> float:
+        number = _number(value, place)
         if not option.accepts(number):
-            raise InvalidFileError(f"{where}: {told(value)}; expected {option.expected}")
+            raise InvalidFileError(f"{place}: {short_json(value)}; expected {option.expected}")
         return number
 
     return read
 
 
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not INT64.min <= value <= INT64.max:
-        raise InvalidFileError(f"{where}: {told(value)}; expected a whole number")
-    return value
+def _rows(read: Read) -> Read:
+    """Reads rows of one width, at least one of at least one number."""
+    read_rows = _items(_items(read, "a row, a list of numbers"), "a list of rows, each a list of numbers")
+
+    def read_array(value: Any, place: str) -> NDArray[np.float64]:
+        rows = read_rows(value, place)
+        if not rows:
+            raise InvalidFileError(f"{place}: no rows; expected at least one")
+        width = len(rows[0])
+        for r, row in enumerate(rows):
+            if len(row) != width or not row:
+                expected = f"{width}, as in row 0" if width else "at least one class"
+                raise InvalidFileError(f"{place}[{r}]: a row of {len(row)} numbers; expected {expected}")
+        return np.array(rows, np.float64)
+
+    return read_array
 
 
-def _weight(value: Any, where: str) -> NDArray[np.float64]:
-    entries = _list(value, where, "a list of one factor for each class")
-    read = _option("weight")
-    return np.array([read(v, f"{where}[{j}]") for j, v in enumerate(entries)], np.float64)
-
-
-def _rows(value: Any, where: str, read: Callable[[Any, str], float]) -> NDArray[np.float64]:
-    """A list of rows of one width, at least one of at least one number."""
-    rows = _list(value, where, "a list of rows, each a list of numbers")
-    if not rows:
-        raise InvalidFileError(f"{where}: no rows; expected at least one")
-    width = None
-    found = []
-    for r, row in enumerate(rows):
-        entries = _list(row, f"{where}[{r}]", "a row, a list of numbers")
-        width = len(entries) if width is None else width
-        if len(entries) != width or not entries:
-            expected = f"{width}, as in row 0" if width else "at least one class"
-            raise InvalidFileError(f"{where}[{r}]: a row of {len(entries)} numbers; expected {expected}")
-        found.append([read(v, f"{where}[{r}][{j}]") for j, v in enumerate(entries)])
-    return np.array(found, np.float64)
-
-
-def _logits(value: Any, where: str) -> NDArray[np.float64]:
-    return _rows(value, where, _number)
-
-
-def _raw_targets(value: Any, where: str) -> NDArray[Any]:
+def _targets(value: Any, place: str) -> NDArray[Any]:
     """Class indices (B,) of int64, or class probabilities (B, C)."""
-    entries = _list(value, where, "a list: a class index for each row, or a row of probabilities for each")
-    if any(isinstance(entry, list) for entry in entries):
-        return _rows(value, where, _factor)
-    return np.array([_whole(v, f"{where}[{r}]") for r, v in enumerate(entries)], np.int64)
+    soft = isinstance(value, list) and any(isinstance(entry, list) for entry in value)
+    targets: NDArray[Any] = _probabilities(value, place) if soft else np.array(_indices(value, place), np.int64)
+    return targets
 
 
-def _targets(given: Mapping[str, Any], where: str) -> NDArray[Any]:
-    """The targets, held against the other fields."""
-    x, t = given["logits"], given["targets"]
-    if len(t) != len(x) or (t.ndim == 2 and t.shape != x.shape):
-        shape = "x".join(map(str, t.shape))
-        raise InvalidFileError(
-            f"{where}, targets: {shape} of them; expected {len(x)}, or {len(x)}x{x.shape[1]}, as logits"
-        )
-    if t.ndim == 2 and "target_dtype" in given:
-        raise InvalidFileError(f"{where}, target_dtype: class probabilities have the dtype of the logits; leave it out")
-    if t.ndim == 1 and not given.get("invalid"):
-        outside = (t < 0) | (t >= x.shape[1])
-        outside &= True if given.get("ignore_index") is None else t != given["ignore_index"]
-        if outside.any():
-            r = int(np.flatnonzero(outside)[0])
-            raise InvalidFileError(
-                f"{where}, targets[{r}]: {t[r]} is no class; with {x.shape[1]} classes it must be 0 to {x.shape[1] - 1}"
-            )
-    dtype: np.dtype[Any] = np.dtype(given.get("target_dtype", t.dtype))
-    if dtype == np.int32 and (t != t.astype(np.int32)).any():
-        raise InvalidFileError(f"{where}, target_dtype: a target is beyond int32")
-    typed: NDArray[Any] = t.astype(dtype)
-    return typed
-
-
-# Of the loss options those that are no single float.
-_OPTIONS: Mapping[str, Callable[[Any, str], Any]] = {"weight": _weight, "ignore_index": _whole}
-_READ: Mapping[str, Callable[[Any, str], Any]] = {
-    "name": _name,
+_text = _checked(lambda v: isinstance(v, str) and v.strip() != "" and v.isprintable(), "words on one line")
+_integer = _checked(lambda v: type(v) is int and _INT64.min <= v <= _INT64.max, "a whole number")
+_indices = _items(_integer, "a list: a class index for each row, or a row of probabilities for each")
+_probabilities = _rows(_option(OPTIONS["weight"]))  # as class weights: finite and not negative
+# The options that are not one floating-point number.
+_OPTION_FIELDS = {
+    "weight": _items(_option(OPTIONS["weight"]), "a list of one factor for each class"),
+    "ignore_index": _integer,
+}
+_FIELDS: Mapping[str, Read] = {
+    "name": _checked(
+        lambda v: isinstance(v, str) and _NAME.fullmatch(v) is not None and v.isprintable(),
+        '"family/name" without spaces',
+    ),
     "why": _text,
     "source": _text,
     "reported": _text,
-    "tags": _tags,
-    "logits": _logits,
-    "targets": _raw_targets,
+    "tags": _items(_text, "a list of words"),
+    "logits": _rows(_number),
+    "targets": _targets,
     "target_dtype": _one_of(("int64", "int32")),
     "reduction": _one_of(REDUCTIONS),
-    **{name: _OPTIONS.get(name, _option(name)) for name in LossOptions.OPTIONS},
+    **{name: _OPTION_FIELDS.get(name, _option(option)) for name, option in OPTIONS.items()},
     "layout": _one_of(LAYOUTS),
-    "invalid": _flag,
+    "invalid": _checked(lambda v: isinstance(v, bool), "true or false"),
 }

@@ -29,24 +29,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ...core import files
 from ...core.errors import UsageError
+from ...core.facts import InputFile
 from .. import Case, all_cases, content_hash, get_case
-from . import _case_fields as fields
+from ._case_fields import read_case, short_json
 from ._logits_file import FAMILY
 from ._readers import InvalidFileError
 from ._sweeps import PREFIX
 
+T = TypeVar("T")
+
 FORMAT = "logitlab cases"
 VERSION = 1
-# A report reads something into these families.
+# Reports treat the cases of these families in another way.
 RESERVED = (FAMILY, "invalid")
 
 
@@ -67,21 +71,25 @@ class CaseFile:
     @classmethod
     def open(cls, path: str | Path) -> CaseFile:
         """As `read_cases`."""
-        given = Path(path)
         try:
-            found = tuple(_cases(_document(given)))
-        except InvalidFileError as defect:
-            raise UsageError(f"{given}: {defect}") from defect
-        return cls(given, found, content_hash(found))
+            cases = tuple(_cases(_document(Path(path))))
+        except InvalidFileError as error:
+            raise UsageError(f"{path}: {error}") from error
+        return cls(Path(path), cases, content_hash(cases))
+
+    @property
+    def facts(self) -> InputFile:
+        """What a run's manifest says of it."""
+        return {"path": str(self.path), "cases": [c.id for c in self.cases], "digest": self.digest}
 
 
 def read_cases(path: str | Path) -> tuple[Case, ...]:
     """The cases of a case file, checked.
 
     Raises:
-        UsageError: for a file that is not there or no case file, or a case that is not as it should be: which file,
-            case and field, what it holds, and what was expected. A name that the catalogue has, or of a family that
-            reports take for something else, is refused too.
+        UsageError: for a path that is no readable case file, or an invalid case; it names the file, case and field, the
+            value, and what was expected. A name that the catalogue has, and a family that reports treat in another way,
+            are refused too.
     """
     return CaseFile.open(path).cases
 
@@ -92,12 +100,14 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     Raises:
         UsageError: if there is none, or a file is not as it should be.
     """
-    there = [case for path in paths for case in read_cases(path)]
-    mine = [case for case in there if case.id == case_id]
-    if not mine and there and not any(c.id == case_id for c in all_cases()):
-        held = ", ".join(case.id for case in there)
-        raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {held}")
-    return mine[0] if mine else get_case(case_id)
+    own = [case for path in paths for case in read_cases(path)]
+    for case in own:
+        if case.id == case_id:
+            return case
+    if own and not any(case.id == case_id for case in all_cases()):
+        names = ", ".join(case.id for case in own)
+        raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {names}")
+    return get_case(case_id)
 
 
 def prepare(path: str | Path) -> None:
@@ -108,12 +118,8 @@ def prepare(path: str | Path) -> None:
     """
     target = Path(path)
     files.refuse_existing(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
+    with _writing(target), TemporaryFile(dir=target.parent):
+        pass
 
 
 def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
@@ -129,9 +135,15 @@ def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
     body = ",\n".join(f"  {{\n{_fields(case)}\n  }}" for case in cases)
     text = f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "cases": [\n{body}\n ]\n}}\n'
     target = Path(path)
+    with _writing(target):
+        files.write(target, text.encode("utf-8"))
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.write(target, text.encode("utf-8"))
+        yield
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
 
@@ -150,7 +162,7 @@ def _document(path: Path) -> Any:
         raise InvalidFileError(f"cannot be read ({error.strerror})") from error
     try:
         # NaN and Infinity, which Python would read and nobody else, are left to the fields to refuse.
-        return json.loads(text, object_pairs_hook=_once, parse_constant=str)
+        return json.loads(text, object_pairs_hook=_unique_fields, parse_constant=str)
     except InvalidFileError:
         raise
     except json.JSONDecodeError as error:
@@ -159,13 +171,13 @@ def _document(path: Path) -> Any:
         raise InvalidFileError(f"is no JSON that can be read ({str(error).splitlines()[0]})") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        doubled = next(name for name in names if names.count(name) > 1)
-        raise InvalidFileError(f"a field {doubled!r} is given twice in one object; keep one of them")
-    return found
+def _unique_fields(pairs: list[tuple[str, T]]) -> dict[str, T]:
+    fields: dict[str, T] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise InvalidFileError(f"a field {name!r} is given twice in one object; keep one of them")
+        fields[name] = value
+    return fields
 
 
 def _cases(document: Any) -> Iterator[Case]:
@@ -175,64 +187,55 @@ def _cases(document: Any) -> Iterator[Case]:
     if type(version) is int and version > VERSION:
         raise InvalidFileError(f"has version {version}, and this LogitLab knows {VERSION}; upgrade")
     if type(version) is not int or version != VERSION:
-        raise InvalidFileError(f"version: {fields.told(version)}; expected {VERSION}")
+        raise InvalidFileError(f"version: {short_json(version)}; expected {VERSION}")
     for field in document:
         if field not in ("format", "version", "cases"):
             raise InvalidFileError(f"unknown field {field!r}; the fields of a file are format, version, cases")
     entries = document.get("cases")
     if not isinstance(entries, list) or not entries:
-        raise InvalidFileError(f"cases: {fields.told(entries)}; expected a list of at least one case")
+        raise InvalidFileError(f"cases: {short_json(entries)}; expected a list of at least one case")
     seen = {case.id: "the catalogue has a case of this name" for case in all_cases()}
     for number, entry in enumerate(entries):
-        found = fields.case(entry, f"case {number}")
-        if found.family in RESERVED or found.family.startswith(PREFIX):
-            taken = f"the family {found.family!r} is not for case files"
-        else:
-            taken = seen.get(found.id, "")
+        case = read_case(entry, f"case {number}")
+        reserved = case.family in RESERVED or case.family.startswith(PREFIX)
+        taken = f"the family {case.family!r} is not for case files" if reserved else seen.get(case.id)
         if taken:
-            raise InvalidFileError(f"case {number} ({found.id}), name: {taken}; choose another")
-        seen[found.id] = "an earlier case of the file has this name"
-        yield found
+            raise InvalidFileError(f"case {number} ({case.id}), name: {taken}; choose another")
+        seen[case.id] = "an earlier case of the file has this name"
+        yield case
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
 def _fields(case: Case) -> str:
-    """The fields of a case, those left out that say what goes without saying."""
-    given: dict[str, str] = {"name": _json(case.id), "why": _json(case.why)}
-    words = {"source": case.source, "reported": case.reported}
-    given |= {name: _json(word) for name, word in words.items() if word is not None}
-    if case.tags:
-        given["tags"] = _json(list(case.tags))
-    given["logits"] = _rows(case.logits)
-    if case.targets.ndim == 2:
-        given["targets"] = _rows(case.targets)
-    else:
-        given["targets"] = _json(case.targets.tolist())
-    if case.targets.dtype == np.int32:
-        given["target_dtype"] = _json("int32")
-    if case.reduction != "none":
-        given["reduction"] = _json(case.reduction)
-    given |= {name: _json(value.tolist() if name == "weight" else value) for name, value in case.given.items()}
-    if case.layout != "rows":
-        given["layout"] = _json(case.layout)
-    if case.invalid:
-        given["invalid"] = _json(case.invalid)
-    return ",\n".join(f"   {_json(name)}: {text}" for name, text in given.items())
+    """The fields of a case, without those that have their default."""
+    values = {
+        "name": case.id,
+        "why": case.why,
+        "source": case.source,
+        "reported": case.reported,
+        "tags": list(case.tags) or None,
+        "logits": case.logits,
+        "targets": case.targets,
+        "target_dtype": "int32" if case.targets.dtype == np.int32 else None,
+        "reduction": None if case.reduction == "none" else case.reduction,
+        **case.set_options,
+        "layout": None if case.layout == "rows" else case.layout,
+        "invalid": case.invalid or None,
+    }
+    return ",\n".join(f"   {_json(name)}: {_json(value)}" for name, value in values.items() if value is not None)
 
 
-def _rows(values: Any) -> str:
-    lines = ",\n".join(f"    [{', '.join(map(_number, row))}]" for row in values.tolist())
-    return f"[\n{lines}\n   ]"
+def _json(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        lines = ",\n".join(f"    [{', '.join(map(_number, row))}]" for row in value.tolist())
+        return f"[\n{lines}\n   ]"
+    return json.dumps(value.tolist() if isinstance(value, np.ndarray) else value, ensure_ascii=False)
 
 
 def _number(value: float) -> str:
     if math.isfinite(value):
-        # Python's own is the shortest decimal that reads back.
+        # Python writes the shortest decimal that reads back.
         return repr(float(value))
     return _json("nan" if math.isnan(value) else "inf" if value > 0 else "-inf")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

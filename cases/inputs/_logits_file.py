@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UsageError
+from ...core.facts import InputFile
 from ...core.formats import FORMATS, Format
 from .. import Case, why_unrepresentable
 from ._options import FileOptions
-from ._readers import READERS, UNREADABLE, InvalidFileError, Reader, must_not_be_wider
+from ._readers import READERS, ArrayReader, InvalidFileError, check_width, reading
 
 Array = NDArray[Any]
 
@@ -63,23 +63,36 @@ class LogitsFile:
             UsageError: for a file that is not there, cannot be read, or whose shapes, dtypes or targets are wrong, or
                 for options that it cannot be measured with.
         """
-        given = Path(path)
-        if not given.is_file():
-            raise UsageError(f"{given}: no such file")
-        if given.suffix not in READERS:
-            raise UsageError(f"{given}: files of logits end in {', '.join(READERS)}, and this one does not")
-        with _offences_of(given):
-            reader = READERS[given.suffix](given)
+        path = Path(path)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file")
+        if path.suffix not in READERS:
+            raise UsageError(f"{path}: files of logits end in {', '.join(READERS)}, and this one does not")
+        with reading(path):
+            reader = READERS[path.suffix](path)
             rows, classes = _checked_shapes(reader)
             soft = len(reader.shapes["targets"]) == 2
             _check_options(options, rows, classes, soft=soft)
             largest, of_probabilities, digest = _scan(reader, classes, options.ignore_index)
         dtype = reader.dtypes["logits"].name
-        return cls(given, rows, classes, dtype, largest, soft, digest, of_probabilities, options)
+        return cls(path, rows, classes, dtype, largest, soft, digest, of_probabilities, options)
 
     @property
     def id(self) -> str:
         return f"{FAMILY}/{self.path.stem}"
+
+    @property
+    def facts(self) -> InputFile:
+        """What a run's manifest says of it."""
+        facts: InputFile = {
+            "case": self.id,
+            "path": str(self.path),
+            "rows": self.rows,
+            "classes": self.classes,
+            "dtype": self.dtype,
+            "digest": self.digest,
+        }
+        return {**facts, "options": self.options.facts} if self.options.keywords else facts
 
     @property
     def plain(self) -> bool:
@@ -104,7 +117,7 @@ class LogitsFile:
     def pieces(self) -> Iterator[Case]:
         """The file's rows, in cases of at most `piece_rows`, all under the file's own name."""
         first_row = 0
-        with _offences_of(self.path):
+        with reading(self.path):
             for logits, targets in READERS[self.path.suffix](self.path).rows(self.piece_rows):
                 yield Case(
                     FAMILY,
@@ -123,25 +136,14 @@ def _piece_rows(classes: int) -> int:
     return max(1, min(PIECE_ROWS, PIECE // classes))
 
 
-@contextmanager
-def _offences_of(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InvalidFileError as defect:
-        raise UsageError(f"{path}: {defect}") from defect
-    except UNREADABLE as error:
-        words = " ".join(str(error).split())[:200]
-        raise UsageError(f"{path}: cannot be read as {path.suffix} ({words})") from error
-
-
-def _checked_shapes(reader: Reader) -> tuple[int, int]:
+def _checked_shapes(reader: ArrayReader) -> tuple[int, int]:
     logits, targets = reader.shapes["logits"], reader.shapes["targets"]
     kind, of_targets = reader.dtypes["logits"], reader.dtypes["targets"]
     if kind.name not in FORMATS:
         raise InvalidFileError(f"logits have dtype {kind}; expected one of {', '.join(FORMATS)}")
     if len(logits) != 2 or 0 in logits:
         raise InvalidFileError(f"logits have shape {logits}; expected (B, C) with at least one row and one class")
-    must_not_be_wider(logits[1])
+    check_width(logits[1])
     if targets not in (logits[:1], logits):
         raise InvalidFileError(f"targets have shape {targets}; expected {logits[:1]} or {logits}, as the logits have")
     soft = len(targets) == 2
@@ -166,7 +168,7 @@ def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool)
         )
 
 
-def _scan(reader: Reader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
+def _scan(reader: ArrayReader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
     """The largest finite magnitude, the largest target probability and a digest of all numbers.
 
     Raises:
@@ -201,8 +203,8 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
     outside = np.flatnonzero(counted & ((targets < 0) | (targets >= classes)))
     if outside.size:
         row = int(outside[0])
-        told = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
-        told += f"0 to {classes - 1}"
+        message = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
+        message += f"0 to {classes - 1}"
         if ignore_index is None:
-            raise InvalidFileError(f"{told}; if such rows count nothing, give --ignore-index {targets[row]}")
-        raise InvalidFileError(f"{told}, or {ignore_index}, which is ignored")
+            raise InvalidFileError(f"{message}; if such rows count nothing, give --ignore-index {targets[row]}")
+        raise InvalidFileError(f"{message}, or {ignore_index}, which is ignored")

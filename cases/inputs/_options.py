@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,17 @@ from safetensors import safe_open
 
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
-from ...core.options import REDUCTIONS, LossOptions, check_option
-from ._readers import UNREADABLE, InvalidFileError, npy_header, npz_member
+from ...core.options import REDUCTIONS, LossOptions, OptionValues, check_option
+from ._readers import InvalidFileError, npy_header, npy_numbers, npz_members, reading, require_arrays
 
+Array = NDArray[Any]
 WEIGHT = "weight"
+
+
+class FileOptionValues(OptionValues, total=False):
+    """The options of files that are set, as keywords of `cases.Case`."""
+
+    reduction: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,46 +34,49 @@ class FileOptions(LossOptions):
     reduction: str = "none"
 
     @property
-    def keywords(self) -> dict[str, Any]:
-        """What is given, as keywords of `cases.Case`."""
-        return self.given | ({} if self.reduction == "none" else {"reduction": self.reduction})
+    def keywords(self) -> FileOptionValues:
+        """The options that are set, as keywords of `cases.Case`."""
+        reduction: FileOptionValues = {} if self.reduction == "none" else {"reduction": self.reduction}
+        return {**self.set_options, **reduction}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What is given, as a run's manifest keeps it: weights by a digest, since there may be many."""
-        return {k: _digest(v) if isinstance(v, np.ndarray) else v for k, v in self.keywords.items()}
-
-
-def _digest(weight: NDArray[np.float64]) -> str:
-    return f"sha256:{hashlib.sha256(weight.tobytes()).hexdigest()}"
+    def facts(self) -> dict[str, str | float]:
+        """The options that are set, as a run's manifest keeps them: weights by a digest, since there may be many."""
+        facts = cast(dict[str, str | float], dict(self.keywords))
+        if self.weight is not None:
+            facts[WEIGHT] = f"sha256:{hashlib.sha256(self.weight.tobytes()).hexdigest()}"
+        return facts
 
 
 def file_options(
-    reduction: str = "none", weight: str | Path | ArrayLike | None = None, **options: float | None
+    reduction: str = "none", weight: str | Path | ArrayLike | None = None, **numbers: float | None
 ) -> FileOptions:
-    """The options, checked; ``weight`` is an array (C,) or the path of a file that holds one.
+    """The options, checked.
 
-    ``options`` are the others that `LossOptions` has.
+    Args:
+        reduction: ``none``, ``mean`` or ``sum``.
+        weight: an array (C,), or the path of a file that holds one.
+        numbers: the other options of `LossOptions`, by name.
 
     Raises:
         UsageError: for an option that may not have its value, or a file of weights that cannot be read.
     """
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
-    for name, value in options.items():
+    for name, value in numbers.items():
         if value is not None:
             check_option(name, value)
-    given: dict[str, Any] = dict(options)
+    options = cast(OptionValues, numbers)
     if weight is not None:
-        given["weight"] = _weight(weight)
-    return FileOptions(reduction=reduction, **given)
+        options["weight"] = _weight(weight)
+    return FileOptions(reduction=reduction, **options)
 
 
-def _weight(given: str | Path | ArrayLike) -> NDArray[np.float64]:
-    if isinstance(given, str | Path):
-        return read_weight(given)
+def _weight(weight: str | Path | ArrayLike) -> NDArray[np.float64]:
+    if isinstance(weight, str | Path):
+        return read_weight(weight)
     try:
-        return _checked(np.asarray(given))
+        return _checked(np.asarray(weight))
     except (InvalidFileError, TypeError, ValueError) as error:
         raise UsageError(f"weight: {' '.join(str(error).split())}") from error
 
@@ -77,21 +87,16 @@ def read_weight(path: str | Path) -> NDArray[np.float64]:
     Raises:
         UsageError: for a file that is not there, cannot be read, or holds no class weights.
     """
-    given = Path(path)
-    if not given.is_file():
-        raise UsageError(f"{given}: no such file of class weights")
-    if given.suffix not in _READ:
-        raise UsageError(f"{given}: files of class weights end in {', '.join(_READ)}, and this one does not")
-    try:
-        return _checked(_READ[given.suffix](given))
-    except InvalidFileError as defect:
-        raise UsageError(f"{given}: {defect}") from defect
-    except UNREADABLE as error:
-        words = " ".join(str(error).split())[:200]
-        raise UsageError(f"{given}: cannot be read as {given.suffix} ({words})") from error
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file of class weights")
+    if path.suffix not in _READ:
+        raise UsageError(f"{path}: files of class weights end in {', '.join(_READ)}, and this one does not")
+    with reading(path):
+        return _checked(_READ[path.suffix](path))
 
 
-def _checked(weight: NDArray[Any]) -> NDArray[np.float64]:
+def _checked(weight: Array) -> NDArray[np.float64]:
     if weight.dtype.name not in FORMATS and weight.dtype.kind not in "iu":
         raise InvalidFileError(f"{WEIGHT} has dtype {weight.dtype}; expected numbers, one for each class")
     if weight.ndim != 1:
@@ -105,36 +110,31 @@ def _checked(weight: NDArray[Any]) -> NDArray[np.float64]:
     return factors
 
 
-def _from_npy(path: Path) -> NDArray[Any]:
+def _from_npy(path: Path) -> Array:
     with path.open("rb") as file:
         return _array(file)
 
 
-def _from_npz(path: Path) -> NDArray[Any]:
-    with npz_member(path, WEIGHT) as member:
+def _from_npz(path: Path) -> Array:
+    with npz_members(path, WEIGHT) as (member,):
         return _array(member)
 
 
-def _array(member: IO[bytes]) -> NDArray[Any]:
+def _array(member: IO[bytes]) -> Array:
     shape, dtype = npy_header(WEIGHT, member)
     if len(shape) != 1:
         raise InvalidFileError(f"{WEIGHT} has shape {shape}; expected (C,), one factor for each class")
-    wanted = shape[0] * dtype.itemsize
-    raw = member.read(wanted)
-    if len(raw) < wanted:
-        raise InvalidFileError(f"{WEIGHT} ends early: the file is cut off")
-    return np.frombuffer(raw, dtype)
+    return npy_numbers(WEIGHT, member, shape, dtype)
 
 
-def _from_safetensors(path: Path) -> NDArray[Any]:
+def _from_safetensors(path: Path) -> Array:
     with safe_open(path, framework="numpy") as file:
-        if WEIGHT not in file.keys():  # noqa: SIM118 - it is no mapping
-            raise InvalidFileError(f"has no array {WEIGHT!r}; it has {', '.join(map(repr, file.keys())) or 'nothing'}")
-        found: NDArray[Any] = file.get_tensor(WEIGHT)
-        return found
+        require_arrays(file.keys(), WEIGHT)
+        weight: Array = file.get_tensor(WEIGHT)
+        return weight
 
 
-_READ: Mapping[str, Callable[[Path], NDArray[Any]]] = {
+_READ: Mapping[str, Callable[[Path], Array]] = {
     ".npy": _from_npy,
     ".npz": _from_npz,
     ".safetensors": _from_safetensors,

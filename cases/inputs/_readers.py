@@ -1,15 +1,16 @@
 """The arrays ``logits`` and ``targets`` of a file, a few rows at a time.
 
-Every reader is made of a path and tells the shapes and dtypes of both arrays without reading them. None unpickles:
-an array of Python objects is refused.
+A reader is made from a path and has the shapes and dtypes of both arrays before it reads them. None unpickles: an array
+of Python objects is refused.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -21,6 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from ...core.errors import UsageError
+
 Array = NDArray[Any]
 Rows = Iterator[tuple[Array, Array]]
 NAMES = ("logits", "targets")
@@ -29,11 +32,11 @@ MAX_CLASSES = 2**26
 
 
 class InvalidFileError(ValueError):
-    """What is wrong with a file, in words that begin after its name."""
+    """What is wrong with a file; the message follows the file's name."""
 
 
-# What the libraries raise between them for a file that is damaged or none of theirs.
-UNREADABLE = (
+# What the libraries raise for a file that is damaged or of another kind.
+_READ_ERRORS = (
     OSError,
     EOFError,
     zipfile.BadZipFile,
@@ -44,8 +47,8 @@ UNREADABLE = (
 )
 
 
-class Reader(Protocol):
-    """A file's arrays, by name."""
+class ArrayReader(Protocol):
+    """The two arrays of a file, by name."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
@@ -57,22 +60,33 @@ class Reader(Protocol):
         """Logits and targets of at most ``count`` rows at a time, from the first row to the last."""
 
 
-def _have(found: list[str]) -> None:
-    for name in NAMES:
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file into a UsageError that begins with its path."""
+    try:
+        yield
+    except InvalidFileError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except _READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
+
+
+def require_arrays(found: Collection[str], *names: str) -> None:
+    """InvalidFileError if a file does not have all arrays of these names."""
+    for name in names:
         if name not in found:
-            there = ", ".join(map(repr, found)) or "nothing"
-            raise InvalidFileError(f"has no array {name!r}; it has {there}, and needs {' and '.join(NAMES)}")
+            others = ", ".join(map(repr, found)) or "nothing"
+            needs = f", and needs {' and '.join(names)}" if len(names) > 1 else ""
+            raise InvalidFileError(f"has no array {name!r}; it has {others}{needs}")
 
 
 @contextmanager
-def npz_member(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """The array of a ``.npz`` archive, opened as a file of NumPy's; InvalidFileError if there is none of this name."""
-    with zipfile.ZipFile(path) as archive:
-        found = [n.removesuffix(".npy") for n in archive.namelist()]
-        if name not in found:
-            raise InvalidFileError(f"has no array {name!r}; it has {', '.join(map(repr, found)) or 'nothing'}")
-        with archive.open(f"{name}.npy") as member:
-            yield member
+def npz_members(path: Path, *names: str) -> Iterator[list[IO[bytes]]]:
+    """Arrays of a ``.npz`` archive, each opened as a ``.npy`` file; InvalidFileError if one is missing."""
+    with zipfile.ZipFile(path) as archive, ExitStack() as members:
+        require_arrays([n.removesuffix(".npy") for n in archive.namelist()], *names)
+        yield [members.enter_context(archive.open(f"{name}.npy")) for name in names]
 
 
 class Npz:
@@ -80,35 +94,23 @@ class Npz:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with zipfile.ZipFile(path) as archive:
-            _have([n.removesuffix(".npy") for n in archive.namelist()])
-            headers = {}
-            for name in NAMES:
-                with archive.open(f"{name}.npy") as member:
-                    headers[name] = npy_header(name, member)
+        with npz_members(path, *NAMES) as members:
+            headers = {name: npy_header(name, member) for name, member in zip(NAMES, members, strict=True)}
         self.shapes = {name: shape for name, (shape, _) in headers.items()}
         self.dtypes = {name: dtype for name, (_, dtype) in headers.items()}
 
     def rows(self, count: int) -> Rows:
-        with (
-            zipfile.ZipFile(self._path) as archive,
-            archive.open("logits.npy") as logits,
-            archive.open("targets.npy") as targets,
-        ):
-            npy_header("logits", logits)
-            npy_header("targets", targets)
-            whole = self.shapes["logits"][0]
-            for start in range(0, whole, count):
-                many = min(count, whole - start)
-                yield self._read("logits", logits, many), self._read("targets", targets, many)
-
-    def _read(self, name: str, member: IO[bytes], rows: int) -> Array:
-        dtype, shape = self.dtypes[name], (rows, *self.shapes[name][1:])
-        wanted = int(np.prod(shape)) * dtype.itemsize
-        raw = member.read(wanted)
-        if len(raw) < wanted:
-            raise InvalidFileError(f"{name} ends early: the file is cut off")
-        return np.frombuffer(raw, dtype).reshape(shape)
+        with npz_members(self._path, *NAMES) as members:
+            for name, member in zip(NAMES, members, strict=True):
+                npy_header(name, member)
+            total = self.shapes["logits"][0]
+            for start in range(0, total, count):
+                rows = min(count, total - start)
+                logits, targets = (
+                    npy_numbers(name, member, (rows, *self.shapes[name][1:]), self.dtypes[name])
+                    for name, member in zip(NAMES, members, strict=True)
+                )
+                yield logits, targets
 
 
 def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -123,8 +125,17 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
         raise InvalidFileError(f"{name} holds Python objects, which are never unpickled; expected numbers")
     if by_columns and len(shape) > 1:
         raise InvalidFileError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
-    # NumPy's format has no name for bfloat16: two bytes without one are what it writes for it.
+    # NumPy's format has no name for bfloat16 and writes two bytes without a name.
     return shape, np.dtype(ml_dtypes.bfloat16) if dtype == np.dtype("V2") else dtype
+
+
+def npy_numbers(name: str, member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """The next numbers of a member."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = member.read(size)
+    if len(raw) < size:
+        raise InvalidFileError(f"{name} ends early: the file is cut off")
+    return np.frombuffer(raw, dtype).reshape(shape)
 
 
 class Parquet:
@@ -134,8 +145,8 @@ class Parquet:
         self._path = path
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-            _have(schema.names)
-            _must_not_swell(file.metadata)
+            require_arrays(schema.names, *NAMES)
+            _check_widths(file.metadata)
             first = next(file.iter_batches(batch_size=1, columns=list(NAMES)), None)
         self.shapes = {name: _parquet_shape(name, schema.field(name).type, rows, first) for name in NAMES}
         self.dtypes = {name: _parquet_dtype(name, schema.field(name).type) for name in NAMES}
@@ -165,15 +176,15 @@ class Parquet:
         return numbers
 
 
-def _must_not_swell(metadata: pq.FileMetaData) -> None:
+def _check_widths(metadata: pq.FileMetaData) -> None:
     """InvalidFileError if rows are so wide that not even the first may be read."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema.partition(".")[0] in NAMES:
-                must_not_be_wider(column.num_values // max(group.num_rows, 1))
+                check_width(column.num_values // max(group.num_rows, 1))
 
 
-def must_not_be_wider(classes: int) -> None:
+def check_width(classes: int) -> None:
     """InvalidFileError for rows of more classes than can be measured."""
     if classes > MAX_CLASSES:
         raise InvalidFileError(f"logits have {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
@@ -208,21 +219,21 @@ class Safetensors:
     def __init__(self, path: Path) -> None:
         self._path = path
         with safe_open(path, framework="numpy") as file:
-            _have(list(file.keys()))
+            require_arrays(file.keys(), *NAMES)
             slices = {name: file.get_slice(name) for name in NAMES}
             self.shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
             self.dtypes = {name: s[0:0].dtype if s.get_shape() else np.dtype(object) for name, s in slices.items()}
 
     def rows(self, count: int) -> Rows:
-        whole = self.shapes["logits"][0]
-        for start in range(0, whole, count):
+        total = self.shapes["logits"][0]
+        for start in range(0, total, count):
             # Opened anew each time: the file is mapped, and pages once read would stay in memory.
             with safe_open(self._path, framework="numpy") as file:
-                logits, targets = (file.get_slice(name)[start : min(start + count, whole)] for name in NAMES)
+                logits, targets = (file.get_slice(name)[start : min(start + count, total)] for name in NAMES)
             yield logits, targets
 
 
-READERS: Mapping[str, Callable[[Path], Reader]] = {
+READERS: Mapping[str, Callable[[Path], ArrayReader]] = {
     ".npz": Npz,
     ".parquet": Parquet,
     ".safetensors": Safetensors,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import UsageError
+from ...core.facts import Inputs
 from ...core.formats import FORMATS
 from .. import Case, content_hash, select_cases
 from ._case_file import CaseFile
@@ -31,21 +31,21 @@ class CaseBlock:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cases and files of a run, and the dtypes asked for, None for all that fit.
+    """The cases and files of a run, and the requested dtypes, None for all that fit.
 
     ``cases`` has those of ``case_files`` too.
     """
 
     cases: tuple[Case, ...]
     files: tuple[LogitsFile, ...] = ()
-    wanted: tuple[str, ...] | None = None
+    requested: tuple[str, ...] | None = None
     case_files: tuple[CaseFile, ...] = ()
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """All dtypes of the run: those asked for, or all four for cases and their own for files."""
+        """All dtypes of the run: those requested, or all four for cases and their own for files."""
         own = {f.dtype for f in self.files}
-        return self.wanted or tuple(d for d in FORMATS if self.cases or d in own)
+        return self.requested or tuple(d for d in FORMATS if self.cases or d in own)
 
     def blocks(self) -> Iterator[CaseBlock]:
         """The cases at once, then the files piece by piece, always in the same order."""
@@ -53,11 +53,11 @@ class Selection:
             yield CaseBlock(self.cases, self.dtypes)
         for file in self.files:
             for piece in file.pieces():
-                yield CaseBlock((piece,), self._of_file(file))
+                yield CaseBlock((piece,), self._dtypes_of(file))
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """How many rows are measured in a dtype, all blocks together."""
-        of_files = (f.rows for f in self.files if dtype in self._of_file(f) and (f.plain or not plain_only))
+        of_files = (f.rows for f in self.files if dtype in self._dtypes_of(f) and (f.plain or not plain_only))
         return CaseBlock(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
 
     def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
@@ -65,33 +65,29 @@ class Selection:
         in_memory = any(dtype in c.dtypes and (c.plain or not plain_only) for c in self.cases)
         return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
 
-    def _of_file(self, file: LogitsFile) -> tuple[str, ...]:
-        return tuple(d for d in self._asked_of(file) if d in file.dtypes)
+    def _dtypes_of(self, file: LogitsFile) -> tuple[str, ...]:
+        return tuple(d for d in self._requested_of(file) if d in file.dtypes)
 
-    def _asked_of(self, file: LogitsFile) -> tuple[str, ...]:
-        return self.wanted or (file.dtype,)
+    def _requested_of(self, file: LogitsFile) -> tuple[str, ...]:
+        return self.requested or (file.dtype,)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Inputs:
         """What a run's manifest says of it."""
-        asked: list[tuple[Case | LogitsFile, Sequence[str]]] = [(c, self.dtypes) for c in self.cases]
-        asked += [(f, self._asked_of(f)) for f in self.files]
+        requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [(c, self.dtypes) for c in self.cases]
+        requested += [(f, self._requested_of(f)) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
-            "files": [
-                {"case": f.id, "path": str(f.path), "rows": f.rows, "classes": f.classes, "dtype": f.dtype,
-                 "digest": f.digest} | ({"options": f.options.facts} if f.options.keywords else {})
-                for f in self.files
-            ] + [
-                {"path": str(f.path), "cases": [c.id for c in f.cases], "digest": f.digest} for f in self.case_files
-            ],
+            "files": [*(f.facts for f in self.files), *(f.facts for f in self.case_files)],
             "left_out": [
-                {"case": one.id, "dtype": d, "why": why}
-                for one, dtypes in asked for d in dtypes if (why := one.why_unrepresentable(FORMATS[d])) is not None
+                {"case": one.id, "dtype": dtype, "why": why}
+                for one, dtypes in requested
+                for dtype in dtypes
+                if (why := one.why_unrepresentable(FORMATS[dtype])) is not None
             ],
-        }  # fmt: skip
+        }
 
 
-def selection(
+def select_inputs(
     cases: str | Sequence[str] | None = None,
     logits: Sequence[str | Path] = (),
     sweeps: Sequence[str] = (),
@@ -108,27 +104,27 @@ def selection(
             options without a file of logits.
     """
     if options.keywords and not logits:
-        told = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
-        raise UsageError(f"{told} is for files of logits, and there is none; give --logits, or leave it out")
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
+        raise UsageError(f"{flags} is for files of logits, and there is none; give --logits, or leave it out")
     # All before any is read, which may take minutes.
     for path in (*case_files, *logits):
         if not Path(path).exists():
             raise UsageError(f"{path}: no such file")
     swept = [case for spec in sweeps for case in sweep(spec)]
-    chosen = select_cases(cases) if cases or not (logits or sweeps or case_files) else ()
+    catalogued = select_cases(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)
-    _names_differ(read)
+    _check_distinct(read)
     # The same value of an axis in two sweeps is the same case.
-    whole = tuple({c.id: c for c in (*chosen, *swept, *(c for file in read for c in file.cases))}.values())
+    distinct = {c.id: c for c in (*catalogued, *swept, *(c for file in read for c in file.cases))}
     files = tuple(LogitsFile.open(path, options) for path in logits)
     names = [f.id for f in files]
     for file in files:
         if names.count(file.id) > 1:
             raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
-    return Selection(whole, files, dtypes, read)
+    return Selection(tuple(distinct.values()), files, dtypes, read)
 
 
-def _names_differ(files: Sequence[CaseFile]) -> None:
+def _check_distinct(files: Sequence[CaseFile]) -> None:
     owners: dict[str, CaseFile] = {}
     for file in files:
         for case in file.cases:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...cases import Case
 from ...core.conventions import STANDARD, Convention
 from ...core.formats import Format
+from ...core.options import OptionValues
 from ...core.vocabulary import OracleKind, Quantity
 from ...frameworks import Batch
 from ...grading import Standard, apriori_bounds
@@ -66,7 +67,7 @@ class Group:
         return np.concatenate([c.quantized_targets(self.fmt) for c in self.cases])
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> OptionValues:
         return self.cases[0].options(self.fmt)
 
     @cached_property

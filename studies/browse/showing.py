@@ -17,7 +17,7 @@ from rich.table import Table
 from ...cases import Case, get_case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, Array, Format, get_format, round_to
-from ...core.options import texts
+from ...core.options import option_texts
 from ...oracle import Exact, Reference, reference
 from ._thresholds import Approach, near
 
@@ -269,7 +269,7 @@ def _heading(v: View) -> Iterator[str]:
 def _options(c: Case, fmt: Format) -> str:
     kind = "class probabilities" if c.targets.ndim == 2 else f"class indices of {c.targets.dtype.name}"
     parts = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
-    parts += [f"{words}: {value}" for words, value in texts(c.options(fmt), MAX_LINES)]
+    parts += [f"{words}: {value}" for words, value in option_texts(c.options(fmt), MAX_LINES)]
     return "; ".join(parts)
 
 

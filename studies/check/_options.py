@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ...cases import Case
-from ...core.formats import FORMATS
 from ...oracle import reference
 
 REDUCTION = "reduction"
@@ -104,5 +103,4 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def set_in(case: Case) -> tuple[str, ...]:
     """The options of a case."""
-    # The format plays no part in which options are set.
-    return CallOptions(case.options(FORMATS["float64"]), case.reduction).names
+    return CallOptions(case.set_options, case.reduction).names

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cases import Case, all_cases, make
-from ...core.formats import FORMATS
 from ._options import REDUCTION, set_in
 
 Logits = NDArray[np.float64]
@@ -192,5 +191,4 @@ def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
 @cache
 def _catalogued(name: str) -> tuple[float, ...]:
     """The values of an option that the catalogue's cases have."""
-    found = {case.options(FORMATS["float64"]).get(name) for case in all_cases() if name in set_in(case)}
-    return tuple(sorted(float(value) for value in found if value is not None))
+    return tuple(sorted({float(getattr(case, name)) for case in all_cases() if name in set_in(case)}))

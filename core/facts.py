@@ -1,0 +1,42 @@
+"""What a run's manifest records of its cases and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
+
+
+class Catalogue(TypedDict):
+    """The cases held in memory: their names, and a digest of their contents."""
+
+    hash: str
+    cases: list[str]
+
+
+class InputFile(TypedDict):
+    """A file of logits, which is one case, or a file of cases, which are named."""
+
+    path: str
+    digest: str
+    case: NotRequired[str]
+    rows: NotRequired[int]
+    classes: NotRequired[int]
+    dtype: NotRequired[str]
+    options: NotRequired[Mapping[str, float | str]]
+    cases: NotRequired[list[str]]
+
+
+class LeftOut(TypedDict):
+    """A case that a dtype cannot hold."""
+
+    case: str
+    dtype: str
+    why: str
+
+
+class Inputs(TypedDict):
+    """All of them together."""
+
+    catalogue: Catalogue
+    files: list[InputFile]
+    left_out: list[LeftOut]
