@@ -68,8 +68,8 @@ def _descriptions(frameworks: list[str] | None) -> list[Description]:
 
 def _machine() -> str:
     hardware = environment.hardware()
-    told = {**hardware, "cores used": cores(), **environment.own_versions()}
-    return ", ".join(f"{name} {value}" for name, value in told.items())
+    facts = {**hardware, "cores used": cores(), **environment.own_versions()}
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def _keep(folder: Path, tables: dict[str, pd.DataFrame]) -> None:

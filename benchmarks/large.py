@@ -97,11 +97,11 @@ def measured(words: Sequence[str]) -> dict[str, float]:
     """What a process takes until it ends; SystemExit if it fails."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "usage.json"
-        status = subprocess.run([sys.executable, "-S", "-c", _BETWEEN, told, *words], check=False).returncode
+        file = Path(folder) / "usage.json"
+        status = subprocess.run([sys.executable, "-S", "-c", _BETWEEN, file, *words], check=False).returncode
         if status:
             raise SystemExit(f"{' '.join(words)} ended with {status}")
-        seconds, peak = json.loads(told.read_text(encoding="utf-8"))
+        seconds, peak = json.loads(file.read_text(encoding="utf-8"))
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "seconds": round(time.perf_counter() - began, 1),

@@ -63,11 +63,11 @@ def _mpmath_alone(classes: int) -> float:
         f"import numpy as np, oracle_speed as o; x = np.random.default_rng(0).normal(0, 10, {classes}); "
         "print(o._rate(lambda: o._mpmath(x.astype(np.float32), 0), 1))"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | {"MPMATH_NOGMPY": "1"}, cwd=Path(__file__).parent, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return float(told.stdout)
+    return float(done.stdout)
 
 
 def _rate(work: Callable[[], Any], rows: int) -> float:

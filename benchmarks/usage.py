@@ -22,9 +22,9 @@ code = main(sys.argv[2:])
 wall = time.perf_counter() - began
 of = {name: resource.getrusage(who) for name, who in
       (("own", resource.RUSAGE_SELF), ("children", resource.RUSAGE_CHILDREN))}
-told = {"wall": wall} | {name: u.ru_utime + u.ru_stime for name, u in of.items()}
-told |= {f"{name}_peak": u.ru_maxrss for name, u in of.items()}
-open(sys.argv[1], "w").write(json.dumps(told))
+used = {"wall": wall} | {name: u.ru_utime + u.ru_stime for name, u in of.items()}
+used |= {f"{name}_peak": u.ru_maxrss for name, u in of.items()}
+open(sys.argv[1], "w").write(json.dumps(used))
 sys.exit(code)
 """
 
@@ -47,9 +47,9 @@ class Usage:
 def of_command(words: Sequence[str]) -> Usage:
     """What ``logitlab WORDS`` takes, in a process of its own; SystemExit with its output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "usage.json"
+        file = Path(folder) / "usage.json"
         done = subprocess.run(
-            [sys.executable, "-S", "-c", _BETWEEN, sys.executable, "-c", _RUN, str(told), *words],
+            [sys.executable, "-S", "-c", _BETWEEN, sys.executable, "-c", _RUN, str(file), *words],
             capture_output=True,
             text=True,
             check=False,
@@ -57,7 +57,7 @@ def of_command(words: Sequence[str]) -> Usage:
         )
         if done.returncode:
             raise SystemExit(f"logitlab {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        found = json.loads(told.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     unit = 1 if sys.platform == "darwin" else 2**10
     peaks = {name: found.pop(name) * unit for name in ("own_peak", "children_peak")}
     return Usage(**found, **peaks)

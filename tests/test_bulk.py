@@ -105,8 +105,8 @@ def test_a_run_of_a_file_grades_the_same_by_both(file, tmp_path, monkeypatch):
         )
         for oracle in ("balls", "quad")
     )
-    told = ["case", "row", "quantity", "implementation", "status", "value", "exact", "grade", "verdict", "bits"]
-    pd.testing.assert_frame_equal(one[told], other[told], check_exact=True)
+    columns = ["case", "row", "quantity", "implementation", "status", "value", "exact", "grade", "verdict", "bits"]
+    pd.testing.assert_frame_equal(one[columns], other[columns], check_exact=True)
     pd.testing.assert_frame_equal(one.drop(columns="run"), other.drop(columns="run"), check_exact=False, rtol=1e-13)
     manifests = [json.loads((tmp_path / oracle / "manifest.json").read_text()) for oracle in ("balls", "quad")]
     assert [m["oracle"] for m in manifests] == ["balls", "quad"]
@@ -125,7 +125,7 @@ def test_another_oracle_is_refused():
         runner.run(cases="seed/article", oracle="tarot")
 
 
-def test_without_the_package_it_is_told_how_to_install_it(monkeypatch):
+def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.delitem(sys.modules, "logitlab.oracle.quad")
     monkeypatch.delattr("logitlab.oracle.quad")
     monkeypatch.setitem(sys.modules, "numpy_quaddtype", None)

@@ -40,15 +40,15 @@ def cluster(environment=None, **options):
     # Dask would set the numbers of threads, and a run tells an environment with them from one without.
     quiet = {"distributed.nanny.pre-spawn-environ": {}, "distributed.admin.system-monitor.gil.enabled": False}
     asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"} | options
-    with dask.config.set(quiet), distributed.LocalCluster(processes=True, env=environment, **asked) as made:
-        made.executor = made.scheduler_address.replace("tcp", "dask", 1)
-        yield made
+    with dask.config.set(quiet), distributed.LocalCluster(processes=True, env=environment, **asked) as running:
+        running.executor = running.scheduler_address.replace("tcp", "dask", 1)
+        yield running
 
 
 @pytest.fixture(scope="module")
 def two():
-    with cluster() as made:
-        yield made
+    with cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(bits, wanted)
 
 
-def pids(made) -> dict:
-    with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+def pids(running) -> dict:
+    with distributed.Client(running.scheduler_address, set_as_default=False) as client:
         return client.run(os.getpid)
 
 
@@ -122,21 +122,21 @@ def wait_for_no_processes(before: dict[int, set[int]]) -> None:
 
 def children(pid: int) -> set[int]:
     """Of a worker, without Python's own."""
-    told = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
-    found = {int(word) for file in told for word in file.read_text().split()}
+    files = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    found = {int(word) for file in files for word in file.read_text().split()}
     return {p for p in found if b"resource_tracker" not in Path(f"/proc/{p}/cmdline").read_bytes()}
 
 
 @pytest.mark.parametrize("workers", [1, 2], ids=["the only one", "one of two"])
 def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
-    with cluster(n_workers=workers) as made:
-        victims = list(pids(made).values())[:1]
+    with cluster(n_workers=workers) as running:
+        victims = list(pids(running).values())[:1]
 
         def kill(done, _total, _label):
             while victims and done:
                 os.kill(victims.pop(), signal.SIGKILL)
 
-        assert_same(runner.run(**PLAN, executor=made.executor, out=tmp_path / "run", progress=kill), local)
+        assert_same(runner.run(**PLAN, executor=running.executor, out=tmp_path / "run", progress=kill), local)
         assert not victims
     assert verify(tmp_path / "run").complete
 
@@ -193,10 +193,10 @@ def only(tmp_path_factory, distribution):
 
 
 @contextmanager
-def one_more(made, threads=1, **environment):
+def one_more(running, threads=1, **environment):
     """Another worker of the cluster, with these environment variables, started as people do."""
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", made.scheduler_address, f"--nthreads={threads}"]
-    with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", running.scheduler_address, f"--nthreads={threads}"]
+    with distributed.Client(running.scheduler_address, set_as_default=False) as client:
         there = set(client.scheduler_info(n_workers=-1)["workers"])
         with started([*command, "--no-nanny", "--no-dashboard"], os.environ | environment):
             client.wait_for_workers(len(there) + 1, timeout=PATIENCE)
@@ -229,8 +229,8 @@ def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
 
 def test_workers_whose_environment_changes_numbers_otherwise_are_refused_by_name(two, tmp_path, capsys):
     with one_more(two, OMP_NUM_THREADS="7") as address:
-        told = ["run", "--framework=numpy", "--executor", two.executor, "--out", str(tmp_path / "run")]
-        assert main(told) == 2
+        command = ["run", "--framework=numpy", "--executor", two.executor, "--out", str(tmp_path / "run")]
+        assert main(command) == 2
     line = capsys.readouterr().err
     assert "not all alike" in line
     assert "OMP_NUM_THREADS is not set" in line
@@ -247,18 +247,18 @@ def survey(address, torch=None, devices=("cpu",), package="torch", **also):
     return Survey(address=address, frameworks={"torch": described}, **facts)
 
 
-def told_of(*surveys):
+def differences_of(*surveys):
     return differences({s.name: s.packages for s in surveys})
 
 
 def test_who_has_another_version_is_named_with_it():
     alike = [survey("tcp://a:1", "2.13.0"), survey("tcp://a:2", "2.13.0"), survey("tcp://a:3")]
-    assert told_of(*alike) == []
-    (line,) = told_of(*alike, survey("tcp://b:1", "2.12.0", host="b"))
+    assert differences_of(*alike) == []
+    (line,) = differences_of(*alike, survey("tcp://b:1", "2.12.0", host="b"))
     assert line == "torch is 2.13.0 on a (tcp://a:1) and 1 more, but 2.12.0 on b (tcp://b:1)"
-    (line,) = told_of(*alike, survey("tcp://b:1", hardware={"python": "3.11.9"}))
+    (line,) = differences_of(*alike, survey("tcp://b:1", hardware={"python": "3.11.9"}))
     assert line.startswith("Python is 3.12.1 on") and line.endswith("3.11.9 on a (tcp://b:1)")  # noqa: PT018
-    (line,) = told_of(*alike, survey("tcp://b:1", versions={"logitlab": "0.2.0"}))
+    (line,) = differences_of(*alike, survey("tcp://b:1", versions={"logitlab": "0.2.0"}))
     assert "logitlab is 0.1.0 on" in line
 
 
@@ -309,19 +309,19 @@ def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monk
 
 
 @pytest.mark.parametrize("asked", ["dusk://a:1", "dask://a", "dask://:1", "local", ""])
-def test_an_executor_that_is_none_is_told_with_what_it_may_be(tmp_path, asked):
+def test_an_unknown_executor_is_refused_with_what_it_may_be(tmp_path, asked):
     with pytest.raises(UsageError, match="dask://HOST:PORT"):
         opened(asked, ["numpy"], tmp_path, 60)
 
 
-def test_a_scheduler_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
+def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("logitlab.execution.executors._cluster.PATIENCE", 1)
     assert main(["run", "--framework=numpy", "--executor=dask://127.0.0.1:9", f"--out={tmp_path / 'run'}"]) == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_without_dask_it_is_told_how_to_install_it(tmp_path, monkeypatch):
+def test_without_dask_the_message_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "logitlab.execution.executors._dask", None)
     with pytest.raises(UsageError, match=r"pip install 'logitlab\[dask\]'"):
         opened("dask://127.0.0.1:9", ["numpy"], tmp_path, 60)
@@ -357,21 +357,21 @@ def network():
                 ip("-n", space, "link", "set", "lo", "up")
             subprocess.run(["unshare", "--uts", "true"], check=True, capture_output=True, timeout=10)  # noqa: S607
         except (OSError, subprocess.SubprocessError) as error:
-            told = getattr(error, "stderr", b"") or str(error).encode()
-            pytest.skip(f"network namespaces cannot be made here (they need root): {told.decode().strip()}")
+            message = getattr(error, "stderr", b"") or str(error).encode()
+            pytest.skip(f"network namespaces cannot be running here (they need root): {message.decode().strip()}")
         yield {f"machine-{n}": f"{tag}n{n}" for n in (2, 3)}
 
 
 def test_workers_with_networks_of_their_own_measure_together(network, local, tmp_path):
-    with ExitStack() as running, cluster(n_workers=0, host="10.213.77.1") as made:
+    with ExitStack() as running, cluster(n_workers=0, host="10.213.77.1") as running:
         for name, space in network.items():
             worker = (
-                f"hostname {name} && exec {sys.executable} -m distributed.cli.dask_worker {made.scheduler_address} "
+                f"hostname {name} && exec {sys.executable} -m distributed.cli.dask_worker {running.scheduler_address} "
             )
             command = ["ip", "netns", "exec", space, "unshare", "--uts", "sh", "-c", worker + "--nthreads 1"]
             running.enter_context(started(command, os.environ))
-        with distributed.Client(made.scheduler_address, set_as_default=False) as client:
+        with distributed.Client(running.scheduler_address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
-        assert_same(runner.run(**PLAN, executor=made.executor, out=tmp_path / "run"), local)
+        assert_same(runner.run(**PLAN, executor=running.executor, out=tmp_path / "run"), local)
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["cluster"]
     assert [(h["host"], h["workers"]) for h in facts["hosts"]] == [("machine-2", 1), ("machine-3", 1)]

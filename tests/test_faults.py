@@ -44,7 +44,7 @@ FAULTS = {
     "floods": ("for _ in range(64): os.write(2, b'x' * 2**20)", "ok"),
     "takes_all_memory": ("while True: KEPT.append(np.ones(2**21))", "crashed"),
 }
-# What a call leaves behind, and what is told of it; each is ok.
+# What a call leaves behind, and what its detail says of it; each is ok.
 LEFT = {
     "changes_a_setting": (
         "SETTINGS['default dtype'] = 'float64'",
@@ -166,33 +166,33 @@ def test_a_fault_reaches_no_other_framework(measured):
 
 
 def test_the_message_is_kept_on_one_line(measured):
-    def told(name):
+    def message(name):
         rows = measured[(measured["implementation"] == f"faulty/{name}") & (measured["status"] != "ok")]
         return rows["detail"].iloc[0]
 
-    assert told("raises") == "RuntimeError: no such [31mluck"
-    assert told("raises_what_has_no_words") == "Wordless: it has no words: Unheard"
-    assert told("exits") == "SystemExit: 3"
+    assert message("raises") == "RuntimeError: no such [31mluck"
+    assert message("raises_what_has_no_words") == "Wordless: it has no words: Unheard"
+    assert message("exits") == "SystemExit: 3"
     # Without its signal where the process died before it had said that it took the call.
-    assert told("aborts").startswith("the worker process died")
-    assert told("killed").startswith("the worker process died")
-    assert told("hangs") == "no answer within 6 s"
-    assert told("wrong_shape") == "TypeError: loss came with shape (0,); expected (2,)"
-    assert "int64" in told("wrong_dtype")
-    assert told("a_list") == "TypeError: loss came as list; expected a NumPy array"
-    assert told("wrong_name") == "ValueError: faulty gave 'lost'; expected loss"
-    assert told("takes_all_memory") == "the worker process died (it took more memory than it may)"
+    assert message("aborts").startswith("the worker process died")
+    assert message("killed").startswith("the worker process died")
+    assert message("hangs") == "no answer within 6 s"
+    assert message("wrong_shape") == "TypeError: loss came with shape (0,); expected (2,)"
+    assert "int64" in message("wrong_dtype")
+    assert message("a_list") == "TypeError: loss came as list; expected a NumPy array"
+    assert message("wrong_name") == "ValueError: faulty gave 'lost'; expected loss"
+    assert message("takes_all_memory") == "the worker process died (it took more memory than it may)"
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_what_a_call_leaves_otherwise_is_told_and_meets_no_other_call(measured, name):
+def test_what_a_call_changes_is_reported_and_meets_no_other_call(measured, name):
     def of(implementation):
         return measured[measured["implementation"] == f"faulty/{implementation}"]
 
     rows = of(name)
     (struck,) = rows[rows["case"] == "gap/5_low"]["detail"].fillna("").unique()
-    told = LEFT[name][1]
-    assert struck.startswith(f"changed {told}") if told else not struck
+    message = LEFT[name][1]
+    assert struck.startswith(f"changed {message}") if message else not struck
     after, sound = (rows[rows["case"] == "seed/article"] for rows in (rows, of("sound")))
     assert after["detail"].isna().all()
     assert after["bits"].to_list() == sound["bits"].to_list()

@@ -127,8 +127,8 @@ def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_
 def test_the_advice_for_a_framework_of_another_package_names_that_package(installed, monkeypatch, capsys):
     described = listing.describe_frameworks(["exits", "slow", "numpy"])
     monkeypatch.setattr(listing, "describe_frameworks", lambda names=None: described)
-    told = [f.message for f in doctor.examine() if f.state == "missing" and f.subject in ("exits", "slow")]
-    assert told == [
+    messages = [f.message for f in doctor.examine() if f.state == "missing" and f.subject in ("exits", "slow")]
+    assert messages == [
         "failed when it was imported: SystemExit: 0; pip install Strange-Losses",
         "a_package_that_nobody_has is not installed; Strange-Losses 3.1 uses it, and its documentation says how to "
         "install it",

@@ -273,8 +273,8 @@ def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_p
     )
     command = [sys.executable, "-c", program]
     both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [p.communicate()[1] for p in both]
-    assert [p.returncode for p in both] == [0, 0], told
+    stderr = [p.communicate()[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], stderr
     folders = sorted((tmp_path / "runs").iterdir())
     assert len(folders) == 2
     assert all(folder.name.startswith("2026-01-02T03-04-05Z-") for folder in folders)

@@ -30,32 +30,32 @@ TORCH = {
 }
 
 
-@pytest.mark.parametrize("told", TORCH)
-def test_what_pytorch_computes_with(told):
-    change, new, old = TORCH[told]
+@pytest.mark.parametrize("difference", TORCH)
+def test_a_changed_setting_of_pytorch_is_reported(difference):
+    change, new, old = TORCH[difference]
     found = changed("torch", lambda: change(new), lambda: change(old))
-    assert next(f for f in found if f.startswith("setting")).startswith(f"setting {told}")
+    assert next(f for f in found if f.startswith("setting")).startswith(f"setting {difference}")
 
 
-def test_whether_jax_has_float64():
+def test_switching_float64_in_jax_is_reported():
     registry.load("jax")  # which turns it on; another test may have turned it off since
     is_on = jax.config.values["jax_enable_x64"]
 
     def turn(on):
         return lambda: jax.config.update("jax_enable_x64", on)
 
-    told = {True: "on", False: "off"}
-    assert changed("jax", turn(not is_on), turn(is_on)) == (f"setting x64 from {told[is_on]} to {told[not is_on]}",)
+    words = {True: "on", False: "off"}
+    assert changed("jax", turn(not is_on), turn(is_on)) == (f"setting x64 from {words[is_on]} to {words[not is_on]}",)
 
 
-def test_settings_that_can_no_longer_be_told_have_changed():
+def test_settings_that_can_no_longer_be_read_count_as_changed():
     def fails():
         raise RuntimeError
 
     assert ProcessState(fails).changes(ProcessState(dict)) == ("setting from {} to unknown, RuntimeError",)
 
 
-def test_what_an_import_sets_is_not_held_against_the_call_that_needed_it(monkeypatch):
+def test_a_change_made_by_an_import_is_not_reported_for_the_call(monkeypatch):
     before = ProcessState()
     monkeypatch.setenv("LOGITLAB_SET_BY_AN_IMPORT", "1")
     assert ProcessState().changes(before) == ("environment variable LOGITLAB_SET_BY_AN_IMPORT from none to 1",)

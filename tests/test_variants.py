@@ -18,7 +18,7 @@ def test_a_variant_stands_beside_the_mode_it_changes():
     assert variables("jax", "eager+one-thread") == VARIANTS["one-thread"].variables["jax"]
 
 
-def test_all_stands_for_all_and_an_unknown_one_is_told():
+def test_all_stands_for_all_and_an_unknown_name_is_refused():
     assert choose_variants(["all"]) == tuple(VARIANTS)
     assert choose_variants(None) == ()
     with pytest.raises(UsageError, match="unknown variant 'fast'; the variants are onednn-off"):
@@ -29,9 +29,9 @@ def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, m
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_min_max=false")
     given = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1"}
     with Pools(["torch"], tmp_path) as pools:
-        told = pools.worker("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
+        found = pools.worker("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
         threads = pools.worker("torch-eager+x").schedule(eval, args=["__import__('torch').get_num_threads()"]).result()
-    assert told["XLA_FLAGS"] == "--xla_cpu_enable_fast_min_max=false --xla_cpu_multi_thread_eigen=false"
+    assert found["XLA_FLAGS"] == "--xla_cpu_enable_fast_min_max=false --xla_cpu_multi_thread_eigen=false"
     assert threads == 1
 
 
