@@ -18,10 +18,10 @@ from logitlab.core.formats import FORMATS, round_to
 from logitlab.grading._bounds import RowSizes, entry_bounds, loss_bounds
 from logitlab.oracle import reference
 from logitlab.studies.hunt import _search, hunt
-from logitlab.studies.hunt._approximate_reference import nearly
-from logitlab.studies.hunt._minimize import shortest, smaller
+from logitlab.studies.hunt._approximate_reference import approximate_reference
+from logitlab.studies.hunt._minimize import minimize, shortest
 from logitlab.studies.hunt._mutations import MUTATIONS, fitted, fresh, held, mutated
-from logitlab.studies.hunt._score import NOT_FINITE, severity
+from logitlab.studies.hunt._score import NOT_FINITE, score
 
 BENIGN = "random/c5_s1"  # five classes, logits of about 1: every formula is accurate on it
 TOLD = ["case", "row", "quantity", "status", "grade", "verdict", "max_ulp", "value", "exact"]
@@ -181,7 +181,7 @@ def odd(tmp_path_factory, distribution):
 
 @pytest.mark.parametrize(("name", "status"), [("raises", "raised"), ("dies", "crashed")])
 def test_a_row_that_is_not_answered_is_the_worst_that_is_found(odd, monkeypatch, name, status):
-    monkeypatch.setattr(_search, "MOST_DEAD", 1)  # each costs a new worker
+    monkeypatch.setattr(_search, "MAX_DEAD", 1)  # each costs a new worker
     found = short(f"odd/{name}", quantities="loss", evaluations=3000, keep=1)
     worst = found.findings.iloc[0]
     assert worst["status"] == status
@@ -331,7 +331,7 @@ def test_a_row_fitted_to_a_width_keeps_target_and_maximum(drawn, classes, seed):
 def test_the_quick_answer_is_the_oracles_to_a_thousandth_of_any_bound(drawn):
     fmt, x, t = drawn
     logits = x.astype(fmt.dtype)
-    quick, exact = nearly(logits, t, fmt), reference(logits, t, keep=False)
+    quick, exact = approximate_reference(logits, t, fmt), reference(logits, t, keep=False)
     of, p = RowSizes.of(logits, exact.mass), exact.probabilities.hi
     assert np.array_equal(exact.mass, quick.mass)
     for mine, theirs, bounds in [
@@ -345,7 +345,7 @@ def test_the_quick_answer_is_the_oracles_to_a_thousandth_of_any_bound(drawn):
         assert (error <= 1e-3 * np.min(bounds, axis=0)[finite]).all()
 
 
-def test_severity_is_the_grade_and_the_share_of_its_bound():
+def test_the_score_is_the_grade_and_the_share_of_its_bound():
     """Two classes alike: the loss is ln 2, A allows (8u + 2u |ln ln 2| + 2 sqrt(2) u) ln 2 + t; the signs say which."""
     fmt, u = FORMATS["float32"], 2.0**-24
     logits, targets = np.zeros((5, 2), np.float32), np.zeros(5, np.int64)
@@ -353,12 +353,12 @@ def test_severity_is_the_grade_and_the_share_of_its_bound():
     accurate = (8 * u + 2 * u * abs(math.log(math.log(2))) + 2 * math.sqrt(2) * u) * math.log(2)
     stable = u * 4 * math.log(2) + 8 * u + 2 * math.sqrt(2) * u
     errors = np.array([0.0, 0.5 * accurate, -0.8 * stable, 4.0 * stable, math.inf])
-    found = severity("loss", math.log(2) + errors, logits, fmt, exact, "bound")
+    found = score("loss", math.log(2) + errors, logits, fmt, exact, "bound")
     assert list(found.graded.grade) == ["A", "A", "B", "D", "F"]
     # Without an offset C's bound is B's, and D's is counted from there: 1 - 1/4 above 3.
     assert found.score == pytest.approx([0.0, 0.5, 1.8, 3.75, NOT_FINITE], rel=1e-6, abs=1e-9)
     assert found.of_bound == pytest.approx([0.0, 0.5, 0.8, 4.0, math.inf], rel=1e-6, abs=1e-9)
-    by_ulp = severity("loss", math.log(2) + errors, logits, fmt, exact, "ulp").score
+    by_ulp = score("loss", math.log(2) + errors, logits, fmt, exact, "ulp").score
     assert (np.diff(by_ulp) > 0).all()
     assert by_ulp[-1] == NOT_FINITE
 
@@ -368,7 +368,7 @@ def test_a_row_is_made_smaller_as_far_as_it_stays_as_bad():
     fmt, rng = FORMATS["float32"], np.random.Generator(np.random.Philox(0))
     x = held(rng.standard_normal((1, 300)) * 3, fmt)[0]
     x[7] = np.float32(91.23456)
-    found, target = smaller(x, 3, 4.0, lambda rows, targets: np.where(rows.max(axis=1) >= 88.8, 4.0, 0.0), rng, fmt)
+    found, target = minimize(x, 3, 4.0, lambda rows, targets: np.where(rows.max(axis=1) >= 88.8, 4.0, 0.0), rng, fmt)
     assert found.tolist()[1 - target] in (90.0, 91.0)
     assert found.tolist()[target] == 0.0
     assert found.size == 2

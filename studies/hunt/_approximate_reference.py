@@ -21,7 +21,7 @@ Array = NDArray[Any]
 EXTRA_BITS = 11  # of x86's extended precision
 
 
-def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
+def approximate_reference(logits: Array, targets: Array, fmt: Format) -> Reference:
     """Loss, probabilities and gradient of logits (B, C) and targets (B,), without condition numbers (NaN).
 
     A logit is finite or ``-inf``, and one in each row is finite.
@@ -43,12 +43,12 @@ def nearly(logits: Array, targets: Array, fmt: Format) -> Reference:
         p = e / total[:, None]
         gradient = p.copy()
         gradient[rows, targets] = -np.where(targets == top, others, total - e[rows, targets]) / total
-        known = _known(loss), _known(p), _known(gradient)
+        known = _as_exact(loss), _as_exact(p), _as_exact(gradient)
     condition, defined, mass = np.full(len(x), np.nan), np.ones(len(x), bool), np.ones(len(x))
     return Reference(*known, condition, defined, mass, np.array(1.0), targets.astype(np.int64))
 
 
-def _known(values: Array) -> Exact:
+def _as_exact(values: Array) -> Exact:
     hi: NDArray[np.float64] = values.astype(np.float64)
     finite = np.isfinite(hi)
     lo = np.where(finite, values - np.where(finite, hi, 0), 0).astype(np.float64)

@@ -1,40 +1,38 @@
-"""``hunt``: inputs worse than any in the catalogue, by guided mutation."""
+"""``hunt``: inputs worse than any in the catalogue, by guided mutation; and how they are printed."""
 
 from __future__ import annotations
 
-import hashlib
+import shlex
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
-from ...cases import Case, make, select_cases
+from ...cases import Case, select_cases
 from ...cases.inputs import write_cases
 from ...core.arguments import Strings, as_integer, as_positive, as_string, as_strings
 from ...core.errors import UsageError
 from ...core.formats import Format, get_format
 from ...core.progress import Progress, reporting
-from ...core.version import __version__
-from ...core.vocabulary import QUANTITIES
+from ...core.vocabulary import QUANTITIES, Quantity, Status
 from ...execution.plan import Cell, choose_cells, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ._approximate_reference import nearly
-from ._measured import measured, worst
-from ._minimize import floor, shortest, smaller
-from ._population import Member, Population, kinds
-from ._score import MEASURES, NO_ANSWER, told
-from ._search import NOBODY, Budget, Search
+from ._findings import Measurement, confirm, described, measure_cases, small_cases, worst
+from ._population import Population
+from ._score import MEASURES, NO_ANSWER
+from ._search import Budget, Search
 
-FAMILY = "hunt"
 SECONDS = 60.0
 KEPT = 8
-HUNTED = ("loss", "gradient")
-CANDIDATES = 3  # for each finding that is kept: some become alike when they are made smaller
+HUNTED = (Quantity.LOSS, Quantity.GRADIENT)
+WIDTH = 100
+CLASSES = 6  # of a row that are shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +43,7 @@ class Hunt:
         implementation, version, dtype, device, mode: the cell.
         seed, by: of the search, and what it climbed, ``bound`` or ``ulp``.
         evaluations, seconds: rows tried, and how long that took, without what came before and after.
-        catalogue: the catalogue's worst, one line a quantity: ``case``, ``row``, ``quantity``, ``status``, ``grade``,
-            ``verdict``, ``of_bound`` (the error over the largest that the grade allows there, for D over what C
-            allows), ``max_ulp``, and for the loss ``value`` and ``exact``.
-        findings: the same of what is worse than that, worst first; each ``case`` is one of ``cases``.
+        before, worse: the lines of `catalogue` and `findings`.
         cases: what was found, one row each.
         lost: how many rows were worse in the search's own calls, and not when they were measured as a run does it.
     """
@@ -62,10 +57,23 @@ class Hunt:
     by: str
     evaluations: int
     seconds: float
-    catalogue: pd.DataFrame
-    findings: pd.DataFrame
+    before: tuple[Measurement, ...]
+    worse: tuple[Measurement, ...]
     cases: tuple[Case, ...]
     lost: int
+
+    @cached_property
+    def catalogue(self) -> pd.DataFrame:
+        """The catalogue's worst, one line a quantity: ``case``, ``row``, ``quantity``, ``status``, ``grade``,
+        ``verdict``, ``of_bound`` (the error over the largest that the grade allows there, for D over what C allows),
+        ``max_ulp``, and for the loss ``value`` and ``exact``.
+        """
+        return _table(self.before)
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """The same of what is worse than that, worst first; each ``case`` is one of ``cases``."""
+        return _table(self.worse)
 
     def write(self, path: str | Path) -> None:
         """Writes the cases as a case file, which a run reads with ``case_files``; UsageError if there are none."""
@@ -141,21 +149,29 @@ def hunt(
         Pools([owner], Path(logs), limit) as pools,
     ):
         cell = _cell(pools, implementation, fmt, device, mode)
-        base = _base(measured(pools, cell, chosen, fmt, wanted, by), implementation, fmt, globs)
-        floors = {str(q): float(s) for q, s in zip(base["quantity"], base["score"], strict=True)}
-        floors[NOBODY] = max(floors.values()) if max(floors.values()) == NO_ANSWER else NO_ANSWER - 1
+        base = _base(measure_cases(pools, cell, chosen, fmt, wanted, by), implementation, fmt, globs)
+        floors: dict[str | None, float] = {line.quantity: line.score for line in base}
+        floors[None] = NO_ANSWER if NO_ANSWER in floors.values() else NO_ANSWER - 1
         rng = np.random.Generator(np.random.Philox(seed))
         search = Search(pools, cell, fmt, Population.of(chosen, fmt, rng), floors, by, rng)
         search.run(budget, report)
         took = time.monotonic() - search.began
-        made = _cases(search, cell, fmt, keep)
-        findings, kept, lost = _confirmed(pools, cell, fmt, made, floors, by, keep)
-    told_of = tuple(_described(case, findings, cell, base) for case in kept)
-    version = f"{cell.implementation.package} {cell.implementation.version}"
+        found = confirm(search, small_cases(search, keep), keep)
     return Hunt(
-        implementation, version, fmt.name, cell.device, cell.mode, seed, by, search.answered, took,
-        base.drop(columns="score"), findings.drop(columns="score"), told_of, lost,
-    )  # fmt: skip
+        implementation=implementation,
+        version=f"{cell.implementation.package} {cell.implementation.version}",
+        dtype=fmt.name,
+        device=cell.device,
+        mode=cell.mode,
+        seed=seed,
+        by=by,
+        evaluations=search.answered,
+        seconds=took,
+        before=tuple(base),
+        worse=tuple(found.findings),
+        cases=tuple(described(case, found.findings, cell, base) for case in found.cases),
+        lost=found.lost,
+    )
 
 
 def _budget(seconds: float, evaluations: int | None) -> Budget:
@@ -175,98 +191,86 @@ def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str
     cells = choose_cells(pools.describe(), [fmt.name], [implementation], [device], [mode])
     names = sorted({cell.implementation.name for cell in cells})
     if names != [implementation]:
-        told_of = ", ".join(names)
-        raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {told_of}")
+        matches = ", ".join(names)
+        raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {matches}")
     if len(cells) > 1:
         raise UsageError(f"a hunt takes one device; there is {', '.join(cell.device for cell in cells)}")
     return cells[0]
 
 
-def _base(lines: pd.DataFrame, implementation: str, fmt: Format, patterns: Sequence[str]) -> pd.DataFrame:
+def _base(lines: Sequence[Measurement], implementation: str, fmt: Format, patterns: Sequence[str]) -> list[Measurement]:
     """The catalogue's worst, one line a quantity."""
     where = ", ".join(patterns) or "the catalogue"
-    if not (lines["status"] == "ok").any():
-        status, detail = lines.iloc[0]["status"], lines.iloc[0]["detail"]
-        raise UsageError(f"{implementation} answers nothing of {where} in {fmt.name}: {status}, {detail}")
+    if all(line.status != Status.OK for line in lines):
+        first = lines[0]
+        raise UsageError(f"{implementation} answers nothing of {where} in {fmt.name}: {first.status}, {first.detail}")
     found = worst(lines)
-    if found.empty:
-        asked = ", ".join(lines["quantity"].unique())
+    if not found:
+        asked = ", ".join(dict.fromkeys(line.quantity for line in lines))
         raise UsageError(f"{implementation} gives nothing that can be graded on {where} in {fmt.name}: no {asked}")
     return found
 
 
-# --- from rows to cases -----------------------------------------------------------------------------------------
+def _table(lines: Sequence[Measurement]) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=[f.name for f in fields(Measurement)]).drop(columns="score")
 
 
-def _cases(search: Search, cell: Cell, fmt: Format, keep: int) -> list[Case]:
-    """The worst of what the search found, as cases of one row: different kinds first, each made smaller, one a kind."""
-    found: dict[tuple[int, int], Case] = {}
-    for member in _different(search.found())[: keep * CANDIDATES]:
-        x, target = member.logits, member.target
-        quantity = member.kind[0]
-        if quantity != NOBODY:
-            least = floor(member.score, search.floors[quantity])
-            x, target = smaller(x, target, least, search.scores(quantity), search.rng, fmt)
-        row, targets = x.astype(fmt.dtype)[None], np.array([target])
-        (kind,) = kinds(x[None], targets, nearly(row, targets, fmt))
-        found.setdefault((x.size, kind), _case(x, target, cell, fmt))
-    return list(found.values())
+def show(hunt: Hunt, path: str | Path | None = None, console: Console | None = None) -> None:
+    """Prints what was found; ``path`` is the case file that it is written to, if it is."""
+    out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
+    # Neither a row nor a command is broken at a margin.
+    for line in _lines(hunt):
+        out.print(line, soft_wrap=True)
+    if hunt.cases and path is not None:
+        out.print(f"\nin {path}; go on with")
+        for command in _commands(hunt, str(path)):
+            out.print(command, soft_wrap=True)
 
 
-def _different(members: Sequence[Member]) -> list[Member]:
-    """The members in another order: first the worst of each quantity and width, then the others."""
-    first = {member.kind[:2]: member for member in reversed(members)}
-    leaders = [m for m in members if first[m.kind[:2]] is m]
-    return leaders + [m for m in members if first[m.kind[:2]] is not m]
+def _lines(hunt: Hunt) -> Iterator[str]:
+    yield (
+        f"{hunt.implementation} {hunt.dtype} {hunt.device} {hunt.mode} ({hunt.version}): "
+        f"{hunt.evaluations:,} rows tried in {hunt.seconds:.1f} s, by {hunt.by}, seed {hunt.seed}"
+    )
+    yield "\nthe catalogue's worst"
+    for line in hunt.before:
+        yield f"  {line.case}, row {line.row}\n    {_measured(line)}"
+    many = len(hunt.cases)
+    yield f"\n{many} {'row is' if many == 1 else 'rows are'} worse" if many else "\nno row was found that is worse"
+    for case in hunt.cases:
+        yield f"  {case.id}\n    {_row(case)}"
+        yield from (f"    {_measured(line)}" for line in hunt.worse if line.case == case.id)
+    if hunt.lost:
+        yield f"{hunt.lost} more were worse among the rows that they were tried with, and not in a call of a run"
 
 
-def _case(x: Any, target: int, cell: Cell, fmt: Format) -> Case:
-    # The same for the same row with its classes in another order.
-    digest = hashlib.sha256(np.sort(x).tobytes() + x[target].tobytes()).hexdigest()[:8]
-    words = [cell.implementation.name.replace("/", "_"), fmt.name]
-    words += [word for word, usual in ((cell.device, "cpu"), (cell.mode, "eager")) if word != usual]
-    name = "_".join("".join(c for c in word if not c.isspace()) for word in (*words, digest))
-    return make(f"{FAMILY}/{name}", "Found by a hunt.", [shortest(x, fmt)], [target], tags=("found", fmt.name))
+def _measured(line: Measurement) -> str:
+    """As ``loss: C, 0.42 of its bound, 3.1e+05 ulp; 2.25 instead of 2.1``."""
+    words = f"{line.quantity}: {line.wording}"
+    if line.status != Status.OK:
+        return f"{words}: {line.detail}"
+    return f"{words}; {line.value:.9g} instead of {line.exact:.9g}" if line.quantity == Quantity.LOSS else words
 
 
-def _confirmed(
-    pools: Pools, cell: Cell, fmt: Format, made: Sequence[Case], floors: dict[str, float], by: str, keep: int
-) -> tuple[pd.DataFrame, list[Case], int]:
-    """The lines of the cases that are worse than the catalogue when a run measures them, worst first, the cases, and
-    how many were not.
-
-    A run puts cases of one width into one call, where a row may come out otherwise than in the search's call, and again
-    otherwise when another case is left out: they are measured until all that are measured stay.
-    """
-    quantities = [q for q in floors if q != NOBODY]
-
-    def worse(cases: Sequence[Case]) -> pd.DataFrame:
-        lines = measured(pools, cell, cases, fmt, quantities, by)
-        return lines[lines["score"] > lines["quantity"].map(floors)].reset_index(drop=True)
-
-    scores = worse(made).groupby("case", sort=False)["score"].max().sort_values(ascending=False, kind="stable")
-    cases, lost = {case.id: case for case in made}, len(made) - len(scores)
-    kept = [cases[name] for name in scores.index[:keep]]
-    while True:
-        findings = worse(kept)
-        still = [case for case in kept if case.id in set(findings["case"])]
-        if len(still) == len(kept):
-            return findings, kept, lost
-        kept, lost = still, lost + len(kept) - len(still)
+def _row(case: Case) -> str:
+    """As ``[88.75, -inf, 0.5], target 2``; the largest logits of a long row, and the target's."""
+    x, target = case.logits[0], int(case.targets[0])
+    if x.size <= CLASSES:
+        return f"[{', '.join(map(_number, x))}], target {target}"
+    largest = ", ".join(map(_number, sorted(x, reverse=True)[:CLASSES]))
+    return f"{x.size} classes, the largest [{largest}, ...], target {target} at {_number(x[target])}"
 
 
-def _described(case: Case, findings: pd.DataFrame, cell: Cell, base: pd.DataFrame) -> Case:
-    """The case with what was measured on it, where, and by which version."""
-    before = base.set_index("quantity")
-    told_of = [
-        f"{line['quantity']} {_told(line)}, where the catalogue's worst is {_told(before.loc[line['quantity']])} in "
-        f"{before.loc[line['quantity'], 'case']}[{before.loc[line['quantity'], 'row']}]"
-        for line in findings[findings["case"] == case.id].to_dict("records")
-    ]
-    where = f"{cell.implementation.name} in {cell.dtype} on {cell.device}, {cell.mode}"
-    versions = f"{cell.implementation.package} {cell.implementation.version}, LogitLab {__version__}"
-    return replace(case, why=f"Found by a hunt in {where} ({versions}): {'; '.join(told_of)}.")
+def _number(value: float) -> str:
+    number = float(value)
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e16 else repr(number)
 
 
-def _told(line: Any) -> str:
-    return told(line["grade"], line["verdict"], line["of_bound"], line["max_ulp"], line["status"])
+def _commands(hunt: Hunt, path: str) -> Iterator[str]:
+    where = ["--case-file", path, "--implementation", hunt.implementation, "--dtype", hunt.dtype]
+    device = [] if hunt.device == "cpu" else ["--device", hunt.device]
+    mode = ["--mode", hunt.mode]
+    yield shlex.join(["logitlab", "run", *where, *device, *mode])
+    yield shlex.join(
+        ["logitlab", "explain", hunt.cases[0].id, *where, *device, *(mode if hunt.mode != "eager" else [])]
+    )

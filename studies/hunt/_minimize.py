@@ -21,12 +21,12 @@ ROUNDS = 40  # of making a row rounder, one number or kind of number each
 KEPT = 0.5  # of what a row is worse by
 
 
-def floor(score: float, base: float) -> float:
+def least_score(score: float, base: float) -> float:
     """What a row has to score to be as bad as before: the same grade, and half of what it was worse by."""
     return max(math.floor(score), base + KEPT * (score - base))
 
 
-def smaller(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt: Format) -> tuple[Float64, int]:
+def minimize(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt: Format) -> tuple[Float64, int]:
     """A row (C,) with fewer classes and rounder numbers that still scores ``least``.
 
     Args:

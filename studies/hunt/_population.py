@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,13 @@ LOSSES = np.array([0.0, 1e-30, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 4.0, 20.0, 80.0, 100
 SOURCES = (0.45, 0.3, 0.1, 0.1, 0.05)
 TOURNAMENT = 8
 
-Kind = tuple[str, int, int]  # quantity, classes, the rest in one number
+
+class Kind(NamedTuple):
+    """What sort of row it is: ``sort`` is the rest in one number; no quantity for a row without an answer."""
+
+    quantity: str | None
+    classes: int
+    sort: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +112,7 @@ class Population:
             there = found.get(kind)
             if there is not None and scores[there] >= score:
                 continue
-            member = self.members.get((quantity, classes, kind))
+            member = self.members.get(Kind(quantity, classes, kind))
             if member is None or member.score < score:
                 found[kind] = r
         return np.array(sorted(found.values()), np.int64)
@@ -117,7 +124,7 @@ class Population:
             return
         self.members[member.kind] = member
         if there is None and member.breeds:
-            self._parents.setdefault(member.kind[1], []).append(member.kind)
+            self._parents.setdefault(member.kind.classes, []).append(member.kind)
 
     def _any(self, classes: int, many: int) -> list[tuple[Float64, int]]:
         kinds = self._parents.get(classes, [])
@@ -151,7 +158,7 @@ class Population:
         return x, np.array([t for _, t in found], np.int64)
 
 
-def kinds(logits: Float64, targets: Index, exact: Reference) -> list[int]:
+def row_kinds(logits: Float64, targets: Index, exact: Reference) -> list[int]:
     """What sort of row each of (B, C) is, quantity and classes apart."""
     finite = np.isfinite(logits)
     top = logits.max(axis=1)

@@ -27,7 +27,7 @@ from ...oracle import Reference
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-MEASURES = ("bound", "ulp")
+BY_BOUND, BY_ULP = MEASURES = ("bound", "ulp")
 NOT_GRADED = -np.inf
 # The first four grades take the numbers 0 to 4, of both measures.
 NOT_FINITE = 4.0
@@ -35,7 +35,7 @@ NO_ANSWER = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Severity:
+class Scored:
     """One quantity of a batch, arrays (B,): ``score`` to compare by, `NOT_GRADED` where there is nothing to grade."""
 
     score: Float64
@@ -43,7 +43,7 @@ class Severity:
     graded: Graded
 
 
-def severity(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, measure: str) -> Severity:
+def score(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, measure: str) -> Scored:
     """How bad the rows of one quantity are.
 
     Args:
@@ -56,18 +56,18 @@ def severity(quantity: str, computed: Array, logits: Array, fmt: Format, exact: 
     """
     standard = Standard.of(quantity, logits, fmt, exact)
     graded = grade_by(standard, computed)
-    known = np.array([grade is not None for grade in graded.grade], bool)
-    level = np.array([grade_rank(grade or Grade.A) for grade in graded.grade], np.int64)
+    known = np.array([letter is not None for letter in graded.grade], bool)
+    level = np.array([max(0, grade_rank(letter)) for letter in graded.grade], np.int64)
     of_bound = _of_bound(standard, computed, level)
     with np.errstate(invalid="ignore", divide="ignore"):
-        if measure == "ulp":
+        if measure == BY_ULP:
             size = np.log1p(graded.max_ulp)
-            score = NOT_FINITE * size / (1 + size)
+            values = NOT_FINITE * size / (1 + size)
         else:
             # What is beyond C's bound has no bound of its own: from 1 to infinity becomes 0 to 1.
-            score = level + np.where(level < grade_rank(Grade.D), of_bound, 1 - 1 / of_bound)
-    score = np.where(level == grade_rank(Grade.F), NOT_FINITE, score)
-    return Severity(np.where(known, score, NOT_GRADED), np.where(known, of_bound, np.nan), graded)
+            values = level + np.where(level < grade_rank(Grade.D), of_bound, 1 - 1 / of_bound)
+    values = np.where(level == grade_rank(Grade.F), NOT_FINITE, values)
+    return Scored(np.where(known, values, NOT_GRADED), np.where(known, of_bound, np.nan), graded)
 
 
 def _of_bound(standard: Standard, computed: Array, level: NDArray[np.int64]) -> Float64:
@@ -77,13 +77,3 @@ def _of_bound(standard: Standard, computed: Array, level: NDArray[np.int64]) -> 
     share = np.where(errors.same_kind, errors.relative_to(allowed), 0.0)
     largest: Float64 = np.where(level == grade_rank(Grade.F), np.inf, share.max(axis=1, initial=0.0))
     return largest
-
-
-def told(letter: Any, verdict: str, of_bound: float, max_ulp: float, status: str) -> str:
-    """As ``C, 0.42 of its bound, 3.1e+05 ulp``."""
-    if status != "ok":
-        return status
-    if letter == "F":
-        return f"F, {verdict}"
-    allowed = f"{of_bound:.3g} times C's bound" if letter == "D" else f"{of_bound:.3g} of its bound"
-    return f"{letter}, {allowed}, {max_ulp:.3g} ulp"

@@ -1,35 +1,115 @@
-"""The search: calls bred from the population, their rows scored, the worst of each kind kept."""
+"""The search: calls bred from the population, made in a worker, their rows scored, the worst of each kind kept."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format
 from ...core.progress import Progress
-from ...execution.plan import Cell
+from ...core.vocabulary import Status
+from ...execution.plan import Call, Cell
 from ...execution.pool import Pools
+from ...execution.worker import Outcome
+from ...frameworks import Batch
 from ...oracle import Reference
-from ._approximate_reference import nearly
+from ._approximate_reference import approximate_reference
 from ._mutations import Changed, Rng
-from ._population import LOGITS, WIDTHS, Kind, Member, Population, kinds, rows_of
-from ._score import NO_ANSWER, NOT_GRADED, Severity, severity
-from ._trials import Answer, Trial, stream
+from ._population import LOGITS, WIDTHS, Kind, Member, Population, row_kinds, rows_of
+from ._score import NO_ANSWER, NOT_GRADED, Scored, score
 
+Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 # How often a width is chosen: wide calls have fewer rows, and each costs as much.
 SHARES = np.array([min(1.0, rows_of(w) * 64 / LOGITS) for w in WIDTHS])
-NOBODY = "no answer"  # in the place of a quantity
 MARGIN = 1e-3  # of a grade; scores are known to that
 MAX_DEAD = 3  # rows that killed or hung the worker: each may cost minutes, and it has been found out
+PARTS = 8  # that a failing call is divided into, until one row is to blame
+FAULTS = (Status.RAISED, Status.CRASHED, Status.TIMEOUT)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Call):
+    """Rows given to a cell in one call. ``number`` is the call's, ``start`` its first row's in it."""
+
+    logits: Array
+    targets: Array
+    number: int = 0
+    start: int = 0
+
+    def batch(self) -> Batch:
+        return Batch(self.logits, self.targets)
+
+    def divided(self) -> tuple[Trial, ...]:
+        if len(self.logits) == 1:
+            return ()
+        cuts = np.array_split(np.arange(len(self.logits)), min(PARTS, len(self.logits)))
+        return tuple(
+            replace(self, logits=self.logits[part], targets=self.targets[part], start=self.start + int(part[0]))
+            for part in cuts
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What became of the rows of a call, or of a part of one that failed."""
+
+    trial: Trial
+    outcome: Outcome
+
+    @property
+    def values(self) -> dict[str, Array]:
+        return dict(self.outcome.values)
+
+    @property
+    def faulty(self) -> bool:
+        return self.outcome.status in FAULTS
+
+    @property
+    def deadly(self) -> bool:
+        """Whether the worker died or hung."""
+        return self.faulty and self.outcome.status != Status.RAISED
+
+
+def stream(
+    pools: Pools, breed: Callable[[], Trial | None], enough: Callable[[Answer], bool], ahead: int = 2
+) -> Iterator[list[Answer]]:
+    """Calls bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
+
+    The answers to a call come together and in the order of the calls, so that what is bred does not depend on which
+    process was quicker. ``enough`` is asked about each answer, and ends it in the midst of a call.
+    """
+    first = [trial for trial in (breed() for _ in range(ahead)) if trial is not None]
+    sizes = {trial.number: len(trial.logits) for trial in first}
+    parts: dict[int, list[Answer]] = {number: [] for number in sizes}
+    for trial, outcome in pools.evaluate(first):
+        answer = Answer(trial, outcome)
+        parts[trial.number].append(answer)
+        if enough(answer):
+            yield from map(_in_order, parts.values())
+            return
+        while sizes and sum(len(a.trial.logits) for a in parts[min(sizes)]) == sizes[min(sizes)]:
+            number = min(sizes)
+            del sizes[number]
+            yield _in_order(parts.pop(number))
+            following = breed()
+            if following is not None:
+                sizes[following.number] = len(following.logits)
+                parts[following.number] = []
+                pools.add(following)
+
+
+def _in_order(answers: Iterable[Answer]) -> list[Answer]:
+    return sorted(answers, key=lambda answer: answer.trial.start)
 
 
 @dataclass(frozen=True)
@@ -56,7 +136,8 @@ class Search:
     """A hunt under way in one cell.
 
     Attributes:
-        floors: the catalogue's worst score of each quantity, which is to be passed.
+        floors: the catalogue's worst score of each quantity, which is to be passed; under None that of a row without an
+            answer.
         bred, answered: rows that have been sent out, and that have come back.
     """
 
@@ -64,7 +145,7 @@ class Search:
     cell: Cell
     fmt: Format
     population: Population
-    floors: dict[str, float]
+    floors: dict[str | None, float]
     measure: str
     rng: Rng
     bred: int = 0
@@ -93,7 +174,7 @@ class Search:
         return sorted(worse, key=lambda m: m.score, reverse=True)
 
     def _passes(self, member: Member) -> bool:
-        return member.score > self.floors[member.kind[0]] + MARGIN
+        return member.score > self.floors[member.kind.quantity] + MARGIN
 
     def scores(self, quantity: str) -> Callable[[Float64, Index], Float64]:
         """A function of rows (k, C) and targets (k,) to their scores in a quantity, in calls of the search's shapes."""
@@ -108,7 +189,7 @@ class Search:
             waiting = iter(trials if self._dead < MAX_DEAD else ())
             for answer in chain.from_iterable(stream(self.pools, lambda: next(waiting, None), self._enough)):
                 start = starts[answer.trial.number] + answer.trial.start
-                found[start : start + len(answer.trial.logits)] = self._scored(answer, quantity)
+                found[start : start + len(answer.trial.logits)] = self._scores_of(answer, quantity)
             return found[: len(x)]
 
         return of
@@ -136,11 +217,11 @@ class Search:
         """Takes the rows of an answer into the population."""
         trial = answer.trial
         self.answered += len(trial.logits)
-        exact = nearly(trial.logits, trial.targets, self.fmt)
-        of_rows = kinds(trial.logits.astype(np.float64), trial.targets, exact)
+        exact = approximate_reference(trial.logits, trial.targets, self.fmt)
+        of_rows = row_kinds(trial.logits.astype(np.float64), trial.targets, exact)
         if answer.faulty:  # it is a row of its own: a call that fails is divided until then
-            self._take(self._member(answer, NOBODY, of_rows[0], 0, NO_ANSWER))
-        for quantity, found in self._severities(answer, exact).items():
+            self._take(self._member(answer, None, of_rows[0], 0, NO_ANSWER))
+        for quantity, found in self._scored_quantities(answer, exact).items():
             for r in self.population.better(quantity, of_rows, found.score, trial.logits.shape[1]).tolist():
                 self._take(self._member(answer, quantity, of_rows[r], r, float(found.score[r])))
 
@@ -149,19 +230,21 @@ class Search:
         if self._passes(member):
             self._passed.add(member.kind)
 
-    def _member(self, answer: Answer, quantity: str, kind: int, r: int, score: float) -> Member:
+    def _member(self, answer: Answer, quantity: str | None, sort: int, r: int, score: float) -> Member:
         x, t = answer.trial.logits[r].astype(np.float64), int(answer.trial.targets[r])
-        return Member((quantity, x.size, kind), score, x, t, breeds=quantity != NOBODY)
+        return Member(Kind(quantity, x.size, sort), score, x, t, breeds=quantity is not None)
 
-    def _severities(self, answer: Answer, exact: Reference) -> dict[str, Severity]:
+    def _scored_quantities(self, answer: Answer, exact: Reference) -> dict[str, Scored]:
         return {
-            quantity: severity(quantity, computed, answer.trial.logits, self.fmt, exact, self.measure)
+            quantity: score(quantity, computed, answer.trial.logits, self.fmt, exact, self.measure)
             for quantity, computed in answer.values.items()
             if quantity in self.floors
         }
 
-    def _scored(self, answer: Answer, quantity: str) -> Float64:
+    def _scores_of(self, answer: Answer, quantity: str) -> Float64:
         trial = answer.trial
         if quantity not in answer.values:
             return np.full(len(trial.logits), NOT_GRADED)
-        return self._severities(answer, nearly(trial.logits, trial.targets, self.fmt))[quantity].score
+        return self._scored_quantities(answer, approximate_reference(trial.logits, trial.targets, self.fmt))[
+            quantity
+        ].score
