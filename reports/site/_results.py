@@ -73,5 +73,6 @@ def shares_by_family(found: Measurements) -> pd.DataFrame:
         FROM results WHERE grade IS NOT NULL GROUP BY {KEYS}, family ORDER BY min(number)"""
     )
     wide = shares.pivot_table(index=CELL, columns="family", values="share", sort=False)
+    wide = wide[[family for family in found.families if family in wide]]
     wide.columns.name = None
     return wide.reset_index()
