@@ -35,11 +35,6 @@ class Margin:
     allowed: tuple[float, float, float]
     fmt: Format
 
-    @property
-    def below_normal(self) -> bool:
-        """Whether the exact value lies below the dtype's normal numbers, which hardware may flush to zero."""
-        return 0 < abs(self.exact) < self.fmt.smallest_normal
-
 
 def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | None, verdict: str) -> Margin:
     """The entry of a row that comes closest to losing the row's grade, or that lost the next better one.

@@ -87,7 +87,9 @@ class Standard:
         wanted: Exact = getattr(exact, quantity)
         if quantity == Quantity.LOSS:
             wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
-            graded = graded if reduction == "none" else np.atleast_1d(_has_value(exact, graded, reduction))
+            if reduction != "none":
+                # Every row that counts has a grade, and a mean is over at least one.
+                graded = np.array([(graded | ~(exact.mass > 0)).all() and not exact.is_over_nothing(reduction)])
         # Where the exact value is not finite a bound is not either, and none is used.
         with np.errstate(over="ignore", invalid="ignore"):
             if quantity == Quantity.LOSS:
@@ -162,11 +164,6 @@ def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[n
         return np.zeros(len(wanted.hi), bool)
     nothing: NDArray[np.bool_] = (exact.mass == 0) & (wanted.hi == 0).all(axis=1)
     return nothing
-
-
-def _has_value(exact: Reference, graded: NDArray[np.bool_], reduction: str) -> bool:
-    """Whether a reduced loss can be graded: every row that counts can, and a mean is over at least one."""
-    return bool((graded | ~(exact.mass > 0)).all()) and not exact.is_over_nothing(reduction)
 
 
 def _cumulated(bounds: Bounds) -> Bounds:

@@ -170,8 +170,8 @@ class _SoftmaxRows:
 
     @classmethod
     def of(cls, x: Float64) -> _SoftmaxRows:
-        finite = np.isfinite(x)
-        held = np.where(finite, x, -np.inf)
+        sizes = RowSizes.of(x, np.ones(len(x)))
+        held = np.where(np.isfinite(x), x, -np.inf)
         m = held.max(axis=1, keepdims=True, initial=-np.inf)
         m = np.where(np.isfinite(m), m, 0.0)
         below = held - m
@@ -179,8 +179,8 @@ class _SoftmaxRows:
         is_top = np.zeros(x.shape, bool)
         is_top[np.arange(len(x)), held.argmax(axis=1)] = True
         return cls(
-            finite.sum(axis=1, keepdims=True).astype(np.float64),
-            np.abs(np.where(finite, x, 0.0)).max(axis=1, keepdims=True, initial=0.0),
+            sizes.classes[:, None],
+            sizes.magnitude[:, None],
             log_total,
             m + log_total,
             below - log_total,

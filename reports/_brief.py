@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.formats import DTYPES
-from ..core.vocabulary import GRADES, Formula, Grade, Status
+from ..core.vocabulary import Formula, Grade, Status, grade_rank
 from ..storage.querying import Measurements
 from ._report import PARTIAL, Page
 from .tables.curves import axes
@@ -139,7 +139,7 @@ def _grades(matrix: pd.DataFrame, most: int) -> pd.DataFrame:
     lines = []
     for group in groups.to_dict("records"):
         first = group["implementations"][0]
-        worst = max(base, key=lambda c: (GRADES.index(group[c]) if group[c] in GRADES else -1, -base.index(c)))
+        worst = max(base, key=lambda c: (grade_rank(group[c]), -base.index(c)))
         grades = {c if c in DTYPES else code_span(c): _letter(group[c]) for c in base} | (
             {OTHERWISE: group[OTHERWISE]} if others else {}
         )

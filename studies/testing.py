@@ -17,7 +17,7 @@ from ..cases import Case, select_cases
 from ..core.arguments import Strings, as_dtypes, as_strings
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, get_format, to_numpy
-from ..core.vocabulary import GRADES, SOUND
+from ..core.vocabulary import GRADES, SOUND, grade_rank
 from ..execution.plan import choose_dtypes
 from ..grading import Graded, grade
 from ..oracle import Reference, reference
@@ -151,7 +151,7 @@ class LogitCase:
         yield f"{self.name} in {self.dtype}: {quantity} below grade {require} in {len(short)} of {self.case.rows} rows"
         yield f"({self.why})"
         exact = getattr(self.exact, quantity).hi
-        worst = sorted(short, key=lambda r: (GRADES.index(graded.grade[r]), graded.max_ulp[r]), reverse=True)
+        worst = sorted(short, key=lambda r: (grade_rank(graded.grade[r]), graded.max_ulp[r]), reverse=True)
         for r in worst[:WORST_SHOWN]:
             how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
             yield f"  row {r}, target {self.case.targets[r]}: {how}"
@@ -190,7 +190,7 @@ def _falls_short(graded: Graded, r: int, require: str) -> bool:
     letter = graded.grade[r]
     if letter is None:
         return str(graded.verdict[r]) not in SOUND
-    return GRADES.index(letter) > GRADES.index(require)
+    return grade_rank(letter) > grade_rank(require)
 
 
 def _farthest(values: NDArray[Any], exact: NDArray[np.float64]) -> int:

@@ -117,7 +117,7 @@ def test_exact_stages_agree_with_mpmath():
                 assert abs(mpmath.mpf(hi) + mpmath.mpf(lo) - value) <= abs(value) * mpmath.mpf(2) ** -100 + 5e-324, key
 
 
-def test_numbers_beyond_float64_are_still_told():
+def test_numbers_beyond_float64_are_still_written():
     got = _exact.stages("naive", np.array([1000.0, 1.0, -1000.0]), 2)
     assert tuple(map(got["forward", "e"].text, range(3))) == ("1.970e+434", "2.718", "5.076e-435")
     assert got["forward", "e"].real.all()
@@ -146,11 +146,11 @@ def test_the_articles_naive_loss_fails_at_exp(owner):
         "exp(-1000) is 0: exp(x) is zero in float32 below -103.97"
     )
     assert first.fix == f"{SHIFT}; {LOG_OF_SUM}"
-    told = rules(explained)
-    assert told["divide"].startswith("inf / inf is NaN; e / s is zero in float32")
-    assert told["log"] == "log(0) is -inf"
-    assert told["loss"] == "-(-inf) is inf"
-    assert told["gradient"].endswith("is NaN")
+    broken = rules(explained)
+    assert broken["divide"].startswith("inf / inf is NaN; e / s is zero in float32")
+    assert broken["log"] == "log(0) is -inf"
+    assert broken["loss"] == "-(-inf) is inf"
+    assert broken["gradient"].endswith("is NaN")
     assert stage(explained, "exp")["value"] == "inf, 2.718, 0"
     assert stage(explained, "divide")["value"] == "NaN, 0, 0"
     assert (stage(explained, "loss")["value"], stage(explained, "loss")["exact"]) == ("inf", "2000")
@@ -233,7 +233,7 @@ def test_a_certain_row_loses_its_loss_beside_one():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_a_failure_is_told_where_a_quantity_is_wrong_and_nowhere_else(formula, dtype):
+def test_a_failure_is_reported_where_a_quantity_is_wrong_and_nowhere_else(formula, dtype):
     """Every plain row of three classes, in one process."""
     with explanation.Explainer(["numpy"]) as explainer:
         for case in select_cases(
@@ -262,7 +262,7 @@ def test_a_nan_logit_has_no_exact_stages_and_is_no_failure(formula):
 
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("case", ["special/two_posinf", "special/posinf_on_target", "masks/all_beside_finite"])
-def test_rows_without_a_limit_are_followed_and_not_judged(formula, case):
+def test_rows_without_a_limit_are_traced_and_have_no_failure(formula, case):
     (found,) = select_cases(case)
     x = found.quantized(FORMATS["float32"])
     row = int(np.flatnonzero((x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1))[0])
@@ -341,7 +341,7 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["seed/nope", "--implementation", "numpy/naive"], "no case is named 'seed/nope'"),
         (["seed/*", "--implementation", "numpy/naive"], "no case is named 'seed/*'; give one full family/name"),
@@ -359,10 +359,10 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
         ),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys):
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys):
     assert main(["explain", *arguments]) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 

@@ -156,7 +156,7 @@ def test_a_reduced_formula_is_traced_to_the_row_loss_and_then_reduced():
     np.testing.assert_allclose(whole, row / 3, rtol=2e-3)
 
 
-def test_what_a_loss_does_not_take_of_the_case_is_said(torch):
+def test_an_option_that_a_loss_does_not_take_is_named(torch):
     with pytest.raises(logitlab.UsageError, match="keyword argument 'softcap'"):
         torch.explain(ExplainRequest("mine/options", BUILTIN))
 
@@ -313,7 +313,7 @@ def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never
 
 
 @pytest.mark.parametrize("case", ["mine/ignored", "mine/ignored_mean"])
-def test_the_nan_gradient_of_an_ignored_row_is_said_in_words(case, torch):
+def test_the_nan_gradient_of_an_ignored_row_is_described(case, torch):
     explained = torch.explain(ExplainRequest(case, BUILTIN, row=1))
     assert explained.given.startswith("target -100, which ignore_index leaves out")
     assert line(explained, "gradient")["exact"] == "0, 0, 0"

@@ -181,7 +181,7 @@ def line_of(df):
     return table.loc[("torch/nn.CrossEntropyLoss", "float32")]
 
 
-def test_nan_that_spreads_is_told_by_where_it_arrives(run):
+def test_nan_that_spreads_is_reported_by_where_it_arrives(run):
     others = changed(run, "ignored/nan_row_none", 2, "gradient", n_nan=3, grade="F", verdict="nan")
     assert line_of(others)["NaN in other rows"]
     assert reports.lets_nan_through(others)[Reach.OTHER_ROWS] == ("torch/nn.CrossEntropyLoss",)
@@ -202,7 +202,7 @@ def test_nan_that_spreads_is_told_by_where_it_arrives(run):
         ({"status": "timeout", "value": None, "n_nan": None}, Conduct.HANGS),
     ],
 )
-def test_a_mean_over_nothing_is_told_in_one_word(run, values, expected):
+def test_a_mean_over_nothing_is_reported_in_one_word(run, values, expected):
     df = changed(run, "ignored/all_mean", -1, "loss", **values)
     assert line_of(df)["none counts, mean loss"] == expected
 

@@ -32,7 +32,7 @@ import pandas as pd
 
 from ...core import files
 from ...core.errors import UsageError
-from ...core.vocabulary import GRADES, Quantity
+from ...core.vocabulary import GRADES, Quantity, grade_rank
 from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, ExactKey, Lines, Source, by_case
 
 SCHEMA = 2
@@ -93,7 +93,7 @@ class _Entry(NamedTuple):
         return cls(
             rows=int(rows),
             status=BY_SEVERITY.index(status) if status else OK,
-            grade=-1 if grade == "-" else GRADES.index(grade),
+            grade=grade_rank(grade),
             wrong=int(wrong),
             ulp=math.nan if ulp == "-" else float(ulp),
             known=bits is not None,

@@ -92,14 +92,15 @@ def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
         return f"{instead}: a wrong sign is at best C"
     if e.error == 0:
         return "no error" if np.isfinite(e.exact) else f"{at}{short(e.value)}, as it is exact"
-    return f"{at}the error is {_number(e.error)} ({e.ulp:.2g} ulp), {_beside_bounds(quantity, grade, e)}"
+    return f"{at}the error is {e.error:.2g} ({e.ulp:.2g} ulp), {_beside_bounds(quantity, grade, e)}"
 
 
 def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
     """The error of an entry beside the bound that it keeps, and the better one that it does not."""
-    a, b, c = map(_number, e.allowed)
+    a, b, c = map("{:.2g}".format, e.allowed)
     if grade == Grade.A:
-        flushed = e.below_normal and e.ulp > 1 and e.error <= e.fmt.smallest_normal
+        t = e.fmt.smallest_normal
+        flushed = 0 < abs(e.exact) < t and e.ulp > 1 and e.error <= t
         normal = f": the exact value, {short(e.exact)}, is below the smallest normal number and may be flushed to zero"
         return f"A allows {a}{normal if flushed else ''}"
     if grade == Grade.B:
@@ -107,10 +108,6 @@ def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
     if grade == Grade.C:
         return f"more than B's {b}; C allows {c}: {ONLY_C.get(quantity, OFFSET)}"
     return f"more than the {c} that C allows"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2g}"
 
 
 # --- not graded -------------------------------------------------------------------------------------------------

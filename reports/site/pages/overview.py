@@ -9,7 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from ....core.formats import DTYPES
-from ....core.vocabulary import GRADES
+from ....core.vocabulary import grade_rank
 from ...charts.style import distinct, shortened
 from ...tables.grades import Column, worst_grades
 from ...tables.ignored import lets_nan_through
@@ -162,11 +162,7 @@ def _lines(site: Site, framework: str, part: pd.DataFrame, dtypes: Sequence[str]
             for d in dtypes
         ]
         lines.append(Line(name, short, cells))
-    return sorted(lines, key=lambda line: sum(6 ** _rank(c.grade) for c in line.cells))
-
-
-def _rank(grade: str | None) -> int:
-    return GRADES.index(grade) if grade in GRADES else 0
+    return sorted(lines, key=lambda line: sum(6 ** max(grade_rank(c.grade), 0) for c in line.cells))
 
 
 def _to_case(site: Site, case: object, implementation: str, dtype: str) -> str | None:
