@@ -77,7 +77,6 @@ LAYOUTS = {
         "least 1.",
     ),
 }
-ARTICLE = "The losses of the three rows of the article's batch and their mean, and what the gradient of each row is."
 
 
 def write_latex(found: Page, out: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlencode
@@ -14,14 +14,6 @@ from ..tables.grades import Column, reference_column
 from ._grids import Address, Grid
 from ._results import define_results
 from ._slugs import slugs
-
-
-@dataclass(frozen=True)
-class Link:
-    """A name, and the address of its page, if it has one."""
-
-    text: str
-    href: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +66,6 @@ class Site:
         return lambda name: (
             f"{root}implementations/{self.implementations[name]}.html" if name in self.implementations else None
         )
-
-    def implementation_links(self, names: Iterable[str], root: str) -> tuple[Link, ...]:
-        """Links to the pages of implementations."""
-        address = self.implementation(root)
-        return tuple(Link(name, address(name)) for name in names)
 
     def addresses(self, root: str) -> dict[str, Address]:
         """Of the columns of tables those whose words have pages."""
