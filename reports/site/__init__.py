@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.errors import UsageError
-from .._report import Page
+from .._report import Report
 from ..charts.style import require
 
 __all__ = ["write_site"]
@@ -13,7 +13,7 @@ __all__ = ["write_site"]
 FOLDERS = ("assets", "cases", "implementations", "charts", "data")
 
 
-def write_site(found: Page, out: Path) -> list[Path]:
+def write_site(found: Report, out: Path) -> list[Path]:
     """Writes the site into a folder and returns the path of its first page.
 
     Raises:

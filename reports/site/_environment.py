@@ -10,7 +10,7 @@ from shutil import copyfile
 import jinja2
 from markupsafe import Markup, escape
 
-from .._report import Page
+from .._report import Report
 from ..charts.palette import GRADE_COLOURS
 from ..tables.grades import MEANINGS
 from ._grids import NAMELESS, short
@@ -21,7 +21,7 @@ HERE = files(__package__)
 JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
 
 
-def environment(found: Page) -> jinja2.Environment:
+def environment(found: Report) -> jinja2.Environment:
     """The templates, with what all pages of a report have in common."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),

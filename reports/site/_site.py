@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from .._report import Page
+from .._report import Report
 from ..tables.grades import Column, reference_column
 from ._grids import Address, Grid
 from ._results import define_results
@@ -40,14 +40,14 @@ class Site:
         cases, implementations: of each name the name of its page, without folder and ending.
     """
 
-    report: Page
+    report: Report
     grades: pd.DataFrame
     reference: Column | None
     cases: Mapping[str, str]
     implementations: Mapping[str, str]
 
     @classmethod
-    def of(cls, report: Page) -> Site:
+    def of(cls, report: Report) -> Site:
         found = report.source
         define_results(found)
         cases, implementations = (
