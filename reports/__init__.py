@@ -1,7 +1,7 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
 from ._render import FORMATS, write
-from ._report import Page, page, partial, tables
+from ._report import Report, make_report, partial, tables
 from ._style import style
 from .tables.errors import errors, finiteness
 from .tables.grades import grade_matrix
@@ -11,7 +11,7 @@ from .tables.sections import Section, sections
 
 __all__ = [
     "FORMATS",
-    "Page",
+    "Report",
     "Section",
     "article",
     "errors",
@@ -21,7 +21,7 @@ __all__ = [
     "ignored_rows",
     "invalid_targets",
     "lets_nan_through",
-    "page",
+    "make_report",
     "partial",
     "sections",
     "style",

@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.formats import DTYPES
 from ..core.vocabulary import Formula, Grade, Status, grade_rank
 from ..storage.querying import Measurements
-from ._report import PARTIAL, Page
+from ._report import PARTIAL, Report
 from .tables.curves import axes
 from .tables.errors import by_family
 from .tables.grades import Column, alike, grade_cells, grades_across, labels, reference_column, score
@@ -29,7 +29,7 @@ ALIKE_BY = 2  # families: losses that break on the same ones most are told toget
 HEADINGS = {f: f.label for f in Formula} | {Formula.BUILTIN: f"the worst {Formula.BUILTIN.label}"}
 
 
-def brief(found: Page) -> str:
+def brief(found: Report) -> str:
     """What matters of a report: the worst grades, what is not finite, errors along sweeps, faults, and provenance."""
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
@@ -84,7 +84,7 @@ def _names(names: Sequence[str]) -> str:
     return "".join(spans)
 
 
-def _provenance(found: Page) -> Iterator[str]:
+def _provenance(found: Report) -> Iterator[str]:
     lines = []
     for m in found.manifests[:MAX_RUNS]:
         packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
@@ -97,7 +97,7 @@ def _provenance(found: Page) -> Iterator[str]:
     yield "  \n".join(lines) + (f", and {more} more runs" if more > 0 else "")
 
 
-def _partial(found: Page) -> Iterator[str]:
+def _partial(found: Report) -> Iterator[str]:
     """What is missing of the runs, in one line."""
     if found.damage:
         more = len(found.damage) - 1
@@ -259,7 +259,7 @@ def _faults(bad: pd.DataFrame) -> pd.DataFrame:
     return _cut(pd.DataFrame(lines), MAX_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
 
 
-def _own_means(found: Page) -> list[str]:
+def _own_means(found: Report) -> list[str]:
     """The implementations that are held to another definition of a weighted mean than most."""
     return list(dict.fromkeys(name for m in found.manifests for name in m.conventions))
 

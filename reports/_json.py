@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from ..core import strict_json
-from ._report import Page
+from ._report import Report
 
 SCHEMA = 1
 
 
-def json_text(found: Page) -> str:
+def json_text(found: Report) -> str:
     """The report: ``partial`` and ``missing`` first, then the runs and the tables with their numbers.
 
     An infinite number is the word ``inf`` or ``-inf``, a missing one null.

@@ -15,7 +15,7 @@ from ..storage.store import Run
 from ._brief import brief
 from ._csv import write_csv
 from ._json import json_text
-from ._report import Page, page, partial
+from ._report import Report, make_report, partial
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
 from .paper import write_figures, write_latex, write_reproduce
@@ -35,7 +35,7 @@ def write(
     are returned. ``tell`` is given a line for each thing that the runs lack, as damage or since they were stopped.
     """
     several = [runs] if isinstance(runs, Run) else list(runs)
-    found = page(several)
+    found = make_report(several)
     if tell is not None:
         for message in partial(found.damage):
             tell(message)
@@ -57,33 +57,33 @@ def write(
     return written
 
 
-def _write_text(found: Page, out: Path) -> list[Path]:
+def _write_text(found: Report, out: Path) -> list[Path]:
     written = StringIO()
     Console(file=written, width=WIDTH, color_system=None).print(text(found))
     return [_save(out / "report.txt", written.getvalue())]
 
 
-def _write_markdown(found: Page, out: Path) -> list[Path]:
+def _write_markdown(found: Report, out: Path) -> list[Path]:
     return [_save(out / "report.md", brief(found))]
 
 
-def _write_json(found: Page, out: Path) -> list[Path]:
+def _write_json(found: Report, out: Path) -> list[Path]:
     return [_save(out / "report.json", json_text(found))]
 
 
-def _write_csv(found: Page, out: Path) -> list[Path]:
+def _write_csv(found: Report, out: Path) -> list[Path]:
     written = [_save(out / f"{s.name}.csv", s.table.to_csv(index=False)) for s in found.sections]
     packed = out / "measurements.csv.gz"
     write_csv(found.source.batches(), packed)
     return [*written, packed]
 
 
-_PRINTERS: Mapping[str, Callable[[Console, Page], object]] = {
+_PRINTERS: Mapping[str, Callable[[Console, Report], object]] = {
     "text": lambda console, found: console.print(text(found, console.width)),
     "markdown": lambda console, found: console.out(brief(found), highlight=False),
     "json": lambda console, found: console.file.write(json_text(found)),
 }
-_WRITERS: Mapping[str, Callable[[Page, Path], list[Path]]] = {
+_WRITERS: Mapping[str, Callable[[Report, Path], list[Path]]] = {
     "text": _write_text,
     "markdown": _write_markdown,
     "csv": _write_csv,

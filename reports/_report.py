@@ -25,7 +25,7 @@ MAX_DAMAGE = 5  # sentences of what is missing, where they stand above a report
 
 
 @dataclass(frozen=True, eq=False)
-class Page:
+class Report:
     """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
 
     ``preamble`` has the lines above the tables, those of `partial` first. ``source`` answers queries of the
@@ -41,7 +41,7 @@ class Page:
     damage: list[str]
 
 
-def page(runs: Sequence[Run]) -> Page:
+def make_report(runs: Sequence[Run]) -> Report:
     """The report of one run or of several, such as one on a CPU and one kept from a machine with an accelerator.
 
     What more than one run has measured, a case in a cell, is taken from the first of them, and the page says so.
@@ -54,7 +54,7 @@ def page(runs: Sequence[Run]) -> Page:
         if folders.count(folder) > 1:
             raise UsageError(f"{run.folder} is given twice; give each run once")
     try:
-        return _page(runs)
+        return _report(runs)
     except duckdb.Error as error:
         raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
 
@@ -78,10 +78,10 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     if given is None or (isinstance(given, (list, tuple)) and not given):
         raise UsageError("no run is given; give the folder of one, or of several")
     folders = as_paths(given, "runs", "the folder of a run")
-    return {section.name: section.table for section in page([Run(folder) for folder in folders]).sections}
+    return {section.name: section.table for section in make_report([Run(folder) for folder in folders]).sections}
 
 
-def _page(runs: Sequence[Run]) -> Page:
+def _report(runs: Sequence[Run]) -> Report:
     checked = [run.whole_parts() for run in runs]
     source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []
@@ -103,7 +103,7 @@ def _page(runs: Sequence[Run]) -> Page:
             )
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
-    return Page(
+    return Report(
         [*partial(damage), *preamble], sections(source), source, [run.manifest for run in runs], of_runs, damage
     )
 

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ._report import PARTIAL, Page
+from ._report import PARTIAL, Report
 from .charts.palette import GRADE_COLOURS
 from .tables.sections import Section
 
@@ -28,7 +28,7 @@ def console() -> Console:
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(width=WIDTH)
 
 
-def text(found: Page, width: int = WIDTH) -> RenderableType:
+def text(found: Report, width: int = WIDTH) -> RenderableType:
     """The tables for a terminal of so many columns."""
     parts: list[RenderableType] = [
         Text(line, style=_STYLES["F"] if line.startswith(PARTIAL) else "") for line in found.preamble

@@ -121,13 +121,13 @@ def test_a_report_names_those_that_are_held_to_their_own_definition(run):
     name = "torch/F.cross_entropy[probabilities]"
     definition = "a weighted mean is divided by the number of rows (torch 2.13.0, torch.nn.CrossEntropyLoss)"
     assert run.manifest.conventions == {name: definition}
-    page = reports.page([run])
+    page = reports.make_report([run])
     assert f"{name} is held to its own definition: {definition}" in page.preamble
     assert f"Held to the weighted mean that it documents: `{name}`." in _brief.brief(page)
 
 
 def test_implementations_of_two_definitions_are_not_compared_on_their_weighted_means(run):
-    farthest = reports.page([run]).sections
+    farthest = reports.make_report([run]).sections
     (agreement,) = (s.table for s in farthest if s.name == "agreement")
     apart = agreement.set_index("case")["apart"]
     assert (apart[["weights/far_apart_mean", "field_options/iree_24228"]] < 10).all()

@@ -294,7 +294,7 @@ def test_tables_from_parts_are_those_of_pandas_to_the_last_bit(tmp_path_factory,
     run = written(tmp_path_factory.mktemp("drawn") / "run", drawn(seed, share), parts, without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(querying, "LOADED", loaded)
-        found = reports.page([run])
+        found = reports.make_report([run])
     df = run.read()
     tables = {s.name: s.table for s in found.sections if s.name != "invalid"}
     same(tables, by_pandas(df))
@@ -304,7 +304,7 @@ def test_tables_from_parts_are_those_of_pandas_to_the_last_bit(tmp_path_factory,
 
 def test_tables_of_a_real_run_are_those_of_pandas(small_run):
     df = small_run.read()
-    same({s.name: s.table for s in reports.page([small_run]).sections if s.name != "article"}, by_pandas(df))
+    same({s.name: s.table for s in reports.make_report([small_run]).sections if s.name != "article"}, by_pandas(df))
     same({s.name: s.table for s in reports.sections(df) if s.name != "article"}, by_pandas(df))
 
 
@@ -333,7 +333,7 @@ def test_of_several_runs_the_first_that_has_a_case_in_a_cell_counts(tmp_path):
     key = [*CELL, "case"]
     taken = pd.MultiIndex.from_frame(one[key].astype(str))
     kept = other[~pd.MultiIndex.from_frame(other[key].astype(str)).isin(taken)]
-    page = reports.page(runs)
+    page = reports.make_report(runs)
     expected = typed(pd.concat([one.astype(object), kept.astype(object)], ignore_index=True))
     pd.testing.assert_frame_equal(page.source.frame(), expected, check_exact=True)
     same({s.name: s.table for s in page.sections if s.name != "invalid"}, by_pandas(expected))
@@ -358,7 +358,7 @@ def test_a_damaged_part_is_left_out_and_named(tmp_path, monkeypatch, loaded, kep
         run.part(1).write_bytes(content[:100] + bytes(len(content) // 2) + content[100 + len(content) // 2 :])
     else:
         run.part(1).write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    page = reports.page([run])
+    page = reports.make_report([run])
     (told,) = page.damage
     assert "00001.parquet is damaged" in told
     whole = typed(pd.concat([pd.read_parquet(run.part(i)).astype(object) for i in (0, 2)], ignore_index=True))
@@ -410,7 +410,7 @@ def test_an_unknown_column_and_a_condition_that_is_none_are_told(run):
 def test_a_run_without_measurements_is_empty(tmp_path):
     empty = Run.create(tmp_path / "run", Manifest.parse(MANIFEST | {"complete": False}))
     pd.testing.assert_frame_equal(logitlab.read(empty.folder), empty.read())
-    assert reports.page([empty]).sections == []
+    assert reports.make_report([empty]).sections == []
     written = reports.write(empty, ["csv", "text", "markdown"], tmp_path / "report")
     (table,) = (p for p in written if p.name == "measurements.csv.gz")
     assert list(pd.read_csv(table).columns) == list(COLUMNS)

@@ -163,7 +163,7 @@ def test_a_long_table_goes_on_over_pages_and_a_short_one_floats(written, hostile
     many = pd.concat([df.astype({"implementation": object}).assign(implementation=f"x/{i}") for i in range(50)])
     run = Run.create(tmp_path / "run", Manifest.parse(MANIFEST))
     run.write(0, typed(many))
-    paper.write_latex(reports.page([run]), tmp_path)
+    paper.write_latex(reports.make_report([run]), tmp_path)
     assert r"\begin{longtable}" in (tmp_path / "tables" / "grades.tex").read_text(encoding="utf-8")
 
 
@@ -174,7 +174,7 @@ def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
     wide["max_ulp"], wide["grade"] = 1.23e300, "D"
     run = Run.create(tmp_path / "run", Manifest.parse(MANIFEST))
     run.write(0, typed(wide))
-    paper.write_latex(reports.page([run]), tmp_path)
+    paper.write_latex(reports.make_report([run]), tmp_path)
     assert r"\begin{landscape}" in (tmp_path / "tables" / "errors_loss.tex").read_text(encoding="utf-8")
     assert COMPLAINTS.findall(compiled(tmp_path)) == []
 

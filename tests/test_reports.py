@@ -400,7 +400,7 @@ def test_runs_of_two_machines_are_one_report(tmp_path):
     there = kept(
         tmp_path, "there", line(value=1.0, bits=1), line(device="cuda", grade="C", value=1.5, exact=1.0, bits=2)
     )
-    page = reports.page([here, there])
+    page = reports.make_report([here, there])
     assert page.source.frame()["device"].to_list() == ["cpu", "cuda"]
     assert "Left out, since a run above has them too: cases of 1 cells of this run" in page.preamble
     tables = {s.name: s.table for s in page.sections}
@@ -414,17 +414,17 @@ def test_a_cell_has_the_cases_of_all_runs(tmp_path):
         kept(tmp_path, "one", line()),
         kept(tmp_path, "two", line(case="sweep_offset/1", family="sweep_offset")),
     )
-    assert reports.page([catalogue, sweep]).source.frame()["case"].to_list() == ["f/a", "sweep_offset/1"]
+    assert reports.make_report([catalogue, sweep]).source.frame()["case"].to_list() == ["f/a", "sweep_offset/1"]
 
 
 def test_a_run_given_twice_is_refused(tmp_path):
     run = kept(tmp_path, "here", line())
     with pytest.raises(UsageError, match="given twice"):
-        reports.page([run, run])
+        reports.make_report([run, run])
 
 
 def test_what_a_framework_computes_with_is_told(run):
-    page = reports.page([run])
+    page = reports.make_report([run])
     told = {name: words for name, _, words in (p.partition(": ") for p in page.preamble)}
     assert "oneDNN" in told["Settings of torch"]
     assert "subnormals kept" in told["Settings of numpy"]

@@ -73,7 +73,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return reports.page([run])
+    return reports.make_report([run])
 
 
 # --- a pull request ---------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def few(**changes):
 def brief(tmp_path, *lines, **facts):
     run = Run.create(tmp_path / "run", manifest(**facts))
     run.write(0, typed(pd.DataFrame(list(lines))))
-    return _brief.brief(reports.page([run]))
+    return _brief.brief(reports.make_report([run]))
 
 
 def test_the_markdown_of_the_largest_run_has_fewer_than_sixty_lines(page):
@@ -116,7 +116,7 @@ def test_ignored_rows_fit_into_the_sixty_lines_too(tmp_path):
     made = Run.create(tmp_path / "run", manifest(complete=False))
     made.write(0, whole)
     made.write(1, of_names)
-    text = _brief.brief(reports.page([made]))
+    text = _brief.brief(reports.make_report([made]))
     assert text.count("\n") < 60
     assert "**NaN from an ignored row** reaches its own gradient: `" in text
     rows = text.partition("## Ignored rows")[2].partition("\n\n## ")[0].split("\n")
@@ -287,7 +287,7 @@ def test_a_pipe_is_as_wide_as_columns_says(small, monkeypatch, capsys):
 def test_markup_in_a_name_is_a_name(tmp_path):
     run = Run.create(tmp_path / "run", manifest(run="[bold]r[/bold]"))
     run.write(0, typed(pd.DataFrame([few(implementation="x/[red]loss[/red]")])))
-    text = printed(reports.page([run]), 100, color_system=None)
+    text = printed(reports.make_report([run]), 100, color_system=None)
     assert "[bold]r[/bold]" in text
     assert "x/[red]loss[/red]" in text
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .._report import PARTIAL, Page
+from .._report import PARTIAL, Report
 from ..charts.style import require
 from ..tables.grades import LEGEND
 from ..tables.ordering import CELL, by_dtype
@@ -77,10 +77,9 @@ LAYOUTS = {
         "least 1.",
     ),
 }
-ARTICLE = "The losses of the three rows of the article's batch and their mean, and what the gradient of each row is."
 
 
-def write_latex(found: Page, out: Path) -> list[Path]:
+def write_latex(found: Report, out: Path) -> list[Path]:
     """Writes ``out/main.tex`` and, into ``out/tables``, each table with its numbers as CSV; returns the paths.
 
     Raises:
@@ -231,7 +230,7 @@ _DOCUMENT = r"""\documentclass[a4paper]{article}
 """
 
 
-def _main(found: Page, names: Sequence[str]) -> str:
+def _main(found: Report, names: Sequence[str]) -> str:
     lines = ((prose(line), line.startswith(PARTIAL)) for line in found.preamble)
     provenance = "\n\n".join(rf"\textbf{{{words}}}" if bold else words for words, bold in lines)
     return _DOCUMENT % {"provenance": provenance, "tables": "\n".join(rf"\input{{{FOLDER}/{n}}}" for n in names)}

@@ -1,5 +1,39 @@
 """The report as a web site: pages that work from disk, without a network or a server."""
 
-from ._write import write_site
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...core.errors import UsageError
+from .._report import Report
+from ..charts.style import require
 
 __all__ = ["write_site"]
+
+FOLDERS = ("assets", "cases", "implementations", "charts", "data")
+
+
+def write_site(found: Report, out: Path) -> list[Path]:
+    """Writes the site into a folder and returns the path of its first page.
+
+    Raises:
+        UsageError: where a package of the extra ``report`` is not installed, or the folder cannot be written.
+    """
+    require("the site needs", "jinja2", "altair", "vl-convert-python")
+    # What these import is an extra too.
+    from ._environment import copy_assets, environment  # noqa: PLC0415
+    from ._site import Site  # noqa: PLC0415
+    from .pages import pages  # noqa: PLC0415
+
+    try:
+        for folder in FOLDERS:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        copy_assets(out / "assets")
+        templates, site = environment(found), Site.of(found)
+        for page in pages(site, out):
+            root = "../" * page.file.count("/")
+            text = templates.get_template(page.template).render(page=page, site=site, here=page.file, root=root)
+            (out / page.file).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot write the site to {out}: {error.strerror}; choose another --out") from error
+    return [out / "index.html"]

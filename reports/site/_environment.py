@@ -10,17 +10,18 @@ from shutil import copyfile
 import jinja2
 from markupsafe import Markup, escape
 
-from .._report import Page
+from .._report import Report
 from ..charts.palette import GRADE_COLOURS
 from ..tables.grades import MEANINGS
 from ._grids import NAMELESS, short
+from ._site import state
 from .pages import NAVIGATION
 
 HERE = files(__package__)
 JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
 
 
-def environment(found: Page) -> jinja2.Environment:
+def environment(found: Report) -> jinja2.Environment:
     """The templates, with what all pages of a report have in common."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -29,9 +30,10 @@ def environment(found: Page) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"short": _short, "broken": broken}
+    made.filters |= {"short": _short, "broken": broken, "size": _size}
     made.globals |= {
         "nav": NAVIGATION,
+        "state": state,
         "meanings": MEANINGS,
         "runs": found.manifests,
         "damage": found.damage,
@@ -56,6 +58,11 @@ def copy_assets(folder: Path) -> None:
     style = folder / "site.css"
     colours = " ".join(f"--grade-{grade}: {colour};" for grade, colour in GRADE_COLOURS.items())
     style.write_text(f":root {{ {colours} }}\n{style.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+def _size(file: Path) -> str:
+    count = file.stat().st_size
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{max(count / 2**10, 0.1):.1f} KiB"
 
 
 def _template(name: str) -> str:

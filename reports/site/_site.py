@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlencode
 
 import pandas as pd
 
-from .._report import Page
+from .._report import Report
 from ..tables.grades import Column, reference_column
 from ._grids import Address, Grid
 from ._results import define_results
 from ._slugs import slugs
-
-
-@dataclass(frozen=True)
-class Link:
-    """A name, and the address of its page, if it has one."""
-
-    text: str
-    href: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +40,14 @@ class Site:
         cases, implementations: of each name the name of its page, without folder and ending.
     """
 
-    report: Page
+    report: Report
     grades: pd.DataFrame
     reference: Column | None
     cases: Mapping[str, str]
     implementations: Mapping[str, str]
 
     @classmethod
-    def of(cls, report: Page) -> Site:
+    def of(cls, report: Report) -> Site:
         found = report.source
         define_results(found)
         cases, implementations = (
@@ -74,11 +66,6 @@ class Site:
         return lambda name: (
             f"{root}implementations/{self.implementations[name]}.html" if name in self.implementations else None
         )
-
-    def implementation_links(self, names: Iterable[str], root: str) -> tuple[Link, ...]:
-        """Links to the pages of implementations."""
-        address = self.implementation(root)
-        return tuple(Link(name, address(name)) for name in names)
 
     def addresses(self, root: str) -> dict[str, Address]:
         """Of the columns of tables those whose words have pages."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ...core.formats import DTYPES
 from ...storage.querying import Measurements
-from ._spacing import define_spacing
+from .bounds import define_spacing
 from .ordering import CELL, KEYS, in_order
 
 NEAR = (1.0, 10.0)  # ulp

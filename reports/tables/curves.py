@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from ...storage.querying import Measurements, quoted
-from ._spacing import define_spacing
+from .bounds import define_spacing
 from .medians import medians
 from .ordering import CELL, KEYS, in_order
 from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_largest

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ...core.vocabulary import Conduct, Reach, Verdict
+from ...core.vocabulary import STATUSES, Conduct, Reach, Verdict
 from ...storage.querying import Measurements
-from .ordering import CELL, in_order, pairs, without_categories
+from .ordering import CELL, KEYS, in_order
 
 IGNORED_ROW = 1  # of the three rows of each case
 KINDS = {"NaN": "nan_row", "-inf": "masked_row", "+inf": "infinite_row"}
@@ -20,9 +20,27 @@ OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
 # The gravest first; "correct" where an ignored row counts nothing, whatever is in it.
 GRAVEST_FIRST = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
 _QUANTITIES = ("loss", "gradient")
-_WANTED = [
-    *CELL, "case", "row", "quantity", "status", "verdict", "value", "n_nan", "n_posinf", "n_neginf", "max_abs"
-]  # fmt: skip
+_OF_STATUS = " ".join(f"WHEN status = '{s}' THEN '{done}'" for s in STATUSES if (done := Conduct.of_status(s)))
+# Of a loss the value is kept; of a gradient its distance from 0, where 0 is right.
+_LINES = f"""
+    WITH sizes AS (
+        SELECT *, CASE quantity WHEN 'loss' THEN value ELSE max_abs END AS size
+        FROM measurements JOIN kinds USING ("case") WHERE quantity IN {_QUANTITIES} AND status <> 'unsupported'
+    ), lines AS (
+        SELECT *, counts AND row = {IGNORED_ROW} AS own, CASE {_OF_STATUS} WHEN n_nan > 0 THEN '{Conduct.NAN}'
+            WHEN n_posinf > 0 OR n_neginf > 0 THEN '{Conduct.INFINITY}' WHEN size IS NULL THEN '{Conduct.FINITE}'
+            WHEN size = 0 THEN '{Conduct.ZERO}' ELSE '{Conduct.NUMBER}' END AS conduct
+        FROM sizes
+    )"""
+_WORST = f"""{_LINES}
+    SELECT {KEYS}, kind || ' ' || quantity AS what, max_by(conduct, list_position({list(map(str, Conduct))}, conduct))
+        AS conduct
+    FROM lines WHERE own OR NOT counts GROUP BY ALL"""
+_SPREAD = f"""{_LINES}
+    SELECT {KEYS}, coalesce(bool_or(conduct = 'NaN') FILTER (row >= 0 AND NOT own), false) AS "{OTHERS}",
+        coalesce(bool_or(conduct = 'NaN') FILTER (row < 0), false) AS "{REDUCED}",
+        min_by(verdict, list_position({list(GRAVEST_FIRST)}, verdict)) FILTER (own) AS {VERDICT}
+    FROM lines WHERE counts GROUP BY ALL"""
 
 
 def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
@@ -36,60 +54,19 @@ def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
         the gravest of the ignored rows, ``nan`` too where NaN came out elsewhere; missing where nothing came out.
     """
     found = Measurements.of(measurements)
-    named = ", ".join(f"'{case}'" for case in (*ROWS, *NONE_COUNTS))
-    quantities = ", ".join(f"'{quantity}'" for quantity in _QUANTITIES)
-    which = f"\"case\" IN ({named}) AND quantity IN ({quantities}) AND status <> 'unsupported'"
-    lines = without_categories(found.frame(_WANTED, which))
-    if lines.empty:
-        return lines[CELL]
-    lines = lines.assign(conduct=_conducts(lines), kind=lines["case"].map(ROWS | NONE_COUNTS).astype(object))
-    own = lines[(lines["row"] == IGNORED_ROW) & lines["case"].isin(ROWS)]
-    whole = lines[lines["case"].isin(NONE_COUNTS)]
-    table = _worst_conducts(pd.concat([own, whole]))
-    beside = lines[(lines["row"] != IGNORED_ROW) & lines["case"].isin(ROWS)]
-    nan = beside[beside["conduct"] == Conduct.NAN]
-    for name, of in ((OTHERS, nan[nan["row"] >= 0]), (REDUCED, nan[nan["row"] < 0])):
-        table[name] = table.index.isin(pd.MultiIndex.from_frame(of[CELL]))
-    spread = table[OTHERS] | table[REDUCED]
-    table[VERDICT] = _worst_verdicts(own).reindex(table.index).mask(spread, Verdict.NAN.value)
-    return in_order(found.cells, table.reset_index())
-
-
-def _conducts(lines: pd.DataFrame) -> list[Conduct]:
-    """What came out in each line, from its numbers."""
-    infinite = (lines["n_posinf"].fillna(0) + lines["n_neginf"].fillna(0)) > 0
-    # Of a loss the value is kept; of a gradient its distance from 0, where 0 is right.
-    size = lines["value"].where(lines["quantity"] == "loss", lines["max_abs"])
-    return [
-        Conduct.of_status(status) or _conduct(n_nan > 0, is_infinite, number)
-        for status, n_nan, is_infinite, number in zip(
-            lines["status"], lines["n_nan"].fillna(0), infinite, size, strict=True
-        )
-    ]
-
-
-def _conduct(is_nan: bool, is_infinite: bool, number: float) -> Conduct:
-    if is_nan or is_infinite:
-        return Conduct.NAN if is_nan else Conduct.INFINITY
-    return Conduct.FINITE if pd.isna(number) else Conduct.ZERO if number == 0 else Conduct.NUMBER
-
-
-def _worst_conducts(lines: pd.DataFrame) -> pd.DataFrame:
-    """A line for each cell, a column for each kind of row and quantity."""
-    rank = {each: i for i, each in enumerate(Conduct)}
-    keyed = lines.assign(rank=lines["conduct"].map(rank)).sort_values("rank", kind="stable")
-    table = keyed.drop_duplicates([*CELL, "kind", "quantity"], keep="last").pivot(
-        index=CELL, columns=["kind", "quantity"], values="conduct"
-    )
-    table.columns = pd.Index([f"{kind} {quantity}" for kind, quantity in pairs(table)])
+    of_cases = [(case, kind, case in ROWS) for case, kind in (ROWS | NONE_COUNTS).items()]
+    kinds = pd.DataFrame(of_cases, columns=["case", "kind", "counts"])  # whether any row of the case counts
+    worst = found.sql(_WORST, kinds=kinds)
+    if worst.empty:
+        return worst[CELL]
+    table = worst.pivot(index=CELL, columns="what", values="conduct").rename_axis(columns=None)
     wanted = [f"{kind} {quantity}" for kind in (*KINDS, *NONE_COUNTS.values()) for quantity in _QUANTITIES]
-    return table[[name for name in wanted if name in table]].astype(object)
-
-
-def _worst_verdicts(own: pd.DataFrame) -> pd.Series:
-    known = own[own["verdict"].isin(GRAVEST_FIRST)]
-    rank = known["verdict"].map(GRAVEST_FIRST.index).groupby([known[c] for c in CELL], sort=False).min()
-    return rank.map(GRAVEST_FIRST.__getitem__)
+    table = table[[name for name in wanted if name in table]]
+    spread = found.sql(_SPREAD, kinds=kinds).set_index(CELL).reindex(table.index)
+    for name in (OTHERS, REDUCED):
+        table[name] = spread[name].eq(True)
+    table[VERDICT] = spread[VERDICT].mask(table[OTHERS] | table[REDUCED], Verdict.NAN.value)
+    return in_order(found.cells, table.reset_index())
 
 
 def in_brief(table: pd.DataFrame) -> pd.DataFrame:

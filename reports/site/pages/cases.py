@@ -20,7 +20,7 @@ from ...tables.ordering import CELL
 from ...tables.uncounted import MANY_ULP
 from .._grids import EXACT, Grid, grid, short
 from .._results import results
-from .._site import Link, Site, WebPage, state
+from .._site import Site, WebPage
 
 MAX_ROWS = 8  # of a case, of which every row is on its page; of one with more the worst of each cell
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
@@ -71,7 +71,7 @@ class Group:
     """Implementations with the same grades, one for each column; None where nothing was measured."""
 
     grades: tuple[str | None, ...]
-    names: Sequence[Link]
+    names: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,31 +79,28 @@ class CasePage(WebPage):
     """What ``case.html`` is given."""
 
     template: ClassVar[str] = "case.html"
-    family: str
-    family_state: str
     facts: Facts | None
     rows: Sequence[ShownRow]
     rows_note: str
     labels: Sequence[str]
     groups: Sequence[Group]
     command: str
-    before: Link | None
-    after: Link | None
+    before: str | None
+    after: str | None
 
 
 def case_pages(site: Site) -> Iterator[CasePage]:
     """The pages in the run's order."""
     kept = {str(name): lines for name, lines in site.report.cases.groupby("case", sort=False)}
     nothing = site.report.cases.iloc[:0]
-    links = [Link(name, site.case("../")(name)) for name in site.cases]
-    for before, this, after in zip([None, *links], links, [*links[1:], None], strict=False):
-        yield _page(site, this.text, kept.get(this.text, nothing), before, after)
+    names = list(site.cases)
+    for before, name, after in zip([None, *names], names, [*names[1:], None], strict=False):
+        yield _page(site, name, kept.get(name, nothing), before, after)
 
 
-def _page(site: Site, name: str, kept: pd.DataFrame, before: Link | None, after: Link | None) -> CasePage:
+def _page(site: Site, name: str, kept: pd.DataFrame, before: str | None, after: str | None) -> CasePage:
     rows = results(site.report.source, f'"case" = {quoted(name)}')
     worst = rows[rows["rank"] == 1]
-    family = name.partition("/")[0]
     shown, left_out = _rows(kept, rows[rows["given"]])
     order = list(dict.fromkeys(labels(worst)))
     order.sort(key=lambda label: (label.partition(" ")[2], DTYPES.index(label.partition(" ")[0])))
@@ -112,13 +109,11 @@ def _page(site: Site, name: str, kept: pd.DataFrame, before: Link | None, after:
         title=name,
         lede=NOT_KEPT,
         grids=[_grid(site, rows)],
-        family=family,
-        family_state=state("cases", {"family": family}),
         facts=None if kept.empty else case_facts(kept.iloc[0]),
         rows=shown,
         rows_note=f"{left_out:,} more rows are not shown." if left_out > 0 else "",
         labels=order,
-        groups=_groups(site, worst, order),
+        groups=_groups(worst, order),
         command=explain_command(worst),
         before=before,
         after=after,
@@ -164,7 +159,7 @@ def _row(place: int, line: pd.Series | None, answers: Mapping[str, str]) -> Show
     return ShownRow(title + (f", target {target}" if target is not None else ""), classes, soft, exact)
 
 
-def _groups(site: Site, worst: pd.DataFrame, order: Sequence[str]) -> list[Group]:
+def _groups(worst: pd.DataFrame, order: Sequence[str]) -> list[Group]:
     """Implementations with the same grades in every dtype, mode and device as one line, the worst first."""
     grades: dict[str, dict[str, str]] = {}
     graded = zip(worst["implementation"], labels(worst), worst["grade"], worst["status"], strict=True)
@@ -174,7 +169,7 @@ def _groups(site: Site, worst: pd.DataFrame, order: Sequence[str]) -> list[Group
     groups: dict[tuple[str | None, ...], list[str]] = {}
     for name, of_name in grades.items():
         groups.setdefault(tuple(of_name.get(label) for label in order), []).append(name)
-    found = [Group(key, site.implementation_links(names, "../")) for key, names in groups.items()]
+    found = [Group(key, names) for key, names in groups.items()]
     return sorted(found, key=lambda group: max((g for g in group.grades if g in GRADES), default=""), reverse=True)
 
 

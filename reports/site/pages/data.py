@@ -24,28 +24,13 @@ MAX_AS_JSON = 20_000  # lines; a longer table is many times larger so than as Pa
 
 
 @dataclass(frozen=True)
-class File:
-    """A file to download: its name, its kind and its size, in words."""
-
-    name: str
-    kind: str
-    size: str
-
-    @classmethod
-    def of(cls, path: Path) -> File:
-        count = path.stat().st_size
-        size = f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{max(count / 2**10, 0.1):.1f} KiB"
-        return cls(path.name, path.name.partition(".")[2].removesuffix(".gz"), size)
-
-
-@dataclass(frozen=True)
 class Download:
     """A table to download, in each of its files."""
 
     title: str
     note: str
     lines: int
-    files: Sequence[File]
+    files: Sequence[Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +56,7 @@ def data_page(site: Site, out: Path) -> DataPage:
         lede="The numbers behind every page. The columns are explained in LogitLab's documentation.",
         files=[
             _measurements(site, folder),
-            *(
-                Download(s.title, s.note, len(s.table), list(map(File.of, _write(s.table, folder / names[s.name]))))
-                for s in sections
-            ),
+            *(Download(s.title, s.note, len(s.table), _write(s.table, folder / names[s.name])) for s in sections),
         ],
     )
 
@@ -101,7 +83,7 @@ def _measurements(site: Site, folder: Path) -> Download:
     write_csv(found.batches(), files[1])
     return Download(
         "Measurements", "One line for each case row, cell and quantity: everything that was measured.",
-        int(found.cells["lines"].sum()), list(map(File.of, files)),
+        int(found.cells["lines"].sum()), files,
     )  # fmt: skip
 
 

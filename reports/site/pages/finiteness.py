@@ -13,7 +13,7 @@ from ...tables.grades import labels
 from ...tables.ordering import CELL
 from .._grids import Grid
 from .._results import shares_by_family
-from .._site import Link, Site, WebPage, state
+from .._site import Site, WebPage, state
 
 BINS = {"none": 0.0, "up to 1 %": 0.01, "up to 10 %": 0.1, "up to 50 %": 0.5, "more": 1.0}
 
@@ -31,7 +31,7 @@ class HeatCell:
 class HeatLine:
     """An implementation, with a cell for each family; None where nothing was graded."""
 
-    name: Link
+    name: str
     cells: Sequence[HeatCell | None]
 
 
@@ -77,14 +77,15 @@ def _heats(site: Site) -> list[Heat]:
     found = []
     for label, part in shares.groupby(labels(shares), sort=False):
         families = [f for f in shares.columns.drop(CELL) if part[f].notna().any()]
-        found.append(Heat(str(label), families, [_line(site, line, families) for _, line in part.iterrows()]))
+        found.append(Heat(str(label), families, [_line(line, families) for _, line in part.iterrows()]))
     return found
 
 
-def _line(site: Site, line: pd.Series, families: Sequence[str]) -> HeatLine:
+def _line(line: pd.Series, families: Sequence[str]) -> HeatLine:
     picked = {c: str(line[c]) for c in ("dtype", "mode", "device")}
-    (name,) = site.implementation_links([str(line["implementation"])], "")
-    return HeatLine(name, [_cell(float(line[family]), picked | {"family": family}) for family in families])
+    return HeatLine(
+        str(line["implementation"]), [_cell(float(line[family]), picked | {"family": family}) for family in families]
+    )
 
 
 def _cell(right: float, picked: dict[str, str]) -> HeatCell | None:

@@ -16,7 +16,7 @@ from ...tables.ordering import CELL, KEYS, in_order
 from ...tables.uncounted import MANY_ULP
 from .._grids import grid
 from .._results import results
-from .._site import Site, WebPage, state
+from .._site import Site, WebPage
 
 FORMULAS = {
     Formula.NAIVE.value: "softmax, then its logarithm",
@@ -40,7 +40,6 @@ class Cell:
     device: str
     grade: str
     case: str | None = None
-    href: str | None = None
     loss: str = ""
     gradient: str = ""
     broken: str = ""
@@ -52,7 +51,6 @@ class ImplementationPage(WebPage):
 
     template: ClassVar[str] = "implementation.html"
     framework: str
-    framework_state: str
     cells: Sequence[Cell]
 
 
@@ -71,7 +69,6 @@ def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
             title=name,
             lede=f"{formula}: {FORMULAS.get(formula, 'a formula')}. Version {facts['version'][name]}.",
             framework=framework,
-            framework_state=state("grades", {"framework": framework}),
             cells=cells.get(name, ()),
             grids=[
                 grid("cases", table, title="Case by case", note=note, links=site.addresses("../"), unpicked=UNPICKED)
@@ -92,7 +89,6 @@ def _cells(site: Site, found: Measurements) -> dict[str, list[Cell]]:
             cell = replace(
                 cell,
                 case=line["case"],
-                href=site.case("../")(line["case"]),
                 loss=_ulp(line["loss"]),
                 gradient=_ulp(line["gradient"]),
                 broken=f"{line['broken']:.1%}",

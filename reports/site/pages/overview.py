@@ -9,35 +9,17 @@ from typing import ClassVar
 import pandas as pd
 
 from ....core.formats import DTYPES
-from ....core.vocabulary import grade_rank
+from ....core.vocabulary import Reach, grade_rank
 from ...charts.style import distinct, shortened
 from ...tables.grades import Column, worst_grades
 from ...tables.ignored import lets_nan_through
-from .._findings import SAFE, headlines
-from .._site import Link, Site, WebPage, state
+from .._findings import SAFE, Finding, headlines
+from .._site import Site, WebPage, state
 
 COLUMNS = 3
 MAX_LINES = 35  # characters of a name
 HEADING = 1.6  # lines that a heading takes
 SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
-
-
-@dataclass(frozen=True)
-class ShownFinding:
-    """A finding, with the case that shows it best, if any."""
-
-    title: str
-    words: str
-    case: Link | None
-    implementations: Sequence[Link]
-
-
-@dataclass(frozen=True)
-class Reached:
-    """A place that NaN from an ignored row reaches, and by which implementations."""
-
-    where: str
-    implementations: Sequence[Link]
 
 
 @dataclass(frozen=True)
@@ -53,7 +35,7 @@ class Chip:
 class Line:
     """An implementation of the matrix; ``short`` is its name without the framework."""
 
-    name: Link
+    name: str
     short: str
     cells: Sequence[Chip]
 
@@ -73,8 +55,8 @@ class Overview(WebPage):
 
     template: ClassVar[str] = "index.html"
     headline: str
-    findings: Sequence[ShownFinding]
-    ignored: Sequence[Reached]
+    findings: Sequence[Finding]
+    ignored: Mapping[Reach, Sequence[str]]
     columns: Sequence[Sequence[Block]]
     dtypes: Mapping[str, str]
     cell_note: str
@@ -91,19 +73,8 @@ def overview(site: Site) -> Overview:
         title="Which losses are safe",
         headline=headline,
         lede=lede,
-        findings=[
-            ShownFinding(
-                f.title,
-                f.words,
-                Link(f.case, site.case("")(f.case)) if f.case else None,
-                site.implementation_links(f.implementations, ""),
-            )
-            for f in headlines(found, site.grades)
-        ],
-        ignored=[
-            Reached(str(where), site.implementation_links(names, ""))
-            for where, names in lets_nan_through(found).items()
-        ],
+        findings=headlines(found, site.grades),
+        ignored=lets_nan_through(found),
         columns=_columns(site, reference, list(dtypes)) if reference else (),
         dtypes=dtypes,
         cell_note=_measured(site, reference) if reference else "",
@@ -156,9 +127,9 @@ def _lines(site: Site, framework: str, part: pd.DataFrame, dtypes: Sequence[str]
     names = [str(name) for name in part["implementation"]]
     shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MAX_LINES)
     lines = []
-    for (_, line), name, short in zip(part.iterrows(), site.implementation_links(names, ""), shorts, strict=True):
+    for (_, line), name, short in zip(part.iterrows(), names, shorts, strict=True):
         cells = [
-            Chip(d, None if pd.isna(line.get(d)) else line[d], _to_case(site, line.get(f"{d} case"), name.text, d))
+            Chip(d, None if pd.isna(line.get(d)) else line[d], _to_case(site, line.get(f"{d} case"), name, d))
             for d in dtypes
         ]
         lines.append(Line(name, short, cells))
