@@ -94,9 +94,9 @@ def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.D
 def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | list[Any] | pd.Series:
     """A column of a table from those of its parts."""
     if kind == "float64":
-        filled = (float("nan") if part is None else part for part in parts)
-        wide = [np.broadcast_to(np.asarray(p, np.float64), n) for p, n in zip(filled, sizes, strict=True)]
-        return np.concatenate([np.empty(0), *wide])
+        pairs = zip(parts, sizes, strict=True)
+        filled = [np.full(n, np.nan) if part is None else np.asarray(part, np.float64) for part, n in pairs]
+        return np.concatenate([np.empty(0), *filled])
     values = [value for part, n in zip(parts, sizes, strict=True) for value in _listed(part, n)]
     return values if kind in ("category", "string") else pd.Series(values, dtype=pandas_dtype(kind))
 

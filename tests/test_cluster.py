@@ -363,13 +363,13 @@ def network():
 
 
 def test_workers_with_networks_of_their_own_measure_together(network, local, tmp_path):
-    with ExitStack() as running, cluster(n_workers=0, host="10.213.77.1") as running:
+    with ExitStack() as workers, cluster(n_workers=0, host="10.213.77.1") as running:
         for name, space in network.items():
             worker = (
                 f"hostname {name} && exec {sys.executable} -m distributed.cli.dask_worker {running.scheduler_address} "
             )
             command = ["ip", "netns", "exec", space, "unshare", "--uts", "sh", "-c", worker + "--nthreads 1"]
-            running.enter_context(started(command, os.environ))
+            workers.enter_context(started(command, os.environ))
         with distributed.Client(running.scheduler_address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
         assert_same(runner.run(**PLAN, executor=running.executor, out=tmp_path / "run"), local)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import dask
 from distributed import Client, Future, fire_and_forget
@@ -23,7 +23,9 @@ RESUME = "what was measured is kept: go on with it by --resume"
 
 
 class Cluster:
-    """The workers of one scheduler that have the same versions; each is surveyed when it joins.
+    """The workers of one scheduler that have the same versions, for the length of a ``with`` block.
+
+    Each is surveyed when it joins.
 
     Attributes:
         address: the scheduler's.
@@ -42,12 +44,7 @@ class Cluster:
         self._surveying: dict[str, Future] = {}
         self._resources: dict[str, Mapping[str, float]] = {}  # of each worker that is alive, by its address
 
-    def connect(self) -> None:
-        """Connects to the scheduler.
-
-        Raises:
-            UsageError: if it does not answer.
-        """
+    def __enter__(self) -> Self:
         try:
             self.client = Client(self.address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -55,9 +52,10 @@ class Cluster:
             raise UsageError(
                 f"no Dask scheduler answers at {self.address} ({message}); start one by `dask scheduler`"
             ) from error
+        return self
 
-    def close(self) -> None:
-        """Has the workers end what they started for this run, whatever went wrong, and disconnects."""
+    def __exit__(self, *_: object) -> None:
+        # Whatever went wrong, the workers end what they started for this run.
         with suppress(Exception):
             self.poll()
             for address in self.usable:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Self
 
 import dask
 from distributed import Future, KilledWorker
@@ -21,7 +20,6 @@ from ...storage.manifest import Manifest
 from ...storage.store import Run
 from ..measuring import Block
 from ..plan import Cell
-from ..registry import Description
 from . import _worker_runtime as worker_runtime
 from ._cluster import RESUME, Cluster, required_resources
 from ._survey import hosts
@@ -75,7 +73,7 @@ class _SubmittedTask:
         return f"{self.task.label}: {died} {RESUME}"
 
 
-class Dask:
+class Dask(Cluster):
     """See `Executor`. Tasks go to the workers that have their framework and device, and come back in any order.
 
     ``address`` is ``HOST:PORT`` of the scheduler; for the other arguments see `Pools`, of which each worker has one.
@@ -84,37 +82,25 @@ class Dask:
     def __init__(
         self, address: str, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
     ) -> None:
-        setting = worker_runtime.Setting(uuid.uuid4().hex, tuple(frameworks), timeout, memory_limit)
-        self._cluster = Cluster(address, setting)
+        super().__init__(address, worker_runtime.Setting(uuid.uuid4().hex, tuple(frameworks), timeout, memory_limit))
         self._logs = logs
         self._submitted: dict[str, _SubmittedTask] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def __enter__(self) -> Self:
-        self._cluster.connect()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cluster.close()
-
-    def describe(self) -> dict[str, Description]:
-        return self._cluster.describe()
-
     def recorded(self, manifest: Manifest) -> Manifest:
         """Hardware and environment of the workers, and who they are; those of before a run was resumed too."""
-        surveys = self._cluster.surveys
-        now = hosts(surveys.values())
+        now = hosts(self.surveys.values())
         then = [h for h in manifest.cluster.get("hosts", ()) if h not in now]
         return replace(
             manifest,
             hardware=max(now, key=lambda host: host["workers"])["hardware"],
-            environment=next(iter(surveys.values())).environment,
+            environment=next(iter(self.surveys.values())).environment,
             cluster={
                 "executor": "dask",
-                "scheduler": self._cluster.address,
-                "workers": len(surveys),
+                "scheduler": self.address,
+                "workers": len(self.surveys),
                 "hosts": then + now,
-                "passed_over": self._cluster.passed_over,
+                "passed_over": self.passed_over,
             },
         )
 
@@ -132,7 +118,8 @@ class Dask:
     def _measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         tasks, polled = _tasks(blocks, store.manifest.run), time.monotonic()
         while True:
-            while len(self._submitted) < self._room() and (task := next(tasks, None)) is not None:
+            room = IN_FLIGHT * max(1, len(self.usable))
+            while len(self._submitted) < room and (task := next(tasks, None)) is not None:
                 self._submit(*task)
             if not self._submitted:
                 return
@@ -144,18 +131,15 @@ class Dask:
                         store.write_encoded(part, data)
                     yield done.rows, done.label
             if time.monotonic() - polled > POLL_SECONDS:
-                self._cluster.update()
+                self.update()
                 self._submit_again()
                 polled = time.monotonic()
 
-    def _room(self) -> int:
-        return IN_FLIGHT * max(1, len(self._cluster.usable))
-
     def _submit(self, task: worker_runtime.Task, block: _SharedBlock, times: int = 1) -> None:
         cell, part = task.parts[0]
-        workers = self._cluster.able(cell)
-        future = self._cluster.client.submit(
-            worker_runtime.perform, self._cluster.setting, task, self._cases(block),
+        workers = self.able(cell)
+        future = self.client.submit(
+            worker_runtime.perform, self.setting, task, self._cases(block),
             key=f"logitlab-{cell.label}-{part}-{uuid.uuid4().hex}", pure=False,
             workers=sorted(workers), allow_other_workers=False, resources=required_resources(cell),
         )  # fmt: skip
@@ -164,9 +148,9 @@ class Dask:
 
     def _cases(self, block: _SharedBlock) -> Future:
         """The block's cases in the cluster, sent once for all its tasks while a worker is left that may have them."""
-        if not block.workers & self._cluster.alive:
-            block.workers = self._cluster.usable
-            block.cases = self._cluster.client.submit(
+        if not block.workers & self.alive:
+            block.workers = self.usable
+            block.cases = self.client.submit(
                 worker_runtime.hold, block.block.cases,
                 key=f"{block.name}-{uuid.uuid4().hex}", pure=False, workers=sorted(block.workers),
             )  # fmt: skip
@@ -174,7 +158,7 @@ class Dask:
 
     def _submit_again(self) -> None:
         """Gives the tasks of workers that have gone to others."""
-        alive = self._cluster.alive
+        alive = self.alive
         for key, one in list(self._submitted.items()):
             # A worker that Dask's nanny has started again has another address.
             gone = not (one.workers & alive and one.block.workers & alive)
@@ -187,15 +171,15 @@ class Dask:
 
     def fetch_logs(self) -> None:
         """Ends the run's processes on the workers, and fetches what they printed, a file for each worker and key."""
-        self._cluster.poll()
-        futures = {a: self._cluster.submit_to(a, worker_runtime.close) for a in sorted(self._cluster.usable)}
+        self.poll()
+        futures = {a: self.submit_to(a, worker_runtime.close) for a in sorted(self.usable)}
         for address, future in futures.items():
-            while not future.done() and address in self._cluster.alive:
+            while not future.done() and address in self.alive:
                 time.sleep(0.05)
-                self._cluster.poll()
+                self.poll()
             with suppress(Exception):  # a log of a worker that has gone
                 logs: dict[str, bytes] = future.result(timeout=POLL_SECONDS)
-                where = f"{self._cluster.surveys[address].host}-{address.rpartition(':')[2]}"
+                where = f"{self.surveys[address].host}-{address.rpartition(':')[2]}"
                 for name, text in logs.items():
                     (self._logs / f"{where}-{name}").write_bytes(text)
 
