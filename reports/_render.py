@@ -57,18 +57,10 @@ def write(
     return written
 
 
-def _write_text(found: Report, out: Path) -> list[Path]:
+def _plain_text(found: Report) -> str:
     written = StringIO()
     Console(file=written, width=WIDTH, color_system=None).print(text(found))
-    return [_save(out / "report.txt", written.getvalue())]
-
-
-def _write_markdown(found: Report, out: Path) -> list[Path]:
-    return [_save(out / "report.md", brief(found))]
-
-
-def _write_json(found: Report, out: Path) -> list[Path]:
-    return [_save(out / "report.json", json_text(found))]
+    return written.getvalue()
 
 
 def _write_csv(found: Report, out: Path) -> list[Path]:
@@ -84,13 +76,13 @@ _PRINTERS: Mapping[str, Callable[[Console, Report], object]] = {
     "json": lambda console, found: console.file.write(json_text(found)),
 }
 _WRITERS: Mapping[str, Callable[[Report, Path], list[Path]]] = {
-    "text": _write_text,
-    "markdown": _write_markdown,
+    "text": lambda found, out: [_save(out / "report.txt", _plain_text(found))],
+    "markdown": lambda found, out: [_save(out / "report.md", brief(found))],
     "csv": _write_csv,
     "html": write_site,
     "latex": write_latex,
     "figures": lambda found, out: write_figures(found.source, out),
-    "json": _write_json,
+    "json": lambda found, out: [_save(out / "report.json", json_text(found))],
 }
 ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
 _FOR_PAPERS = ("latex", "figures")

@@ -45,7 +45,7 @@ class Layout:
 
 LAYOUTS = {
     "grades": Layout(
-        {"": ""},
+        {},
         f"Worst grade over all cases, rows and quantities: {LEGEND}.",
     ),
     "finiteness": Layout(
@@ -76,6 +76,9 @@ LAYOUTS = {
         "Relative error of the loss over condition number times unit roundoff, of the losses whose condition is at "
         "least 1.",
     ),
+    "article": Layout(
+        {}, "The batch of the article: losses of its rows and their mean, and what the gradient of each is."
+    ),
 }
 
 
@@ -90,15 +93,11 @@ def write_latex(found: Report, out: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written, names = [], []
     for section in found.sections:
-        if section.name in LAYOUTS:
-            body = _across_dtypes(section, LAYOUTS[section.name])
-        elif section.name == "article":
-            body = _article(section)
-        else:
+        if section.name not in LAYOUTS:
             continue
         names.append(section.name)
         source, csv = folder / f"{section.name}.tex", folder / f"{section.name}.csv"
-        source.write_text(body, encoding="utf-8")
+        source.write_text(_table(section, LAYOUTS[section.name]), encoding="utf-8")
         section.table.to_csv(csv, index=False)
         written += [source, csv]
     main = out / "main.tex"
@@ -106,18 +105,15 @@ def write_latex(found: Report, out: Path) -> list[Path]:
     return [main, *written]
 
 
-def _across_dtypes(section: Section, layout: Layout) -> str:
+def _table(section: Section, layout: Layout) -> str:
     """A section's table with its cells as lines and, for each dtype, a column for each of its values."""
     table = section.table
-    joint = "\n"
-    if section.name == "grades":
-        wide = table.drop(columns=[c for c in table if str(c).endswith(" case")])
-        wide = wide.rename(columns={c: f"{c}{joint}" for c in wide if c not in CELL})
+    if layout.values:
+        wide = by_dtype(table, table, {value: f"\n{heading}" for value, heading in layout.values.items()})
     else:
-        wide = by_dtype(table, table, {value: joint + heading for value, heading in layout.values.items()})
-        marks = _marks(table, layout)
-        return _set(wide.drop(columns="framework"), section.name, layout, marks)
-    return _set(wide.drop(columns="framework"), section.name, layout)
+        unwanted = [c for c in table if str(c).endswith(" case") or c == "dtype"]
+        wide = table.drop(columns=unwanted).rename(columns=lambda c: c if c in CELL else f"{c}\n")
+    return _set(wide.drop(columns="framework"), section.name, layout, _marks(table, layout))
 
 
 def _marks(table: pd.DataFrame, layout: Layout) -> dict[str, pd.Series[bool]]:
@@ -128,15 +124,7 @@ def _marks(table: pd.DataFrame, layout: Layout) -> dict[str, pd.Series[bool]]:
     return {str(column): there[column].notna() for column in there if "\n" in str(column)}
 
 
-def _article(section: Section) -> str:
-    layout = Layout(
-        {}, "The batch of the article: losses of its rows and their mean, and what the gradient of each is."
-    )
-    table = section.table.drop(columns=["framework", "dtype"], errors="ignore")
-    return _set(table.rename(columns=lambda c: c if c in CELL else f"{c}\n"), section.name, layout)
-
-
-def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd.Series[bool]] | None = None) -> str:
+def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd.Series[bool]]) -> str:
     """A table as LaTeX: `CELL`'s columns as words, those of numbers aligned by siunitx, others centred.
 
     ``marks`` tells for a column of numbers which of them bear the mark.
@@ -150,7 +138,7 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
         if column in CELL:
             columns[column] = kept[column].map(name if column == "implementation" else tex)
         elif pd.api.types.is_numeric_dtype(kept[column]):
-            marked = (marks or {}).get(column)
+            marked = marks.get(column)
             columns[column], form, digits = _numbers(kept[column] * layout.unit, layout.decimals, marked)
         else:
             columns[column] = kept[column].map(lambda v: "--" if pd.isna(v) else tex(v))

@@ -26,7 +26,7 @@ MAX_PICKED = 60  # words of a column that can be picked from a list
 Address = Callable[[str], str | None]
 
 
-class Column(TypedDict):
+class GridColumn(TypedDict):
     """A column as the script reads it."""
 
     title: str
@@ -97,7 +97,7 @@ def grid(
     return Grid(name, title, note, len(rows), htmlsafe_json_dumps(data, separators=(",", ":")))
 
 
-def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) -> tuple[Column, list[Any]]:
+def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) -> tuple[GridColumn, list[Any]]:
     name = str(values.name)
     if pd.api.types.is_bool_dtype(values.dtype):
         values = values.map({True: "yes", False: "no"})
@@ -107,7 +107,7 @@ def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) 
         return _numbers(name, values)
     codes, words = _coded(values)
     shown = [short(str(w)) or NAMELESS * (link is not None) for w in words]
-    described: Column = {"title": name, "kind": _kind(name, shown), "words": shown}
+    described: GridColumn = {"title": name, "kind": _kind(name, shown), "words": shown}
     if link is not None:
         described["links"] = [link(str(w)) for w in words]
     # A name begins with its framework, and a lone device goes without saying; what is picked by them stays.
@@ -138,7 +138,7 @@ def _kind(name: str, words: Sequence[str]) -> str:
     return "text" if any(len(w) > 40 for w in words) else "word"
 
 
-def _numbers(name: str, values: pd.Series[Any]) -> tuple[Column, list[Any]]:
+def _numbers(name: str, values: pd.Series[Any]) -> tuple[GridColumn, list[Any]]:
     if pd.api.types.is_integer_dtype(values.dtype):
         return {"title": name, "kind": "count"}, [None if pd.isna(v) else int(v) for v in values]
     array = values.to_numpy(np.float64, na_value=np.nan)
