@@ -1,10 +1,8 @@
 """What several verbs share: options, the check of formats, progress, and a console for tables."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -29,17 +27,12 @@ def check_formats(names: Collection[str], known: Collection[str]) -> None:
             raise UsageError(f"unknown format {name!r}; the formats are {', '.join(known)}")
 
 
-@contextmanager
-def show_progress() -> Iterator[progress.Progress]:
+def show_progress() -> AbstractContextManager[progress.Progress]:
     """Show a bar on a terminal, and a line for every tenth of the work elsewhere."""
-    if not sys.stderr.isatty():
-        yield _print_tenths()
-        return
-    with progress.bar() as show:
-        yield show
+    return progress.bar() if sys.stderr.isatty() else nullcontext(_print_tenths())
 
 
-def _print_tenths() -> Callable[[int, int, str], None]:
+def _print_tenths() -> progress.Progress:
     printed = 0
 
     def show(done: int, total: int, label: str) -> None:

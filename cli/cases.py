@@ -1,17 +1,10 @@
-"""``logitlab cases``."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
 from ._shared import Dtype, Values, plain_console
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class _Listing(TyperGroup):
@@ -44,7 +37,15 @@ def list_cases(
 
     patterns = [*(pattern or []), *(case or [])] or None
     found = listing.catalogue(patterns, family, tag, dtype, source)
-    _print_cases(found)
+    # The last column takes what is left of a hundred characters: why, and beneath it source and tags.
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("case", "shape", "why"):
+        shown.add_column(name, no_wrap=name != "why")
+    for line in found.fillna({"source": ""}).to_dict("records"):
+        beneath = "; ".join(words for words in (line["source"], line["tags"]) if words)
+        why = f"{line['why']}\n[{beneath}]" if beneath else line["why"]
+        shown.add_row(line["case"], f"{line['rows']} x {line['classes']}", why)
+    plain_console().print(shown)
     cases, families = len(found), found["family"].nunique()
     print(f"{cases} case{'s' * (cases > 1)} in {families} famil{'ies' if families > 1 else 'y'}")
 
@@ -59,15 +60,3 @@ def show_case(
     from ..studies.browse import showing
 
     showing.show(showing.view(name, dtype, row))
-
-
-def _print_cases(found: pd.DataFrame) -> None:
-    """Three columns, the last of them what is left of a hundred: why, and beneath it source and tags."""
-    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("case", "shape", "why"):
-        shown.add_column(name, no_wrap=name != "why")
-    for line in found.fillna({"source": ""}).to_dict("records"):
-        beneath = "; ".join(words for words in (line["source"], line["tags"]) if words)
-        why = f"{line['why']}\n[{beneath}]" if beneath else line["why"]
-        shown.add_row(line["case"], f"{line['rows']} x {line['classes']}", why)
-    plain_console().print(shown)

@@ -1,7 +1,3 @@
-"""``logitlab check``."""
-
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``logitlab compare``, and ``logitlab baseline``, whose files it takes."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +12,7 @@ from ._shared import GrowthFactor, Values, check_formats
 def compare(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="A run folder, a .parquet of one, or a baseline.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
-    format: Annotated[  # noqa: A002
-        Values, typer.Option(help="text, markdown, json, junit or github; repeatable.")
-    ] = None,
+    format: Annotated[Values, typer.Option(help="text, markdown, json, junit or github; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
     factor: GrowthFactor = 2.0,
     allow_gone: Annotated[bool, typer.Option(help="What NEW no longer measures is no regression.")] = False,

@@ -1,7 +1,3 @@
-"""``logitlab doctor``."""
-
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -21,16 +17,11 @@ def doctor(
     Exit code 0 if all is well, 1 if something is wrong, 2 if RUN is no run. A run that was stopped and can be gone on
     with is well.
     """
-    from ..studies import doctor as examination
+    from ..storage.verification import verify
+    from ..studies.doctor import examine
 
-    if run is None:
-        findings = examination.examine()
-    else:
-        from ..storage.verification import verify
-
-        findings = iter(verify(run).findings)
     broken = False
-    for finding in findings:
+    for finding in examine() if run is None else verify(run).findings:
         state = (f"{finding.state:8s}", _STYLES.get(finding.state, ""))
         plain_console().print(Text.assemble(state, f" {finding.subject}: {finding.message}"), soft_wrap=True)
         broken |= finding.state == "broken"

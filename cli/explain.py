@@ -1,7 +1,3 @@
-"""``logitlab explain``."""
-
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,5 +1,3 @@
-"""``logitlab frameworks``."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated

@@ -1,7 +1,3 @@
-"""``logitlab matrix``."""
-
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +17,7 @@ def matrix(
     implementation: Implementations = None,
     dtype: Annotated[Values, typer.Option(help="float32 by default.")] = None,
     mode: Annotated[Values, typer.Option(help="eager by default.")] = None,
-    format: Annotated[  # noqa: A002
+    format: Annotated[
         Values, typer.Option(help="Write what changed into files too: text, markdown, json, junit, github; repeatable.")
     ] = None,
     factor: GrowthFactor = 2.0,
@@ -46,9 +42,8 @@ def matrix(
     for before, after, diff in found.comparisons:
         print(f"\n{before} -> {after}\n")
         comparison.write(diff, ["text"])
-        for path in comparison.write(
-            diff, format or [], folder / f"{found.runs[before].name}_{found.runs[after].name}"
-        ):
+        pair = folder / f"{found.runs[before].name}_{found.runs[after].name}"
+        for path in comparison.write(diff, format or [], pair):
             print(path)
     for before, after, reason in found.not_compared:
         print(f"{before} -> {after} cannot be compared: {reason}", file=sys.stderr)

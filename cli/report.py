@@ -1,7 +1,3 @@
-"""``logitlab report``."""
-
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +9,7 @@ from ._shared import Values, check_formats
 
 def report(
     run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    format: Annotated[  # noqa: A002
+    format: Annotated[
         Values, typer.Option(help="text, markdown, csv, html, latex, figures or json; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,

@@ -1,7 +1,3 @@
-"""``logitlab run``."""
-
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -10,15 +10,14 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
 
 import pandas as pd
 
-from logitlab import runner
 from logitlab.cases import select_cases
-from logitlab.core.arguments import Strings
+from logitlab.runner import Request, execute
 from logitlab.storage.schema import MEASUREMENT_KEY
 from logitlab.storage.store import Run
 
@@ -34,42 +33,32 @@ WIDTHS_FOR_JAX = (2, 3, 5, 10)
 FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
 
 
-class Plan(TypedDict, total=False):
-    """Arguments of `logitlab.run`."""
-
-    cases: Strings
-    sweeps: Strings
-    frameworks: Strings
-    implementations: Strings
-    dtypes: Strings
-    modes: Strings
-
-
-def plans() -> dict[str, Plan]:
+def plans() -> dict[str, Request]:
     """What is measured: a few minutes on two cores, most of them JAX compiling."""
     # With the cases that decide README's grades, these frameworks get the same grades as there.
     deciding = kept_grades.read().cases
     jax = [c.id for c in select_cases() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
+    eager = Request(dtypes="float32", modes="eager")
     return {
-        "float32": {"frameworks": ["numpy", "torch", "tensorflow"], "dtypes": "float32", "modes": "eager"},
-        "jax": {"frameworks": "jax", "dtypes": "float32", "modes": "eager", "cases": sorted({*jax, *deciding})},
-        "keras": {"frameworks": ["keras-jax", "keras-torch"], "dtypes": "float32", "modes": "eager", "cases": deciding},
-        "narrow": {
-            "frameworks": ["torch", "tensorflow"], "dtypes": ["float16", "bfloat16"], "modes": "eager",
-            "cases": [*FEW, "ties/*", "stagnation/*"],
-        },
-        "onnxruntime": {"frameworks": "onnxruntime", "dtypes": "float32", "modes": "eager"},
-        "compiled": {
-            "implementations": [
+        "float32": replace(eager, frameworks=["numpy", "torch", "tensorflow"]),
+        "jax": replace(eager, frameworks="jax", cases=sorted({*jax, *deciding})),
+        "keras": replace(eager, frameworks=["keras-jax", "keras-torch"], cases=deciding),
+        "narrow": replace(
+            eager, frameworks=["torch", "tensorflow"], dtypes=["float16", "bfloat16"],
+            cases=[*FEW, "ties/*", "stagnation/*"],
+        ),
+        "onnxruntime": replace(eager, frameworks="onnxruntime"),
+        "compiled": replace(
+            eager, frameworks=["jax", "tensorflow", "torch"], modes="compiled",
+            implementations=[
                 "jax/optax.softmax_cross_entropy", "tensorflow/nn.softmax_cross_entropy_with_logits", "torch/lse",
             ],
-            "frameworks": ["jax", "tensorflow", "torch"], "dtypes": "float32", "modes": "compiled",
-            "cases": ["masks/first", "random/c5_s1", "offset/1e06"],
-        },
-        "offsets": {
-            "frameworks": ["torch"], "implementations": ["torch/lse", "torch/F.cross_entropy", "torch/log1p"],
-            "dtypes": "float32", "modes": "eager", "sweeps": "offset=1:1e6:7log",
-        },
+            cases=["masks/first", "random/c5_s1", "offset/1e06"],
+        ),
+        "offsets": replace(
+            eager, frameworks=["torch"], implementations=["torch/lse", "torch/F.cross_entropy", "torch/log1p"],
+            sweeps="offset=1:1e6:7log",
+        ),
     }  # fmt: skip
 
 
@@ -78,8 +67,10 @@ def installed() -> dict[str, str]:
     return {d.metadata["Name"]: d.version for d in metadata.distributions()}
 
 
-def _key(plan: Plan) -> str:
-    digest = hashlib.blake2b(json.dumps([plan, installed(), sys.version], sort_keys=True).encode(), digest_size=8)
+def _key(plan: Request) -> str:
+    digest = hashlib.blake2b(
+        json.dumps([asdict(plan), installed(), sys.version], sort_keys=True).encode(), digest_size=8
+    )
     for name in SOURCES:
         for file in sorted((ROOT / name).rglob("*.py")):
             digest.update(file.read_bytes())
@@ -93,13 +84,13 @@ def runs() -> list[Run]:
     return [kept_run(name, plan) for name, plan in plans().items()]
 
 
-def kept_run(name: str, plan: Plan) -> Run:
+def kept_run(name: str, plan: Request) -> Run:
     """The run of this plan, measured now unless it is kept."""
     folder = KEPT / f"{name}-{_key(plan)}"
     is_resumable = (folder / "manifest.json").exists()
     if not is_resumable or not Run(folder).manifest.complete:
         print(f"measuring for the documentation: {name}", file=sys.stderr, flush=True)
-        runner.run(**plan, out=folder, resume=is_resumable)
+        execute(replace(plan, resume=is_resumable), folder)
     return Run(folder)
 
 

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
+from mkdocs_macros.plugin import MacrosPlugin
 from nbconvert import MarkdownExporter
 
 import logitlab
@@ -21,7 +21,7 @@ from logitlab.storage.schema import MEASUREMENTS
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
-from findings import FINDINGS
+from findings import FINDINGS, Facts
 
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
@@ -32,7 +32,7 @@ def measurements() -> pd.DataFrame:
     return table(runs())
 
 
-def define_env(env: Any) -> None:
+def define_env(env: MacrosPlugin) -> None:
     """Gives the pages their macros and filters."""
     for function in (finding, provenance, columns, catalogue, implementations, command_line, notebook):
         env.macro(function)
@@ -41,7 +41,7 @@ def define_env(env: Any) -> None:
 
 
 @cache
-def finding(name: str) -> dict[str, Any]:
+def finding(name: str) -> Facts:
     """The numbers of a finding; an error where it no longer holds."""
     return FINDINGS[name](measurements())
 
@@ -61,12 +61,9 @@ def provenance() -> str:
     manifests = [run.manifest for run in runs()]
     versions = {p: v for m in manifests for p, v in m.packages.items()}
     machine = manifests[0].hardware
-    told = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
-    lines = len(measurements())
-    return (
-        f"{lines:,} measurements with {told}; {machine['processor']} ({machine['machine']}), {machine['cores']} cores, "
-        f"Python {machine['python']}; LogitLab {manifests[0].logitlab}."
-    )
+    packages = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
+    where = f"{machine['processor']} ({machine['machine']}), {machine['cores']} cores, Python {machine['python']}"
+    return f"{len(measurements()):,} measurements with {packages}; {where}; LogitLab {manifests[0].logitlab}."
 
 
 def columns() -> str:
@@ -83,13 +80,15 @@ def catalogue() -> str:
     """Every family with what it is for, and its cases."""
     parts = []
     for family, cases in logitlab.catalogue().groupby("family", sort=True):
-        told = (importlib.import_module(f"logitlab.cases.catalogue.{family}").__doc__ or "").strip()
+        purpose = (importlib.import_module(f"logitlab.cases.catalogue.{family}").__doc__ or "").strip()
         lines = []
         for case in cases.fillna({"source": ""}).to_dict("records"):
             source = THREAD.sub(r" [\1#\2](https://github.com/\1/issues/\2)", _cell(case["source"]))
             shape = f"{case['rows']} x {case['classes']}"
             lines.append(f"| `{case['case']}` | {shape} | {_cell(case['why'])} {source} |")
-        parts.append("\n".join([f"## {family}", "", told, "", "| case | shape | why |", "|---|---|---|", *lines, ""]))
+        parts.append(
+            "\n".join([f"## {family}", "", purpose, "", "| case | shape | why |", "|---|---|---|", *lines, ""])
+        )
     return "\n".join(parts)
 
 
@@ -100,15 +99,14 @@ def implementations() -> str:
     shown = found[found["available"]].assign(
         grade=found["implementation"].map(grades).fillna(""), implementation="`" + found["implementation"] + "`"
     )
-    told = shown[["implementation", "formula", "version", "modes", "grade"]].to_markdown(index=False)
-    return str(told)
+    return str(shown[["implementation", "formula", "version", "modes", "grade"]].to_markdown(index=False))
 
 
 def command_line() -> str:
     """The command line, as typer describes it."""
     asked = [sys.executable, "-m", "typer", "logitlab.cli", "utils", "docs", "--name", "logitlab"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT / "docs").stdout
-    return told.split("\n", 1)[1]  # the page has its own title
+    page = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT / "docs").stdout
+    return page.split("\n", 1)[1]  # the page has its own title
 
 
 def notebook(name: str) -> str:

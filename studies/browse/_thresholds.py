@@ -85,14 +85,6 @@ class Approach:
         return f"{abs(off):.4g} {where}" if self._of_logit else f"a factor of {exponential(abs(off))} {where}"
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What a row's thresholds are measured by: arrays (C,) or (1,), NaN where there is no such number."""
-
-    numbers: dict[str, Float64]
-    largest: float  # max|x|
-
-
 def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> list[Approach]:
     """The thresholds that a row stands near or past.
 
@@ -107,18 +99,19 @@ def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> list[A
     finite = np.isfinite(logits)
     if not finite.any() or not (finite | (logits == -np.inf)).all():
         return []
-    row = _numbers(np.where(finite, logits, np.nan), targets, log_loss)
-    approaches = (_approach(t, row.numbers[t.quantity], fmt) for t in _thresholds(row, fmt))
+    numbers = _numbers(np.where(finite, logits, np.nan), targets, log_loss)
+    approaches = (_approach(t, numbers[t.quantity], fmt) for t in _thresholds(numbers, fmt))
     return [found for found in approaches if found is not None]
 
 
-def _numbers(x: Float64, targets: Mask, log_loss: float) -> _Row:
+def _numbers(x: Float64, targets: Mask, log_loss: float) -> dict[str, Float64]:
+    """What the thresholds of each quantity are measured by: arrays (C,) or (1,), NaN where there is no such number."""
     top = int(np.nanargmax(x))
     # Halved, so that the spread of the largest numbers does not overflow before it is cut to them.
     shifted = 2.0 * np.maximum(x / 2 - x[top] / 2, -np.finfo(np.float64).max / 2)
     others = _log_sum(np.delete(shifted, top))
     log_total = float(np.logaddexp(0.0, others))
-    numbers = {
+    return {
         "x": x,
         "x - max": shifted,
         "p[target]": np.where(targets, shifted - log_total, np.nan),
@@ -127,7 +120,6 @@ def _numbers(x: Float64, targets: Mask, log_loss: float) -> _Row:
         "loss": np.array([log_loss]),
         "max|x|": np.array([_log(float(np.nanmax(np.abs(x))))]),
     }
-    return _Row(numbers, float(np.nanmax(np.abs(x))))
 
 
 def _log_sum(values: Float64) -> float:
@@ -139,11 +131,11 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _thresholds(row: _Row, fmt: Format) -> Iterator[Threshold]:
+def _thresholds(numbers: dict[str, Float64], fmt: Format) -> Iterator[Threshold]:
     high, low, zero = overflow(fmt), underflow_to_subnormal(fmt), underflow_to_zero(fmt)
     name = fmt.name
     yield Threshold("x", "exp(x) overflows", high, above=True)
-    top = float(np.nanmax(row.numbers["x"]))
+    top = float(np.nanmax(numbers["x"]))
     shifted = (("x - max", "exp(x - max)"),) if top else ()
     for quantity, shown in (("x", "exp(x)"), *shifted, ("p[target]", "p[target]")):
         yield Threshold(quantity, f"{shown} is subnormal", low, above=False, floor=zero)
@@ -152,15 +144,15 @@ def _thresholds(row: _Row, fmt: Format) -> Iterator[Threshold]:
     yield Threshold("x - max", "exp(x - max) is lost when added to 1", alone, above=False, floor=zero)
     if top <= high:
         yield Threshold("sum", "the sum of exp(x) overflows", high, above=True)
-    if np.isfinite(row.numbers["others"]).all():
+    if np.isfinite(numbers["others"]).all():
         yield Threshold("others", "log(1 + others) is 0", alone, above=False)
-    if np.isfinite(row.numbers["loss"]).all():
+    if np.isfinite(numbers["loss"]).all():
         # A loss rounds to infinity half a spacing above the largest number.
         rounds_up = high + math.log1p(float(ulp(fmt.largest, fmt)) / 2 / fmt.largest)
         yield Threshold("loss", f"the loss is beyond {name}", rounds_up, above=True)
         yield Threshold("loss", "the loss is subnormal", low, above=False, floor=zero)
         yield Threshold("loss", "the loss is zero", zero, above=False)
-        spacing = float(ulp(row.largest, fmt))
+        spacing = float(ulp(np.nanmax(np.abs(numbers["x"])), fmt))
         yield Threshold("loss", "the loss is less than a spacing at max|x|,", _log(spacing), above=False)
     yield Threshold("max|x|", f"{name} has no odd numbers", fmt.precision * math.log(2.0), above=True)
 

@@ -26,14 +26,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, NotRequired, Self, TypedDict, TypeVar
+from typing import NamedTuple, NotRequired, Self, TypedDict
 
 import pandas as pd
 
 from ...core import files
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity, grade_rank
-from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, ExactKey, Lines, Source, by_case
+from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, Lines, Source, by_case
 
 SCHEMA = 2
 _KIND = "baseline"
@@ -43,7 +43,7 @@ _ENTRY = re.compile(
 )
 _EXACT = re.compile(r"(\d{1,18}) #([0-9a-f]{6})")
 
-_V = TypeVar("_V")
+_ExactKey = tuple[str, str, str]  # the values of `EXACT`
 _ByCase = dict[str, str]  # the entry of each case
 
 
@@ -130,18 +130,18 @@ def _file(of: Source) -> str:
     return "\n".join([f"{json.dumps(head)[:-1]},", *whole]) + "\n"
 
 
-def _entries(cases: Mapping[str, _V]) -> str:
+def _entries(cases: Mapping[str, str | dict[str, str]]) -> str:
     return ",\n".join(f"{json.dumps(case)}: {json.dumps(entry)}" for case, entry in cases.items())
 
 
-def _with_losses(measured: pd.DataFrame) -> set[ExactKey]:
+def _with_losses(measured: pd.DataFrame) -> set[_ExactKey]:
     """The implementations, dtypes and cases of which a cell has all losses: a reader gives them the exact ones."""
     whole = measured[(measured["quantity"] == Quantity.LOSS) & (measured["status"] == OK)]
-    return set(map(ExactKey._make, whole[EXACT].astype(str).itertuples(index=False, name=None)))
+    return set(whole[EXACT].astype(str).itertuples(index=False, name=None))
 
 
 def _exact_by_dtype(
-    exact: pd.DataFrame, with_losses: set[ExactKey]
+    exact: pd.DataFrame, with_losses: set[_ExactKey]
 ) -> tuple[dict[str, _ByCase], dict[tuple[str, str], _ByCase]]:
     """By dtype the exact losses that most implementations are held to, and by implementation and dtype those that
     stand with a cell: of an implementation that is held to others, and of one whose losses came in part only.
@@ -149,10 +149,10 @@ def _exact_by_dtype(
     found = exact.astype(dict.fromkeys(EXACT, str)).sort_values(["dtype", "case", "implementation"])
     found["entry"] = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
     counts = found.groupby(["dtype", "case", "entry"]).size().rename("count").reset_index()
-    commonest = counts.sort_values(["dtype", "case", "count", "entry"], ascending=[True, True, False, True])
-    usual = commonest.drop_duplicates(["dtype", "case"])
+    # The commonest last, and of several the first in the alphabet.
+    counts = counts.sort_values(["dtype", "case", "count", "entry"], ascending=[True, True, True, False])
     shared: dict[str, _ByCase] = {}
-    for dtype, case, entry in zip(usual["dtype"], usual["case"], usual["entry"], strict=True):
+    for dtype, case, entry in counts[["dtype", "case", "entry"]].itertuples(index=False, name=None):
         shared.setdefault(dtype, {})[case] = entry
     own: dict[tuple[str, str], _ByCase] = {}
     for name, dtype, case, entry in found[[*EXACT, "entry"]].itertuples(index=False, name=None):
@@ -203,7 +203,7 @@ def _brief(error: Exception) -> str:
 
 
 def _exact_of(content: _Content) -> pd.DataFrame:
-    found: dict[ExactKey, tuple[int, int]] = {}
+    found: dict[_ExactKey, tuple[int, int]] = {}
     for cell in content["cells"]:
         usual = content["exact"].get(cell["dtype"], {})
         whole = [case for case, entries in cell["cases"].items() if case in usual and _has_losses(entries)]
@@ -211,7 +211,7 @@ def _exact_of(content: _Content) -> pd.DataFrame:
         for case, entry in of_cell.items():
             if (parts := _EXACT.fullmatch(entry)) is None:
                 raise ValueError(f"{case!r} has {entry!r}")
-            found[ExactKey(cell["implementation"], cell["dtype"], case)] = int(parts[1]), int(parts[2], 16)
+            found[cell["implementation"], cell["dtype"], case] = int(parts[1]), int(parts[2], 16)
     df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "rows", "mark"])
     return df.astype(dict.fromkeys(EXACT, "category") | {"rows": int, "mark": int}).assign(row=ALL_ROWS)
 

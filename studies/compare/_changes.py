@@ -125,12 +125,6 @@ class _Side(NamedTuple):
         return cls._make(both[column + suffix].to_numpy() for column in cls._fields)
 
 
-class _Rule(NamedTuple):
-    kind: Kind
-    direction: Direction
-    lines: Bools
-
-
 def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int64]:
     """For each line the index of its kind, -1 where nothing changed, and the direction."""
     then, now = _Side.of(both, ""), _Side.of(both, " new")
@@ -142,24 +136,23 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int
     bits = now.known & then.known & (now.bits != then.bits)
     # The same rows judged under other rules, or fewer of them, are not the same case.
     unlike = other | (now.rows != then.rows) | (~moved & ((now.grade >= 0) != (then.grade >= 0)))
-    rules = [
-        _Rule(Kind.CASE_CHANGED, Direction.NEITHER, unlike),
-        _Rule(Kind.STATUS_CHANGED, Direction.WORSE, moved & _stopped(then, now)),
-        _Rule(Kind.STATUS_CHANGED, Direction.BETTER, moved & _stopped(now, then)),
-        _Rule(Kind.STATUS_CHANGED, Direction.NEITHER, moved),
-        _Rule(Kind.NEWLY_NOT_FINITE, Direction.WORSE, graded & (now.wrong > then.wrong)),
-        _Rule(Kind.NEWLY_FINITE, Direction.BETTER, graded & (now.wrong < then.wrong)),
-        _Rule(Kind.GRADE_LOST, Direction.WORSE, graded & (now.grade > then.grade)),
-        _Rule(Kind.GRADE_WON, Direction.BETTER, graded & (now.grade < then.grade)),
-        _Rule(Kind.VERDICT_LOST, Direction.WORSE, ungraded & (now.unsound > then.unsound)),
-        _Rule(Kind.VERDICT_WON, Direction.BETTER, ungraded & (now.unsound < then.unsound)),
-        _Rule(Kind.ERROR_GROWN, Direction.WORSE, graded & grown),
-        _Rule(Kind.ERROR_SHRUNK, Direction.BETTER, graded & shrunk),
-        _Rule(Kind.BITS_CHANGED, Direction.NEITHER, bits),
+    rules: list[tuple[Kind, Direction, Bools]] = [
+        (Kind.CASE_CHANGED, Direction.NEITHER, unlike),
+        (Kind.STATUS_CHANGED, Direction.WORSE, moved & _stopped(then, now)),
+        (Kind.STATUS_CHANGED, Direction.BETTER, moved & _stopped(now, then)),
+        (Kind.STATUS_CHANGED, Direction.NEITHER, moved),
+        (Kind.NEWLY_NOT_FINITE, Direction.WORSE, graded & (now.wrong > then.wrong)),
+        (Kind.NEWLY_FINITE, Direction.BETTER, graded & (now.wrong < then.wrong)),
+        (Kind.GRADE_LOST, Direction.WORSE, graded & (now.grade > then.grade)),
+        (Kind.GRADE_WON, Direction.BETTER, graded & (now.grade < then.grade)),
+        (Kind.VERDICT_LOST, Direction.WORSE, ungraded & (now.unsound > then.unsound)),
+        (Kind.VERDICT_WON, Direction.BETTER, ungraded & (now.unsound < then.unsound)),
+        (Kind.ERROR_GROWN, Direction.WORSE, graded & grown),
+        (Kind.ERROR_SHRUNK, Direction.BETTER, graded & shrunk),
+        (Kind.BITS_CHANGED, Direction.NEITHER, bits),
     ]
-    masks = [rule.lines for rule in rules]
-    kind = np.select(masks, [KINDS.index(rule.kind) for rule in rules], -1)
-    return kind, np.select(masks, [int(rule.direction) for rule in rules], 0)
+    kinds, directions, masks = zip(*rules, strict=True)
+    return np.select(masks, [KINDS.index(kind) for kind in kinds], -1), np.select(masks, directions, 0)
 
 
 def _stopped(then: _Side, now: _Side) -> Bools:

@@ -161,11 +161,7 @@ def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     changed = ways.join(kinds).reset_index()
     table = rows.astype(dict.fromkeys(by, object)).merge(changed, on=by, how="outer", sort=True)
     counts = table.columns.difference(by, sort=False)
-    return (
-        table.astype(dict.fromkeys(counts, "float64"))
-        .fillna(dict.fromkeys(counts, 0.0))
-        .astype(dict.fromkeys(counts, "int64"))
-    )
+    return table.assign(**table[counts].astype("float64").fillna(0.0).astype("int64"))
 
 
 def _notes(before: Source, after: Source, both: pd.DataFrame) -> tuple[str, ...]:

@@ -41,15 +41,8 @@ class CellKey(NamedTuple):
     mode: str
 
 
-class ExactKey(NamedTuple):
-    """The columns that name a case's exact losses, and their values."""
-
-    implementation: str
-    dtype: str
-    case: str
-
-
-CELL, EXACT = list(CellKey._fields), list(ExactKey._fields)
+CELL = list(CellKey._fields)
+EXACT = ["implementation", "dtype", "case"]
 CASE = [*CELL, "quantity", "case"]
 KEY = [*CASE, "row"]
 BY_SEVERITY = (Status.OK, Status.UNSUPPORTED, Status.RAISED, Status.TIMEOUT, Status.CRASHED)
@@ -225,14 +218,10 @@ def joined(
 
     In the first NEW's columns have `` new`` behind their names.
     """
-    ours, theirs = _numbered(base, new, key)
-    place = pd.Index(theirs).get_indexer(pd.Index(ours))
-    there = place >= 0
-    rest = np.ones(len(new), bool)
-    rest[place[there]] = False
-    values = new.drop(columns=list(key)).iloc[place[there]].add_suffix(" new").reset_index(drop=True)
-    both = pd.concat([base[there].reset_index(drop=True), values], axis=1)
-    return both, base[~there], new[rest]
+    ours, theirs = (table.assign(place=np.arange(len(table))) for table in _aligned(base, new, key))
+    both = ours.merge(theirs, on=list(key), suffixes=("", " new"))
+    gone, fresh = np.delete(ours["place"], both.pop("place")), np.delete(theirs["place"], both.pop("place new"))
+    return both, base.iloc[gone], new.iloc[fresh]
 
 
 def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.bool_]:
@@ -261,28 +250,15 @@ def _unanimous(exact: pd.DataFrame, differs: pd.DataFrame) -> pd.DataFrame:
 
 def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
     """Which lines the other table has too, by these columns."""
-    ours, theirs = _numbered(lines, named, columns)
-    return np.isin(ours, theirs)
+    ours, theirs = _aligned(lines[list(columns)], named[list(columns)], columns)
+    found = ours.merge(theirs.drop_duplicates(), how="left", indicator="found")["found"]
+    return (found == "both").to_numpy()
 
 
-def _numbered(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[Int64, Int64]:
-    """A number for each line of both tables, the same where these columns are."""
-    numbers = np.zeros(len(one) + len(other), np.int64)
-    count = 1
+def _aligned(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables with the same categories in each of these columns: pandas then matches codes, not strings."""
     for column in columns:
-        codes, size = _common_codes(one[column], other[column])
-        if count * size >= 2**62:
-            numbers, seen = pd.factorize(numbers)
-            count = len(seen)
-        numbers = numbers * size + codes
-        count *= size
-    return numbers[: len(one)], numbers[len(one) :]
-
-
-def _common_codes(one: pd.Series[str], other: pd.Series[str]) -> tuple[Int64, int]:
-    if isinstance(one.dtype, pd.CategoricalDtype) and isinstance(other.dtype, pd.CategoricalDtype):
-        words = one.cat.categories.union(other.cat.categories)
-        parts = [words.get_indexer(c.cat.categories)[c.cat.codes.to_numpy()] for c in (one, other)]
-        return np.concatenate(parts).astype(np.int64), max(len(words), 1)
-    codes, seen = pd.factorize(np.concatenate([one.to_numpy(), other.to_numpy()]))
-    return codes.astype(np.int64), max(len(seen), 1)
+        if all(isinstance(table[column].dtype, pd.CategoricalDtype) for table in (one, other)):
+            kind = pd.CategoricalDtype(one[column].cat.categories.union(other[column].cat.categories))
+            one, other = one.astype({column: kind}), other.astype({column: kind})
+    return one, other

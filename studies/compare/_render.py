@@ -1,24 +1,26 @@
-"""A comparison as people read it, text and Markdown; and the formats that there are."""
+"""A comparison in each format: text and Markdown for people, JSON, JUnit XML and GitHub's annotations for programs."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...core import files
+from ...core import files, strict_json
 from ...core.errors import UsageError
 from . import _wording as wording
-from ._changes import Change
+from ._changes import Change, Kind
 from ._compare import Comparison
-from ._machine import github, json_text, junit
+from ._lines import CELL
 
 TEXT_WIDTH = 100
 _WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's, told apart with any colour vision
@@ -29,16 +31,13 @@ _REST = "`logitlab compare BASE NEW --all` prints the rest"
 _AT = f"&#{ord('@')};"  # GitHub takes it for the sign itself, and tells the user whose name follows
 _MAX_MESSAGE = {"text": 20, "markdown": 10}  # of cells, and of the lines shown
 _MAX_NAMES = 3  # of what is neither better nor worse
+_SCHEMA = 1  # of the JSON
+_MAX_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
+_MAX_LINES = {"junit": 20, "github": 3}
+_MACHINE_DETAIL = 400
 
 
-def write(
-    diff: Comparison,
-    formats: Sequence[str],
-    out: Path | None = None,
-    console: Console | None = None,
-    *,
-    whole: bool = False,
-) -> list[Path]:
+def write(diff: Comparison, formats: Sequence[str], out: Path | None = None, *, whole: bool = False) -> list[Path]:
     """Renders a comparison in each format: printed, or as files of the folder ``out``, whose paths are returned.
 
     Annotations are printed in any case: GitHub reads them from the log. With ``whole`` text and Markdown have every
@@ -51,19 +50,19 @@ def write(
     for name in formats:
         suffix, render = _RENDERERS[name]
         if out is None or name == "github":
-            _print(diff, name, console, whole=whole)
+            _print(diff, name, whole=whole)
         if out is not None:
             written.append(_save(out / f"compare{suffix}", render(diff, whole)))
     return written
 
 
-def _print(diff: Comparison, name: str, console: Console | None, *, whole: bool) -> None:
-    plain = console or Console()
+def _print(diff: Comparison, name: str, *, whole: bool) -> None:
+    console = Console()
     if name == "text":
-        # Where nobody tells the width, in a pipe or a log, Rich takes 80.
-        (console or (plain if plain.is_terminal else Console(width=TEXT_WIDTH))).print(text(diff, whole=whole))
+        # In a pipe or a log Rich takes 80 columns.
+        (console if console.is_terminal else Console(width=TEXT_WIDTH)).print(text(diff, whole=whole))
     else:
-        (plain.file if console else sys.stdout).write(_RENDERERS[name][1](diff, whole))
+        sys.stdout.write(_RENDERERS[name][1](diff, whole))
 
 
 def _save(path: Path, content: str) -> Path:
@@ -79,10 +78,8 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
     """For a terminal; says the same without colour."""
     parts: list[RenderableType] = [Text(wording.headline(diff), style=_WORSE if diff.regressed else _BETTER)]
     parts += map(Text, wording.origins(diff))
-    for title, changes, style in (
-        ("Regressions", diff.regressions, _WORSE),
-        ("Improvements", diff.improvements, _BETTER),
-    ):
+    sections = ("Regressions", diff.regressions, _WORSE), ("Improvements", diff.improvements, _BETTER)
+    for title, changes, style in sections:
         if len(changes):
             parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MAX_MESSAGE["text"])]
     if len(diff.others):
@@ -94,24 +91,27 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
 def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType]:
     """Each cell with what changed in it, and beneath it some of each kind; all of it where ``most`` is None."""
     cells = list(wording.of_cells(changes))
-    parts = list(wording.spread(changes, most))
+    listed = cells[:most]
+    most_of_cell = None if most is None else max(1, most // len(listed))
     detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
-    for (cell, counted, shown), (_, part) in zip(parts, cells, strict=False):
-        yield Text.assemble((cell, "bold"), f": {counted}")
+    left_out = 0
+    for cell, part in listed:
+        yield Text.assemble((cell, "bold"), f": {wording.counts(part)}")
         table = Table.grid(padding=(0, 2, 0, 0))
         for width, fold in zip(_WIDTHS, (False, False, True, False, True), strict=True):
             table.add_column(min_width=width, no_wrap=not fold, overflow="fold")
-        for of_kind, left in wording.by_kind(part, shown):
+        count = part["change"].value_counts()
+        for kind, of_kind in wording.chosen(part, most_of_cell).groupby("change", sort=False):
             for c in Change.each(of_kind):
                 names = (f"  {c.change}", wording.full_name(c.quantity), wording.case_name(c))
                 table.add_row(*map(Text, (*names, wording.one_line(c.before), wording.after(c, detail))))
-            if left:
+            if left := int(count[kind]) - len(of_kind):
                 table.add_row(Text(f"  ... and {left:,} more"))
+            left_out += left
         yield table
-    left_cells = len(cells) - len(parts)
-    if left_cells > 0:
-        yield Text(f"... and {wording.plural(left_cells, 'more cell')}")
-    if sum(len(shown) for *_, shown in parts) < len(changes):
+    if beyond := len(cells) - len(listed):
+        yield Text(f"... and {wording.plural(beyond, 'more cell')}")
+    if left_out or beyond:
         yield Text(_REST)
 
 
@@ -171,6 +171,89 @@ def _text(diff: Comparison, *, whole: bool = False) -> str:
     written = StringIO()
     Console(file=written, width=TEXT_WIDTH, color_system=None).print(text(diff, whole=whole))
     return written.getvalue()
+
+
+def json_text(diff: Comparison) -> str:
+    """Strict JSON: an infinite number is the word ``inf``, a missing one null.
+
+    ``changes`` has every change but changed bits, of which there may be hundreds of thousands: ``cells`` counts them.
+    """
+    listed = diff.changes[diff.changes["change"] != Kind.BITS_CHANGED]
+    content = {
+        "schema": _SCHEMA,
+        "notes": list(diff.notes),
+        "verdict": "regressed" if diff.regressed else "unchanged" if diff.empty else "not regressed",
+        "compared": diff.compared,
+        "regressions": len(diff.regressions),
+        "improvements": len(diff.improvements),
+        "others": len(diff.others),
+        "factor": diff.factor,
+        "before": {"name": diff.before.name, "facts": dict(diff.before.facts)},
+        "after": {"name": diff.after.name, "facts": dict(diff.after.facts)},
+        "cells": strict_json.records(diff.cells),
+        "changes": strict_json.records(listed),
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def junit(diff: Comparison) -> str:
+    """A suite for each implementation, a test for each cell and quantity; a regression is a failure."""
+    cells = diff.cells
+    failed = int((cells["regressions"] > 0).sum())
+    root = ET.Element("testsuites", name="logitlab compare", tests=str(len(cells)), failures=str(failed), errors="0")
+    key = [*CELL, "quantity"]
+    regressions = dict(tuple(diff.regressions.groupby(key, sort=False)))
+    for implementation, part in cells.groupby("implementation", sort=True):
+        name, failures = wording.full_name(implementation), str(int((part["regressions"] > 0).sum()))
+        facts = {"name": name, "tests": str(len(part)), "failures": failures, "errors": "0", "skipped": "0"}
+        suite = ET.SubElement(root, "testsuite", facts)
+        for cell in part[key].itertuples(index=False, name=None):
+            where = " ".join(filter(None, cell[1:]))
+            test = ET.SubElement(suite, "testcase", classname=name, name=wording.one_line(where))
+            if cell in regressions:
+                _failed(test, regressions[cell])
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _failed(test: ET.Element, changes: pd.DataFrame) -> None:
+    failure = ET.SubElement(test, "failure", type="regression", message=wording.counts(changes))
+    failure.text = "\n".join(_lines(changes, _MAX_LINES["junit"]))
+
+
+def _lines(changes: pd.DataFrame, most: int) -> list[str]:
+    """Some changes of each kind, and how many more there are."""
+    shown = wording.chosen(changes, most)
+    left = len(changes) - len(shown)
+    return [*map(_line, Change.each(shown)), *([f"... and {left} more"] if left else [])]
+
+
+def _line(change: Change) -> str:
+    what = "".join(f"{word} " for word in (wording.full_name(change.quantity), wording.case_name(change)) if word)
+    moved = " -> ".join(filter(None, (wording.one_line(change.before), wording.after(change, _MACHINE_DETAIL))))
+    return f"{change.change}: {what}{moved}"
+
+
+def github(diff: Comparison) -> str:
+    """Workflow commands: an error for each of the worst cells, and a notice that sums up."""
+    return "\n".join(_annotations(diff)) + "\n"
+
+
+def _annotations(diff: Comparison) -> Iterator[str]:
+    cells = list(wording.of_cells(diff.regressions))
+    for title, changes in cells[:_MAX_ANNOTATIONS]:
+        yield _command("error", title, "\n".join([wording.counts(changes), *_lines(changes, _MAX_LINES["github"])]))
+    beyond = [f"{len(cells) - _MAX_ANNOTATIONS} more cells regressed"] if len(cells) > _MAX_ANNOTATIONS else []
+    yield _command("notice", "logitlab compare", "\n".join([wording.headline(diff), *wording.origins(diff), *beyond]))
+
+
+def _command(kind: str, title: str, message: str) -> str:
+    return f"::{kind} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    # As GitHub's own toolkit escapes them, https://github.com/actions/toolkit, packages/core/src/command.ts.
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 _RENDERERS: Mapping[str, tuple[str, Callable[[Comparison, bool], str]]] = {

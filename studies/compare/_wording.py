@@ -80,15 +80,6 @@ def of_cells(changes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield cell_name(CellKey._make(cell)) or "all cells", part
 
 
-def spread(changes: pd.DataFrame, most: int | None) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Of the first ``most`` cells the name, what changed, and some of the changes: ``most`` of all cells together, but
-    at least one of each kind in a cell. All cells and changes where ``most`` is None.
-    """
-    cells = list(of_cells(changes))[:most]
-    for name, part in cells:
-        yield name, counts(part), chosen(part, None if most is None else max(1, most // len(cells)))
-
-
 def chosen(changes: pd.DataFrame, most: int | None) -> pd.DataFrame:
     """Some of the changes, in their order, or all where ``most`` is None.
 
@@ -100,13 +91,6 @@ def chosen(changes: pd.DataFrame, most: int | None) -> pd.DataFrame:
     turn = of_cell.sort_values(kind="stable").to_frame("n").groupby(changes["change"], sort=False).cumcount()
     order = turn.reindex(changes.index).sort_values(kind="stable")
     return changes.loc[order.index[: max(most, int((order == 0).sum()))].sort_values()]
-
-
-def by_kind(changes: pd.DataFrame, shown: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, int]]:
-    """The changes shown of each kind, and how many more of it there are."""
-    count = changes["change"].value_counts()
-    for kind, part in shown.groupby("change", sort=False):
-        yield part, int(count[kind]) - len(part)
 
 
 def others_summary(diff: Comparison, most: int | None) -> list[str]:
