@@ -15,8 +15,6 @@ from ..core.facts import Catalogue, InputFile, LeftOut
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-# What tells one cell from the others, in the table and in the plan.
-CELL_KEY = ("implementation", "dtype", "device", "mode")
 REQUIRED = ("complete", "versions", "frameworks", "missing", "left_out", "hardware", "catalogue")
 # Written only where there is something to say; all other facts always.
 _WHERE_SET = ("cluster", "finished", "packed")
@@ -54,6 +52,15 @@ class Cluster(TypedDict, total=False):
     workers: int
     hosts: list[Host]
     passed_over: dict[str, str]
+
+
+class CellKey(NamedTuple):
+    """What tells one cell from the others, in the table and in the plan."""
+
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
 
 
 class PlannedCell(NamedTuple):
@@ -121,7 +128,7 @@ class Manifest:
         """The manifest that a JSON object holds; what is lost has its default."""
         empty = cls()
         known = {n: content[n] for n in _FACTS if isinstance(content.get(n), type(getattr(empty, n)))}
-        if not all(isinstance(cell, list) and len(cell) >= len(CELL_KEY) for cell in known.get("cells", ())):
+        if not all(isinstance(cell, list) and len(cell) >= len(CellKey._fields) for cell in known.get("cells", ())):
             del known["cells"]
         if not all(isinstance(file, dict) for file in known.get("files", ())):
             del known["files"]

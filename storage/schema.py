@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from .manifest import CELL_KEY
+from .manifest import CellKey
 
 
 class Kind(NamedTuple):
@@ -81,7 +81,7 @@ MEASUREMENTS = {
 COLUMNS = {name: column.kind.pandas for name, column in MEASUREMENTS.items()}
 WORDS = tuple(name for name, column in MEASUREMENTS.items() if column.kind is WORD)
 # What tells one measurement from the others, and a cell as tables have it.
-MEASUREMENT_KEY = ("case", "row", *CELL_KEY, "quantity")
+MEASUREMENT_KEY = ("case", "row", *CellKey._fields, "quantity")
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
 
 # The cases of a run, one line for each of their rows that is shown. ``rows`` and ``classes`` are the whole case's;

@@ -20,7 +20,7 @@ from . import _checksums as checksums
 from . import _parts as parts
 from . import lock
 from ._parts import Parts, numbered, temporaries
-from .manifest import CELL_KEY, MANIFEST, DamagedManifestError, Manifest, read_manifest
+from .manifest import MANIFEST, CellKey, DamagedManifestError, Manifest, read_manifest
 from .schema import COLUMNS, MEASUREMENT_KEY, typed
 from .store import CASES_FILE, LOGS, Run
 
@@ -113,7 +113,9 @@ class _Examination:
         keys = table.select(list(MEASUREMENT_KEY)).to_pandas()
         keys = keys.astype({name: str for name in MEASUREMENT_KEY if name != "row"})
         cell = self._manifest.cell_of(part)
-        if cell is not None and any((keys[name] != word).any() for name, word in zip(CELL_KEY, cell, strict=False)):
+        if cell is not None and any(
+            (keys[name] != word).any() for name, word in zip(CellKey._fields, cell, strict=False)
+        ):
             return f"it holds other measurements than those of {' '.join(cell[:4])}"
         self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
         return None if not keys.duplicated().any() else "it holds rows twice"

@@ -33,7 +33,8 @@ import pandas as pd
 from ...core import files
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity, grade_rank
-from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, Lines, Source, by_case
+from ...storage.manifest import CellKey
+from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, Lines, Source, by_case
 
 SCHEMA = 2
 _KIND = "baseline"

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,17 +28,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity, Status, Verdict
+from ...storage.manifest import CellKey
 from ...storage.schema import typed
-
-
-class CellKey(NamedTuple):
-    """The columns that name a cell, and their values."""
-
-    implementation: str
-    dtype: str
-    device: str
-    mode: str
-
 
 CELL = list(CellKey._fields)
 EXACT = ["implementation", "dtype", "case"]
