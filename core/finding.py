@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What an examination found; ``MISSING`` is what is optional."""
+
+    OK = "ok"
+    MISSING = "missing"
+    NOTE = "note"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was examined. ``state`` is ``ok``, ``missing`` (optional), ``note`` or ``broken``."""
+    """One thing that was examined."""
 
     subject: str
-    state: str
+    state: State
     message: str

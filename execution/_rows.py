@@ -16,7 +16,7 @@ from ..core.vocabulary import Quantity, Status
 from ..frameworks.stages import Stage
 from ..grading import Graded, invalid_target_answers, stability_ratio
 from ..grading.first_failure import TracedBatch, first_failures
-from ..storage.store import COLUMNS
+from ..storage.schema import COLUMNS
 from .plan import Cell, GradedCall, Group
 
 Array = NDArray[Any]

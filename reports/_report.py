@@ -15,6 +15,7 @@ from ..core.errors import UsageError
 from ..core.formats import DTYPES
 from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
+from ..storage.schema import CASES
 from ..storage.store import Run
 from .tables.ignored import describe_nan
 from .tables.sections import Section, sections
@@ -85,17 +86,21 @@ def _page(runs: Sequence[Run]) -> Page:
     source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []
     damage: list[str] = []
-    cases: list[pd.DataFrame] = []
+    cases = [CASES.empty_table().to_pandas()]
     for number, run in enumerate(runs):
         preamble += _provenance(run.manifest)
-        kept, cases_damaged = _cases(run)
-        damage += [*_lost(run), *checked[number][1], *cases_damaged]
+        if lost := run.manifest.lost:
+            damage.append(f"{run.folder / MANIFEST} is damaged: it has no {', no '.join(lost)}")
+        damage += checked[number][1]
+        try:
+            cases.append(run.cases())
+        except UsageError as error:
+            damage.append(str(error))
         damage += _not_measured(run.manifest, source.cells_of(number))
         if source.repeated[number]:
             preamble.append(
                 f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
             )
-        cases.append(kept)
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     return Page(
@@ -108,18 +113,6 @@ def partial(damage: Sequence[str]) -> list[str]:
     more = len(damage) - MAX_DAMAGE
     rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
     return [*(f"{PARTIAL}: {message}" for message in damage[:MAX_DAMAGE]), *rest]
-
-
-def _cases(run: Run) -> tuple[pd.DataFrame, list[str]]:
-    try:
-        return run.cases(), []
-    except UsageError as error:
-        return Run.no_cases(), [str(error)]
-
-
-def _lost(run: Run) -> list[str]:
-    lost = run.manifest.lost
-    return [f"{run.folder / MANIFEST} is damaged: it has no {', no '.join(lost)}"] if lost else []
 
 
 def _not_measured(manifest: Manifest, there: int) -> list[str]:

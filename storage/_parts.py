@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core import files
-from ..core.errors import UsageError
 from ._checksums import Checksums
 
 FOLDER = "parts"
@@ -75,16 +74,6 @@ class Parts:
             return str(error)
         return None
 
-    def read(self, path: Path) -> pa.Table:
-        """The table of a part; UsageError, saying what is wrong with it, if it is not as it was written."""
-        try:
-            defect = self.defect(path)
-            if defect is None:
-                return pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            defect = str(error)
-        raise UsageError(f"{path} is damaged ({defect})")
-
     def repair(self, also: str) -> tuple[str, ...]:
         """Removes what a kill left half written, sets aside under another name each part that is not as it was
         written, and returns what was wrong with them.
@@ -94,15 +83,15 @@ class Parts:
         for temporary in temporaries(self.folder):
             temporary.unlink()
         known = {name: digest for name, digest in self.checksums.known.items() if name == also}
-        told = []
+        messages = []
         for path in numbered(self.folder):
             defect = self.defect(path)
             if defect is None:
                 known[self.name(path)] = files.digest_of(path)
             else:
-                told.append(f"{path} is damaged ({defect}); it is kept as {_set_aside(path)} and measured again")
+                messages.append(f"{path} is damaged ({defect}); it is kept as {_set_aside(path)} and measured again")
         self.checksums.rewrite(known)
-        return tuple(told)
+        return tuple(messages)
 
 
 def numbered(folder: Path) -> list[Path]:

@@ -14,8 +14,6 @@ from ..core.errors import UsageError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-# What tells one cell from the others, in the table and in the plan.
-CELL = ("implementation", "dtype", "device", "mode")
 REQUIRED = ("complete", "versions", "frameworks", "missing", "left_out", "hardware", "catalogue")
 # Written only where there is something to say; all other facts always.
 _WHERE_SET = ("cluster", "finished", "packed")
@@ -60,13 +58,6 @@ class LeftOut(TypedDict):
     why: str
 
 
-class Plugin(TypedDict):
-    """The distribution that brought a framework."""
-
-    distribution: str
-    version: str
-
-
 class Host(TypedDict):
     """Workers of a cluster that are alike, all on one host, and how many they are."""
 
@@ -90,6 +81,15 @@ class Cluster(TypedDict, total=False):
     passed_over: dict[str, str]
 
 
+class CellKey(NamedTuple):
+    """What tells one cell from the others."""
+
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+
+
 class PlannedCell(NamedTuple):
     """A cell of the run's plan."""
 
@@ -98,14 +98,6 @@ class PlannedCell(NamedTuple):
     device: str
     mode: str
     version: str | None = None
-
-
-def _unknown_hardware() -> Hardware:
-    return {"system": "hardware not told", "machine": "", "processor": ""}
-
-
-def _unknown_catalogue() -> Catalogue:
-    return {"hash": "not told", "cases": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +128,14 @@ class Manifest:
     frameworks: dict[str, dict[str, str]] = field(default_factory=dict)
     distributions: dict[str, str] = field(default_factory=dict)
     entry_points: dict[str, str] = field(default_factory=dict)
-    plugins: dict[str, Plugin] = field(default_factory=dict)
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    hardware: Hardware = field(default_factory=_unknown_hardware)
+    hardware: Hardware = field(default_factory=lambda: Hardware(system="hardware not told", machine="", processor=""))
     devices: dict[str, list[str]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=dict)
-    catalogue: Catalogue = field(default_factory=_unknown_catalogue)
+    catalogue: Catalogue = field(default_factory=lambda: Catalogue(hash="not told", cases=[]))
     files: list[InputFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     cells: list[PlannedCell] = field(default_factory=list)
@@ -163,7 +155,7 @@ class Manifest:
         """The manifest that a JSON object holds; what is lost has its default."""
         empty = cls()
         known = {n: content[n] for n in _FACTS if isinstance(content.get(n), type(getattr(empty, n)))}
-        if not all(isinstance(cell, list) and len(cell) >= len(CELL) for cell in known.get("cells", ())):
+        if not all(isinstance(cell, list) and len(cell) >= len(CellKey._fields) for cell in known.get("cells", ())):
             del known["cells"]
         if not all(isinstance(file, dict) for file in known.get("files", ())):
             del known["files"]
@@ -182,17 +174,14 @@ class Manifest:
 
     @property
     def logitlab(self) -> str:
-        """The version of LogitLab."""
         return self.versions.get("logitlab", "(version not told)")
 
     @property
     def packages(self) -> dict[str, str]:
-        """The versions of all frameworks' packages."""
         return {package: version for of in self.frameworks.values() for package, version in of.items()}
 
     @property
     def machine(self) -> str:
-        """Processor and operating system."""
         return f"{self.hardware['processor'] or self.hardware['machine']}, {self.hardware['system']}"
 
     @property

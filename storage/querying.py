@@ -20,14 +20,12 @@ import pyarrow.parquet as pq
 from ..core import arguments, memory
 from ..core.arguments import Strings
 from ..core.errors import UsageError, short_repr
-from .store import COLUMNS, WORDS, Run, typed
+from .schema import CELL, COLUMNS, MEASUREMENTS, REAL, WORDS, typed
+from .store import Run
 
-CELL = ["framework", "implementation", "mode", "device", "dtype"]
 MEMORY = 10**9  # bytes; beyond it DuckDB writes to disk what it works on
 LOADED = 1_000_000  # lines; of a run of no more, many small parts would be opened anew for every table
 BATCH = 100_000  # lines
-_TYPES = {"category": "VARCHAR", "string": "VARCHAR", "boolean": "BOOLEAN", "int32": "INTEGER", "Int32": "INTEGER",
-          "Int64": "BIGINT", "float64": "DOUBLE"}  # fmt: skip
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several in one
 _FOLDER = "the folder of a run"
 _PART = 32  # bits of a line's place within its part
@@ -295,15 +293,15 @@ def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
 def _typed(names: Sequence[str] | set[str]) -> str:
     """The columns of the table with their types, those that are not there as NULL."""
     columns = []
-    for name, kind in COLUMNS.items():
+    for name, column in MEASUREMENTS.items():
         value = f'"{name}"' if name in names else "NULL"
-        of_type = f"CAST({value} AS {_TYPES[kind]})"
-        columns.append((f"number({of_type})" if kind == "float64" else of_type) + f' AS "{name}"')
+        of_type = f"CAST({value} AS {column.kind.sql})"
+        columns.append((f"number({of_type})" if column.kind is REAL else of_type) + f' AS "{name}"')
     return ", ".join(columns)
 
 
 def _declared(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}" {_TYPES[COLUMNS[name]]}' for name in names)
+    return ", ".join(f'"{name}" {MEASUREMENTS[name].kind.sql}' for name in names)
 
 
 def _with_categories(batch: pa.RecordBatch) -> pa.Table:

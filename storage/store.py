@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 import pyarrow as pa
@@ -26,20 +26,9 @@ import pyarrow.parquet as pq
 from ..core import files
 from ..core.errors import UsageError
 from . import lock
-from ._columns import CASES, COLUMNS, WORDS, typed
 from ._parts import FOLDER, Parts, numbered
 from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
-
-__all__ = [
-    "CASES",
-    "COLUMNS",
-    "WORDS",
-    "Run",
-    "encoded",
-    "is_resumable",
-    "must_be_new",
-    "typed",
-]
+from .schema import CASES, COLUMNS, WORDS, typed
 
 CASES_FILE, LOGS = "cases.parquet", "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
@@ -156,7 +145,7 @@ class Run:
                 before = target.read_bytes() if target.is_file() and not target.is_symlink() else b""
                 files.write(target, before + log.read_bytes())
 
-    def keep_cases(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def keep_cases(self, lines: Sequence[Mapping[str, object]]) -> None:
         """Keeps what the run's cases are, in lines of `CASES`."""
         with self._writing():
             self._parts.keep(self._cases, _parquet(pa.Table.from_pylist(list(lines), schema=CASES)))
@@ -167,18 +156,11 @@ class Run:
         Raises:
             UsageError: for a file that cannot be read.
         """
-        if not self._cases.exists():
-            return self.no_cases()
         try:
-            lines: pd.DataFrame = pq.read_table(self._cases).cast(CASES).to_pandas()
+            table = pq.read_table(self._cases).cast(CASES) if self._cases.exists() else CASES.empty_table()
+            lines: pd.DataFrame = table.to_pandas()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UsageError(f"{self._cases} is damaged ({error})") from error
-        return lines
-
-    @staticmethod
-    def no_cases() -> pd.DataFrame:
-        """`cases` of a run that does not tell."""
-        lines: pd.DataFrame = CASES.empty_table().to_pandas()
         return lines
 
     @property
@@ -270,25 +252,24 @@ class Run:
         defects = {path: self._parts.defect(path) for path in self.parts()}
         if self.manifest.complete:
             defects |= dict.fromkeys(self._parts.lost(), "it is missing")
-        damaged = [str(self.damaged(path, told)) for path, told in defects.items() if told is not None]
-        return [path for path, told in defects.items() if told is None], damaged
+        damage = [self._damage(path, defect) for path, defect in defects.items() if defect is not None]
+        return [path for path, defect in defects.items() if defect is None], damage
 
     def _read_part(self, path: Path) -> pa.Table:
         try:
-            table = self._parts.read(path)
-        except UsageError as error:
-            raise UsageError(f"{error}; {self._way_out}") from error
+            defect = self._parts.defect(path)
+            table = None if defect else pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            table, defect = None, str(error)
+        if table is None:
+            raise UsageError(self._damage(path, defect))
         # Each part has its own words; as plain strings they join, and become categories of the whole.
         fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
         return table.cast(pa.schema(fields))
 
-    def damaged(self, path: Path, told: object) -> UsageError:
-        """What is to be said of a part that cannot be read, or is not as it was written."""
-        return UsageError(f"{path} is damaged ({told}); {self._way_out}")
-
-    @property
-    def _way_out(self) -> str:
-        return "pack the run again" if self.manifest.packed else "run again with --resume, to measure it anew"
+    def _damage(self, path: Path, defect: str | None) -> str:
+        fix = "pack the run again" if self.manifest.packed else "run again with --resume, to measure it anew"
+        return f"{path} is damaged ({defect}); {fix}"
 
 
 def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:

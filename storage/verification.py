@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from ..core import files
 from ..core.errors import UsageError
-from ..core.finding import Finding
+from ..core.finding import Finding, State
 from . import _checksums as checksums
 from . import _parts as parts
 from . import lock
 from ._parts import Parts, numbered, temporaries
-from .manifest import CELL, MANIFEST, DamagedManifestError, Manifest, read_manifest
-from .store import CASES_FILE, COLUMNS, LOGS, Run, typed
+from .manifest import MANIFEST, CellKey, DamagedManifestError, Manifest, read_manifest
+from .schema import COLUMNS, MEASUREMENT_KEY, typed
+from .store import CASES_FILE, LOGS, Run
 
-KEY = ("case", "row", *CELL, "quantity")
 OF_A_RUN = (MANIFEST, CASES_FILE, checksums.FILE, lock.FILE, parts.FOLDER, LOGS, "report")
-SHOWN = 5  # names in one line
+MAX_NAMES = 5  # in one line
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Verification:
 
     Attributes:
         folder: the run's.
-        findings: one for each thing looked at; ``state`` is ``ok``, ``note`` or ``broken``.
+        findings: one for each thing examined.
         rows: of each sound part, by its file's name, how many measurements it has.
         complete: whether the run says that it is.
     """
@@ -46,12 +46,12 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong; a run that can be gone on with is sound too."""
-        return all(finding.state != "broken" for finding in self.findings)
+        """Whether nothing is broken. A run that can be resumed is sound too."""
+        return all(finding.state is not State.BROKEN for finding in self.findings)
 
 
 def verify(folder: str | Path) -> Verification:
-    """Reads all of a run folder and tells what is wrong with it. Nothing is changed.
+    """Reads all of a run folder and reports what is wrong with it. Nothing is changed.
 
     Raises:
         UsageError: for a folder that is no run, or one of a newer LogitLab.
@@ -71,120 +71,118 @@ class _Examination:
                 self._manifest, self._manifest_defect = Manifest(), f"{folder / MANIFEST} holds no plan of a run"
         except DamagedManifestError as error:
             self._manifest_defect = str(error)
+        self._planned = self._manifest.planned_parts
         self._parts = Parts(folder)
-        self._complete = self._manifest.complete
 
     def done(self) -> Verification:
         of_parts = list(self._each_part())
         lines = (self._of_manifest(), *of_parts, self._all_parts(len(of_parts)), *self._of_cases(), *self._others())
-        return Verification(self._folder, (*lines, self._outlook()), self._rows, self._complete)
+        return Verification(self._folder, (*lines, self._outlook()), self._rows, self._manifest.complete)
 
     def _of_manifest(self) -> Finding:
         if self._manifest_defect:
-            return Finding(MANIFEST, "broken", f"{self._manifest_defect}; without it the parts are not read")
-        expected = self._parts.checksums.known.get(MANIFEST)
-        if self._complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
-            return Finding(MANIFEST, "broken", "it was altered after the run: its checksum is another")
-        m = self._manifest
-        return Finding(
-            MANIFEST, "ok", f"schema {m.schema}, LogitLab {m.logitlab}, started {m.started or '(time not told)'}"
-        )
+            return Finding(MANIFEST, State.BROKEN, f"{self._manifest_defect}; without it the parts are not read")
+        m, expected = self._manifest, self._parts.checksums.known.get(MANIFEST)
+        if m.complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
+            return Finding(MANIFEST, State.BROKEN, "it was altered after the run: its checksum is another")
+        started = m.started or "(time not told)"
+        return Finding(MANIFEST, State.OK, f"schema {m.schema}, LogitLab {m.logitlab}, started {started}")
 
     def _each_part(self) -> Iterator[Finding]:
         """What is wrong with parts that are there."""
         for path in numbered(self._folder):
-            told = self._wrong_with(path)
-            if told is not None:
-                yield Finding(self._parts.name(path), "broken", told)
+            if self._planned is not None and int(path.stem) not in self._planned:
+                yield self._broken(path, "it is no part of the run's plan, and is not read; remove it")
+            elif defect := self._parts.defect(path) or self._table_defect(path):
+                yield self._broken(path, f"{defect}; {self._fix}")
 
-    def _wrong_with(self, path: Path) -> str | None:
-        if self._manifest.planned_parts is not None and int(path.stem) not in self._manifest.planned_parts:
-            return "it is no part of the run's plan, and is not read; remove it"
-        defect = self._parts.defect(path) or self._offence_of_table(path)
-        return None if defect is None else f"{defect}; {self._mended}"
+    def _broken(self, path: Path, message: str) -> Finding:
+        return Finding(self._parts.name(path), State.BROKEN, message)
 
-    def _offence_of_table(self, path: Path) -> str | None:
+    def _table_defect(self, path: Path) -> str | None:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             return f"it cannot be read ({error})"
-        defect = _schema_offence(table.schema) or self._content_offence(int(path.stem), table)
+        defect = _schema_defect(table.schema) or self._content_defect(int(path.stem), table)
         if defect is None:
             self._rows[self._parts.name(path)] = table.num_rows
         return defect
 
-    def _content_offence(self, index: int, table: pa.Table) -> str | None:
-        keys = table.select(list(KEY)).to_pandas().astype({name: str for name in KEY if name != "row"})
-        cell = self._manifest.cell_of(index)
-        if cell is not None:
-            expected = dict(zip(CELL, cell[:4], strict=True))
-            if any((keys[column] != word).any() for column, word in expected.items()):
-                return f"it holds other measurements than those of {' '.join(expected.values())}"
+    def _content_defect(self, part: int, table: pa.Table) -> str | None:
+        keys = table.select(list(MEASUREMENT_KEY)).to_pandas()
+        keys = keys.astype({name: str for name in MEASUREMENT_KEY if name != "row"})
+        cell = self._manifest.cell_of(part)
+        if cell is not None and any(
+            (keys[name] != word).any() for name, word in zip(CellKey._fields, cell, strict=False)
+        ):
+            return f"it holds other measurements than those of {' '.join(cell[:4])}"
         self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
         return None if not keys.duplicated().any() else "it holds rows twice"
 
     @property
-    def _mended(self) -> str:
-        if self._manifest.packed:
-            return "pack the run again"
-        return f"{self._resumed} measures it again"
+    def _fix(self) -> str:
+        """What replaces a damaged file."""
+        return "pack the run again" if self._manifest.packed else f"{self._resumed} measures it again"
 
     def _all_parts(self, broken: int) -> Finding:
-        expected = {self._parts.path(i) for i in self._manifest.planned_parts or ()}
-        if self._complete:
+        expected = {self._parts.path(i) for i in self._planned or ()}
+        if self._manifest.complete:
             named = (name for name in self._parts.checksums.known if name.startswith(f"{parts.FOLDER}/"))
             expected |= {self._folder / name for name in named}
         missing = sorted(self._parts.name(path) for path in expected if not path.exists())
         lengths = sorted(self._rows.values()) or [0]
-        told = f"{len(self._rows)} whole{f', {broken} not' * (broken > 0)}{_of(len(expected))}; "
-        told += f"{lengths[0]} to {lengths[-1]} rows each, {sum(lengths):,} in all"
-        if self._complete and missing:
-            return Finding("parts", "broken", f"{told}; missing: {_few(missing)}; {self._mended}")
+        message = (
+            f"{len(self._rows)} whole{f', {broken} not' * (broken > 0)}{f' of {len(expected)}' * bool(expected)}; "
+        )
+        message += f"{lengths[0]} to {lengths[-1]} rows each, {sum(lengths):,} in all"
+        if self._manifest.complete and missing:
+            return Finding("parts", State.BROKEN, f"{message}; missing: {_few(missing)}; {self._fix}")
         every = np.concatenate([np.empty(0, np.uint64), *self._keys])
         if len(np.unique(every)) < len(every):
-            return Finding("parts", "broken", f"{told}; some rows are in more than one part")
+            return Finding("parts", State.BROKEN, f"{message}; some rows are in more than one part")
         if not self._parts.checksums.kept:
-            told += "; written before there were checksums: it was looked whether they can be read, no more"
-        return Finding("parts", "ok", told)
+            message += "; written before there were checksums: it was looked whether they can be read, no more"
+        return Finding("parts", State.OK, message)
 
     def _of_cases(self) -> Iterator[Finding]:
         path = self._folder / CASES_FILE
         known = CASES_FILE in self._parts.checksums.known
         if not path.exists():
-            if known and self._complete:
-                yield Finding(CASES_FILE, "broken", f"it is missing; {self._mended}")
+            if known and self._manifest.complete:
+                yield Finding(CASES_FILE, State.BROKEN, f"it is missing; {self._fix}")
             return
         defect = self._parts.defect(path) if known else None
         try:
             lines = 0 if self._manifest_defect else len(Run(self._folder).cases())
         except UsageError as error:
             defect = defect or str(error)
-        yield Finding(CASES_FILE, "broken" if defect else "ok", defect or f"{lines} lines about cases")
+        yield Finding(CASES_FILE, State.BROKEN if defect else State.OK, defect or f"{lines} lines about cases")
 
     def _others(self) -> Iterator[Finding]:
         left = [self._parts.name(path) for path in temporaries(self._folder)]
         if left:
-            yield Finding("half written", "note", f"{_few(left)}: left by a kill, and removed by --resume")
-        inside = (p for p in (self._folder / parts.FOLDER).iterdir()) if (self._folder / parts.FOLDER).is_dir() else ()
+            yield Finding("half written", State.NOTE, f"{_few(left)}: left by a kill, and removed by --resume")
         known = {*left, *map(self._parts.name, numbered(self._folder))}
-        there = {self._parts.name(p) for p in (*self._folder.iterdir(), *inside)} - known
+        places = (*self._folder.iterdir(), *(self._folder / parts.FOLDER).glob("*"))
+        there = {self._parts.name(path) for path in places} - known
         aside = sorted(name for name in there if ".parquet.damaged" in name)
         if aside:
-            yield Finding("set aside", "note", f"{_few(aside)}: damaged parts that were measured again")
+            yield Finding("set aside", State.NOTE, f"{_few(aside)}: damaged parts that were measured again")
         foreign = sorted(there - {*OF_A_RUN, *aside})
         if foreign:
-            yield Finding("other files", "note", f"{_few(foreign)}: not of the run, and not read")
+            yield Finding("other files", State.NOTE, f"{_few(foreign)}: not of the run, and not read")
         found = lock.holder(self._folder)
         if found is not None:
-            yield Finding(lock.FILE, "note", f"{found} writes to the run now")
+            yield Finding(lock.FILE, State.NOTE, f"{found} writes to the run now")
 
     def _outlook(self) -> Finding:
-        if self._complete:
-            return Finding("run", "ok", "complete")
+        if self._manifest.complete:
+            return Finding("run", State.OK, "complete")
         if self._manifest_defect:
-            return Finding("run", "broken", f"put a copy of {MANIFEST} in its place, or start a new run")
-        told = f"not complete{_of_plan(len(self._rows), self._manifest.planned_parts)}; go on with it: {self._resumed}"
-        return Finding("run", "note", told)
+            return Finding("run", State.BROKEN, f"put a copy of {MANIFEST} in its place, or start a new run")
+        of = f": {len(self._rows)} of {len(self._planned)} parts are measured" if self._planned else ""
+        return Finding("run", State.NOTE, f"not complete{of}; go on with it: {self._resumed}")
 
     @property
     def _resumed(self) -> str:
@@ -206,8 +204,8 @@ class _Examination:
         return f"`{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
 
 
-def _schema_offence(schema: pa.Schema) -> str | None:
-    lacking = sorted(set(KEY) - set(schema.names))
+def _schema_defect(schema: pa.Schema) -> str | None:
+    lacking = sorted(set(MEASUREMENT_KEY) - set(schema.names))
     if lacking:
         return f"it has no column {', '.join(lacking)}"
     expected = pa.Schema.from_pandas(typed(pd.DataFrame(columns=list(COLUMNS))), preserve_index=False)
@@ -228,12 +226,4 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-
-
-def _of(planned: int) -> str:
-    return f" of {planned}" if planned else ""
-
-
-def _of_plan(measured: int, planned: frozenset[int] | None) -> str:
-    return f": {measured} of {len(planned)} parts are measured" if planned else ""
+    return ", ".join(names[:MAX_NAMES]) + f" and {len(names) - MAX_NAMES} more" * (len(names) > MAX_NAMES)

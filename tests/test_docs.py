@@ -12,7 +12,6 @@ from nbclient import NotebookClient
 
 import logitlab
 from logitlab.cli import app
-from logitlab.storage.store import COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -93,10 +92,6 @@ def test_every_file_that_is_linked_or_named_exists(page):
     tops = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"build", "runs"}
     named = [name for name in PATH.findall(text) if name.split("/")[0] in tops]
     assert [name for name in named if not (ROOT / name).exists()] == []
-
-
-def test_the_columns_are_told_exactly():
-    assert list(tool("docs_columns").MEANINGS) == list(COLUMNS)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pandas as pd
 
 from logitlab import runner
 from logitlab.cases import select_cases
+from logitlab.storage.schema import MEASUREMENT_KEY
 from logitlab.storage.store import Run
 
 # This file and its neighbours are also loaded by their path, and then Python does not look beside them.
@@ -101,8 +102,7 @@ def kept_run(name: str, plan: dict[str, Any]) -> Run:
 def table(of: list[Run]) -> pd.DataFrame:
     """Their measurements together; of a cell's row and quantity that several have, the first."""
     whole = pd.concat([run.read() for run in of], ignore_index=True)
-    line = ["case", "row", "implementation", "dtype", "device", "mode", "quantity"]
-    return whole.drop_duplicates(line).astype({"grade": "object", "verdict": "object"})
+    return whole.drop_duplicates(list(MEASUREMENT_KEY)).astype({"grade": "object", "verdict": "object"})
 
 
 if __name__ == "__main__":

@@ -15,17 +15,15 @@ import pandas as pd
 from nbconvert import MarkdownExporter
 
 import logitlab
-from logitlab.storage.store import COLUMNS
+from logitlab.storage.schema import MEASUREMENTS
 
 # mkdocs-macros loads this file by its path, and its neighbours are none of Python's.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from docs_columns import MEANINGS
 from docs_measurements import ROOT, runs, table
 from findings import FINDINGS
 
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
-TYPES = {"Int32": "int32, may be missing", "Int64": "int64, may be missing", "boolean": "boolean, may be missing"}
 
 
 @cache
@@ -73,7 +71,7 @@ def provenance() -> str:
 
 def columns() -> str:
     """The measurements table, column by column."""
-    lines = [f"| `{name}` | {TYPES.get(kind, kind)} | {MEANINGS[name]} |" for name, kind in COLUMNS.items()]
+    lines = [f"| `{name}` | {c.kind.description} | {c.meaning} |" for name, c in MEASUREMENTS.items()]
     return "\n".join(["| column | type | |", "|---|---|---|", *lines])
 
 

@@ -10,7 +10,6 @@ from shutil import copyfile
 import jinja2
 from markupsafe import Markup, escape
 
-from ...storage.manifest import Manifest
 from .._report import Page
 from ..charts.palette import GRADE_COLOURS
 from ..tables.grades import MEANINGS
@@ -34,7 +33,7 @@ def environment(found: Page) -> jinja2.Environment:
     made.globals |= {
         "nav": NAVIGATION,
         "meanings": MEANINGS,
-        "runs": [_run(m) for m in found.manifests],
+        "runs": found.manifests,
         "damage": found.damage,
     }
     return made
@@ -65,11 +64,3 @@ def _template(name: str) -> str:
 
 def _short(words: object) -> str:
     return short(str(words)) or NAMELESS
-
-
-def _run(manifest: Manifest) -> dict[str, str]:
-    return {
-        "run": manifest.run,
-        "logitlab": manifest.logitlab,
-        "catalogue": f"{len(manifest.catalogue['cases']):,} cases, {manifest.catalogue['hash'][:12]}",
-    }

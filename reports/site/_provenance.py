@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ...storage.manifest import Manifest
 
 
-@dataclass(frozen=True)
-class Block:
-    """Facts below one title."""
-
-    title: str
-    pairs: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What the page says of one run."""
-
-    name: str
-    blocks: tuple[Block, ...]
-
-
-def provenance(m: Manifest) -> Provenance:
-    """A run's manifest as blocks of facts."""
+def provenance(m: Manifest) -> dict[str, dict[str, str]]:
+    """A run's manifest as facts below titles."""
     left_out = ", ".join(f"{count} in {dtype}" for dtype, count in m.left_out_by_dtype.items())
     ran = {
         "LogitLab": m.logitlab,
@@ -50,8 +33,7 @@ def provenance(m: Manifest) -> Provenance:
         ("Logits from files", {file["path"]: file["digest"] for file in m.files}),
         ("Not installed", m.missing),
     ]
-    return Provenance(m.run, tuple(Block(title, _pairs(of)) for title, of in blocks if of))
-
-
-def _pairs(of: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    return tuple((k, v if isinstance(v, str) else json.dumps(v)) for k, v in of.items())
+    return {
+        title: {name: value if isinstance(value, str) else json.dumps(value) for name, value in of.items()}
+        for title, of in blocks if of
+    }  # fmt: skip

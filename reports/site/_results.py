@@ -6,7 +6,7 @@ import pandas as pd
 
 from ...core.vocabulary import SOUND
 from ...storage.querying import Measurements
-from ...storage.store import WORDS
+from ...storage.schema import WORDS
 from ..tables.ordering import CELL, KEYS
 
 QUANTITIES = ("loss", "gradient", "probabilities")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...core.formats import DTYPES
-from ...storage.querying import CELL
+from ...storage.schema import CELL
 
 __all__ = ["CELL", "KEYS", "WHO", "by_dtype", "in_order", "pairs", "without_categories"]
 

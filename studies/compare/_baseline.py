@@ -33,7 +33,8 @@ import pandas as pd
 from ...core import files
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity
-from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, CellKey, ExactKey, Lines, Source, by_case
+from ...storage.manifest import CellKey
+from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, ExactKey, Lines, Source, by_case
 
 SCHEMA = 2
 _KIND = "baseline"

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.vocabulary import GRADES, Grade, Quantity, Status
-from ._lines import ALL_ROWS, BY_SEVERITY, CELL, KEY, OK, CellKey, Int64, Lines, within
+from ...storage.manifest import CellKey
+from ._lines import ALL_ROWS, BY_SEVERITY, CELL, KEY, OK, Int64, Lines, within
 
 Bools = NDArray[np.bool_]
 

@@ -29,16 +29,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import UsageError
 from ...core.vocabulary import GRADES, Quantity, Status, Verdict
-from ...storage.store import typed
-
-
-class CellKey(NamedTuple):
-    """The columns that name a cell, and their values."""
-
-    implementation: str
-    dtype: str
-    device: str
-    mode: str
+from ...storage.manifest import CellKey
+from ...storage.schema import typed
 
 
 class ExactKey(NamedTuple):

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ...storage.manifest import CellKey
 from ._changes import KINDS, Change
 from ._compare import Comparison
-from ._lines import CELL, CellKey
+from ._lines import CELL
 
 MAX_MESSAGE = 120  # characters
 MAX_NAME = 1000  # characters: more than any name has that a person gave

@@ -39,7 +39,7 @@ class ProvenancePage(WebPage):
     """What ``provenance.html`` is given."""
 
     template: ClassVar[str] = "provenance.html"
-    manifests: Sequence[object]
+    manifests: Sequence[tuple[str, dict[str, dict[str, str]]]]
 
 
 def pages(site: Site, out: Path) -> Iterator[WebPage]:
@@ -54,7 +54,7 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
         title="Provenance",
         lede="What was run, with which versions, on which hardware, by which command: every number of this "
         "report comes from these runs.",
-        manifests=[provenance(m) for m in site.report.manifests],
+        manifests=[(m.run, provenance(m)) for m in site.report.manifests],
     )
     yield data_page(site, out)
     yield from case_pages(site)

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ....storage.store import WORDS, typed
+from ....storage.schema import WORDS, typed
 from ..._csv import write_csv
 from ...tables.sections import Section
 from .._results import results

@@ -1,0 +1,102 @@
+"""The columns of what a run keeps: the measurements table, and the rows of its cases."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from .manifest import CellKey
+
+
+class Kind(NamedTuple):
+    """What a column holds: its type in pandas, in DuckDB and in the documentation."""
+
+    pandas: str
+    sql: str
+    description: str
+
+
+WORD = Kind("category", "VARCHAR", "category")
+TEXT = Kind("string", "VARCHAR", "string")
+FLAG = Kind("boolean", "BOOLEAN", "boolean, may be missing")
+INTEGER = Kind("int32", "INTEGER", "int32")
+COUNT = Kind("Int32", "INTEGER", "int32, may be missing")
+DIGEST = Kind("Int64", "BIGINT", "int64, may be missing")
+REAL = Kind("float64", "DOUBLE", "float64")
+
+
+class Column(NamedTuple):
+    """A column of the measurements table: what it holds, and what that means."""
+
+    kind: Kind
+    meaning: str
+
+
+MEASUREMENTS = {
+    "run": Column(WORD, "name of the run: its folder's, or the time at which it was started, in UTC, and eight "
+                  "digits of its own"),
+    "case": Column(WORD, "`family/name` of the case"),
+    "family": Column(WORD, "the case's family"),
+    "row": Column(INTEGER, "row of the case, from 0; -1 for a reduced loss"),
+    "classes": Column(INTEGER, "number of classes, C"),
+    "framework": Column(WORD, "the framework, as `logitlab frameworks` names it"),
+    "implementation": Column(WORD, "full name: framework, dotted public name, options in brackets"),
+    "formula": Column(WORD, "`naive`, `lse`, `log1p` or `builtin`"),
+    "dtype": Column(WORD, "dtype of the logits: `float16`, `bfloat16`, `float32`, `float64`"),
+    "device": Column(WORD, "`cpu`, `cuda`, ..."),
+    "mode": Column(WORD, "`eager`, `graph` or `compiled`; a variant is added as in `eager+one-thread`"),
+    "version": Column(WORD, "version of the package that decides the result"),
+    "quantity": Column(WORD, "`probabilities`, `loss` or `gradient`"),
+    "out_dtype": Column(WORD, "dtype that the framework answered in; it is not rounded before it is compared"),
+    "status": Column(WORD, "`ok`, `unsupported`, `raised`, `crashed` or `timeout`"),
+    "grade": Column(WORD, "A, B, C, D or F; missing where nothing is graded; an ignored row without a softmax has "
+                    "a verdict alone"),
+    "verdict": Column(WORD, "`correct`, `inaccurate`, `lost` (no digit right), `nan`, `overflow`, `underflow`, "
+                      "`swallowed` (finite where it may not be) or `undefined`"),
+    "first_failure": Column(WORD, "stage of a written formula at which the row first went wrong"),
+    "finite": Column(FLAG, "whether every entry is finite"),
+    "expected_finite": Column(FLAG, "whether every exact entry rounds to a finite number"),
+    "n_nan": Column(COUNT, "entries that are NaN"),
+    "n_posinf": Column(COUNT, "entries that are +inf"),
+    "n_neginf": Column(COUNT, "entries that are -inf"),
+    "n_zeroed": Column(COUNT, "entries that came out 0 where the exact one is a number of the dtype other than 0"),
+    "value": Column(REAL, "the loss as it was computed; missing for other quantities"),
+    "exact": Column(REAL, "the exact loss, rounded to float64"),
+    "max_abs": Column(REAL, "largest absolute error of an entry; infinite where an entry is not of the kind it "
+                      "should be"),
+    "max_rel": Column(REAL, "largest relative error, over entries in the dtype's normal range"),
+    "max_ulp": Column(REAL, "largest error in ulp of the case's dtype at the exact value"),
+    "condition": Column(REAL, "condition number of the row's loss"),
+    "stability_ratio": Column(REAL, "relative error over condition number times unit roundoff"),
+    "bound_unshifted": Column(REAL, "a-priori bound on `max_abs` without the shift by the maximum; missing where "
+                              "no theorem holds"),
+    "bound_shifted": Column(REAL, "the same with the shift"),
+    "bits": Column(DIGEST, "digest of the row's bits: equal for equal results, all NaN being one"),
+    "detail": Column(TEXT, "message of what was raised, or why it is unsupported"),
+}  # fmt: skip
+
+# pandas' type of each column, and the columns of names, which are categories.
+COLUMNS = {name: column.kind.pandas for name, column in MEASUREMENTS.items()}
+WORDS = tuple(name for name, column in MEASUREMENTS.items() if column.kind is WORD)
+# What tells one measurement from the others, and a cell as tables have it.
+MEASUREMENT_KEY = ("case", "row", *CellKey._fields, "quantity")
+CELL = ["framework", "implementation", "mode", "device", "dtype"]
+
+# The cases of a run, one line for each of their rows that is shown. ``rows`` and ``classes`` are the whole case's;
+# ``shown`` are classes, ``logits`` their logits and ``probabilities`` their targets, where targets are such.
+CASES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("case", "family", "why", "source", "reported", "tags", "options")),
+        *((name, pa.int64()) for name in ("rows", "classes", "row", "target")),
+        ("shown", pa.list_(pa.int64())),
+        ("logits", pa.list_(pa.float64())),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its columns in order and of their types."""
+    return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)
