@@ -22,7 +22,7 @@ def doctor(
 
     broken = False
     for finding in examine() if run is None else verify(run).findings:
-        state = (f"{finding.state:8s}", _STYLES.get(finding.state, ""))
+        state = (f"{finding.state:8s}", _STYLES[finding.state])
         plain_console().print(Text.assemble(state, f" {finding.subject}: {finding.message}"), soft_wrap=True)
         broken |= finding.state == "broken"
     if broken:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from logitlab.cases import select_cases
+from logitlab.core.progress import reporting
 from logitlab.runner import Request, execute
 from logitlab.storage.schema import MEASUREMENT_KEY
 from logitlab.storage.store import Run
@@ -68,9 +69,8 @@ def installed() -> dict[str, str]:
 
 
 def _key(plan: Request) -> str:
-    digest = hashlib.blake2b(
-        json.dumps([asdict(plan), installed(), sys.version], sort_keys=True).encode(), digest_size=8
-    )
+    facts = json.dumps([asdict(plan), installed(), sys.version], sort_keys=True)
+    digest = hashlib.blake2b(facts.encode(), digest_size=8)
     for name in SOURCES:
         for file in sorted((ROOT / name).rglob("*.py")):
             digest.update(file.read_bytes())
@@ -90,7 +90,8 @@ def kept_run(name: str, plan: Request) -> Run:
     is_resumable = (folder / "manifest.json").exists()
     if not is_resumable or not Run(folder).manifest.complete:
         print(f"measuring for the documentation: {name}", file=sys.stderr, flush=True)
-        execute(replace(plan, resume=is_resumable), folder)
+        with reporting(None) as progress:
+            execute(replace(plan, resume=is_resumable), folder, progress)
     return Run(folder)
 
 

@@ -32,33 +32,21 @@ BENEATH, ABOVE = "below 5e-324", "above 1.8e308"
 
 @dataclass(frozen=True)
 class ShownClass:
-    """A class of a row.
-
-    Attributes:
-        index: the class.
-        target: its share of the target before loss options.
-        logit: as the dtype holds it.
-        given: the logit as the case has it.
-        probability, gradient: in twenty digits; the gradient is that of the case's reduction.
-    """
+    """A class of a row, with its probability and the gradient of the case's reduction in twenty digits."""
 
     index: int
-    target: float
-    logit: float
-    given: float
+    target: float  # its share before loss options
+    logit: float  # as the dtype holds it
+    given: float  # as the case has it
     probability: str
     gradient: str
 
 
 @dataclass(frozen=True, eq=False)
 class RowView:
-    """One row in one dtype.
+    """One row: ``logits`` (C,) and ``target``, a class index or probabilities (C,), as the dtype holds them.
 
-    Attributes:
-        row: its number, from 0.
-        logits: (C,), as the dtype holds them.
-        target: a class index, or probabilities (C,) as the dtype holds them.
-        whole, single: the exact answer of the case, and that of its rows one by one.
+    ``whole`` is the exact answer of the case, ``single`` that of its rows one by one.
     """
 
     case: Case
@@ -279,7 +267,8 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
     if row.note:
         out.print(f"   {row.note}")
     else:
-        out.print(f"   rounded to {v.dtype}: {_rounded(row, v.dtype)}; condition number {_number(row.condition)}")
+        condition = "NaN" if math.isnan(row.condition) else f"{row.condition:.4g}"
+        out.print(f"   rounded to {v.dtype}: {_rounded(row, v.dtype)}; condition number {condition}")
     classes = list(row.classes())
     out.print(_table(classes, v))
     if len(classes) < v.case.classes:
@@ -287,10 +276,6 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
     for found in row.thresholds():
         line = f"{'near' if found.near else 'past'}: {found.wording}"
         out.print(textwrap.fill(line, out.width, initial_indent="   ", subsequent_indent=" " * 9))
-
-
-def _number(value: float) -> str:
-    return "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
 def _rounded(row: RowView, dtype: str) -> str:
@@ -307,12 +292,9 @@ def _table(classes: Sequence[ShownClass], v: View) -> Table:
     for c in classes:
         exact = c.logit == c.given or math.isnan(c.given)
         logit = repr(c.logit) if exact else f"{c.logit!r} ({c.given:.10g})"
-        probability = c.probability if c.probability == BENEATH else _shorter(c.probability)
+        # Six digits of a probability leave room for the gradient's twenty.
+        is_number = c.probability not in (BENEATH, "NaN")
+        probability = f"{Context(prec=6).create_decimal(c.probability):g}" if is_number else c.probability
         target = f"{c.target:.6g}" if v.case.targets.ndim == 2 else ("*" if c.target else "")
         table.add_row("", str(c.index), target, logit, probability, c.gradient)
     return table
-
-
-def _shorter(number: str) -> str:
-    """Six digits, which leave room for the gradient's."""
-    return number if number == "NaN" else f"{Context(prec=6).create_decimal(number):g}"

@@ -31,7 +31,7 @@ from typing import NamedTuple, NotRequired, Self, TypedDict
 import pandas as pd
 
 from ...core import files
-from ...core.errors import UsageError
+from ...core.errors import UsageError, format_error
 from ...core.vocabulary import GRADES, Quantity, grade_rank
 from ...storage.manifest import CellKey
 from ._lines import ALL_ROWS, BY_SEVERITY, CASE, CELL, EXACT, OK, Lines, Source, by_case
@@ -184,7 +184,7 @@ def read(path: Path) -> Source:
             raise ValueError("it is something else")
         schema = int(content["schema"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path} is not a baseline that can be read ({_brief(error)})") from error
+        raise UsageError(f"{path} is not a baseline that can be read ({format_error(error)})") from error
     if schema != SCHEMA:
         age, remedy = ("a newer", "upgrade") if schema > SCHEMA else ("an older", "write it again: logitlab baseline")
         raise UsageError(f"{path} was written by {age} LogitLab (schema {schema}, this one knows {SCHEMA}); {remedy}")
@@ -193,14 +193,9 @@ def read(path: Path) -> Source:
         facts = {str(name): str(fact) for name, fact in content["facts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path} is a damaged baseline ({_brief(error)}); write it again: logitlab baseline"
+            f"{path} is a damaged baseline ({format_error(error)}); write it again: logitlab baseline"
         ) from error
     return Source(str(path), Lines(measured, exact, by_case=True), facts, {}, complete=True)
-
-
-def _brief(error: Exception) -> str:
-    message = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return message if len(message) <= 200 else f"{message[:200]}..."
 
 
 def _exact_of(content: _Content) -> pd.DataFrame:

@@ -41,9 +41,8 @@ def headline(diff: Comparison) -> str:
     if not diff.regressed:
         return f"no regression, {better}, {other}, {compared}"
     cells = diff.regressions[CELL].drop_duplicates()
-    return (
-        f"{plural(len(diff.regressions), 'regression')} in {plural(len(cells), 'cell')}, {better}, {other}, {compared}"
-    )
+    worse = f"{plural(len(diff.regressions), 'regression')} in {plural(len(cells), 'cell')}"
+    return f"{worse}, {better}, {other}, {compared}"
 
 
 def origins(diff: Comparison) -> list[str]:

@@ -21,8 +21,8 @@ LAST_LINES = 3
 Tell = Callable[[str], None]
 
 
-class BuildError(Exception):
-    """The last lines of what pip or uv printed."""
+class SetError(Exception):
+    """A set cannot be installed or measured: the last lines that were printed."""
 
 
 def environments_folder() -> Path | None:
@@ -41,19 +41,10 @@ def environment(
     *,
     fresh: bool,
 ) -> Path:
-    """The Python of an environment with LogitLab and the requirements, built if there is none yet.
-
-    Args:
-        root: where environments are kept, each in a folder named after what is in it.
-        source: the LogitLab to install.
-        extras: those of it.
-        requirements: as pip takes them.
-        python: the interpreter to build on.
-        tell: called with a line that says what is under way.
-        fresh: build anew what is there.
+    """The Python of an environment with LogitLab and the requirements, built in a folder of ``root`` if need be.
 
     Raises:
-        BuildError: if the requirements cannot be installed; nothing is kept then.
+        SetError: if the requirements cannot be installed; nothing is kept then.
         UsageError: if the interpreter cannot be run, or the folder cannot be written.
     """
     facts = [SCHEMA, interpreter(python), source.digest, sorted(extras), sorted(requirements)]
@@ -112,7 +103,7 @@ def _run_quietly(command: Sequence[str]) -> None:
         lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
         # pip marks the lines that say what is wrong; uv prints them last.
         errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise BuildError(" ".join(errors[-LAST_LINES:]))
+        raise SetError(" ".join(errors[-LAST_LINES:]))
 
 
 def variables() -> dict[str, str]:

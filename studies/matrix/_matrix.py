@@ -17,7 +17,7 @@ from ...core.arguments import Strings, as_dtypes, as_path, as_strings
 from ...core.errors import UsageError
 from ...storage.store import Run, must_be_new
 from ..compare import Comparison, compare, growth_factor
-from ._environment import BuildError, Tell, environment, environments_folder, variables
+from ._environment import SetError, Tell, environment, environments_folder, variables
 from ._requirements import parse_sets, scope
 from ._source import running_source
 
@@ -116,7 +116,7 @@ def matrix(
                 built = environment(root, source, extras, one.requirements, python or sys.executable, tell, fresh=fresh)
                 tell(f"measuring with {one}")
                 _run(built, plan, folder / one.folder, tell)
-            except (BuildError, _RunError) as error:
+            except SetError as error:
                 failed[str(one)] = str(error)
             else:
                 runs[str(one)] = folder / one.folder
@@ -146,10 +146,6 @@ def _plan(
     return [word for name, values in options.items() for value in values for word in (name, value)]
 
 
-class _RunError(Exception):
-    """The last line that a run printed."""
-
-
 def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
     command = [str(python), "-m", "logitlab", "run", *options, "--out", str(out)]
     last = ""
@@ -160,7 +156,7 @@ def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
             last = line.strip()
             tell(f"  {last}")
     if running.returncode and not _is_complete(out):
-        raise _RunError(last or f"the run ended with exit code {running.returncode}")
+        raise SetError(last or f"the run ended with exit code {running.returncode}")
 
 
 def _is_complete(folder: Path) -> bool:
