@@ -54,12 +54,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         cases = logit_cases(*_asked(metafunc))
     except UsageError as error:
-        told = f"{metafunc.definition.nodeid}: {error}"
+        message = f"{metafunc.definition.nodeid}: {error}"
     else:
         metafunc.parametrize(FIXTURE, cases, indirect=True, ids=[f"{c.name}-{c.dtype}" for c in cases])
         return
     # Of this file alone, and without the traceback of what was caught: the others are collected.
-    pytest.fail(told, pytrace=False)
+    pytest.fail(message, pytrace=False)
 
 
 def _asked(metafunc: pytest.Metafunc) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from ..cases import Case, select_cases
 from ..core.arguments import Strings, as_dtypes, as_strings
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, get_format, to_numpy
-from ..core.vocabulary import GRADES, SOUND, grade_rank
+from ..core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ..execution.plan import choose_dtypes
 from ..grading import Graded, grade
 from ..oracle import Reference, reference
@@ -107,17 +107,17 @@ class LogitCase:
     def assert_loss(self, computed: Any, require: str = "B") -> None:
         """Asserts that row losses (B,) have the grade; of NumPy, or of a framework."""
         __tracebackhide__ = True
-        self._assert("loss", computed, require)
+        self._assert(Quantity.LOSS, computed, require)
 
     def assert_gradient(self, computed: Any, require: str = "B") -> None:
         """Asserts that the gradient (B, C) of the summed row losses has the grade."""
         __tracebackhide__ = True
-        self._assert("gradient", computed, require)
+        self._assert(Quantity.GRADIENT, computed, require)
 
     def assert_probabilities(self, computed: Any, require: str = "B") -> None:
         """Asserts that probabilities (B, C) have the grade."""
         __tracebackhide__ = True
-        self._assert("probabilities", computed, require)
+        self._assert(Quantity.PROBABILITIES, computed, require)
 
     def __repr__(self) -> str:
         return f"<{self.name} in {self.dtype}: {self.case.rows} x {self.case.classes}>"
@@ -126,12 +126,12 @@ class LogitCase:
     def _format(self) -> Format:
         return get_format(self.dtype)
 
-    def _assert(self, quantity: str, computed: Any, require: str) -> None:
+    def _assert(self, quantity: Quantity, computed: Any, require: str) -> None:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
             raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
         values = to_numpy(computed, quantity)
-        expected = (self.case.rows,) if quantity == "loss" else (self.case.rows, self.case.classes)
+        expected = (self.case.rows,) if quantity is Quantity.LOSS else (self.case.rows, self.case.classes)
         if values.shape != expected:
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of shape {values.shape}, expected {expected}"
@@ -143,10 +143,10 @@ class LogitCase:
         graded = grade(quantity, values, self.logits, self._format, self.exact)
         short = [r for r in range(self.case.rows) if _falls_short(graded, r, require)]
         if short:
-            raise AssertionError("\n".join(self._told(quantity, values, graded, short, require)))
+            raise AssertionError("\n".join(self._message(quantity, values, graded, short, require)))
 
-    def _told(
-        self, quantity: str, values: NDArray[Any], graded: Graded, short: Sequence[int], require: str
+    def _message(
+        self, quantity: Quantity, values: NDArray[Any], graded: Graded, short: Sequence[int], require: str
     ) -> Iterator[str]:
         yield f"{self.name} in {self.dtype}: {quantity} below grade {require} in {len(short)} of {self.case.rows} rows"
         yield f"({self.why})"
@@ -156,7 +156,7 @@ class LogitCase:
             how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
             yield f"  row {r}, target {self.case.targets[r]}: {how}"
             # Where many classes are right, only the one that is farthest off is worth a line.
-            at = () if quantity == "loss" else (_farthest(values[r], exact[r]),)
+            at = () if quantity is Quantity.LOSS else (_farthest(values[r], exact[r]),)
             where = f" at class {at[0]}" if at else ""
             yield f"    given {float(values[r][at]):.9g}{where}, exact {float(exact[r][at]):.17g}"
         if len(short) > WORST_SHOWN:

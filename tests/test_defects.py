@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import defects as corpus
 import pytest
 
 import logitlab
 
-FOLDER = Path(__file__).parent / "defects"
 # A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each step anew
 # for each way of presenting each width, and TensorFlow takes its time: there it is one width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
 ONE = ("check/width_5",)
-
-
-def _package():
-    """The corpus as a package of its own name: the tests are none."""
-    name = "planted_defects"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-        )
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-DEFECTS, SOUND = _package().defects(), _package().sound_ones()
+DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
 def _each(corpus):
@@ -71,5 +53,5 @@ def test_a_sound_loss_passes(framework, planted, dtype):
 def test_the_corpus_is_as_large_as_it_should_be():
     for wrong in ("loss", "gradient"):
         assert sum(p.wrong == wrong for _, p in DEFECTS) >= 60
-    for framework in _package().MODULES:
+    for framework in corpus.MODULES:
         assert sum(f == framework for f, _ in DEFECTS) >= 12

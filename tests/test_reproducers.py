@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib.util
 import io
 import itertools
-import sys
 import time
-from pathlib import Path
 
+import defects as corpus
 import numpy as np
 import pytest
 
@@ -19,22 +17,7 @@ from logitlab.studies.check import _shrink
 from logitlab.studies.check._options import OPTIONS
 from logitlab.studies.check._properties import PROPERTIES
 
-FOLDER = Path(__file__).parent / "defects"
-
-
-def _package():
-    """The corpus as a package of its own name: the tests are none."""
-    name = "planted_defects"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-        )
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-DEFECTS = _package().defects()
+DEFECTS = corpus.defects()
 SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")
 STANDING = [(framework, p) for framework, p in DEFECTS if p.breaks is not None]
 

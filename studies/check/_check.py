@@ -17,7 +17,7 @@ from ...core.vocabulary import GRADES, Grade, Quantity, Status
 from ...execution.plan import choose_dtypes
 from ._lines import Line, Lines, Mask, Required, badness, each_line, fails, table
 from ._loss import Candidate, Loss, load_framework
-from ._measure import measured_lines
+from ._measure import measure
 from ._options import options_of, set_in
 from ._presentation import CATALOGUED
 from ._probe import require_callable, require_measurable
@@ -99,10 +99,16 @@ def check(
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
     candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
     require_measurable(candidate, asked or tuple(FORMATS))
-    tried = list(_tried(candidate, chosen, asked or tuple(FORMATS), required if first else None))
-    lines = table([part for _, found in tried for part in found])
+    tried: list[Rows] = []
+    found: list[Lines] = []
+    for rows, measured in _everything(candidate, chosen, asked or tuple(FORMATS)):
+        tried.append(rows)
+        found += measured
+        if first and fails(table(measured), required).any():
+            break
+    lines = table(found)
     failed = fails(lines, required)
-    failing = list(_worst_rows(lines, failed, [r for r, _ in tried])) if shrink and failed.any() else []
+    failing = list(_worst_rows(lines, failed, tried)) if shrink and failed.any() else []
     options = tuple(name for name in options_of(loss) if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
         called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
@@ -133,27 +139,18 @@ def _can_be_given(case: Case, options: Sequence[str]) -> bool:
     return in_rows and not case.invalid and case.rows > 0 and set(set_in(case)) <= set(options)
 
 
-def _tried(
-    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str], stop_below: Required | None
-) -> Iterator[tuple[Rows, list[Lines]]]:
-    """Each batch with its lines; all of them, or up to the first that falls short of a grade."""
-    for rows, lines in _everything(candidate, cases, dtypes):
-        yield rows, lines
-        if stop_below is not None and fails(table(lines), stop_below).any():
-            return
-
-
 def _everything(
     candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]
 ) -> Iterator[tuple[Rows, list[Lines]]]:
+    """Each batch, presented in each way, with its lines."""
     for dtype in dtypes:
         for rows in batches(cases, get_format(dtype)):
-            once = measured_lines(candidate, rows)
+            once = measure(candidate, rows)
             yield rows, once
             if any(lines.status != Status.OK for lines in once):
                 continue  # what raises or is not supported as it stands is not asked in other ways
             for again in presented_again(rows):
-                yield again, measured_lines(candidate, again)
+                yield again, measure(candidate, again)
 
 
 def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[Rows]) -> Iterator[Failing]:

@@ -10,11 +10,10 @@ import numpy as np
 from ...core.formats import quantize
 from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
-from ._rows import Rows, other_layouts, permuted
+from ._rows import OTHER_LAYOUTS, Rows, other_layouts, permuted
 
 # These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
-_BY_LAYOUT = {"transposed": Arrangement.TRANSPOSED, "strided": Arrangement.STRIDED}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +33,11 @@ class Contrast:
 
 def on_their_own(rows: Rows) -> Rows:
     """The rows as a batch that stands for itself: a batch or an order of the numbers is one like any other."""
+    how = Presentation(options=str(rows.options))
     if rows.how.call is not CallKind.ONCE:
         how = Presentation(rows.how.call)
-    elif rows.how.arrangement in _IN_MEMORY:
-        how = Presentation(arrangement=rows.how.arrangement)
-    elif rows.layout in _BY_LAYOUT:
-        how = Presentation(arrangement=_BY_LAYOUT[rows.layout])
-    else:
-        how = Presentation(options=str(rows.options))
+    elif rows.how.arrangement in _IN_MEMORY or rows.layout in OTHER_LAYOUTS:
+        how = Presentation(arrangement=OTHER_LAYOUTS.get(rows.layout, rows.how.arrangement))
     return replace(rows, how=how, per_call=None, distinct=None)
 
 

@@ -84,17 +84,9 @@ class Lines:
         loss = rows.exact.loss.hi if rows.row_losses is None else rows.row_losses.hi
         factors = np.ones(len(rows)) if rows.weights is None else rows.weights.astype(np.float64)
         lines = cls(
-            dtype=rows.fmt.name,
-            case=rows.ids,
-            quantity=quantity,
-            how=str(rows.how),
-            call=rows.how.call,
-            arrangement=rows.how.arrangement,
+            rows.fmt.name, rows.ids, quantity, str(rows.how), rows.how.call, rows.how.arrangement,
             options=", ".join(rows.options.names),
-            row=rows.numbers,
-            classes=np.full(len(rows), rows.classes),
-            target=rows.targets,
-            place=np.arange(len(rows)),
+            row=rows.numbers, classes=np.full(len(rows), rows.classes), target=rows.targets, place=np.arange(len(rows)),
             has_mask=(x == -np.inf).any(axis=1),
             has_nan=np.isnan(x).any(axis=1) | np.isnan(factors),
             has_offset=np.isfinite(nearest) & far,
@@ -104,7 +96,7 @@ class Lines:
             has_last=rows.targets == rows.classes - 1,
             has_wide=np.full(len(rows), rows.classes >= WIDE_FROM),
             has_layout=np.full(len(rows), rows.layout != "rows"),
-        )
+        )  # fmt: skip
         return replace(lines.take(np.array([0])), row=np.array([-1]), target=np.array([-1])) if whole else lines
 
     def __len__(self) -> int:

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.vocabulary import Grade, Quantity, Status, Verdict, grade_rank
 from ...execution.worker import Outcome
 from ...grading import Graded, grade
 from ...oracle import Exact
-from ._lines import DIFFERS, Lines, table
+from ._lines import DIFFERS, Lines
 from ._loss import Candidate, Traced
 from ._presentation import Argument, Arrangement, CallKind
 from ._rows import SHARE, Rows
@@ -22,13 +21,8 @@ from ._rows import SHARE, Rows
 Array = NDArray[Any]
 
 
-def measure(candidate: Candidate, rows: Rows) -> pd.DataFrame:
+def measure(candidate: Candidate, rows: Rows) -> list[Lines]:
     """The rows as they are presented, each quantity graded."""
-    return table(measured_lines(candidate, rows))
-
-
-def measured_lines(candidate: Candidate, rows: Rows) -> list[Lines]:
-    """The same, before it is made a table."""
     special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
         return _plainly(candidate, rows)
@@ -51,7 +45,7 @@ def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
 
 
 def _written(rows: Rows, argument: Argument) -> Lines:
-    return _fault(rows, Status.RAISED, argument.written, argument)
+    return _fault(rows, Status.RAISED, f"the loss writes into its {argument}", argument)
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:

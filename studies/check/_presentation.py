@@ -5,12 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-Mask = NDArray[np.bool_]
-
 
 class CallKind(StrEnum):
     """What is done with the loss; each value is its wording."""
@@ -47,11 +41,6 @@ class Argument(StrEnum):
     LOGITS = "logits"
     TARGETS = "targets"
 
-    @property
-    def written(self) -> str:
-        """The detail of a line about a loss that writes into the argument."""
-        return f"the loss writes into its {self}"
-
 
 @dataclass(frozen=True)
 class Presentation:
@@ -79,9 +68,3 @@ class Presentation:
 
 
 CATALOGUED = Presentation()
-
-
-def called_plainly(lines: pd.DataFrame) -> Mask:
-    """Which lines are of rows as the catalogue has them, with loss options or without."""
-    once, catalogued = lines["call"].eq(CallKind.ONCE), lines["arrangement"].eq(Arrangement.CATALOGUED)
-    return (once & catalogued).to_numpy(bool)

@@ -11,7 +11,7 @@ import pandas as pd
 from ...core.vocabulary import Grade, Quantity, Verdict
 from ._lines import Mask
 from ._options import OPTIONS
-from ._presentation import CATALOGUED, Arrangement, CallKind, called_plainly
+from ._presentation import CATALOGUED, Arrangement, CallKind
 
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
 # From the lines, those that failed and those that put the property to the test, to those that break it.
@@ -30,9 +30,6 @@ LAYOUT = "right in every layout"
 ARGUMENTS = "arguments left as they are"
 
 
-# --- the lines that put a property to the test ------------------------------------------------------------------
-
-
 def _called(*calls: CallKind) -> Chosen:
     return lambda lines: lines["call"].isin(calls)
 
@@ -43,6 +40,11 @@ def _arranged(*arrangements: Arrangement) -> Chosen:
 
 def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
     return lines["how"] == str(CATALOGUED)
+
+
+def _called_plainly(lines: pd.DataFrame) -> Mask:
+    """Which lines are of rows as the catalogue has them, with loss options or without."""
+    return _arranged(Arrangement.CATALOGUED)(lines).to_numpy(bool)
 
 
 def _has(feature: str) -> Chosen:
@@ -57,12 +59,9 @@ def _given(option: str) -> Chosen:
     return chosen
 
 
-# --- the lines that break it ------------------------------------------------------------------------------------
-
-
 def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     """Presented in another way: it is that way's doing only where the row is right as the catalogue has it."""
-    plainly = called_plainly(lines)
+    plainly = _called_plainly(lines)
     broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
     return broken
 
@@ -71,7 +70,7 @@ def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     """A row that is wrong in one way and right in the other depends on the way, whichever of them the catalogue's is;
     short of that the order of a sum moves the last digits.
     """
-    plainly = called_plainly(lines)
+    plainly = _called_plainly(lines)
     wrong = failed & plainly & _unwritten(lines) & ~lines["grade"].eq(Grade.C).to_numpy()
     return _only_so(lines, failed, tries) | (tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS))
 
@@ -84,10 +83,6 @@ def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
 def _failed_rows(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     # A loss that writes into its arguments may give what it should: no other property is broken by that.
     return tries & failed & _unwritten(lines)
-
-
-def _written_into(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    return ~_unwritten(lines)
 
 
 def _unwritten(lines: pd.DataFrame) -> Mask:
@@ -110,9 +105,6 @@ def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
     return pd.MultiIndex.from_frame(lines[keys]).isin(
         pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
     )
-
-
-# --- the properties ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -168,7 +160,7 @@ PROPERTIES: dict[str, Property] = {
     CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
     LAYOUT: Property(lambda t: _arranged(*_IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
     "deterministic": Property(_called(CallKind.AGAIN), _failed_rows),  # other bits are other bits, right or wrong
-    ARGUMENTS: Property(lambda t: t["how"].notna(), _written_into),
+    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: ~_unwritten(t)),
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
@@ -197,7 +189,7 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     rows = lines.groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
     concerned = pairs.isin(pairs[failed])
-    plainly = called_plainly(lines)
+    plainly = _called_plainly(lines)
 
     def score(tries: Mask, broken: Mask) -> float:
         count = len(np.unique(rows[tries & concerned])) + len(np.unique(rows[failed]))

@@ -21,7 +21,8 @@ from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 Array = NDArray[Any]
 Index = NDArray[np.intp]
 
-LAID = ("rows", "transposed", "strided")  # layouts that the adapters make
+OTHER_LAYOUTS = {"transposed": Arrangement.TRANSPOSED, "strided": Arrangement.STRIDED}
+LAID = ("rows", *OTHER_LAYOUTS)  # layouts that the adapters make
 
 SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
 WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
@@ -173,9 +174,8 @@ def _of_half_the_loss(rows: Rows) -> Rows:
 
 
 def other_layouts(rows: Rows) -> Iterator[Rows]:
-    """The rows in the layouts that adapters make."""
-    yield replace(rows.arranged(Arrangement.TRANSPOSED), layout="transposed")
-    yield replace(rows.arranged(Arrangement.STRIDED), layout="strided")
+    """The rows in the other layouts that adapters make."""
+    yield from (replace(rows.arranged(arrangement), layout=layout) for layout, arrangement in OTHER_LAYOUTS.items())
 
 
 def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:

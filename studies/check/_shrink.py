@@ -20,7 +20,7 @@ from ...core.vocabulary import Quantity, Status
 from ...oracle import Reference, per_row, reference
 from ..shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
-from ._lines import Line, Mask, Required, badness, each_line, fails
+from ._lines import Line, Mask, Required, badness, each_line, fails, table
 from ._loss import Candidate
 from ._measure import measure
 from ._presentation import Argument, CallKind
@@ -117,17 +117,11 @@ class _Shrinker:
         written = Argument(line.written) if line is not None and line.written is not None else None
         other = self._contrast(rows, free=True)
         return Smallest(
-            logits=rows.logits,
-            targets=rows.targets,
-            dtype=rows.fmt.name,
-            quantity=self._quantity.value,
-            how=str(rows.how),
-            property=self._property,
-            grade=None if line is None else line.grade,
-            detail="" if line is None else line.detail or "",
+            rows.logits, rows.targets, rows.fmt.name, self._quantity.value, str(rows.how), self._property,
+            grade=None if line is None else line.grade, detail="" if line is None else line.detail or "",
             loss=rows.exact.loss.hi,
             script=script(self._candidate, rows, self._quantity, other, self._property, written),
-        )
+        )  # fmt: skip
 
     # --- whether rows fail ------------------------------------------------------------------------------------
 
@@ -169,7 +163,7 @@ class _Shrinker:
     def _measure(self, rows: Rows, *, free: bool) -> pd.DataFrame:
         if not free:
             self.steps_used += 1 + rows.logits.size / LOGITS_A_STEP
-        return measure(self._candidate, rows)
+        return table(measure(self._candidate, rows))
 
     def _place(self, rows: Rows) -> int:
         return len(rows) - 1 if self._last else 0

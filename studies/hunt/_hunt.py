@@ -158,20 +158,11 @@ def hunt(
         took = time.monotonic() - search.began
         found = confirm(search, small_cases(search, keep), keep)
     return Hunt(
-        implementation=implementation,
-        version=f"{cell.implementation.package} {cell.implementation.version}",
-        dtype=fmt.name,
-        device=cell.device,
-        mode=cell.mode,
-        seed=seed,
-        by=by,
-        evaluations=search.answered,
-        seconds=took,
-        before=tuple(base),
-        worse=tuple(found.findings),
-        cases=tuple(described(case, found.findings, cell, base) for case in found.cases),
-        lost=found.lost,
-    )
+        implementation, f"{cell.implementation.package} {cell.implementation.version}",
+        fmt.name, cell.device, cell.mode, seed, by, evaluations=search.answered, seconds=took,
+        before=tuple(base), worse=tuple(found.findings),
+        cases=tuple(described(case, found.findings, cell, base) for case in found.cases), lost=found.lost,
+    )  # fmt: skip
 
 
 def _budget(seconds: float, evaluations: int | None) -> Budget:

@@ -33,6 +33,9 @@ SOURCES = (0.45, 0.3, 0.1, 0.1, 0.05)
 TOURNAMENT = 8
 
 
+Parent = tuple[Float64, int]  # a row (C,) and its target
+
+
 class Kind(NamedTuple):
     """What sort of row it is: ``sort`` is the rest in one number; no quantity for a row without an answer."""
 
@@ -62,7 +65,7 @@ class Population:
     """Grows by `take` and breeds by `children`."""
 
     fmt: Format
-    seeds: Sequence[tuple[Float64, int]]
+    seeds: Sequence[Parent]
     rng: Rng
     members: dict[Kind, Member] = field(default_factory=dict)
     _parents: dict[int, list[Kind]] = field(default_factory=dict)
@@ -83,9 +86,10 @@ class Population:
         most = max(rows_of(classes), MAX_ROWS // 4)
         # Those of about this width first: of the others only a part is left, or a part is made up.
         near = sorted(range(len(self.seeds)), key=lambda i: abs(np.log(self.seeds[i][0].size / classes)))[:most]
-        x, t = self._fitted([self.seeds[i] for i in near], classes)
-        new = fresh(self.rng, -len(x) % rows_of(classes), classes)
-        x, t = held(np.concatenate([x, new[0]]), self.fmt), np.concatenate([t, new[1]])
+        found = self._fitted([self.seeds[i] for i in near], classes)
+        new = fresh(self.rng, -len(found) % rows_of(classes), classes)
+        x = held(np.concatenate([*(row[None] for row, _ in found), new[0]]), self.fmt)
+        t = np.concatenate([np.array([t for _, t in found], np.int64), new[1]])
         return [(x[i : i + rows_of(classes)], t[i : i + rows_of(classes)]) for i in range(0, len(x), rows_of(classes))]
 
     def children(self, classes: int) -> Changed:
@@ -97,7 +101,7 @@ class Population:
         own, bad, others, seeds, _ = counts.tolist()
         parents = self._any(classes, own) + self._bad(classes, bad)
         width = int(self.rng.choice(list(self._parents) or [classes]))
-        parents += self._fitted_parents(self._any(width, others), classes) + self._from_seeds(seeds, classes)
+        parents += self._fitted(self._any(width, others), classes) + self._from_seeds(seeds, classes)
         x, t = fresh(self.rng, many - len(parents), classes)
         if parents:
             x = np.concatenate([np.stack([p for p, _ in parents]), x])
@@ -126,36 +130,28 @@ class Population:
         if there is None and member.breeds:
             self._parents.setdefault(member.kind.classes, []).append(member.kind)
 
-    def _any(self, classes: int, many: int) -> list[tuple[Float64, int]]:
+    def _any(self, classes: int, many: int) -> list[Parent]:
         kinds = self._parents.get(classes, [])
-        if not kinds:
-            return []
-        chosen = [self.members[kinds[i]] for i in self.rng.integers(len(kinds), size=many)]
-        return [(m.logits, m.target) for m in chosen]
+        return self._rows([kinds[i] for i in self.rng.integers(len(kinds), size=many)] if kinds else [])
 
-    def _bad(self, classes: int, many: int) -> list[tuple[Float64, int]]:
+    def _bad(self, classes: int, many: int) -> list[Parent]:
         kinds = self._parents.get(classes, [])
         if not kinds:
             return []
         scores = np.array([self.members[kind].score for kind in kinds])
         drawn = self.rng.integers(len(kinds), size=(many, TOURNAMENT))
-        best = drawn[np.arange(many), scores[drawn].argmax(axis=1)]
-        chosen = [self.members[kinds[i]] for i in best]
-        return [(m.logits, m.target) for m in chosen]
+        return self._rows([kinds[i] for i in drawn[np.arange(many), scores[drawn].argmax(axis=1)]])
 
-    def _from_seeds(self, many: int, classes: int) -> list[tuple[Float64, int]]:
+    def _rows(self, kinds: Sequence[Kind]) -> list[Parent]:
+        return [(self.members[kind].logits, self.members[kind].target) for kind in kinds]
+
+    def _from_seeds(self, many: int, classes: int) -> list[Parent]:
         if not self.seeds:
             return []
-        chosen = [self.seeds[i] for i in self.rng.integers(len(self.seeds), size=many)]
-        return self._fitted_parents(chosen, classes)
+        return self._fitted([self.seeds[i] for i in self.rng.integers(len(self.seeds), size=many)], classes)
 
-    def _fitted_parents(self, rows: Sequence[tuple[Float64, int]], classes: int) -> list[tuple[Float64, int]]:
+    def _fitted(self, rows: Sequence[Parent], classes: int) -> list[Parent]:
         return [fitted(self.rng, x, t, classes) for x, t in rows]
-
-    def _fitted(self, rows: Sequence[tuple[Float64, int]], classes: int) -> Changed:
-        found = self._fitted_parents(rows, classes)
-        x = np.array([row for row, _ in found], np.float64).reshape(len(found), classes)
-        return x, np.array([t for _, t in found], np.int64)
 
 
 def row_kinds(logits: Float64, targets: Index, exact: Reference) -> list[int]:

@@ -119,16 +119,12 @@ class Budget:
     seconds: float
     evaluations: int | None
 
-    def total(self) -> int:
-        return self.evaluations if self.evaluations is not None else max(1, int(self.seconds))
+    @property
+    def total(self) -> float:
+        return self.seconds if self.evaluations is None else self.evaluations
 
-    def exhausted(self, evaluations: int, since: float) -> int:
-        return min(self.total(), evaluations if self.evaluations is not None else int(time.monotonic() - since))
-
-    def is_left(self, evaluations: int, since: float) -> bool:
-        if self.evaluations is not None:
-            return evaluations < self.evaluations
-        return time.monotonic() - since < self.seconds
+    def used(self, evaluations: int, since: float) -> float:
+        return time.monotonic() - since if self.evaluations is None else evaluations
 
 
 @dataclass(eq=False)
@@ -166,7 +162,8 @@ class Search:
                     self._learn(answer)
                 if progress is not None:
                     label = f"{self.answered:,} rows tried, {len(self._passed)} kinds of row worse than the catalogue's"
-                    progress(budget.exhausted(self.answered, self.began), budget.total(), label)
+                    total = max(1, int(budget.total))
+                    progress(min(total, int(budget.used(self.answered, self.began))), total, label)
 
     def found(self) -> list[Member]:
         """The members that are worse than the catalogue, the worst first."""
@@ -195,7 +192,7 @@ class Search:
         return of
 
     def _breed(self, budget: Budget) -> Trial | None:
-        if not budget.is_left(self.bred, self.began):
+        if budget.used(self.bred, self.began) >= budget.total:
             return None
         if self._first:
             x, t = self._first.pop(0)
