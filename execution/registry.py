@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -83,12 +83,22 @@ def entries() -> tuple[Entry, ...]:
 
 @cache
 def load(name: str) -> Framework:
-    """The framework of this name, imported into this process."""
+    """The framework of this name, imported into this process, which is made ready for measuring."""
+    framework = imported(name)
+    framework.prepare()
+    return framework
+
+
+@cache
+def imported(name: str) -> Framework:
+    """The framework of this name, imported into this process and nothing more."""
     found = {e.value: e for e in metadata.entry_points(group=GROUP, name=name)}
     if len(found) > 1:
         raise ImportError(f"{len(found)} packages offer it, as {' and '.join(sorted(found))}; uninstall all but one")
     (entry,) = found.values()
-    framework: Framework = entry.load()
+    framework = entry.load()
+    if not isinstance(framework, Framework):
+        raise ImportError(f"{entry.value} is a {type(framework).__name__}; expected a logitlab.frameworks.Framework")
     return framework
 
 
@@ -108,10 +118,9 @@ def _described(name: str) -> Description:
         packages = {o.package: o.version for o in infos}
         versions = tuple((p, v) for p, v in packages.items() if v is not None)
         distributions = tuple((p, canonicalize_name(_distribution_of(p) or p)) for p, _ in versions)
-        settings: Mapping[str, str] = getattr(framework, "settings", dict)()
         return Description(
             name, tuple(framework.devices()), infos, versions,
-            settings=tuple(settings.items()), distributions=distributions,
+            settings=tuple(framework.settings().items()), distributions=distributions,
         )  # fmt: skip
     except BaseException as error:  # another package's code: whatever it raises, SystemExit too, the others still run
         how = "cannot be imported" if isinstance(error, ImportError) else "failed when it was imported"
@@ -122,13 +131,13 @@ def _described(name: str) -> Description:
 def _info(implementation: Implementation) -> ImplementationInfo:
     i = implementation
     return ImplementationInfo(
-        name=i.name, formula=i.formula, package=i.package, version=_version(i.package), modes=tuple(i.modes),
+        name=i.name, formula=i.formula, package=i.package, version=version_of(i.package), modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
         convention=i.convention,
     )  # fmt: skip
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
     distribution = _distribution_of(package)
     return None if distribution is None else metadata.version(distribution)

@@ -133,12 +133,12 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
         return work(*arguments)
     if _this.exhausted:
         raise ExhaustedError
-    pid, settings = os.getpid(), getattr(framework, "settings", dict)
-    before = _this.state or ProcessState(settings)
+    pid = os.getpid()
+    before = _this.state or ProcessState(framework.settings)
     outcome = work(*arguments)
     if os.getpid() != pid:
         os._exit(0)  # a copy of this process that the framework forked would answer too
-    _this.state = ProcessState(settings)
+    _this.state = ProcessState(framework.settings)
     changed = _this.state.changes(before)
     _this.exhausted = bool(changed) or watchdog.outgrown(_this.memory)
     return replace(outcome, changed=changed, exhausted=_this.exhausted)
@@ -168,15 +168,15 @@ def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device
 
 
 def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: str, _mode: str) -> Outcome:
-    operations = getattr(framework, "operations", None)
+    operations = framework.operations
     if chosen.formula not in FORMULAS or operations is None:
         outcome = evaluated(framework, chosen, batch, device, "eager")
         return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
     try:
-        with operations.placed(device):
-            x, t = operations.load(batch.logits, device), operations.load(batch.targets, device)
+        with framework.placed(device):
+            x, t = framework.to_array(batch.logits, device), framework.to_array(batch.targets, device)
             stages = FORMULAS[chosen.formula](operations, x, t)
-            return Outcome(stages=tuple(replace(s, value=operations.dump(s.value)) for s in stages))
+            return Outcome(stages=tuple(replace(s, value=framework.to_numpy(s.value)) for s in stages))
     except BaseException as error:  # as in evaluated
         return Outcome(status=Status.RAISED, detail=format_error(error))
 

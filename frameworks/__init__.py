@@ -3,6 +3,9 @@
 A framework's module imports its framework at the top, and so is imported in that framework's worker alone.
 """
 
-from ._protocol import Batch, Framework, Implementation
+from ._batch import Batch, Implementation
+from ._framework import Autograd, Framework
+from .syntax import Syntax
+from .training import Step, Training
 
-__all__ = ["Batch", "Framework", "Implementation"]
+__all__ = ["Autograd", "Batch", "Framework", "Implementation", "Step", "Syntax", "Training"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 # Before the import: other frameworks may use the same accelerator, of whose memory JAX would take three quarters.
@@ -15,12 +17,12 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from ._cache import program_folder
-from ._protocol import Batch, Implementation
-from .stages import Operations
-
-# Without it JAX silently turns every float64 into a float32.
-jax.config.update("jax_enable_x64", True)
+from ..core.cache_folder import program_folder
+from ._batch import Batch, Implementation, reduce_rows
+from ._framework import Autograd, Framework, Loss, Pull
+from .stages import HALF_SCALE, SCALE, Operations
+from .syntax import Syntax
+from .training import Step, Training
 
 
 def _keep_programs() -> None:
@@ -66,9 +68,6 @@ def lse(logits: Array, targets: Array) -> Array:
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
-
-HALF_SCALE = 2.0**32
-SCALE = HALF_SCALE**2
 
 
 def at_least_float32(logits: Array) -> Array:
@@ -167,63 +166,6 @@ def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> 
     return Implementation(f"jax/{name}", "builtin", loss, package, class_axis=axis, modes=MODES, **more)
 
 
-class JaxFramework:
-    """JAX with float64 enabled, on every platform it finds."""
-
-    name = "jax"
-    implementations: tuple[Implementation, ...] = (
-        Implementation("jax/naive", "naive", naive, "jax", probabilities=naive_probabilities, modes=MODES),
-        Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
-        Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
-        _builtin("nn.log_softmax", nn_log_softmax, "jax"),
-        _builtin("nn.logsumexp", nn_logsumexp, "jax"),
-        _builtin("nn.softmax", nn_softmax, "jax", probabilities=jax.nn.softmax),
-        _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
-        _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
-        _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
-    )
-
-    def settings(self) -> dict[str, str]:
-        half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()
-        known = {
-            "x64": "on" if jax.config.values["jax_enable_x64"] else "off",
-            "float32 matmul precision": jax.config.values["jax_default_matmul_precision"] or "default",
-            "subnormals": "kept" if half else "flushed to zero",
-        }
-        kinds = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
-        return known | ({"accelerator": ", ".join(kinds)} if kinds else {})
-
-    def devices(self) -> tuple[str, ...]:
-        found = [_device_name(d.platform) for d in jax.devices()]
-        return tuple(dict.fromkeys(["cpu", *found]))
-
-    def evaluate(
-        self, implementation: Implementation, batch: Batch, device: str, mode: str
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        place = _place(device)
-        with jax.default_device(place):
-            x, t = jax.device_put((batch.in_memory(), batch.targets), place)
-
-            if implementation.probabilities is not None:
-                form = implementation.probabilities
-                yield "probabilities", np.asarray((jax.jit(form) if mode == "compiled" else form)(x))
-            if mode == "compiled":
-                loss, gradient = _compiled(implementation, batch)(x, t)
-                yield "loss", np.asarray(loss)
-            else:
-                loss, pull = jax.vjp(lambda logits: _forward(implementation, batch, logits, t), x)
-                yield "loss", np.asarray(loss)
-                (gradient,) = pull(jnp.ones_like(loss))
-            yield "gradient", np.asarray(gradient)
-
-    @property
-    def operations(self) -> Operations:
-        return OPERATIONS
-
-    def unsupported(self, error: Exception) -> bool:
-        return isinstance(error, NotImplementedError)
-
-
 def _forward(implementation: Implementation, batch: Batch, logits: Array, targets: Array) -> Array:
     shaped = batch.spatial(logits, targets, implementation.class_axis)
     if implementation.reduces:
@@ -231,9 +173,7 @@ def _forward(implementation: Implementation, batch: Batch, logits: Array, target
         # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
         return value.reshape(-1) if batch.reduction == "none" else value.sum()
     rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
-    if batch.reduction == "none":
-        return rows
-    return rows.mean() if batch.reduction == "mean" else rows.sum()
+    return reduce_rows(rows, batch.reduction)
 
 
 def _compiled(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
@@ -268,30 +208,140 @@ def _device_name(platform: str) -> str:
     return {"gpu": "cuda"}.get(platform, platform)
 
 
-# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
-OPERATIONS = Operations(
-    exp=jnp.exp,
-    log=jnp.log,
-    log1p=jnp.log1p,
-    where=jnp.where,
-    zeros_like=jnp.zeros_like,
-    max=lambda x: x.max(axis=1, keepdims=True),
-    sum=lambda x: x.sum(axis=1, keepdims=True),
-    # Not jnp.sum, which widens float16: the transpose of a broadcast does not.
-    sum_slopes=lambda x: jax.lax.reduce(x, jnp.zeros((), x.dtype), jax.lax.add, (1,))[:, None],
-    argmax=lambda x: x.argmax(axis=1),
-    pick=pick,
-    onehot=onehot,
-    at_least_float32=at_least_float32,
-    cast=lambda x, like: x.astype(like.dtype),
-    log_slope=lambda d, x: d / x,
-    quotient_slope=lambda d, e, s, p: -(d * jax.lax.integer_pow(s, -2) * e),
-    quotient_text="-(dp * s^-2 * e)",
-    share=lambda d, x, m: d / (x == m).astype(x.dtype).sum(axis=1, keepdims=True) * (x == m),
-    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
-    placed=lambda device: jax.default_device(_place(device)),
-    load=lambda x, device: jax.device_put(x, _place(device)),
-    dump=np.asarray,
-)
+class JaxAutograd(Autograd):
+    """By `jax.vjp`."""
+
+    def forward(self, loss: Loss, logits: Array, targets: Array, *, repeatedly: bool) -> tuple[Array, Pull]:
+        rows, pull = jax.vjp(lambda x: loss(x, targets), logits)
+        return rows, lambda upstream: pull(jnp.ones_like(rows) if upstream is None else upstream)[0]
+
+    def spread(self, rows: Array, number: float) -> Array:
+        return jnp.full_like(rows, number)
+
+
+@partial(jax.jit, static_argnums=0)
+def step(implementation: Implementation, weights: tuple[Array, ...], images: Array, labels: Array, rate: Array) -> Step:
+    """One step of gradient descent, compiled for each loss, model and dtype."""
+
+    def mean_loss(weights: tuple[Array, ...]) -> tuple[Array, Array]:
+        *hidden, (last, last_bias) = zip(weights[::2], weights[1::2], strict=True)
+        x = images
+        for w, b in hidden:
+            x = jax.nn.relu(x @ w + b)
+        logits = x @ last + last_bias
+        return at_least_float32(implementation.loss(logits, labels)).mean().astype(logits.dtype), logits
+
+    (loss, logits), gradient = jax.value_and_grad(mean_loss, has_aux=True)(weights)
+    return Step(tuple(w - rate * g for w, g in zip(weights, gradient, strict=True)), loss, gradient, logits)
+
+
+_TRAINED = "optax.softmax_cross_entropy_with_integer_labels" if find_spec("optax") else "nn.log_softmax"
+
+
+class JaxFramework(Framework):
+    """JAX with float64 enabled, on every platform it finds."""
+
+    name = "jax"
+    implementations: tuple[Implementation, ...] = (
+        Implementation("jax/naive", "naive", naive, "jax", probabilities=naive_probabilities, modes=MODES),
+        Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
+        Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
+        _builtin("nn.log_softmax", nn_log_softmax, "jax"),
+        _builtin("nn.logsumexp", nn_logsumexp, "jax"),
+        _builtin("nn.softmax", nn_softmax, "jax", probabilities=jax.nn.softmax),
+        _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
+        _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
+        _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
+    )
+    autograd = JaxAutograd()
+    strides = False
+    training: Training | None = Training(step, ("jax/naive", "jax/lse", f"jax/{_TRAINED}"), "compiled")
+    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    operations = Operations(
+        exp=jnp.exp,
+        log=jnp.log,
+        log1p=jnp.log1p,
+        where=jnp.where,
+        zeros_like=jnp.zeros_like,
+        max=lambda x: x.max(axis=1, keepdims=True),
+        sum=lambda x: x.sum(axis=1, keepdims=True),
+        # Not jnp.sum, which widens float16: the transpose of a broadcast does not.
+        sum_slopes=lambda x: jax.lax.reduce(x, jnp.zeros((), x.dtype), jax.lax.add, (1,))[:, None],
+        argmax=lambda x: x.argmax(axis=1),
+        pick=pick,
+        onehot=onehot,
+        at_least_float32=at_least_float32,
+        cast=lambda x, like: x.astype(like.dtype),
+        log_slope=lambda d, x: d / x,
+        quotient_slope=lambda d, e, s, p: -(d * jax.lax.integer_pow(s, -2) * e),
+        quotient_text="-(dp * s^-2 * e)",
+        share=lambda d, x, m: d / (x == m).astype(x.dtype).sum(axis=1, keepdims=True) * (x == m),
+        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    )
+    syntax = Syntax(
+        imports=("import jax", "import jax.numpy as jnp"),
+        imports_by_dtype={"float64": "jax.config.update('jax_enable_x64', True)"},
+        array="jnp.array({numbers}, jnp.{dtype})",
+        targets="jnp.array({numbers})",
+        calls={"eager": "loss({x}, {t}{options})", "compiled": "jax.jit(lambda x, t: loss(x, t{options}))({x}, {t})"},
+        tracked=("rows, pull = jax.vjp(lambda x: {call}, x)",),
+        ones="jnp.ones_like(rows)",
+        weighted="{array}.astype(rows.dtype)",
+        spread="jnp.full_like(rows, {number})",
+        gradient="pull({upstream})[0]",
+        another_batch="x[::-1, ::-1]",
+        another_call="jax.vjp(lambda y: {call}, y)",
+        numbers="{array}.tolist()",
+    )
+
+    def prepare(self) -> None:
+        # Without it JAX silently turns every float64 into a float32.
+        jax.config.update("jax_enable_x64", True)
+
+    def as_users_call_it(self, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
+        # With 64-bit numbers for float64 alone, unless the user has them: they change what constants become.
+        on = jax.config.jax_enable_x64  # type: ignore[attr-defined] # JAX declares its flags when it is imported
+        return jax.enable_x64(on or dtype == np.float64)
+
+    def settings(self) -> Mapping[str, str]:
+        half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()
+        known = {
+            "x64": "on" if jax.config.values["jax_enable_x64"] else "off",
+            "float32 matmul precision": jax.config.values["jax_default_matmul_precision"] or "default",
+            "subnormals": "kept" if half else "flushed to zero",
+        }
+        kinds = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
+        return known | ({"accelerator": ", ".join(kinds)} if kinds else {})
+
+    def devices(self) -> tuple[str, ...]:
+        found = [_device_name(d.platform) for d in jax.devices()]
+        return tuple(dict.fromkeys(["cpu", *found]))
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        place = _place(device)
+        with jax.default_device(place):
+            x, t = jax.device_put((batch.in_memory(), batch.targets), place)
+            if implementation.probabilities is not None:
+                yield "probabilities", np.asarray(self.in_mode(implementation.probabilities, mode)(x))
+            if mode == "compiled":
+                loss, gradient = _compiled(implementation, batch)(x, t)
+                yield "loss", np.asarray(loss)
+            else:
+                loss, pull = jax.vjp(lambda logits: _forward(implementation, batch, logits, t), x)
+                yield "loss", np.asarray(loss)
+                (gradient,) = pull(jnp.ones_like(loss))
+            yield "gradient", np.asarray(gradient)
+
+    def placed(self, device: str) -> AbstractContextManager[Any]:
+        return jax.default_device(_place(device))
+
+    def to_array(self, values: NDArray[Any], device: str) -> Array:
+        return jax.device_put(values, _place(device))
+
+    def in_mode(self, loss: Loss, mode: str) -> Loss:
+        return jax.jit(loss) if mode == "compiled" else loss
+
 
 FRAMEWORK = JaxFramework()

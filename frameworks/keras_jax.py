@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 os.environ["KERAS_BACKEND"] = "jax"
 from . import _keras
-from ._protocol import Batch, Implementation
+from ._batch import Batch, Implementation
 from .jax import MODES, JaxFramework
 
 
@@ -20,21 +21,24 @@ class KerasJaxFramework(JaxFramework):
     """Keras's losses in JAX's arithmetic, on JAX's devices."""
 
     name = "keras-jax"
-    implementations = _keras.implementations(name, MODES)
+    implementations = tuple(_keras.LOSSES.implementations("keras-jax/", MODES))
+    training = None  # `train-demo` has JAX
+    syntax = replace(JaxFramework.syntax, imports=_keras.IMPORTS + JaxFramework.syntax.imports)
 
-    def settings(self) -> dict[str, str]:
-        return super().settings() | _keras.settings()
+    def settings(self) -> Mapping[str, str]:
+        return {**super().settings(), **_keras.settings()}
 
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
         # Keras takes a one-hot in JAX's default dtype. Were that float64, as for the formulas written for JAX, its
         # sparse losses would answer in float64 to logits of any dtype, which few who use them see.
+        before = jax.config.values["jax_enable_x64"]
         jax.config.update("jax_enable_x64", batch.logits.dtype == np.float64)
         try:
             yield from super().evaluate(implementation, batch, device, mode)
         finally:
-            jax.config.update("jax_enable_x64", True)
+            jax.config.update("jax_enable_x64", before)
 
 
 FRAMEWORK = KerasJaxFramework()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 os.environ["KERAS_BACKEND"] = "torch"
 from . import _keras
-from ._protocol import Batch, Implementation
+from ._batch import Batch, Implementation
 from .torch import TorchFramework
 
 
@@ -18,15 +20,20 @@ class KerasTorchFramework(TorchFramework):
     """Keras's losses in PyTorch's arithmetic, on PyTorch's devices."""
 
     name = "keras-torch"
-    implementations = _keras.implementations(name)
+    implementations = tuple(_keras.LOSSES.implementations("keras-torch/"))
+    training = None  # `train-demo` has PyTorch
+    syntax = replace(TorchFramework.syntax, imports=_keras.IMPORTS + TorchFramework.syntax.imports)
 
-    def settings(self) -> dict[str, str]:
-        return super().settings() | _keras.settings()
+    def settings(self) -> Mapping[str, str]:
+        return {**super().settings(), **_keras.settings()}
+
+    def placed(self, device: str) -> AbstractContextManager[Any]:
+        return _keras.placed(device)
 
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        with _keras.placed(device):
+        with self.placed(device):
             yield from super().evaluate(implementation, batch, device, mode)
 
 

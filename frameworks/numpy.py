@@ -6,14 +6,16 @@ differentiation does it, so that an infinity or NaN born in the forward pass spr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._protocol import Batch, Implementation
-from .stages import Operations
+from ._batch import Batch, Implementation
+from ._framework import Framework
+from .stages import HALF_SCALE, SCALE, Operations
+from .training import at_least_float32
 
 Array = NDArray[Any]
 
@@ -69,13 +71,6 @@ def lse_gradient(logits: Array, targets: Array) -> Array:
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
-
-HALF_SCALE = 2.0**32
-SCALE = HALF_SCALE**2
-
-
-def at_least_float32(logits: Array) -> Array:
-    return logits.astype(np.promote_types(logits.dtype, np.float32))
 
 
 def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
@@ -150,7 +145,15 @@ def _builtin(name: str, loss: Callable[..., Array], **more: Any) -> Implementati
     return Implementation(f"numpy/{name}", "builtin", loss, package, differentiable=False, **more)
 
 
-class NumpyFramework:
+def _reduce(rows: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return rows
+    total = at_least_float32(rows).sum()
+    # Not numpy.mean, which warns of an empty batch.
+    return np.asarray(total / total.dtype.type(len(rows)) if reduction == "mean" else total).astype(rows.dtype)
+
+
+class NumpyFramework(Framework):
     """NumPy on the CPU; bfloat16 comes from ml_dtypes."""
 
     name = "numpy"
@@ -167,8 +170,29 @@ class NumpyFramework:
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
+    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    operations = Operations(
+        exp=np.exp,
+        log=np.log,
+        log1p=np.log1p,
+        where=np.where,
+        zeros_like=np.zeros_like,
+        max=lambda x: x.max(axis=1, keepdims=True),
+        sum=lambda x: x.sum(axis=1, keepdims=True),
+        sum_slopes=lambda x: x.sum(axis=1, keepdims=True),
+        argmax=lambda x: x.argmax(axis=1),
+        pick=pick,
+        onehot=onehot,
+        at_least_float32=at_least_float32,
+        cast=lambda x, like: x.astype(like.dtype),
+        log_slope=lambda d, x: d / x,
+        quotient_slope=lambda d, e, s, p: -d * p / s,
+        quotient_text="-dp * p / s",
+        share=lambda d, x, m: d * ((x == m).astype(x.dtype) / (x == m).astype(x.dtype).sum(axis=1, keepdims=True)),
+        add_slopes=lambda shift, at_max, target: shift + at_max - target,
+    )
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> Mapping[str, str]:
         config = np.show_config(mode="dicts")
         simd, half = config["SIMD Extensions"], np.finfo(np.float32).tiny / np.float32(2)
         return {
@@ -176,14 +200,11 @@ class NumpyFramework:
             "subnormals": "kept" if half else "flushed to zero",
         }
 
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
-
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
         x = batch.in_memory()
-        with np.errstate(all="ignore"):
+        with self.placed(device):
             if implementation.probabilities is not None:
                 yield "probabilities", implementation.probabilities(x)
             if implementation.reduces:
@@ -194,48 +215,11 @@ class NumpyFramework:
                 gradient = implementation.gradient(x, batch.targets)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
 
-    @property
-    def operations(self) -> Operations:
-        return OPERATIONS
-
     def unsupported(self, error: Exception) -> bool:
         # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError. scikit-learn asks
         # for two classes and for a row; that it takes no NaN is told of the row that has one.
         words = ("needs to contain at least two labels", "Found array with 0 sample(s)")
         return isinstance(error, TypeError) or any(w in str(error) for w in words)
 
-
-def _reduce(rows: Array, reduction: str) -> Array:
-    if reduction == "none":
-        return rows
-    total = at_least_float32(rows).sum()
-    # Not numpy.mean, which warns of an empty batch.
-    return np.asarray(total / total.dtype.type(len(rows)) if reduction == "mean" else total).astype(rows.dtype)
-
-
-# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
-OPERATIONS = Operations(
-    exp=np.exp,
-    log=np.log,
-    log1p=np.log1p,
-    where=np.where,
-    zeros_like=np.zeros_like,
-    max=lambda x: x.max(axis=1, keepdims=True),
-    sum=lambda x: x.sum(axis=1, keepdims=True),
-    sum_slopes=lambda x: x.sum(axis=1, keepdims=True),
-    argmax=lambda x: x.argmax(axis=1),
-    pick=pick,
-    onehot=onehot,
-    at_least_float32=at_least_float32,
-    cast=lambda x, like: x.astype(like.dtype),
-    log_slope=lambda d, x: d / x,
-    quotient_slope=lambda d, e, s, p: -d * p / s,
-    quotient_text="-dp * p / s",
-    share=lambda d, x, m: d * ((x == m).astype(x.dtype) / (x == m).astype(x.dtype).sum(axis=1, keepdims=True)),
-    add_slopes=lambda shift, at_max, target: shift + at_max - target,
-    placed=lambda device: np.errstate(all="ignore"),
-    load=lambda x, device: x,
-    dump=lambda x: x,
-)
 
 FRAMEWORK = NumpyFramework()

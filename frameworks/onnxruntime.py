@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from ._protocol import Batch, Implementation
+from ._batch import Batch, Implementation
+from ._framework import Framework
 
 Array = NDArray[Any]
 
@@ -37,9 +38,9 @@ def _session(
     inputs = [declared("logits", logits, dims), declared("targets", targets, dims - 1)]
     if weighted:
         inputs.append(declared("weight", logits, 1))
-    ignored: dict[str, Any] = {} if ignore_index is None else {"ignore_index": ignore_index}
+    # An attribute that is None is left out.
     node = helper.make_node(
-        "SoftmaxCrossEntropyLoss", [i.name for i in inputs], ["loss"], reduction=reduction, **ignored
+        "SoftmaxCrossEntropyLoss", [i.name for i in inputs], ["loss"], reduction=reduction, ignore_index=ignore_index
     )
     graph = helper.make_graph([node], "loss", inputs, [declared("loss", logits, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -58,7 +59,7 @@ def softmax_cross_entropy_loss(
     return np.asarray(loss)
 
 
-class OnnxRuntimeFramework:
+class OnnxRuntimeFramework(Framework):
     """ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
@@ -74,11 +75,8 @@ class OnnxRuntimeFramework:
         ),
     )
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> Mapping[str, str]:
         return {"threads": str(THREADS), "provider": PROVIDER}
-
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
 
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str

@@ -12,7 +12,9 @@ import paddle.nn.functional as F  # noqa: N812 - the name every PaddlePaddle pro
 from numpy.typing import NDArray
 
 from ..core.conventions import Convention, MeanDivisor, Weighting
-from ._protocol import Batch, Implementation
+from ._batch import Batch, Implementation, reduce_rows
+from ._framework import Framework
+from .stages import HALF_SCALE, SCALE
 
 Tensor = Any
 
@@ -48,9 +50,6 @@ def lse(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
-
-HALF_SCALE = 2.0**32
-SCALE = HALF_SCALE**2
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
     )
 
 
-class PaddleFramework:
+class PaddleFramework(Framework):
     """PaddlePaddle on the CPU."""
 
     name = "paddle"
@@ -139,48 +138,39 @@ class PaddleFramework:
         _builtin("nn.functional.softmax_with_cross_entropy", softmax_with_cross_entropy),
     )
 
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
+    strides = False
 
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
         paddle.set_device(device)
-        x, t = _tensor(batch.in_memory()), _tensor(batch.targets)
-        options = {k: _tensor(v) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
+        x, t = self.to_array(batch.in_memory(), device), self.to_array(batch.targets, device)
+        options = self.keywords(batch.options, device)
         if implementation.probabilities is not None:
-            yield "probabilities", _array(implementation.probabilities(x))
+            yield "probabilities", self.to_numpy(implementation.probabilities(x))
         x.stop_gradient = False
         shaped = batch.spatial(x, t, implementation.class_axis)
         if implementation.reduces:
             loss = implementation.loss(*shaped, reduction=batch.reduction, **options)
         else:
-            loss = _reduce(implementation.loss(*shaped, **options).reshape([-1]), batch.reduction)
+            loss = reduce_rows(implementation.loss(*shaped, **options).reshape([-1]), batch.reduction)
         loss = loss.reshape([-1] if batch.reduction == "none" else [])
-        yield "loss", _array(loss)
+        yield "loss", self.to_numpy(loss)
         (gradient,) = paddle.grad(loss, x, paddle.ones_like(loss))
-        yield "gradient", _array(gradient)
+        yield "gradient", self.to_numpy(gradient)
 
     def unsupported(self, error: Exception) -> bool:
         # "The kernel with key (CPU, ..., float16) of kernel `softmax` is not registered."
         return isinstance(error, NotImplementedError) or "is not registered" in str(error)
 
+    def to_array(self, values: NDArray[Any], device: str) -> Tensor:
+        """NumPy has no bfloat16 of PaddlePaddle's: the bits travel as uint16."""
+        bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
+        return paddle.to_tensor(bits)
 
-def _reduce(rows: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return rows
-    return rows.mean() if reduction == "mean" else rows.sum()
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    """NumPy has no bfloat16 of PaddlePaddle's: the bits travel as uint16."""
-    bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
-    return paddle.to_tensor(bits)
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    values: NDArray[Any] = tensor.numpy()
-    return values.view(ml_dtypes.bfloat16) if tensor.dtype == paddle.bfloat16 else values
+    def to_numpy(self, array: Tensor) -> NDArray[Any]:
+        values: NDArray[Any] = array.numpy()
+        return values.view(ml_dtypes.bfloat16) if array.dtype == paddle.bfloat16 else values
 
 
 FRAMEWORK = PaddleFramework()

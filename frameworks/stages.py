@@ -8,7 +8,6 @@ the frameworks' files; a test holds the two together, value for value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +33,6 @@ class Operations:
         share: ``(d, x, m)``: the slope ``d`` (B, 1) of the maximum ``m`` given to the logits that have it.
         add_slopes: the gradient's three parts, from the shift, the maximum and the target logit, in the framework's
             order.
-        placed: a context for a device.
-        load: a NumPy array and a device to an array of the framework.
-        dump: back to NumPy, in the same dtype.
     """
 
     exp: Callable[[Array], Array]
@@ -57,9 +53,6 @@ class Operations:
     quotient_text: str
     share: Callable[[Array, Array, Array], Array]
     add_slopes: Callable[[Array, Array, Array], Array]
-    placed: Callable[[str], AbstractContextManager[Any]]
-    load: Callable[[Array, str], Array]
-    dump: Callable[[Array], Array]
 
 
 @dataclass(frozen=True, eq=False)

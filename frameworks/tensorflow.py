@@ -1,9 +1,10 @@
-"""TensorFlow: the formulas written in it, its built-in losses and Keras's."""
+"""TensorFlow: the formulas written in it, its built-in losses, and Keras's as ``tf.keras``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
-from ._protocol import Batch, Implementation
-from .stages import Operations
+from ._batch import Batch, Implementation
+from ._framework import Autograd, Framework, Loss, Pull
+from ._keras_losses import KerasLosses
+from .stages import HALF_SCALE, SCALE, Operations
+from .syntax import Syntax
+from .training import Step, Training
 
 # Other frameworks may use the same accelerator, of whose memory TensorFlow would take all.
 for _accelerator in tf.config.list_physical_devices("GPU"):
@@ -54,9 +59,6 @@ def lse(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
-
-HALF_SCALE = 2.0**32
-SCALE = HALF_SCALE**2
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -117,152 +119,32 @@ def _labels(logits: Tensor, targets: Tensor) -> Tensor:
     return targets if soft else tf.one_hot(targets, tf.shape(logits)[-1], dtype=logits.dtype)
 
 
-# Keras calls the index that is ignored ignore_class.
-def keras_from_logits(logits: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
-    return tf.keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True, ignore_class=ignore_index)
-
-
-def keras_from_probabilities(logits: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
-    return tf.keras.losses.sparse_categorical_crossentropy(targets, tf.nn.softmax(logits), ignore_class=ignore_index)
-
-
-def keras_dense_from_logits(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    return tf.keras.losses.categorical_crossentropy(
-        _labels(logits, targets), logits, from_logits=True, label_smoothing=label_smoothing
-    )
-
-
-def keras_dense_from_probabilities(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    return tf.keras.losses.categorical_crossentropy(
-        _labels(logits, targets), tf.nn.softmax(logits), label_smoothing=label_smoothing
-    )
-
-
-# The objects as they are called: without a dtype they cast what they are given to Keras's floatx, float32.
-def keras_object_from_logits(
-    logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None
-) -> Tensor:
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(True, ignore_index, reduction)
-    return loss(targets, logits)
-
-
-def keras_object_from_probabilities(
-    logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None
-) -> Tensor:
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=ignore_index, reduction=reduction)
-    return loss(targets, tf.nn.softmax(logits))
-
-
-def keras_dense_object_from_logits(
-    logits: Tensor, targets: Tensor, *, reduction: str, label_smoothing: float = 0.0
-) -> Tensor:
-    loss = tf.keras.losses.CategoricalCrossentropy(True, label_smoothing, reduction=reduction)
-    return loss(_labels(logits, targets), logits)
-
-
-def keras_dense_object_from_probabilities(
-    logits: Tensor, targets: Tensor, *, reduction: str, label_smoothing: float = 0.0
-) -> Tensor:
-    loss = tf.keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing, reduction=reduction)
-    return loss(_labels(logits, targets), tf.nn.softmax(logits))
-
-
 MODES, PLAIN_MODES = ("eager", "graph", "compiled"), ("compiled",)
 
-# TensorFlow documents of its dense losses that each row of labels is a probability distribution, and computes the
-# gradient as softmax less labels, which is right for no other.
-DISTRIBUTION = {"soft": True, "normalized": True}
-FROM_PROBABILITIES = {"probabilities": tf.nn.softmax}
 
-
-def _formula(name: str, loss: Callable[..., Tensor], probabilities: Callable[..., Tensor] | None) -> Implementation:
+def _formula(name: str, loss: Loss, probabilities: Loss | None) -> Implementation:
     return Implementation(
         f"tensorflow/{name}", name, loss, "tensorflow", probabilities, modes=MODES, plain_modes=PLAIN_MODES
     )
 
 
-def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
-    package = "keras" if name.startswith("keras") else "tensorflow"
-    documented: dict[str, Any] = {"class_axis": -1, "modes": MODES, "plain_modes": PLAIN_MODES}
-    return Implementation(f"tensorflow/{name}", "builtin", loss, package, **(documented | more))
+def _builtin(name: str, loss: Loss, *, class_axis: int | None = -1, is_dense: bool = False) -> Implementation:
+    # TensorFlow documents of its dense losses that each row of labels is a probability distribution, and computes the
+    # gradient as softmax less labels, which is right for no other.
+    return Implementation(
+        f"tensorflow/{name}", "builtin", loss, "tensorflow",
+        soft=is_dense, normalized=is_dense, class_axis=class_axis, modes=MODES, plain_modes=PLAIN_MODES,
+    )  # fmt: skip
 
 
-def _keras(name: str, loss: Any, **more: Any) -> Implementation:
-    return _builtin(f"keras.losses.{name}", loss, **more)
+def _keras() -> Any:
+    return tf.keras.losses
 
 
-class TensorflowFramework:
-    """TensorFlow, on the CPU and the GPUs it finds."""
-
-    name = "tensorflow"
-    implementations = (
-        _formula("naive", naive, naive_probabilities),
-        _formula("lse", lse, None),
-        _formula("log1p", log1p, log1p_probabilities),
-        _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse),
-        _builtin("nn.softmax_cross_entropy_with_logits", dense, **DISTRIBUTION),
-        _builtin("nn.log_softmax", nn_log_softmax, class_axis=None),
-        _keras("sparse_categorical_crossentropy[from_logits]", keras_from_logits),
-        _keras("sparse_categorical_crossentropy", keras_from_probabilities, **FROM_PROBABILITIES),
-        _keras("categorical_crossentropy[from_logits]", keras_dense_from_logits, **DISTRIBUTION),
-        _keras("categorical_crossentropy", keras_dense_from_probabilities, **FROM_PROBABILITIES, **DISTRIBUTION),
-        _keras("SparseCategoricalCrossentropy[from_logits]", keras_object_from_logits, reduces=True),
-        _keras("SparseCategoricalCrossentropy", keras_object_from_probabilities, reduces=True, **FROM_PROBABILITIES),
-        _keras("CategoricalCrossentropy[from_logits]", keras_dense_object_from_logits, reduces=True, **DISTRIBUTION),
-        _keras(
-            "CategoricalCrossentropy",
-            keras_dense_object_from_probabilities,
-            reduces=True,
-            **FROM_PROBABILITIES,
-            **DISTRIBUTION,
-        ),
-    )
-
-    def settings(self) -> dict[str, str]:
-        # TensorFlow tells it in a log line and nowhere in its public interface.
-        from tensorflow.python.util import _pywrap_util_port as port  # noqa: PLC0415
-
-        half = (tf.constant(np.finfo(np.float32).tiny) / 2).numpy()
-        return {
-            "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "one a core"),
-            "oneDNN": "on" if port.IsMklEnabled() else "off",
-            "TF32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
-            "subnormals": "kept" if half else "flushed to zero",
-        }
-
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
-
-    def evaluate(
-        self, implementation: Implementation, batch: Batch, device: str, mode: str
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        with tf.device(_place(device)):
-            x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
-            if implementation.probabilities is not None:
-                yield "probabilities", _traced(implementation.probabilities, mode)(x).numpy()
-            if mode != "eager":
-                loss, gradient = _program(implementation, batch, mode)(x, t)
-                yield "loss", loss.numpy()
-                yield "gradient", gradient.numpy()
-                return
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                loss = _forward(implementation, batch, x, t)
-            yield "loss", loss.numpy()
-            yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
-
-    @property
-    def operations(self) -> Operations:
-        return OPERATIONS
-
-    def unsupported(self, error: Exception) -> bool:
-        # "Could not find device for node", "Value for attr 'T' ... is not in the list of allowed values" and so on.
-        lacks = (tf.errors.UnimplementedError, tf.errors.NotFoundError)
-        return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
+KERAS = KerasLosses(_keras, tf.nn.softmax, _labels)
 
 
-def _place(device: str) -> str:
-    return {"cuda": "GPU:0"}.get(device, "CPU:0")
+# --- called, traced, differentiated and trained -----------------------------------------------------------------
 
 
 def _forward(implementation: Implementation, batch: Batch, logits: Tensor, targets: Tensor) -> Tensor:
@@ -306,7 +188,6 @@ def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[.
     return _traced(both, mode)
 
 
-@cache
 def _traced(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
     """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
     if mode == "eager":
@@ -315,30 +196,153 @@ def _traced(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
     return traced
 
 
-# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
-OPERATIONS = Operations(
-    exp=tf.exp,
-    log=tf.math.log,
-    log1p=tf.math.log1p,
-    where=tf.where,
-    zeros_like=tf.zeros_like,
-    max=lambda x: tf.reduce_max(x, axis=1, keepdims=True),
-    sum=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
-    sum_slopes=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
-    argmax=lambda x: tf.argmax(x, axis=1),
-    pick=pick,
-    onehot=onehot,
-    at_least_float32=at_least_float32,
-    cast=lambda x, like: tf.cast(x, like.dtype),
-    # Not d / x: TensorFlow's vectorized reciprocal is another number.
-    log_slope=lambda d, x: d * tf.math.reciprocal(x),
-    quotient_slope=lambda d, e, s, p: d * (-e / s / s),
-    quotient_text="dp * (-e / s / s)",
-    share=lambda d, x, m: tf.cast(x == m, x.dtype) / tf.reduce_sum(tf.cast(x == m, x.dtype), axis=1, keepdims=True) * d,
-    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
-    placed=lambda device: tf.device(_place(device)),
-    load=lambda x, device: tf.constant(x),
-    dump=lambda x: x.numpy(),
-)
+_traced_once = cache(_traced)
+
+
+class TensorflowAutograd(Autograd):
+    """By a gradient tape."""
+
+    def forward(self, loss: Loss, logits: Tensor, targets: Tensor, *, repeatedly: bool) -> tuple[Tensor, Pull]:
+        with tf.GradientTape(persistent=repeatedly) as tape:
+            tape.watch(logits)
+            rows = loss(logits, targets)
+        return rows, lambda upstream: tf.convert_to_tensor(tape.gradient(rows, logits, output_gradients=upstream))
+
+    def spread(self, rows: Tensor, number: float) -> Tensor:
+        return tf.fill(tf.shape(rows), tf.cast(number, rows.dtype))
+
+
+@tf.function  # type: ignore[untyped-decorator]
+def step(
+    implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
+) -> Step:
+    """One step of gradient descent: a graph traced for each loss, model and dtype, without XLA."""
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        *hidden, (last, last_bias) = zip(weights[::2], weights[1::2], strict=True)
+        x = images
+        for w, b in hidden:
+            x = tf.nn.relu(x @ w + b)
+        logits = x @ last + last_bias
+        loss = tf.cast(tf.reduce_mean(at_least_float32(implementation.loss(logits, labels))), logits.dtype)
+    gradient = tape.gradient(loss, weights)
+    return Step(tuple(w - rate * g for w, g in zip(weights, gradient, strict=True)), loss, gradient, logits)
+
+
+class TensorflowFramework(Framework):
+    """TensorFlow, on the CPU and the GPUs it finds."""
+
+    name = "tensorflow"
+    implementations = (
+        _formula("naive", naive, naive_probabilities),
+        _formula("lse", lse, None),
+        _formula("log1p", log1p, log1p_probabilities),
+        _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse),
+        _builtin("nn.softmax_cross_entropy_with_logits", dense, is_dense=True),
+        _builtin("nn.log_softmax", nn_log_softmax, class_axis=None),
+        *KERAS.implementations("tensorflow/keras.", MODES, PLAIN_MODES),
+    )
+    autograd = TensorflowAutograd()
+    strides = False
+    # With determinism sums are taken in the same order each time.
+    training = Training(
+        step, ("tensorflow/naive", "tensorflow/lse", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits"),
+        "graph", tf.config.experimental.enable_op_determinism,
+    )  # fmt: skip
+    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    operations = Operations(
+        exp=tf.exp,
+        log=tf.math.log,
+        log1p=tf.math.log1p,
+        where=tf.where,
+        zeros_like=tf.zeros_like,
+        max=lambda x: tf.reduce_max(x, axis=1, keepdims=True),
+        sum=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
+        sum_slopes=lambda x: tf.reduce_sum(x, axis=1, keepdims=True),
+        argmax=lambda x: tf.argmax(x, axis=1),
+        pick=pick,
+        onehot=onehot,
+        at_least_float32=at_least_float32,
+        cast=lambda x, like: tf.cast(x, like.dtype),
+        # Not d / x: TensorFlow's vectorized reciprocal is another number.
+        log_slope=lambda d, x: d * tf.math.reciprocal(x),
+        quotient_slope=lambda d, e, s, p: d * (-e / s / s),
+        quotient_text="dp * (-e / s / s)",
+        share=lambda d, x, m: (
+            tf.cast(x == m, x.dtype) / tf.reduce_sum(tf.cast(x == m, x.dtype), axis=1, keepdims=True) * d
+        ),
+        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    )
+    syntax = Syntax(
+        imports=("import tensorflow as tf",),
+        imports_by_dtype={},
+        array="tf.constant({numbers}, tf.{dtype})",
+        targets="tf.constant({numbers}, tf.int64)",
+        calls={
+            "eager": "loss({x}, {t}{options})",
+            "graph": "tf.function(loss, jit_compile=False)({x}, {t}{options})",
+            "compiled": "tf.function(loss, jit_compile=True)({x}, {t}{options})",
+        },
+        tracked=("with tf.GradientTape(persistent=True) as tape:", "    tape.watch(x)", "    rows = {call}"),
+        ones="tf.ones_like(rows)",
+        weighted="tf.cast({array}, rows.dtype)",
+        spread="{number} * tf.ones_like(rows)",
+        gradient="tf.convert_to_tensor(tape.gradient(rows, x, output_gradients={upstream}))",
+        another_batch="x[::-1, ::-1]",
+        numbers="{array}.numpy().tolist()",
+    )
+
+    def settings(self) -> Mapping[str, str]:
+        # TensorFlow tells it in a log line and nowhere in its public interface.
+        from tensorflow.python.util import _pywrap_util_port as port  # noqa: PLC0415
+
+        half = (tf.constant(np.finfo(np.float32).tiny) / 2).numpy()
+        return {
+            "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "one a core"),
+            "oneDNN": "on" if port.IsMklEnabled() else "off",
+            "TF32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
+            "subnormals": "kept" if half else "flushed to zero",
+        }
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "cuda") if tf.config.list_physical_devices("GPU") else ("cpu",)
+
+    def evaluate(
+        self, implementation: Implementation, batch: Batch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        with self.placed(device):
+            x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
+            if implementation.probabilities is not None:
+                yield "probabilities", _traced_once(implementation.probabilities, mode)(x).numpy()
+            if mode != "eager":
+                loss, gradient = _program(implementation, batch, mode)(x, t)
+                yield "loss", loss.numpy()
+                yield "gradient", gradient.numpy()
+                return
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = _forward(implementation, batch, x, t)
+            yield "loss", loss.numpy()
+            yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
+
+    def unsupported(self, error: Exception) -> bool:
+        # "Could not find device for node", "Value for attr 'T' ... is not in the list of allowed values" and so on.
+        lacks = (tf.errors.UnimplementedError, tf.errors.NotFoundError)
+        return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
+
+    def placed(self, device: str) -> AbstractContextManager[Any]:
+        placement: AbstractContextManager[Any] = tf.device({"cuda": "GPU:0"}.get(device, "CPU:0"))
+        return placement
+
+    def to_array(self, values: NDArray[Any], device: str) -> Tensor:
+        return tf.constant(values)
+
+    def to_numpy(self, array: Tensor) -> NDArray[Any]:
+        values: NDArray[Any] = array.numpy()
+        return values
+
+    def in_mode(self, loss: Loss, mode: str) -> Loss:
+        return _traced(loss, mode)
+
 
 FRAMEWORK = TensorflowFramework()

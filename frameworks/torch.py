@@ -1,34 +1,31 @@
-"""PyTorch: the formulas written in it, and its built-in losses."""
+"""PyTorch: the formulas written in it, and how it is called, compiled, differentiated and trained."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.conventions import Convention, MeanDivisor
-from ._fused import IMPLEMENTATIONS as FUSED
-from ._protocol import Batch, Implementation
-from .stages import Operations
-from .torch_compile import compiled
+from ..core.cache_folder import program_folder
+from ._batch import Batch, Implementation, reduce_rows
+from ._framework import Array, Autograd, Framework, Loss, Pull
+from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
+from .stages import HALF_SCALE, SCALE, Operations
+from .syntax import Syntax
+from .training import Step, Training
 
 # Set by a variant of LogitLab's, which is told to a worker before it imports this.
 if "LOGITLAB_FLUSH_SUBNORMALS" in os.environ:
     torch.set_flush_denormal(True)
 if "LOGITLAB_MATMUL_PRECISION" in os.environ:
     torch.set_float32_matmul_precision(os.environ["LOGITLAB_MATMUL_PRECISION"])
-
-
-def pick(values: Tensor, targets: Tensor) -> Tensor:
-    return values.gather(1, targets[:, None]).squeeze(1)
 
 
 def onehot(indices: Tensor, like: Tensor) -> Tensor:
@@ -57,9 +54,6 @@ def lse(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
-
-HALF_SCALE = 2.0**32
-SCALE = HALF_SCALE**2
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -107,115 +101,161 @@ def log1p_probabilities(logits: Tensor) -> Tensor:
     return (e / (1 + others)[:, None]).to(logits.dtype)
 
 
-# --- built-in ---------------------------------------------------------------------------------------------------
-
-
-def nll_of_log_softmax(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    return F.nll_loss(F.log_softmax(logits, dim=1), targets, **options)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
-    # Smoothed it takes a path of its own in PyTorch, which sums the log-probabilities of all classes.
-    if "label_smoothing" in options:
-        raise NotImplementedError("with label smoothing it is torch/F.cross_entropy[label_smoothing]")
-    return F.cross_entropy(logits, targets, reduction=reduction, **options)
-
-
-def cross_entropy_of_probabilities(
-    logits: Tensor, targets: Tensor, *, reduction: str, weight: Tensor | None = None, label_smoothing: float = 0.0
-) -> Tensor:
-    # Given class probabilities it takes another path than for class indices, multiplying by the whole target.
-    soft = targets
-    if not targets.is_floating_point():
-        soft = F.one_hot(targets.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-    return F.cross_entropy(logits, soft, weight, reduction=reduction, label_smoothing=label_smoothing)
-
-
-def cross_entropy_loss(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    loss: Tensor = torch.nn.CrossEntropyLoss(**options)(logits, targets)
-    return loss
-
-
-def cross_entropy_under_autocast(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # As a model run under autocast calls it, on logits that its last layer has made in the lower precision.
-    if logits.dtype not in (torch.float16, torch.bfloat16):
-        raise NotImplementedError(f"autocast makes logits of float16 or bfloat16, not of {logits.dtype}")
-    with torch.autocast(logits.device.type, dtype=logits.dtype):
-        return F.cross_entropy(logits, targets, **options)
-
-
-def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
-    return torch.logsumexp(logits, dim=1) - pick(logits, targets)
-
-
-# The loss multiplies features with a weight to make its logits. With a single feature, which is 1, the weight is the
-# logits, also those that are infinite; an identity would add 0 x inf to the others.
-def linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # A weight (classes, positions, features) makes each row a position of one sample; PyTorch takes the softmax over
-    # classes that are not the last dimension by another kernel, which sums less accurately.
-    feature, soft = logits.new_ones(1, 1), targets.is_floating_point()
-    return F.linear_cross_entropy(feature, logits.T[..., None], (targets.T if soft else targets)[None], **options)
-
-
-def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # The chunked path has no positions, so that each row is a call.
-    if "label_smoothing" in options:
-        raise NotImplementedError("with label smoothing F.linear_cross_entropy ignores its options")
-    feature, chunked = logits.new_ones(1, 1), torch.nn.LinearCrossEntropyOptions()
-    rows = [
-        F.linear_cross_entropy(feature, row[:, None], target[None], reduction="none", options=chunked, **options)
-        for row, target in zip(logits.unbind(), targets.unbind(), strict=True)
-    ]
-    return torch.cat([logits[:0, 0], *rows])
-
-
-# "sum l_n / N" for class probabilities, where for class indices it divides by the targets' weights.
-OF_SHARES = Convention(MeanDivisor.ROWS, source="torch 2.13.0, torch.nn.CrossEntropyLoss")
-MODES, PLAIN_MODES = ("eager", "compiled"), ("compiled",)
-
-
-def _formula(name: str, loss: Callable[..., Tensor], probabilities: Callable[..., Tensor] | None) -> Implementation:
+def _formula(name: str, loss: Loss, probabilities: Loss | None) -> Implementation:
     return Implementation(f"torch/{name}", name, loss, "torch", probabilities, modes=MODES, plain_modes=PLAIN_MODES)
 
 
-def _builtin(name: str, loss: Callable[..., Tensor], **more: Any) -> Implementation:
-    documented: dict[str, Any] = {"reduces": True, "class_axis": 1, "modes": MODES, "plain_modes": PLAIN_MODES}
-    return Implementation(f"torch/{name}", "builtin", loss, "torch", **(documented | more))
+# --- compiled with Inductor: a program for each shape, kept on disk ----------------------------------------------
 
 
-def _linear() -> tuple[Implementation, ...]:
-    """Since PyTorch 2.13."""
-    if not hasattr(F, "linear_cross_entropy"):
-        return ()
-    # Its documentation says that torch.compile runs the chunked path eagerly.
-    alone: dict[str, Any] = {"class_axis": None}
-    eager: dict[str, Any] = {"reduces": False, "modes": ("eager",), "plain_modes": ()}
-    return (
-        _builtin("F.linear_cross_entropy", linear_cross_entropy, soft=True, **alone),
-        _builtin("F.linear_cross_entropy[chunked]", chunked_linear_cross_entropy, **alone, **eager),
-    )
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled anew for each shape, dtype and set of options that it meets.
+
+    Raises, when it is called, what Inductor raises: where there is no C++ compiler, it says so.
+    """
+    _set_up_compiler()
+    # A program for symbolic shapes is made with the first of them in view, and nothing promises that another order of
+    # calls gives the same one. A full graph, since what cannot be compiled would else be run eagerly without a word.
+    program: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=False)
+    return program
 
 
-class TorchFramework:
+@cache
+def _set_up_compiler() -> None:
+    # Imported here: they take seconds, and eager calls need none of them.
+    import torch._dynamo.config as dynamo  # noqa: PLC0415
+    import torch._inductor.config as inductor  # noqa: PLC0415
+
+    # Beyond the default of 8 shapes Dynamo gives up.
+    dynamo.cache_size_limit = dynamo.accumulated_cache_size_limit = 2**20
+    # The programs come one by one: a pool of compiling processes would only wait.
+    inductor.compile_threads = 1
+    folder = program_folder("torch")
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    if folder is None:
+        inductor.force_disable_caches = True
+    else:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+@cache
+def _program(implementation: Implementation, reduction: str, mode: str) -> Callable[..., Tensor]:
+    """Logits, targets and options to the loss, in one program with its reduction, as a training step has it."""
+
+    def forward(logits: Tensor, targets: Tensor, options: Mapping[str, Any]) -> Tensor:
+        if implementation.reduces:
+            loss = implementation.loss(logits, targets, reduction=reduction, **options)
+        else:
+            loss = reduce_rows(implementation.loss(logits, targets, **options), reduction)
+        return loss.reshape(-1) if reduction == "none" else loss
+
+    return compiled(forward) if mode == "compiled" else forward
+
+
+# --- differentiated and trained ---------------------------------------------------------------------------------
+
+
+class TorchAutograd(Autograd):
+    """By `torch.autograd.grad`."""
+
+    def forward(self, loss: Loss, logits: Array, targets: Array, *, repeatedly: bool) -> tuple[Array, Pull]:
+        logits.requires_grad_()
+        rows = loss(logits, targets)
+
+        def pull(upstream: Array | None) -> Array:
+            given = torch.ones_like(rows) if upstream is None else upstream
+            return torch.autograd.grad(rows, logits, given, retain_graph=repeatedly)[0]
+
+        return rows, pull
+
+    def spread(self, rows: Array, number: float) -> Array:
+        return torch.full((), number, dtype=rows.dtype, device=rows.device).expand(rows.shape)
+
+    def untracked(self, loss: Loss, logits: Array, targets: Array) -> Array:
+        with torch.no_grad():
+            return loss(logits, targets)
+
+
+def step(
+    implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
+) -> Step:
+    """One step of gradient descent, eager."""
+    leaves = tuple(w.detach().requires_grad_() for w in weights)
+    *hidden, (last, last_bias) = zip(leaves[::2], leaves[1::2], strict=True)
+    x = images
+    for w, b in hidden:
+        x = torch.relu(x @ w + b)
+    logits = x @ last + last_bias
+    if implementation.reduces:
+        loss: Tensor = implementation.loss(logits, labels, reduction="mean")
+    else:
+        loss = at_least_float32(implementation.loss(logits, labels)).mean().to(logits.dtype)
+    gradient = torch.autograd.grad(loss, leaves)
+    new = tuple(w - rate * g for w, g in zip(weights, gradient, strict=True))
+    return Step(new, loss.detach(), gradient, logits.detach())
+
+
+class TorchFramework(Framework):
     """PyTorch, on the CPU and whatever accelerator it finds."""
 
     name = "torch"
-    implementations = (
+    implementations: tuple[Implementation, ...] = (
         _formula("naive", naive, naive_probabilities),
         _formula("lse", lse, None),
         _formula("log1p", log1p, log1p_probabilities),
-        _builtin("F.cross_entropy", cross_entropy),
-        _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
-        _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True, convention=OF_SHARES),
-        _builtin("F.cross_entropy[autocast]", cross_entropy_under_autocast, soft=True),
-        _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
-        _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
-        _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
-        *_linear(),
-        *FUSED,
+        *BUILTINS,
+    )
+    autograd = TorchAutograd()
+    # One thread: sums are taken in the same order whatever the number of cores, and matrices this small are not worth
+    # a second one.
+    training: Training | None = Training(
+        step, ("torch/naive", "torch/lse", "torch/F.cross_entropy"), prepare=lambda: torch.set_num_threads(1)
+    )
+    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    operations = Operations(
+        exp=torch.exp,
+        log=torch.log,
+        log1p=torch.log1p,
+        where=torch.where,
+        zeros_like=torch.zeros_like,
+        max=lambda x: x.amax(dim=1, keepdim=True),
+        sum=lambda x: x.sum(dim=1, keepdim=True),
+        sum_slopes=lambda x: x.sum(dim=1, keepdim=True),
+        argmax=lambda x: x.argmax(dim=1),
+        pick=pick,
+        onehot=onehot,
+        at_least_float32=at_least_float32,
+        cast=lambda x, like: x.to(like.dtype),
+        log_slope=lambda d, x: d / x,
+        quotient_slope=lambda d, e, s, p: -d * (p / s),
+        quotient_text="-dp * (p / s)",
+        share=lambda d, x, m: d * (x == m) / (x == m).sum(dim=1, keepdim=True),
+        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
+    )
+    syntax = Syntax(
+        imports=("import torch",),
+        imports_by_dtype={},
+        array="torch.tensor({numbers}, dtype=torch.{dtype}{device})",
+        targets="torch.tensor({numbers}{device})",
+        device=", device={name!r}",
+        calls={"eager": "loss({x}, {t}{options})", "compiled": "torch.compile(loss)({x}, {t}{options})"},
+        leaf="{x}.requires_grad_()",
+        untracked=("with torch.no_grad():", "    rows = {call}"),
+        ones="torch.ones_like(rows)",
+        spread="torch.full((), {number}, dtype=rows.dtype{device}).expand(rows.shape)",
+        gradient="torch.autograd.grad(rows, x, {upstream}{repeatedly})[0]",
+        repeatedly=", retain_graph=True",
+        another_batch="x.detach().flip(0, 1).requires_grad_()",
+        another_call="{call}.sum().backward()",
+        numbers="{array}.tolist()",
+        transposed="{x}.t().contiguous().t()",
+        strided="torch.nn.functional.pad({x}[..., None], (0, 1)).flatten(1)[:, ::2]",
+        sliced="torch.nn.functional.pad({x}, (3, 2, 1, 0))[1:, 3:-2]",
+        every_other="(({t}.repeat_interleave(2) + torch.arange(2 * {size}) % 2) % {classes})[::2]",
     )
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> Mapping[str, str]:
         onednn = torch.backends.mkldnn
         known = {
             "threads": str(torch.get_num_threads()),
@@ -236,12 +276,11 @@ class TorchFramework:
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        x = _tensor(batch.in_memory()).to(device)
-        t = _tensor(batch.targets.copy()).to(device)
-        options = {k: _tensor(v).to(device) if isinstance(v, np.ndarray) else v for k, v in batch.options.items()}
+        x = self.to_array(batch.in_memory(), device)
+        t = self.to_array(batch.targets.copy(), device)
+        options = self.keywords(batch.options, device)
         if implementation.probabilities is not None:
-            form = implementation.probabilities
-            yield "probabilities", _array((compiled(form) if mode == "compiled" else form)(x))
+            yield "probabilities", self.to_numpy(self.in_mode(implementation.probabilities, mode)(x))
         x.requires_grad_()
         if mode == "compiled":
             # Eagerly on no rows: what it does not take it tells in its own words, which Dynamo would wrap in others.
@@ -249,14 +288,10 @@ class TorchFramework:
             _program(implementation, batch.reduction, "eager")(*none, options)
         shaped = batch.spatial(x, t, implementation.class_axis)
         loss = _program(implementation, batch.reduction, mode)(*shaped, options)
-        yield "loss", _array(loss)
+        yield "loss", self.to_numpy(loss)
         if implementation.differentiable:
             (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
-            yield "gradient", _array(gradient)
-
-    @property
-    def operations(self) -> Operations:
-        return OPERATIONS
+            yield "gradient", self.to_numpy(gradient)
 
     def unsupported(self, error: Exception) -> bool:
         # PyTorch says '"log_softmax" not implemented for ...' with a NotImplementedError or a RuntimeError.
@@ -270,67 +305,23 @@ class TorchFramework:
         )
         return isinstance(error, NotImplementedError) or any(w in str(error) for w in words)
 
+    def in_mode(self, loss: Loss, mode: str) -> Loss:
+        return compiled(loss) if mode == "compiled" else loss
 
-@cache
-def _program(implementation: Implementation, reduction: str, mode: str) -> Callable[..., Tensor]:
-    """Logits, targets and options to the loss, in one program with its reduction, as a training step has it."""
+    def to_array(self, values: NDArray[Any], device: str) -> Tensor:
+        """NumPy has no bfloat16 of PyTorch's: the bits travel as int16."""
+        # Made writable only where it is not: a copy would lose the layout that the case is about.
+        own = values if values.flags.writeable else values.copy(order="K")
+        if own.dtype == ml_dtypes.bfloat16:
+            return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16).to(device)
+        return torch.from_numpy(own).to(device)
 
-    def forward(logits: Tensor, targets: Tensor, options: dict[str, Any]) -> Tensor:
-        if implementation.reduces:
-            loss = implementation.loss(logits, targets, reduction=reduction, **options)
-        else:
-            loss = _reduce(implementation.loss(logits, targets, **options), reduction)
-        return loss.reshape(-1) if reduction == "none" else loss
+    def to_numpy(self, array: Tensor) -> NDArray[Any]:
+        host = array.detach().cpu().contiguous()
+        if host.dtype == torch.bfloat16:
+            return host.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        values: NDArray[Any] = host.numpy()
+        return values
 
-    return compiled(forward) if mode == "compiled" else forward
-
-
-def _reduce(rows: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return rows
-    return rows.mean() if reduction == "mean" else rows.sum()
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    """NumPy has no bfloat16 of PyTorch's: the bits travel as int16."""
-    # Made writable only where it is not: a copy would lose the layout that the case is about.
-    own = values if values.flags.writeable else values.copy(order="K")
-    if own.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(own)
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    host = tensor.detach().cpu().contiguous()
-    if host.dtype == torch.bfloat16:
-        return host.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    values: NDArray[Any] = host.numpy()
-    return values
-
-
-# What `logitlab explain` follows the formulas with, in the order in which the backward pass rounds.
-OPERATIONS = Operations(
-    exp=torch.exp,
-    log=torch.log,
-    log1p=torch.log1p,
-    where=torch.where,
-    zeros_like=torch.zeros_like,
-    max=lambda x: x.amax(dim=1, keepdim=True),
-    sum=lambda x: x.sum(dim=1, keepdim=True),
-    sum_slopes=lambda x: x.sum(dim=1, keepdim=True),
-    argmax=lambda x: x.argmax(dim=1),
-    pick=pick,
-    onehot=onehot,
-    at_least_float32=at_least_float32,
-    cast=lambda x, like: x.to(like.dtype),
-    log_slope=lambda d, x: d / x,
-    quotient_slope=lambda d, e, s, p: -d * (p / s),
-    quotient_text="-dp * (p / s)",
-    share=lambda d, x, m: d * (x == m) / (x == m).sum(dim=1, keepdim=True),
-    add_slopes=lambda shift, at_max, target: -target + shift + at_max,
-    placed=lambda device: torch.no_grad(),
-    load=lambda x, device: _tensor(x).to(device),
-    dump=_array,
-)
 
 FRAMEWORK = TorchFramework()

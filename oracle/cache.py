@@ -7,7 +7,6 @@ user's cache folder.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import zipfile
 import zlib
@@ -15,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from numpy.typing import ArrayLike
 
+from ..core.cache_folder import cache_folder
 from ._answer import Exact, Reference
 from .transform import Transform
 
@@ -30,8 +29,7 @@ _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, Runtim
 
 def folder() -> Path | None:
     """The cache folder, or None where it is switched off."""
-    chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
-    return Path(chosen) / "references" if chosen else None
+    return cache_folder("references")
 
 
 def key(parts: Mapping[str, ArrayLike]) -> str:

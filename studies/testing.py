@@ -96,13 +96,11 @@ class LogitCase:
         """Logits and targets as a framework's own arrays.
 
         Raises:
-            UsageError: for a framework that cannot be imported, or that LogitLab cannot make arrays of.
+            UsageError: for a framework that cannot be imported.
         """
-        brought = getattr(load_framework(framework)[0], "operations", None)
-        if brought is None:
-            raise UsageError(f"LogitLab makes no arrays of {framework}; make them from .logits and .targets")
-        with brought.placed(device):
-            return brought.load(self.logits, device), brought.load(self.targets, device)
+        adapter = load_framework(framework)
+        with adapter.placed(device):
+            return adapter.to_array(self.logits, device), adapter.to_array(self.targets, device)
 
     def assert_loss(self, computed: Any, require: str = "B") -> None:
         """Asserts that row losses (B,) have the grade; of NumPy, or of a framework."""

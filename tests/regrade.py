@@ -8,7 +8,6 @@ width, for each framework named, and counts the grades that agree::
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -140,7 +139,7 @@ def grades(
     framework: str, dtype: str, cases: list, every: int = 1
 ) -> Iterator[tuple[str, str, str | None, str | None]]:
     """A label, a quantity, LogitLab's letter and the one worked out here, for one row in ``every``."""
-    adapter = importlib.import_module(f"logitlab.frameworks.{framework.replace('-', '_')}").FRAMEWORK
+    adapter = registry.load(framework)
     for group in groups(cases, FORMATS[dtype]):
         number = len(group.logits)
         rows = {

@@ -1,8 +1,5 @@
 """Stability ratio and a-priori bounds: their values, where they apply, and that the written formulas stay within."""
 
-import importlib
-from functools import cache
-
 import mpmath
 import numpy as np
 import pandas as pd
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 
 from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
+from logitlab.execution import registry
 from logitlab.execution.plan import groups
 from logitlab.frameworks import Batch
 from logitlab.grading import apriori_bounds, grade, stability_ratio
@@ -23,9 +21,8 @@ FLOAT32, FLOAT16 = FORMATS["float32"], FORMATS["float16"]
 BOUND_OF = {"naive": 0, "lse": 1, "log1p": 1}  # unshifted, shifted
 
 
-@cache
 def framework(name):
-    return importlib.import_module(f"logitlab.frameworks.{name}").FRAMEWORK
+    return registry.load(name)
 
 
 def written(owner):

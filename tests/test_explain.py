@@ -1,6 +1,5 @@
 """``explain``: the stages are those of the formulas, the exact values exact, and the rule that broke is named."""
 
-import importlib
 import math
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import logitlab
 from logitlab.cases import all_cases, select_cases
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
+from logitlab.execution import registry
 from logitlab.frameworks import Batch
 from logitlab.frameworks.stages import FORMULAS
 from logitlab.grading.first_failure import _exact
@@ -46,30 +46,19 @@ def rows_of_three(dtype):
     return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
 
 
-@pytest.fixture
-def _float64_in_jax():
-    """JAX's 64-bit numbers, which LogitLab's adapter turns on when it is imported, and a check turns off again."""
-    if (jax := sys.modules.get("jax")) is None:
-        yield
-        return
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("owner", FRAMEWORKS)
-@pytest.mark.usefixtures("_float64_in_jax")
 def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
     """Eagerly and on the CPU, over every row of three classes, NaN and infinities included."""
-    framework = importlib.import_module(f"logitlab.frameworks.{owner}").FRAMEWORK
-    operations = framework.operations
+    framework = registry.load(owner)
     x, t = rows_of_three(dtype)
     for formula, trace_stages in FORMULAS.items():
         (implementation,) = [i for i in framework.implementations if i.formula == formula]
         wanted = dict(framework.evaluate(implementation, Batch(x, t), "cpu", "eager"))
-        with operations.placed("cpu"):
-            stages = list(trace_stages(operations, operations.load(x, "cpu"), operations.load(t, "cpu")))
-            got = {s.name: operations.dump(s.value) for s in stages}
+        with framework.placed("cpu"):
+            arrays = framework.to_array(x, "cpu"), framework.to_array(t, "cpu")
+            stages = list(trace_stages(framework.operations, *arrays))
+            got = {s.name: framework.to_numpy(s.value) for s in stages}
         assert [s.name for s in stages if s.direction == "forward"][-1] == "loss"
         assert stages[-1].name == "gradient"
         for quantity in ("loss", "gradient"):
@@ -301,13 +290,13 @@ def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_doe
 
 
 def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
-    from types import SimpleNamespace
+    from logitlab.execution import worker
+    from logitlab.frameworks.numpy import NumpyFramework
 
-    from logitlab.execution import registry, worker
-    from logitlab.frameworks.numpy import FRAMEWORK
+    class Bare(NumpyFramework):
+        operations = None
 
-    bare = SimpleNamespace(name="numpy", implementations=FRAMEWORK.implementations, evaluate=FRAMEWORK.evaluate)
-    monkeypatch.setattr(registry, "load", lambda name: bare)
+    monkeypatch.setattr(registry, "load", lambda name: Bare())
     x, t = np.array([[1.0, 2.0]]), np.array([0])
     traced = worker.trace_stages(worker.Evaluation("numpy", "numpy/naive", Batch(x, t)))
     assert [(s.name, s.direction) for s in traced.stages] == [

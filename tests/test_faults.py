@@ -83,7 +83,7 @@ def faulty(tmp_path_factory, distribution):
             """
             import ctypes, os, pathlib, re, signal, subprocess, threading, time, warnings
             import numpy as np
-            from logitlab.frameworks import Implementation
+            from logitlab.frameworks import Framework, Implementation
 
             KEPT, SETTINGS = [], {{"default dtype": "float32"}}
 
@@ -107,10 +107,8 @@ def faulty(tmp_path_factory, distribution):
                 return np.log(np.exp(x - m[:, None]).sum(1)) + m - x[np.arange(len(x)), batch.targets]
 
             {functions}
-            class Faulty:
+            class Faulty(Framework):
                 name = "faulty"
-                def devices(self):
-                    return ("cpu",)
                 def settings(self):
                     return dict(SETTINGS)
                 def evaluate(self, implementation, batch, device, mode):

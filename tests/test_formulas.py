@@ -1,6 +1,5 @@
 """The formulas in every framework: the article's numbers, the accuracy of ``log1p``, the backward passes of NumPy."""
 
-import importlib
 import warnings
 from functools import cache
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
 from logitlab.core.vocabulary import FORMULAS, QUANTITIES
+from logitlab.execution import registry
 from logitlab.frameworks import Batch
 from logitlab.grading import grade
 from logitlab.oracle import reference
@@ -50,9 +50,8 @@ BUILTINS = {
 }
 
 
-@cache
 def framework(name):
-    return importlib.import_module(f"logitlab.frameworks.{name}").FRAMEWORK
+    return registry.load(name)
 
 
 def implementation(name):

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
 
-from logitlab.frameworks import Batch, _fused
+from logitlab.frameworks import Batch, _torch_losses
 from logitlab.frameworks.torch import FRAMEWORK
 
-LIGER, CUT = _fused.IMPLEMENTATIONS
+LIGER, CUT = _torch_losses.FUSED
 INF = float("inf")
 LOGITS = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]], np.float32)
 TARGETS = np.array([0, 2, 1])
@@ -130,7 +130,7 @@ def test_the_cut_loss_is_given_its_options_and_gives_its_loss_and_gradient(cut, 
 
 def test_liger_writes_its_gradient_over_a_clone_and_not_over_the_callers_logits(liger):
     x = torch.tensor(LOGITS, requires_grad=True)
-    _fused.liger_cross_entropy(x, torch.tensor(TARGETS), reduction="sum")
+    _torch_losses.liger_cross_entropy(x, torch.tensor(TARGETS), reduction="sum")
     assert torch.equal(x, torch.tensor(LOGITS))
     np.testing.assert_allclose(liger.input.detach(), expected(LOGITS, TARGETS, "sum")["gradient"], rtol=1e-6)
 
@@ -144,7 +144,7 @@ def test_liger_is_given_logits_by_columns_as_they_lie_in_memory(liger):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_the_classifier_is_the_identity_of_the_logits_dtype_and_asks_for_no_gradient(cut, dtype):
     x = torch.tensor(LOGITS, dtype=dtype, requires_grad=True)
-    _fused.cut_cross_entropy(x, torch.tensor(TARGETS), reduction="none")
+    _torch_losses.cut_cross_entropy(x, torch.tensor(TARGETS), reduction="none")
     assert cut.e is x
     assert cut.c.dtype == dtype
     assert not cut.c.requires_grad
@@ -171,7 +171,7 @@ def test_an_identity_too_large_is_refused_before_it_is_made(cut):
 
 
 def test_an_identity_of_as_many_classes_as_are_taken_is_made(cut, monkeypatch):
-    monkeypatch.setattr(_fused, "MAX_IDENTITY_CLASSES", 3)
+    monkeypatch.setattr(_torch_losses, "MAX_IDENTITY_CLASSES", 3)
     evaluated(CUT, LOGITS, TARGETS)
     assert cut.c.shape == (3, 3)
 

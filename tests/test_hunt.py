@@ -136,7 +136,7 @@ def odd(tmp_path_factory, distribution):
             """
             import os
             import numpy as np
-            from logitlab.frameworks import Implementation
+            from logitlab.frameworks import Framework, Implementation
 
             def losses(batch):
                 x = batch.logits.astype(np.float64)
@@ -156,14 +156,12 @@ def odd(tmp_path_factory, distribution):
             def never(batch):
                 raise RuntimeError("not today")
 
-            class Odd:
+            class Odd(Framework):
                 name = "odd"
                 implementations = [
                     Implementation(f"odd/{f.__name__}", "builtin", f, "numpy", differentiable=False)
                     for f in (raises, dies, never)
                 ]
-                def devices(self):
-                    return ("cpu",)
                 def evaluate(self, implementation, batch, device, mode):
                     yield "loss", implementation.loss(batch)
                 def unsupported(self, error):

@@ -1,14 +1,13 @@
 """The ways a loss is run: eager, as a graph, compiled; and where compilers keep their programs."""
 
-import importlib
-
 import numpy as np
 import pytest
 
 from logitlab.cases import select_cases
+from logitlab.core.cache_folder import program_folder
 from logitlab.core.formats import FORMATS
+from logitlab.execution import registry
 from logitlab.frameworks import Batch
-from logitlab.frameworks._cache import program_folder
 
 # Those that PyTorch gives itself cause for when it compiles.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,7 +28,7 @@ MODES = [("torch", "compiled"), ("jax", "compiled"), ("tensorflow", "graph"), ("
 
 
 def framework(name):
-    return importlib.import_module(f"logitlab.frameworks.{name}").FRAMEWORK
+    return registry.load(name)
 
 
 def implementation(name):

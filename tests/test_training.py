@@ -20,11 +20,13 @@ from logitlab import UsageError
 from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.registry import Description
-from logitlab.frameworks import Implementation
+from logitlab.frameworks import Implementation, Step
+from logitlab.frameworks.numpy import FRAMEWORK as NUMPY
+from logitlab.frameworks.training import step_by_hand
 from logitlab.studies import training
-from logitlab.studies.training import _chart, _demo, _numpy
+from logitlab.studies.training import _chart, _demo
 from logitlab.studies.training._task import BATCH, MODELS, Task, held_out_images, training_images
-from logitlab.studies.training._train import Traced, accuracy, trace, trace_stages
+from logitlab.studies.training._train import Traced, TrainingInfo, accuracy, describe_training, trace, trace_steps
 
 TOOL = Path(__file__).parent.parent / "benchmarks" / "make_images.py"
 FRAMEWORKS = ("jax", "numpy", "tensorflow", "torch")
@@ -137,7 +139,7 @@ def slopes(weights, images, labels):
 
 
 def numpys(formula):
-    (found,) = [i for i in _numpy.FRAMEWORK.implementations if i.formula == formula]
+    (found,) = [i for i in NUMPY.implementations if i.formula == formula]
     return found
 
 
@@ -147,7 +149,7 @@ def test_numpys_gradient_is_that_of_finite_differences(model, formula):
     start = Task(model, "float64", (1.0,), 1, 0).start()
     images, labels = next(Task(model, "float64", (1.0,), 1, 0).batches())
     few = images[:8], labels[:8]
-    weights, loss, gradient, _ = _numpy.step(numpys(formula), start, *few, np.float64(0.5))
+    weights, loss, gradient, _ = step_by_hand(numpys(formula), start, *few, np.float64(0.5))
     assert loss == pytest.approx(mean_loss(start, *few), rel=1e-14)
     for made, g, slope, w in zip(weights, gradient, slopes(start, *few), start, strict=True):
         np.testing.assert_allclose(g, slope, atol=2e-9)
@@ -159,7 +161,7 @@ def test_an_infinite_slope_does_not_pass_a_unit_that_is_off():
     loss = Implementation("x", "naive", lambda x, t: x[:, 0], "numpy", gradient=lambda x, t: np.full_like(x, np.inf))
     weights = (np.array([[1.0, -1.0]]), np.zeros(2), np.ones((2, 2)), np.zeros(2))
     with np.errstate(invalid="ignore"):
-        _, _, gradient, _ = _numpy.step(loss, weights, np.ones((1, 1)), np.array([0]), np.float64(1.0))
+        _, _, gradient, _ = step_by_hand(loss, weights, np.ones((1, 1)), np.array([0]), np.float64(1.0))
     np.testing.assert_array_equal(gradient[0], [[np.inf, 0.0]])
 
 
@@ -199,9 +201,9 @@ def test_each_count_is_the_first_step_at_which_a_number_was_not_finite():
         logits = np.array([[1.0, -n, np.inf if n == 2 else 0.0]])
         gradient = (np.zeros(2), np.array([0.0, -np.inf if n == 4 else 0.0]))
         made = (np.zeros((64, 10)), np.full(10, np.nan if n == 5 else 0.0))
-        return made, np.float32(np.nan if n == 3 else n / 2), gradient, logits
+        return Step(made, np.float32(np.nan if n == 3 else n / 2), gradient, logits)
 
-    found = trace_stages(step, (), [((), ())] * 8, np.asarray)
+    found = trace_steps(step, (), [((), ())] * 8, np.asarray)
     assert found.stopped == {"logits": 2, "loss": 3, "gradient": 4, "weights": 5}
     assert (found.steps, found.final_loss, found.largest_logit, found.accuracy) == (5, 2.5, 5.0, 0.0)
 
@@ -213,7 +215,7 @@ def test_a_nan_in_one_pixel_reaches_everything_in_its_step(model, dtype):
     batches = list(task.batches())
     batches[1][0][5, 7] = np.nan
     rate = FORMATS[dtype].dtype.type(0.5)
-    found = trace_stages(lambda *s: _numpy.step(numpys("log1p"), *s, rate), task.start(), batches, np.asarray)
+    found = trace_steps(lambda *s: step_by_hand(numpys("log1p"), *s, rate), task.start(), batches, np.asarray)
     assert found.stopped == dict.fromkeys(("logits", "loss", "gradient", "weights"), 2)
     assert math.isnan(found.final_loss)
 
@@ -370,8 +372,10 @@ def test_without_the_extra_the_command_tells_what_to_install_before_it_trains(tm
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_framework_without_a_training_step_is_told_so(monkeypatch):
-    monkeypatch.setattr(_demo, "choose_frameworks", lambda wanted: ("mine", "numpy"))
-    with pytest.raises(UsageError, match="no training step written in mine; there is one in numpy, torch"):
-        _demo._frameworks(["mine"])
-    assert _demo._frameworks(None) == ("numpy",)
+def test_a_framework_without_a_training_step_is_left_out_and_an_error_when_it_was_asked_for():
+    numpy, none = describe_training("numpy"), describe_training("onnxruntime")
+    assert numpy == TrainingInfo("eager", ("numpy/naive", "numpy/lse", "numpy/log1p"))
+    assert none is None
+    assert _demo._trained({"numpy": numpy, "onnxruntime": none}, asked=False) == {"numpy": numpy}
+    with pytest.raises(UsageError, match="no training step written in onnxruntime; a framework has one as `Framework"):
+        _demo._trained({"numpy": numpy, "onnxruntime": none}, asked=True)

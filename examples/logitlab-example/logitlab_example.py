@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logitlab.frameworks import Batch, Implementation
+from logitlab.frameworks import Batch, Framework, Implementation
 
 Array = NDArray[Any]
 
@@ -49,8 +49,12 @@ def gradient(logits: Array, targets: Array) -> Array:
     return np.array([of(r, t) for r, t in zip(logits.tolist(), targets.tolist(), strict=True)], logits.dtype)
 
 
-class ExampleFramework:
-    """Python itself, on the CPU."""
+class ExampleFramework(Framework):
+    """Python itself, on the CPU.
+
+    Its arrays are NumPy's, and its gradient is written by hand. The defaults of `Framework` fit, and ``check``,
+    ``explain``, ``hunt`` and ``train-demo`` need nothing more.
+    """
 
     name = "example"
     # A built-in loss is one entry here. The function takes the loss options that it has as keywords, this one none.
@@ -58,21 +62,17 @@ class ExampleFramework:
         Implementation("example/math.fsum", "builtin", loss, package="logitlab_example", gradient=gradient),
     )
 
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",)
-
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
         logits = batch.in_memory()
-        rows = implementation.loss(logits, batch.targets, **batch.options)
-        yield "loss", reduced(rows, batch.reduction)
+        if implementation.reduces:  # a loss that is checked may take means and sums itself
+            yield "loss", implementation.loss(logits, batch.targets, reduction=batch.reduction, **batch.options)
+        else:
+            yield "loss", reduced(implementation.loss(logits, batch.targets, **batch.options), batch.reduction)
         if implementation.gradient is not None:
             slopes = implementation.gradient(logits, batch.targets)
             yield "gradient", slopes / slopes.dtype.type(len(slopes) if batch.reduction == "mean" else 1)
-
-    def unsupported(self, error: Exception) -> bool:
-        return isinstance(error, NotImplementedError)
 
 
 def reduced(rows: Array, reduction: str) -> Array:

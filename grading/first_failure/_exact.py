@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,7 +236,4 @@ def _operations(counts: NDArray[np.int64]) -> Operations:
         quotient_text="-dp * p / s",
         share=share,
         add_slopes=lambda shift, at_max, target: shift + at_max - target,
-        placed=lambda device: nullcontext(),
-        load=lambda x, device: _loaded(x),
-        dump=lambda x: x,
     )

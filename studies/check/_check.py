@@ -91,13 +91,13 @@ def check(
         require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases, options_of(loss))
-    adapter, wide = load_framework(framework)
+    adapter = load_framework(framework)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
     modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
-    candidate = Candidate(called, adapter, loss, gradient, device, mode, wide)
+    candidate = Candidate(called, adapter, loss, gradient, device, mode)
     require_measurable(candidate, asked or tuple(FORMATS))
     tried: list[Rows] = []
     found: list[Lines] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from ...core.errors import UsageError
 from ...execution import registry, worker
 from ...execution.worker import Outcome
-from ...frameworks import Batch, Framework, Implementation
-from ._calls import Pull, Words, words
+from ...frameworks import Autograd, Batch, Framework, Implementation
 from ._options import PLAIN, CallOptions, keywords
 from ._presentation import Argument, Arrangement, CallKind
 from ._rows import Rows
@@ -38,7 +36,6 @@ class Candidate:
         loss: logits (B, C) and integer targets (B,) to the row losses (B,), in the framework's own arrays; it is given
             the loss options that it names.
         gradient: logits and targets to the gradient (B, C), where it is written by hand.
-        wide: whether the caller's process has JAX's 64-bit numbers switched on.
     """
 
     name: str
@@ -47,7 +44,6 @@ class Candidate:
     gradient: Loss | None
     device: str
     mode: str
-    wide: bool = False
     _bound: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -56,7 +52,7 @@ class Candidate:
 
     def call(self, batch: Batch, options: CallOptions = PLAIN) -> Outcome:
         """Loss and gradient of a batch, whose reduction is that of the options."""
-        with self._as_users_have_it(batch.logits.dtype):
+        with self.framework.as_users_call_it(batch.logits.dtype):
             outcome = worker.evaluated(self.framework, self._implementation(options), batch, self.device, self.mode)
         if outcome.detail.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt  # in a worker's process it costs one call, here it is the user's word
@@ -66,7 +62,7 @@ class Candidate:
     def traced(self, rows: Rows) -> Iterator[Traced]:
         """For calls one by one; what is raised ends them, and is the trace's fault."""
         trace = Traced(self, rows.options)
-        with self._as_users_have_it(rows.logits.dtype):
+        with self.framework.as_users_call_it(rows.logits.dtype), self.framework.placed(self.device):
             try:
                 yield trace
             except Exception as error:  # the loss is another's code
@@ -75,24 +71,15 @@ class Candidate:
     @cached_property
     def version(self) -> str:
         """That of the framework."""
-        infos = registry.describe(self.framework.name)
-        return dict(infos.versions).get(self.framework.implementations[0].package, "")
-
-    @cached_property
-    def words(self) -> Words | None:
-        """For calls that the framework's adapter does not make; None where they cannot be made."""
-        return words(self.framework.name) if hasattr(self.framework, "operations") else None
+        return registry.version_of(self.framework.implementations[0].package) or ""
 
     @cached_property
     def cannot(self) -> frozenset[CallKind | Arrangement]:
         """The ways of calling it that there are not."""
-        brought = self.words
         lacking: set[CallKind | Arrangement] = set()
-        if brought is None or brought.untracked is None:
-            lacking |= {CallKind.UNTRACKED}
-        if brought is None or brought.spread is None:
-            lacking |= {CallKind.SUMMED}
-        if brought is None or not brought.strides:
+        if self.framework.autograd is None:
+            lacking |= {CallKind.UNTRACKED, CallKind.WEIGHTED, CallKind.SUMMED, CallKind.TWICE}
+        if not self.framework.strides:
             lacking |= {Arrangement.SLICED, Arrangement.EVERY_OTHER}
         if self.mode != "eager":
             lacking |= {CallKind.TWICE}  # a compiled backward pass is told that it is the only one
@@ -106,8 +93,7 @@ class Candidate:
         return found
 
     def _in_its_mode(self, options: CallOptions) -> Loss:
-        bound = self._with(self.loss, options)
-        return _shaped(bound if self.words is None else self.words.mode(bound, self.mode), options)
+        return _shaped(self.framework.in_mode(self._with(self.loss, options), self.mode), options)
 
     def by_hand(self, options: CallOptions) -> Loss | None:
         """The gradient written by hand, where there is one that takes the options."""
@@ -115,27 +101,16 @@ class Candidate:
             return None
         return self._with(self.gradient, options)
 
-    @contextmanager
-    def _as_users_have_it(self, dtype: np.dtype[Any]) -> Iterator[None]:
-        """JAX has 64-bit numbers for float64 alone, unless the caller has them: they change what constants become."""
-        if self.framework.name != "jax":
-            yield
-            return
-        import jax  # noqa: PLC0415 - the framework that was asked for
-
-        with jax.enable_x64(self.wide or dtype == np.float64):
-            yield
-
     def _implementation(self, options: CallOptions) -> Implementation:
         """One for all calls with the same options, so that a framework compiles each shape once."""
         found: Implementation = self._once(("implementation", options.key), lambda: self._made(options))
         return found
 
     def _made(self, options: CallOptions) -> Implementation:
-        written = self.framework.name == "numpy"
+        written = all(i.written_by_hand for i in self.framework.implementations)
         loss, gradient = _shaped(self._with(self.loss, options), options), self.by_hand(options)
         plain = Implementation(f"{self.framework.name}/{self.name}", "builtin", loss, self.framework.name)
-        # NumPy's adapter would divide a gradient that is that of the mean already.
+        # The adapter would divide a gradient that is that of the mean already.
         gradient = None if options.reduced and written else gradient
         differentiable = gradient is not None or not (written or self.gradient is not None)
         return replace(plain, gradient=gradient, differentiable=differentiable, reduces=options.reduced)
@@ -143,14 +118,9 @@ class Candidate:
     def _with(self, function: Loss, options: CallOptions) -> Loss:
         """The function with the options that it names, arrays as the framework's own."""
         given = keywords(function, options)
-        brought = getattr(self.framework, "operations", None)
 
         def bound(logits: Any, targets: Any) -> Any:
-            own = {
-                name: brought.load(value, self.device) if isinstance(value, np.ndarray) and brought else value
-                for name, value in given.items()
-            }
-            return function(logits, targets, **own)
+            return function(logits, targets, **self.framework.keywords(given, self.device))
 
         return bound if given else function
 
@@ -179,76 +149,76 @@ class Traced:
     """
 
     def __init__(self, candidate: Candidate, options: CallOptions) -> None:
-        self._candidate, self._options = candidate, options
-        self._words: Words = candidate.words  # type: ignore[assignment] # where it is None nothing is traced
-        self._brought = candidate.framework.operations  # type: ignore[attr-defined] # an optional part of the protocol
+        self._candidate, self._options, self._framework = candidate, options, candidate.framework
         self._seen: list[Laid] = []
         self.fault: tuple[str, str] | None = None
 
     def failed(self, error: Exception) -> None:
-        self.fault = ("unsupported" if self._candidate.framework.unsupported(error) else "raised", format_error(error))
+        self.fault = ("unsupported" if self._framework.unsupported(error) else "raised", format_error(error))
 
     @property
     def written(self) -> Argument | None:
         for laid in self._seen:
-            if not np.array_equal(self._brought.dump(laid.x), laid.logits, equal_nan=True):
+            if not np.array_equal(self._framework.to_numpy(laid.x), laid.logits, equal_nan=True):
                 return Argument.LOGITS
-            if not np.array_equal(self._brought.dump(laid.t), laid.targets):
+            if not np.array_equal(self._framework.to_numpy(laid.t), laid.targets):
                 return Argument.TARGETS
         return None
 
     def laid(self, rows: Rows) -> Laid:
         x, t = rows.in_memory()
-        load = self._brought.load
-        found = Laid(load(x, self._candidate.device), load(t, self._candidate.device), rows.logits, rows.targets)
+        found = Laid(self._own(x), self._own(t), rows.logits, rows.targets)
         self._seen.append(found)
         return found
 
     def both(self, laid: Laid, between: Callable[[], Any] = lambda: None) -> dict[str, NDArray[Any]]:
         """Loss and gradient, looked at after something else was done."""
-        rows, pull = self._opened(laid)
+        by_hand = self._candidate.by_hand(self._options)
+        if by_hand is None and self._framework.autograd is not None:
+            rows, pull = self._autograd.forward(self._loss, laid.x, laid.t, repeatedly=False)
+            between()
+            return {"loss": self._copied(rows), "gradient": self._copied(pull(None))}
+        rows = self._loss(laid.x, laid.t)
         between()
         found = {"loss": self._copied(rows)}
-        gradient = self._gradient(laid, pull, None)
-        return found if gradient is None else found | {"gradient": gradient}
+        return found if by_hand is None else found | {"gradient": self._copied(by_hand(laid.x, laid.t))}
 
     def gradient(self, laid: Laid, upstream: NDArray[Any] | float) -> NDArray[Any]:
         """That of the losses, each times its own factor; or of a sum, in which all have one."""
-        rows, pull = self._opened(laid)
-        # Where there is no such array it is not asked for.
-        spread: Callable[..., Any] = self._words.spread  # type: ignore[assignment]
-        given = spread(rows, upstream) if isinstance(upstream, float) else self._upstream(upstream, rows)
-        return self._copied(pull(given))
+        rows, pull = self._autograd.forward(self._loss, laid.x, laid.t, repeatedly=False)
+        if isinstance(upstream, float):
+            return self._copied(pull(self._autograd.spread(rows, upstream)))
+        return self._copied(pull(self._upstream(upstream, rows)))
 
     def two_gradients(self, laid: Laid, upstream: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        rows, pull = self._opened(laid, often=True)
+        rows, pull = self._autograd.forward(self._loss, laid.x, laid.t, repeatedly=True)
         given = self._upstream(upstream, rows)
         return self._copied(pull(given)), self._copied(pull(given))
 
-    def _upstream(self, upstream: NDArray[Any], rows: Any) -> Any:
-        return self._brought.cast(self._brought.load(upstream.copy(), self._candidate.device), rows)
-
     def untracked(self, laid: Laid) -> NDArray[Any]:
-        return self._copied(self._words.untracked(self._loss, laid.x, laid.t))  # type: ignore[misc]
+        return self._copied(self._autograd.untracked(self._loss, laid.x, laid.t))
 
-    def _opened(self, laid: Laid, *, often: bool = False) -> tuple[Any, Pull]:
-        return self._words.opened(self._loss, laid.x, laid.t, often)
+    @property
+    def _autograd(self) -> Autograd:
+        found = self._framework.autograd
+        assert found is not None  # noqa: S101 - for the type checker: `Candidate.cannot` has the calls that need it
+        return found
 
     @property
     def _loss(self) -> Loss:
         return self._candidate.in_its_mode(self._options)
 
-    def _gradient(self, laid: Laid, pull: Pull, upstream: Any) -> NDArray[Any] | None:
-        by_hand = self._candidate.by_hand(self._options)
-        if by_hand is not None:
-            with np.errstate(all="ignore"):
-                return self._copied(by_hand(laid.x, laid.t))
-        found = pull(upstream)
-        return None if found is None else self._copied(found)
+    def _own(self, values: NDArray[Any]) -> Any:
+        return self._framework.to_array(values, self._candidate.device)
+
+    def _upstream(self, upstream: NDArray[Any], rows: Any) -> Any:
+        """The factors in the dtype of the losses, which need not be that of the logits."""
+        with np.errstate(over="ignore"):
+            return self._own(upstream.astype(self._framework.to_numpy(rows).dtype))
 
     def _copied(self, values: Any) -> NDArray[Any]:
         # The framework's memory may be written again by the next call.
-        return np.array(self._brought.dump(values))
+        return np.array(self._framework.to_numpy(values))
 
 
 def _shaped(loss: Loss, options: CallOptions) -> Loss:
@@ -273,28 +243,18 @@ def format_error(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
-def load_framework(name: str) -> tuple[Framework, bool]:
-    """The adapter of a framework, in this process, and whether JAX had its 64-bit numbers switched on before.
+def load_framework(name: str) -> Framework:
+    """The adapter of a framework, in this process, whose settings stay what they are.
 
     Raises:
         UsageError: for a name that is not known, or a framework that cannot be imported.
     """
     if name not in registry.names():
         raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(registry.names())}")
-    jax = sys.modules.get("jax")
-    wide = bool(jax.config.jax_enable_x64) if jax is not None else _truth(os.environ.get("JAX_ENABLE_X64"))
     try:
-        framework = registry.load(name)
+        return registry.imported(name)
     except ImportError as error:
         raise UsageError(f"{name} cannot be imported ({error}); `logitlab doctor` tells how to install it") from error
-    if name == "jax":
-        # LogitLab's adapter turns it on for its own formulas; the caller's process keeps what it had.
-        sys.modules["jax"].config.update("jax_enable_x64", wide)
-    return framework, wide
-
-
-def _truth(word: str | None) -> bool:
-    return (word or "").lower() in ("1", "true", "yes", "on", "y", "t")
 
 
 def named(path: str) -> tuple[str, Loss]:

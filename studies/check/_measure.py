@@ -26,7 +26,7 @@ def measure(candidate: Candidate, rows: Rows) -> list[Lines]:
     special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
         return _plainly(candidate, rows)
-    if candidate.words is None or candidate.cannot & {rows.how.call, rows.how.arrangement}:
+    if candidate.cannot & {rows.how.call, rows.how.arrangement}:
         return []
     with candidate.traced(rows) as traced:
         found = special(traced, rows)

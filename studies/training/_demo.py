@@ -6,9 +6,8 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,26 +20,37 @@ from ...execution.plan import choose_dtypes, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.registry import Description, ImplementationInfo
 from ._task import MODELS, Task
-from ._train import Traced, trace
+from ._train import Traced, TrainingInfo, describe_training, trace
 
 DTYPES = ("float16", "float32")
 RATES = (0.1, 1.0, 3.0, 10.0, 100.0, 1000.0)
 STEPS = 200
-COLUMNS = (
-    "framework", "implementation", "formula", "version", "mode", "dtype", "model", "learning_rate", "steps",
-    "logits_step", "loss_step", "gradient_step", "weights_step", "final_loss", "largest_logit", "accuracy", "fault",
-)  # fmt: skip
 
-# Beside naive and lse, the loss that a user of the framework would take; the first whose package is installed.
-# NumPy has none that gives a gradient, so that the best written formula stands there.
-_THIRD = {
-    "numpy": ("numpy/log1p",),
-    "torch": ("torch/F.cross_entropy",),
-    "jax": ("jax/optax.softmax_cross_entropy_with_integer_labels", "jax/nn.log_softmax"),
-    "tensorflow": ("tensorflow/nn.sparse_softmax_cross_entropy_with_logits",),
-}
-# How each framework's step is run; a graph is TensorFlow's without XLA.
-_MODES = {"numpy": "eager", "torch": "eager", "jax": "compiled", "tensorflow": "graph"}
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: one loss on one model in one dtype, trained at one learning rate."""
+
+    framework: str
+    implementation: str
+    formula: str
+    version: str | None
+    mode: str
+    dtype: str
+    model: str
+    learning_rate: float
+    steps: int | None = None
+    logits_step: int | None = None
+    loss_step: int | None = None
+    gradient_step: int | None = None
+    weights_step: int | None = None
+    final_loss: float = math.nan
+    largest_logit: float = math.nan
+    accuracy: float = math.nan
+    fault: str | None = None
+
+
+COLUMNS = tuple(f.name for f in fields(Line))
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class _Call:
 
     framework: str
     implementation: ImplementationInfo
+    mode: str
     task: Task
 
 
@@ -74,7 +85,8 @@ def train_demo(
     JAX's step is compiled and TensorFlow's a graph, as training is run in them; NumPy and PyTorch are eager.
 
     Args:
-        frameworks: of ``numpy``, ``torch``, ``jax`` and ``tensorflow``; by default those that are installed.
+        frameworks: those with a training step, such as ``numpy``, ``torch``, ``jax`` and ``tensorflow``; by default
+            those that are installed.
         dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``; float16 and float32 by default.
         models: ``linear``, 64 pixels to 10 classes, and ``two-layer``, with 32 hidden ReLU units; both by default.
         rates: learning rates; `RATES` by default.
@@ -100,32 +112,27 @@ def train_demo(
     """
     limit = as_positive(timeout, "timeout", "seconds")
     steps, seed = as_integer(steps, "steps", least=1), as_integer(seed, "seed")
-    names = _frameworks(as_strings(frameworks, "frameworks"))
+    names = choose_frameworks(as_strings(frameworks, "frameworks"))
     tasks = _tasks(as_dtypes(dtypes), as_strings(models, "models"), as_numbers(rates, "rates"), steps, seed)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         reporting(progress) as report,
         Pools(names, Path(logs), limit) as pools,
     ):
-        calls = list(_calls(_present(pools.describe(), asked=frameworks is not None), tasks))
+        present = _present(pools.describe(), asked=frameworks is not None)
+        asked = {n: pools.worker(n).schedule(describe_training, args=(n,), timeout=limit) for n in present}
+        trained = _trained({n: future.result() for n, future in asked.items()}, asked=frameworks is not None)
+        calls = list(_calls(present, trained, tasks))
         futures = [pools.worker(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
         if report is not None:
             _tell(report, dict(zip(futures, calls, strict=True)))
         lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, limit))]
-    table = pd.DataFrame(lines, columns=list(COLUMNS))
+    table = pd.DataFrame([asdict(line) for line in lines], columns=list(COLUMNS))
     counts = [c for c in COLUMNS if c == "steps" or c.endswith("_step")]
     return table.astype(dict.fromkeys(counts, "Int64"))
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------
-
-
-def _frameworks(wanted: Sequence[str]) -> tuple[str, ...]:
-    chosen = choose_frameworks(wanted)
-    for name in chosen if wanted else ():
-        if name not in _THIRD:
-            raise UsageError(f"there is no training step written in {name}; there is one in {', '.join(_THIRD)}")
-    return tuple(n for n in chosen if n in _THIRD)
 
 
 def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float], steps: int, seed: int) -> list[Task]:
@@ -148,13 +155,25 @@ def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[st
     return {name: d for name, d in descriptions.items() if d.missing is None}
 
 
-def _calls(present: Mapping[str, Description], tasks: Sequence[Task]) -> Iterator[_Call]:
-    for name, description in present.items():
-        infos = {o.name: o for o in description.implementations if o.version is not None}
-        third = next(n for n in _THIRD[name] if n in infos)
-        for task in tasks:
-            for implementation in (f"{name}/naive", f"{name}/lse", third):
-                yield _Call(name, infos[implementation], task)
+def _trained(found: Mapping[str, TrainingInfo | None], *, asked: bool) -> dict[str, TrainingInfo]:
+    """The frameworks that have a training step; all of them must if they were asked for by name."""
+    trained = {name: training for name, training in found.items() if training is not None}
+    lacking = [name for name in found if name not in trained]
+    if lacking and (asked or not trained):
+        raise UsageError(
+            f"there is no training step written in {', '.join(lacking)}; a framework has one as `Framework.training`, "
+            "or where an implementation has its `gradient` written by hand"
+        )
+    return trained
+
+
+def _calls(
+    present: Mapping[str, Description], trained: Mapping[str, TrainingInfo], tasks: Sequence[Task]
+) -> Iterator[_Call]:
+    for name, training in trained.items():
+        infos = {o.name: o for o in present[name].implementations if o.version is not None}
+        losses = [infos[n] for n in training.losses if n in infos]
+        yield from (_Call(name, loss, training.mode, task) for task in tasks for loss in losses)
 
 
 def _arguments(call: _Call) -> tuple[str, str, Task]:
@@ -177,17 +196,18 @@ def _result(future: Future[Traced], timeout: float) -> Traced:
         return Traced((), failed(error, timeout).detail)
 
 
-def _lines(call: _Call, traced: Traced) -> Iterator[dict[str, Any]]:
+def _lines(call: _Call, traced: Traced) -> Iterator[Line]:
     info, task = call.implementation, call.task
-    words = {
-        "framework": call.framework, "implementation": info.name, "formula": info.formula, "version": info.version,
-        "mode": _MODES[call.framework], "dtype": task.dtype, "model": task.model, "fault": traced.fault,
-    }  # fmt: skip
     for i, rate in enumerate(task.rates):
-        line = words | {"learning_rate": rate}
+        line = Line(
+            call.framework, info.name, info.formula, info.version, call.mode, task.dtype, task.model, rate,
+            fault=traced.fault,
+        )  # fmt: skip
         if traced.fault is None:
             t = traced.traces[i]
-            line |= {f"{name}_step": step for name, step in t.stopped.items()}
-            line |= {"steps": t.steps, "final_loss": t.final_loss}
-            line |= {"largest_logit": t.largest_logit, "accuracy": t.accuracy}
+            line = replace(
+                line, steps=t.steps, final_loss=t.final_loss, largest_logit=t.largest_logit, accuracy=t.accuracy,
+                logits_step=t.stopped["logits"], loss_step=t.stopped["loss"], gradient_step=t.stopped["gradient"],
+                weights_step=t.stopped["weights"],
+            )  # fmt: skip
         yield line

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import get_format
+from ...execution import registry
+from ...frameworks import Step
 from ._task import Task, held_out_images
 
 Array = NDArray[Any]
@@ -46,33 +47,52 @@ class Traced:
     fault: str | None = None
 
 
+@dataclass(frozen=True)
+class TrainingInfo:
+    """What a framework says of its training: how a step is run, and the implementations that are trained."""
+
+    mode: str
+    losses: tuple[str, ...]
+
+
+def describe_training(framework: str) -> TrainingInfo | None:
+    """What the framework says; None where it has no training step."""
+    training = registry.load(framework).training
+    return None if training is None else TrainingInfo(training.mode, training.losses)
+
+
 def trace(framework: str, implementation: str, task: Task) -> Traced:
     """Trains with one implementation's loss at each rate of the task, on the CPU."""
     try:
-        module = import_module(f"._{framework}", __package__)
-        (loss,) = [i for i in module.FRAMEWORK.implementations if i.name == implementation]
-        o = module.FRAMEWORK.operations
-        with o.placed("cpu"):
-            start = tuple(o.load(w, "cpu") for w in task.start())
-            rates = [o.load(np.asarray(r, get_format(task.dtype).dtype), "cpu") for r in task.rates]
+        adapter = registry.load(framework)
+        (loss,) = [i for i in adapter.implementations if i.name == implementation]
+        training = adapter.training
+        if training is None:
+            raise NotImplementedError(f"{framework} has no training step")
+        training.prepare()
 
-            def at(rate: Any) -> Trace:
-                batches = ((o.load(x, "cpu"), o.load(t, "cpu")) for x, t in task.batches())
-                return trace_stages(lambda *state: module.step(loss, *state, rate), start, batches, o.dump)
+        def own(values: Array) -> Any:
+            return adapter.to_array(values, "cpu")
 
+        def at(rate: Any) -> Trace:
+            batches = ((own(x), own(t)) for x, t in task.batches())
+            return trace_steps(lambda w, x, t: training.step(loss, w, x, t, rate), start, batches, adapter.to_numpy)
+
+        with adapter.placed("cpu"):
+            start = tuple(own(w) for w in task.start())
+            rates = [own(np.asarray(r, get_format(task.dtype).dtype)) for r in task.rates]
             return Traced(tuple(at(rate) for rate in rates))
     except BaseException as error:  # whatever a framework raises costs this call and no other
         return Traced((), f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
 
 
-def trace_stages(
-    step: Callable[..., Any], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
+def trace_steps(
+    step: Callable[..., Step], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
 ) -> Trace:
     """Takes a step for each batch, until the weights are not finite, and watches.
 
     Args:
-        step: weights, images and labels to the new weights, the mean loss, its gradient for each of the weights and
-            the logits, all arrays of the framework.
+        step: weights, images and labels to a step.
         start: the weights.
         batches: images and labels.
         dump: an array of the framework to NumPy.
@@ -80,8 +100,8 @@ def trace_stages(
     stopped: dict[str, int | None] = dict.fromkeys(WATCHED)
     weights, largest, loss, number = tuple(start), 0.0, np.asarray(np.nan), 0
     for number, (images, labels) in enumerate(batches, start=1):
-        *made, logits = step(weights, images, labels)
-        weights, (loss, *gradient) = made[0], map(dump, (made[1], *made[2]))
+        weights, mean_loss, slopes, logits = step(weights, images, labels)
+        loss, gradient = dump(mean_loss), [*map(dump, slopes)]
         seen = {"logits": [dump(logits)], "loss": [loss], "gradient": gradient, "weights": [*map(dump, weights)]}
         for name, arrays in seen.items():
             if stopped[name] is None and not all(np.isfinite(a).all() for a in arrays):

@@ -1,11 +1,11 @@
-"""What a framework has to say and do to take part; of LogitLab it rests on `conventions` alone."""
+"""One way to compute the loss, and the input of one call."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,11 @@ class Implementation:
         """What it gives, in the order in which `Framework.evaluate` yields it."""
         given = (self.probabilities is not None, True, self.differentiable)
         return tuple(q for q, is_given in zip(QUANTITIES, given, strict=True) if is_given)
+
+    @property
+    def written_by_hand(self) -> bool:
+        """Whether its gradient, if it has one, is written by hand; the framework differentiates otherwise."""
+        return self.gradient is not None or not self.differentiable
 
 
 @dataclass(frozen=True)
@@ -129,29 +134,6 @@ def _takes(loss: Callable[..., Any], option: str) -> bool:
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-class Framework(Protocol):
-    """A framework's own words. An instance is named by an entry point in the group ``logitlab.frameworks``.
-
-    It may also have ``operations``, of `_stages.Operations`: then ``logitlab explain`` follows its written formulas
-    stage by stage, and else shows what goes in and comes out. And it may have ``settings()``, a mapping of names to
-    words: what it computes with in this process that can change a number (threads, oneDNN, subnormals kept or
-    flushed, the kind of accelerator), set by anyone or found by default; a run's manifest keeps it. A call that
-    leaves one of them otherwise is the last that its process makes.
-    """
-
-    name: str
-    implementations: Sequence[Implementation]
-
-    def devices(self) -> Sequence[str]:
-        """The devices found now, by the framework's own report: ``cpu``, ``cuda``, ..."""
-
-    def evaluate(
-        self, implementation: Implementation, batch: Batch, device: str, mode: str
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yields quantity and NumPy array, one by one, so that what came before a fault is kept.
-
-        The arrays have the dtype that the framework answered in.
-        """
-
-    def unsupported(self, error: Exception) -> bool:
-        """Whether the error is the framework's word that it does not have this, rather than a fault."""
+def reduce_rows(rows: Any, reduction: str) -> Any:
+    """Row losses (B,), an array with such methods, as they are, or their ``mean`` or ``sum``."""
+    return rows if reduction == "none" else getattr(rows, reduction)()

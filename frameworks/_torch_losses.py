@@ -1,0 +1,162 @@
+"""PyTorch's built-in losses, and fused Triton kernels for a GPU: Liger-Kernel's and Apple's cut cross-entropy.
+
+The kernels' packages are optional, and imported where they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
+from torch import Tensor
+
+from ..core.conventions import Convention, MeanDivisor
+from ._batch import Implementation
+
+
+def pick(values: Tensor, targets: Tensor) -> Tensor:
+    return values.gather(1, targets[:, None]).squeeze(1)
+
+
+def nll_of_log_softmax(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    return F.nll_loss(F.log_softmax(logits, dim=1), targets, **options)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
+    # Smoothed it takes a path of its own in PyTorch, which sums the log-probabilities of all classes.
+    if "label_smoothing" in options:
+        raise NotImplementedError("with label smoothing it is torch/F.cross_entropy[label_smoothing]")
+    return F.cross_entropy(logits, targets, reduction=reduction, **options)
+
+
+def cross_entropy_of_probabilities(
+    logits: Tensor, targets: Tensor, *, reduction: str, weight: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    # Given class probabilities it takes another path than for class indices, multiplying by the whole target.
+    soft = targets
+    if not targets.is_floating_point():
+        soft = F.one_hot(targets.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    return F.cross_entropy(logits, soft, weight, reduction=reduction, label_smoothing=label_smoothing)
+
+
+def cross_entropy_loss(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    loss: Tensor = torch.nn.CrossEntropyLoss(**options)(logits, targets)
+    return loss
+
+
+def cross_entropy_under_autocast(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # As a model run under autocast calls it, on logits that its last layer has made in the lower precision.
+    if logits.dtype not in (torch.float16, torch.bfloat16):
+        raise NotImplementedError(f"autocast makes logits of float16 or bfloat16, not of {logits.dtype}")
+    with torch.autocast(logits.device.type, dtype=logits.dtype):
+        return F.cross_entropy(logits, targets, **options)
+
+
+def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
+    return torch.logsumexp(logits, dim=1) - pick(logits, targets)
+
+
+# The loss multiplies features with a weight to make its logits. With a single feature, which is 1, the weight is the
+# logits, also those that are infinite; an identity would add 0 x inf to the others.
+def linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # A weight (classes, positions, features) makes each row a position of one sample; PyTorch takes the softmax over
+    # classes that are not the last dimension by another kernel, which sums less accurately.
+    feature, soft = logits.new_ones(1, 1), targets.is_floating_point()
+    return F.linear_cross_entropy(feature, logits.T[..., None], (targets.T if soft else targets)[None], **options)
+
+
+def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    # The chunked path has no positions, so that each row is a call.
+    if "label_smoothing" in options:
+        raise NotImplementedError("with label smoothing F.linear_cross_entropy ignores its options")
+    feature, chunked = logits.new_ones(1, 1), torch.nn.LinearCrossEntropyOptions()
+    rows = [
+        F.linear_cross_entropy(feature, row[:, None], target[None], reduction="none", options=chunked, **options)
+        for row, target in zip(logits.unbind(), targets.unbind(), strict=True)
+    ]
+    return torch.cat([logits[:0, 0], *rows])
+
+
+# --- fused kernels ----------------------------------------------------------------------------------------------
+
+# The identity of 2^14 classes takes 512 MiB in 16 bits and 1 GiB in 32; that of GPT-2's 50,257 would take 5 to 10 GB.
+MAX_IDENTITY_CLASSES = 2**14
+
+
+def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
+    from liger_kernel.transformers.functional import liger_cross_entropy as fused  # noqa: PLC0415 - it is optional
+
+    # Its forward kernel writes the gradient over the logits. The clone lies in memory as they do, on purpose: logits by
+    # columns it copies once more, the copy asks for no gradient, and version 0.8.5 gives the logits for the gradient.
+    loss: Tensor = fused(logits.clone(), targets, reduction=reduction, **options)
+    return loss
+
+
+def cut_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
+    from cut_cross_entropy import linear_cross_entropy  # noqa: PLC0415 - it is optional
+
+    classes = logits.shape[1]
+    if classes > MAX_IDENTITY_CLASSES:
+        raise NotImplementedError(
+            f"{classes} classes need an identity of {classes} x {classes}; at most {MAX_IDENTITY_CLASSES} are taken"
+        )
+    # The loss multiplies embeddings with a classifier to make its logits, tile by tile. With the identity a logit is
+    # itself plus zeros, as long as all are finite: an infinite one makes its row NaN, for 0 x inf is NaN.
+    # By default the backward pass leaves out each tile whose gradients are all below eps / 32 of the dtype, and they
+    # come out 0. It takes float16 and bfloat16 alone, and says so; the forward pass takes float32 too.
+    identity = torch.eye(classes, dtype=logits.dtype, device=logits.device)
+    loss: Tensor = linear_cross_entropy(logits, identity, targets, reduction=reduction, **options)
+    return loss
+
+
+# --- as implementations -----------------------------------------------------------------------------------------
+
+# "sum l_n / N" for class probabilities, where for class indices it divides by the targets' weights.
+OF_SHARES = Convention(MeanDivisor.ROWS, source="torch 2.13.0, torch.nn.CrossEntropyLoss")
+MODES, PLAIN_MODES = ("eager", "compiled"), ("compiled",)
+
+
+def _builtin(
+    name: str, loss: Callable[..., Tensor], *, reduces: bool = True, class_axis: int | None = 1, **more: Any
+) -> Implementation:
+    more = {"modes": MODES, "plain_modes": PLAIN_MODES} | more
+    return Implementation(f"torch/{name}", "builtin", loss, "torch", reduces=reduces, class_axis=class_axis, **more)
+
+
+def _linear() -> tuple[Implementation, ...]:
+    """Since PyTorch 2.13."""
+    if not hasattr(F, "linear_cross_entropy"):
+        return ()
+    name = "F.linear_cross_entropy"
+    return (
+        _builtin(name, linear_cross_entropy, class_axis=None, soft=True),
+        # Its documentation says that torch.compile runs the chunked path eagerly.
+        _builtin(
+            f"{name}[chunked]", chunked_linear_cross_entropy,
+            reduces=False, class_axis=None, modes=("eager",), plain_modes=(),
+        ),
+    )  # fmt: skip
+
+
+def _fused(name: str, loss: Callable[..., Tensor]) -> Implementation:
+    package = name.partition(".")[0]
+    return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=("cuda",))
+
+
+FUSED = (
+    _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy),
+    _fused("cut_cross_entropy.linear_cross_entropy[identity]", cut_cross_entropy),
+)
+BUILTINS = (
+    _builtin("F.cross_entropy", cross_entropy),
+    _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
+    _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True, convention=OF_SHARES),
+    _builtin("F.cross_entropy[autocast]", cross_entropy_under_autocast, soft=True),
+    _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
+    _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
+    _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
+    *_linear(),
+    *FUSED,
+)
