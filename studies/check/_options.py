@@ -79,7 +79,7 @@ def keywords(function: Callable[..., Any], options: CallOptions) -> dict[str, An
     The reduction is always given where it is named, since its default may be a mean; any other option that is not set
     is left to its default.
     """
-    given: dict[str, Any] = {}
+    given = {}
     for name, parameter in _parameters(function).items():
         if name == REDUCTION:
             given[name] = options.reduction

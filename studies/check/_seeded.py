@@ -164,7 +164,7 @@ def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> C
     if reduction != "none":  # a reduced loss that is infinite says little of its rows
         rows = [(row, target) for row, target in rows if np.isfinite(row).all()]
     logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
-    options: dict[str, Any] = {name: _value(name, width, place, rng) for name in names}
+    options = {name: _value(name, width, place, rng) for name in names}
     if "ignore_index" in options:
         targets[::3] = options["ignore_index"]
     few = ["options"] if len(names) > 1 else list(names)
