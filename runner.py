@@ -41,9 +41,9 @@ from .execution.plan import Cell, choose_cells, choose_dtypes, choose_frameworks
 from .execution.pool import DEFAULT_TIMEOUT
 from .execution.registry import Description
 from .execution.variants import choose_variants
-from .storage.lock import must_be_free
+from .storage.lock import require_free
 from .storage.manifest import Manifest, PlannedCell
-from .storage.store import Run, is_resumable, must_be_new
+from .storage.store import Run, is_resumable, require_new
 
 # Numbers of an array in the words of a command; of class weights there may be many.
 MAX_SHOWN = 32
@@ -218,8 +218,8 @@ def execute(
     place = None if request.executor is None else as_string(request.executor, "executor")
     resume = request.resume and is_resumable(folder)
     if not resume:
-        must_be_new(folder, resumable=True)
-    must_be_free(folder)
+        require_new(folder, resumable=True)
+    require_free(folder)
     options = file_options(
         request.reduction, request.weight, label_smoothing=request.label_smoothing, ignore_index=request.ignore_index,
         softcap=request.softcap, logit_scale=request.logit_scale, z_loss=request.z_loss,

@@ -55,7 +55,7 @@ def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None
         with suppress(OSError):
             temporary.unlink()
         raise
-    keep_names(path.parent)
+    sync_folder(path.parent)
 
 
 def append(path: Path, line: str) -> None:
@@ -73,7 +73,7 @@ def append(path: Path, line: str) -> None:
             raise
 
 
-def keep_names(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Has the disk keep what was moved into a folder, where the system offers that."""
     if hasattr(os, "O_DIRECTORY"):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -99,7 +99,7 @@ def refuse_existing(path: Path, kind: str = "file", message: str = "", also: str
         raise UsageError(f"{message or f'{path} is there already'}; {also}remove it, or choose another {kind}")
 
 
-def room(folder: Path, name: str) -> Path:
+def subfolder(folder: Path, name: str) -> Path:
     """A folder within a folder, made where there is none.
 
     Raises:
@@ -112,7 +112,7 @@ def room(folder: Path, name: str) -> Path:
     return inner
 
 
-def must_hold_no_links(folder: Path, rooms: Sequence[str] = ()) -> None:
+def refuse_links(folder: Path, rooms: Sequence[str] = ()) -> None:
     """UsageError if a file in a folder to be written to is a link, or one of the folder's rooms, or a thing in these:
     what is written there would lie elsewhere. Links to other folders are the user's own affair.
     """
@@ -144,7 +144,7 @@ def plain_name(name: str) -> str:
 
 
 @contextmanager
-def told_of(folder: Path, otherwise: str) -> Iterator[None]:
+def explain_os_errors(folder: Path, otherwise: str) -> Iterator[None]:
     """What the system refuses in a folder becomes a UsageError: the folder, the reason, and what can be done.
 
     Args:

@@ -10,7 +10,7 @@ import duckdb
 from rich.console import Console
 
 from ..core.errors import UsageError
-from ..core.files import must_hold_no_links
+from ..core.files import refuse_links
 from ..storage.store import Run
 from ._brief import brief
 from ._csv import write_csv
@@ -42,7 +42,7 @@ def write(
     folder = several[0].folder / "report" if out is None else out
     if out is None and folder.is_symlink():
         raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")
-    must_hold_no_links(folder, ROOMS)
+    refuse_links(folder, ROOMS)
     written: list[Path] = []
     try:
         for name in formats:

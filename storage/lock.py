@@ -69,7 +69,7 @@ def holder(folder: Path) -> str | None:
     return None
 
 
-def must_be_free(folder: Path) -> None:
+def require_free(folder: Path) -> None:
     """UsageError if a run writes into the folder now."""
     found = holder(folder)
     if found is not None:

@@ -34,7 +34,7 @@ CASES_FILE, LOGS = "cases.parquet", "logs"
 SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 
-def must_be_new(folder: Path, *, resumable: bool = False) -> None:
+def require_new(folder: Path, *, resumable: bool = False) -> None:
     """UsageError if the folder holds a run already, or parts of one; ``resumable`` adds how to go on with it."""
     also = "use --resume to go on with it, " * resumable
     files.refuse_existing(folder / MANIFEST, "folder", f"{folder} already holds a run", also)
@@ -82,13 +82,13 @@ class Run:
         Raises:
             UsageError: if the folder holds a run already, another run writes to it, or it cannot be written.
         """
-        must_be_new(folder)
-        with files.told_of(folder, "choose another folder"):
+        require_new(folder)
+        with files.explain_os_errors(folder, "choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
             held = lock.Lock(folder)
             try:
-                must_be_new(folder)  # another run may have been there between
-                files.room(folder, FOLDER)
+                require_new(folder)  # another run may have been there between
+                files.subfolder(folder, FOLDER)
                 write_manifest(folder, manifest)
                 return cls._locked(folder, held)
             except BaseException:
@@ -104,10 +104,10 @@ class Run:
             UsageError: if the folder is not a run, another run writes to it, or it cannot be written.
         """
         read_manifest(folder)
-        with files.told_of(folder, "copy it to where it can be written"):
+        with files.explain_os_errors(folder, "copy it to where it can be written"):
             held = lock.Lock(folder)
             try:
-                files.room(folder, FOLDER)
+                files.subfolder(folder, FOLDER)
                 run = cls._locked(folder, held)
                 # Until it is finished again, whatever becomes of it.
                 run.manifest = replace(run.manifest, complete=False)
@@ -139,7 +139,7 @@ class Run:
     def keep_logs(self, logs: Path) -> None:
         """Copies what the workers printed into the run, behind what is there from before it was resumed."""
         with self._writing():
-            folder = files.room(self.folder, LOGS)
+            folder = files.subfolder(self.folder, LOGS)
             for log in sorted(logs.iterdir()):
                 target = folder / log.name
                 before = target.read_bytes() if target.is_file() and not target.is_symlink() else b""
@@ -202,7 +202,7 @@ class Run:
     def _writing(self) -> Iterator[None]:
         kept = "go on with it by --resume: what was measured is kept"
         try:
-            with files.told_of(self.folder, kept):
+            with files.explain_os_errors(self.folder, kept):
                 yield
         except UsageError:
             if not (self.folder / MANIFEST).exists():

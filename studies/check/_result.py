@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...core.errors import UsageError
-from ...core.files import must_hold_no_links, refuse_existing
+from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Grade, Quantity, Status, worst_grade
 from ._lines import Mask, Required, badness, each_line, fails
 from ._presentation import CATALOGUED
@@ -144,7 +144,7 @@ def prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error}; choose another folder") from error
-    must_hold_no_links(folder)
+    refuse_links(folder)
     for name in FILES:
         refuse_existing(folder / name, "folder")
 

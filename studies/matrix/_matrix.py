@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...cases import select_cases
 from ...core.arguments import Strings, as_dtypes, as_path, as_strings
 from ...core.errors import UsageError
-from ...storage.store import Run, must_be_new
+from ...storage.store import Run, require_new
 from ..compare import Comparison, compare, growth_factor
 from ._environment import SetError, Tell, environment, environments_folder, variables
 from ._requirements import parse_sets, scope
@@ -102,7 +102,7 @@ def matrix(
     sets, folder = parse_sets(as_strings(requirements, "requirements")), as_path(out, "out")
     factor = growth_factor(factor)
     for one in sets:
-        must_be_new(folder / one.folder)
+        require_new(folder / one.folder)
     extras, of_packages = scope(sets, as_strings(frameworks, "frameworks"))
     plan = _plan(cases, of_packages, implementations, dtypes, modes)
     runs: dict[str, Path] = {}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import UsageError
-from ...core.files import must_hold_no_links, refuse_existing
+from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Formula
 from ...reports.charts.palette import FORMULA_COLOURS
 
@@ -45,7 +45,7 @@ def prepare(out: Path) -> None:
         raise UsageError(f"the chart needs {' and '.join(missing)}: pip install 'logitlab[report]'")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder for the table and the chart")
-    must_hold_no_links(out)
+    refuse_links(out)
     for name in FILES:
         refuse_existing(out / name, "folder")
 
