@@ -130,7 +130,7 @@ def _provenance(m: Manifest) -> list[str]:
         f"On: {m.machine}",
         f"Catalogue: {len(m.catalogue['cases'])} cases, {m.catalogue['hash'][:12]}",
     ]
-    for name, settings in m.settings_told.items():
+    for name, settings in m.nonempty_settings.items():
         lines.append(f"Settings of {name}: {'; '.join(f'{what} {value}' for what, value in settings.items())}")
     if m.left_out:
         counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in DTYPES if d in m.left_out_by_dtype)

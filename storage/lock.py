@@ -32,7 +32,7 @@ class Lock:
         try:
             self._held.acquire()
         except Timeout:
-            raise UsageError(_told(folder, holder(folder))) from None
+            raise UsageError(_in_use(folder, holder(folder))) from None
         try:
             self._file = self._path.stat()
             with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
@@ -73,10 +73,10 @@ def require_free(folder: Path) -> None:
     """UsageError if a run writes into the folder now."""
     found = holder(folder)
     if found is not None:
-        raise UsageError(_told(folder, found))
+        raise UsageError(_in_use(folder, found))
 
 
-def _told(folder: Path, found: str | None) -> str:
+def _in_use(folder: Path, found: str | None) -> str:
     return (
         f"{folder} is in use by {found or 'another process'}; wait until it has ended, or stop it, or choose another "
         "--out"

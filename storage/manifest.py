@@ -89,7 +89,7 @@ class Manifest:
         plain_only: ``framework mode`` that take no loss options.
         interface: ``command line`` or ``python``.
         packed: whether all measurements are in one part.
-        lost: facts that the file should have and has not, or not in their form. They are not written.
+        lost: facts that the file should have and has not, or not in their form. Their defaults are not written.
         other: facts that this LogitLab does not know. They are written as they were.
     """
 
@@ -130,7 +130,7 @@ class Manifest:
         known = {n: content[n] for n in _FACTS if isinstance(content.get(n), type(getattr(empty, n)))}
         if not all(isinstance(cell, list) and len(cell) >= len(CellKey._fields) for cell in known.get("cells", ())):
             del known["cells"]
-        if not all(isinstance(file, dict) for file in known.get("files", ())):
+        if not all(isinstance(file, dict) and {"path", "digest"} <= file.keys() for file in known.get("files", ())):
             del known["files"]
         lost = tuple(n for n in _FACTS if n not in known and (n in content or n in REQUIRED))
         known["cells"] = [PlannedCell(*cell[:5]) for cell in known.get("cells", ())]
@@ -140,8 +140,9 @@ class Manifest:
 
     def encoded(self) -> bytes:
         """The contents of the file."""
-        names = (n for n in _FACTS if n not in self.lost and (n not in _WHERE_SET or getattr(self, n)))
-        content = {name: getattr(self, name) for name in names} | dict(self.other)
+        empty = Manifest()
+        unsaid = {n for n in (*self.lost, *_WHERE_SET) if getattr(self, n) == getattr(empty, n)}
+        content = {n: getattr(self, n) for n in _FACTS if n not in unsaid} | dict(self.other)
         # What is no Unicode in a command becomes JSON's own escape for it.
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -158,7 +159,7 @@ class Manifest:
         return f"{self.hardware['processor'] or self.hardware['machine']}, {self.hardware['system']}"
 
     @property
-    def settings_told(self) -> dict[str, dict[str, str]]:
+    def nonempty_settings(self) -> dict[str, dict[str, str]]:
         """The settings of the frameworks that have some."""
         return {name: settings for name, settings in self.settings.items() if settings}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from logitlab.core.errors import UsageError
-from logitlab.storage.manifest import Manifest
+from logitlab.storage.manifest import Manifest, PlannedCell
 from logitlab.storage.store import COLUMNS, Run, typed
 
 LINE = {
@@ -66,6 +66,31 @@ def test_a_part_that_is_absent_everywhere_keeps_its_type(run):
     run.write(0, pd.DataFrame([RAISED]))
     run.write(1, pd.DataFrame([LINE]))
     assert {name: str(kind) for name, kind in run.read().dtypes.items()} == COLUMNS
+
+
+def test_a_manifest_is_written_as_it_was_read():
+    facts = {"schema": 1, "complete": True, "cells": [["torch/lse", "float32", "cpu", "eager", "2"]], "new": {"a": 1}}
+    manifest = Manifest.parse(facts)
+    assert manifest.cells[0].implementation == "torch/lse"
+    assert "hardware" in manifest.lost
+    written = json.loads(manifest.encoded())
+    assert {name: written[name] for name in facts} == facts
+    assert not {"hardware", "finished"} & written.keys()
+    assert Manifest.parse(written) == manifest
+
+
+def test_a_lost_fact_that_becomes_known_is_written():
+    lost = Manifest.parse({"schema": 1})
+    assert "complete" in lost.lost
+    assert json.loads(replace(lost, complete=True).encoded())["complete"] is True
+
+
+def test_a_part_number_tells_its_cell():
+    cells = [PlannedCell(name, "float32", "cpu", "eager") for name in ("x/a", "x/b", "x/c")]
+    manifest = Manifest(cells=cells)
+    assert [manifest.part(block, 1) for block in (0, 1, 2)] == [1, 4, 7]
+    assert {manifest.cell_of(manifest.part(block, 1)) for block in range(3)} == {cells[1]}
+    assert manifest.planned_parts == {0, 1, 2}
 
 
 def test_finishing_is_remembered(run):

@@ -56,7 +56,7 @@ def _run(m: Manifest) -> Iterator[str]:
     yield _code(m.command or "not recorded", "sh")
     yield "It was run on:"
     yield _lines(m.hardware)
-    if settings := m.settings_told:
+    if settings := m.nonempty_settings:
         yield "The frameworks computed with:"
         yield _lines({name: "; ".join(f"{k} {v}" for k, v in of.items()) for name, of in settings.items()})
     if m.variants:
@@ -92,7 +92,7 @@ def _public(version: str) -> str:
 
 
 def _lines(facts: Mapping[str, object]) -> str:
-    return "\n".join(f"- {_span(name)}: {_span(told)}" for name, told in facts.items())
+    return "\n".join(f"- {_span(name)}: {_span(value)}" for name, value in facts.items())
 
 
 def _span(words: object) -> str:

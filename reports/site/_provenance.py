@@ -25,7 +25,7 @@ def provenance(m: Manifest) -> dict[str, dict[str, str]]:
         ("Hardware", m.hardware),
         ("Frameworks", m.packages),
         ("Packages", m.versions),
-        *((f"Settings of {name}", settings) for name, settings in m.settings_told.items()),
+        *((f"Settings of {name}", settings) for name, settings in m.nonempty_settings.items()),
         ("Devices", {name: ", ".join(devices) for name, devices in m.devices.items()}),
         ("Environment variables", m.environment),
         ("Held to their own definitions", m.conventions),
