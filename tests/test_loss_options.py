@@ -25,7 +25,7 @@ from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import apriori_bounds, grade
 from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed
 from logitlab.oracle import PER_ROW, reference
-from logitlab.studies.check._rows import Rows, permuted
+from logitlab.studies.check._rows import PresentedRows, permuted
 
 INF, NAN = float("inf"), float("nan")
 PROMISED = mpf(2) ** -90
@@ -572,7 +572,7 @@ def test_rows_that_are_picked_or_permuted_keep_all_of_their_exact_answer():
     fmt, options = FORMATS["float32"], {"softcap": 3.0, "logit_scale": 0.5}
     logits, targets = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.array([0, 1, 2, 3, 4, 0])
     owner = make("mine/a", "why", logits, targets)
-    rows = Rows((owner,) * 6, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
+    rows = PresentedRows((owner,) * 6, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
     order = np.array([3, 0, 4, 1, 2])
     for changed in (rows.take(np.array([4, 0, 0, 5])), permuted(rows, order)):
         again = reference(changed.logits, changed.targets, **options)

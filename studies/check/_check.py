@@ -23,7 +23,7 @@ from ._presentation import CATALOGUED
 from ._probe import require_callable, require_measurable
 from ._properties import KEYS, PROPERTIES, explaining
 from ._result import CheckResult
-from ._rows import LAID, Rows, batches, presented_again
+from ._rows import LAID, PresentedRows, batches, presented_again
 from ._seeded import SEEDED, option_cases, seeded_cases
 from ._shrink import Failing, find_smallest
 
@@ -99,7 +99,7 @@ def check(
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
     candidate = Candidate(called, adapter, loss, gradient, device, mode)
     require_measurable(candidate, asked or tuple(FORMATS))
-    tried: list[Rows] = []
+    tried: list[PresentedRows] = []
     found: list[Lines] = []
     for rows, measured in _everything(candidate, chosen, asked or tuple(FORMATS)):
         tried.append(rows)
@@ -141,7 +141,7 @@ def _can_be_given(case: Case, options: Sequence[str]) -> bool:
 
 def _everything(
     candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]
-) -> Iterator[tuple[Rows, list[Lines]]]:
+) -> Iterator[tuple[PresentedRows, list[Lines]]]:
     """Each batch, presented in each way, with its lines."""
     for dtype in dtypes:
         for rows in batches(cases, get_format(dtype)):
@@ -153,7 +153,7 @@ def _everything(
                 yield again, measure(candidate, again)
 
 
-def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[Rows]) -> Iterator[Failing]:
+def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[PresentedRows]) -> Iterator[Failing]:
     """A few of the rows that fail worst by the property that says most of what fails: the narrow ones."""
     name = explaining(lines, failed)
     broken = failed if name is None else PROPERTIES[name].breaks(lines, failed)
@@ -173,7 +173,7 @@ def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[Rows]) -> Ite
         yield from (replace(each, property=name) for each in _batch_of(line, tried))
 
 
-def _batch_of(line: Line, tried: Sequence[Rows]) -> Iterator[Failing]:
+def _batch_of(line: Line, tried: Sequence[PresentedRows]) -> Iterator[Failing]:
     for rows in tried:
         if (rows.fmt.name, rows.classes, str(rows.how)) != (line.dtype, line.classes, line.how):
             continue

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.formats import quantize
 from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
-from ._rows import OTHER_LAYOUTS, Rows, other_layouts, permuted
+from ._rows import OTHER_LAYOUTS, PresentedRows, other_layouts, permuted
 
 # These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
@@ -27,11 +27,11 @@ class Contrast:
     """
 
     wording: str
-    rows: Rows
+    rows: PresentedRows
     place: int
 
 
-def on_their_own(rows: Rows) -> Rows:
+def on_their_own(rows: PresentedRows) -> PresentedRows:
     """The rows as a batch that stands for itself: a batch or an order of the numbers is one like any other."""
     how = Presentation(options=str(rows.options))
     if rows.how.call is not CallKind.ONCE:
@@ -41,7 +41,7 @@ def on_their_own(rows: Rows) -> Rows:
     return replace(rows, how=how, per_call=None, distinct=None)
 
 
-def contrasts(rows: Rows, place: int, property_: str | None) -> Iterator[Contrast]:
+def contrasts(rows: PresentedRows, place: int, property_: str | None) -> Iterator[Contrast]:
     """Ways in which the row must be right too, by a property; none where the property says nothing of other ways."""
     found = None if property_ is None else _BY_PROPERTY.get(property_)
     if found is not None:
@@ -50,24 +50,24 @@ def contrasts(rows: Rows, place: int, property_: str | None) -> Iterator[Contras
         yield _plainly(rows, place)
 
 
-def _plainly(rows: Rows, place: int) -> Contrast:
+def _plainly(rows: PresentedRows, place: int) -> Contrast:
     plain = replace(rows, how=Presentation(options=str(rows.options)), layout="rows", weights=None)
     return Contrast("called once, on rows as they are", plain, place)
 
 
-def _other_company(rows: Rows, place: int) -> Iterator[Contrast]:
+def _other_company(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     if len(rows) > 1:
         yield Contrast("the row alone", rows.take([place]), 0)
     else:
         yield Contrast("beside a copy of itself", rows.take([0, 0]), 0)
 
 
-def _other_order(rows: Rows, place: int) -> Iterator[Contrast]:
+def _other_order(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     if len(rows) > 1:
         yield Contrast("the rows in reverse order", rows.take(np.s_[::-1]), len(rows) - 1 - place)
 
 
-def _other_classes(rows: Rows, place: int) -> Iterator[Contrast]:
+def _other_classes(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     order = np.arange(rows.classes)
     for wording, other in (
         ("the classes in reverse order", order[::-1]),
@@ -76,7 +76,7 @@ def _other_classes(rows: Rows, place: int) -> Iterator[Contrast]:
         yield Contrast(wording, permuted(rows, other), place)
 
 
-def _other_layout(rows: Rows, place: int) -> Iterator[Contrast]:
+def _other_layout(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     if rows.how != CATALOGUED:
         yield _plainly(rows, place)
         return
@@ -84,7 +84,7 @@ def _other_layout(rows: Rows, place: int) -> Iterator[Contrast]:
         yield Contrast(str(other.how), other, place)
 
 
-def _other_offset(rows: Rows, place: int) -> Iterator[Contrast]:
+def _other_offset(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     x = rows.logits.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         for end in (np.max, np.min):
@@ -95,7 +95,7 @@ def _other_offset(rows: Rows, place: int) -> Iterator[Contrast]:
                 yield Contrast("less a constant", replace(rows, logits=moved), place)
 
 
-_BY_PROPERTY: dict[str, Callable[[Rows, int], Iterator[Contrast]]] = {
+_BY_PROPERTY: dict[str, Callable[[PresentedRows, int], Iterator[Contrast]]] = {
     COMPANY: _other_company,
     ORDER: _other_order,
     CLASSES: _other_classes,

@@ -16,7 +16,7 @@ from ...cases import WIDE_FROM
 from ...core.vocabulary import GRADES, Grade, Quantity, Status, grade_rank
 from ...grading import Graded
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import Rows
+from ._rows import PresentedRows
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -72,7 +72,7 @@ class Lines:
     written: Argument | None = None
 
     @classmethod
-    def of(cls, rows: Rows, quantity: Quantity, *, whole: bool = False) -> Self:
+    def of(cls, rows: PresentedRows, quantity: Quantity, *, whole: bool = False) -> Self:
         """Lines without results: what they are of, and what is hard about it; one line of a batch as a whole."""
         x = rows.logits.astype(np.float64)
         finite = np.isfinite(x)

@@ -21,7 +21,7 @@ from ...execution.worker import Outcome
 from ...frameworks import Autograd, Batch, Framework, Implementation
 from ._options import PLAIN, CallOptions, keywords
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import Rows
+from ._rows import PresentedRows
 
 Loss = Callable[..., Any]
 
@@ -59,7 +59,7 @@ class Candidate:
         return outcome
 
     @contextmanager
-    def traced(self, rows: Rows) -> Iterator[Traced]:
+    def traced(self, rows: PresentedRows) -> Iterator[Traced]:
         """For calls one by one; what is raised ends them, and is the trace's fault."""
         trace = Traced(self, rows.options)
         with self.framework.as_users_call_it(rows.logits.dtype), self.framework.placed(self.device):
@@ -165,7 +165,7 @@ class Traced:
                 return Argument.TARGETS
         return None
 
-    def laid(self, rows: Rows) -> Laid:
+    def laid(self, rows: PresentedRows) -> Laid:
         x, t = rows.in_memory()
         found = Laid(self._own(x), self._own(t), rows.logits, rows.targets)
         self._seen.append(found)

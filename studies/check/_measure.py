@@ -16,12 +16,12 @@ from ...oracle import Exact
 from ._lines import DIFFERS, Lines
 from ._loss import Candidate, Traced
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import SHARE, Rows
+from ._rows import SHARE, PresentedRows
 
 Array = NDArray[Any]
 
 
-def measure(candidate: Candidate, rows: Rows) -> list[Lines]:
+def measure(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
     """The rows as they are presented, each quantity graded."""
     special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
@@ -36,7 +36,7 @@ def measure(candidate: Candidate, rows: Rows) -> list[Lines]:
     return found if traced.written is None else [*found, _written(rows, traced.written)]
 
 
-def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
+def _plainly(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
     batches = rows.batches
     found = _of_outcome(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
     if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
@@ -44,7 +44,7 @@ def _plainly(candidate: Candidate, rows: Rows) -> list[Lines]:
     return found
 
 
-def _written(rows: Rows, argument: Argument) -> Lines:
+def _written(rows: PresentedRows, argument: Argument) -> Lines:
     return _fault(rows, Status.RAISED, f"the loss writes into its {argument}", argument)
 
 
@@ -60,14 +60,14 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
 # --- calls of another kind --------------------------------------------------------------------------------------
 
 
-def _again(traced: Traced, rows: Rows) -> list[Lines]:
+def _again(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """The same arrays twice: a line whose bits differ has the verdict `DIFFERS`."""
     laid = traced.laid(rows)
     first, second = (traced.both(laid) for _ in range(2))
     return [_compared(rows, Quantity(name), first[name], second[name]) for name in first]
 
 
-def _compared(rows: Rows, quantity: Quantity, one: Array, other: Array) -> Lines:
+def _compared(rows: PresentedRows, quantity: Quantity, one: Array, other: Array) -> Lines:
     defined = rows.exact.defined if one.ndim else np.atleast_1d(rows.exact.defined.all())
     differ = _differ(np.atleast_1d(one), np.atleast_1d(other)) & defined
     return replace(
@@ -75,7 +75,7 @@ def _compared(rows: Rows, quantity: Quantity, one: Array, other: Array) -> Lines
     )
 
 
-def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
+def _weighted(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """The gradient of the losses weighted, each of them by its own factor."""
     weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
     size = rows.per_call or len(rows)
@@ -84,7 +84,7 @@ def _weighted(traced: Traced, rows: Rows) -> list[Lines]:
     return _graded_over(rows, gradient, weights)
 
 
-def _graded_over(rows: Rows, gradient: Array, weights: Array) -> list[Lines]:
+def _graded_over(rows: PresentedRows, gradient: Array, weights: Array) -> list[Lines]:
     """The gradient of weighted losses, graded as that of the losses."""
     factors = weights.astype(np.float64)[:, None]
     ordinary = np.isfinite(factors) & (factors != 0)
@@ -117,21 +117,21 @@ def _without_value(graded: Graded, gradient: Array, factors: Array) -> Graded:
     return replace(graded, grade=letters, verdict=verdicts)
 
 
-def _summed(traced: Traced, rows: Rows) -> list[Lines]:
+def _summed(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """The gradient of half their sum, which hands down one number for all rows."""
     gradient = traced.gradient(traced.laid(rows), SHARE)
     return _graded_over(rows, gradient, np.full(len(rows), SHARE, rows.logits.dtype))
 
 
-def _untracked(traced: Traced, rows: Rows) -> list[Lines]:
+def _untracked(traced: Traced, rows: PresentedRows) -> list[Lines]:
     return _graded(rows, {Quantity.LOSS: traced.untracked(traced.laid(rows))})
 
 
-def _as_it_lies(traced: Traced, rows: Rows) -> list[Lines]:
+def _as_it_lies(traced: Traced, rows: PresentedRows) -> list[Lines]:
     return _graded(rows, traced.both(traced.laid(rows)))
 
 
-def _differentiated_twice(traced: Traced, rows: Rows) -> list[Lines]:
+def _differentiated_twice(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """Two gradients of one loss, which are the same bits. One that refuses, with an error, says enough."""
     weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
     try:
@@ -141,18 +141,18 @@ def _differentiated_twice(traced: Traced, rows: Rows) -> list[Lines]:
     return [_compared(rows, Quantity.GRADIENT, first, second)]
 
 
-def _another_between(traced: Traced, rows: Rows) -> list[Lines]:
+def _another_between(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """Loss and gradient of a batch, both looked at after another batch has had its turn."""
     other = traced.laid(_other(rows))
     return _graded(rows, traced.both(traced.laid(rows), between=lambda: traced.both(other)))
 
 
-def _other(rows: Rows) -> Rows:
+def _other(rows: PresentedRows) -> PresentedRows:
     """A batch of the same shape with other numbers, without a copy of its exact answer."""
     return replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
 
 
-_CALLS: dict[CallKind, Callable[[Traced, Rows], list[Lines]]] = {
+_CALLS: dict[CallKind, Callable[[Traced, PresentedRows], list[Lines]]] = {
     CallKind.AGAIN: _again,
     CallKind.WEIGHTED: _weighted,
     CallKind.SUMMED: _summed,
@@ -166,18 +166,18 @@ _IN_MEMORY = {Arrangement.SLICED: _as_it_lies, Arrangement.EVERY_OTHER: _as_it_l
 # --- lines ------------------------------------------------------------------------------------------------------
 
 
-def _of_outcome(rows: Rows, outcome: Outcome) -> list[Lines]:
+def _of_outcome(rows: PresentedRows, outcome: Outcome) -> list[Lines]:
     found = _graded(rows, dict(outcome.values))
     if outcome.status != Status.OK and (outcome.lacking or not outcome.values):
         found.append(_fault(rows, Status(outcome.status), outcome.detail))
     return found
 
 
-def _graded(rows: Rows, values: Mapping[str, Array]) -> list[Lines]:
+def _graded(rows: PresentedRows, values: Mapping[str, Array]) -> list[Lines]:
     return [_of_quantity(rows, Quantity(name), array) for name, array in values.items()]
 
 
-def _of_quantity(rows: Rows, quantity: Quantity, array: Array) -> Lines:
+def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines:
     reduction, row_losses = rows.options.reduction, rows.row_losses
     graded = grade(quantity, array, rows.logits, rows.fmt, rows.exact, reduction=reduction, row_losses=row_losses)
     whole = quantity == Quantity.LOSS and rows.options.reduced
@@ -188,7 +188,7 @@ def _of_quantity(rows: Rows, quantity: Quantity, array: Array) -> Lines:
     return _distinct(rows, lines)
 
 
-def _distinct(rows: Rows, lines: Lines) -> Lines:
+def _distinct(rows: PresentedRows, lines: Lines) -> Lines:
     """Of rows that are there many times the worst line each: a large batch is more than a table has to hold."""
     if rows.distinct is None or lines.grade is None:
         return lines
@@ -197,7 +197,7 @@ def _distinct(rows: Rows, lines: Lines) -> Lines:
     return lines.take(order[np.unique(rows.distinct[order], return_index=True)[1]])
 
 
-def _fault(rows: Rows, status: Status, detail: str, written: Argument | None = None) -> Lines:
+def _fault(rows: PresentedRows, status: Status, detail: str, written: Argument | None = None) -> Lines:
     quantity = Quantity.GRADIENT if "gradient" in detail else Quantity.LOSS
     return replace(Lines.of(rows, quantity), status=status, detail=detail, written=written)
 

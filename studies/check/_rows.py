@@ -36,7 +36,7 @@ ALONE_WEIGHTED = 4  # and of those that are weighted
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class PresentedRows:
     """A batch of rows of one width with their exact answers.
 
     Attributes:
@@ -110,7 +110,7 @@ class Rows:
             for i in starts
         ]
 
-    def take(self, index: Any) -> Rows:
+    def take(self, index: Any) -> PresentedRows:
         """Some of the rows, in another order or several times."""
         places = np.arange(len(self))[index]
         return replace(
@@ -125,23 +125,23 @@ class Rows:
             row_losses=None if self.row_losses is None else self.row_losses[places],
         )
 
-    def called(self, call: CallKind) -> Rows:
+    def called(self, call: CallKind) -> PresentedRows:
         """The rows in another kind of call."""
         return replace(self, how=replace(self.how, call=call))
 
-    def arranged(self, arrangement: Arrangement, size: int = 0) -> Rows:
+    def arranged(self, arrangement: Arrangement, size: int = 0) -> PresentedRows:
         """The rows, which have been arranged so."""
         return replace(self, how=replace(self.how, arrangement=arrangement, size=size))
 
 
-def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
+def batches(cases: Sequence[Case], fmt: Format) -> Iterator[PresentedRows]:
     """The cases that the dtype can hold, rows of one width together."""
     for group in groups(cases, fmt):
         owners = tuple(case for case in group.cases for _ in range(case.rows))
         numbers = np.concatenate([np.arange(case.rows) for case in group.cases])
         if owners:
             options = CallOptions(group.options, group.reduction)
-            yield Rows(
+            yield PresentedRows(
                 owners, numbers, group.logits, group.targets, group.exact, fmt, layout=group.cases[0].layout,
                 how=Presentation(options=str(options)), options=options,
                 row_losses=group.row_losses if options.reduced else None,
@@ -151,7 +151,7 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[Rows]:
 # --- the same rows in other ways --------------------------------------------------------------------------------
 
 
-def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
+def presented_again(rows: PresentedRows, seed: int = 0) -> Iterator[PresentedRows]:
     """The rows in ways that do not change what each row's answer is, the quickest first."""
     if rows.options.names:
         yield rows.called(CallKind.AGAIN)
@@ -169,23 +169,23 @@ def presented_again(rows: Rows, seed: int = 0) -> Iterator[Rows]:
     yield weighted(rows)
 
 
-def _of_half_the_loss(rows: Rows) -> Rows:
+def _of_half_the_loss(rows: PresentedRows) -> PresentedRows:
     return replace(rows.called(CallKind.SUMMED), weights=np.full(len(rows), SHARE, rows.logits.dtype))
 
 
-def other_layouts(rows: Rows) -> Iterator[Rows]:
+def other_layouts(rows: PresentedRows) -> Iterator[PresentedRows]:
     """The rows in the other layouts that adapters make."""
     yield from (replace(rows.arranged(arrangement), layout=layout) for layout, arrangement in OTHER_LAYOUTS.items())
 
 
-def _with_other_numbers(rows: Rows, rng: np.random.Generator) -> Iterator[Rows]:
+def _with_other_numbers(rows: PresentedRows, rng: np.random.Generator) -> Iterator[PresentedRows]:
     yield permuted(rows, rng.permutation(rows.classes)).arranged(Arrangement.PERMUTED)
     shifted = _shifted(rows, rng)
     if shifted is not None:
         yield shifted.arranged(Arrangement.SHIFTED)
 
 
-def weighted(rows: Rows) -> Rows:
+def weighted(rows: PresentedRows) -> PresentedRows:
     """Upstream gradients of all kinds, of which another comes first in each width."""
     # By the width's place in a fixed order: a batch of one has the first alone.
     kinds = np.array(_factors(rows.fmt))
@@ -202,7 +202,7 @@ def _factors(fmt: Format) -> tuple[float, ...]:
     return (1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0)
 
 
-def _in_other_batches(rows: Rows) -> Iterator[Rows]:
+def _in_other_batches(rows: PresentedRows) -> Iterator[PresentedRows]:
     if len(rows) > 1:
         yield rows.take(np.s_[::-1]).arranged(Arrangement.REVERSED)
         yield replace(rows.arranged(Arrangement.HALVES), per_call=-(-len(rows) // 2))
@@ -221,7 +221,7 @@ def _in_other_batches(rows: Rows) -> Iterator[Rows]:
         yield _repeated(rows, HUGE, Arrangement.LARGE)
 
 
-def _repeated(rows: Rows, size: int, arrangement: Arrangement) -> Rows:
+def _repeated(rows: PresentedRows, size: int, arrangement: Arrangement) -> PresentedRows:
     """So many rows, those there are again and again, each round in another order."""
     rng = np.random.default_rng([size, rows.classes])
     rounds = -(-size // len(rows))
@@ -229,7 +229,7 @@ def _repeated(rows: Rows, size: int, arrangement: Arrangement) -> Rows:
     return replace(rows.take(places).arranged(arrangement, size), distinct=places)
 
 
-def permuted(rows: Rows, order: Index) -> Rows:
+def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
     """The rows with their classes in another order."""
     place, exact = np.argsort(order), rows.exact
     sole = exact.sole_target
@@ -244,7 +244,7 @@ def permuted(rows: Rows, order: Index) -> Rows:
     return replace(rows, logits=rows.logits[:, order], targets=targets, exact=exact)
 
 
-def _shifted(rows: Rows, rng: np.random.Generator) -> Rows | None:
+def _shifted(rows: PresentedRows, rng: np.random.Generator) -> PresentedRows | None:
     """The rows to which a constant can be added without rounding, and to which it has been; None if there are none.
 
     The exact answers stay what they are, which no other change of the numbers lets them.

@@ -18,14 +18,14 @@ from ._contrast import Contrast
 from ._loss import Candidate
 from ._options import keywords
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import SHARE, Rows
+from ._rows import SHARE, PresentedRows
 
 RUNS_FROM = 8  # equal numbers that are written as a product
 
 
 def script(
     candidate: Candidate,
-    rows: Rows,
+    rows: PresentedRows,
     quantity: str,
     other: Contrast | None,
     property_: str | None,
@@ -55,12 +55,12 @@ def script(
     return "\n".join(lines) + "\n"
 
 
-def _adds(rows: Rows, other: Contrast) -> bool:
+def _adds(rows: PresentedRows, other: Contrast) -> bool:
     """Whether the way in which the loss is right is worth the lines: not where the exact answer says enough."""
     return rows.how.call not in (CallKind.WEIGHTED, CallKind.SUMMED)
 
 
-def _exact(rows: Rows, quantity: str) -> str:
+def _exact(rows: PresentedRows, quantity: str) -> str:
     exact = rows.exact.loss.hi if quantity == "loss" else rows.exact.gradient.hi
     if rows.weights is None or quantity == "loss":
         return _numbers(exact)
@@ -104,14 +104,14 @@ class _Program:
         self._device = "" if candidate.device == "cpu" else self._syntax.device.format(name=candidate.device)
         self._by_hand = candidate.gradient if quantity == "gradient" else None
 
-    def imports(self, rows: Rows) -> list[str]:
+    def imports(self, rows: PresentedRows) -> list[str]:
         """Everything that is imported, the loss as ``loss`` and its gradient by hand as ``gradient_of``."""
         by_dtype = self._syntax.imports_by_dtype.get(rows.fmt.name)
         lines = [*self._syntax.imports, *([by_dtype] if by_dtype else [])]
         lines.append(_imported(self._candidate.loss, self._candidate.name, "loss"))
         return [*lines, *([_imported(self._by_hand, "", "gradient_of")] if self._by_hand is not None else [])]
 
-    def arrays(self, rows: Rows) -> list[str]:
+    def arrays(self, rows: PresentedRows) -> list[str]:
         """``x`` and ``t``."""
         syntax, size = self._syntax, {"size": len(rows), "classes": rows.classes}
         x = self._array(rows.logits, rows)
@@ -126,7 +126,7 @@ class _Program:
         # What is called without its gradient is given logits that need none.
         return [f"x = {x if rows.how.call is CallKind.UNTRACKED else syntax.leaf.format(x=x)}", f"t = {t}"]
 
-    def given(self, rows: Rows) -> list[str]:
+    def given(self, rows: PresentedRows) -> list[str]:
         """What the loss gives, printed; twice where two calls are to be compared."""
         calls, name = self._calls(rows), "rows" if self._quantity == "loss" else "gradient"
         if rows.how.call is CallKind.AGAIN:
@@ -137,13 +137,13 @@ class _Program:
             ]
         return [*calls, f"print('given:', {self._printed(name)})"]
 
-    def before_and_after(self, rows: Rows, written: Argument) -> list[str]:
+    def before_and_after(self, rows: PresentedRows, written: Argument) -> list[str]:
         """The argument that the loss writes into, printed before the call and after it."""
         name = "t" if written is Argument.TARGETS else "x"
         before = [f"print('{written} before:', {self._printed(name)})"]
         return [*before, *self._calls(rows), before[0].replace("before", "after")]
 
-    def _calls(self, rows: Rows) -> list[str]:
+    def _calls(self, rows: PresentedRows) -> list[str]:
         """From ``x`` and ``t`` to ``rows``, and where it is asked for ``gradient``."""
         syntax, call = self._syntax, self._call(rows, "x", "t")
         if rows.how.call is CallKind.UNTRACKED:
@@ -162,26 +162,26 @@ class _Program:
         again = [f"print('first gradient:', {self._printed(pull)})  # the same is expected again"] if twice else []
         return [*lines, *again, f"gradient = {pull}"]
 
-    def _call(self, rows: Rows, x: str, t: str) -> str:
+    def _call(self, rows: PresentedRows, x: str, t: str) -> str:
         calls = self._syntax.calls
         return calls.get(self._candidate.mode, calls["eager"]).format(
             x=x, t=t, options=self._options(self._candidate.loss, rows)
         )
 
-    def _options(self, function: Callable[..., Any], rows: Rows) -> str:
+    def _options(self, function: Callable[..., Any], rows: PresentedRows) -> str:
         """The loss options as they are written in a call of the function."""
         given = keywords(function, rows.options)
         written = {k: self._array(v, rows) if isinstance(v, np.ndarray) else repr(v) for k, v in given.items()}
         return "".join(f", {name}={value}" for name, value in written.items())
 
-    def _upstream(self, rows: Rows) -> str:
+    def _upstream(self, rows: PresentedRows) -> str:
         if rows.how.call is CallKind.SUMMED:
             return self._syntax.spread.format(number=SHARE, device=self._device)
         if rows.weights is None:
             return self._syntax.ones
         return self._syntax.weighted.format(array=self._array(rows.weights, rows))
 
-    def _array(self, values: NDArray[Any], rows: Rows) -> str:
+    def _array(self, values: NDArray[Any], rows: PresentedRows) -> str:
         return self._syntax.array.format(numbers=_numbers(values), dtype=rows.fmt.name, device=self._device)
 
     def _printed(self, name: str) -> str:

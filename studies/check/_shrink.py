@@ -25,7 +25,7 @@ from ._loss import Candidate
 from ._measure import measure
 from ._presentation import Argument, CallKind
 from ._properties import OFFSET, PROPERTIES
-from ._rows import Rows
+from ._rows import PresentedRows
 from ._script import script
 
 Array = NDArray[Any]
@@ -42,7 +42,7 @@ FACTORS = (2.0, -1.0, 0.5, 3.0, -2.5, 4 / 3)  # upstream gradients that are trie
 class Failing:
     """A row that fails: ``place`` in its batch, in a quantity, by a property; None where that is none of them."""
 
-    rows: Rows
+    rows: PresentedRows
     place: int
     quantity: Quantity
     property: str | None
@@ -125,7 +125,7 @@ class _Shrinker:
 
     # --- whether rows fail ------------------------------------------------------------------------------------
 
-    def _failure(self, rows: Rows, *, free: bool = False) -> Line | None:
+    def _failure(self, rows: PresentedRows, *, free: bool = False) -> Line | None:
         """The line of the row's failure, None if it does not fail, or breaks another property."""
         lines = self._measure(rows, free=free)
         failed = fails(lines, self._required)
@@ -151,7 +151,7 @@ class _Shrinker:
         like = lines["detail"].fillna("").str.replace(_NUMBER, "#", regex=True)
         return (raised & (like == re.sub(_NUMBER, "#", self._like.detail or ""))).to_numpy(bool)
 
-    def _contrast(self, rows: Rows, *, free: bool = False) -> Contrast | None:
+    def _contrast(self, rows: PresentedRows, *, free: bool = False) -> Contrast | None:
         """A way that the property speaks of in which the row does not fail."""
         for other in contrasts(rows, self._place(rows), self._property):
             lines = self._measure(other.rows, free=free)
@@ -160,19 +160,19 @@ class _Shrinker:
                 return other
         return None
 
-    def _measure(self, rows: Rows, *, free: bool) -> pd.DataFrame:
+    def _measure(self, rows: PresentedRows, *, free: bool) -> pd.DataFrame:
         if not free:
             self.steps_used += 1 + rows.logits.size / LOGITS_A_STEP
         return table(measure(self._candidate, rows))
 
-    def _place(self, rows: Rows) -> int:
+    def _place(self, rows: PresentedRows) -> int:
         return len(rows) - 1 if self._last else 0
 
     @property
     def _over(self) -> bool:
         return self.steps_used >= self._steps
 
-    def _take(self, rows: Callable[[], Rows]) -> bool:
+    def _take(self, rows: Callable[[], PresentedRows]) -> bool:
         """Goes on with the rows if their first, or last, still fails as badly."""
         if self._over:
             return False
@@ -247,18 +247,18 @@ class _Shrinker:
 # --- smaller rows -----------------------------------------------------------------------------------------------
 
 
-def _some(rows: Rows, index: Any) -> Rows:
+def _some(rows: PresentedRows, index: Any) -> PresentedRows:
     fewer = rows.take(index)
     return fewer if not rows.options.reduced else _with_logits(fewer, fewer.logits.astype(np.float64))
 
 
-def _classes_of(rows: Rows) -> Array:
+def _classes_of(rows: PresentedRows) -> Array:
     """The targets that are classes."""
     inside: Array = rows.targets[(rows.targets >= 0) & (rows.targets < rows.classes)]
     return inside
 
 
-def _classes(rows: Rows, kept: NDArray[np.intp]) -> Rows:
+def _classes(rows: PresentedRows, kept: NDArray[np.intp]) -> PresentedRows:
     values = dict(rows.options.values)
     if "weight" in values:
         values["weight"] = values["weight"][kept]
@@ -274,7 +274,7 @@ def _classes(rows: Rows, kept: NDArray[np.intp]) -> Rows:
     return _with_logits(fewer, rows.logits[:, kept].astype(np.float64))
 
 
-def _with_logits(rows: Rows, logits: NDArray[np.float64]) -> Rows:
+def _with_logits(rows: PresentedRows, logits: NDArray[np.float64]) -> PresentedRows:
     """Other logits, with their exact answer."""
     other = replace(rows, logits=quantize(logits, rows.fmt))
     if not other.options.reduced:
@@ -286,14 +286,14 @@ def _with_logits(rows: Rows, logits: NDArray[np.float64]) -> Rows:
     return replace(other, exact=whole, row_losses=_exact(each).loss)
 
 
-def _exact(rows: Rows) -> Reference:
+def _exact(rows: PresentedRows) -> Reference:
     """The exact answer, computed once for rows that are copies of each other."""
     first, copies = _distinct(rows)
     few = reference(rows.logits[first], rows.targets[first], keep=False, **rows.options.values)
     return per_row(lambda values: values[copies], few)
 
 
-def _distinct(rows: Rows) -> tuple[list[int], NDArray[np.intp]]:
+def _distinct(rows: PresentedRows) -> tuple[list[int], NDArray[np.intp]]:
     """The first of each kind of row, and of each row the number of its kind."""
     kinds: dict[bytes, int] = {}
     first: list[int] = []
