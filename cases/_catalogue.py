@@ -12,7 +12,7 @@ from functools import cache
 
 from ..core.errors import UsageError
 from ._case import Case
-from ._tags import seen
+from ._tags import derived_tags
 
 # The options that `content_hash` has in places of their own.
 HASHED = ("label_smoothing", "weight", "ignore_index")
@@ -28,7 +28,7 @@ def all_cases() -> tuple[Case, ...]:
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
         raise ValueError(f"two cases bear the same name: {', '.join(doubled)}")
-    return tuple(replace(case, tags=(*case.tags, *seen(case))) for case in found)
+    return tuple(replace(case, tags=(*case.tags, *derived_tags(case))) for case in found)
 
 
 def get_case(case_id: str) -> Case:

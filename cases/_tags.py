@@ -44,7 +44,7 @@ SEEN = {
 TAGS = {**GIVEN, **SEEN}
 
 
-def seen(case: Case) -> Iterator[str]:
+def derived_tags(case: Case) -> Iterator[str]:
     """The tags of `SEEN` that hold for the case."""
     holds = {
         "ignored": case.ignore_index is not None,

@@ -32,7 +32,7 @@ def hunt(
     from ..cases import inputs
     from ..studies import hunt as hunting
 
-    inputs.prepare(out)
+    inputs.prepare_case_file(out)
     with show_progress() as show:
         found = hunting.hunt(
             implementation, dtype, seconds, evaluations=evaluations, quantities=quantity, by=by, cases=case,

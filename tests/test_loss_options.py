@@ -16,7 +16,7 @@ from mpmath import mp, mpf
 
 from logitlab import runner
 from logitlab.cases import Case, case_summary_rows, content_hash, make, select_cases
-from logitlab.cases._tags import seen
+from logitlab.cases._tags import derived_tags
 from logitlab.cases.inputs import read_cases, write_cases
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, quantize
@@ -347,7 +347,7 @@ def test_options_decide_the_digest_of_a_case_and_those_left_out_do_not():
 
 def test_options_are_tags_and_words_of_a_case(tmp_path):
     case = make("mine/a", "why", [[1.0, -INF]], [0], softcap=30.0, logit_scale=0.5, z_loss=1e-4)
-    assert {"softcap", "logit-scale", "z-loss", "mask"} <= set(seen(case))
+    assert {"softcap", "logit-scale", "z-loss", "mask"} <= set(derived_tags(case))
     (line,) = case_summary_rows(case)
     assert "softcap 30; logit scale 0.5; z-loss 0.0001" in line["options"]
 

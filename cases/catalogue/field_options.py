@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._case import Case, make
+from .._case import Case
+from ._field import field_case
 
-TAGS = ("field",)
 INF = float("inf")
 NAN = float("nan")
 
 
 def _ignored() -> Iterator[Case]:
-    yield make(
+    yield field_case(
         "field_options/pytorch_116349",
         "Every row ignored: the mean is 0 divided by 0, and the single losses are 0.",
         (np.arange(50.0).reshape(5, 10) * 7 % 11) / 4.0,
@@ -24,9 +24,8 @@ def _ignored() -> Iterator[Case]:
         source="pytorch/pytorch#116349",
         reported="With every target ignored CrossEntropyLoss is 0 in each row and NaN in the mean, in PyTorch 2.0.1, "
         "which a maintainer calls expected.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_75181",
         "The only row of a batch ignored: the mean of nothing.",
         [[1.0, 2.0, 3.0]],
@@ -35,10 +34,9 @@ def _ignored() -> Iterator[Case]:
         reduction="mean",
         source="pytorch/pytorch#75181",
         reported="CrossEntropyLoss of one ignored row is NaN, in PyTorch 1.11.0a0.",
-        tags=TAGS,
     )
     for reduction in ("none", "mean"):
-        yield make(
+        yield field_case(
             f"field_options/pytorch_11551_{reduction}",
             "An ignored row whose logits are all -inf: its gradient is 0, and 0 times NaN is not.",
             [[1.0, 2.0, 3.0], [-INF, -INF, -INF]],
@@ -48,9 +46,8 @@ def _ignored() -> Iterator[Case]:
             source="pytorch/pytorch#11551",
             reported="Rows set to -inf because their targets are ignored make the gradients of CrossEntropyLoss NaN, "
             "and logits of 0 do not, in PyTorch 0.4.1.",
-            tags=TAGS,
         )
-    yield make(
+    yield field_case(
         "field_options/openrlhf_583",
         "Every label of a micro-batch ignored, as it falls to one device of a ring: the mean has no value.",
         [[0.2, 1.0, 0.5], [0.1, 0.3, 0.6]],
@@ -60,9 +57,8 @@ def _ignored() -> Iterator[Case]:
         source="OpenRLHF/OpenRLHF#583",
         reported="nn.CrossEntropyLoss is NaN where all labels of a part of a batch are ignored, and training appends "
         "zeros to avoid it; no version given.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_63004",
         "An ignored index that is a class: it drops rows, and stays in the softmax of every other row.",
         [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [-INF, 1.0, 1.0], [1.0, 1.0, 1.0]],
@@ -71,9 +67,8 @@ def _ignored() -> Iterator[Case]:
         source="pytorch/pytorch#63004",
         reported="CrossEntropyLoss(ignore_index=0) still depends on the logit of class 0 in rows with other targets, "
         "which is asked about as a bug; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_15508",
         "An ignored index beyond the classes, as image labels use 255: it may not be looked up.",
         [[0.5, -1.0, 2.0], [1.0, 0.0, 0.25], [3.0, -2.0, 1.0], [0.0, 0.0, 0.0], [1.5, 1.0, -1.0], [-1.0, 2.0, 2.0]],
@@ -82,9 +77,8 @@ def _ignored() -> Iterator[Case]:
         source="pytorch/pytorch#15508",
         reported="F.cross_entropy with ignore_index=255 and three classes raised an error with reduction='none' and "
         "not with 'mean'; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_20406",
         "Seven ignored rows in the middle of a batch: their losses are 0 and none may be left unwritten.",
         np.tile([[-0.75, -0.625], [-0.6875, -0.703125]], (6, 1)),
@@ -93,9 +87,8 @@ def _ignored() -> Iterator[Case]:
         source="pytorch/pytorch#20406",
         reported="F.nll_loss(reduction='none') has a NaN in one of several ignored rows; the part that was read "
         "names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/tensorflow_8484",
         "A label just beyond the classes, here ignored: read as a class, it lies outside the row.",
         [[0.0, 1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0, 0.0]],
@@ -104,9 +97,8 @@ def _ignored() -> Iterator[Case]:
         source="tensorflow/tensorflow#8484",
         reported="A label that is no class makes tf.nn.sparse_softmax_cross_entropy_with_logits raise on the CPU and "
         "return NaN on a GPU, in TensorFlow 1.0.0.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/tf_keras_734",
         "Half of the targets are the ignored -1, which a gather must not follow.",
         [[0.5, 0.0, -0.5], [0.25, 1.0, 0.0], [0.0, 0.0, 2.0], [1.0, -1.0, 1.0]],
@@ -115,14 +107,13 @@ def _ignored() -> Iterator[Case]:
         reduction="mean",
         source="keras-team/tf-keras#734",
         reported="sparse_categorical_crossentropy(ignore_class=-1) makes the loss NaN in Keras 2 and works in Keras 3.",
-        tags=TAGS,
     )
 
 
 def _smoothed() -> Iterator[Case]:
     logits = [[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [5.0, -5.0, 0.0], [0.0, 1.0, 2.0]]
     for reduction in ("mean", "sum"):
-        yield make(
+        yield field_case(
             f"field_options/pytorch_73205_{reduction}",
             "Ignored rows under label smoothing: the uniform part must leave them out as well.",
             logits,
@@ -133,9 +124,8 @@ def _smoothed() -> Iterator[Case]:
             source="pytorch/pytorch#73205",
             reported="With label smoothing the mean and the sum of CrossEntropyLoss count ignored rows in the "
             "uniform part, which a comment finds fixed in PyTorch 1.12.",
-            tags=TAGS,
         )
-    yield make(
+    yield field_case(
         "field_options/kospeech_37",
         "A NaN in an ignored row: 0 times the row is NaN, and a row that does not count must not be read.",
         [[NAN, 1.0, 0.0], [2.0, 0.0, -1.0]],
@@ -146,9 +136,8 @@ def _smoothed() -> Iterator[Case]:
         source="sooftware/kospeech#37",
         reported="A label-smoothed cross-entropy is NaN where NaN logits stand only in ignored rows, and another "
         "implementation is not; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytext_1698",
         "Label smoothing gives a masked class a share of the target: the loss is +inf, and so it is no bug.",
         [[-INF, 1.0, 2.0], [0.0, 1.0, 2.0]],
@@ -157,9 +146,8 @@ def _smoothed() -> Iterator[Case]:
         source="facebookresearch/pytext#1698",
         reported="The smoothing part of a loss is infinite where any logit is -inf, and a factor of 0 does not help, "
         "so that it had to be left out; no version given.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_69339",
         "Weights, smoothing and an ignored row together: the ignored index must not be looked up in the weights.",
         [[1.0, 2.0], [3.0, 0.4]],
@@ -171,9 +159,8 @@ def _smoothed() -> Iterator[Case]:
         source="pytorch/pytorch#69339",
         reported="CrossEntropyLoss with weight, label_smoothing and an ignored target raises that -100 is out of "
         "bounds; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_72056",
         "A rare class of weight 16 that is no target: under smoothing its share of each row is what counts.",
         [[0.1735, 0.2191], [-0.1377, 0.3467], [-0.2162, 0.2021], [-0.4211, 0.342]],
@@ -185,9 +172,8 @@ def _smoothed() -> Iterator[Case]:
         source="pytorch/pytorch#72056",
         reported="Weights of 1 and 16 with label smoothing and an ignored -1 raise that -1 is out of bounds, in "
         "PyTorch 1.10.2.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_91383",
         "Weights of 1 change nothing: a mean with them and one without must agree.",
         [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
@@ -199,9 +185,8 @@ def _smoothed() -> Iterator[Case]:
         source="pytorch/pytorch#91383",
         reported="F.cross_entropy raises out of bounds with weights, label smoothing, an ignored target and "
         "reduction='mean' all together, in PyTorch 1.10.0.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_104776",
         "Weights and smoothing with a target probability: the wrong class is weighted up, and the minimum moves.",
         [[0.0, 1.0], [1.0, 0.0]],
@@ -211,9 +196,8 @@ def _smoothed() -> Iterator[Case]:
         source="pytorch/pytorch#104776",
         reported="In CrossEntropyLoss class weights scale each class's share of the smoothed target, so that a rare "
         "class is predicted too often; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/paddle_47813",
         "Two positions of one image with weights and smoothing: the mean divides by the targets' weights.",
         [[0.0, 0.0, 0.0], [1.0, 0.0, 1.0]],
@@ -225,13 +209,12 @@ def _smoothed() -> Iterator[Case]:
         source="PaddlePaddle/Paddle#47813",
         reported="With weights and label smoothing together PyTorch gives 1.599 and Paddle's soft labels 1.5481; no "
         "version given.",
-        tags=TAGS,
     )
 
 
 def _weighted() -> Iterator[Case]:
     for reduction in ("none", "mean"):
-        yield make(
+        yield field_case(
             f"field_options/pytorch_8062_{reduction}",
             "Weights of 20 and 10 on a loss of 200 and one of 0: 4000 and 0, and a mean of 4000 / 30.",
             [[-100.0, 100.0], [-100.0, 100.0]],
@@ -241,9 +224,8 @@ def _weighted() -> Iterator[Case]:
             source="pytorch/pytorch#8062",
             reported="CrossEntropyLoss with weights returns 133.33 as the mean of 4000 and 0, reported as a bug; the "
             "part that was read names no version.",
-            tags=TAGS,
         )
-    yield make(
+    yield field_case(
         "field_options/pytorch_25571",
         "A weighted mean divides by the weights of the targets, not by the number of rows.",
         [[0.2, 0.3, 0.5], [0.5, 0.2, 0.3]],
@@ -253,9 +235,8 @@ def _weighted() -> Iterator[Case]:
         source="pytorch/pytorch#25571",
         reported="With weights CrossEntropyLoss gives 5.6390 and 4.9593 in the rows and 1.0598 as their mean, "
         "reported as a bug in PyTorch 1.2.0.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/iree_24228",
         "Class weights of 0.5 to 2 on four rows: the weights of the targets sum to 5, and dividing by 4 is 25 % off.",
         [
@@ -270,9 +251,8 @@ def _weighted() -> Iterator[Case]:
         source="iree-org/iree#24228",
         reported="IREE divides the weighted mean of ONNX's SoftmaxCrossEntropyLoss by the number of rows where the "
         "operator's definition divides by the targets' weights; the part that was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/pytorch_14289",
         "A weighted mean of one row is that row without its weight.",
         [[-0.0141, -4.2669]],
@@ -281,11 +261,10 @@ def _weighted() -> Iterator[Case]:
         reduction="mean",
         source="pytorch/pytorch#14289",
         reported="A weight of 2 does not change the mean NLLLoss of a single row, reported as a bug in PyTorch 0.4.1.",
-        tags=TAGS,
     )
     classes, one_hot = [1, 2], [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     for name, targets in (("indices", classes), ("probabilities", one_hot)):
-        yield make(
+        yield field_case(
             f"field_options/pytorch_107680_{name}",
             f"The same batch, targets as {name}: the weighted mean divides by the weights or by the rows.",
             [[2.3, 2.1, 4.5], [4.2, 3.2, 5.1]],
@@ -295,12 +274,11 @@ def _weighted() -> Iterator[Case]:
             source="pytorch/pytorch#107680",
             reported="With weights the mean F.cross_entropy is 0.8705 for class indices and 54.4052 for the same "
             "targets as one-hot rows, in PyTorch 2.0.1.",
-            tags=TAGS,
         )
 
 
 def _soft() -> Iterator[Case]:
-    yield make(
+    yield field_case(
         "field_options/tensorflow_2327",
         "A row without a label, all zeros: its loss is 0, and so is its gradient, which softmax - labels is not.",
         [[3.0, -1.0], [0.5, 2.0]],
@@ -309,9 +287,8 @@ def _soft() -> Iterator[Case]:
         reported="Training on rows without a label diverges with tf.nn.softmax_cross_entropy_with_logits and not "
         "with a softmax and a logarithm, answered with the precondition that labels be a distribution; the part that "
         "was read names no version.",
-        tags=TAGS,
     )
-    yield make(
+    yield field_case(
         "field_options/tensorflow_1234",
         "Rows of zero labels, one of them confident: the loss is 0 whatever the logits are.",
         [[0.0, 0.0, 0.0], [99.0, 0.0, 0.0]],
@@ -320,7 +297,6 @@ def _soft() -> Iterator[Case]:
         source="tensorflow/tensorflow#1234",
         reported="tf.nn.softmax_cross_entropy_with_logits gives 0 for labels that are all 0, used to leave rows out "
         "and asked to be documented; the part that was read names no version.",
-        tags=TAGS,
     )
 
 

@@ -1,6 +1,6 @@
 """YOUR OWN logits: files that are read piece by piece, case files, and seeded families along an axis."""
 
-from ._case_file import CaseFile, find_case, prepare, read_cases, write_cases
+from ._case_file import CaseFile, find_case, prepare_case_file, read_cases, write_cases
 from ._logits_file import LogitsFile
 from ._options import FileOptions, file_options
 from ._selection import CaseBlock, Selection, select_inputs
@@ -14,7 +14,7 @@ __all__ = [
     "Selection",
     "file_options",
     "find_case",
-    "prepare",
+    "prepare_case_file",
     "read_cases",
     "select_inputs",
     "sweep",

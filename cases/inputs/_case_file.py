@@ -110,7 +110,7 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     return get_case(case_id)
 
 
-def prepare(path: str | Path) -> None:
+def prepare_case_file(path: str | Path) -> None:
     """Checks, before anything is measured, that `write_cases` can write a new file here, and makes its folder.
 
     Raises:

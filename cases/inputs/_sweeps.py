@@ -108,5 +108,5 @@ def _case(name: str, axis: Axis, value: float) -> Case:
     logits = axis.logits(value, generator.standard_normal((rows, classes)))
     targets = generator.integers(classes, size=rows)
     targets[: rows // 2] = logits[: rows // 2].argmax(axis=1)
-    told = axis.why.format(value=f"{value:g}")
-    return make(f"{PREFIX}{name}/{value:.6g}", f"{rows} rows of {told}.", logits, targets, tags=("seeded", "sweep"))
+    wording = axis.why.format(value=f"{value:g}")
+    return make(f"{PREFIX}{name}/{value:.6g}", f"{rows} rows of {wording}.", logits, targets, tags=("seeded", "sweep"))
