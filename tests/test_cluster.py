@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +122,10 @@ def wait_for_no_processes(before: dict[int, set[int]]) -> None:
 
 def children(pid: int) -> set[int]:
     """Of a worker, without Python's own."""
-    files = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
-    found = {int(word) for file in files for word in file.read_text().split()}
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # of a thread that has ended since
+            found |= {int(word) for word in (task / "children").read_text().split()}
     return {p for p in found if b"resource_tracker" not in Path(f"/proc/{p}/cmdline").read_bytes()}
 
 
