@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logitlab import runner
+from logitlab.cases.inputs import file_options
 from logitlab.cli import main
 from logitlab.core import files
 from logitlab.core.errors import UsageError
@@ -135,6 +136,13 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path, header, told, caps
     path = npz_header(tmp_path / "swells.npz", header)
     assert main(["run", "--logits", str(path), "--framework", "numpy"]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_class_weights_whose_header_promises_too_much_are_refused(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000000,), }\n"
+    (tmp_path / "w.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(UsageError, match="weight has 100,000,000,000,000,000 classes; rows of at most 67,108,864"):
+        file_options(weight=tmp_path / "w.npy")
 
 
 def test_a_parquet_file_whose_first_row_would_fill_the_memory_is_refused(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...core.options import REDUCTIONS, LossOptions, OptionValues, check_option
-from ._readers import InvalidFileError, npy_header, npy_numbers, npz_members, reading, require_arrays
+from ._readers import InvalidFileError, check_width, npy_header, npy_numbers, npz_members, reading, require_arrays
 
 Array = NDArray[Any]
 WEIGHT = "weight"
@@ -124,6 +124,7 @@ def _array(member: IO[bytes]) -> Array:
     shape, dtype = npy_header(WEIGHT, member)
     if len(shape) != 1:
         raise InvalidFileError(f"{WEIGHT} has shape {shape}; expected (C,), one factor for each class")
+    check_width(shape[0], f"{WEIGHT} has")
     return npy_numbers(WEIGHT, member, shape, dtype)
 
 

@@ -184,10 +184,10 @@ def _check_widths(metadata: pq.FileMetaData) -> None:
                 check_width(column.num_values // max(group.num_rows, 1))
 
 
-def check_width(classes: int) -> None:
+def check_width(classes: int, which: str = "logits have") -> None:
     """InvalidFileError for rows of more classes than can be measured."""
     if classes > MAX_CLASSES:
-        raise InvalidFileError(f"logits have {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
+        raise InvalidFileError(f"{which} {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
 
 
 def _is_list(kind: pa.DataType) -> bool:
