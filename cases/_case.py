@@ -1,7 +1,5 @@
 """A case: one batch of logits with its targets and loss options, and why it is here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What a run keeps of a case for its reports: its texts, and as many of its logits as a page has room for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, TypedDict
 

@@ -1,7 +1,5 @@
 """The catalogue: the cases of every family module in `catalogue/`."""
 
-from __future__ import annotations
-
 import fnmatch
 import hashlib
 import importlib

@@ -1,7 +1,5 @@
 """The words to filter cases by: some a family gives, the others follow from what the case holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command line: one module a verb, thin over the library."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Checks of what a public function is given: anything unexpected is one `UsageError`, before any work starts."""
 
-from __future__ import annotations
-
 import math
 import numbers
 import os

@@ -1,7 +1,5 @@
 """The folders of what is kept between runs, below ``$LOGITLAB_CACHE`` or else the user's cache folder."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -14,8 +14,6 @@ Smoothing is part of ``y_n``, and only rows that count are summed. For class ind
 are one, and so are ``TARGET_WEIGHTS`` and ``TARGET_MASS``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """What a run's manifest records of its cases and files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 

@@ -1,7 +1,5 @@
 """How a file is written: whole or not at all, kept by the disk, never through a link, with an error for people."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """One line of `logitlab doctor` or of the verification of a run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -7,8 +7,6 @@ correctly even when ``hi`` alone sits on a rounding boundary.
 Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 2.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from contextlib import suppress

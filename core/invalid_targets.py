@@ -1,7 +1,5 @@
 """What a loss gave for a target that is none of the classes: the sentence in the table's ``detail``, and its reader."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .vocabulary import Conduct

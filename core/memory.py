@@ -3,8 +3,6 @@
 psutil tells the machine's alone, and DuckDB, which knows the limit of a container, only a share of it in words.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import suppress

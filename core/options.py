@@ -4,8 +4,6 @@ With ``z`` the logits as given, the loss is that of ``x``: first ``x = logit_sca
 ``x = softcap * tanh(x / softcap)``. Then ``z_loss * logsumexp(x)^2`` is added to each row that counts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """How far a long call has come: a bar on a terminal, a line in a notebook, or a function of the caller's."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator

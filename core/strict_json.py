@@ -1,7 +1,5 @@
 """Tables as strict JSON, which has no word for NaN and infinity: a missing number is null, an infinite one a word."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The rows of the measurements table that a call gives, and the table of a cell."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a result depends on besides the code: versions, hardware, and the variables that change numerics."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

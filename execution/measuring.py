@@ -1,7 +1,5 @@
 """The cells of one block measured in worker processes, and the table of each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 

@@ -3,8 +3,6 @@
 Errors are asked for and not raised: a SystemExit from another package's code would end this process.
 """
 
-from __future__ import annotations
-
 import signal
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeoutError

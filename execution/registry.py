@@ -1,7 +1,5 @@
 """The frameworks that are installed, and what each says of itself; only the one asked for is imported."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

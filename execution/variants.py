@@ -3,8 +3,6 @@
 ``eager+one-thread`` is the mode ``eager`` in a process that was told of one thread before it imported its framework.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a worker process watches beside its calls: its parent, its memory, and how much it prints."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -3,8 +3,6 @@
 Nothing here imports pandas, the oracle or another framework: a worker holds its own framework and little else.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """One way to compute the loss, and the input of one call."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What a framework has to say and do to take part; all but three of its parts have a default."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

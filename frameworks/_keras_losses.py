@@ -1,7 +1,5 @@
 """Keras's losses, on each of its backends and in TensorFlow, whose ``tf.keras`` they are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The kernels' packages are optional, and imported where they are called.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

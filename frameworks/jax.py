@@ -1,7 +1,5 @@
 """JAX: the formulas written in it, its softmax functions and optax's losses."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager

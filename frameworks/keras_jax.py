@@ -1,7 +1,5 @@
 """Keras on its JAX backend: Keras's losses, called, compiled and differentiated as those written for JAX are."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Keras on its PyTorch backend: Keras's losses, called and differentiated as PyTorch's own are."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager

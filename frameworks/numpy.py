@@ -4,8 +4,6 @@ The backward passes go through the same operations as the forward ones, last to 
 differentiation does it, so that an infinity or NaN born in the forward pass spreads in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

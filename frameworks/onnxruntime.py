@@ -1,7 +1,5 @@
 """ONNX Runtime: the operator SoftmaxCrossEntropyLoss, forward, in a model of that one node."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any

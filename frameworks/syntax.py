@@ -1,7 +1,5 @@
 """How a program that calls a loss is written in a framework: `check` prints one that shows a failure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """TensorFlow: the formulas written in it, its built-in losses, and Keras's as ``tf.keras``."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """PyTorch: the formulas written in it, and how it is called, compiled, differentiated and trained."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """A step of gradient descent on a small classifier, as a framework takes it, and NumPy's for gradients by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple

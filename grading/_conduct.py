@@ -4,8 +4,6 @@ An ignored row counts nothing: its loss and its gradient are exactly 0, also whe
 A mean over nothing has no value, so that nothing it gives is right or wrong.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

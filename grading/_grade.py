@@ -1,7 +1,5 @@
 """Computed values against exact ones: finiteness, errors, grade and verdict of each row."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What an implementation does with a target that is none of the classes, for which no answer is right."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

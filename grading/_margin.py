@@ -1,7 +1,5 @@
 """The entry that decides a row's grade: its error beside what each grade allows there."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Logits, targets and class weights as the oracle takes them, checked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

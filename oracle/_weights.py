@@ -1,7 +1,5 @@
 """Target weights of rows, and what a mean of rows divides by, in exact fractions; see `conventions`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

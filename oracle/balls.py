@@ -18,8 +18,6 @@ Where the loss is of ``x`` and the logits are ``z`` (see `transform`), the gradi
 z-loss adds ``c y^2`` to the loss and ``2 c y p_j`` to its derivative by ``x_j``, with ``y = log T + m``.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections import Counter

@@ -1,7 +1,5 @@
 """``bulk``: the exact answers of very many plain rows, by `quad` where it can and by `balls` where it cannot."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

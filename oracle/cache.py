@@ -4,8 +4,6 @@ They lie in ``references`` below ``$LOGITLAB_CACHE`` if that is set (empty switc
 user's cache folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 import zipfile

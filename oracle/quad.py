@@ -7,8 +7,6 @@ the exponent, up to 745 of them in what float64 can still tell from 0, ten bits;
 2 sqrt(C) of them, ten bits for 131,072. That leaves `BITS`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``reference``: the exact softmax cross-entropy of a batch, special values included."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The Markdown of a pull request: under 60 lines for any run, and where the rest is."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The whole table as CSV, packed: it has up to hundreds of millions of lines, and a tenth of their size so."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

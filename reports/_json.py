@@ -1,7 +1,5 @@
 """A report as programs read it: strict JSON, with what is missing of the runs before any number."""
 
-from __future__ import annotations
-
 import json
 
 from ..core import strict_json

@@ -1,7 +1,5 @@
 """A report in the formats that there are: text for a terminal, Markdown, CSV, the site, LaTeX, figures, JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a report is made of: one run, or several put together, with where they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

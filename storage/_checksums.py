@@ -4,8 +4,6 @@ A line is added before the part that it is of is moved into its place, so that t
 line of a name counts; what is no line, since it was torn off, counts for nothing.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parts of a run: numbered Parquet files, each written once and held to its checksum ever after."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

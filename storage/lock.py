@@ -1,7 +1,5 @@
 """Two runs never write into one folder: who writes holds a lock, which the system frees when the process ends."""
 
-from __future__ import annotations
-
 import os
 import socket
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The columns of what a run keeps: the measurements table, and the rows of its cases."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import pandas as pd

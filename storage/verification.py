@@ -1,7 +1,5 @@
 """Whether a run folder is sound: each file as it was written, nothing lost, nothing there twice, and how to go on."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Whether the set-up works: what is installed, what is missing and how to install it."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

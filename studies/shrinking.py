@@ -1,7 +1,5 @@
 """Simpler numbers: what a failing input is made smaller by, in a check and in a hunt."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

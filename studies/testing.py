@@ -3,8 +3,6 @@
 The fixture `logit_case`, which gives these cases one by one, is in `pytest_plugin`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """A case reduced from a public report."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from numpy.typing import ArrayLike

@@ -1,7 +1,5 @@
 """The numbers of a format on either side of a threshold."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ...core.formats import Format, round_to, ulp

@@ -1,7 +1,5 @@
 """Losses near zero, where log(1 + tiny) drops the digits that the answer is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Public reports about masked classes: a logit of ``-inf`` in the row, in the target's place or everywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

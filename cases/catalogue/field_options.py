@@ -1,7 +1,5 @@
 """Public reports about options: ignored rows, class weights, label smoothing and soft targets, and their means."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

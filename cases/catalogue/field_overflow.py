@@ -1,7 +1,5 @@
 """Public reports about large numbers: logits, offsets, losses and sums that leave a format or swallow the answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Public reports about lost digits: losses and gradients near zero, and answers rounded too early."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

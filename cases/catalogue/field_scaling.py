@@ -1,7 +1,5 @@
 """Public reports about losses that scale or cap their logits, or add a z-loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case

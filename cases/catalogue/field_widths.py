@@ -1,7 +1,5 @@
 """Public reports about wide rows: vocabularies whose sums overflow or lose digits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One logit far above the other, the target on either side."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

@@ -1,7 +1,5 @@
 """Rows that ``ignore_index`` takes out, some of them and all, and what may stand in such a row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

@@ -1,7 +1,5 @@
 """Targets that are none of the classes: who refuses them, and who returns a number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The same numbers lying otherwise in memory, and targets of another integer type."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Classes masked with ``-inf``, as attention and vocabulary masks do it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Two logits that are neighbouring numbers of a format: one unit in the last place decides the answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ...core.formats import FORMATS

@@ -1,7 +1,5 @@
 """A common offset, which cancels exactly in the answer and not in the computation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

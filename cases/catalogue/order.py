@@ -1,7 +1,5 @@
 """Sorted rows and awkward lengths, with the target in the last position."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

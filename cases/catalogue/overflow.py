@@ -1,7 +1,5 @@
 """Logits at, just below and just above the point where ``exp`` overflows each format."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ...core.formats import FORMATS, overflow

@@ -1,7 +1,5 @@
 """Classes padded with a large negative number, which attention and vocabulary masks write where -inf is not safe."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Seeded normal logits at scales and widths from small classifiers to language models."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Logits of a real classifier on scikit-learn's digits, made by ``benchmarks/make_digits.py``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 

@@ -1,7 +1,5 @@
 """Means and sums whose rows are fine and whose total is not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

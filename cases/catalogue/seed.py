@@ -1,7 +1,5 @@
 """The article's batch: the three rows that started LogitLab."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

@@ -1,7 +1,5 @@
 """Label smoothing: every class has a share of the target, the masked and the unlikely ones too."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

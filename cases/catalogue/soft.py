@@ -1,7 +1,5 @@
 """Targets that are class probabilities: one-hot, soft, against masks, and not summing to one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

@@ -1,7 +1,5 @@
 """NaN, infinities, the largest and the subnormal numbers, and signed zeros."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ...core.formats import FORMATS

@@ -1,7 +1,5 @@
 """Sums of exponentials that stop growing: terms too small to be added one at a time, and too many to be left out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

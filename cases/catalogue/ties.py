@@ -1,7 +1,5 @@
 """All logits equal: the loss is log C, and the sum of the exponentials is C ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

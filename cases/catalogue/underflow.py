@@ -1,7 +1,5 @@
 """Logits at the points where ``exp`` becomes subnormal and where it becomes zero in each format."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from ...core.formats import FORMATS, underflow_to_subnormal, underflow_to_zero

@@ -1,7 +1,5 @@
 """Class weights, and the mean that divides by their sum."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from .._case import Case, make

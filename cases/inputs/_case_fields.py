@@ -1,7 +1,5 @@
 """The fields of a case in a case file: what each may hold. Errors name the place, the value and what was expected."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """The loss options that files of logits are measured with, and class weights from a file."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A reader is made from a path and has the shapes and dtypes of both arrays before
 of Python objects is refused.
 """
 
-from __future__ import annotations
-
 import math
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """What a run measures: cases held in memory, those of case files among them, and files read piece by piece."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ All cases of an axis but ``classes`` have the same normal numbers behind them, s
 the draw, and one width, so that compilers see one shape.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

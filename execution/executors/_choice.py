@@ -1,7 +1,5 @@
 """What a run needs of the place that its calls are made in, and which place was asked for."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager

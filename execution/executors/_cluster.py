@@ -1,7 +1,5 @@
 """The workers of a Dask cluster: who has joined, who has gone, and who can measure a cell."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress

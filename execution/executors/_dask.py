@@ -1,7 +1,5 @@
 """A run on the workers of a Dask cluster: the tasks they are given, and what becomes of those of workers that die."""
 
-from __future__ import annotations
-
 import queue
 import time
 import uuid

@@ -1,7 +1,5 @@
 """The machine that the run is started on: each framework in processes of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from ...storage.manifest import Manifest

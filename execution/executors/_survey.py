@@ -1,7 +1,5 @@
 """What the workers of a cluster have, whether they agree, and which of them can do what."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a Dask worker keeps for a run: the frameworks' own processes, so that a fault costs one call there too."""
 
-from __future__ import annotations
-
 import multiprocessing
 import socket
 import tempfile

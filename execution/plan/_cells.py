@@ -1,7 +1,5 @@
 """The cells of a run: which implementations are measured, in which dtype, on which device, in which mode."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

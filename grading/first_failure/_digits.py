@@ -1,7 +1,5 @@
 """Digits that are lost to underflow of what a logarithm is taken of, and to rounding in a loss, a sum or a gradient."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...core.formats import FORMATS, Format, ulp, underflow_to_subnormal, underflow_to_zero

@@ -1,7 +1,5 @@
 """Rules that give infinities and NaN: overflow, division by zero, the operations of IEEE 754 that have no number."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

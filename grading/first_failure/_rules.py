@@ -4,8 +4,6 @@ A stage is looked at only where the row's loss or gradient came out wrong: an ex
 a shift of minus infinity whose exponential is rightly zero, does no harm and is no failure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 

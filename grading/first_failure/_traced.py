@@ -1,7 +1,5 @@
 """A computation that was traced, its rows one by one, and the stages of a row beside their exact values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Measured against bound: the largest measured error among the losses whose bound is about as large."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 Nothing is said by colour alone: grades are letters too, formulas differ in their dashes and points.
 """
 
-from __future__ import annotations
-
 from ...core.vocabulary import GRADES, Formula
 
 _VERMILION, _ORANGE, _GREEN, _SKY, _BLUE, _PURPLE = "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#0072b2", "#cc79a7"

@@ -1,7 +1,5 @@
 """Error curves: every implementation of a cell along the axis of a sweep, with the a-priori bounds of the loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Words that are data, as LaTeX."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Matrices: the grades of every implementation, and in which families of cases it is not finite where it should be."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

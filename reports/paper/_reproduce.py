@@ -1,7 +1,5 @@
 """``reproduce.md``: the commands and versions behind a report, from the manifests of its runs."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The report as a web site: pages that work from disk, without a network or a server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ...core.errors import UsageError

@@ -1,7 +1,5 @@
 """The templates, which escape whatever they are given, and the files that pages load."""
 
-from __future__ import annotations
-
 import re
 from importlib.resources import as_file, files
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where the numbers come from: versions, hardware, settings, command, catalogue."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """What each cell gave on each row of each case: the quantities of a row in one line, in the SQL table ``results``."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ...core.vocabulary import SOUND

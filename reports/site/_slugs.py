@@ -1,7 +1,5 @@
 """File names of pages, made from names that may hold anything."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

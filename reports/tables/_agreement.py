@@ -4,8 +4,6 @@ Two results are *equal* if their bits are (all NaN are one), else as far apart a
 of the dtype at the exact loss: infinitely, where one is finite and the other is not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

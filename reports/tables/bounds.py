@@ -1,7 +1,5 @@
 """Measured errors held against what rounding error analysis promises."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

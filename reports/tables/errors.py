@@ -1,7 +1,5 @@
 """How often results are not finite where they should be, and how far off they are."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ...storage.querying import Measurements

@@ -4,8 +4,6 @@ Neither is graded. The cases are those of the catalogue's family ``ignored`` who
 goes wrong beside the ignored row comes from it.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ...core.vocabulary import STATUSES, Conduct, Reach, Verdict

@@ -1,7 +1,5 @@
 """Exact medians of more numbers than memory holds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

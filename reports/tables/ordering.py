@@ -1,7 +1,5 @@
 """What the tables have in common: the columns that name a line, and the order of the lines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What became of single calls: the article's batch row by row, what was not measured, targets that are no class."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ...core.invalid_targets import conduct_of_detail

@@ -1,7 +1,5 @@
 """A report's tables in reading order, each with its title, how to read it, and the words it has on a page."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass

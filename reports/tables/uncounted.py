@@ -6,8 +6,6 @@ an A loss it would say the contrary of the grade. So medians and largest errors 
 where a larger error was left out, and the column ``<quantity> uncounted`` has the largest of those.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

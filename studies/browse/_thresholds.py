@@ -6,8 +6,6 @@ factor of e; where the dtype's own numbers lie farther apart than one, within on
 the side where something happens: an exponential overflows, a sum loses its digits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What there is to run, as DataFrames: the catalogue's cases and the frameworks' implementations."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase

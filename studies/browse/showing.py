@@ -1,7 +1,5 @@
 """One case as a dtype holds it: its numbers, the exact answer in twenty digits, and the thresholds it stands near."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterator, Sequence

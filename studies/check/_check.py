@@ -1,7 +1,5 @@
 """``check``: a loss of one's own, measured against the exact answer on the catalogue and on rows made for kernels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase

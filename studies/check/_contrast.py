@@ -1,7 +1,5 @@
 """The same rows in another way, of which a property says that it changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 

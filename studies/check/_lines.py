@@ -1,7 +1,5 @@
 """The table of a check: a line for each row, quantity and presentation, with what is hard about the row."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace

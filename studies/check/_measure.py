@@ -1,7 +1,5 @@
 """Rows through the loss: one line a row and quantity, as in the measurements table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The loss options that a signature names, and how a loss is called with them."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields

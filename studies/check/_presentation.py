@@ -1,7 +1,5 @@
 """How rows are presented to a loss: what kind of call it is, and how the rows are arranged."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

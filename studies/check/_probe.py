@@ -1,7 +1,5 @@
 """Whether a loss can be measured at all, by its signature and by its answers to a few ordinary batches."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any

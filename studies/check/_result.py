@@ -1,7 +1,5 @@
 """What a check found: grades, properties, the worst rows, the smallest input that fails; and how that is printed."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass

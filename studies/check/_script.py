@@ -1,7 +1,5 @@
 """A program of a dozen lines that shows a failure without LogitLab."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import sys

@@ -2,8 +2,6 @@
 place for a target, a mask, a maximum and a NaN; gaps of every size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any

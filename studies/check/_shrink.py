@@ -4,8 +4,6 @@ Delta debugging: a part is taken away, or a number made rounder, wherever the lo
 same way. It ends where no single step is left, or a fixed number of steps is spent: what is found depends on no clock.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

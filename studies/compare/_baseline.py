@@ -19,8 +19,6 @@ how far its ignored rows are from the 0 they have to be, where they are (see `_l
 losses are its own, since it documents another mean, has them in its cells' ``exact``.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

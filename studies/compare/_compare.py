@@ -1,7 +1,5 @@
 """The difference of two sets of measurements, line by line."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

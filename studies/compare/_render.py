@@ -1,7 +1,5 @@
 """A comparison in each format: text and Markdown for people, JSON, JUnit XML and GitHub's annotations for programs."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """What can be compared: a table, a run folder, a Parquet file of such a table, a baseline."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A comparison in words, the same in every format."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """``explain``: one row of a case through one implementation, stage by stage."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """What ``explain`` returns."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """One case in one cell, as it was measured, and its rows stage by stage where that can be seen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Measures a case by the calls that a run makes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

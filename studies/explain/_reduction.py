@@ -1,7 +1,5 @@
 """What becomes of the row losses where a case reduces them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial

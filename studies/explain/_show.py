@@ -1,7 +1,5 @@
 """An explanation on a terminal, in a hundred columns."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The stages of a measured row as a table, and the row losses behind a reduced one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any

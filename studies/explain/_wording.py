@@ -1,7 +1,5 @@
 """The grade of each quantity in a sentence, and what no grade tells."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

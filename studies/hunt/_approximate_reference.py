@@ -6,8 +6,6 @@ The formula is the oracle's, in float64 where the dtype is narrower, and in NumP
 that is no wider than float64, as on Windows and most ARM, the oracle itself answers.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

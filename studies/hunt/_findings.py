@@ -1,7 +1,5 @@
 """From the rows that a search found to cases: made smaller, measured as a run measures them, and described."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterator, Sequence

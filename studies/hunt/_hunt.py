@@ -1,7 +1,5 @@
 """``hunt``: inputs worse than any in the catalogue, by guided mutation; and how they are printed."""
 
-from __future__ import annotations
-
 import shlex
 import tempfile
 import time

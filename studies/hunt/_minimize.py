@@ -1,7 +1,5 @@
 """A found row made smaller and rounder, as far as it stays about as bad."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ Each takes a generator, logits (k, C) in float64 and targets (k,), and returns b
 places where formats and formulas break: neighbours, ties, masks, common offsets, and the thresholds of the dtype.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

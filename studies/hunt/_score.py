@@ -11,8 +11,6 @@ Worse than every number is a value that is not finite and should be, or the reve
 implementation does not answer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Environments: built once for each set of contents, kept in the cache, and never used half built."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """``matrix``: the same plan with each of several sets of requirements, and what changed from one to the next."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

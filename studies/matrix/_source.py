@@ -1,7 +1,5 @@
 """The LogitLab that is running, in a form that another environment can install."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """``train_demo``: who is trained on what, in which process, and the table of what became of it."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The table of a demonstration on a terminal, in a hundred columns."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

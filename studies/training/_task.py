@@ -1,7 +1,5 @@
 """What is trained: the images, the models' start and the order of the batches, the same in every framework."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache

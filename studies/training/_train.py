@@ -1,7 +1,5 @@
 """What runs inside a worker process: one loss, one model, one dtype, trained at each learning rate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The pages of a site, and what the template of each is given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

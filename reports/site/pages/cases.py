@@ -1,7 +1,5 @@
 """A page for each case: its logits, the exact answer, and what each implementation gave."""
 
-from __future__ import annotations
-
 import math
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The page of error curves, to be explored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

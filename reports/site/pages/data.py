@@ -1,7 +1,5 @@
 """The numbers behind the pages as files: every table as CSV, Parquet and JSON, the measurements as Parquet and CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf

@@ -1,7 +1,5 @@
 """Finiteness: in which families of cases which loss is not finite where it should be, or the reverse."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A page for each implementation: its grades, and how it did on every case."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """The first page: which losses are safe, on what, and what breaks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
