@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..cases import Case, select_cases
 from ..core.arguments import Strings, as_dtypes, as_strings
 from ..core.errors import UsageError
-from ..core.formats import FORMATS, Format, get_format, to_numpy
+from ..core.formats import FORMATS, get_format, to_numpy
 from ..core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ..execution.plan import choose_dtypes
 from ..grading import Graded, grade
@@ -78,7 +78,7 @@ class LogitCase:
     @property
     def logits(self) -> NDArray[Any]:
         """(B, C) of the dtype, a copy each time: a loss may write into it."""
-        return self.case.quantized(self._format).copy()
+        return self.case.quantized(get_format(self.dtype)).copy()
 
     @property
     def targets(self) -> NDArray[np.int64]:
@@ -118,10 +118,6 @@ class LogitCase:
     def __repr__(self) -> str:
         return f"<{self.name} in {self.dtype}: {self.case.rows} x {self.case.classes}>"
 
-    @property
-    def _format(self) -> Format:
-        return get_format(self.dtype)
-
     def _assert(self, quantity: Quantity, computed: Any, require: str) -> None:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
@@ -136,7 +132,7 @@ class LogitCase:
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of dtype {values.dtype}, expected {', '.join(FORMATS)}"
             )
-        graded = grade(quantity, values, self.logits, self._format, self.exact)
+        graded = grade(quantity, values, self.logits, get_format(self.dtype), self.exact)
         short = [r for r in range(self.case.rows) if _falls_short(graded, r, require)]
         if short:
             raise AssertionError("\n".join(self._message(quantity, values, graded, short, require)))

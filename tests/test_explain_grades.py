@@ -23,7 +23,7 @@ from logitlab.grading.first_failure import ComparedStage, ExactValues, wrong_res
 from logitlab.reports.site.pages.cases import explain_command
 from logitlab.studies import explain as explanation
 from logitlab.studies.explain import ExplainRequest, _explain
-from logitlab.studies.hunt import _show
+from logitlab.studies.hunt import _hunt
 
 FRAMEWORKS = ("numpy", "torch")
 IMPLEMENTATIONS = {
@@ -235,7 +235,7 @@ def test_the_commands_that_are_printed_explain_the_mode_that_was_measured():
     )
     worst = pd.DataFrame([{**vars(found), "case": "seed/article", "stage": None}]).drop(columns="cases")
     of_site = explain_command(worst)
-    of_hunt = list(_show._commands(found, "mine.json"))[-1]
+    of_hunt = list(_hunt._commands(found, "mine.json"))[-1]
     assert of_site.endswith("--mode compiled")
     assert of_hunt.endswith("--mode compiled")
 

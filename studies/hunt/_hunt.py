@@ -134,7 +134,9 @@ def hunt(
     fmt, limit = get_format(dtype), as_positive(timeout, "timeout", "seconds")
     owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
     device, mode = as_string(device, "device"), as_string(mode, "mode")
-    keep, seed, budget = as_integer(keep, "keep", least=1), as_integer(seed, "seed"), _budget(seconds, evaluations)
+    keep, seed = as_integer(keep, "keep", least=1), as_integer(seed, "seed")
+    rows = None if evaluations is None else as_integer(evaluations, "evaluations", least=1)
+    budget = Budget(as_positive(seconds, "seconds", "seconds"), rows)
     if by not in MEASURES:
         raise UsageError(f"cannot hunt by {by!r}; worse is by {' or '.join(MEASURES)}")
     chosen = [c for c in select_cases(globs) if c.plain and fmt.name in c.dtypes]
@@ -161,11 +163,6 @@ def hunt(
         before=tuple(base), worse=tuple(found.findings),
         cases=tuple(described(case, found.findings, cell, base) for case in found.cases), lost=found.lost,
     )  # fmt: skip
-
-
-def _budget(seconds: float, evaluations: int | None) -> Budget:
-    rows = None if evaluations is None else as_integer(evaluations, "evaluations", least=1)
-    return Budget(as_positive(seconds, "seconds", "seconds"), rows)
 
 
 def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:

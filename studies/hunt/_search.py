@@ -70,15 +70,6 @@ class Answer:
     def values(self) -> dict[str, Array]:
         return dict(self.outcome.values)
 
-    @property
-    def faulty(self) -> bool:
-        return self.outcome.status in FAULTS
-
-    @property
-    def deadly(self) -> bool:
-        """Whether the worker died or hung."""
-        return self.faulty and self.outcome.status != Status.RAISED
-
 
 def stream(
     pools: Pools, breed: Callable[[], Trial | None], enough: Callable[[Answer], bool], ahead: int = 2
@@ -203,7 +194,7 @@ class Search:
 
     def _enough(self, answer: Answer) -> bool:
         """Whether the search has to end with this answer."""
-        self._dead += answer.deadly
+        self._dead += answer.outcome.status in (Status.CRASHED, Status.TIMEOUT)
         return self._dead >= MAX_DEAD
 
     def _trial(self, x: Float64, t: Index) -> Trial:
@@ -216,7 +207,7 @@ class Search:
         self.answered += len(trial.logits)
         exact = approximate_reference(trial.logits, trial.targets, self.fmt)
         of_rows = row_kinds(trial.logits.astype(np.float64), trial.targets, exact)
-        if answer.faulty:  # it is a row of its own: a call that fails is divided until then
+        if answer.outcome.status in FAULTS:  # it is a row of its own: a call that fails is divided until then
             self._take(self._member(answer, None, of_rows[0], 0, NO_ANSWER))
         for quantity, found in self._scored_quantities(answer, exact).items():
             for r in self.population.better(quantity, of_rows, found.score, trial.logits.shape[1]).tolist():
@@ -239,9 +230,7 @@ class Search:
         }
 
     def _scores_of(self, answer: Answer, quantity: str) -> Float64:
-        trial = answer.trial
+        x, t = answer.trial.logits, answer.trial.targets
         if quantity not in answer.values:
-            return np.full(len(trial.logits), NOT_GRADED)
-        return self._scored_quantities(answer, approximate_reference(trial.logits, trial.targets, self.fmt))[
-            quantity
-        ].score
+            return np.full(len(x), NOT_GRADED)
+        return self._scored_quantities(answer, approximate_reference(x, t, self.fmt))[quantity].score

@@ -95,6 +95,14 @@ def chart(table: pd.DataFrame) -> alt.FacetChart:
     steps = base.mark_text(align="left", dx=6, fontSize=9).encode(text="weights_step:Q")
     steps = steps.transform_filter(alt.datum.outcome == _DEAD)
     columns = [f"{m}, {d}" for m, d in table[["model", "dtype"]].drop_duplicates().itertuples(index=False)]
+    title = alt.TitleParams(
+        "Which loss survives a rising learning rate",
+        subtitle=[
+            "Accuracy on 450 held-out digits after plain gradient descent, all in the dtype named; grey line: chance.",
+            "In the grey band, the runs that ended early: a cross and the step at which a weight stopped being finite.",
+        ],
+        anchor="start",
+    )
     drawn: alt.FacetChart = (
         alt.layer(band, chance, lines, points, steps, data=runs)
         .properties(width=230, height=130)
@@ -102,7 +110,7 @@ def chart(table: pd.DataFrame) -> alt.FacetChart:
             row=alt.Row("framework:N", title=None, sort=list(table["framework"].unique())),
             column=alt.Column("panel:N", title=None, sort=columns),
         )
-        .properties(title=_title())
+        .properties(title=title)
         .configure_axis(grid=True, gridOpacity=0.4)
         .configure_header(labelFontSize=12, labelFontWeight="bold")
         .configure_view(stroke="#cccccc")
@@ -122,16 +130,3 @@ def _drawn(table: pd.DataFrame) -> pd.DataFrame:
     runs["height"] = np.where(died, runs["formula"].map(_LANES), runs["accuracy"])
     kept = ["framework", "panel", "loss", "outcome", "beside", "height", "kept_accuracy", "weights_step"]
     return runs[kept].astype({"weights_step": "float64"})
-
-
-def _title() -> alt.TitleParams:
-    import altair as alt  # noqa: PLC0415
-
-    return alt.TitleParams(
-        "Which loss survives a rising learning rate",
-        subtitle=[
-            "Accuracy on 450 held-out digits after plain gradient descent, all in the dtype named; grey line: chance.",
-            "In the grey band, the runs that ended early: a cross and the step at which a weight stopped being finite.",
-        ],
-        anchor="start",
-    )

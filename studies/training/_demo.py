@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -51,8 +52,7 @@ class Line:
 COLUMNS = tuple(f.name for f in fields(Line))
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """One loss on one task, in its framework's process."""
 
     framework: str
@@ -121,9 +121,13 @@ def train_demo(
         asked = {n: pools.worker(n).schedule(describe_training, args=(n,), timeout=limit) for n in present}
         trained = _trained({n: future.result() for n, future in asked.items()}, asked=frameworks is not None)
         calls = list(_calls(present, trained, tasks))
-        futures = [pools.worker(c.framework).schedule(trace, args=_arguments(c), timeout=limit) for c in calls]
+        arguments = [(call.framework, call.implementation.name, call.task) for call in calls]
+        futures = [pools.worker(each[0]).schedule(trace, args=each, timeout=limit) for each in arguments]
         if report is not None:
-            _tell(report, dict(zip(futures, calls, strict=True)))
+            called: dict[Future[Traced], _Call] = dict(zip(futures, calls, strict=True))
+            for done, future in enumerate(as_completed(called), start=1):
+                call = called[future]
+                report(done, len(calls), f"{call.implementation.name} {call.task.model} {call.task.dtype}")
         lines = [line for c, f in zip(calls, futures, strict=True) for line in _lines(c, _result(f, limit))]
     table = pd.DataFrame([asdict(line) for line in lines], columns=list(COLUMNS))
     counts = [c for c in COLUMNS if c == "steps" or c.endswith("_step")]
@@ -174,17 +178,7 @@ def _calls(
         yield from (_Call(name, loss, training.mode, task) for task in tasks for loss in losses)
 
 
-def _arguments(call: _Call) -> tuple[str, str, Task]:
-    return call.framework, call.implementation.name, call.task
-
-
 # --- what became of it ------------------------------------------------------------------------------------------
-
-
-def _tell(progress: Progress, calls: Mapping[Future[Traced], _Call]) -> None:
-    for done, future in enumerate(as_completed(calls), start=1):
-        call = calls[future]
-        progress(done, len(calls), f"{call.implementation.name} {call.task.model} {call.task.dtype}")
 
 
 def _result(future: Future[Traced], timeout: float) -> Traced:
