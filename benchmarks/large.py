@@ -29,8 +29,7 @@ import pyarrow.parquet as pq
 
 from logitlab.core.files import digest_of
 from logitlab.execution.environment import hardware
-from logitlab.storage._checksums import Checksums
-from logitlab.storage._parts import numbered
+from logitlab.storage._parts import Checksums, numbered
 from logitlab.storage.store import Run
 
 # On Linux a process begins with the peak of the one that starts it. This one between is small.

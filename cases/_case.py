@@ -107,19 +107,14 @@ def make(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    reduction: str = "none",
-    layout: str = "rows",
-    invalid: bool = False,
-    source: str | None = None,
-    reported: str | None = None,
     tags: Sequence[str] = (),
     weight: ArrayLike | None = None,
-    **options: Any,
+    **others: Any,
 ) -> Case:
     """A case from plain lists, checked: a mistake in the catalogue shows when it is loaded.
 
     Targets that are an array keep its integer dtype; lists of integers become int64, anything else probabilities.
-    ``weight`` and ``options`` are loss options, by the names that `LossOptions` has.
+    ``others`` are what else a `Case` has, by name.
 
     Raises:
         ValueError: if the shapes do not fit, a target is not a class, an option is out of range, or an invalid case has
@@ -136,9 +131,7 @@ def make(
             array.flags.writeable = False
     family, name = case_id.split("/")
     try:
-        case = Case(
-            family, name, why, x, t, reduction, layout, invalid, source, reported, tuple(tags), weight=w, **options
-        )
+        case = Case(family, name, why, x, t, tags=tuple(tags), weight=w, **others)
         for option, value in case.set_options.items():
             check_option(option, value)
     except (UsageError, TypeError) as error:
@@ -147,16 +140,16 @@ def make(
         raise ValueError(f"{case_id}: logits {x.shape} and targets {t.shape} are not (B, C) and (B,) or (B, C)")
     counted = t if case.ignore_index is None else t[t != case.ignore_index]
     outside = t.ndim == 1 and bool(((counted < 0) | (counted >= case.classes)).any())
-    if outside and not invalid:
+    if outside and not case.invalid:
         raise ValueError(f"{case_id}: a target is not one of its {case.classes} classes, and the case is not invalid")
     if w is not None and w.shape != x.shape[1:]:
         raise ValueError(f"{case_id}: weight {w.shape} is not one factor for each of {case.classes} classes")
-    if invalid and (reduction != "none" or t.ndim == 2):
-        what = "class probabilities" if t.ndim == 2 else f"the reduction {reduction!r}"
+    if case.invalid and (case.reduction != "none" or t.ndim == 2):
+        what = "class probabilities" if t.ndim == 2 else f"the reduction {case.reduction!r}"
         raise ValueError(
             f"{case_id}: the case is invalid and has {what}; what a target that is no class gives is recorded row by "
             "row, from class indices without a reduction"
         )
-    if layout not in LAYOUTS:
-        raise ValueError(f"{case_id}: unknown layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
+    if case.layout not in LAYOUTS:
+        raise ValueError(f"{case_id}: unknown layout {case.layout!r}; the layouts are {', '.join(LAYOUTS)}")
     return case

@@ -1,6 +1,6 @@
 """The words to filter cases by: some a family gives, the others follow from what the case holds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,44 +21,30 @@ GIVEN = {
     "trained": "the logits of a trained model",
     **{name: f"made for a threshold of {name}" for name in FORMATS},
 }
-# What can be read off the case itself.
-SEEN = {
-    "ignored": "an ignore_index is set",
-    "invalid": "a target is none of the classes",
-    "layout": "lies in memory otherwise than row after row",
-    "logit-scale": "logits are multiplied by a factor, one over a temperature",
-    "mask": "a logit of -inf",
-    "mean": "reduced to a mean",
-    "nan": "a NaN logit",
-    "posinf": "a logit of +inf",
-    "probabilities": "targets are class probabilities",
-    "smoothing": "label smoothing",
-    "softcap": "logits are capped by a tanh",
-    "sum": "reduced to a sum",
-    "weights": "class weights",
-    "wide": f"{WIDE_FROM} classes or more",
-    "z-loss": "the squared logsumexp is added to the loss",
+# What can be read off the case itself: in words, and whether it holds.
+SEEN: dict[str, tuple[str, Callable[[Case], bool]]] = {
+    "ignored": ("an ignore_index is set", lambda case: case.ignore_index is not None),
+    "invalid": ("a target is none of the classes", lambda case: case.invalid),
+    "layout": ("lies in memory otherwise than row after row", lambda case: case.layout != "rows"),
+    "logit-scale": (
+        "logits are multiplied by a factor, one over a temperature",
+        lambda case: case.logit_scale is not None,
+    ),
+    "mask": ("a logit of -inf", lambda case: bool((case.logits == -np.inf).any())),
+    "mean": ("reduced to a mean", lambda case: case.reduction == "mean"),
+    "nan": ("a NaN logit", lambda case: bool(np.isnan(case.logits).any())),
+    "posinf": ("a logit of +inf", lambda case: bool((case.logits == np.inf).any())),
+    "probabilities": ("targets are class probabilities", lambda case: case.targets.ndim == 2),
+    "smoothing": ("label smoothing", lambda case: case.label_smoothing != 0.0),
+    "softcap": ("logits are capped by a tanh", lambda case: case.softcap is not None),
+    "sum": ("reduced to a sum", lambda case: case.reduction == "sum"),
+    "weights": ("class weights", lambda case: case.weight is not None),
+    "wide": (f"{WIDE_FROM} classes or more", lambda case: case.classes >= WIDE_FROM),
+    "z-loss": ("the squared logsumexp is added to the loss", lambda case: case.z_loss != 0.0),
 }
-TAGS = {**GIVEN, **SEEN}
+TAGS = {**GIVEN, **{tag: words for tag, (words, _) in SEEN.items()}}
 
 
 def derived_tags(case: Case) -> Iterator[str]:
     """The tags of `SEEN` that hold for the case."""
-    holds = {
-        "ignored": case.ignore_index is not None,
-        "invalid": case.invalid,
-        "layout": case.layout != "rows",
-        "logit-scale": case.logit_scale is not None,
-        "mask": bool((case.logits == -np.inf).any()),
-        "mean": case.reduction == "mean",
-        "nan": bool(np.isnan(case.logits).any()),
-        "posinf": bool((case.logits == np.inf).any()),
-        "probabilities": case.targets.ndim == 2,
-        "smoothing": case.label_smoothing != 0.0,
-        "softcap": case.softcap is not None,
-        "sum": case.reduction == "sum",
-        "weights": case.weight is not None,
-        "wide": case.classes >= WIDE_FROM,
-        "z-loss": case.z_loss != 0.0,
-    }
-    return (tag for tag in SEEN if holds[tag])
+    return (tag for tag, (_, holds) in SEEN.items() if holds(case))

@@ -1,17 +1,53 @@
-"""The parts of a run: numbered Parquet files, each written once and held to its checksum ever after."""
+"""The parts of a run: numbered Parquet files, each written once and held to its checksum ever after.
+
+The checksums are in the format of ``sha256sum``, which verifies them too. A line is added before the part that it is of
+is moved into its place, so that there is no part without one. The last line of a name counts; what is no line, since it
+was torn off, counts for nothing.
+"""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core import files
-from ._checksums import Checksums
 
-FOLDER = "parts"
+FOLDER, CHECKSUMS = "parts", "parts.sha256"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 # What a kill leaves: of ours by the names of their files, and those of the first LogitLab.
 _TEMPORARY = re.compile(rf"(tmp\w{{8}}|\..*\.(json|parquet|sha256|log)){re.escape(files.TEMPORARY)}")
+
+
+class Checksums:
+    """Those of a run folder, by the names of files relative to it.
+
+    Attributes:
+        known: the checksums, in hexadecimal.
+        kept: whether there is such a file; runs of the first LogitLab have none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / CHECKSUMS
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = None
+        self.kept = lines is not None
+        found = (_LINE.fullmatch(line) for line in lines or ())
+        self.known: dict[str, str] = {line[2]: line[1] for line in found if line is not None}
+
+    def add(self, name: str, data: bytes) -> None:
+        """Keeps the checksum of a file that is about to be written."""
+        digest = files.digest(data)
+        files.append(self._path, f"{digest}  {name}")
+        self.known[name], self.kept = digest, True
+
+    def rewrite(self, known: Mapping[str, str]) -> None:
+        """Puts these in place of all that there are, a line each."""
+        files.write(self._path, "".join(f"{digest}  {name}\n" for name, digest in sorted(known.items())).encode())
+        self.known, self.kept = dict(known), True
 
 
 class Parts:

@@ -93,7 +93,8 @@ class Measurements:
     def _put_together(self, relations: Sequence[str]) -> str:
         """What the runs have, without what an earlier one has; the distinct cases of cells are few, the lines many."""
         key = f'{", ".join(CELL)}, "case"'
-        self._connection.execute(f"CREATE TEMP TABLE measured (run_number INTEGER, {_declared([*CELL, 'case'])})")
+        declared = ", ".join(f'"{name}" {MEASUREMENTS[name].kind.sql}' for name in [*CELL, "case"])
+        self._connection.execute(f"CREATE TEMP TABLE measured (run_number INTEGER, {declared})")
         kept = []
         for number, relation in enumerate(relations):
             self._connection.execute(f"INSERT INTO measured SELECT DISTINCT {number}, {key} FROM ({relation})")
@@ -298,10 +299,6 @@ def _typed(names: Sequence[str] | set[str]) -> str:
         of_type = f"CAST({value} AS {column.kind.sql})"
         columns.append((f"number({of_type})" if column.kind is REAL else of_type) + f' AS "{name}"')
     return ", ".join(columns)
-
-
-def _declared(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}" {MEASUREMENTS[name].kind.sql}' for name in names)
 
 
 def _with_categories(batch: pa.RecordBatch) -> pa.Table:

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from ..core import files
 from ..core.errors import UsageError
 from ..core.finding import Finding, State
-from . import _checksums as checksums
-from . import _parts as parts
 from . import lock
-from ._parts import Parts, numbered, temporaries
+from ._parts import CHECKSUMS, FOLDER, Parts, numbered, temporaries
 from .manifest import MANIFEST, CellKey, DamagedManifestError, Manifest, read_manifest
 from .schema import COLUMNS, MEASUREMENT_KEY, typed
 from .store import CASES_FILE, LOGS, Run
 
-OF_A_RUN = (MANIFEST, CASES_FILE, checksums.FILE, lock.FILE, parts.FOLDER, LOGS, "report")
+OF_A_RUN = (MANIFEST, CASES_FILE, CHECKSUMS, lock.FILE, FOLDER, LOGS, "report")
 MAX_NAMES = 5  # in one line
 
 
@@ -126,7 +124,7 @@ class _Examination:
     def _all_parts(self, broken: int) -> Finding:
         expected = {self._parts.path(i) for i in self._planned or ()}
         if self._manifest.complete:
-            named = (name for name in self._parts.checksums.known if name.startswith(f"{parts.FOLDER}/"))
+            named = (name for name in self._parts.checksums.known if name.startswith(f"{FOLDER}/"))
             expected |= {self._folder / name for name in named}
         missing = sorted(self._parts.name(path) for path in expected if not path.exists())
         lengths = sorted(self._rows.values()) or [0]
@@ -162,7 +160,7 @@ class _Examination:
         if left:
             yield Finding("half written", State.NOTE, f"{_few(left)}: left by a kill, and removed by --resume")
         known = {*left, *map(self._parts.name, numbered(self._folder))}
-        places = (*self._folder.iterdir(), *(self._folder / parts.FOLDER).glob("*"))
+        places = (*self._folder.iterdir(), *(self._folder / FOLDER).glob("*"))
         there = {self._parts.name(path) for path in places} - known
         aside = sorted(name for name in there if ".parquet.damaged" in name)
         if aside:

@@ -20,7 +20,7 @@ from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, ulp
 from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, without_categories
 from logitlab.storage import querying
-from logitlab.storage._checksums import Checksums
+from logitlab.storage._parts import Checksums
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.querying import Measurements
 from logitlab.storage.store import COLUMNS, Run, typed

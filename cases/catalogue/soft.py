@@ -59,10 +59,4 @@ def cases() -> Iterator[Case]:
         [[1000.0, 0.0, 0.0]],
         [[1.0 - 2.0**-20, 2.0**-20, 0.0]],
     )
-    yield make(
-        "soft/smoothed",
-        "Soft targets under label smoothing.",
-        LOGITS,
-        SOFT,
-        label_smoothing=0.1,
-    )
+    yield make("soft/smoothed", "Soft targets under label smoothing.", LOGITS, SOFT, label_smoothing=0.1)

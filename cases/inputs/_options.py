@@ -133,8 +133,4 @@ def _from_safetensors(path: Path) -> Array:
         return weight
 
 
-_READ: Mapping[str, Callable[[Path], Array]] = {
-    ".npy": _from_npy,
-    ".npz": _from_npz,
-    ".safetensors": _from_safetensors,
-}
+_READ: Mapping[str, Callable[[Path], Array]] = {".npy": _from_npy, ".npz": _from_npz, ".safetensors": _from_safetensors}

@@ -231,8 +231,4 @@ class Safetensors:
             yield logits, targets
 
 
-READERS: Mapping[str, Callable[[Path], ArrayReader]] = {
-    ".npz": Npz,
-    ".parquet": Parquet,
-    ".safetensors": Safetensors,
-}
+READERS: Mapping[str, Callable[[Path], ArrayReader]] = {".npz": Npz, ".parquet": Parquet, ".safetensors": Safetensors}

@@ -107,7 +107,8 @@ def _numbers(x: Float64, targets: Mask, log_loss: float) -> dict[str, Float64]:
     top = int(np.nanargmax(x))
     # Halved, so that the spread of the largest numbers does not overflow before it is cut to them.
     shifted = 2.0 * np.maximum(x / 2 - x[top] / 2, -np.finfo(np.float64).max / 2)
-    others = _log_sum(np.delete(shifted, top))
+    rest = np.delete(shifted, top)
+    others = float(np.logaddexp.reduce(rest[~np.isnan(rest)], initial=-np.inf))  # log(sum(exp(rest))), -inf for none
     log_total = float(np.logaddexp(0.0, others))
     return {
         "x": x,
@@ -118,11 +119,6 @@ def _numbers(x: Float64, targets: Mask, log_loss: float) -> dict[str, Float64]:
         "loss": np.array([log_loss]),
         "max|x|": np.array([_log(float(np.nanmax(np.abs(x))))]),
     }
-
-
-def _log_sum(values: Float64) -> float:
-    """``log(sum(exp(values)))``, -inf for none."""
-    return float(np.logaddexp.reduce(values[~np.isnan(values)], initial=-np.inf))
 
 
 def _log(value: float) -> float:
