@@ -33,10 +33,8 @@ of an exponential, and one that underflows (below the smallest normal number ``t
 is left out of ``D`` and allowed ``2 t`` of the sum, which is at least 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +126,7 @@ class _LogitRows:
     lse: Float64  # y
 
     @classmethod
-    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> _LogitRows:
+    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> Self:
         x = logits.astype(np.float64)
         finite = np.isfinite(x)
         applies = exact.defined & finite.any(axis=1) & ~(np.isnan(x) | (x == np.inf)).any(axis=1)

@@ -1,12 +1,10 @@
 """The stages of a formula in exact numbers: Arb balls in NumPy object arrays, through the same lines of code."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from flint import arb
@@ -43,12 +41,12 @@ class ExactValues:
     text_of: Callable[[int], str]
 
     @classmethod
-    def of(cls, hi: Float64, lo: Float64) -> ExactValues:
+    def of(cls, hi: Float64, lo: Float64) -> Self:
         """Of values that float64 can hold."""
         return cls(hi, lo, np.isfinite(hi), np.ones(hi.shape, bool), lambda j: short(float(hi[j])))
 
     @classmethod
-    def missing(cls, size: int) -> ExactValues:
+    def missing(cls, size: int) -> Self:
         """No value at all."""
         nothing = np.zeros(size, bool)
         return cls(np.full(size, np.nan), np.zeros(size), nothing, nothing, lambda j: NONE)
@@ -140,7 +138,7 @@ class Entries:
     places: NDArray[np.intp]
 
     @classmethod
-    def of(cls, logits: Float64, target: int) -> Entries:
+    def of(cls, logits: Float64, target: int) -> Self:
         """Of a row of logits (C,) and its target."""
         apart = list(dict.fromkeys([int(logits.argmax()), target]))
         rest = np.delete(np.arange(logits.size), apart)

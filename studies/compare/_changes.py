@@ -1,10 +1,8 @@
 """What changed: the lines that two sides share, judged one by one, and what only one of them has."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -73,7 +71,7 @@ class Change(NamedTuple):
     detail: str
 
     @classmethod
-    def each(cls, changes: pd.DataFrame) -> Iterator[Change]:
+    def each(cls, changes: pd.DataFrame) -> Iterator[Self]:
         """The lines of a table of changes."""
         for change in map(cls._make, changes[COLUMNS].itertuples(index=False, name=None)):
             yield change._replace(row=None) if pd.isna(change.row) else change
@@ -122,7 +120,7 @@ class _Side(NamedTuple):
     unsound: Int64
 
     @classmethod
-    def of(cls, both: pd.DataFrame, suffix: str) -> _Side:
+    def of(cls, both: pd.DataFrame, suffix: str) -> Self:
         return cls._make(both[column + suffix].to_numpy() for column in cls._fields)
 
 

@@ -22,8 +22,7 @@ from ...execution.registry import Description, ImplementationInfo
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ._explanation import REDUCED, Explanation
-from ._measurement import Measurement
-from ._measurer import Measurer
+from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks
 
