@@ -102,13 +102,11 @@ def apriori_bounds(
         loss, a softcap, logit scale or z-loss, overflow, and unshifted underflow.
     """
     missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
-    if not exact.transform.plain:
-        return missing, missing.copy()
     # Logits near the end of float64 overflow on the way to having no bound.
     with np.errstate(over="ignore", invalid="ignore"):
-        if quantity == "probabilities":
+        if exact.transform.plain and quantity == "probabilities":
             return _softmax_bounds(_LogitRows.of(logits, fmt, exact), fmt, exact, function_roundings)
-        if quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
+        if exact.transform.plain and quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
             return _loss_bounds(_LogitRows.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
     return missing, missing.copy()
 

@@ -28,7 +28,6 @@ class Transform:
 
     @classmethod
     def of(cls, options: LossOptions) -> Self:
-        """Those of a loss's options."""
         scale, cap = options.logit_scale, options.softcap
         return cls(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
 

@@ -47,7 +47,6 @@ class ExactValues:
 
     @classmethod
     def missing(cls, size: int) -> Self:
-        """No value at all."""
         nothing = np.zeros(size, bool)
         return cls(np.full(size, np.nan), np.zeros(size), nothing, nothing, lambda j: NONE)
 
@@ -104,7 +103,6 @@ class _Recent:
         self._weight = 0
 
     def stages(self, formula: str, logits: Float64, target: int) -> Stages:
-        """The exact stages of one row of logits (C,), by pass and symbol."""
         key = (formula, logits.tobytes(), target)
         if key not in self._rows:
             self._rows[key] = Stages(formula, logits, target)

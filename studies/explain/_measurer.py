@@ -45,7 +45,6 @@ class Measurement:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the loss is one number for all rows."""
         return self.group.reduction != "none"
 
     @cached_property

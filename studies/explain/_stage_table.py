@@ -26,7 +26,6 @@ from ...oracle import Exact
 from ._explanation import COLUMNS, REDUCED, ROW_LOSSES
 from ._measurer import Measurement
 
-Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 SHOWN = 3  # entries of a row that are written out
@@ -132,19 +131,17 @@ def _sum_rule(row_losses: Float64, reduced: ComparedStage, fmt: Format) -> Broke
 def _table(
     row: int, fmt: Format, lines: Sequence[Line], shown: Sequence[int], logits: Float64 | None = None
 ) -> pd.DataFrame:
-    records = [] if logits is None else [_of_logits(row, logits, shown)]
+    records: list[tuple[Any, ...]] = []
+    if logits is not None:
+        few = _listed(logits, shown)
+        records = [(row, "logits", "forward", "x", few, few, bool(np.isfinite(logits).all()), 0.0, None, None)]
     records += [
-        (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
+        (row, s.name, s.direction, s.text, _listed(s.values, shown),
          _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt),
          None if broken is None else broken.rule, None if broken is None else broken.fix)
         for s, broken in lines
     ]  # fmt: skip
     return pd.DataFrame(records, columns=list(COLUMNS)).astype({"rule": object, "fix": object})
-
-
-def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:
-    few = _listed(x[list(shown)])
-    return row, "logits", "forward", "x", few, few, bool(np.isfinite(x).all()), 0.0, None, None
 
 
 def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> list[int]:
@@ -156,15 +153,12 @@ def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> 
     return sorted(list(wanted)[:SHOWN])
 
 
-def _some(entries: Array, shown: Sequence[int]) -> Array:
-    return entries if entries.size == 1 else entries[list(shown)]
-
-
 def _texts(exact: ExactValues, shown: Sequence[int]) -> str:
     if not exact.known.any():
         return "no exact value"
     return ", ".join(exact.text(j) for j in (shown if exact.hi.size > 1 else [0]))
 
 
-def _listed(values: Float64) -> str:
-    return ", ".join(short(v) for v in values.tolist())
+def _listed(values: Float64, shown: Sequence[int]) -> str:
+    few = values if values.size == 1 else values[list(shown)]
+    return ", ".join(short(v) for v in few.tolist())
