@@ -1,14 +1,8 @@
 """HOW GOOD it is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
-from ._conduct import (
-    conduct,
-    describe_empty_mean,
-    describe_ignored_row,
-    describe_reach,
-)
+from ._conduct import conduct, describe_empty_mean, describe_ignored_row, describe_reach, invalid_target_answers
 from ._grade import LOST_FROM, Graded, grade, grade_by
-from ._invalid import invalid_target_answers
 from ._margin import Margin, margin
 from ._standard import Standard
 

@@ -33,10 +33,8 @@ of an exponential, and one that underflows (below the smallest normal number ``t
 is left out of ``D`` and allowed ``2 t`` of the sum, which is at least 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,13 +102,11 @@ def apriori_bounds(
         loss, a softcap, logit scale or z-loss, overflow, and unshifted underflow.
     """
     missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
-    if not exact.transform.plain:
-        return missing, missing.copy()
     # Logits near the end of float64 overflow on the way to having no bound.
     with np.errstate(over="ignore", invalid="ignore"):
-        if quantity == "probabilities":
+        if exact.transform.plain and quantity == "probabilities":
             return _softmax_bounds(_LogitRows.of(logits, fmt, exact), fmt, exact, function_roundings)
-        if quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
+        if exact.transform.plain and quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
             return _loss_bounds(_LogitRows.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
     return missing, missing.copy()
 
@@ -128,7 +124,7 @@ class _LogitRows:
     lse: Float64  # y
 
     @classmethod
-    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> _LogitRows:
+    def of(cls, logits: NDArray[Any], fmt: Format, exact: Reference) -> Self:
         x = logits.astype(np.float64)
         finite = np.isfinite(x)
         applies = exact.defined & finite.any(axis=1) & ~(np.isnan(x) | (x == np.inf)).any(axis=1)

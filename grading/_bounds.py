@@ -22,11 +22,9 @@ target weights, whose sum, the row's ``mass``, is 1 without options: what a boun
 with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +60,7 @@ class RowSizes:
     beside: Callable[[Format], Bounds] | None = None
 
     @classmethod
-    def of(cls, logits: NDArray[Any], mass: Float64) -> RowSizes:
+    def of(cls, logits: NDArray[Any], mass: Float64) -> Self:
         """From logits (B, C) of any of the four dtypes and the target mass (B,)."""
         x = np.abs(logits.astype(np.float64))
         finite = np.isfinite(x)

@@ -1,9 +1,7 @@
 """What the values of a batch are held against, whoever computes them: made once, it serves every implementation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +72,7 @@ class Standard:
         row_losses: Exact | None = None,
         *,
         rows_exposed: bool = False,
-    ) -> Standard:
+    ) -> Self:
         """The standard of a quantity; for the arguments see `grade`."""
         # The probabilities are the softmax itself, which no target and no reduction touches.
         x = exact.transform.logits(logits.astype(np.float64))

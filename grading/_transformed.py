@@ -34,12 +34,10 @@ scale itself. Under a cap it is ``s sech^2 r``: A allows an error relative to ``
 C ``8 u s``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +55,41 @@ OF_SCALE, OF_CAP, OF_TANH = 2, 5, 4  # k, tanh's own apart
 
 
 @dataclass(frozen=True, eq=False)
+class _SoftmaxRows:
+    """What there is to know of ``x``: (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
+
+    classes: Float64
+    magnitude: Float64
+    log_total: Float64
+    y: Float64
+    log_p: Float64
+    is_top: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, x: Float64) -> Self:
+        sizes = RowSizes.of(x, np.ones(len(x)))
+        held = np.where(np.isfinite(x), x, -np.inf)
+        m = held.max(axis=1, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0.0)
+        below = held - m
+        log_total = np.log(np.maximum(np.exp(below).sum(axis=1, keepdims=True), 1.0))
+        is_top = np.zeros(x.shape, bool)
+        is_top[np.arange(len(x)), held.argmax(axis=1)] = True
+        return cls(
+            sizes.classes[:, None], sizes.magnitude[:, None], log_total, m + log_total, below - log_total, is_top
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """``D`` and ``M`` (B, C), and ``e`` (B, 1)."""
+
+    d: Float64
+    of_p: Float64
+    of_y: Float64
+
+
+@dataclass(frozen=True, eq=False)
 class Transformed:
     """A batch whose loss is of ``x``: arrays (B, C), and (B, 1) for rows, in float64."""
 
@@ -69,7 +102,7 @@ class Transformed:
     mass: Float64
 
     @classmethod
-    def of(cls, logits: NDArray[Any], exact: Reference) -> Transformed | None:
+    def of(cls, logits: NDArray[Any], exact: Reference) -> Self | None:
         """From logits (B, C) of any of the four dtypes; None where the loss is of the logits themselves."""
         t = exact.transform
         if t.plain or exact.inner is None:
@@ -155,46 +188,6 @@ class Transformed:
             return stable
         drift = np.minimum(1.0, np.expm1(np.minimum(4 * u * row.magnitude, 1.0)))
         return 2 * stable + drift * (self.mass + 2 * c * np.abs(row.y))
-
-
-@dataclass(frozen=True, eq=False)
-class _SoftmaxRows:
-    """What there is to know of ``x``: (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
-
-    classes: Float64
-    magnitude: Float64
-    log_total: Float64
-    y: Float64
-    log_p: Float64
-    is_top: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, x: Float64) -> _SoftmaxRows:
-        sizes = RowSizes.of(x, np.ones(len(x)))
-        held = np.where(np.isfinite(x), x, -np.inf)
-        m = held.max(axis=1, keepdims=True, initial=-np.inf)
-        m = np.where(np.isfinite(m), m, 0.0)
-        below = held - m
-        log_total = np.log(np.maximum(np.exp(below).sum(axis=1, keepdims=True), 1.0))
-        is_top = np.zeros(x.shape, bool)
-        is_top[np.arange(len(x)), held.argmax(axis=1)] = True
-        return cls(
-            sizes.classes[:, None],
-            sizes.magnitude[:, None],
-            log_total,
-            m + log_total,
-            below - log_total,
-            is_top,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Neighbours:
-    """``D`` and ``M`` (B, C), and ``e`` (B, 1)."""
-
-    d: Float64
-    of_p: Float64
-    of_y: Float64
 
 
 def _rounding(transform: Transform, step: float, inside: float) -> float:

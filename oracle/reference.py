@@ -10,13 +10,12 @@ from flint import arb, fmpq
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.arguments import as_integer
-from ..core.conventions import STANDARD, Convention
+from ..core.conventions import STANDARD, Convention, MeanDivisor, Weighting
 from ..core.errors import UsageError
 from ..core.options import REDUCTIONS, LossOptions, check_option
 from . import balls, cache
 from ._answer import Exact, Reference
 from ._inputs import checked_targets, class_weights, float_logits
-from ._weights import divisor_of_mean, target_weights
 from .balls import ExactRow
 from .transform import Transform
 
@@ -109,9 +108,9 @@ def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convent
     transform, ignored = Transform.of(options), options.ignore_index
     counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
     weights = [
-        target_weights(t[r], x.shape[1], options, convention.weighting) if counted[r] else {} for r in range(len(x))
+        _target_weights(t[r], x.shape[1], options, convention.weighting) if counted[r] else {} for r in range(len(x))
     ]
-    divisor = divisor_of_mean(t, options.weight, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
+    divisor = _divisor_of_mean(t, options.weight, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
         rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
@@ -139,6 +138,39 @@ def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convent
         transform=transform,
         inner=None if transform.plain else np.array([r.inner for r in filled]).reshape(x.shape),
     )
+
+
+# Target weights, and what a mean divides by, are exact fractions; see `conventions`.
+
+
+def _rational(value: float) -> fmpq:
+    """A float as the fraction that it is."""
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def _target_weights(t: Any, classes: int, options: LossOptions, weighting: Weighting) -> dict[int, fmpq]:
+    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
+    own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
+    s, w = _rational(options.label_smoothing), options.weight
+    everywhere = range(classes) if s else own
+    q = {j: (1 - s) * _rational(own.get(j, 0.0)) + s / classes for j in everywhere}
+    if w is not None:
+        weighted = {j: b * _rational(w[j]) for j, b in q.items()}
+        of_row = sum(weighted.values(), fmpq(0))
+        q = weighted if weighting is Weighting.CLASSES else {j: b * of_row for j, b in q.items()}
+    return {j: b for j, b in q.items() if b}
+
+
+def _divisor_of_mean(
+    t: NDArray[Any], w: Float64 | None, counted: NDArray[np.bool_], weights: list[dict[int, fmpq]], mean: MeanDivisor
+) -> fmpq:
+    """What a mean divides by, exactly; ``weights`` are those of `_target_weights`, for each row."""
+    rows = mean is MeanDivisor.ROWS or (mean is MeanDivisor.TARGET_WEIGHTS and t.ndim == 2)
+    if rows or w is None:
+        return fmpq(int(counted.sum()))
+    if mean is MeanDivisor.TARGET_MASS:
+        return sum((b for q in weights for b in q.values()), fmpq(0))
+    return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
 
 
 def _stacked(rows: Sequence[Exact], shape: tuple[int, ...]) -> Exact:

@@ -5,11 +5,9 @@ and a gradient of 0. That is the definition's own answer where the mask comes be
 class to have no share masks it after the cap, and computes another function. So too ``+inf`` becomes ``softcap``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from flint import arb
@@ -29,8 +27,7 @@ class Transform:
     z_loss: float = 0.0
 
     @classmethod
-    def of(cls, options: LossOptions) -> Transform:
-        """Those of a loss's options."""
+    def of(cls, options: LossOptions) -> Self:
         scale, cap = options.logit_scale, options.softcap
         return cls(1.0 if scale is None else float(scale), None if cap is None else float(cap), float(options.z_loss))
 

@@ -1,12 +1,10 @@
 """The stages of a formula in exact numbers: Arb balls in NumPy object arrays, through the same lines of code."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from flint import arb
@@ -43,13 +41,12 @@ class ExactValues:
     text_of: Callable[[int], str]
 
     @classmethod
-    def of(cls, hi: Float64, lo: Float64) -> ExactValues:
+    def of(cls, hi: Float64, lo: Float64) -> Self:
         """Of values that float64 can hold."""
         return cls(hi, lo, np.isfinite(hi), np.ones(hi.shape, bool), lambda j: short(float(hi[j])))
 
     @classmethod
-    def missing(cls, size: int) -> ExactValues:
-        """No value at all."""
+    def missing(cls, size: int) -> Self:
         nothing = np.zeros(size, bool)
         return cls(np.full(size, np.nan), np.zeros(size), nothing, nothing, lambda j: NONE)
 
@@ -106,7 +103,6 @@ class _Recent:
         self._weight = 0
 
     def stages(self, formula: str, logits: Float64, target: int) -> Stages:
-        """The exact stages of one row of logits (C,), by pass and symbol."""
         key = (formula, logits.tobytes(), target)
         if key not in self._rows:
             self._rows[key] = Stages(formula, logits, target)
@@ -140,7 +136,7 @@ class Entries:
     places: NDArray[np.intp]
 
     @classmethod
-    def of(cls, logits: Float64, target: int) -> Entries:
+    def of(cls, logits: Float64, target: int) -> Self:
         """Of a row of logits (C,) and its target."""
         apart = list(dict.fromkeys([int(logits.argmax()), target]))
         rest = np.delete(np.arange(logits.size), apart)

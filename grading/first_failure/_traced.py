@@ -65,12 +65,10 @@ class ComparedStage(Stage):
 
     @property
     def dtype(self) -> str:
-        """The dtype's name."""
         return str(self.value.dtype.name)
 
     @cached_property
     def values(self) -> Float64:
-        """The computed values in float64."""
         values: Float64 = self.value.astype(np.float64)
         return values
 

@@ -200,7 +200,8 @@ def _exact_of(content: _Content) -> pd.DataFrame:
     found: dict[_ExactKey, tuple[int, int]] = {}
     for cell in content["cells"]:
         usual = content["exact"].get(cell["dtype"], {})
-        whole = [case for case, entries in cell["cases"].items() if case in usual and _has_losses(entries)]
+        losses = ((c, e[Quantity.LOSS]) for c, e in cell["cases"].items() if c in usual and Quantity.LOSS in e)
+        whole = [case for case, loss in losses if _Entry.parse(loss).status == OK]
         of_cell = {case: usual[case] for case in whole} | cell.get("exact", {})
         for case, entry in of_cell.items():
             if (parts := _EXACT.fullmatch(entry)) is None:
@@ -208,10 +209,6 @@ def _exact_of(content: _Content) -> pd.DataFrame:
             found[cell["implementation"], cell["dtype"], case] = int(parts[1]), int(parts[2], 16)
     df = pd.DataFrame([(*key, *value) for key, value in found.items()], columns=[*EXACT, "rows", "mark"])
     return df.astype(dict.fromkeys(EXACT, "category") | {"rows": int, "mark": int}).assign(row=ALL_ROWS)
-
-
-def _has_losses(entries: Mapping[str, str]) -> bool:
-    return Quantity.LOSS in entries and _Entry.parse(entries[Quantity.LOSS]).status == OK
 
 
 def _measured_of(content: _Content) -> pd.DataFrame:

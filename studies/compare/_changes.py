@@ -1,10 +1,8 @@
 """What changed: the lines that two sides share, judged one by one, and what only one of them has."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +16,7 @@ Bools = NDArray[np.bool_]
 
 LEAST_ULP = 1.0  # an error that grew by no more is a rounding, whatever the factor
 CASE_KEY = ["dtype", "case"]
+WORSE, NEITHER, BETTER = -1, 0, 1
 _STOPS = (BY_SEVERITY.index(Status.TIMEOUT), BY_SEVERITY.index(Status.CRASHED))
 
 
@@ -44,14 +43,6 @@ class Kind(StrEnum):
 KINDS = tuple(kind.value for kind in Kind)
 
 
-class Direction(IntEnum):
-    """Which way a change is."""
-
-    WORSE = -1
-    NEITHER = 0
-    BETTER = 1
-
-
 class Change(NamedTuple):
     """A change: a line of `Comparison.changes`. ``row`` is None where it is about more than one row."""
 
@@ -73,8 +64,7 @@ class Change(NamedTuple):
     detail: str
 
     @classmethod
-    def each(cls, changes: pd.DataFrame) -> Iterator[Change]:
-        """The lines of a table of changes."""
+    def each(cls, changes: pd.DataFrame) -> Iterator[Self]:
         for change in map(cls._make, changes[COLUMNS].itertuples(index=False, name=None)):
             yield change._replace(row=None) if pd.isna(change.row) else change
 
@@ -122,7 +112,7 @@ class _Side(NamedTuple):
     unsound: Int64
 
     @classmethod
-    def of(cls, both: pd.DataFrame, suffix: str) -> _Side:
+    def of(cls, both: pd.DataFrame, suffix: str) -> Self:
         return cls._make(both[column + suffix].to_numpy() for column in cls._fields)
 
 
@@ -137,20 +127,20 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int
     bits = now.known & then.known & (now.bits != then.bits)
     # The same rows judged under other rules, or fewer of them, are not the same case.
     unlike = other | (now.rows != then.rows) | (~moved & ((now.grade >= 0) != (then.grade >= 0)))
-    rules: list[tuple[Kind, Direction, Bools]] = [
-        (Kind.CASE_CHANGED, Direction.NEITHER, unlike),
-        (Kind.STATUS_CHANGED, Direction.WORSE, moved & _stopped(then, now)),
-        (Kind.STATUS_CHANGED, Direction.BETTER, moved & _stopped(now, then)),
-        (Kind.STATUS_CHANGED, Direction.NEITHER, moved),
-        (Kind.NEWLY_NOT_FINITE, Direction.WORSE, graded & (now.wrong > then.wrong)),
-        (Kind.NEWLY_FINITE, Direction.BETTER, graded & (now.wrong < then.wrong)),
-        (Kind.GRADE_LOST, Direction.WORSE, graded & (now.grade > then.grade)),
-        (Kind.GRADE_WON, Direction.BETTER, graded & (now.grade < then.grade)),
-        (Kind.VERDICT_LOST, Direction.WORSE, ungraded & (now.unsound > then.unsound)),
-        (Kind.VERDICT_WON, Direction.BETTER, ungraded & (now.unsound < then.unsound)),
-        (Kind.ERROR_GROWN, Direction.WORSE, graded & grown),
-        (Kind.ERROR_SHRUNK, Direction.BETTER, graded & shrunk),
-        (Kind.BITS_CHANGED, Direction.NEITHER, bits),
+    rules: list[tuple[Kind, int, Bools]] = [
+        (Kind.CASE_CHANGED, NEITHER, unlike),
+        (Kind.STATUS_CHANGED, WORSE, moved & _stopped(then, now)),
+        (Kind.STATUS_CHANGED, BETTER, moved & _stopped(now, then)),
+        (Kind.STATUS_CHANGED, NEITHER, moved),
+        (Kind.NEWLY_NOT_FINITE, WORSE, graded & (now.wrong > then.wrong)),
+        (Kind.NEWLY_FINITE, BETTER, graded & (now.wrong < then.wrong)),
+        (Kind.GRADE_LOST, WORSE, graded & (now.grade > then.grade)),
+        (Kind.GRADE_WON, BETTER, graded & (now.grade < then.grade)),
+        (Kind.VERDICT_LOST, WORSE, ungraded & (now.unsound > then.unsound)),
+        (Kind.VERDICT_WON, BETTER, ungraded & (now.unsound < then.unsound)),
+        (Kind.ERROR_GROWN, WORSE, graded & grown),
+        (Kind.ERROR_SHRUNK, BETTER, graded & shrunk),
+        (Kind.BITS_CHANGED, NEITHER, bits),
     ]
     kinds, directions, masks = zip(*rules, strict=True)
     return np.select(masks, [KINDS.index(kind) for kind in kinds], -1), np.select(masks, directions, 0)
@@ -172,8 +162,6 @@ def _grown(then: NDArray[np.float64], now: NDArray[np.float64], factor: float) -
 
 
 class _State(NamedTuple):
-    """What a line is on one side."""
-
     status: int
     grade: int
     ulp: float

@@ -12,8 +12,6 @@ from ._changes import COLUMNS, KINDS, Kind, of_lines, of_one_side
 from ._lines import CELL, Source, by_case, changed_cases, joined
 from ._source import Comparable, require_readable, source
 
-DEFAULT_FACTOR = 2.0
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
@@ -82,9 +80,7 @@ class Comparison:
         return int(self.regressed)
 
 
-def compare(
-    before: Comparable, after: Comparable, *, factor: float = DEFAULT_FACTOR, allow_gone: bool = False
-) -> Comparison:
+def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow_gone: bool = False) -> Comparison:
     """Compares two runs, cell by cell and row by row; case by case if one of them is a baseline.
 
     Regressions are a status that is no longer ok, a result that is newly not finite where it should be, a grade lost,

@@ -179,7 +179,6 @@ def by_case(by_row: Lines) -> Lines:
 
 
 def _at_rows(digests: pd.Series[int], rows: pd.Series[int]) -> UInt64:
-    """Digests of values at their rows."""
     values, places = (column.to_numpy(np.int64).view(np.uint64) for column in (digests, rows))
     return mixed(values ^ mixed(places))
 
@@ -222,20 +221,14 @@ def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.boo
     if differs.empty:
         return np.zeros(len(both), bool)
     # What all shared implementations are held to has changed for one that gave no loss too.
-    keys = [(differs, _EXACT_KEY), (_unanimous(exact, differs), _EXACT_KEY[1:])]
+    same = exact[exact["mark"] == exact["mark new"]]
+    unanimous = differs[~within(differs, same, _EXACT_KEY[1:])]
     found = np.zeros(len(both), bool)
-    for changed, key in keys:
+    for changed, key in ((differs, _EXACT_KEY), (unanimous, _EXACT_KEY[1:])):
         # A reduced loss that changed does not tell which row did.
         whole = changed[changed["row"] < 0]
         found |= within(both, changed, key) | within(both, whole, key[:-1])
     return found
-
-
-def _unanimous(exact: pd.DataFrame, differs: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose exact answers differ for every implementation that both sides have."""
-    key = _EXACT_KEY[1:]
-    same = exact[exact["mark"] == exact["mark new"]]
-    return differs[~within(differs, same, key)]
 
 
 def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:

@@ -209,14 +209,11 @@ def junit(diff: Comparison) -> str:
             where = " ".join(filter(None, cell[1:]))
             test = ET.SubElement(suite, "testcase", classname=name, name=wording.one_line(where))
             if cell in regressions:
-                _failed(test, regressions[cell])
+                changes = regressions[cell]
+                failure = ET.SubElement(test, "failure", type="regression", message=wording.counts(changes))
+                failure.text = "\n".join(_lines(changes, _MAX_LINES["junit"]))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _failed(test: ET.Element, changes: pd.DataFrame) -> None:
-    failure = ET.SubElement(test, "failure", type="regression", message=wording.counts(changes))
-    failure.text = "\n".join(_lines(changes, _MAX_LINES["junit"]))
 
 
 def _lines(changes: pd.DataFrame, most: int) -> list[str]:

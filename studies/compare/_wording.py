@@ -21,7 +21,6 @@ def one_line(text: object, most: int = MAX_MESSAGE) -> str:
 
 
 def full_name(name: object) -> str:
-    """A name in full, on one line."""
     return one_line(name, MAX_NAME)
 
 

@@ -18,12 +18,11 @@ from ...core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ...execution import variants
 from ...execution.plan import Cell, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.registry import Description, ImplementationInfo
+from ...execution.registry import Description
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ._explanation import REDUCED, Explanation
-from ._measurement import Measurement
-from ._measurer import Measurer
+from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks
 
@@ -161,17 +160,13 @@ def _cell(description: Description, implementation: str, dtype: str, device: str
     devices = [d for d in description.devices if d in (info.devices or description.devices)]
     if device not in devices:
         raise UsageError(f"{implementation} has no device {device!r}; there is {', '.join(devices)}")
-    _check_mode(description.framework, info, mode)
-    return Cell(description.framework, info, dtype, device, mode)
-
-
-def _check_mode(framework: str, info: ImplementationInfo, mode: str) -> None:
     base, _, variant = mode.partition(variants.MARK)
     if base not in info.modes:
         raise UsageError(f"{info.name} has no mode {mode!r}; there is {', '.join(info.modes)}")
-    varied = variants.modes_of(framework, base, variants.choose_variants([variant] if variant else []))
+    varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
     if mode not in varied:
         raise UsageError(f"{variant!r} changes nothing in {info.name}, {base}")
+    return Cell(description.framework, info, dtype, device, mode)
 
 
 # --- which row --------------------------------------------------------------------------------------------------
@@ -188,10 +183,10 @@ def _worst_row(m: Measurement) -> int:
         of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
     ranks = []
     for r in range(m.case.rows):
-        ranks_of_row = [_rank(g, r) for g in of_rows.values()]
+        worst = max((_rank(g, r) for g in of_rows.values()), default=-1)
         wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
         error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
-        ranks.append((max(ranks_of_row, default=-1), wrong, -_first_non_finite(m.rows.stages, r), error))
+        ranks.append((worst, wrong, -_first_non_finite(m.rows.stages, r), error))
     return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
 
 

@@ -1,7 +1,8 @@
-"""Measures a case by the calls that a run makes."""
+"""A case measured in a cell by the calls that a run makes, and its rows stage by stage where that can be seen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,9 +17,44 @@ from ...execution.worker import Outcome
 from ...frameworks.stages import Stage
 from ...grading import Graded
 from ...grading.first_failure import TracedBatch, shows_inside
-from ._measurement import Measurement
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A case in a cell: the quantities that the measurements table has, their grades, and the rows behind them.
+
+    Attributes:
+        cell: where it was measured.
+        group: the case alone, by whose standards the quantities are graded.
+        outcome: what came, the case's rows alone.
+        graded: the grades that the table has.
+        rows: before the reduction; without one, the same quantities.
+    """
+
+    cell: Cell
+    group: Group
+    outcome: Outcome
+    graded: Mapping[str, Graded]
+    rows: TracedBatch
+
+    @property
+    def case(self) -> Case:
+        return self.group.cases[0]
+
+    @property
+    def is_reduced(self) -> bool:
+        return self.group.reduction != "none"
+
+    @cached_property
+    def values(self) -> dict[str, Array]:
+        return dict(self.outcome.values)
+
+    @property
+    def row_losses(self) -> Array | None:
+        """The losses (B,) before any reduction, where they came."""
+        return next((s.value for s in self.rows.stages if s.name == Quantity.LOSS), None)
 
 
 @dataclass

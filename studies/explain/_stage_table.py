@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...core.formats import Format
-from ...core.vocabulary import Grade, Quantity
-from ...grading.first_failure import BrokenRule, ComparedStage, ExactValues, broken_rules, short
+from ...core.vocabulary import Formula, Grade, Quantity
+from ...frameworks.stages import Stage
+from ...grading.first_failure import (
+    BrokenRule,
+    ComparedStage,
+    ExactValues,
+    Fix,
+    broken_rules,
+    final_values,
+    short,
+    wrong_result,
+)
+from ...oracle import Exact
 from ._explanation import COLUMNS, REDUCED, ROW_LOSSES
-from ._measurement import Measurement
-from ._reduction import reduced_stages
+from ._measurer import Measurement
 
-Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 SHOWN = 3  # entries of a row that are written out
@@ -31,7 +41,7 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
     """
     lines = list(_of_row(m, row))
     if m.is_reduced:
-        lines += reduced_stages(m, row)
+        lines += _reduced_stages(m, row)
     # Forward first; the sort is stable.
     lines.sort(key=lambda line: line[0].direction == "backward")
     group = m.group
@@ -74,22 +84,64 @@ def _of_row(m: Measurement, row: int) -> Iterator[Line]:
         yield replace(stage, name=name), None if fine else broken
 
 
+def _reduced_stages(m: Measurement, row: int) -> Iterator[Line]:
+    """The quantities of a reduced loss as stages, with what broke there.
+
+    Probabilities that the row's own stages have are not repeated.
+    """
+    group, inside = m.group, m.rows.visible_formula != Formula.BUILTIN
+    texts = {Quantity.LOSS: f"{group.reduction}(row loss)", Quantity.GRADIENT: f"of the {group.reduction}"}
+    for quantity, graded in m.graded.items():
+        is_loss = quantity == Quantity.LOSS
+        if not is_loss and (row == REDUCED or (quantity == Quantity.PROBABILITIES and inside)):
+            continue
+        at = 0 if is_loss else row
+        value = m.values[quantity] if is_loss else m.values[quantity][row]
+        exact: Exact = getattr(group.exact, quantity)[None if is_loss else row]
+        kind = replace(Stage.of_quantity(quantity, value), text=texts.get(Quantity(quantity), ""))
+        stage = ComparedStage.of(kind, value, partial(_answer, exact))
+        broken = wrong_result(stage, str(graded.verdict[at]), group.fmt)
+        if broken is not None and is_loss and m.row_losses is not None:
+            broken = _sum_rule(m.row_losses.astype(np.float64), stage, group.fmt) or broken
+        # What is accurate is no failure.
+        yield stage, None if graded.grade[at] == Grade.A else broken
+
+
+def _answer(exact: Exact) -> ExactValues:
+    nothing = ExactValues.missing(exact.hi.size)
+    return nothing if np.isnan(exact.hi).all() else final_values(lambda: nothing, exact)
+
+
+def _sum_rule(row_losses: Float64, reduced: ComparedStage, fmt: Format) -> BrokenRule | None:
+    """Where the sum of the row losses left the format; None where it did not."""
+    value = float(reduced.values[0])
+    if np.isfinite(value):
+        return None
+    if not np.isfinite(row_losses).all():
+        first = next(float(v) for v in row_losses if not np.isfinite(v))
+        return BrokenRule(f"row losses with {short(first)} give {short(value)}")
+    total = float(row_losses.sum())
+    if total <= fmt.largest:
+        return None
+    size = row_losses.size
+    rule = f"the sum of {size} row losses, {total:.4g}, overflows {fmt.name} above {fmt.largest:.4g}"
+    return BrokenRule(rule, Fix.WIDE_SUM)
+
+
 def _table(
     row: int, fmt: Format, lines: Sequence[Line], shown: Sequence[int], logits: Float64 | None = None
 ) -> pd.DataFrame:
-    records = [] if logits is None else [_of_logits(row, logits, shown)]
+    records: list[tuple[Any, ...]] = []
+    if logits is not None:
+        few = _listed(logits, shown)
+        records = [(row, "logits", "forward", "x", few, few, bool(np.isfinite(logits).all()), 0.0, None, None)]
     records += [
-        (row, s.name, s.direction, s.text, _listed(_some(s.values, shown)),
+        (row, s.name, s.direction, s.text, _listed(s.values, shown),
          _texts(s.exact, shown), bool(s.finite.all()), s.max_ulp(fmt),
          None if broken is None else broken.rule, None if broken is None else broken.fix)
         for s, broken in lines
     ]  # fmt: skip
     return pd.DataFrame(records, columns=list(COLUMNS)).astype({"rule": object, "fix": object})
-
-
-def _of_logits(row: int, x: Float64, shown: Sequence[int]) -> tuple[Any, ...]:
-    few = _listed(x[list(shown)])
-    return row, "logits", "forward", "x", few, few, bool(np.isfinite(x).all()), 0.0, None, None
 
 
 def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> list[int]:
@@ -101,15 +153,12 @@ def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> 
     return sorted(list(wanted)[:SHOWN])
 
 
-def _some(entries: Array, shown: Sequence[int]) -> Array:
-    return entries if entries.size == 1 else entries[list(shown)]
-
-
 def _texts(exact: ExactValues, shown: Sequence[int]) -> str:
     if not exact.known.any():
         return "no exact value"
     return ", ".join(exact.text(j) for j in (shown if exact.hi.size > 1 else [0]))
 
 
-def _listed(values: Float64) -> str:
-    return ", ".join(short(v) for v in values.tolist())
+def _listed(values: Float64, shown: Sequence[int]) -> str:
+    few = values if values.size == 1 else values[list(shown)]
+    return ", ".join(short(v) for v in few.tolist())

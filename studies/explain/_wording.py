@@ -19,7 +19,7 @@ from ...grading import (
 )
 from ...grading.first_failure import short
 from ._explanation import REDUCED, Assessment
-from ._measurement import Measurement
+from ._measurer import Measurement
 
 Array = NDArray[Any]
 

@@ -1,12 +1,10 @@
 """Sets of requirements: what is asked for, and which of LogitLab's extras and frameworks it concerns."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -29,7 +27,7 @@ class RequirementSet:
     requirements: tuple[str, ...]
 
     @classmethod
-    def parse(cls, words: str) -> RequirementSet:
+    def parse(cls, words: str) -> Self:
         """From words such as ``scipy==1.14.1 numpy<2.3``.
 
         Raises:
