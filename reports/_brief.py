@@ -32,9 +32,10 @@ def brief(found: Report) -> str:
     cells = found.source.cells
     tables = {section.name: section.table for section in found.sections}
     reference = reference_column(cells)
+    column = code_span(reference.label) if reference else ""
     parts = ["# LogitLab report", *_partial(found), *_provenance(found), _headline(cells), *_nan(found.source)]
     after = [
-        (_broken_title(reference), _broken(found.source, reference)),
+        (f"Not finite where the answer is, or the reverse: {column}", _broken(found.source, reference)),
         ("Largest error of the loss along the sweeps, in ulp", _along(axes(found.source), cells, tables)),
         ("Ignored rows, loss / gradient, and where no row counts", _ignored(tables.get("ignored", pd.DataFrame()))),
         ("Faults", _faults(tables.get("faults", pd.DataFrame()))),
@@ -46,7 +47,8 @@ def brief(found: Report) -> str:
         if len(table):
             parts += [f"## {title}", _markdown(table)]
             parts += [MEANING] * _is_marked(table)
-    return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()), _own_means(found))]) + "\n"
+    own_means = list(dict.fromkeys(name for m in found.manifests for name in m.conventions))
+    return "\n\n".join([*parts, _rest(int(cells["unsupported"].sum()), own_means)]) + "\n"
 
 
 def _is_marked(table: pd.DataFrame) -> bool:
@@ -103,7 +105,7 @@ def _partial(found: Report) -> Iterator[str]:
 
 
 def _headline(cells: pd.DataFrame) -> str:
-    graded = _graded(cells)
+    graded = cells[cells["graded"] > 0].sort_values("first graded")
     if graded.empty:
         return "Nothing could be graded."
     count = graded["implementation"].nunique()
@@ -113,11 +115,6 @@ def _headline(cells: pd.DataFrame) -> str:
         f"{count} implementation{'s' * (count > 1)} in {', '.join(map(code_span, wide))}: {rows:,} rows graded, "
         f"{wrong:,} of them F ({wrong / rows:.1%})."
     )
-
-
-def _graded(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells that have graded rows, in the order of these."""
-    return cells[cells["graded"] > 0].sort_values("first graded")
 
 
 def _grades(matrix: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -148,12 +145,8 @@ def _grades(matrix: pd.DataFrame, most: int) -> pd.DataFrame:
 
 def _changes(line: Mapping[str, object], others: Sequence[str]) -> str:
     """The grades of other modes and devices than the first, where they are not those of the dtype in it."""
-    changed = (label for label in others if isinstance(line[label], str) and line[label] != line.get(_dtype(label)))
+    changed = (label for label in others if isinstance(line[label], str) and line[label] != line.get(label.split()[0]))
     return ", ".join(f"{code_span(label)} {_letter(line[label])}" for label in changed)
-
-
-def _dtype(label: str) -> str:
-    return label.partition(" ")[0]
 
 
 def _letter(grade: object) -> str:
@@ -166,10 +159,6 @@ def _cut(table: pd.DataFrame, most: int, column: str, sizes: Sequence[int]) -> p
         return table
     rest = dict.fromkeys(table.columns, "") | {column: f"and {sum(sizes[most - 1 :])} more"}
     return pd.concat([table.head(most - 1), pd.DataFrame([rest])], ignore_index=True)
-
-
-def _broken_title(reference: Column | None) -> str:
-    return f"Not finite where the answer is, or the reverse: {code_span(reference.label) if reference else ''}"
 
 
 def _broken(found: Measurements, reference: Column | None) -> pd.DataFrame:
@@ -245,21 +234,9 @@ def _faults(bad: pd.DataFrame) -> pd.DataFrame:
     if bad.empty:
         return bad
     faults = bad[bad["status"] != Status.UNSUPPORTED].sort_values("cases", ascending=False, kind="stable")
-    lines = [
-        {
-            "implementation": code_span(f["implementation"]),
-            "status": f["status"],
-            "words": code_span(f["detail"], MAX_WORDS),
-            "cases": f["cases"],
-        }
-        for f in faults.to_dict("records")
-    ]
-    return _cut(pd.DataFrame(lines), MAX_FAULTS, "words", [1] * len(lines)) if lines else pd.DataFrame()
-
-
-def _own_means(found: Report) -> list[str]:
-    """The implementations that are held to another definition of a weighted mean than most."""
-    return list(dict.fromkeys(name for m in found.manifests for name in m.conventions))
+    words = faults["detail"].map(lambda detail: code_span(detail, MAX_WORDS))
+    lines = faults.assign(implementation=faults["implementation"].map(code_span), words=words)
+    return _cut(lines[["implementation", "status", "words", "cases"]], MAX_FAULTS, "words", [1] * len(lines))
 
 
 def _rest(refused: int, own_means: Sequence[str]) -> str:

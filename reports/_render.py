@@ -1,5 +1,6 @@
 """A report in the formats that there are: text for a terminal, Markdown, CSV, the site, LaTeX, figures, JSON."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
+from ..core import strict_json
 from ..core.errors import UsageError
 from ..core.files import refuse_links
 from ..storage.store import Run
 from ._brief import brief
 from ._csv import write_csv
-from ._json import json_text
 from ._report import Report, make_report, partial
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
@@ -61,6 +62,23 @@ def _plain_text(found: Report) -> str:
     return written.getvalue()
 
 
+def _json_text(found: Report) -> str:
+    """Strict JSON, with what is missing of the runs before any number, which is the word ``inf`` where infinite."""
+    content = {
+        "schema": 1,
+        "partial": bool(found.damage),
+        "missing": found.damage,
+        "runs": [
+            {name: getattr(m, name) for name in ("run", "complete", "versions", "frameworks", "hardware")}
+            for m in found.manifests
+        ],
+        "tables": {
+            s.name: {"title": s.title, "note": s.note, "lines": strict_json.records(s.table)} for s in found.sections
+        },
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
 def _write_csv(found: Report, out: Path) -> list[Path]:
     written = [_save(out / f"{s.name}.csv", s.table.to_csv(index=False)) for s in found.sections]
     packed = out / "measurements.csv.gz"
@@ -71,7 +89,7 @@ def _write_csv(found: Report, out: Path) -> list[Path]:
 _PRINTERS: Mapping[str, Callable[[Console, Report], object]] = {
     "text": lambda console, found: console.print(text(found, console.width)),
     "markdown": lambda console, found: console.out(brief(found), highlight=False),
-    "json": lambda console, found: console.file.write(json_text(found)),
+    "json": lambda console, found: console.file.write(_json_text(found)),
 }
 _WRITERS: Mapping[str, Callable[[Report, Path], list[Path]]] = {
     "text": lambda found, out: [_save(out / "report.txt", _plain_text(found))],
@@ -80,7 +98,7 @@ _WRITERS: Mapping[str, Callable[[Report, Path], list[Path]]] = {
     "html": write_site,
     "latex": write_latex,
     "figures": lambda found, out: write_figures(found.source, out),
-    "json": lambda found, out: [_save(out / "report.json", json_text(found))],
+    "json": lambda found, out: [_save(out / "report.json", _json_text(found))],
 }
 ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
 _FOR_PAPERS = ("latex", "figures")

@@ -94,11 +94,13 @@ def _report(runs: Sequence[Run]) -> Report:
             cases.append(run.cases())
         except UsageError as error:
             damage.append(str(error))
-        damage += _not_measured(run.manifest, source.cells_of(number))
+        if not run.manifest.complete:
+            wanted = len(run.manifest.cells)
+            of = f": {source.cells_of(number)} of its {wanted} cells are there" if wanted else ""
+            damage.append(f"The run {run.manifest.run} is not complete{of}")
         if source.repeated[number]:
-            preamble.append(
-                f"Left out, since a run above has them too: cases of {source.repeated[number]} cells of this run"
-            )
+            twice = source.repeated[number]
+            preamble.append(f"Left out, since a run above has them too: cases of {twice} cells of this run")
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     return Report(
@@ -111,14 +113,6 @@ def partial(damage: Sequence[str]) -> list[str]:
     more = len(damage) - MAX_DAMAGE
     rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
     return [*(f"{PARTIAL}: {message}" for message in damage[:MAX_DAMAGE]), *rest]
-
-
-def _not_measured(manifest: Manifest, there: int) -> list[str]:
-    """What is missing of a run that has not ended."""
-    if manifest.complete:
-        return []
-    of = f": {there} of its {len(manifest.cells)} cells are there" if manifest.cells else ""
-    return [f"The run {manifest.run} is not complete{of}"]
 
 
 def _provenance(m: Manifest) -> list[str]:

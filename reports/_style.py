@@ -68,12 +68,8 @@ def _format(column: pd.Series[float]) -> Callable[..., str] | None:
         # A digest of bits and the row -1 are names; a thousand rows are a number.
         return None if column.name in ("bits", "row") else "{:,}".format
     if pd.api.types.is_float_dtype(column):
-        return _percent if column.name in SHARES else _three_digits
+        return "{:.1%}".format if column.name in SHARES else _three_digits
     return None
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def _three_digits(value: float) -> str:

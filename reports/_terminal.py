@@ -38,15 +38,11 @@ def text(found: Report, width: int = WIDTH) -> RenderableType:
     return Group(*parts)
 
 
-def _shown(section: Section) -> pd.DataFrame:
-    """The section's words without what says nothing: the framework, which the name begins with, a lone CPU or mode."""
-    table = section.shown.drop(columns="framework", errors="ignore")
-    unsaid = [c for c, word in (("device", "cpu"), ("mode", "eager")) if c in table and set(table[c]) == {word}]
-    return table.drop(columns=unsaid).map(lambda v: "" if pd.isna(v) else " ".join(str(v).split()))
-
-
 def _table(section: Section, width: int) -> Table:
-    shown = _shown(section)
+    # What says nothing is left out: the framework, which the name begins with, a lone CPU or mode.
+    shown = section.shown.drop(columns="framework", errors="ignore")
+    unsaid = [c for c, word in (("device", "cpu"), ("mode", "eager")) if c in shown and set(shown[c]) == {word}]
+    shown = shown.drop(columns=unsaid).map(lambda v: "" if pd.isna(v) else " ".join(str(v).split()))
     widths = _widths(shown, width)
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=0, pad_edge=False)
     for column in shown.columns:

@@ -11,22 +11,7 @@ from ...core.vocabulary import Formula
 from ...storage.querying import Measurements
 from ..tables.bounds import largest_by_bound
 from ..tables.grades import labels
-from .style import (
-    BEYOND,
-    CHARACTER,
-    LINES,
-    ROOM,
-    SMALL,
-    WIDTH,
-    Figure,
-    beyond,
-    decades,
-    distinct,
-    encoded,
-    laid_out,
-    powers,
-    slug,
-)
+from .style import BEYOND, FIT, LINES, ROOM, SMALL, Figure, beyond, decades, distinct, encoded, laid_out, powers, slug
 
 HEIGHT = 190
 KEY_LINE = 7.5  # points, of the names below
@@ -76,7 +61,7 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
         line, *names, points.encode(color=marks.color, shape=marks.shape), *beyond(base, marks.color, kinds)
     )
     if len(key):
-        lines = distinct(list(key), int(0.95 * WIDTH / (CHARACTER * SMALL)) - 4)
+        lines = distinct(list(key), FIT - 4)
         drawn = drawn.properties(title=alt.Title([f"{i + 1} {n}" for i, n in enumerate(lines)], orient="bottom"))
     return laid_out(drawn, HEIGHT + KEY_LINE * len(key))
 

@@ -7,7 +7,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -26,12 +25,12 @@ WIDE = 504  # points: 7 inches, both columns
 FONT, SMALL = 7, 6
 LONGEST = 60  # of a part of a file's name
 CHARACTER = 0.52  # a character's mean width over the font's size
+FIT = int(0.95 * WIDTH / (CHARACTER * SMALL))  # small characters, below a figure
 _BLACK, _GREY = "#000000", "#777777"
 _MODULES = {"vl-convert-python": "vl_convert"}  # of the packages that bear another name
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A chart, with the numbers behind it. ``title`` is its caption: it explains every mark of the chart."""
 
     name: str
@@ -40,8 +39,7 @@ class Figure:
     numbers: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A kind of line: its name in the legend, its colour, its dashes and its points."""
 
     name: str

@@ -90,9 +90,7 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
 def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     """What is drawn, one line of the table for each point: implementations, then bounds as lines of their own."""
     cells = table.assign(
-        line=table["implementation"],
-        error=drawable(table),
-        kind=table["formula"].map(lambda f: LINES[f].name),
+        line=table["implementation"], error=drawable(table), kind=table["formula"].map(lambda f: LINES[f].name)
     )
     once = table.drop_duplicates(axis)
     bounds = [once.assign(line=b, error=once[b], kind=LINES[b].name).dropna(subset="error") for b in BOUNDS]

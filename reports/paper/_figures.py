@@ -1,11 +1,9 @@
 """All figures that measurements can fill, as SVG, PDF, PNG and the CSV behind them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -14,9 +12,6 @@ from ..charts import bounds
 from ..charts.style import Figure, require
 from . import _curves, _matrices
 from ._latex_escape import tex
-
-if TYPE_CHECKING:
-    import altair as alt
 
 FOLDER = "figures"
 DOTS = 300  # an inch, of a PNG
@@ -70,7 +65,7 @@ def _float(figure: Figure) -> str:
     )
 
 
-def _svg(chart: alt.LayerChart) -> str:
+def _svg(chart: Any) -> str:
     import altair as alt  # noqa: PLC0415 - an extra
     import vl_convert  # noqa: PLC0415
 

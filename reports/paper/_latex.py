@@ -25,6 +25,7 @@ TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
 NAME = (64.0, 160.0)  # the narrowest and the widest column of names
 TURNED = 730.0  # the width of the text on a page on its side
 DAGGER = r"{$^\dagger$}"  # as siunitx takes it behind a number, of any column
+INFINITIES = {math.inf: r"{$\infty$}", -math.inf: r"{$-\infty$}"}
 LEAST, LARGEST = 0.01, 1000.0  # numbers between them are written without an exponent
 
 
@@ -44,10 +45,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "grades": Layout(
-        {},
-        f"Worst grade over all cases, rows and quantities: {LEGEND}.",
-    ),
+    "grades": Layout({}, f"Worst grade over all cases, rows and quantities: {LEGEND}."),
     "finiteness": Layout(
         {"finite where it should be": "finite", "not finite where it should not": "not"},
         "Rows that are finite where the exact answer is, and not finite where it is not, in percent of those graded.",
@@ -168,7 +166,7 @@ def _numbers(
 ) -> tuple[pd.Series[str], str, float]:
     """Numbers as siunitx reads them, words in braces; its column with the room that they need, and that in points."""
     write: Callable[[float], str] = _significant if decimals is None else lambda v: f"{v:.{decimals}f}"
-    words = values.map(lambda v: "{--}" if pd.isna(v) else write(v) if math.isfinite(v) else _infinity(v))
+    words = values.map(lambda v: "{--}" if pd.isna(v) else write(v) if math.isfinite(v) else INFINITIES[v])
     numbers = [re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?(?:e(\d+))?", w) for w in words]
     parts = [m.groups(default="") for m in numbers if m is not None]
     sign, whole, fraction, exponent = (max((len(p[i]) for p in parts), default=0) for i in range(4))
@@ -178,10 +176,6 @@ def _numbers(
         return words, f"S[table-format={room}]", width
     words = words.where(~marked | values.isna(), words + DAGGER).where(~(marked & values.isna()), DAGGER)
     return words, f"S[table-format={room},table-space-text-post={DAGGER}]", width + CHARACTER
-
-
-def _infinity(value: float) -> str:
-    return r"{$\infty$}" if value > 0 else r"{$-\infty$}"
 
 
 def _significant(value: float) -> str:

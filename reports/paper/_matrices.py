@@ -39,7 +39,8 @@ def figures(found: Measurements) -> Iterator[Figure]:
         )
     graded = by_family(found)
     for label, part in graded.groupby(labels(graded), sort=False):
-        shares = _not_finite(part)
+        shares = part.pivot_table(index="implementation", columns="family", values="broken", sort=False)
+        shares = shares.rename_axis(columns=None).reset_index()
         if (shares.iloc[:, 1:] > 0).any(axis=None):
             yield Figure(
                 slug(f"finiteness {label}"),
@@ -68,13 +69,6 @@ def _grades(grades: pd.DataFrame) -> Any:
     squares = base.mark_rect(stroke="white", strokeWidth=0.5).encode(color=colour)
     letters = base.mark_text(fontSize=SMALL, fontWeight="bold", color=INK).encode(text="letter:N")
     return laid_out(squares + letters, ROW * len(names) + 8 + 5 * max(map(len, columns)), width, framed=False)
-
-
-def _not_finite(rows: pd.DataFrame) -> pd.DataFrame:
-    """Implementation x family: the share of graded rows that are not finite where they should be, or the reverse."""
-    shares = rows.pivot_table(index="implementation", columns="family", values="broken", sort=False)
-    shares.columns.name = None
-    return shares.reset_index()
 
 
 def _heatmap(shares: pd.DataFrame) -> Any:

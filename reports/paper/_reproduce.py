@@ -39,7 +39,7 @@ def _run(m: Manifest) -> Iterator[str]:
     if not m.complete:
         yield "**Not complete: the run was stopped, and what is missing of it is missing here.**"
     yield "The packages:"
-    pins = [*_pins(m.versions | m.packages, m.distributions), *_pins_of_plugins(m)]
+    pins = list(_pins(m))
     yield _code(shlex.join(["pip", "install", *(f"{name}=={_public(version)}" for name, version in pins)]), "sh")
     if builds := {name: version for name, version in pins if version != _public(version)}:
         yield (
@@ -72,14 +72,10 @@ def _run(m: Manifest) -> Iterator[str]:
         yield _lines(m.missing)
 
 
-def _pins(versions: Mapping[str, str], distributions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The distribution of each package, by the name that pip knows, and its version."""
-    for package, version in versions.items():
-        yield distributions.get(package, _DISTRIBUTIONS.get(package, package)), version
-
-
-def _pins_of_plugins(m: Manifest) -> Iterator[tuple[str, str]]:
-    """The distributions that brought frameworks of their own."""
+def _pins(m: Manifest) -> Iterator[tuple[str, str]]:
+    """Distributions, by the names that pip knows, and versions: of each package, and of what brought a framework."""
+    for package, version in (m.versions | m.packages).items():
+        yield m.distributions.get(package, _DISTRIBUTIONS.get(package, package)), version
     measured = (plugin for name, plugin in m.plugins.items() if name in m.frameworks)
     yield from dict.fromkeys((plugin["distribution"], plugin["version"]) for plugin in measured)
 

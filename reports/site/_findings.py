@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,8 +17,7 @@ SAFE = (Grade.A, Grade.B)
 MAX_FINDINGS = 3
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A title, what was found, and what it was found on: implementations, and the case that shows it best, if any."""
 
     title: str
@@ -102,7 +101,7 @@ def _narrower(matrix: pd.DataFrame, wide: pd.Series[str], column: Column) -> Ite
     narrow = next(d for d in DTYPES if d in matrix)
     if narrow == column.dtype:
         return
-    thin = worst_grades(matrix, replace(column, dtype=narrow))
+    thin = worst_grades(matrix, column._replace(dtype=narrow))
     safe = [n for n in wide.index if wide[n] in SAFE and n in thin.index]
     lost = tuple(n for n in safe if thin[n] not in SAFE)
     if lost:
@@ -116,7 +115,7 @@ def _narrower(matrix: pd.DataFrame, wide: pd.Series[str], column: Column) -> Ite
 def _compiled(matrix: pd.DataFrame, eager: pd.Series[str], column: Column) -> Iterator[Finding]:
     """Where another mode changes a grade."""
     for mode in pd.unique(grade_cells(matrix)["mode"]):
-        other = worst_grades(matrix, replace(column, mode=mode))
+        other = worst_grades(matrix, column._replace(mode=mode))
         changed = tuple(n for n in other.index if n in eager.index and other[n] != eager[n])
         if changed:
             name = changed[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ EXACT = ("value", "exact")
 MAX_PICKED = 60  # words of a column that can be picked from a list
 
 Address = Callable[[str], str | None]
+Order = Sequence[tuple[str, str]]
 
 
 class GridColumn(TypedDict):
@@ -38,8 +38,7 @@ class GridColumn(TypedDict):
     beside: NotRequired[bool]
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A table of a page: its name, which stands in addresses, its size, and what the script makes of it."""
 
     name: str
@@ -56,7 +55,7 @@ def grid(
     title: str = "",
     note: str = "",
     links: Mapping[str, Address] | None = None,
-    order: Sequence[tuple[str, str]] = (),
+    order: Order = (),
     unpicked: Sequence[str] = (),
 ) -> Grid:
     """A table as a grid.

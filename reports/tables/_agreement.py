@@ -5,8 +5,8 @@ of the dtype at the exact loss: infinitely, where one is finite and the other is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -101,8 +101,7 @@ def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Losses:
+class Losses(NamedTuple):
     """The losses of one dtype: eager, on the first device of the run, of the rows that have an answer.
 
     They are in the temporary table ``table``: ``key``, which names a case and row (`KEY`), ``i``, the implementation's

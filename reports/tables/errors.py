@@ -4,7 +4,7 @@ import pandas as pd
 
 from ...storage.querying import Measurements
 from .medians import medians
-from .ordering import CELL, KEYS, in_order, pairs
+from .ordering import CELL, KEYS, in_order
 from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
 
 _SIDES = {True: "finite where it should be", False: "not finite where it should not"}
@@ -38,18 +38,14 @@ def errors(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
     middle = medians(found, keys, {"median": "ulps"}, f"SELECT {KEYS}, quantity, {COUNTED_ULP} AS ulps {rows}")
     kinds = ["median", "largest", "uncounted"]
     table = largest.merge(middle, on=keys, how="left").pivot(index=CELL, columns="quantity", values=kinds)
-    table.columns = [f"{quantity} {kind}" for kind, quantity in pairs(table)]
+    table.columns = [f"{c[1]} {c[0]}" for c in table.columns]
     wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in kinds]
     return in_order(found.cells, table.reindex(columns=wanted).reset_index())
 
 
 def by_family(found: Measurements, condition: str = "true") -> pd.DataFrame:
     """The graded measurements of each cell and family of cases: how many ``rows``, how many of them ``F``, and the
-    share ``broken`` that is F and not finite where it should be, or the reverse.
-
-    Args:
-        found: the measurements.
-        condition: of those that are counted, in SQL.
+    share ``broken`` that is F and not finite where it should be, or the reverse. ``condition`` is SQL.
     """
     return found.sql(
         f"""SELECT {KEYS}, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -53,8 +53,7 @@ def grade_cells(matrix: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(each, ignore_index=True) if each else pd.DataFrame(columns=[*who, "grade", "case", "dtype"])
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A dtype, mode and device: a column of the grade matrix in the width of a page."""
 
     dtype: str
@@ -74,10 +73,7 @@ class Column:
 
 def reference_column(cells: pd.DataFrame) -> Column | None:
     """What stands for a run: float32, eager and the CPU, each the first that was graded where it was not; None if
-    nothing was graded.
-
-    Args:
-        cells: those of `Measurements.cells`.
+    nothing was graded. ``cells`` are those of `Measurements`.
     """
     graded = cells[cells["graded"] > 0].sort_values("first graded")
     if graded.empty:
@@ -111,20 +107,17 @@ def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
     """
     cells = grade_cells(matrix)
     cells["label"] = labels(cells)
+    # By device, then mode, as the run has them, then dtype.
+    place = {c: {v: i for i, v in enumerate(pd.unique(cells[c]))} for c in ("device", "mode")}
+    place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
+    ordered = cells.sort_values(list(place), key=lambda c: c.map(place[str(c.name)]), kind="stable")
     wide = cells.pivot(index=["framework", "implementation"], columns="label", values="grade")
     wide = wide.reindex(
         index=pd.MultiIndex.from_frame(cells[["framework", "implementation"]].drop_duplicates()),
-        columns=list(pd.unique(_in_columns_order(cells)["label"])),
+        columns=list(pd.unique(ordered["label"])),
     )
     wide.columns.name = None
     return wide.reset_index()
-
-
-def _in_columns_order(cells: pd.DataFrame) -> pd.DataFrame:
-    """By device, then mode, as the run has them, then dtype."""
-    place = {c: {v: i for i, v in enumerate(pd.unique(cells[c]))} for c in ("device", "mode")}
-    place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
-    return cells.sort_values(["device", "mode", "dtype"], key=lambda c: c.map(place[str(c.name)]), kind="stable")
 
 
 def alike(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

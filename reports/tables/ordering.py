@@ -7,15 +7,9 @@ import pandas as pd
 from ...core.formats import DTYPES
 from ...storage.schema import CELL
 
-__all__ = ["CELL", "KEYS", "WHO", "by_dtype", "in_order", "pairs", "without_categories"]
+__all__ = ["CELL", "KEYS", "by_dtype", "in_order", "without_categories"]
 
 KEYS = ", ".join(CELL)  # in SQL
-WHO = ["implementation", "mode", "device"]
-
-
-def pairs(pivoted: pd.DataFrame) -> list[tuple[str, str]]:
-    """The (implementation, dtype) columns of a pivoted table, as strings."""
-    return [(str(column[0]), str(column[1])) for column in pivoted.columns]
 
 
 def without_categories(df: pd.DataFrame) -> pd.DataFrame:
@@ -26,8 +20,8 @@ def without_categories(df: pd.DataFrame) -> pd.DataFrame:
 
 def by_dtype(run: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], also: Sequence[str] = ()) -> pd.DataFrame:
     """One line for each implementation, mode, device and what is named; for each dtype one column for each value."""
-    wide = cells.pivot(index=["framework", *WHO, *also], columns="dtype", values=list(values))
-    wide.columns = [f"{dtype}{values[value]}" for value, dtype in pairs(wide)]
+    wide = cells.pivot(index=[*(c for c in CELL if c != "dtype"), *also], columns="dtype", values=list(values))
+    wide.columns = [f"{c[1]}{values[c[0]]}" for c in wide.columns]
     columns = [f"{d}{suffix}" for d in DTYPES for suffix in values.values() if f"{d}{suffix}" in wide.columns]
     return in_order(run, wide[columns].reset_index())
 

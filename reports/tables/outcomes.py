@@ -14,9 +14,7 @@ ARTICLE, ARTICLE_MEAN = "seed/article", "seed/article_mean"
 def article(measurements: Measurements | pd.DataFrame, dtype: str | None = None) -> pd.DataFrame:
     """The article's batch: each row's loss, their mean, and whether each row's gradient is finite.
 
-    Args:
-        measurements: those of a run.
-        dtype: this one alone; all by default.
+    Of one dtype, or of all.
     """
     found = Measurements.of(measurements)
     columns = [*CELL, "case", "row", "quantity", "status", "value", "finite", "n_nan"]
@@ -52,9 +50,7 @@ def faults(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 def invalid_targets(measurements: Measurements | pd.DataFrame, dtype: str | None = None) -> pd.DataFrame:
     """Implementation x target that is none of the classes: ``raises``, ``NaN``, ``zero``, ``wraps`` or ``number``.
 
-    Args:
-        measurements: those of a run.
-        dtype: this one alone; all by default.
+    Of one dtype, or of all.
     """
     found = Measurements.of(measurements)
     which = f"family = '{INVALID}' AND quantity = 'loss' AND row = 0 AND status <> 'unsupported' AND {_of(dtype)}"

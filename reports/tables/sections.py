@@ -36,36 +36,21 @@ class Section:
 def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
     """All tables that the measurements can fill, in reading order; of a DataFrame or of what `Measurements` has."""
     found = Measurements.of(measurements)
-    whole = [
-        _grades(found),
-        _finiteness(found),
-        *_errors(found),
-        *_bounds(found),
-        *_curves_along_axes(found),
-        *_sides(found),
-        *_agreement(found),
-        _article(found),
-        _invalid(found),
-        _ignored(found),
-        _faults(found),
-    ]
-    return [s for s in whole if len(s.table)]
+    makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _agreement, _outcomes)
+    return [s for made in makers for s in made(found) if len(s.table)]
 
 
-def _grades(found: Measurements) -> Section:
+def _overall(found: Measurements) -> Iterator[Section]:
     table = grade_matrix(found)
-    return Section(
+    yield Section(
         "grades",
         "Grades",
         f"The worst grade over all cases, rows and quantities, and the case that caused it: {LEGEND}.",
         table,
         _merged(table),
     )
-
-
-def _finiteness(found: Measurements) -> Section:
     table = finiteness(found)
-    return Section(
+    yield Section(
         "finiteness",
         "Finiteness",
         "Share of the graded rows that are finite where the exact answer is / not finite where it is not.",
@@ -175,20 +160,17 @@ def _agreement(found: Measurements) -> Iterator[Section]:
     )
 
 
-def _article(found: Measurements) -> Section:
+def _outcomes(found: Measurements) -> Iterator[Section]:
     table = article(found, "float32")
-    return Section(
+    yield Section(
         "article",
         "The article's batch, row by row",
         "float32, logits [[2, 1, 0.1], [1000, 1, -1000], [3, 2, 1]], targets [0, 2, 1].",
         table,
         table.drop(columns="dtype", errors="ignore").map(_four_decimals),
     )
-
-
-def _invalid(found: Measurements) -> Section:
     table = invalid_targets(found, "float32")
-    return Section(
+    yield Section(
         "invalid",
         "Targets that are no class",
         "float32, a target outside [0, 3) of three classes: refused, NaN, zero as if ignored, read from the end "
@@ -196,11 +178,8 @@ def _invalid(found: Measurements) -> Section:
         table,
         table.drop(columns="dtype", errors="ignore").rename(columns=lambda name: name.replace("_", " ")),
     )
-
-
-def _ignored(found: Measurements) -> Section:
     table = ignored_rows(found)
-    return Section(
+    yield Section(
         "ignored",
         "Ignored rows and means over nothing",
         "Loss / gradient of an ignored row with NaN, of nothing but -inf, and with +inf: 0 is right, whatever is in it."
@@ -209,11 +188,8 @@ def _ignored(found: Measurements) -> Section:
         table,
         in_brief(table),
     )
-
-
-def _faults(found: Measurements) -> Section:
     table = faults(found)
-    return Section(
+    yield Section(
         "faults",
         "Not measured",
         "What raised, crashed or ran out of time, and in how many cases an option is not supported, by somebody's "

@@ -1,11 +1,12 @@
 """The pages of a site, and what the template of each is given."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .._provenance import provenance
+from ....storage.manifest import Manifest
 from .._site import Site, WebPage
 from .cases import case_pages
 from .curves import curves_page
@@ -52,8 +53,39 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
         title="Provenance",
         lede="What was run, with which versions, on which hardware, by which command: every number of this "
         "report comes from these runs.",
-        manifests=[(m.run, provenance(m)) for m in site.report.manifests],
+        manifests=[(m.run, _provenance(m)) for m in site.report.manifests],
     )
     yield data_page(site, out)
     yield from case_pages(site)
     yield from implementation_pages(site)
+
+
+def _provenance(m: Manifest) -> dict[str, dict[str, str]]:
+    """A run's manifest as facts below titles."""
+    left_out = ", ".join(f"{count} in {dtype}" for dtype, count in m.left_out_by_dtype.items())
+    ran = {
+        "LogitLab": m.logitlab,
+        "command": m.command,
+        "started": m.started,
+        "finished": m.finished or "not finished",
+        "complete": "yes" if m.complete else "no",
+        "catalogue": f"{len(m.catalogue['cases']):,} cases, SHA-256 {m.catalogue['hash']}",
+        "left out": f"cases that a dtype cannot hold: {left_out}" if left_out else "none",
+    }
+    blocks: list[tuple[str, Mapping[str, object]]] = [
+        ("The run", ran),
+        ("Hardware", m.hardware),
+        ("Frameworks", m.packages),
+        ("Packages", m.versions),
+        *((f"Settings of {name}", settings) for name, settings in m.nonempty_settings.items()),
+        ("Devices", {name: ", ".join(devices) for name, devices in m.devices.items()}),
+        ("Environment variables", m.environment),
+        ("Held to their own definitions", m.conventions),
+        ("Variants", m.variants),
+        ("Logits from files", {file["path"]: file["digest"] for file in m.files}),
+        ("Not installed", m.missing),
+    ]
+    return {
+        title: {name: value if isinstance(value, str) else json.dumps(value) for name, value in of.items()}
+        for title, of in blocks if of
+    }  # fmt: skip

@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,7 @@ NOT_KEPT = (
 NOT_GRADED = "recorded, not graded"
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What the run keeps of a case."""
 
     why: str
@@ -54,8 +53,7 @@ class ShownClass:
     probability: str
 
 
-@dataclass(frozen=True)
-class ShownRow:
+class ShownRow(NamedTuple):
     """A row of a case; ``exact`` has its exact loss by dtype."""
 
     title: str
@@ -64,8 +62,7 @@ class ShownRow:
     exact: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Implementations with the same grades, one for each column; None where nothing was measured."""
 
     grades: tuple[str | None, ...]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
@@ -17,16 +17,13 @@ from .._site import Site, WebPage
 from .._slugs import slugs
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """The curves along one axis: a picture, the data of the script that draws them anew, and files with the numbers."""
 
     id: str
     name: str
-    file: str
     data: Markup
     alt: str
-    note: str
     downloads: Sequence[str]
 
 
@@ -64,9 +61,8 @@ def _axis(site: Site, axis: str, sections: Mapping[str, Section], out: Path) -> 
     dtype = "float32" if "float32" in dtypes else dtypes[0]
     names = list(pd.unique(pd.concat([lines["implementation"], lines["kind"]])))
     (name,) = slugs([axis]).values()
-    file = f"curve-{name}.svg"
-    points = charts.drawn(lines, dtype, "loss")
-    charts.write_svg(charts.with_points(charts.curves(lines, axis, dtype, "loss", 760), points), out, file)
+    chart = charts.with_points(charts.curves(lines, axis, dtype, "loss", 760), charts.drawn(lines, dtype, "loss"))
+    charts.write_svg(chart, out, f"curve-{name}.svg")
     views = {
         f"{d} {q}": {
             "spec": charts.curves(lines, axis, d, q, "container").to_dict(),
@@ -85,10 +81,8 @@ def _axis(site: Site, axis: str, sections: Mapping[str, Section], out: Path) -> 
     return Axis(
         id=name,
         name=axis,
-        file=file,
         data=htmlsafe_json_dumps(data, separators=(",", ":")),
         alt=f"Largest error of the loss along the {axis}, in {dtype}, a line for each implementation.",
-        note="Point at a line to see whose it is. Errors below 0.05 ulp, exact results too, are drawn there.",
         downloads=[f"{files[s]}.csv" for s in sections if s.startswith(f"curve_{axis}_")],
     )
 

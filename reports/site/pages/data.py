@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -21,8 +21,7 @@ KINDS = ("csv", "parquet", "json")
 MAX_AS_JSON = 20_000  # lines; a longer table is many times larger so than as Parquet
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(NamedTuple):
     """A table to download, in each of its files."""
 
     title: str

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -16,8 +16,7 @@ from .._site import Site, WebPage, state
 BINS = {"none": 0.0, "up to 1 %": 0.01, "up to 10 %": 0.1, "up to 50 %": 0.5, "more": 1.0}
 
 
-@dataclass(frozen=True)
-class HeatCell:
+class HeatCell(NamedTuple):
     """The share of rows that are F, in words, its place among `BINS`, and the state of the page that it leads to."""
 
     bin: int
@@ -25,26 +24,19 @@ class HeatCell:
     state: str
 
 
-@dataclass(frozen=True)
-class HeatLine:
+class HeatLine(NamedTuple):
     """An implementation, with a cell for each family; None where nothing was graded."""
 
     name: str
     cells: Sequence[HeatCell | None]
 
 
-@dataclass(frozen=True)
-class Heat:
+class Heat(NamedTuple):
     """A heatmap of one dtype, mode and device."""
 
     label: str
     families: Sequence[str]
     lines: Sequence[HeatLine]
-
-    @property
-    def id(self) -> str:
-        """The anchor of the heatmap."""
-        return self.label.replace(" ", "-")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """A page for each implementation: its grades, and how it did on every case."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -27,8 +27,7 @@ SHOWN = ["case", "family", "dtype", "mode", "device", "grade", "loss", "loss ulp
 UNPICKED = ("loss", "gradient", "probabilities", "status")  # beside the grade and the verdict
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """The worst grade or status in a dtype, mode and device; where something was graded the case that caused it, the
     median errors in ulp, and the share of rows that are F, in words.
     """
@@ -82,16 +81,10 @@ def _cells(site: Site, found: Measurements) -> dict[str, list[Cell]]:
     table = in_order(found.cells, grade_cells(site.grades))
     cells: dict[str, list[Cell]] = {}
     for line in table.merge(broken, "left", CELL).merge(middle, "left", CELL).to_dict("records"):
-        cell = Cell(line["dtype"], line["mode"], line["device"], line["grade"])
+        cell = [line["dtype"], line["mode"], line["device"], line["grade"]]
         if pd.notna(line["broken"]):
-            cell = replace(
-                cell,
-                case=line["case"],
-                loss=_ulp(line["loss"]),
-                gradient=_ulp(line["gradient"]),
-                broken=f"{line['broken']:.1%}",
-            )
-        cells.setdefault(line["implementation"], []).append(cell)
+            cell += [line["case"], _ulp(line["loss"]), _ulp(line["gradient"]), f"{line['broken']:.1%}"]
+        cells.setdefault(line["implementation"], []).append(Cell(*cell))
     return cells
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -20,8 +20,7 @@ HEADING = 1.6  # lines that a heading takes
 SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """A grade or status of the matrix, if there is one, and the case that caused it."""
 
     dtype: str
@@ -29,8 +28,7 @@ class Chip:
     href: str | None
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """An implementation of the matrix; ``short`` is its name without the framework."""
 
     name: str
@@ -38,8 +36,7 @@ class Line:
     cells: Sequence[Chip]
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """The matrix of one framework."""
 
     framework: str

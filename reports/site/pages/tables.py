@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ....core.formats import DTYPES
 from ...charts.bounds import figures as bound_figures
 from ...tables.sections import Section
 from .. import _charts as charts
-from .._grids import Grid, grid
+from .._grids import Grid, Order, grid
 from .._site import Site, WebPage
 from .._slugs import slugs
 
@@ -19,8 +19,7 @@ ELSEWHERE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A picture in ``charts``, as wide as it is if no width is given."""
 
     file: str
@@ -186,12 +185,7 @@ def _faults(site: Site, sections: Mapping[str, Section]) -> TablesPage:
 
 
 def grids_of(
-    site: Site,
-    section: Section | None,
-    *,
-    title: str | None = None,
-    note: str | None = None,
-    order: Sequence[tuple[str, str]] = (),
+    site: Site, section: Section | None, *, title: str | None = None, note: str | None = None, order: Order = ()
 ) -> list[Grid]:
     """The table of a section, if there is one, with the section's title and note unless others are given."""
     if section is None:
