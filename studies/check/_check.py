@@ -1,30 +1,35 @@
 """``check``: a loss of one's own, measured against the exact answer on the catalogue and on rows made for kernels."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...cases import Case, select_cases
 from ...core import arguments
-from ...core.errors import UsageError
-from ...core.formats import FORMATS, get_format
+from ...core.errors import UsageError, short_repr
+from ...core.formats import FORMATS, get_format, quantize
 from ...core.vocabulary import GRADES, Grade, Quantity, Status
 from ...execution.plan import choose_dtypes
+from ...execution.worker import Outcome
+from ...frameworks import Batch
 from ._lines import Line, Lines, Mask, Required, badness, each_line, fails, table
 from ._loss import Candidate, Loss, load_framework
 from ._measure import measure
-from ._options import options_of, set_in
+from ._options import PLAIN, keywords, options_of, set_in, signature_of
 from ._presentation import CATALOGUED
-from ._probe import require_callable, require_measurable
 from ._properties import KEYS, PROPERTIES, explaining
 from ._result import CheckResult
 from ._rows import LAID, PresentedRows, batches, presented_again
 from ._seeded import SEEDED, option_cases, seeded_cases
 from ._shrink import Failing, find_smallest
 
+PROBED = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
 MAX_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
 COPIED_FROM = 256  # rows before a failing one
 WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
@@ -84,9 +89,9 @@ def check(
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     default_name = str(getattr(loss, "__qualname__", type(loss).__name__))
     called = default_name if name is None else arguments.as_string(name, "name")
-    require_callable(loss, "the loss", called)
+    _require_callable(loss, "the loss", called)
     if gradient is not None:
-        require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
+        _require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     chosen = _chosen(cases, options_of(loss))
     adapter = load_framework(framework)
@@ -96,7 +101,7 @@ def check(
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
     candidate = Candidate(called, adapter, loss, gradient, device, mode)
-    require_measurable(candidate, asked or tuple(FORMATS))
+    _require_measurable(candidate, asked or tuple(FORMATS))
     tried: list[PresentedRows] = []
     found: list[Lines] = []
     for rows, measured in _everything(candidate, chosen, asked or tuple(FORMATS)):
@@ -135,6 +140,50 @@ def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tup
 def _can_be_given(case: Case, options: Sequence[str]) -> bool:
     in_rows = case.layout in LAID and case.targets.dtype == np.int64
     return in_rows and not case.invalid and case.rows > 0 and set(set_in(case)) <= set(options)
+
+
+def _require_callable(function: Any, what: str, name: str) -> None:
+    """Refuses what cannot be called with logits and targets.
+
+    Raises:
+        UsageError: for a value that is no function, a class, or a signature that does not take two arguments.
+    """
+    expected = "expected a function of logits (B, C) and targets (B,)"
+    if inspect.isclass(function):
+        raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
+    if not callable(function):
+        raise UsageError(f"{what} is {short_repr(function)}; {expected}")
+    signature = signature_of(function)
+    try:
+        if signature is not None:
+            signature.bind(None, None, **keywords(function, PLAIN))
+    except TypeError as error:
+        raise UsageError(
+            f"{what} {name}{signature} cannot be called with logits and targets ({error}); {expected}"
+        ) from error
+
+
+def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
+    """Refuses a loss that gives no row losses for any ordinary batch, in any dtype.
+
+    One that fails on some inputs or in some dtypes is measured, and its failures are reported.
+
+    Raises:
+        UsageError: with the error of the first call; or of a gradient written by hand that gives none.
+    """
+    rng = np.random.default_rng(0)
+    wanted = set(candidate.quantities if candidate.gradient is not None else ("loss",))
+    tried: list[Outcome] = []
+    for shape, dtype in product(PROBED, dict.fromkeys([*dtypes, *FORMATS])):
+        logits = quantize(np.round(rng.normal(size=shape) * 16) / 16, get_format(dtype))
+        tried.append(candidate.call(Batch(logits, rng.integers(shape[1], size=shape[0]))))
+        if wanted <= {quantity for quantity, _ in tried[-1].values}:
+            return
+    what = "the gradient" if tried[0].values else "the loss"
+    raise UsageError(
+        f"{what} of {candidate.name} cannot be measured: every call fails, the first with {tried[0].detail}; "
+        "expected row losses (B,) of logits (B, C) and targets (B,)"
+    )
 
 
 def _everything(

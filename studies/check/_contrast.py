@@ -1,7 +1,8 @@
 """The same rows in another way, of which a property says that it changes nothing."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,15 +15,8 @@ from ._rows import OTHER_LAYOUTS, PresentedRows, other_layouts, permuted
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """The other way.
-
-    Attributes:
-        wording: what is other, for people.
-        rows: the rows so.
-        place: where the row in question is among them.
-    """
+class Contrast(NamedTuple):
+    """The other way, in words for people; the rows so, and where the row in question is among them."""
 
     wording: str
     rows: PresentedRows
@@ -67,11 +61,8 @@ def _other_order(rows: PresentedRows, place: int) -> Iterator[Contrast]:
 
 def _other_classes(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     order = np.arange(rows.classes)
-    for wording, other in (
-        ("the classes in reverse order", order[::-1]),
-        ("the classes moved by one", np.roll(order, 1)),
-    ):
-        yield Contrast(wording, permuted(rows, other), place)
+    yield Contrast("the classes in reverse order", permuted(rows, order[::-1]), place)
+    yield Contrast("the classes moved by one", permuted(rows, np.roll(order, 1)), place)
 
 
 def _other_layout(rows: PresentedRows, place: int) -> Iterator[Contrast]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,8 @@ class Candidate:
             try:
                 yield trace
             except Exception as error:  # the loss is another's code
-                trace.failed(error)
+                status = "unsupported" if self.framework.unsupported(error) else "raised"
+                trace.fault = (status, format_error(error))
 
     @cached_property
     def version(self) -> str:
@@ -130,8 +131,7 @@ class Candidate:
         return self._bound[key]
 
 
-@dataclass(frozen=True, eq=False)
-class Laid:
+class Laid(NamedTuple):
     """A batch in a framework's own arrays, and the numbers it was made of."""
 
     x: Any
@@ -152,9 +152,6 @@ class Traced:
         self._candidate, self._options, self._framework = candidate, options, candidate.framework
         self._seen: list[Laid] = []
         self.fault: tuple[str, str] | None = None
-
-    def failed(self, error: Exception) -> None:
-        self.fault = ("unsupported" if self._framework.unsupported(error) else "raised", format_error(error))
 
     @property
     def written(self) -> Argument | None:

@@ -36,7 +36,10 @@ def measure(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
 
 def _plainly(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
     batches = rows.batches
-    found = _of_outcome(rows, _together([candidate.call(batch, rows.options) for batch in batches]))
+    outcome = _together([candidate.call(batch, rows.options) for batch in batches])
+    found = _graded(rows, dict(outcome.values))
+    if outcome.status != Status.OK and (outcome.lacking or not outcome.values):
+        found.append(_fault(rows, Status(outcome.status), outcome.detail))
     if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
         found.append(_written(rows, Argument.LOGITS))
     return found
@@ -141,13 +144,10 @@ def _differentiated_twice(traced: Traced, rows: PresentedRows) -> list[Lines]:
 
 def _another_between(traced: Traced, rows: PresentedRows) -> list[Lines]:
     """Loss and gradient of a batch, both looked at after another batch has had its turn."""
-    other = traced.laid(_other(rows))
+    # Other numbers of the same shape; their exact answer is of no use.
+    others = replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
+    other = traced.laid(others)
     return _graded(rows, traced.both(traced.laid(rows), between=lambda: traced.both(other)))
-
-
-def _other(rows: PresentedRows) -> PresentedRows:
-    """A batch of the same shape with other numbers, without a copy of its exact answer."""
-    return replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
 
 
 _CALLS: dict[CallKind, Callable[[Traced, PresentedRows], list[Lines]]] = {
@@ -162,13 +162,6 @@ _IN_MEMORY = {Arrangement.SLICED: _as_it_lies, Arrangement.EVERY_OTHER: _as_it_l
 
 
 # --- lines ------------------------------------------------------------------------------------------------------
-
-
-def _of_outcome(rows: PresentedRows, outcome: Outcome) -> list[Lines]:
-    found = _graded(rows, dict(outcome.values))
-    if outcome.status != Status.OK and (outcome.lacking or not outcome.values):
-        found.append(_fault(rows, Status(outcome.status), outcome.detail))
-    return found
 
 
 def _graded(rows: PresentedRows, values: Mapping[str, Array]) -> list[Lines]:

@@ -97,18 +97,10 @@ class PresentedRows:
     @property
     def batches(self) -> list[Batch]:
         """What the loss is given, call after call."""
-        size = self.per_call or len(self)
-        starts = range(0, len(self), size)
+        size, reduction = self.per_call or len(self), self.options.reduction
+        parts = [slice(i, i + size) for i in range(0, len(self), size)]
         # Copies: a loss that writes into its logits must not change what is measured next.
-        return [
-            Batch(
-                self.logits[i : i + size].copy(),
-                self.targets[i : i + size].copy(),
-                self.options.reduction,
-                layout=self.layout,
-            )
-            for i in starts
-        ]
+        return [Batch(self.logits[p].copy(), self.targets[p].copy(), reduction, layout=self.layout) for p in parts]
 
     def take(self, index: Any) -> PresentedRows:
         """Some of the rows, in another order or several times."""
@@ -151,7 +143,7 @@ def batches(cases: Sequence[Case], fmt: Format) -> Iterator[PresentedRows]:
 # --- the same rows in other ways --------------------------------------------------------------------------------
 
 
-def presented_again(rows: PresentedRows, seed: int = 0) -> Iterator[PresentedRows]:
+def presented_again(rows: PresentedRows) -> Iterator[PresentedRows]:
     """The rows in ways that do not change what each row's answer is, the quickest first."""
     if rows.options.names:
         yield rows.called(CallKind.AGAIN)
@@ -162,7 +154,9 @@ def presented_again(rows: PresentedRows, seed: int = 0) -> Iterator[PresentedRow
         yield from (rows.called(call) for call in (CallKind.UNTRACKED, CallKind.BETWEEN))
         yield from (rows.arranged(arrangement) for arrangement in (Arrangement.SLICED, Arrangement.EVERY_OTHER))
         yield from other_layouts(rows)
-        yield from _with_other_numbers(rows, np.random.default_rng([seed, rows.classes]))
+        rng = np.random.default_rng([0, rows.classes])
+        yield permuted(rows, rng.permutation(rows.classes)).arranged(Arrangement.PERMUTED)
+        yield from _shifted(rows, rng)
         yield from _in_other_batches(rows)
         yield replace(rows.called(CallKind.TWICE), weights=np.full(len(rows), 2, rows.logits.dtype))
         yield _of_half_the_loss(rows)
@@ -178,28 +172,17 @@ def other_layouts(rows: PresentedRows) -> Iterator[PresentedRows]:
     yield from (replace(rows.arranged(arrangement), layout=layout) for layout, arrangement in OTHER_LAYOUTS.items())
 
 
-def _with_other_numbers(rows: PresentedRows, rng: np.random.Generator) -> Iterator[PresentedRows]:
-    yield permuted(rows, rng.permutation(rows.classes)).arranged(Arrangement.PERMUTED)
-    shifted = _shifted(rows, rng)
-    if shifted is not None:
-        yield shifted.arranged(Arrangement.SHIFTED)
-
-
 def weighted(rows: PresentedRows) -> PresentedRows:
     """Upstream gradients of all kinds, of which another comes first in each width."""
     # By the width's place in a fixed order: a batch of one has the first alone.
-    kinds = np.array(_factors(rows.fmt))
+    # Beyond 1, as losses are scaled for mixed precision, and below, as a mean does it.
+    large = 2.0**17 if rows.fmt.largest > 2.0**17 else 2.0**13
+    kinds = np.array([1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0])
     factors = np.resize(np.roll(kinds, -(rows.classes % len(kinds))), len(rows))
     # What has no gradient is not multiplied by what leaves none, nor a row that is ignored.
     plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
     return replace(rows.called(CallKind.WEIGHTED), weights=quantize(factors, rows.fmt))
-
-
-def _factors(fmt: Format) -> tuple[float, ...]:
-    # Beyond 1, as losses are scaled for mixed precision, and below, as a mean does it.
-    large = 2.0**17 if fmt.largest > 2.0**17 else 2.0**13
-    return (1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0)
 
 
 def _in_other_batches(rows: PresentedRows) -> Iterator[PresentedRows]:
@@ -244,8 +227,8 @@ def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
     return replace(rows, logits=rows.logits[:, order], targets=targets, exact=exact)
 
 
-def _shifted(rows: PresentedRows, rng: np.random.Generator) -> PresentedRows | None:
-    """The rows to which a constant can be added without rounding, and to which it has been; None if there are none.
+def _shifted(rows: PresentedRows, rng: np.random.Generator) -> Iterator[PresentedRows]:
+    """The rows to which a constant can be added without rounding, and to which it has been; if there are any.
 
     The exact answers stay what they are, which no other change of the numbers lets them.
     """
@@ -259,4 +242,5 @@ def _shifted(rows: PresentedRows, rng: np.random.Generator) -> PresentedRows | N
         back = held.astype(np.float64) - constant[:, None]
         exactly = ((back == x) & (held.astype(np.float64) == moved)) | ~np.isfinite(x)
     kept = np.flatnonzero(exactly.all(axis=1) & np.isfinite(x).any(axis=1))
-    return replace(rows.take(kept), logits=held[kept]) if kept.size else None
+    if kept.size:
+        yield replace(rows.take(kept).arranged(Arrangement.SHIFTED), logits=held[kept])

@@ -1,7 +1,6 @@
 """A program of a dozen lines that shows a failure without LogitLab."""
 
 import inspect
-import math
 import sys
 import textwrap
 from collections.abc import Callable
@@ -47,15 +46,11 @@ def script(
     lines += [*write.arrays(rows), *write.given(rows)]
     if rows.how.call not in (CallKind.AGAIN, CallKind.TWICE):
         lines.append(f"print('exact:', {_exact(rows, quantity)})")
-    if other is not None and _adds(rows, other):
+    # Where the losses are weighted the exact answer says enough.
+    if other is not None and rows.how.call not in (CallKind.WEIGHTED, CallKind.SUMMED):
         lines += [f"# {other.wording}", *write.arrays(other.rows), *write.given(other.rows)]
         lines.append(f"print('exact:', {_exact(other.rows, quantity)})")
     return "\n".join(lines) + "\n"
-
-
-def _adds(rows: PresentedRows, other: Contrast) -> bool:
-    """Whether the way in which the loss is right is worth the lines: not where the exact answer says enough."""
-    return rows.how.call not in (CallKind.WEIGHTED, CallKind.SUMMED)
 
 
 def _exact(rows: PresentedRows, quantity: str) -> str:
@@ -189,24 +184,13 @@ class _Program:
 def _numbers(values: NDArray[Any]) -> str:
     """A literal of nested lists, runs of equal numbers as products."""
     if values.ndim == 0:
-        return _literal(float(values))
-    if values.ndim > 1:
-        rows = [(written, len(list(same))) for written, same in groupby(map(_numbers, values))]
-        if all(count < RUNS_FROM for _, count in rows):
-            return f"[{', '.join(written for written, count in rows for _ in range(count))}]"
-        return " + ".join(f"[{written}] * {count}" for written, count in rows)
-    runs = [(value, len(list(same))) for value, same in groupby(values.astype(np.float64).tolist(), key=_literal)]
+        return repr(float(values)) if np.isfinite(values) else f"float('{float(values)}')"
+    runs = [(value, len(list(same))) for value, same in groupby(map(_numbers, values.astype(np.float64)))]
     if all(count < RUNS_FROM for _, count in runs):
-        return f"[{', '.join(_literal(v) for v in values.astype(np.float64).tolist())}]"
+        return f"[{', '.join(value for value, count in runs for _ in range(count))}]"
     return " + ".join(f"[{value}] * {count}" for value, count in runs)
 
 
 def _targets(targets: NDArray[Any]) -> str:
     same = len(targets) >= RUNS_FROM and bool((targets == targets[0]).all())
     return f"[{targets[0]}] * {len(targets)}" if same else str(targets.tolist())
-
-
-def _literal(value: float) -> str:
-    if math.isfinite(value):
-        return repr(value)
-    return f"float('{value}')"

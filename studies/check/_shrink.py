@@ -225,7 +225,8 @@ class _Shrinker:
             while start < self.rows.classes and not self._over:
                 stays = np.ones(self.rows.classes, bool)
                 stays[start : start + size] = False
-                stays[_classes_of(self.rows)] = True
+                targets = self.rows.targets
+                stays[targets[(targets >= 0) & (targets < self.rows.classes)]] = True
                 kept = np.flatnonzero(stays)
                 if stays.all() or not self._take(lambda kept=kept: _classes(self.rows, kept)):  # type: ignore[misc]
                     start += size
@@ -248,12 +249,6 @@ class _Shrinker:
 def _some(rows: PresentedRows, index: Any) -> PresentedRows:
     fewer = rows.take(index)
     return fewer if not rows.options.reduced else _with_logits(fewer, fewer.logits.astype(np.float64))
-
-
-def _classes_of(rows: PresentedRows) -> Array:
-    """The targets that are classes."""
-    inside: Array = rows.targets[(rows.targets >= 0) & (rows.targets < rows.classes)]
-    return inside
 
 
 def _classes(rows: PresentedRows, kept: NDArray[np.intp]) -> PresentedRows:
