@@ -77,12 +77,8 @@ def run(
         command = runner.Command(ctx.obj or "logitlab run")
         store = runner.execute(request, folder, show, lambda line: print(line, file=sys.stderr), command)
     if not store.has_result():
-        print(f"nothing was measured: {_why_nothing(store.lines())}", file=sys.stderr)
+        why = "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"
+        why = why if store.lines() else "the chosen cases have no rows; choose others by --case"
+        print(f"nothing was measured: {why}", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
-
-
-def _why_nothing(lines: int) -> str:
-    if lines == 0:
-        return "the chosen cases have no rows; choose others by --case"
-    return "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"

@@ -15,7 +15,6 @@ _SIGNALS = [
     for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGHUP", "SIGFPE", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 ]
-_OUTPUT_AND_ERROR = (1, 2)
 _MAX_SHOWN = 120  # characters of a value
 
 # The value of one thing, or of several by name.
@@ -91,11 +90,7 @@ def _subnormals() -> str:
 
 
 def _streams() -> str:
-    return ", ".join(f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, _OUTPUT_AND_ERROR))
-
-
-def _alarm() -> str:
-    return str(hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0)
+    return ", ".join(f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, (1, 2)))
 
 
 _PROBES: dict[str, Callable[[], Value]] = {
@@ -103,8 +98,10 @@ _PROBES: dict[str, Callable[[], Value]] = {
     "subnormals": _subnormals,
     "NumPy's handling of": lambda: {kind: str(how) for kind, how in np.geterr().items()},
     "the working folder": os.getcwd,
-    "the files that output and errors go to": _streams,
-    "an alarm to come": _alarm,
+    "the files that output and errors go to": lambda: ", ".join(
+        f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, (1, 2))
+    ),
+    "an alarm to come": lambda: str(hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0),
 }
 _SET_BY_IMPORTS: dict[str, Callable[[], Value]] = {
     "environment variable": lambda: dict(os.environ),

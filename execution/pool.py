@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -45,22 +44,6 @@ C = TypeVar("C", bound="Call")
 _main_lock = threading.Lock()
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Hides the main module while a process is spawned.
-
-    A spawned process imports its parent's main module again. That would run a user's script a second time
-    where it has no ``if __name__ == "__main__"``, and import the script's frameworks into every worker.
-    """
-    with _main_lock:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
 class _Process(SpawnProcess):
     @property
     def exitcode(self) -> int | None:
@@ -70,8 +53,15 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-        with _no_main_module():
-            return SpawnProcess._Popen(process_obj)
+        # A spawned process imports its parent's main module again. That would run a user's script a second time where
+        # it has no `if __name__ == "__main__"`, and import the script's frameworks into every worker.
+        with _main_lock:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = main
 
 
 class _Context(SpawnContext):
@@ -211,9 +201,12 @@ class Pools:
     def _fill(self, queue: _Queue[C]) -> None:
         if queue.waiting and queue.importing is None:
             cell = queue.waiting[0].cell
-            imported = self._imported(cell.worker_key, cell.framework, cell.variables)
-            if not imported.done():
-                queue.importing = imported
+            pool = self.worker(cell.worker_key, cell.variables)
+            if cell.worker_key not in self._imports:  # once for each process
+                importing = pool.schedule(worker.import_framework, args=[cell.framework], timeout=IMPORT_TIMEOUT)
+                self._imports[cell.worker_key] = importing
+            if not self._imports[cell.worker_key].done():
+                queue.importing = self._imports[cell.worker_key]
         if queue.importing is not None:
             return
         while queue.waiting and len(queue.running) < queue.in_flight:
@@ -221,15 +214,6 @@ class Pools:
             pool = self.worker(call.cell.worker_key, call.cell.variables)
             future = pool.schedule(call.function, args=[call.evaluation()], timeout=self._timeout)
             queue.running[future] = call
-
-    def _imported(
-        self, key: str, framework: str, variables: Mapping[str, str] = MappingProxyType({})
-    ) -> Future[str | None]:
-        """The import of the framework into the worker, scheduled once for each process."""
-        pool = self.worker(key, variables)
-        if key not in self._imports:
-            self._imports[key] = pool.schedule(worker.import_framework, args=[framework], timeout=IMPORT_TIMEOUT)
-        return self._imports[key]
 
     def worker(self, key: str, variables: Mapping[str, str] = MappingProxyType({})) -> ProcessPool:
         """The pool of one process of that key, started when it is first needed or has broken."""

@@ -135,6 +135,9 @@ def _info(implementation: Implementation) -> ImplementationInfo:
     )  # fmt: skip
 
 
+_distributions = cache(metadata.packages_distributions)
+
+
 def version_of(package: str) -> str | None:
     """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
     distribution = _distribution_of(package)
@@ -145,8 +148,3 @@ def _distribution_of(package: str) -> str | None:
     """The distribution that holds an import package; the one of its own name where several have a share in it."""
     found: Sequence[str] = _distributions().get(package, ())
     return next((d for d in found if canonicalize_name(d) == package), found[0]) if found else None
-
-
-@cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(metadata.packages_distributions())

@@ -22,18 +22,12 @@ from .stages import HALF_SCALE, SCALE, Operations
 from .syntax import Syntax
 from .training import Step, Training
 
-
-def _keep_programs() -> None:
-    """Keeps compiled programs on disk: nearly all of JAX's time on the catalogue is compiling small shapes."""
-    folder = program_folder("jax")
-    if folder is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+# Compiled programs are kept on disk: nearly all of JAX's time on the catalogue is compiling small shapes.
+_folder = program_folder("jax")
+if _folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    jax.config.update("jax_compilation_cache_dir", str(_folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-_keep_programs()
 
 
 def pick(values: Array, targets: Array) -> Array:
@@ -75,10 +69,7 @@ def at_least_float32(logits: Array) -> Array:
 def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
     i = x.argmax(axis=1)
     m = pick(x, i)
-    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
-    # would be missing from a sum that is not.
     scaled = (HALF_SCALE * jnp.exp((x - m[:, None]) / 2)) ** 2
-    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
     others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
@@ -261,20 +252,14 @@ class JaxFramework(Framework):
         log1p=jnp.log1p,
         where=jnp.where,
         zeros_like=jnp.zeros_like,
-        max=lambda x: x.max(axis=1, keepdims=True),
-        sum=lambda x: x.sum(axis=1, keepdims=True),
         # Not jnp.sum, which widens float16: the transpose of a broadcast does not.
         sum_slopes=lambda x: jax.lax.reduce(x, jnp.zeros((), x.dtype), jax.lax.add, (1,))[:, None],
-        argmax=lambda x: x.argmax(axis=1),
         pick=pick,
         onehot=onehot,
         at_least_float32=at_least_float32,
-        cast=lambda x, like: x.astype(like.dtype),
-        log_slope=lambda d, x: d / x,
         quotient_slope=lambda d, e, s, p: -(d * jax.lax.integer_pow(s, -2) * e),
         quotient_text="-(dp * s^-2 * e)",
         share=lambda d, x, m: d / (x == m).astype(x.dtype).sum(axis=1, keepdims=True) * (x == m),
-        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
     )
     syntax = Syntax(
         imports=("import jax", "import jax.numpy as jnp"),

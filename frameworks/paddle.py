@@ -59,10 +59,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     i = x.argmax(axis=1)
     m = pick(x, i)
-    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
-    # would be missing from a sum that is not.
     scaled = (HALF_SCALE * paddle.exp((x - m[:, None]) / 2)) ** 2
-    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
     others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
@@ -137,7 +134,6 @@ class PaddleFramework(Framework):
         _builtin("nn.functional.cross_entropy", cross_entropy, reduces=True, convention=OF_SOFT_LABELS),
         _builtin("nn.functional.softmax_with_cross_entropy", softmax_with_cross_entropy),
     )
-
     strides = False
 
     def evaluate(

@@ -16,7 +16,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Operations:
-    """What a framework brings for its formulas to be followed. Arrays are its own, with operators.
+    """What a framework brings for its formulas to be followed; defaults are what most do. Arrays are its own.
 
     Attributes:
         exp, log, log1p, where, zeros_like: as everywhere.
@@ -40,19 +40,19 @@ class Operations:
     log1p: Callable[[Array], Array]
     where: Callable[[Array, Array, Array], Array]
     zeros_like: Callable[[Array], Array]
-    max: Callable[[Array], Array]
-    sum: Callable[[Array], Array]
-    sum_slopes: Callable[[Array], Array]
-    argmax: Callable[[Array], Array]
     pick: Callable[[Array, Array], Array]
     onehot: Callable[[Array, Array], Array]
     at_least_float32: Callable[[Array], Array]
-    cast: Callable[[Array, Array], Array]
-    log_slope: Callable[[float, Array], Array]
     quotient_slope: Callable[[Array, Array, Array, Array], Array]
     quotient_text: str
     share: Callable[[Array, Array, Array], Array]
-    add_slopes: Callable[[Array, Array, Array], Array]
+    max: Callable[[Array], Array] = lambda x: x.max(axis=1, keepdims=True)
+    sum: Callable[[Array], Array] = lambda x: x.sum(axis=1, keepdims=True)
+    sum_slopes: Callable[[Array], Array] = lambda x: x.sum(axis=1, keepdims=True)
+    argmax: Callable[[Array], Array] = lambda x: x.argmax(axis=1)
+    cast: Callable[[Array, Array], Array] = lambda x, like: x.astype(like.dtype)
+    log_slope: Callable[[float, Array], Array] = lambda d, x: d / x
+    add_slopes: Callable[[Array, Array, Array], Array] = lambda shift, at_max, target: -target + shift + at_max
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +146,9 @@ def lse(o: Operations, x: Array, t: Array) -> Stages:
     yield Stage("backward", "gradient", "g", "dz + h - 1[target]", "+", ("dz", "h"), g)
 
 
+# Exponentials are 2^64 exp(x - m), squared from their half: where subnormals are flushed to zero, terms each too small
+# to be kept would be missing from a sum that is not. The maximum's term is exactly SCALE; without it the sum of the
+# others is left, or NaN if the row has one.
 HALF_SCALE = 2.0**32
 SCALE = HALF_SCALE**2
 

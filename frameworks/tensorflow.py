@@ -66,10 +66,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     i = tf.argmax(x, axis=1)
     m = pick(x, i)
-    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
-    # would be missing from a sum that is not.
     scaled = (HALF_SCALE * tf.exp((x - m[:, None]) / 2)) ** 2
-    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
     others = tf.reduce_sum(scaled - SCALE * onehot(i, x), axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
@@ -135,11 +132,7 @@ def _builtin(name: str, loss: Loss, *, class_axis: int | None = -1, is_dense: bo
     )  # fmt: skip
 
 
-def _keras() -> Any:
-    return tf.keras.losses
-
-
-KERAS = KerasLosses(_keras, tf.nn.softmax, _labels)
+KERAS = KerasLosses(lambda: tf.keras.losses, tf.nn.softmax, _labels)
 
 
 # --- called, traced, differentiated and trained -----------------------------------------------------------------
@@ -269,7 +262,6 @@ class TensorflowFramework(Framework):
         share=lambda d, x, m: (
             tf.cast(x == m, x.dtype) / tf.reduce_sum(tf.cast(x == m, x.dtype), axis=1, keepdims=True) * d
         ),
-        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
     )
     syntax = Syntax(
         imports=("import tensorflow as tf",),

@@ -61,10 +61,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     i = x.argmax(dim=1)
     m = pick(x, i)
-    # 2^64 exp(x - m), squared from its half: where subnormals are flushed to zero, terms each too small to be kept
-    # would be missing from a sum that is not.
     scaled = (HALF_SCALE * torch.exp((x - m[:, None]) / 2)) ** 2
-    # The maximum's term is exactly SCALE; without it the sum of the others is left, or NaN if the row has one.
     others = (scaled - SCALE * onehot(i, x)).sum(dim=1)
     return i, m, scaled / SCALE, others / SCALE
 
@@ -225,11 +222,9 @@ class TorchFramework(Framework):
         onehot=onehot,
         at_least_float32=at_least_float32,
         cast=lambda x, like: x.to(like.dtype),
-        log_slope=lambda d, x: d / x,
         quotient_slope=lambda d, e, s, p: -d * (p / s),
         quotient_text="-dp * (p / s)",
         share=lambda d, x, m: d * (x == m) / (x == m).sum(dim=1, keepdim=True),
-        add_slopes=lambda shift, at_max, target: -target + shift + at_max,
     )
     syntax = Syntax(
         imports=("import torch",),

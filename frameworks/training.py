@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ._batch import Implementation
 
 Array = Any
+Numbers = NDArray[Any]
 
 
 class Step(NamedTuple):
@@ -39,16 +40,12 @@ class Training:
     prepare: Callable[[], object] = lambda: None
 
 
-def at_least_float32(values: NDArray[Any]) -> NDArray[Any]:
+def at_least_float32(values: Numbers) -> Numbers:
     return values.astype(np.promote_types(values.dtype, np.float32))
 
 
 def step_by_hand(
-    implementation: Implementation,
-    weights: tuple[NDArray[Any], ...],
-    images: NDArray[Any],
-    labels: NDArray[Any],
-    rate: NDArray[Any],
+    implementation: Implementation, weights: tuple[Numbers, ...], images: Numbers, labels: Numbers, rate: Numbers
 ) -> Step:
     """A step in NumPy, its backward pass written out."""
     layers = list(zip(weights[::2], weights[1::2], strict=True))
@@ -61,7 +58,7 @@ def step_by_hand(
     loss = at_least_float32(implementation.loss(logits, labels)).mean().astype(logits.dtype)
     assert implementation.gradient is not None  # noqa: S101 - for the type checker: `Training.losses` have one
     slope = implementation.gradient(logits, labels) / logits.dtype.type(len(labels))
-    gradient: list[NDArray[Any]] = []
+    gradient: list[Numbers] = []
     for i in reversed(range(len(layers))):
         x, (w, _) = inputs[i], layers[i]
         gradient[:0] = [x.T @ slope, at_least_float32(slope).sum(axis=0).astype(slope.dtype)]

@@ -23,13 +23,12 @@ from pathlib import Path
 from logitlab import runner
 from logitlab.cases import select_cases
 from logitlab.core.errors import UsageError
-from logitlab.execution import environment, registry
-from logitlab.execution.executors import _choice, _local
+from logitlab.execution import environment, executors, registry
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 
 
-class InThisProcess(_local.Local):
+class InThisProcess(executors.Local):
     """What is tested is what is kept, and starting workers takes most of a small run."""
 
     def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
@@ -87,7 +86,7 @@ def die_with_a_torn_file(number: int) -> None:
 
 def run(asked: dict) -> int:
     if not asked.get("workers"):
-        _choice.Local = InThisProcess
+        executors.Local = InThisProcess
     folder = Path(asked["out"])
     if "step" in asked:
         at_step(asked["step"], str(folder), partial(refuse, asked["refused"]) if "refused" in asked else die)
