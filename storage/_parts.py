@@ -81,9 +81,8 @@ class Parts:
 
     def has(self, index: int) -> bool:
         """Whether a part is there, as it was written."""
-        path = self.path(index)
         try:
-            return self.defect(path) is None
+            return self.defect(self.path(index)) is None
         except FileNotFoundError:
             return False
 

@@ -63,17 +63,18 @@ class Run:
 
     Args:
         folder: an existing run.
+        held: its lock, if it is written to.
 
     Raises:
         UsageError: if the folder is not a run, or one from a newer LogitLab.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, held: lock.Lock | None = None) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder)
         self.set_aside: tuple[str, ...] = ()
         self._parts = Parts(folder)
-        self._lock: lock.Lock | None = None
+        self._lock = held
 
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> Run:
@@ -90,7 +91,7 @@ class Run:
                 require_new(folder)  # another run may have been there between
                 files.subfolder(folder, FOLDER)
                 write_manifest(folder, manifest)
-                return cls._locked(folder, held)
+                return cls(folder, held)
             except BaseException:
                 held.release()
                 raise
@@ -108,7 +109,7 @@ class Run:
             held = lock.Lock(folder)
             try:
                 files.subfolder(folder, FOLDER)
-                run = cls._locked(folder, held)
+                run = cls(folder, held)
                 # Until it is finished again, whatever becomes of it.
                 run.manifest = replace(run.manifest, complete=False)
                 write_manifest(folder, run.manifest)
@@ -116,12 +117,6 @@ class Run:
             except BaseException:
                 held.release()
                 raise
-        return run
-
-    @classmethod
-    def _locked(cls, folder: Path, held: lock.Lock) -> Run:
-        run = cls(folder)
-        run._lock = held
         return run
 
     def close(self) -> None:
@@ -245,7 +240,11 @@ class Run:
         Raises:
             UsageError: for a part that is damaged, naming it.
         """
-        return _joined([self._read_part(path) for path in self.parts()])
+        tables = [self._read_part(path) for path in self.parts()]
+        if not tables:
+            return typed(pd.DataFrame(columns=list(COLUMNS)))
+        whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        return typed(whole)
 
     def whole_parts(self) -> tuple[list[Path], list[str]]:
         """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
@@ -275,13 +274,6 @@ class Run:
 def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
     """A part's file: one cell's measurements of one block; ``level`` is zstd's of compression."""
     return _parquet(pa.Table.from_pandas(typed(table), preserve_index=False), level)
-
-
-def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    if not tables:
-        return typed(pd.DataFrame(columns=list(COLUMNS)))
-    whole: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    return typed(whole)
 
 
 def _parquet(table: pa.Table, level: int | None = None) -> bytes:

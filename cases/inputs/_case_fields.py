@@ -78,9 +78,6 @@ def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: in
         )
 
 
-# --- one field each ---------------------------------------------------------------------------------------------
-
-
 def _checked(accepts: Callable[[Any], bool], expected: str) -> Read:
     """Reads a value that needs no conversion."""
 

@@ -148,9 +148,6 @@ def _writing(target: Path) -> Iterator[None]:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
 
 
-# --- reading ----------------------------------------------------------------------------------------------------
-
-
 def _document(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
@@ -203,9 +200,6 @@ def _cases(document: Any) -> Iterator[Case]:
             raise InvalidFileError(f"case {number} ({case.id}), name: {taken}; choose another")
         seen[case.id] = "an earlier case of the file has this name"
         yield case
-
-
-# --- writing ----------------------------------------------------------------------------------------------------
 
 
 def _fields(case: Case) -> str:

@@ -71,21 +71,13 @@ def file_options(
 
 
 def _weight(weight: str | Path | ArrayLike) -> NDArray[np.float64]:
-    if isinstance(weight, str | Path):
-        return read_weight(weight)
-    try:
-        return _checked(np.asarray(weight))
-    except (InvalidFileError, TypeError, ValueError) as error:
-        raise UsageError(f"weight: {' '.join(str(error).split())}") from error
-
-
-def read_weight(path: str | Path) -> NDArray[np.float64]:
-    """Class weights (C,) from a ``.npy`` file, or the array ``weight`` of a ``.npz`` or ``.safetensors`` file.
-
-    Raises:
-        UsageError: for a file that is not there, cannot be read, or holds no class weights.
-    """
-    path = Path(path)
+    """Class weights (C,), from a ``.npy`` file or the array ``weight`` of a ``.npz`` or ``.safetensors`` file too."""
+    if not isinstance(weight, str | Path):
+        try:
+            return _checked(np.asarray(weight))
+        except (InvalidFileError, TypeError, ValueError) as error:
+            raise UsageError(f"weight: {' '.join(str(error).split())}") from error
+    path = Path(weight)
     if not path.is_file():
         raise UsageError(f"{path}: no such file of class weights")
     if path.suffix not in _READ:

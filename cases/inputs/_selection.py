@@ -111,7 +111,13 @@ def select_inputs(
     swept = [case for spec in sweeps for case in sweep(spec)]
     catalogued = select_cases(cases) if cases or not (logits or sweeps or case_files) else ()
     read = tuple(CaseFile.open(path) for path in case_files)
-    _check_distinct(read)
+    owners: dict[str, CaseFile] = {}
+    for owner in read:
+        for case in owner.cases:
+            if case.id in owners:
+                there = f"{owners[case.id].path} has a case {case.id} too"
+                raise UsageError(f"{owner.path}: {there}; rename one of them, or give one file")
+            owners[case.id] = owner
     # The same value of an axis in two sweeps is the same case.
     distinct = {c.id: c for c in (*catalogued, *swept, *(c for file in read for c in file.cases))}
     files = tuple(LogitsFile.open(path, options) for path in logits)
@@ -120,13 +126,3 @@ def select_inputs(
         if names.count(file.id) > 1:
             raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
     return Selection(tuple(distinct.values()), files, dtypes, read)
-
-
-def _check_distinct(files: Sequence[CaseFile]) -> None:
-    owners: dict[str, CaseFile] = {}
-    for file in files:
-        for case in file.cases:
-            if case.id in owners:
-                first = owners[case.id].path
-                raise UsageError(f"{file.path}: {first} has a case {case.id} too; rename one of them, or give one file")
-            owners[case.id] = file

@@ -42,7 +42,6 @@ class Approach:
     """How close a row comes to a threshold.
 
     Attributes:
-        threshold: the threshold.
         index: the class of the nearest number; None where the number is the row's own.
         value: the nearest number, on the scale of a logarithm. Where none is near, it is the nearest of those past.
         near: whether that number is near.

@@ -147,11 +147,9 @@ class RowView:
     def thresholds(self) -> list[Approach]:
         """The thresholds that the row stands near or past."""
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
-        return near(self.x, share, self._log_loss(), self.fmt)
-
-    def _log_loss(self) -> float:
         loss = float(self.single.loss.hi[self.row])
-        return math.log(loss) if 0 < loss < math.inf and not self._invalid else math.nan
+        log_loss = math.log(loss) if 0 < loss < math.inf and not self._invalid else math.nan
+        return near(self.x, share, log_loss, self.fmt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +264,9 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
         out.print(f"   {row.note}")
     else:
         condition = "NaN" if math.isnan(row.condition) else f"{row.condition:.4g}"
-        out.print(f"   rounded to {v.dtype}: {_rounded(row, v.dtype)}; condition number {condition}")
+        beyond = math.isinf(row.rounded) and row.loss != "inf"
+        rounded = f"inf, since it is beyond {FORMATS[v.dtype].largest:.5g}" if beyond else repr(row.rounded)
+        out.print(f"   rounded to {v.dtype}: {rounded}; condition number {condition}")
     classes = list(row.classes())
     out.print(_table(classes, v))
     if len(classes) < v.case.classes:
@@ -274,12 +274,6 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
     for found in row.thresholds():
         line = f"{'near' if found.near else 'past'}: {found.wording}"
         out.print(textwrap.fill(line, out.width, initial_indent="   ", subsequent_indent=" " * 9))
-
-
-def _rounded(row: RowView, dtype: str) -> str:
-    if math.isinf(row.rounded) and row.loss != "inf":
-        return f"inf, since it is beyond {FORMATS[dtype].largest:.5g}"
-    return repr(row.rounded)
 
 
 def _table(classes: Sequence[ShownClass], v: View) -> Table:
