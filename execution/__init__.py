@@ -5,5 +5,5 @@ Its modules are imported by name, since a worker process is to import few of the
 - `plan`: cells, groups of cases, and calls; `variants` are settings that change a mode.
 - `registry`: the frameworks that are installed; `environment`: the machine.
 - `executors`: where calls are made; `measuring`: the cells of one block and their tables.
-- `pool`: worker processes; `worker`: what runs inside one; `outcomes`: how a call ended; `watchdog`: its limits.
+- `pool`: worker processes; `worker`: what runs inside one; `outcomes`: how a call ended; `_watchdog`: its limits.
 """

@@ -12,8 +12,8 @@ from pebble import ProcessExpired
 
 from ..core.errors import format_error
 from ..core.vocabulary import Status
+from ._watchdog import TOO_MUCH_MEMORY
 from .registry import Description
-from .watchdog import TOO_MUCH_MEMORY
 from .worker import Outcome
 
 # Stands for the exit code 0 of a process that ended in the middle of its work; no process has it.

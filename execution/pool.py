@@ -21,9 +21,9 @@ from pebble import ProcessPool
 from ..core.files import plain_name
 from ..core.vocabulary import Status
 from . import registry, worker
+from ._watchdog import default_limit
 from .outcomes import EXITED, description, ends_process, failed, import_fault
 from .registry import Description
-from .watchdog import default_limit
 from .worker import ExhaustedError, Outcome
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from ..core.formats import FORMATS
 from ..core.vocabulary import Quantity, Status
 from ..frameworks import Batch, Framework, Implementation
 from ..frameworks.stages import FORMULAS, Stage
-from . import registry, watchdog
+from . import _watchdog as watchdog
+from . import registry
 from ._process_state import ProcessState
 
 

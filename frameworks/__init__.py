@@ -5,7 +5,7 @@ A framework's module imports its framework at the top, and so is imported in tha
 
 from ._batch import Batch, Implementation
 from ._framework import Autograd, Framework
-from .syntax import Syntax
-from .training import Step, Training
+from ._syntax import Syntax
+from ._training import Step, Training
 
 __all__ = ["Autograd", "Batch", "Framework", "Implementation", "Step", "Syntax", "Training"]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._batch import Batch, Implementation
+from ._syntax import Syntax
+from ._training import Training, step_by_hand
 from .stages import Operations
-from .syntax import Syntax
-from .training import Training, step_by_hand
 
 Array = Any
 Loss = Callable[..., Array]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Autograd, Framework, Loss, Pull
+from ._syntax import Syntax
+from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
-from .syntax import Syntax
-from .training import Step, Training
 
 # Compiled programs are kept on disk: nearly all of JAX's time on the catalogue is compiling small shapes.
 _folder = program_folder("jax")

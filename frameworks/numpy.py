@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ._batch import Batch, Implementation
 from ._framework import Framework
+from ._training import at_least_float32
 from .stages import HALF_SCALE, SCALE, Operations
-from .training import at_least_float32
 
 Array = NDArray[Any]
 

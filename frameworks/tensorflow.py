@@ -16,9 +16,9 @@ import tensorflow as tf
 from ._batch import Batch, Implementation
 from ._framework import Autograd, Framework, Loss, Pull
 from ._keras_losses import KerasLosses
+from ._syntax import Syntax
+from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
-from .syntax import Syntax
-from .training import Step, Training
 
 # Other frameworks may use the same accelerator, of whose memory TensorFlow would take all.
 for _accelerator in tf.config.list_physical_devices("GPU"):

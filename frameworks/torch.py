@@ -14,10 +14,10 @@ from torch import Tensor
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Array, Autograd, Framework, Loss, Pull
+from ._syntax import Syntax
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
+from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
-from .syntax import Syntax
-from .training import Step, Training
 
 # Set by a variant of LogitLab's, which is told to a worker before it imports this.
 if "LOGITLAB_FLUSH_SUBNORMALS" in os.environ:

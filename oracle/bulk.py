@@ -25,7 +25,7 @@ def require_quad() -> None:
         UsageError: if it cannot be imported.
     """
     try:
-        from . import quad  # noqa: F401, PLC0415 - optional
+        from . import _quad as quad  # noqa: F401, PLC0415 - optional
     except ImportError as error:
         raise UsageError(
             f"exact answers in quadruple precision need numpy-quaddtype, which cannot be imported ({error}); "
@@ -49,7 +49,7 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
         UsageError: as `reference`, and if numpy-quaddtype is not installed.
     """
     require_quad()
-    from . import quad  # noqa: PLC0415 - as there
+    from . import _quad as quad  # noqa: PLC0415 - as there
 
     x = float_logits(logits)
     t = class_indices(np.asarray(targets), x.shape, None)

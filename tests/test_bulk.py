@@ -15,7 +15,8 @@ from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
-from logitlab.oracle import bulk, quad, reference
+from logitlab.oracle import _quad as quad
+from logitlab.oracle import bulk, reference
 
 QUANTITIES = ("loss", "probabilities", "gradient")
 
@@ -126,8 +127,8 @@ def test_another_oracle_is_refused():
 
 
 def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
-    monkeypatch.delitem(sys.modules, "logitlab.oracle.quad")
-    monkeypatch.delattr("logitlab.oracle.quad")
+    monkeypatch.delitem(sys.modules, "logitlab.oracle._quad")
+    monkeypatch.delattr("logitlab.oracle._quad")
     monkeypatch.setitem(sys.modules, "numpy_quaddtype", None)
     with pytest.raises(UsageError, match=r"pip install 'logitlab\[quad\]'"):
         runner.run(cases="seed/article", oracle="quad")

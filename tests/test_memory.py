@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from logitlab.core import memory
-from logitlab.execution import watchdog
+from logitlab.execution import _watchdog as watchdog
 from logitlab.storage import querying
 from logitlab.storage.querying import Measurements
 from logitlab.studies import doctor

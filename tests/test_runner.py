@@ -298,7 +298,8 @@ def test_runs_of_one_name_in_two_folders_are_one_report(tmp_path, capsys):
     for folder, dtype in zip(folders, ["float32", "float64"], strict=True):
         runner.run(**SMALL | {"dtypes": dtype}, out=folder)
     assert main(["report", *map(str, folders)]) == 0
-    assert set(reports.make_report([Run(f) for f in folders]).measurements["dtype"]) == {"float32", "float64"}
+    found = reports.make_report([Run(f) for f in folders]).source.frame(["dtype"])
+    assert set(found["dtype"]) == {"float32", "float64"}
     assert main(["report", str(folders[0]), str(tmp_path / "a" / ".." / "a" / "run")]) == 2
     assert "run is given twice; give each run once" in capsys.readouterr().err
 

@@ -21,8 +21,8 @@ from logitlab.cli import main
 from logitlab.core.formats import FORMATS
 from logitlab.execution.registry import Description
 from logitlab.frameworks import Implementation, Step
+from logitlab.frameworks._training import step_by_hand
 from logitlab.frameworks.numpy import FRAMEWORK as NUMPY
-from logitlab.frameworks.training import step_by_hand
 from logitlab.studies import training
 from logitlab.studies.training import _chart, _demo
 from logitlab.studies.training._task import BATCH, MODELS, Task, held_out_images, training_images

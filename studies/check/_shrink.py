@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...core.formats import quantize
 from ...core.vocabulary import Quantity, Status
 from ...oracle import Reference, per_row, reference
-from ..shrinking import roughness, rounder
+from .._shrinking import roughness, rounder
 from ._contrast import Contrast, contrasts, on_their_own
 from ._lines import Line, Mask, Required, badness, each_line, fails, table
 from ._loss import Candidate

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format, round_to
-from ..shrinking import roughness, rounder
+from .._shrinking import roughness, rounder
 from ._mutations import Rng, fitted, held
 from ._population import WIDTHS, rows_of
 
