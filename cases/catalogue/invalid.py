@@ -20,10 +20,10 @@ TARGETS = {
 
 
 def cases() -> Iterator[Case]:
-    for name, (target, told) in TARGETS.items():
+    for name, (target, description) in TARGETS.items():
         yield make(
             f"invalid/{name}",
-            f"A target of {target}, {told}, beside a right one.",
+            f"A target of {target}, {description}, beside a right one.",
             LOGITS,
             np.array([target, 1]),
             invalid=True,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import UsageError
+from ...core.errors import UsageError, format_error
 from ...execution import registry, worker
 from ...execution.worker import Outcome
 from ...frameworks import Autograd, Batch, Framework, Implementation
@@ -233,11 +233,6 @@ def _shaped(loss: Loss, options: CallOptions) -> Loss:
         return found
 
     return checked
-
-
-def format_error(error: BaseException) -> str:
-    """The error's kind and first words on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def load_framework(name: str) -> Framework:

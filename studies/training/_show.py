@@ -7,6 +7,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ...core.vocabulary import Formula
+
 WIDTH = 100
 RATES_ACROSS = 6
 
@@ -31,8 +33,7 @@ def _across(runs: pd.DataFrame, rates: list[float]) -> Table:
         shown.add_column(f"{rate:g}", justify="right", no_wrap=True, min_width=8)
     for (framework, formula), of_one in runs.groupby(["framework", "formula"], sort=False):
         cells = {line["learning_rate"]: _cell(line) for line in of_one.to_dict("records")}
-        name = "built-in" if formula == "builtin" else formula
-        shown.add_row(f"{framework}/{name}", *(cells[r] for r in rates))
+        shown.add_row(f"{framework}/{Formula(formula).label}", *(cells[r] for r in rates))
     return shown
 
 

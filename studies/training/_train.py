@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.errors import format_error
 from ...core.formats import get_format
 from ...execution import registry
 from ...frameworks import Step
@@ -81,7 +82,7 @@ def trace(framework: str, implementation: str, task: Task) -> Traced:
             rates = [own(np.asarray(r, get_format(task.dtype).dtype)) for r in task.rates]
             return Traced(tuple(at(rate) for rate in rates))
     except BaseException as error:  # whatever a framework raises costs this call and no other
-        return Traced((), f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+        return Traced((), format_error(error))
 
 
 def trace_steps(
