@@ -33,7 +33,7 @@ def _across(runs: pd.DataFrame, rates: list[float]) -> Table:
         shown.add_column(f"{rate:g}", justify="right", no_wrap=True, min_width=8)
     for (framework, formula), of_one in runs.groupby(["framework", "formula"], sort=False):
         cells = {line["learning_rate"]: _cell(line) for line in of_one.to_dict("records")}
-        shown.add_row(f"{framework}/{Formula(formula).label}", *(cells[r] for r in rates))
+        shown.add_row(f"{framework}/{Formula(str(formula)).label}", *(cells[r] for r in rates))
     return shown
 
 
