@@ -299,7 +299,7 @@ def test_tables_from_parts_are_those_of_pandas_to_the_last_bit(tmp_path_factory,
     tables = {s.name: s.table for s in found.sections if s.name != "invalid"}
     same(tables, by_pandas(df))
     told = [c for c in df if df[c].notna().any()]  # what no line has may have categories of any type
-    pd.testing.assert_frame_equal(found.measurements[told], df[told], check_exact=True)
+    pd.testing.assert_frame_equal(found.source.frame()[told], df[told], check_exact=True)
 
 
 def test_tables_of_a_real_run_are_those_of_pandas(small_run):
