@@ -98,9 +98,7 @@ _PROBES: dict[str, Callable[[], Value]] = {
     "subnormals": _subnormals,
     "NumPy's handling of": lambda: {kind: str(how) for kind, how in np.geterr().items()},
     "the working folder": os.getcwd,
-    "the files that output and errors go to": lambda: ", ".join(
-        f"{f.st_dev}:{f.st_ino}" for f in map(os.fstat, (1, 2))
-    ),
+    "the files that output and errors go to": _streams,
     "an alarm to come": lambda: str(hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0),
 }
 _SET_BY_IMPORTS: dict[str, Callable[[], Value]] = {
