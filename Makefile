@@ -1,5 +1,6 @@
 # make report   set up, run the default plan, write the report and print where
-# make test     set up, run the tests
+# make test     set up, run the tests that take minutes together; a change is tried with these
+# make test-all set up, run all tests: every dtype and case, and those that need a cluster, LaTeX, a browser or an installer
 # make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
 # make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
 # make grades   set up, measure the grades that README states and write them there; RUN="folder ..." takes these runs
@@ -14,7 +15,7 @@ NAMED := $(VENV)/typed/logitlab
 TYPES := $(VENV)/.types
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
-.PHONY: report grades docs bench test lint format setup clean
+.PHONY: report grades docs bench test test-all lint format setup clean
 
 setup: $(READY) $(TYPES)
 
@@ -57,8 +58,14 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
+PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadgroup --no-loadscope-reorder
+
+# The markers are explained in pyproject.toml, and what is marked in tests/conftest.py.
 test: $(READY) $(TYPES)
-	$(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadfile tests
+	$(PYTEST) -m "not (full or cluster or latex or browser or venv or kills)" tests
+
+test-all: $(READY) $(TYPES)
+	$(PYTEST) --hypothesis-profile full tests
 
 lint: $(READY) $(NAMED)
 	$(BIN)/ruff check .

@@ -1,7 +1,20 @@
-"""What all tests share: Hypothesis draws the same examples each time, and the user's cache is left alone."""
+"""What all tests share: a cache that lasts, groups of tests that one worker runs, and Hypothesis without chance.
 
+`make test` tries each kind of check on its smallest inputs, `make test-all` everything:
+
+- A test that `make test` leaves out is marked with the reason: `full` (more dtypes, cases or inputs of what a smaller
+  test checks already), `cluster`, `latex`, `browser`, `venv` or `kills`. pyproject.toml says what each means. A mark
+  may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
+- No kind of check is in `make test-all` alone: beside each test so marked stands a smaller one without a mark.
+- `make test-all` draws 100 Hypothesis examples, `make test` 25, unless a test sets `max_examples` itself.
+- Tests run in groups, each in one worker: those of a file, and those that use a fixture or import a framework listed
+  in `GROUPS`. The groups that take longest start first, in the order of `FIRST`.
+- Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested.
+- A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
+"""
+
+import gc
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,22 +23,58 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import persistent_cache
 import pytest
 from hypothesis import settings
 
-settings.register_profile("logitlab", derandomize=True, deadline=None)
-settings.load_profile("logitlab")
+settings.register_profile("full", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
+settings.load_profile("quick")
+
+# Fixtures that cost much, and are made by one worker alone: the tests that use them are one group.
+GROUPS = ("forks",)
+# The groups that take longest: the two workers finish together if these start first.
+FIRST = ("test_defects", "test_findings", "test_check", "test_runner", "forks")
+
+
+def _group(item: pytest.Item) -> str:
+    """The group of a test: a marker's, a shared fixture's, or that of its file."""
+    marker = item.get_closest_marker("xdist_group")
+    if marker is not None:
+        return str(marker.kwargs.get("name") or marker.args[0])
+    return next((name for name in GROUPS if name in getattr(item, "fixturenames", ())), item.path.stem)
+
+
+# Before pytest-xdist, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    groups = [_group(item) for item in items]
+    for item, group in zip(items, groups, strict=True):
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    found = list(dict.fromkeys(groups))
+    rank = {group: FIRST.index(group) if group in FIRST else len(FIRST) + found.index(group) for group in found}
+    order = sorted(range(len(items)), key=lambda index: rank[groups[index]])
+    items[:] = [items[index] for index in order]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    # One for the worker processes of pytest-xdist together: JAX compiles each program once.
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
-    folder.mkdir(exist_ok=True)
+def cache_folder():
+    folder = persistent_cache.open_cache()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOGITLAB_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Drop what frameworks compiled in this process: the next file has other shapes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+    gc.collect()
 
 
 class Forks:
