@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import defects as corpus
 import pytest
 
@@ -14,13 +16,16 @@ ONE = ("check/width_5",)
 DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
-def _each(corpus):
-    """A loss in each of its dtypes."""
+def _each(listed):
+    """A loss in each of its dtypes; `make test` takes the first."""
     return [
-        pytest.param(framework, p, dtype, id=f"{framework}-{p.name}-{dtype}")
-        for framework, p in corpus
-        for dtype in p.dtypes
-    ]
+        pytest.param(
+            found, dtype, id=f"{found.framework}-{found.name}-{dtype}",
+            marks=[pytest.mark.xdist_group(f"{found.framework} losses"), *([pytest.mark.full] if i else [])],
+        )
+        for found in listed
+        for i, dtype in enumerate(found.dtypes)
+    ]  # fmt: skip
 
 
 def checked(framework, planted, dtype, **options):
@@ -28,9 +33,10 @@ def checked(framework, planted, dtype, **options):
     return logitlab.check(planted.loss, framework, dtype, gradient=planted.gradient, **options)
 
 
-@pytest.mark.parametrize(("framework", "planted", "dtype"), _each(DEFECTS))
-def test_a_planted_defect_is_caught(framework, planted, dtype):
-    result = checked(framework, planted, dtype, cases=planted.shown_by, first=True)
+@pytest.mark.parametrize(("found", "dtype"), _each(DEFECTS))
+def test_a_planted_defect_is_caught(found, dtype):
+    planted = found.load()
+    result = checked(found.framework, planted, dtype, cases=planted.shown_by, first=True)
     assert not result.passed, f"{planted.name}: {planted.loss.__doc__}"
     failures = result.failures
     if planted.writes:
@@ -43,15 +49,34 @@ def test_a_planted_defect_is_caught(framework, planted, dtype):
         assert failures["how"].str.startswith(planted.how).all(), str(result)
 
 
-@pytest.mark.parametrize(("framework", "planted", "dtype"), _each(SOUND))
-def test_a_sound_loss_passes(framework, planted, dtype):
-    result = checked(framework, planted, dtype, cases=ONE if framework in ("jax", "tensorflow") else SOME)
+@pytest.mark.parametrize(("found", "dtype"), _each(SOUND))
+def test_a_sound_loss_passes(found, dtype):
+    cases = ONE if found.framework in ("jax", "tensorflow") else SOME
+    result = checked(found.framework, found.load(), dtype, cases=cases)
     assert result.passed, str(result)
     assert {"loss", "gradient"} == set(result.grades_by_quantity[dtype])
 
 
 def test_the_corpus_is_as_large_as_it_should_be():
     for wrong in ("loss", "gradient"):
-        assert sum(p.wrong == wrong for _, p in DEFECTS) >= 60
+        assert sum(found.wrong == wrong for found in DEFECTS) >= 60
     for framework in corpus.MODULES:
-        assert sum(f == framework for f, _ in DEFECTS) >= 12
+        assert sum(found.framework == framework for found in DEFECTS) >= 12
+
+
+@pytest.mark.parametrize(
+    ("framework", "module"),
+    [
+        pytest.param(framework, f"{framework}_{part}", marks=pytest.mark.xdist_group(f"{framework} losses"))
+        for framework, parts in corpus.MODULES.items()
+        for part in (*parts, "sound")
+    ],
+)
+def test_every_loss_that_a_module_marks_is_tested(framework, module):
+    """The tests are named by reading a module's source, so that no worker imports a framework for it."""
+    marked = list(corpus.planted_in(importlib.import_module(f"defects.{module}")))
+    listed = corpus.listed_in(framework, module)
+    assert [found.load() for found in listed] == marked
+    assert [(f.name, f.dtypes, f.wrong, f.breaks) for f in listed] == [
+        (p.name, p.dtypes, p.wrong, p.breaks) for p in marked
+    ]

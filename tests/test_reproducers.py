@@ -19,7 +19,7 @@ from logitlab.studies.check._properties import PROPERTIES
 
 DEFECTS = corpus.defects()
 SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")
-STANDING = [(framework, p) for framework, p in DEFECTS if p.breaks is not None]
+STANDING = [found for found in DEFECTS if found.breaks is not None]
 
 
 def printed(script):
@@ -43,9 +43,10 @@ def checked(framework, planted, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("framework", "planted"), STANDING, ids=[f"{p.name}-{p.breaks}" for _, p in STANDING])
-def test_the_program_shows_the_property_that_is_broken(framework, planted):
-    result = checked(framework, planted)
+@pytest.mark.parametrize("found", STANDING, ids=[f"{found.name}-{found.breaks}" for found in STANDING])
+def test_the_program_shows_the_property_that_is_broken(found):
+    planted = found.load()
+    result = checked(found.framework, planted)
     smallest = result.smallest
     assert smallest.property == planted.breaks, str(result)
     assert f"broken: {planted.breaks}" in smallest.script
@@ -60,12 +61,12 @@ def test_the_program_shows_the_property_that_is_broken(framework, planted):
 
 def test_every_property_has_a_planted_defect():
     pytest.importorskip("torch")
-    assert set(PROPERTIES) == {p.breaks for _, p in STANDING}
+    assert set(PROPERTIES) == {found.breaks for found in STANDING}
     assert {f"with {option}" for option in OPTIONS} <= set(PROPERTIES)
 
 
 def named(name, framework="torch"):
-    return next(p for f, p in DEFECTS if (f, p.name) == (framework, name))
+    return next(f for f in DEFECTS if (f.framework, f.name) == (framework, name)).load()
 
 
 def test_an_upstream_gradient_that_is_ignored_is_shown_by_a_finite_one():

@@ -7,10 +7,12 @@ earnest: what a kernel would do with its tiles and strides is written out in its
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -83,6 +85,33 @@ def _marked(
     return function
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A loss of the corpus as its module's source names it: its framework is imported when it is loaded.
+
+    Attributes:
+        framework: the framework whose arrays it takes.
+        module: the module of this package that holds it, by its bare name.
+        name: its function's.
+        dtypes: as of ``Planted``.
+        wrong: as of ``Planted``.
+        breaks: as of ``Planted``.
+    """
+
+    framework: str
+    module: str
+    name: str
+    dtypes: tuple[str, ...]
+    wrong: str | None
+    breaks: str | None
+
+    def load(self) -> Planted:
+        """The loss itself."""
+        module = importlib.import_module(f"{__name__}.{self.module}")
+        planted: Planted = getattr(module, self.name).planted
+        return planted
+
+
 def planted_in(module: ModuleType) -> Iterator[Planted]:
     """What a module of the corpus holds, in the order in which it is written."""
     for value in vars(module).values():
@@ -92,17 +121,49 @@ def planted_in(module: ModuleType) -> Iterator[Planted]:
             yield value.planted
 
 
-def defects() -> list[tuple[str, Planted]]:
+def defects() -> list[Listed]:
     """Each framework's defects, of those that are installed."""
-    return [(framework, p) for framework, parts in MODULES.items() for part in parts for p in _part(framework, part)]
+    return [found for framework, parts in MODULES.items() for part in parts for found in _part(framework, part)]
 
 
-def sound_ones() -> list[tuple[str, Planted]]:
+def sound_ones() -> list[Listed]:
     """Each framework's sound losses, of those that are installed."""
-    return [(framework, p) for framework in MODULES for p in _part(framework, "sound")]
+    return [found for framework in MODULES for found in _part(framework, "sound")]
 
 
-def _part(framework: str, part: str) -> tuple[Planted, ...]:
-    if find_spec(framework) is None:
-        return ()
-    return tuple(planted_in(importlib.import_module(f"{__name__}.{framework}_{part}")))
+def _part(framework: str, part: str) -> tuple[Listed, ...]:
+    return () if find_spec(framework) is None else listed_in(framework, f"{framework}_{part}")
+
+
+def listed_in(framework: str, module: str) -> tuple[Listed, ...]:
+    """What the source of a module of the corpus marks, in the order in which it is written."""
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    known: dict[str, tuple[str, ...]] = {}
+    found = []
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple() as value):
+                known[name] = ast.literal_eval(value)
+            case ast.FunctionDef():
+                found += [_listed(framework, module, node.name, mark, known) for mark in _marks(node)]
+    return tuple(found)
+
+
+def _marks(function: ast.FunctionDef) -> Iterator[ast.Call]:
+    for decorator in function.decorator_list:
+        match decorator:
+            case ast.Call(func=ast.Name(id="wrong_loss" | "wrong_gradient" | "sound")):
+                yield decorator
+
+
+def _listed(framework: str, module: str, name: str, mark: ast.Call, known: dict[str, tuple[str, ...]]) -> Listed:
+    dtypes: list[str] = []
+    for argument in mark.args:
+        match argument:
+            case ast.Starred(value=ast.Name(id=constant)):
+                dtypes += known[constant]
+            case _:
+                dtypes.append(ast.literal_eval(argument))
+    breaks = next((k.value for k in mark.keywords if k.arg == "breaks"), None)
+    wrong = {"wrong_loss": "loss", "wrong_gradient": "gradient"}.get(ast.unparse(mark.func))
+    return Listed(framework, module, name, tuple(dtypes), wrong, breaks and ast.literal_eval(breaks))
