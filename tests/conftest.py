@@ -7,8 +7,10 @@
   may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
 - No kind of check is in `make test-all` alone: beside each test so marked stands a smaller one without a mark.
 - `make test-all` draws 100 Hypothesis examples, `make test` 25, unless a test sets `max_examples` itself.
-- Tests run in groups, each in one worker: those of a file, and those that use a fixture or import a framework listed
-  in `GROUPS`. The groups that take longest start first, in the order of `FIRST`.
+- Tests run in groups, each in one worker: those of a file, or those that use a fixture of `GROUPS`. A test that imports
+  JAX or TensorFlow in the test process is marked `xdist_group("frameworks")`, so that one worker alone compiles for
+  them. The groups that take longest start first, in the order of `FIRST`.
+- What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.
 - Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested.
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import persistent_cache
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -32,9 +35,9 @@ settings.register_profile("quick", derandomize=True, deadline=None, max_examples
 settings.load_profile("quick")
 
 # Fixtures that cost much, and are made by one worker alone: the tests that use them are one group.
-GROUPS = ("forks",)
+GROUPS = ("forks", "float32_run")
 # The groups that take longest: the two workers finish together if these start first.
-FIRST = ("test_defects", "test_findings", "test_check", "test_runner", "forks")
+FIRST = ("frameworks", "float32_run", "planted defects", "test_check", "test_runner", "forks")
 
 
 def _group(item: pytest.Item) -> str:
@@ -58,6 +61,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [items[index] for index in order]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Say beside the failure of a pinned test which versions are not those of constraints.txt."""
+    report = yield
+    if report.failed and item.get_closest_marker("pinned") is not None:
+        others = persistent_cache.unpinned()
+        told = f"installed are {', '.join(others)}" if others else "the pinned versions are installed"
+        report.sections.append(("measured with the versions of constraints.txt", told))
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder():
     folder = persistent_cache.open_cache()
@@ -66,15 +80,26 @@ def cache_folder():
         yield folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _forget_programs():
-    """Drop what frameworks compiled in this process: the next file has other shapes."""
+# What compiled programs may add to this process before they are dropped, in bytes.
+PROGRAMS = 300 * 2**20
+
+
+@pytest.fixture(scope="session")
+def _size_without_programs() -> list[int]:
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def _drop_programs(_size_without_programs):
+    """Keep this process below 1.5 GiB: JAX keeps each program that it compiled, of whatever shape."""
     yield
-    if "jax" in sys.modules:
+    if "jax" not in sys.modules:
+        return
+    process, (smallest,) = psutil.Process(), _size_without_programs
+    if not smallest or process.memory_info().rss > smallest + PROGRAMS:
         sys.modules["jax"].clear_caches()
-    if "torch._dynamo" in sys.modules:
-        sys.modules["torch._dynamo"].reset()
-    gc.collect()
+        gc.collect()
+        _size_without_programs[0] = process.memory_info().rss
 
 
 class Forks:
@@ -164,6 +189,41 @@ def gone():
             return True
 
     return ended
+
+
+# --- runs that are measured once ---------------------------------------------------------------------------------
+
+# Cases with options, plain cases that findings are about, and targets that are no class.
+OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
+SHARED_CASES = [*OPTION_CASES, "seed/*", "masks/*", "gap/*", "invalid/*"]
+# JAX compiles each operation for each shape: of it only what a test asks for.
+JAX_CASES = [
+    "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
+    "layout/spatial", "invalid/minus_one", "invalid/classes",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def float32_run():
+    """The table of a run in float32, eager, of every framework, over the cases that decide README's grades and more.
+
+    NumPy, PyTorch and TensorFlow have `SHARED_CASES` too, and JAX `JAX_CASES`.
+    """
+    import kept_grades
+    import pandas as pd
+
+    from logitlab import runner
+
+    deciding = kept_grades.read().cases
+    frameworks = {d.implementation.split("/")[0] for d in kept_grades.read().decisions}
+    wide = {"numpy", "torch", "tensorflow"}
+    whole = {"dtypes": "float32", "modes": "eager"}
+    tables = [
+        runner.run(**whole, frameworks=sorted(wide), cases=[*SHARED_CASES, *deciding]),
+        runner.run(**whole, frameworks="jax", cases=[*JAX_CASES, *deciding]),
+        runner.run(**whole, frameworks=sorted(frameworks - wide - {"jax"}), cases=deciding),
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import platformdirs
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 # References come from these two rooms alone. Programs are kept by frameworks under the content of what they compile.
@@ -35,6 +37,18 @@ def installed() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def unpinned() -> list[str]:
+    """Of the installed versions those that are not constraints.txt's, each with the pinned one."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    here = {canonicalize_name(p.name): p.specifier for p in pins if p.marker is None or p.marker.evaluate()}
+    return [
+        f"{name} {found} (pinned: {here[name]})"
+        for name, found in installed().items()
+        if name in here and not here[name].contains(found, prereleases=True)
+    ]
 
 
 def digest(versions: Mapping[str, str], sources: Mapping[str, bytes]) -> str:

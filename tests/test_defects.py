@@ -16,12 +16,16 @@ ONE = ("check/width_5",)
 DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
+def _group(framework):
+    return pytest.mark.xdist_group("frameworks" if framework in ("jax", "tensorflow") else "planted defects")
+
+
 def _each(listed):
     """A loss in each of its dtypes; `make test` takes the first."""
     return [
         pytest.param(
             found, dtype, id=f"{found.framework}-{found.name}-{dtype}",
-            marks=[pytest.mark.xdist_group(f"{found.framework} losses"), *([pytest.mark.full] if i else [])],
+            marks=[_group(found.framework), *([pytest.mark.full] if i else [])],
         )
         for found in listed
         for i, dtype in enumerate(found.dtypes)
@@ -67,7 +71,7 @@ def test_the_corpus_is_as_large_as_it_should_be():
 @pytest.mark.parametrize(
     ("framework", "module"),
     [
-        pytest.param(framework, f"{framework}_{part}", marks=pytest.mark.xdist_group(f"{framework} losses"))
+        pytest.param(framework, f"{framework}_{part}", marks=_group(framework))
         for framework, parts in corpus.MODULES.items()
         for part in (*parts, "sound")
     ],

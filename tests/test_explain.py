@@ -20,6 +20,9 @@ from logitlab.oracle import reference
 from logitlab.studies import explain as explanation
 from logitlab.studies.explain import ExplainRequest
 
+# JAX and TensorFlow are imported in this process.
+pytestmark = pytest.mark.xdist_group("frameworks")
+
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 SHIFT = "subtract the row maximum first"
 LOG_OF_SUM = "take the logarithm of the sum instead of the probability"

@@ -9,8 +9,6 @@ from logitlab import runner
 from logitlab.core.vocabulary import GRADES
 
 KEPT = kept_grades.read()
-# The others' grades are held by test_findings.py, over the whole catalogue.
-HERE = [d for d in KEPT.decisions if d.implementation.split("/")[0] not in ("numpy", "torch", "jax", "tensorflow")]
 CHANGED = [(d, mode, grade) for d in KEPT.decisions for mode, grade in d.other_modes if grade != d.grade]
 TOLD = (
     "README states grade {was} for {name} in float32, {mode}, and version {version} gets {now} at {case}: if a new "
@@ -19,10 +17,9 @@ TOLD = (
 
 
 @pytest.fixture(scope="module")
-def measured():
-    """The frameworks that test_findings.py does not measure whole, and the modes that change grades, at their cases."""
-    frameworks = sorted({d.implementation.split("/")[0] for d in HERE})
-    eager = runner.run(frameworks=frameworks, dtypes="float32", modes="eager", cases=KEPT.cases)
+def measured(float32_run):
+    """The cases that decide the grades, eager and in the modes that change a grade."""
+    eager = float32_run[float32_run["case"].isin(KEPT.cases)]
     others = runner.run(
         implementations=sorted({d.implementation for d, _, _ in CHANGED}),
         dtypes="float32",
@@ -52,14 +49,16 @@ def test_readme_prints_the_kept_grades():
 
 def test_every_implementation_has_a_kept_grade(measured):
     eager = measured[measured["mode"] == "eager"]
-    assert set(eager["implementation"]) == {d.implementation for d in HERE}
+    assert set(eager["implementation"]) == {d.implementation for d in KEPT.decisions}
 
 
-@pytest.mark.parametrize("decision", HERE, ids=lambda d: d.implementation)
+@pytest.mark.pinned
+@pytest.mark.parametrize("decision", KEPT.decisions, ids=lambda d: d.implementation)
 def test_the_grade_in_readme_is_what_is_measured(measured, decision):
     _hold(measured, decision, "eager", KEPT.cases, decision.grade)
 
 
+@pytest.mark.pinned
 @pytest.mark.parametrize(("decision", "mode", "grade"), CHANGED, ids=lambda part: getattr(part, "implementation", part))
 def test_the_grade_in_another_mode_is_what_is_measured(measured, decision, mode, grade):
     _hold(measured, decision, mode, _cases(decision), grade)

@@ -16,10 +16,11 @@ from logitlab.storage.store import Run
 KILLED = -9
 
 
-def test_after_a_hundred_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(forks, tmp_path):
+@pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.kills)])
+def test_after_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(forks, tmp_path, number):
     random = np.random.default_rng(0)
     kills = chains = 0
-    while kills < 100:
+    while kills < number:
         folder, killed = tmp_path / f"{chains}", 0
         # Later stages are met by runs that are resumed. A run that is left alone ends the chain, or a tenth kill.
         while killed < 10 and forks.run(folder, forks.plan, after=random.uniform(0, 0.7 * forks.seconds)) == KILLED:
@@ -29,21 +30,27 @@ def test_after_a_hundred_kills_at_random_moments_no_row_is_lost_and_none_is_ther
         kills, chains = kills + killed, chains + 1
 
 
+# `make test` kills at every third step.
+STEPS = pytest.mark.parametrize("apart", [3, pytest.param(1, marks=pytest.mark.kills)])
+
+
+@STEPS
 @pytest.mark.parametrize("how", ["step", "torn"])
-def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path, how):
+def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path, how, apart):
     """``step``: before each change there; ``torn``: with the end of each file missing that was being written."""
     number = 0
     while (ended := forks.run(tmp_path / f"{number}", forks.small, **{how: number})) == KILLED:
         folder = tmp_path / f"{number}"
         assert forks.run(folder, forks.small) == 0
         forks.assert_whole(folder, "small")
-        number += 1
+        number += apart
     assert ended == 0
     # manifest, cases, two parts, each with its checksum, the log, the checksums again and the manifest again.
     assert number >= (20 if how == "step" else 10)
 
 
-def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path):
+@STEPS
+def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path, apart):
     half, number = tmp_path / "half", 0
     assert forks.run(half, forks.small, step=16) == KILLED
     assert len(Run(half).parts()) == 1
@@ -54,7 +61,7 @@ def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path):
             break
         assert forks.run(folder, forks.small) == 0
         forks.assert_whole(folder, "small")
-        number += 1
+        number += apart
     assert number >= 15
 
 

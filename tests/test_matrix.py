@@ -59,7 +59,7 @@ def wheel(folder: Path, version: str) -> None:
         file.writestr(f"{info}/RECORD", "")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def offline(tmp_path_factory):
     """An index of four versions, and environments that find LogitLab's dependencies where this one has them."""
     index, cache = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("cache")
@@ -103,7 +103,8 @@ def built(told):
     return [line for line in told if line.startswith("building")]
 
 
-def test_what_changed_from_each_version_to_the_next(tmp_path):
+@pytest.mark.venv
+def test_what_changed_from_each_version_to_the_next(offline, tmp_path):
     found, told = matrix(["tiny==1.0", "tiny==1.1", "tiny==1.2"], tmp_path / "runs")
     assert not found.failed
     assert len(built(told)) == 3
@@ -125,7 +126,7 @@ def test_what_changed_from_each_version_to_the_next(tmp_path):
     assert found.exit_code == 0
 
 
-def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(tmp_path, capsys):
+def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(offline, tmp_path, capsys):
     arguments = ["--case", CASES, "--framework", "tiny", "--format", "json", "--out", str(tmp_path / "runs")]
     code = main(["matrix", "--with", "tiny==1.0", "--with", "tiny==7", "--with", "tiny==1.2", *arguments])
     out, err = capsys.readouterr()
@@ -139,14 +140,16 @@ def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(tmp_path,
     assert not list(kept.glob("building-*")), "nothing half built is left"
 
 
-def test_a_run_that_fails_is_told_in_its_own_words(tmp_path):
+@pytest.mark.venv
+def test_a_run_that_fails_is_told_in_its_own_words(offline, tmp_path):
     found, _ = matrix(["tiny==1.0", "tiny==1.2"], tmp_path / "runs", implementations="tiny/nothing")
     assert found.exit_code == 2
     assert set(found.failed) == {"tiny==1.0", "tiny==1.2"}
     assert "no implementation matches 'tiny/nothing'" in found.failed["tiny==1.0"]
 
 
-def test_sets_that_share_nothing_keep_their_results(tmp_path, capsys):
+@pytest.mark.venv
+def test_sets_that_share_nothing_keep_their_results(offline, tmp_path, capsys):
     """Version 2.0 calls its loss otherwise, so that no result of it is one of version 1.2."""
     arguments = ["--case", CASES, "--framework", "tiny", "--out", str(tmp_path / "runs")]
     sets = ["tiny==1.0", "tiny==1.2", "tiny==2.0"]
@@ -157,7 +160,8 @@ def test_sets_that_share_nothing_keep_their_results(tmp_path, capsys):
     assert all(Run(tmp_path / "runs" / one.replace("==", "-")).lines() for one in sets)
 
 
-def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(tmp_path, monkeypatch):
+@pytest.mark.venv
+def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(offline, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ours = _matrix.running_source(tmp_path)
     python = _environment.environment(
@@ -173,7 +177,8 @@ def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(t
     assert str(tmp_path) not in path
 
 
-def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_half_built(tmp_path, monkeypatch):
+@pytest.mark.venv
+def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_half_built(offline, tmp_path, monkeypatch):
     root, told = tmp_path / "environments", []
 
     def made(**options):
@@ -207,7 +212,7 @@ def test_another_logitlab_is_another_environment(tmp_path):
     assert one.requirement([]).startswith("logitlab @ file:")
 
 
-def test_an_interpreter_that_is_none_is_told(tmp_path):
+def test_an_interpreter_that_is_none_is_told(offline, tmp_path):
     with pytest.raises(UsageError, match="cannot be run as a Python interpreter"):
         matrix(["tiny==1.0", "tiny==1.2"], tmp_path, python=str(tmp_path / "none"))
 

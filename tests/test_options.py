@@ -1,35 +1,22 @@
 """Loss options: who takes them, who says that it does not, and what comes out."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from logitlab import runner
 from logitlab.cases import select_cases
 from logitlab.cases._case import make
 from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch, Implementation
 from logitlab.oracle import reference
 
-OPTIONS = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
-OF_JAX = [
-    "smoothing/mild_0.1",
-    "soft/article_none",
-    "soft/less_than_one",
-    "soft/zero_on_mask",
-    "weights/article_none",
-    "layout/spatial",
-]
-
 
 @pytest.fixture(scope="module")
-def float32():
-    asked = ["numpy/*", "torch/*", "tensorflow/*"]
-    most = runner.run(cases=OPTIONS, dtypes="float32", modes="eager", implementations=asked)
-    # Of JAX, which compiles each shape and option, only what the tests ask for.
-    asked = ["jax/optax.s*", "jax/log1p"]
-    jax = runner.run(cases=OF_JAX, dtypes="float32", modes="eager", implementations=asked)
-    return pd.concat([most, jax], ignore_index=True)
+def float32(float32_run):
+    """Of the shared run what has options; of JAX the losses that Optax has, and a formula."""
+    options = {
+        c.id for c in select_cases(["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"])
+    }
+    return float32_run[float32_run["case"].isin(options)]
 
 
 def rows_of(df, **wanted):

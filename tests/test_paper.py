@@ -99,6 +99,7 @@ def test_the_document_compiles_without_a_complaint(written):
     assert COMPLAINTS.findall(compiled(written)) == []
 
 
+@pytest.mark.latex
 @needs_latex
 def test_hostile_names_compile_and_are_printed_as_they_are(hostile, tmp_path):
     reports.write(hostile, ["figures", "latex"], tmp_path)
@@ -167,6 +168,7 @@ def test_a_long_table_goes_on_over_pages_and_a_short_one_floats(written, hostile
     assert r"\begin{longtable}" in (tmp_path / "tables" / "grades.tex").read_text(encoding="utf-8")
 
 
+@pytest.mark.latex
 @needs_latex
 def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
     df = hostile.read().astype({"dtype": object, "device": object})

@@ -423,6 +423,7 @@ def test_hostile_words_of_a_run_are_told_as_text(hostile):
     assert "49" not in words.split()  # no template was evaluated
 
 
+@pytest.mark.browser
 def test_hostile_words_run_nothing_in_a_browser(browser, hostile):
     context = browser.new_context()
     page = context.new_page()

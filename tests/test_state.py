@@ -2,7 +2,6 @@
 
 import sys
 
-import jax
 import pytest
 import torch
 
@@ -37,7 +36,10 @@ def test_a_changed_setting_of_pytorch_is_reported(difference):
     assert next(f for f in found if f.startswith("setting")).startswith(f"setting {difference}")
 
 
+@pytest.mark.xdist_group("frameworks")
 def test_switching_float64_in_jax_is_reported():
+    import jax
+
     registry.load("jax")  # which turns it on; another test may have turned it off since
     is_on = jax.config.values["jax_enable_x64"]
 
