@@ -15,6 +15,8 @@
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
 
+import contextlib
+import ctypes
 import gc
 import json
 import shutil
@@ -80,26 +82,28 @@ def cache_folder():
         yield folder
 
 
-# What compiled programs may add to this process before they are dropped, in bytes.
-PROGRAMS = 300 * 2**20
+# What a test process may grow by, in bytes, before it drops what it can make again.
+GROWTH = 200 * 2**20
 
 
 @pytest.fixture(scope="session")
-def _size_without_programs() -> list[int]:
-    return [0]
+def _size_when_dropped() -> list[int]:
+    return [psutil.Process().memory_info().rss]
 
 
 @pytest.fixture(autouse=True)
-def _drop_programs(_size_without_programs):
-    """Keep this process below 1.5 GiB: JAX keeps each program that it compiled, of whatever shape."""
+def _drop_programs(_size_when_dropped):
+    """Keep this process below 1.5 GiB: JAX keeps each program that it compiled, and malloc what was freed."""
     yield
-    if "jax" not in sys.modules:
-        return
-    process, (smallest,) = psutil.Process(), _size_without_programs
-    if not smallest or process.memory_info().rss > smallest + PROGRAMS:
-        sys.modules["jax"].clear_caches()
+    process = psutil.Process()
+    if process.memory_info().rss > _size_when_dropped[0] + GROWTH:
+        if "jax" in sys.modules:
+            sys.modules["jax"].clear_caches()
         gc.collect()
-        _size_without_programs[0] = process.memory_info().rss
+        # Of the C library of GNU: gives freed memory back to the system.
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        _size_when_dropped[0] = process.memory_info().rss
 
 
 class Forks:

@@ -387,9 +387,9 @@ def test_jax_losses_and_what_the_process_had():
         return -jnp.log(jnp.take_along_axis(jnp.exp(x) / jnp.exp(x).sum(1, keepdims=True), t[:, None], axis=1)[:, 0])
 
     before = jax.config.jax_enable_x64
-    assert logitlab.check(of_jax, "jax", ["float32", "float64"], cases=["seed/*", "masks/*"]).passed
-    assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/*").passed
-    failed = logitlab.check(naive_of_jax, "jax", "float32", cases=["seed/*"])
+    assert logitlab.check(of_jax, "jax", ["float32", "float64"], cases=["seed/article", "masks/first"]).passed
+    assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/article").passed
+    failed = logitlab.check(naive_of_jax, "jax", "float32", cases="seed/article")
     assert failed.grades == {"float32": "F"}
     assert "print('exact:'" in failed.script
     given, exact = _printed(failed.script)

@@ -28,6 +28,7 @@ def environment(tmp_path):
     return folder
 
 
+@pytest.mark.venv
 def test_mypy_finds_the_types_in_an_environment_made_by_make_setup(environment, tmp_path):
     (tmp_path / "mypy.ini").write_text(CONFIGURATION)
     (tmp_path / "script.py").write_text("import logitlab\n\nx: int = logitlab.reference([[1.0]], [0])\n")
