@@ -59,12 +59,13 @@ def run(
     and ranges START:STOP:COUNT, with log behind COUNT for equal ratios.
     """
     from .. import runner
+    from ..execution.request import Command, Request
     from ..studies.browse import listing
 
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     folder = Path("runs") / runner.run_name() if out is None else out
-    request = runner.Request(
+    request = Request(
         cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
         implementations=implementation, dtypes=dtype, devices=device, modes=mode, variants=variant,
         resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
@@ -74,7 +75,7 @@ def run(
     for line in listing.third_party_notices(framework):
         print(line, file=sys.stderr)
     with show_progress() as show:
-        command = runner.Command(ctx.obj or "logitlab run")
+        command = Command(ctx.obj or "logitlab run")
         store = runner.execute(request, folder, show, lambda line: print(line, file=sys.stderr), command)
     if not store.has_result():
         why = "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"

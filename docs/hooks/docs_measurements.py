@@ -18,7 +18,8 @@ import pandas as pd
 
 from logitlab.cases import select_cases
 from logitlab.core.progress import reporting
-from logitlab.runner import Request, execute
+from logitlab.execution.request import Request
+from logitlab.runner import execute
 from logitlab.storage.schema import MEASUREMENT_KEY
 from logitlab.storage.store import Run
 
