@@ -1,5 +1,6 @@
 """What a worker process watches beside its calls: its parent, its memory, and how much it prints."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -41,6 +42,17 @@ def keep_watch(log: Path, limit: int) -> None:
         _end_with(parent.sentinel)
     sentinel = [] if parent is None else [parent.sentinel]
     threading.Thread(target=_watch, args=(sentinel, log, limit), name="watchdog", daemon=True).start()
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def return_freed_memory() -> None:
+    """Gives back to the system what this process has freed; glibc keeps small pieces for later."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def outgrown(limit: int) -> bool:

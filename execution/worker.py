@@ -21,6 +21,10 @@ from . import _watchdog as watchdog
 from . import registry
 from ._process_state import ProcessState
 
+# How far a worker may grow until it drops its framework's programs, between batches of two dtypes or widths. JAX needs
+# 1.3 MiB for each of the few hundred of a width. Were they dropped each time, calls in any order would compile anew.
+PROGRAM_BYTES = 5 * 2**27
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -84,11 +88,30 @@ def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
 
 @dataclass
 class _Worker:
-    """The bytes of memory that this process may take, and the state that its latest call left."""
+    """The bytes of memory that this process may take, and what its latest call left.
+
+    ``kind`` is the dtype and the width of that call's logits, ``base`` the bytes that the process had when it last held
+    no programs.
+    """
 
     memory: int
     state: ProcessState | None = None
     exhausted: bool = False
+    kind: tuple[str, int] | None = None
+    base: int = 0
+
+    def begin(self, framework: Framework, batch: Batch) -> None:
+        """Drops the programs of other kinds of batches, which the plan has finished, once they take much memory."""
+        kind = batch.logits.dtype.name, batch.logits.shape[1]
+        if kind == self.kind:
+            return
+        if self.kind is None:
+            self.base = watchdog.resident()
+        elif watchdog.resident() - self.base > PROGRAM_BYTES:
+            framework.forget_programs()
+            watchdog.return_freed_memory()
+            self.base = watchdog.resident()
+        self.kind = kind
 
 
 _this: _Worker | None = None
@@ -133,6 +156,7 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
     if _this.exhausted:
         raise ExhaustedError
     pid = os.getpid()
+    _this.begin(framework, given.batch)
     before = _this.state or ProcessState(framework.settings)
     outcome = work(*arguments)
     if os.getpid() != pid:
@@ -152,11 +176,12 @@ def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device
         return Outcome(lacking=chosen.quantities, status=Status.UNSUPPORTED, detail=detail)
     status, detail = Status.OK, ""
     try:
-        for quantity, array in framework.evaluate(chosen, batch, device, mode):
+        given = _filled(framework, chosen, batch, mode)
+        for quantity, array in framework.evaluate(chosen, given, device, mode):
             if quantity not in chosen.quantities or quantity in values:
                 again = " again" if quantity in values else f"; expected {', '.join(chosen.quantities)}"
                 raise ValueError(f"{framework.name} gave {quantity!r}{again}")
-            values[quantity] = _checked(quantity, array, batch)
+            values[quantity] = _own_rows(_checked(quantity, array, given), batch)
     except BaseException as error:  # SystemExit too: it costs this call and no other
         status = Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED
         detail = format_error(error)
@@ -173,11 +198,23 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
         return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
     try:
         with framework.placed(device):
-            x, t = framework.to_array(batch.logits, device), framework.to_array(batch.targets, device)
+            given = _filled(framework, chosen, batch, "eager")
+            x, t = framework.to_array(given.logits, device), framework.to_array(given.targets, device)
             stages = FORMULAS[chosen.formula](operations, x, t)
-            return Outcome(stages=tuple(replace(s, value=framework.to_numpy(s.value)) for s in stages))
+            return Outcome(
+                stages=tuple(replace(s, value=_own_rows(framework.to_numpy(s.value), batch)) for s in stages)
+            )
     except BaseException as error:  # as in evaluated
         return Outcome(status=Status.RAISED, detail=format_error(error))
+
+
+def _filled(framework: Framework, chosen: Implementation, batch: Batch, mode: str) -> Batch:
+    return batch.filled() if framework.fills_up(chosen, batch, mode) else batch
+
+
+def _own_rows(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
+    """The array without the rows that the batch was filled up with; the value of a reduction as it is."""
+    return array[: len(batch.logits)] if array.ndim else array
 
 
 def _says_unsupported(framework: Framework, error: BaseException) -> bool:

@@ -1,8 +1,8 @@
 """One way to compute the loss, and the input of one call."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,10 @@ class Batch:
         reduction: ``none``, ``mean`` or ``sum``.
         options: those of `options.LossOptions` that are set, as the logits' dtype holds them, ``weight`` (C,) of it.
         layout: ``rows``, or ``transposed``, ``strided`` or ``spatial``.
+        common_rows: rows that a framework that compiles each shape may compute with instead of B, so that batches of
+            one width have one shape; None where there is no such number.
+        filler: how many of the last rows only fill the batch up: nobody sees their results, and no reduction counts
+            them.
     """
 
     logits: NDArray[Any]
@@ -85,6 +89,30 @@ class Batch:
     reduction: str = "none"
     options: OptionValues = field(default_factory=OptionValues)
     layout: str = "rows"
+    common_rows: int | None = None
+    filler: int = 0
+
+    def filled(self) -> "Batch":
+        """The batch with its own rows repeated behind it, up to ``common_rows``; one without rows stays without."""
+        rows = len(self.logits)
+        if self.common_rows is None or not 0 < rows < self.common_rows:
+            return self
+        repeated = np.arange(self.common_rows) % rows
+        filler = self.common_rows - rows
+        return replace(self, logits=self.logits[repeated], targets=self.targets[repeated], filler=filler)
+
+    @property
+    def program_key(self) -> Hashable:
+        """Equal for batches that a compiled program treats alike where their shapes and dtypes are equal too."""
+        options = tuple((name, _hashable(value)) for name, value in sorted(self.options.items()))
+        # Rows that are not reduced are left out after the program.
+        filler = 0 if self.reduction == "none" else self.filler
+        return self.reduction, self.layout == "spatial", filler, options
+
+    def without_rows(self) -> "Batch":
+        """What a compiled program keeps of a batch: all but its arrays."""
+        nothing = np.empty((0, 0))
+        return replace(self, logits=nothing, targets=nothing)
 
     def in_memory(self) -> NDArray[Any]:
         """The logits (B, C) as they lie in memory; ``spatial`` is done by the framework, on its own array."""
@@ -121,6 +149,13 @@ class Batch:
         flip = class_axis == 1
         soft = targets.ndim == 2
         return (logits.T if flip else logits)[None], (targets.T if soft and flip else targets)[None]
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.dtype.name, value.tobytes()
+    key: Hashable = value
+    return key
 
 
 def _takes(loss: Callable[..., Any], option: str) -> bool:

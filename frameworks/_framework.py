@@ -101,6 +101,16 @@ class Framework(ABC):
         """What a user's process has set when a loss of logits of this dtype is called, for ``check``."""
         return nullcontext()
 
+    def fills_up(self, implementation: Implementation, batch: Batch, mode: str) -> bool:
+        """Whether a worker fills the batch up to its `Batch.common_rows`, since each shape costs a compilation.
+
+        What is filled up and reduced has `Batch.filler` rows that the reduction must leave out.
+        """
+        return False
+
+    def forget_programs(self) -> None:  # noqa: B027 - few keep any
+        """Drops the compiled programs that this process keeps in memory; a worker calls it between shapes."""
+
     # --- arrays -----------------------------------------------------------------------------------------------------
 
     def placed(self, device: str) -> AbstractContextManager[Any]:

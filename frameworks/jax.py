@@ -1,9 +1,9 @@
 """JAX: the formulas written in it, its softmax functions and optax's losses."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -162,21 +162,20 @@ def _forward(implementation: Implementation, batch: Batch, logits: Array, target
         # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
         return value.reshape(-1) if batch.reduction == "none" else value.sum()
     rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
+    if batch.reduction != "none" and batch.filler:
+        rows = jax.lax.slice_in_dim(rows, 0, len(rows) - batch.filler)
     return reduce_rows(rows, batch.reduction)
 
 
+_programs: dict[Hashable, Callable[..., tuple[Array, Array]]] = {}
+
+
 def _compiled(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
-    """Loss and gradient in one program, as a training step has them."""
-    if batch.options or batch.layout == "spatial":
-        return _program(implementation, batch)
-    return _plain_program(implementation, batch.reduction)
-
-
-@cache
-def _plain_program(implementation: Implementation, reduction: str) -> Callable[..., tuple[Array, Array]]:
-    """Kept, so that each shape of the catalogue's many plain batches is compiled once."""
-    nothing = np.empty((0, 0))
-    return _program(implementation, Batch(nothing, nothing, reduction))
+    """Loss and gradient in one program, as a training step has them; kept, so that like batches share it."""
+    key = implementation, batch.program_key
+    if key not in _programs:
+        _programs[key] = _program(implementation, batch.without_rows())
+    return _programs[key]
 
 
 def _program(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
@@ -280,6 +279,16 @@ class JaxFramework(Framework):
     def prepare(self) -> None:
         # Without it JAX silently turns every float64 into a float32.
         jax.config.update("jax_enable_x64", True)
+
+    def fills_up(self, implementation: Implementation, batch: Batch, mode: str) -> bool:
+        # Eagerly too: each operation is a program for its shapes. In one program with the loss a reduction would be
+        # fused with what leaves the filler out.
+        return batch.reduction == "none" or (mode == "eager" and not implementation.reduces)
+
+    def forget_programs(self) -> None:
+        # Beside each program JAX keeps the MLIR context that it was lowered in, more than a mebibyte.
+        _programs.clear()
+        jax.clear_caches()
 
     def as_users_call_it(self, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
         # With 64-bit numbers for float64 alone, unless the user has them: they change what constants become.

@@ -33,12 +33,16 @@ MAX_KEPT_LOGITS = 2**19
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own."""
+    """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own.
+
+    ``common_rows`` are those of the largest group of its width and dtype: `Batch.common_rows`, of one case alone too.
+    """
 
     cases: tuple[Case, ...]
     fmt: Format
     oracle: OracleKind = OracleKind.BALLS
     convention: Convention = STANDARD
+    common_rows: int | None = None
     _by_convention: dict[Convention, Group] = field(default_factory=dict, init=False, repr=False)
     _standards: dict[tuple[str, bool], Standard] = field(default_factory=dict, init=False, repr=False)
     _bounds: dict[str, tuple[Float64, Float64]] = field(default_factory=dict, init=False, repr=False)
@@ -51,6 +55,14 @@ class Group:
     @property
     def reduction(self) -> str:
         return self.cases[0].reduction
+
+    @property
+    def rows(self) -> int:
+        return sum(c.rows for c in self.cases)
+
+    @property
+    def classes(self) -> int:
+        return self.cases[0].classes
 
     def with_convention(self, convention: Convention) -> Group:
         """The same cases with the exact answers of this convention; the group itself where both are the same."""
@@ -114,7 +126,7 @@ class Group:
 
     def batch(self) -> Batch:
         """The input of a call."""
-        return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout)
+        return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout, self.common_rows)
 
     def divided(self) -> tuple[Group, ...]:
         """One group for each case; empty if there is only one."""
@@ -122,11 +134,17 @@ class Group:
 
 
 def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
-    """The cases that the format can hold, rows of equal width together, so that compilers see few shapes."""
+    """The cases that the format can hold, so that compilers see few shapes: plain rows of equal width together, and all
+    groups of one width with one number of rows that they can be filled up to.
+    """
     held = [c for c in cases if fmt.name in c.dtypes]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
-    return (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
+    together = (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
+    most: dict[int, int] = {}
+    for group in together:
+        most[group.classes] = max(group.rows, most.get(group.classes, 0))
+    return tuple(replace(group, common_rows=most[group.classes]) for group in together)
 
 
 def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
