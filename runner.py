@@ -82,7 +82,8 @@ def run(
     A lone string stands for a list of one. None stands for the default; an empty list is an error.
 
     Args:
-        cases: globs over ``family/name``; the whole catalogue if there are neither logits nor sweeps nor case files.
+        cases: globs over ``family/name``; if there are neither logits nor sweeps nor case files the whole catalogue,
+            and small sweeps in float32 and bfloat16.
         logits: files ``.npz``, ``.parquet`` or ``.safetensors`` with arrays ``logits`` (B, C) and ``targets``, integers
             (B,) or probabilities (B, C). A file is read piece by piece and measured in its own dtype unless ``dtypes``
             says otherwise.

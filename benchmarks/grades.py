@@ -25,6 +25,7 @@ PLAN: dict[str, str | list[str]] = {
     "frameworks": ["numpy", "torch", "jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime"],
     "dtypes": "float32",
     "modes": "eager",
+    "cases": "*",
 }
 # Those that XLA compiles. What Inductor gives depends on the processor's vectors: docs/findings.md tells it.
 WITH_MODES = ["jax", "tensorflow", "keras-jax"]

@@ -40,6 +40,7 @@ class Case(LossOptions):
             what the case holds.
         first_row: of a piece of a file that is read piece by piece, the file's row that it begins with; None for a
             case that is whole.
+        measured_in: the dtypes that a run measures it in, of those that can hold it; None for all.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Case(LossOptions):
     reported: str | None = None
     tags: tuple[str, ...] = ()
     first_row: int | None = None
+    measured_in: tuple[str, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -69,8 +71,17 @@ class Case(LossOptions):
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that can hold the case: in the others a finite number would become infinite, or an option 0."""
-        return tuple(name for name, fmt in FORMATS.items() if self.why_unrepresentable(fmt) is None)
+        """The dtypes that the case is measured in.
+
+        Those that cannot hold it are left out: in them a finite number would become infinite, or an option 0.
+        """
+        return tuple(
+            name for name, fmt in FORMATS.items() if self.is_wanted_in(name) and self.why_unrepresentable(fmt) is None
+        )
+
+    def is_wanted_in(self, dtype: str) -> bool:
+        """Whether a run measures the case in a dtype that can hold it."""
+        return self.measured_in is None or dtype in self.measured_in
 
     def why_unrepresentable(self, fmt: Format) -> str | None:
         """Why the dtype cannot hold the case; None if it can."""

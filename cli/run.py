@@ -54,9 +54,10 @@ def run(
 ) -> None:
     """Run implementations on cases and keep the measurements.
 
-    Options may be repeated; what is left out means all. The catalogue is left out where --logits, --sweep or
-    --case-file is given and --case is not. The axes of a sweep are scale, offset, gap and classes; its values numbers
-    and ranges START:STOP:COUNT, with log behind COUNT for equal ratios.
+    Options may be repeated; what is left out means all. Where no case is named, the whole catalogue is run, and small
+    sweeps in float32 and bfloat16; they are left out where --case, --logits, --sweep or --case-file is given. The axes
+    of a sweep are scale, offset, gap and classes; its values numbers and ranges START:STOP:COUNT, with log behind COUNT
+    for equal ratios.
     """
     from .. import runner
     from ..execution.request import Command, Request

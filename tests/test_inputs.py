@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from logitlab import runner
-from logitlab.cases import inputs
+from logitlab.cases import all_cases, inputs
 from logitlab.cases.inputs import LogitsFile, sweep
 from logitlab.cases.inputs import _logits_file as _file
 from logitlab.cli import main
@@ -358,6 +358,51 @@ def test_half_of_the_targets_are_the_largest_logit():
     top = case.logits.argmax(axis=1) == case.targets
     assert top[: case.rows // 2].all()
     assert not top[case.rows // 2 :].all()
+
+
+def test_a_run_that_names_nothing_has_the_catalogue_and_sweeps_along_every_axis():
+    chosen = inputs.select_inputs()
+    swept = [c for c in chosen.cases if c.family.startswith("sweep_")]
+    assert [c for c in chosen.cases if c not in swept] == list(all_cases())
+    points = {axis: sum(c.family == f"sweep_{axis}" for c in swept) for axis in ("offset", "scale", "gap", "classes")}
+    assert sum(points.values()) == len(swept)
+    assert all(9 <= count <= 13 for count in points.values()), points
+    assert sum(c.rows for c in swept) < 200
+    assert [c["case"] for c in chosen.facts()["left_out"] if c["case"].startswith("sweep_")] == []
+
+
+def test_default_sweeps_are_measured_in_two_dtypes_and_at_widths_that_the_catalogue_has():
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        held = [c for c in inputs.select_inputs(dtypes=(dtype,)).cases if dtype in c.dtypes and c.plain]
+        swept = {c.id for c in held if c.family.startswith("sweep_")}
+        assert bool(swept) == (dtype in ("bfloat16", "float32"))
+        widths = {c.classes for c in held if c.id not in swept}
+        assert {c.classes for c in held if c.id in swept} <= widths
+
+
+@pytest.mark.parametrize(
+    "named", [{"cases": "seed/*"}, {"cases": "*"}, {"sweeps": ["gap=7"]}, {"cases": "seed/*", "sweeps": ["gap=7"]}]
+)
+def test_what_is_named_is_run_without_the_default_sweeps(named):
+    chosen = inputs.select_inputs(**named)
+    assert {c.id for c in chosen.cases if c.family.startswith("sweep_")} <= {"sweep_gap/7"}
+    assert all(c.measured_in is None for c in chosen.cases)
+
+
+def test_a_default_sweep_has_the_first_rows_of_the_sweep_of_its_name():
+    """A report of a default run and of a sweep shows the same logits for the rows that both have."""
+    for case in (c for c in inputs.select_inputs().cases if c.family.startswith("sweep_")):
+        whole = inputs.find_case(case.id)
+        assert whole.rows >= case.rows
+        np.testing.assert_array_equal(case.logits, whole.logits[: case.rows])
+        np.testing.assert_array_equal(case.targets, whole.targets[: case.rows])
+        assert whole.why == case.why.replace(f"{case.rows} rows", f"{whole.rows} rows")
+
+
+@pytest.mark.parametrize("name", ["sweep_offset/1e3", "sweep_offset/", "sweep_width/1", "sweep_gap/1,2", "sweep_gap"])
+def test_no_case_is_found_by_a_name_that_no_sweep_gives(name):
+    with pytest.raises(UsageError, match="no case is named"):
+        inputs.find_case(name)
 
 
 def test_a_sweep_is_the_same_every_time():

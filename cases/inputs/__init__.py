@@ -3,7 +3,7 @@
 from ._case_file import CaseFile, find_case, prepare_case_file, read_cases, write_cases
 from ._logits_file import LogitsFile
 from ._options import FileOptions, file_options
-from ._selection import CaseBlock, Selection, select_inputs
+from ._selection import CaseBlock, Selection, default_cases, select_inputs
 from ._sweeps import sweep
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "FileOptions",
     "LogitsFile",
     "Selection",
+    "default_cases",
     "file_options",
     "find_case",
     "prepare_case_file",

@@ -44,7 +44,7 @@ from .. import Case, all_cases, content_hash, get_case
 from ._case_fields import read_case, short_json
 from ._logits_file import FAMILY
 from ._readers import InvalidFileError
-from ._sweeps import PREFIX
+from ._sweeps import PREFIX, find_swept
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
 
 
 def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
-    """The case of this full ``family/name``, from the case files, or else from the catalogue.
+    """The case of this full ``family/name``, from the case files, or else from the catalogue or a sweep.
 
     Raises:
         UsageError: if there is none, or a file is not as it should be.
@@ -104,6 +104,8 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     for case in own:
         if case.id == case_id:
             return case
+    if (swept := find_swept(case_id)) is not None:
+        return swept
     if own and not any(case.id == case_id for case in all_cases()):
         names = ", ".join(case.id for case in own)
         raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {names}")

@@ -7,11 +7,11 @@ from pathlib import Path
 from ...core.errors import UsageError
 from ...core.facts import Inputs
 from ...core.formats import FORMATS
-from .. import Case, content_hash, select_cases
+from .. import Case, all_cases, content_hash, select_cases
 from ._case_file import CaseFile
 from ._logits_file import NO_OPTIONS, LogitsFile
 from ._options import FileOptions
-from ._sweeps import sweep
+from ._sweeps import default_sweeps, sweep
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Selection:
 
     def facts(self) -> Inputs:
         """What a run's manifest says of it."""
-        requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [(c, self.dtypes) for c in self.cases]
+        requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [
+            (c, [d for d in self.dtypes if c.is_wanted_in(d)]) for c in self.cases
+        ]
         requested += [(f, self._requested_of(f)) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
@@ -85,6 +87,11 @@ class Selection:
         }
 
 
+def default_cases() -> tuple[Case, ...]:
+    """The cases of a run that names none: the whole catalogue, then the default sweeps."""
+    return (*all_cases(), *default_sweeps())
+
+
 def select_inputs(
     cases: str | Sequence[str] | None = None,
     logits: Sequence[str | Path] = (),
@@ -93,7 +100,7 @@ def select_inputs(
     case_files: Sequence[str | Path] = (),
     options: FileOptions = NO_OPTIONS,
 ) -> Selection:
-    """Cases of the catalogue by globs, files of logits, sweeps and case files; the whole catalogue if nothing is named.
+    """Cases of the catalogue by globs, files of logits, sweeps and case files; `default_cases` if nothing is named.
 
     ``options`` are the loss options of the files of logits.
 
@@ -109,7 +116,8 @@ def select_inputs(
         if not Path(path).exists():
             raise UsageError(f"{path}: no such file")
     swept = [case for spec in sweeps for case in sweep(spec)]
-    catalogued = select_cases(cases) if cases or not (logits or sweeps or case_files) else ()
+    anything = cases or logits or sweeps or case_files
+    catalogued = select_cases(cases) if cases else () if anything else default_cases()
     read = tuple(CaseFile.open(path) for path in case_files)
     owners: dict[str, CaseFile] = {}
     for owner in read:

@@ -5,7 +5,8 @@ the draw, and one width, so that compilers see one shape.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,16 @@ ROWS = 32
 MAX_LOGITS = 2**20
 WIDEST = 2**22
 PREFIX = "sweep_"
+# The sweeps of a run that names no case. Their widths are widths of the catalogue: compilers see no new one.
+DEFAULT_SPECS = (
+    "offset=1:1e6:13log",
+    "scale=0.1:1e4:11log",
+    "gap=1:1000:10log",
+    "classes=2,3,5,10,17,128,257,1000,2049,50257",
+)
+DEFAULT_DTYPES = ("float32", "bfloat16")
+DEFAULT_ROWS = 4
+MAX_DEFAULT_LOGITS = 2**16
 SYNTAX = "give AXIS=VALUES, VALUES being numbers and ranges START:STOP:COUNT, log behind COUNT for equal ratios"
 
 
@@ -75,6 +86,28 @@ def sweep(spec: str) -> tuple[Case, ...]:
     if axis.whole:
         values = {float(round(v)) for v in values}
     return tuple(_case(name, axis, v) for v in sorted(values))
+
+
+@cache
+def default_sweeps() -> tuple[Case, ...]:
+    """The small sweeps of the default plan: of each case the first few rows, in a narrow and a wide dtype."""
+    return tuple(_beginning(case) for spec in DEFAULT_SPECS for case in sweep(spec))
+
+
+def _beginning(case: Case) -> Case:
+    rows = max(2, min(DEFAULT_ROWS, MAX_DEFAULT_LOGITS // case.classes))
+    why = case.why.replace(f"{case.rows} rows", f"{rows} rows")
+    return replace(case, why=why, logits=case.logits[:rows], targets=case.targets[:rows], measured_in=DEFAULT_DTYPES)
+
+
+def find_swept(case_id: str) -> Case | None:
+    """The case of a sweep by its name, such as ``sweep_offset/1000``, with all its rows; None if none has this name."""
+    family, _, value = case_id.partition("/")
+    try:
+        (case,) = sweep(f"{family.removeprefix(PREFIX)}={value}")
+    except (UsageError, ValueError):
+        return None
+    return case if case.id == case_id else None
 
 
 def _values(spec: str, part: str) -> list[float]:

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...cases import Case, all_cases
-from ...cases.inputs import find_case, read_cases
+from ...cases import Case
+from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_paths, as_positive, as_string
 from ...core.errors import UsageError
 from ...core.formats import get_format
@@ -47,7 +47,7 @@ def explain(
     shown with the row losses that it is made of.
 
     Args:
-        case: the full ``family/name`` of a case of the catalogue, or of the case files.
+        case: the full ``family/name`` of a case of the catalogue, of a sweep, or of the case files.
         implementation: its full name, such as ``torch/naive``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
         row: counted from 0, or -1 for a reduced loss alone; by default the row with the worst grade, of those the one
@@ -133,8 +133,9 @@ class Explainer:
             logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
             pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
             self._descriptions = pools.describe()
-            # A run of the catalogue, and a run of the case files, stack their own rows in a call.
-            self._measurers = {True: Measurer(pools, tuple(self._cases.values())), False: Measurer(pools, all_cases())}
+            # A run that names no case, and a run of the case files, stack their own rows in a call.
+            stacked = {True: tuple(self._cases.values()), False: default_cases()}
+            self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
         return self._measurers[of_files]
 
 
