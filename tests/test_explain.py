@@ -238,7 +238,7 @@ def test_a_certain_row_loses_its_loss_beside_one(explain):
     assert "log1p" in first.fix
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_failure_is_reported_where_a_quantity_is_wrong_and_nowhere_else(formula, dtype):
     """Every plain row of three classes, in one process."""
