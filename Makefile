@@ -58,7 +58,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
-PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadgroup
 
 # The markers are explained in pyproject.toml, and what is marked in tests/conftest.py.
 test: $(READY) $(TYPES)

@@ -7,9 +7,8 @@
   may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
 - No kind of check is in `make test-all` alone: beside each test so marked stands a smaller one without a mark.
 - `make test-all` draws 100 Hypothesis examples, `make test` 25, unless a test sets `max_examples` itself.
-- Tests run in groups, each in one worker: those of a file, or those that use a fixture of `GROUPS`. A test that imports
-  JAX or TensorFlow in the test process is marked `xdist_group("frameworks")`, so that one worker alone compiles for
-  them. The groups that take longest start first, in the order of `FIRST`.
+- Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
+  import JAX and TensorFlow in the test process, which one worker alone does. The groups that take longest come first.
 - What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.
 - Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested.
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
@@ -19,6 +18,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,31 +36,39 @@ settings.register_profile("full", derandomize=True, deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.load_profile("quick")
 
-# Fixtures that cost much, and are made by one worker alone: the tests that use them are one group.
-GROUPS = ("forks", "float32_run")
-# The groups that take longest: the two workers finish together if these start first.
-FIRST = ("frameworks", "float32_run", "planted defects", "test_check", "test_runner", "forks")
+# Patterns of node ids; the first that matches names the test's group. The two workers finish together if the groups
+# that take longest come first.
+GROUPS = {
+    "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
+    r"|test_defects\.py::\w+\[(jax|tensorflow)-"
+    r"|test_(arguments|check|state)\.py::\w*_(jax|tensorflow)_",
+    "float32_run": r"test_(docs|findings|grades|invalid|options)\.py",
+    "forks": r"test_(kills|refusals)\.py",
+}
 
 
-def _group(item: pytest.Item) -> str:
-    """The group of a test: a marker's, a shared fixture's, or that of its file."""
-    marker = item.get_closest_marker("xdist_group")
-    if marker is not None:
-        return str(marker.kwargs.get("name") or marker.args[0])
-    return next((name for name in GROUPS if name in getattr(item, "fixturenames", ())), item.path.stem)
+def _group(nodeid: str) -> str:
+    """The group of a test: one of `GROUPS`, or its file."""
+    return next((name for name, ids in GROUPS.items() if re.search(ids, nodeid)), nodeid.partition("::")[0])
 
 
-# Before pytest-xdist, which reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    groups = [_group(item) for item in items]
-    for item, group in zip(items, groups, strict=True):
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    found = list(dict.fromkeys(groups))
-    rank = {group: FIRST.index(group) if group in FIRST else len(FIRST) + found.index(group) for group in found}
-    order = sorted(range(len(items)), key=lambda index: rank[groups[index]])
-    items[:] = [items[index] for index in order]
+    first = dict.fromkeys(GROUPS) | dict.fromkeys(_group(item.nodeid) for item in items)
+    rank = {group: number for number, group in enumerate(first)}
+    items.sort(key=lambda item: rank[_group(item.nodeid)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give each group to one worker, in the order in which the tests are collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,9 +16,6 @@ from logitlab.grading import apriori_bounds, grade, stability_ratio
 from logitlab.oracle import reference
 from logitlab.reports.tables.bounds import against_bounds
 
-# JAX and TensorFlow are imported in this process.
-pytestmark = pytest.mark.xdist_group("frameworks")
-
 NAN, INF = float("nan"), float("inf")
 FLOAT32, FLOAT16 = FORMATS["float32"], FORMATS["float16"]
 BOUND_OF = {"naive": 0, "lse": 1, "log1p": 1}  # unshifted, shifted

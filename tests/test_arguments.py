@@ -212,7 +212,6 @@ def test_a_tensor_that_requires_a_gradient_has_a_reference(dtype):
     assert to_numpy(logits, "logits").dtype.name == dtype
 
 
-@pytest.mark.xdist_group("frameworks")
 def test_a_jax_array_has_a_reference():
     jnp = pytest.importorskip("jax.numpy")
     logits = jnp.asarray([[1.0, 2.75, -3.0]], jnp.bfloat16)

@@ -375,7 +375,6 @@ def _printed(script):
 # --- the other frameworks ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("frameworks")
 def test_jax_losses_and_what_the_process_had():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
@@ -397,7 +396,6 @@ def test_jax_losses_and_what_the_process_had():
     assert jax.config.jax_enable_x64 == before
 
 
-@pytest.mark.xdist_group("frameworks")
 def test_tensorflow_losses_in_every_mode():
     tf = pytest.importorskip("tensorflow")
 

@@ -16,16 +16,12 @@ ONE = ("check/width_5",)
 DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
-def _group(framework):
-    return pytest.mark.xdist_group("frameworks" if framework in ("jax", "tensorflow") else "planted defects")
-
-
 def _each(listed):
     """A loss in each of its dtypes; `make test` takes the first."""
     return [
         pytest.param(
             found, dtype, id=f"{found.framework}-{found.name}-{dtype}",
-            marks=[_group(found.framework), *([pytest.mark.full] if i else [])],
+            marks=[pytest.mark.full] if i else [],
         )
         for found in listed
         for i, dtype in enumerate(found.dtypes)
@@ -70,11 +66,7 @@ def test_the_corpus_is_as_large_as_it_should_be():
 
 @pytest.mark.parametrize(
     ("framework", "module"),
-    [
-        pytest.param(framework, f"{framework}_{part}", marks=_group(framework))
-        for framework, parts in corpus.MODULES.items()
-        for part in (*parts, "sound")
-    ],
+    [(framework, f"{framework}_{part}") for framework, parts in corpus.MODULES.items() for part in (*parts, "sound")],
 )
 def test_every_loss_that_a_module_marks_is_tested(framework, module):
     """The tests are named by reading a module's source, so that no worker imports a framework for it."""

@@ -8,46 +8,56 @@ from pathlib import Path
 
 import pytest
 
+from logitlab.cli import main
 from logitlab.storage.store import Run
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "logitlab-example"
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """The environment variables of a user who has installed the example beside LogitLab."""
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory):
+    """The example, installed as a user would install it, in a folder where this process and its workers find it."""
     folder = tmp_path_factory.mktemp("example")
     # Building writes into the sources.
     sources = shutil.copytree(EXAMPLE, folder / "sources")
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", folder / "site"]
-    _done(["-m", "pip", "--disable-pip-version-check", *install, sources], os.environ)
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])}
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", *install, sources]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder / "site"))
+        yield folder / "site"
+    sys.modules.pop("logitlab_example", None)
 
 
-def _done(arguments, environment, folder=None, code=0):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def done(capsys, tmp_path, monkeypatch):
+    """Runs a command in a folder of its own, and gives what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, code=0):
+        ended = main([str(word) for word in words])
+        shown = capsys.readouterr()
+        assert ended == code, shown.out + shown.err
+        return shown.out
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def measured(environment, tmp_path_factory):
+def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     cases = [word for glob in ("seed/*", "masks/*", "special/*", "gap/*", "smoothing/*") for word in ("--case", glob)]
-    _done(["-m", "logitlab", "run", "--framework", "example", *cases, "--out", folder], environment)
+    assert main(["run", "--framework", "example", *cases, "--out", str(folder)]) == 0
     return Run(folder).read()
 
 
-def test_the_installed_example_is_listed_among_the_frameworks(environment, tmp_path):
-    # The others need not be imported for this: they are made missing.
+def test_the_installed_example_is_listed_among_the_frameworks(done, tmp_path, monkeypatch):
+    # The others need not be imported for this: in the workers they are made missing.
     for name in ("torch", "jax", "tensorflow", "keras", "onnxruntime", "paddle"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not here')\n")
-    without_others = environment | {"PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
-    listed = _done(["-m", "logitlab", "frameworks"], without_others)
-    (line,) = [line for line in listed.splitlines() if "example/math.fsum" in line]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (line,) = [line for line in done("frameworks").splitlines() if "example/math.fsum" in line]
     assert line.replace("│", " ").split() == ["example/math.fsum", "builtin", "1.0", "cpu", "eager"]
 
 
@@ -81,40 +91,38 @@ def naive(x, t):
 """
 
 
-def test_check_measures_a_loss_in_the_examples_arrays(environment, tmp_path):
+def test_check_measures_a_loss_in_the_examples_arrays(done):
     asked = ["--framework", "example", "--dtype", "float32", "--case", "seed/*", "--case", "masks/first"]
-    gradient = ["--gradient", "logitlab_example:gradient"]
-    sound = _done(["-m", "logitlab", "check", "logitlab_example:loss", *gradient, *asked], environment, tmp_path)
+    sound = done("check", "logitlab_example:loss", "--gradient", "logitlab_example:gradient", *asked)
     assert sound.startswith("loss: passed, grade B required (example 1.0, cpu, eager)")
 
 
-def test_check_prints_a_program_that_shows_a_failure(environment, tmp_path):
-    (tmp_path / "mine.py").write_text(NAIVE)
+def test_check_prints_a_program_that_shows_a_failure(done, installed, tmp_path):
+    (tmp_path / "naive_of_example.py").write_text(NAIVE)
     asked = ["--framework", "example", "--dtype", "float32", "--case", "seed/*", "--out", "found"]
-    _done(["-m", "logitlab", "check", "mine:naive", *asked], environment, tmp_path, code=1)
+    done("check", "naive_of_example:naive", *asked, code=1)
     (program,) = (tmp_path / "found").glob("*.py")
-    shown = _done(["-W", "ignore", program], environment, tmp_path)
-    given, exact = (line.partition(": ")[2] for line in shown.splitlines()[:2])
+    path = {"PYTHONPATH": os.pathsep.join([str(installed), str(tmp_path)])}
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore", program], env=os.environ | path, capture_output=True, text=True, check=True
+    )
+    given, exact = (line.partition(": ")[2] for line in shown.stdout.splitlines()[:2])
     assert given != exact
 
 
-def test_explain_shows_what_goes_in_and_comes_out(environment):
-    shown = _done(
-        ["-m", "logitlab", "explain", "seed/article", "--implementation", "example/math.fsum", "--row", "1"],
-        environment,
-    )
+def test_explain_shows_what_goes_in_and_comes_out(done):
+    shown = done("explain", "seed/article", "--implementation", "example/math.fsum", "--row", 1)
     assert "2000" in shown
     assert "gradient" in shown
 
 
-def test_hunt_searches_the_examples_loss(environment, tmp_path):
-    asked = ["--evaluations", "50", "--case", "seed/*"]
-    _done(["-m", "logitlab", "hunt", "example/math.fsum", *asked], environment, tmp_path)
+def test_hunt_searches_the_examples_loss(done):
+    done("hunt", "example/math.fsum", "--evaluations", 50, "--case", "seed/*")
 
 
-def test_train_demo_trains_with_the_examples_gradient(environment, tmp_path):
-    asked = ["--dtype", "float32", "--model", "linear", "--rate", "0.5", "--steps", "20"]
-    shown = _done(["-m", "logitlab", "train-demo", "--framework", "example", *asked], environment, tmp_path)
+def test_train_demo_trains_with_the_examples_gradient(done):
+    asked = ["--dtype", "float32", "--model", "linear", "--rate", 0.5, "--steps", 20]
+    shown = done("train-demo", "--framework", "example", *asked)
     assert "linear in float32" in shown
     (line,) = [line for line in shown.splitlines() if line.startswith("example/")]
     assert float(line.split()[-1]) > 0.5, shown

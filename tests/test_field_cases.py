@@ -10,9 +10,6 @@ import logitlab
 from logitlab.cases import all_cases, select_cases
 from logitlab.core.formats import FORMATS
 
-# JAX and TensorFlow are imported in this process.
-pytestmark = pytest.mark.xdist_group("frameworks")
-
 INF, NAN = float("inf"), float("nan")
 FIELD = [c for c in all_cases() if "field" in c.tags]
 TOLD = (

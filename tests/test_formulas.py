@@ -16,9 +16,6 @@ from logitlab.frameworks import Batch
 from logitlab.grading import grade
 from logitlab.oracle import reference
 
-# JAX and TensorFlow are imported in this process.
-pytestmark = pytest.mark.xdist_group("frameworks")
-
 NAN, INF = float("nan"), float("inf")
 FLOAT32 = FORMATS["float32"]
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")

@@ -320,6 +320,7 @@ def _peak(folder, rows):
     return [int(k) / 1024 for k in kib]
 
 
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """A file of 48 MiB against one of 8 MiB; held at once, it and its exact answers alone would take 500 MiB more."""
     small, large = _peak(tmp_path, 2048), _peak(tmp_path, 12288)

@@ -438,6 +438,7 @@ def benchmark():
     return module
 
 
+@pytest.mark.full
 def test_a_report_takes_a_fraction_of_the_memory_that_the_table_would(small_run, tmp_path):
     large = benchmark()
     run = large.make(small_run, tmp_path / "run", 1_500_000)

@@ -12,7 +12,7 @@ from logitlab.grading import grade
 from logitlab.oracle import reference
 
 # Those that PyTorch gives itself cause for when it compiles.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.xdist_group("frameworks")]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 FLOAT32 = FORMATS["float32"]
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")

@@ -36,7 +36,6 @@ def test_a_changed_setting_of_pytorch_is_reported(difference):
     assert next(f for f in found if f.startswith("setting")).startswith(f"setting {difference}")
 
 
-@pytest.mark.xdist_group("frameworks")
 def test_switching_float64_in_jax_is_reported():
     import jax
 
