@@ -16,12 +16,18 @@ ONE = ("check/width_5",)
 DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
+# Each check of a sound loss compiles all that JAX is given.
+IN_JAX = 2
+
+
 def _each(listed):
-    """A loss in each of its dtypes; `make test` takes the first."""
+    """A loss in each of its dtypes; `make test` takes the first, and of JAX's sound losses some."""
+    some = [found for found in listed if found.framework != "jax" or found.wrong]
+    some += [found for found in listed if found not in some][:IN_JAX]
     return [
         pytest.param(
             found, dtype, id=f"{found.framework}-{found.name}-{dtype}",
-            marks=[pytest.mark.full] if i else [],
+            marks=[pytest.mark.full] if i or found not in some else [],
         )
         for found in listed
         for i, dtype in enumerate(found.dtypes)
