@@ -41,7 +41,7 @@ settings.load_profile("quick")
 GROUPS = {
     "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[(jax|tensorflow)-"
-    r"|test_(arguments|check|state)\.py::\w*_(jax|tensorflow)_",
+    r"|test_(arguments|check|shapes|state)\.py::\w*_(jax|tensorflow)_",
     "float32_run": r"test_(docs|findings|grades|invalid|options)\.py",
     "forks": r"test_(kills|refusals)\.py",
 }
