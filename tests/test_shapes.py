@@ -10,6 +10,7 @@ from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
 from logitlab.execution import _watchdog, registry, worker
 from logitlab.execution.plan import groups
+from logitlab.execution.plan._groups import MAX_FILLED_LOGITS
 from logitlab.frameworks import Batch, Framework, Implementation
 
 LOGITS = np.array([[1.0, 2.0, np.nan], [3.0, -1.0, 0.5]], np.float32)
@@ -50,14 +51,16 @@ def evaluated(framework, batch):
     return dict(outcome.values)
 
 
-def test_every_group_of_a_width_has_the_rows_of_the_largest():
+def test_narrow_groups_have_the_rows_of_the_largest_and_wide_ones_of_the_largest_of_their_width():
     made = groups(select_cases(), FORMATS["float32"])
     by_width = defaultdict(list)
     for group in made:
-        by_width[group.logits.shape[1]].append(group)
+        by_width[group.classes].append(group)
+    largest = max(len(g.logits) for g in made)
     assert len(by_width) > 10
-    for of_width in by_width.values():
-        assert {g.common_rows for g in of_width} == {max(len(g.logits) for g in of_width)}
+    for width, of_width in by_width.items():
+        own = max(len(g.logits) for g in of_width)
+        assert {g.common_rows for g in of_width} == {largest if width * largest <= MAX_FILLED_LOGITS else own}
     (divided, *_) = max(made, key=lambda g: len(g.cases)).divided()
     assert len(divided.logits) < divided.common_rows == divided.batch().common_rows
 

@@ -29,13 +29,15 @@ Float64 = NDArray[np.float64]
 MAX_LOGITS = 2**22
 # Logits of a group whose standards are kept for the next cell: as many as the widest rows of the catalogue have.
 MAX_KEPT_LOGITS = 2**19
+# Logits that a batch is filled up to: so few that an operation on them takes less time than a compilation.
+MAX_FILLED_LOGITS = 2**18
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
     """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own.
 
-    ``common_rows`` are those of the largest group of its width and dtype: `Batch.common_rows`, of one case alone too.
+    ``common_rows`` are the rows that a framework may fill its batch up to; see `Batch.common_rows`.
     """
 
     cases: tuple[Case, ...]
@@ -135,16 +137,25 @@ class Group:
 
 def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
     """The cases that the format can hold, so that compilers see few shapes: plain rows of equal width together, and all
-    groups of one width with one number of rows that they can be filled up to.
+    with a number of rows that they can be filled up to.
     """
     held = [c for c in cases if fmt.name in c.dtypes]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
     together = (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
+    rows = _common_rows(together)
+    return tuple(replace(group, common_rows=rows[group.classes]) for group in together)
+
+
+def _common_rows(made: Iterable[Group]) -> dict[int, int]:
+    """For each width the rows that its groups can be filled up to: those of the largest of all the groups, where that
+    is not many logits, and of the largest of its own groups otherwise.
+    """
     most: dict[int, int] = {}
-    for group in together:
+    for group in made:
         most[group.classes] = max(group.rows, most.get(group.classes, 0))
-    return tuple(replace(group, common_rows=most[group.classes]) for group in together)
+    largest = max((rows for width, rows in most.items() if width * rows <= MAX_FILLED_LOGITS), default=0)
+    return {w: largest if w * largest <= MAX_FILLED_LOGITS else rows for w, rows in most.items()}
 
 
 def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
