@@ -293,6 +293,61 @@ def test_curves_hold_every_implementation_and_the_bounds(site, run):
     assert shown["a-priori bound, shifted", 100.0] >= in_ulp.max() * (1 - 1e-3)
 
 
+def swept(implementation, formula, errors):
+    """Lines of a sweep of the offset: for each value the error of the loss in ulp, inf for NaN."""
+    for offset, error in errors.items():
+        grade = "A" if error < 10 else "C" if error < np.inf else "F"
+        bad = {"verdict": "nan", "value": None, "finite": False} if grade == "F" else {}
+        yield line(
+            implementation=implementation, framework=implementation.split("/")[0], formula=formula, max_ulp=error,
+            case=f"sweep_offset/{offset}", family="sweep_offset", bound_shifted=1e-5, grade=grade, **bad,
+        )  # fmt: skip
+
+
+def test_the_first_page_leads_with_a_picture_of_the_formulas_along_the_offset(site, run):
+    page = Parsed(site / "index.html")
+    places = [page.words.index(words) for words in ("Add a constant", "Worst grade over all cases")]
+    assert places == sorted(places)
+    (alt,) = (attrs["alt"] for tag, attrs in page.tags if tag == "img" and attrs["src"] == "charts/lead.svg")
+    assert "numpy" in page.words[places[0] :]
+    df = run.read()
+    rows = df[(df["family"] == "sweep_offset") & (df["quantity"] == "loss") & (df["dtype"] == "float32")]
+    largest = rows[rows["grade"].notna()].groupby("implementation", observed=True)["max_ulp"].max()
+    assert f"log1p: {largest['numpy/log1p']:.2g} ulp" in alt
+    assert "naive: NaN from 100 on" in alt
+    assert (site / "charts" / "lead.svg").read_text().startswith("<svg")
+
+
+def test_the_picture_says_what_each_loss_does_and_takes_the_framework_with_most_formulas(tmp_path):
+    run = kept(
+        tmp_path / "run",
+        *swept("a/own", "builtin", {1: 0.5, 10: 0.5, 100: 0.5}),
+        *swept("b/naive", "naive", {1: 0.5, 10: np.inf, 100: np.inf}),
+        *swept("b/lse", "lse", {1: 1.0, 10: 90.0, 100: 1234.0}),
+        *swept("b/log1p", "log1p", {1: 0.5, 10: 3.0, 100: 2.0}),
+        *swept("b/first", "builtin", {1: 0.5, 10: np.inf, 100: 2.0}),
+        *swept("b/second", "builtin", {1: 0.5, 10: 0.5, 100: 0.5}),
+    )
+    page = Parsed(site_of(run, tmp_path / "site") / "index.html")
+    assert "Add a constant to every logit: naive and first break, lse loses digits, log1p stays right" in page.words
+    (alt,) = (attrs["alt"] for tag, attrs in page.tags if tag == "img")
+    said = ("naive: NaN from 10 on", "lse: 1,200 ulp", "log1p: 3 ulp", "first: NaN at 10")
+    assert all(words in alt for words in said), alt
+    drawn = (tmp_path / "site" / "charts" / "lead.svg").read_text()
+    assert all(words in drawn for words in (*said, "a-priori bound"))
+    assert "second" not in drawn
+
+
+@pytest.mark.parametrize(
+    "errors", [{1: 0.5, 10: 0.5}, {-3: 0.5, -2: 0.5, -1: 0.5}, {1: np.inf, 10: np.inf, 100: np.inf}]
+)
+def test_without_a_line_to_draw_the_first_page_has_no_picture(tmp_path, errors):
+    run = kept(tmp_path / "run", *swept("x/naive", "naive", errors))
+    page = Parsed(site_of(run, tmp_path / "site") / "index.html")
+    assert [attrs for tag, attrs in page.tags if tag == "img"] == []
+    assert "1 losses" in page.words
+
+
 def test_libraries_come_with_their_licence(site):
     assert "MIT" in (site / "assets" / "datatables" / "License.txt").read_text()
 

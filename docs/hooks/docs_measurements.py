@@ -42,6 +42,7 @@ def plans() -> dict[str, Request]:
     jax = [c.id for c in select_cases() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
     eager = Request(dtypes="float32", modes="eager")
     return {
+        # Names no case, and so has the sweep of the offset too.
         "float32": replace(eager, frameworks=["numpy", "torch", "tensorflow"]),
         "jax": replace(eager, frameworks="jax", cases=sorted({*jax, *deciding})),
         "keras": replace(eager, frameworks=["keras-jax", "keras-torch"], cases=deciding),
@@ -56,10 +57,6 @@ def plans() -> dict[str, Request]:
                 "jax/optax.softmax_cross_entropy", "tensorflow/nn.softmax_cross_entropy_with_logits", "torch/lse",
             ],
             cases=["masks/first", "random/c5_s1", "offset/1e06"],
-        ),
-        "offsets": replace(
-            eager, frameworks=["torch"], implementations=["torch/lse", "torch/F.cross_entropy", "torch/log1p"],
-            sweeps="offset=1:1e6:7log",
         ),
     }  # fmt: skip
 

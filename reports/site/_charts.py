@@ -98,7 +98,11 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
     top = NOTHING_RIGHT / FORMATS[dtype].unit_roundoff
     logarithmic = _logarithmic(shown["x"])
     x = alt.X("x:Q", title=axis + " (log)" * logarithmic).axis(format="~g", grid=False, labelOverlap=True)
-    x = x.scale(type="log", nice=False) if logarithmic else x.scale(nice=False, zero=False)
+    x = x.scale(nice=False, zero=False)
+    if logarithmic:
+        above = shown.loc[shown["x"] > 0, "x"]
+        ticks = powers(decades(above.min(), above.max(), most=10))
+        x = x.scale(type="log", nice=False).axis(grid=False, labelOverlap=True, **ticks)
     y = alt.Y("drawn:Q", title=f"largest error of the {quantity}, ulp (log)")
     y = y.scale(type="log", domain=[FLOOR, top], nice=False).axis(**powers(decades(FLOOR, top, most=8)))
     formulas = [f for f in Formula if f.label in set(shown["kind"])]
@@ -125,7 +129,7 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
         opacity=alt.condition(hover, alt.value(1.0), alt.value(0.8)),
     )
     near = base.mark_point(opacity=0, size=120).add_params(hover)
-    return _dressed((line + near).properties(width=width, height=320))
+    return dressed((line + near).properties(width=width, height=320))
 
 
 def with_points(chart: Any, points: Sequence[Point]) -> Any:
@@ -164,7 +168,7 @@ def differences(table: pd.DataFrame, column: str) -> Any:
     panels = drawn.properties(width=230, height=16 * len(order)).facet(
         column=alt.Column(f"{column}:N", title=None, header=alt.Header(labelFontSize=13, labelFontWeight="bold"))
     )
-    return _dressed(panels)
+    return dressed(panels)
 
 
 def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
@@ -179,7 +183,7 @@ def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
     legend = alt.Legend(orient="top", format=".0%", gradientLength=200, title="rows with equal losses")
     colour = alt.Color("share:Q", legend=legend).scale(domain=[0, 1], range=_SHADES)
     drawn = alt.Chart(part).mark_rect(stroke="white", strokeWidth=0.5).encode(x=x, y=y, color=colour)
-    return _dressed(drawn.properties(width=side, height=side))
+    return dressed(drawn.properties(width=side, height=side))
 
 
 def _names(names: Sequence[str]) -> dict[str, Any]:
@@ -192,9 +196,10 @@ def _names(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _dressed(chart: Any) -> Any:
+def dressed(chart: Any, spare: float = 0.0) -> Any:
+    """The chart in the fonts and colours of the site, with so many pixels to spare at its right."""
     return (
-        chart.configure(font=FONT, background="white", padding=4)
+        chart.configure(font=FONT, background="white", padding={"left": 4, "top": 4, "right": 4 + spare, "bottom": 4})
         .configure_axis(
             labelColor=INK, titleColor=INK, labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
             gridColor=FAINT, domainColor="#8894a3", tickColor="#8894a3", titlePadding=8,

@@ -44,7 +44,7 @@ class ProvenancePage(WebPage):
 def pages(site: Site, out: Path) -> Iterator[WebPage]:
     """All pages; pictures and downloads are written into ``out`` on the way."""
     sections = {s.name: s for s in site.report.sections}
-    yield overview(site)
+    yield overview(site, out)
     yield from tables_pages(site, sections, out)
     yield finiteness_page(site, grids_of(site, sections.get("finiteness")))
     yield curves_page(site, sections, out)

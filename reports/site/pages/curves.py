@@ -48,8 +48,8 @@ def curves_page(site: Site, sections: Mapping[str, Section], out: Path) -> Curve
         "values. Dashed: what rounding error analysis promises.",
         axes=[axis for axis in found if axis is not None],
         explores=any(found),
-        nothing="No run of this report has a sweep. logitlab run --sweep offset=0.1:1e6:40log makes one, and "
-        "logitlab report puts several runs together.",
+        nothing="No run of this report has a sweep. A run that names no case has small ones in float32 and bfloat16, "
+        "logitlab run --sweep offset=0.1:1e6:40log makes a fine one, and logitlab report puts several runs together.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
@@ -12,6 +13,7 @@ from ...charts.style import distinct, shortened
 from ...tables.grades import Column, worst_grades
 from ...tables.ignored import lets_nan_through
 from .._findings import SAFE, Finding, headlines
+from .._lead import Picture, lead
 from .._site import Site, WebPage, state
 
 COLUMNS = 3
@@ -50,6 +52,7 @@ class Overview(WebPage):
 
     template: ClassVar[str] = "index.html"
     headline: str
+    picture: Picture | None
     findings: Sequence[Finding]
     ignored: Mapping[Reach, Sequence[str]]
     columns: Sequence[Sequence[Block]]
@@ -57,8 +60,8 @@ class Overview(WebPage):
     cell_note: str
 
 
-def overview(site: Site) -> Overview:
-    """The first page."""
+def overview(site: Site, out: Path) -> Overview:
+    """The first page; its picture is written into ``out``."""
     found, reference = site.report.source, site.reference
     present = set(found.cells["dtype"])
     dtypes = {d: SHORT[d] for d in DTYPES if d in present}
@@ -68,6 +71,7 @@ def overview(site: Site) -> Overview:
         title="Which losses are safe",
         headline=headline,
         lede=lede,
+        picture=lead(found, reference, out),
         findings=headlines(found, site.grades),
         ignored=lets_nan_through(found),
         columns=_columns(site, reference, list(dtypes)) if reference else (),
