@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core import memory
+from ..core import extras, memory
 from ..core.cache_folder import CacheKind, cache_root
 from ..core.cache_limit import cache_entries, cache_limit
 from ..core.errors import UsageError
@@ -31,6 +31,10 @@ def examine() -> Iterator[Finding]:
     for line in listing.third_party_notices():
         yield Finding("entry point", State.OK, line)
     for name, description in listing.describe_frameworks().items():
+        left_out = extras.notice(name)
+        if left_out is not None and description.missing is not None and not description.failed:
+            yield Finding(name, State.MISSING, left_out)
+            continue
         if description.missing is not None:
             yield Finding(name, State.MISSING, f"{description.missing}; {listing.how_to_install(name)}")
             continue
