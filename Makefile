@@ -5,12 +5,15 @@
 # make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
 # make grades   set up, measure the grades that README states and write them there; RUN="folder ..." takes these runs
 # make docs     set up, measure what the documentation speaks of, build it and print where
-# make setup    only the virtual environment
+# make setup    only the virtual environment, with what a run and its report need
+#
+# TORCH=cpu     with any of these: take PyTorch's CPU build, which is a fifth of the size, from PyTorch's own index
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 NAMED := $(VENV)/typed/logitlab
 TYPES := $(VENV)/.types
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
@@ -19,10 +22,30 @@ RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
 setup: $(READY) $(TYPES)
 
+# uv is quicker than pip. It takes the build of PyTorch that suits the machine from PyTorch's own index; where that
+# cannot be reached, pip installs as it is configured. Modules are compiled when they are first imported: to compile all
+# of them is most of pip's time.
+TORCH ?=
+COMMA := ,
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile \
+  $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+UV_INSTALL := uv pip install --quiet --python $(BIN)/python --torch-backend $(or $(TORCH),auto)
+define INSTALL
+if command -v uv > /dev/null && $(UV_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; then :; else \
+  if command -v uv > /dev/null; then echo "uv could not install what is needed, as it says above: pip does"; fi; \
+  $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; fi
+endef
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LogitLab needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@$(call INSTALL,all)
+	@$(BIN)/python -c 'from logitlab.core.extras import notices; [print(line) for line in notices()]'
+	@touch $@
+
+# What tests, style, documentation and benchmarks need besides.
+$(DEVELOP): $(READY)
+	@$(call INSTALL,all$(COMMA)dev)
 	@touch $@
 
 # Static tools do not run the import hook of an editable install. mypy finds the types of a package in NAME-stubs too,
@@ -46,34 +69,34 @@ report: $(READY) $(TYPES)
 	$(BIN)/logitlab report $(RUN) --format text --format markdown --format csv $$site --out $(RUN)/report
 
 # RUN="folder ..." builds the documentation from these runs instead of its own.
-docs: $(READY) $(NAMED)
+docs: $(DEVELOP) $(NAMED)
 	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
 
 # The grades of README's table, kept in docs/measured/grades.json.
-grades: $(READY)
+grades: $(DEVELOP)
 	$(BIN)/python benchmarks/grades.py $(if $(filter command line environment,$(origin RUN)),$(RUN))
 
-bench: $(READY)
+bench: $(DEVELOP)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
 PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadgroup
 
 # The markers are explained in pyproject.toml, and what is marked in tests/conftest.py.
-test: $(READY) $(TYPES)
+test: $(DEVELOP) $(TYPES)
 	$(PYTEST) -m "not (full or cluster or latex or browser or venv or kills)" tests
 
-test-all: $(READY) $(TYPES)
+test-all: $(DEVELOP) $(TYPES)
 	$(PYTEST) --hypothesis-profile full tests
 
-lint: $(READY) $(NAMED)
+lint: $(DEVELOP) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
 	$(BIN)/python .ci/audit.py constraints.txt
 
-format: $(READY)
+format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from .cases import UNREPRESENTABLE, case_summary_rows
 from .cases.inputs import Selection, file_options, select_inputs
 from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
+from .core.cache_limit import trim_if_due
 from .core.errors import UsageError
 from .core.progress import Progress, reporting
 from .core.vocabulary import OracleKind
@@ -198,6 +199,7 @@ def execute(
             store.keep_logs(Path(logs))
             store.manifest = executor.recorded(store.manifest)
             store.finish(_now())
+    trim_if_due()
     return store
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ..core import files
 from ..core.errors import UsageError
-from . import cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, run, train_demo
+from . import cache, cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, run, train_demo
 
 __all__ = ["app", "main"]
 
@@ -26,6 +26,7 @@ for verb in (
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(cases.app, name="cases")
+app.add_typer(cache.app, name="cache")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

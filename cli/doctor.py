@@ -12,7 +12,7 @@ _STYLES = {"broken": "bold red", "missing": "yellow", "note": "yellow", "ok": "g
 def doctor(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder to verify instead.")] = None,
 ) -> None:
-    """Check the set-up: core packages, oracle, reference cache and every framework. Or verify a run folder.
+    """Check the set-up: core packages, oracle, cache and every framework. Or verify a run folder.
 
     Exit code 0 if all is well, 1 if something is wrong, 2 if RUN is no run. A run that was stopped and can be gone on
     with is well.

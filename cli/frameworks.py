@@ -17,6 +17,7 @@ def frameworks(
     ] = False,
 ) -> None:
     """List the implementations of every framework that is installed, and what is missing."""
+    from ..core import extras
     from ..studies.browse import listing
 
     if entry_points:
@@ -31,7 +32,8 @@ def frameworks(
     print("a dtype, an option or a mode says so itself, and the table with it: unsupported")
     for name, d in descriptions.items():
         if d.missing is not None:
-            print(f"missing: {name}, {d.missing}; {listing.how_to_install(name)}")
+            left_out = None if d.failed else extras.notice(name)
+            print(f"missing: {left_out or f'{name}, {d.missing}; {listing.how_to_install(name)}'}")
         for i in d.implementations:
             if i.version is None:
                 install = listing.how_to_install(i.package, name)

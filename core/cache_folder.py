@@ -3,15 +3,44 @@
 import hashlib
 import os
 import platform
+from enum import StrEnum
 from pathlib import Path
 
 import platformdirs
 
 
-def cache_folder(name: str) -> Path | None:
-    """The folder of this name; None where ``LOGITLAB_CACHE`` is empty, which switches the cache off."""
+class CacheKind(StrEnum):
+    """What is kept; the value is the name of its folder, or how the names of its folders begin."""
+
+    REFERENCES = "references"
+    JAX = "jax"
+    TORCH = "torch"
+    ENVIRONMENTS = "environments"
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return _DESCRIPTIONS[self]
+
+
+_DESCRIPTIONS = {
+    CacheKind.REFERENCES: "exact answers",
+    CacheKind.JAX: "programs compiled by JAX",
+    CacheKind.TORCH: "programs compiled by PyTorch's Inductor",
+    CacheKind.ENVIRONMENTS: "virtual environments of `logitlab matrix`",
+}
+
+
+def cache_root() -> Path | None:
+    """The cache folder; None where ``LOGITLAB_CACHE`` is empty, which switches the cache off."""
     chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
-    return Path(chosen) / name if chosen else None
+    return Path(chosen) if chosen else None
+
+
+def cache_folder(name: str) -> Path | None:
+    """The folder of this name in the cache folder; None where the cache is switched off."""
+    root = cache_root()
+    return None if root is None else root / name
 
 
 def program_folder(framework: str) -> Path | None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,20 +25,23 @@ _PLAIN = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,99}")
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 
 
-def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None) -> None:
+def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None, *, in_cache: bool = False) -> None:
     """Writes a file whole or not at all: beside its place first, then moved there.
 
     Whatever happens, neither a reader nor a crash sees half a file, and a link at its place is replaced, not followed.
 
     Args:
-        path: the file; no two writers at once may have the same.
+        path: the file; no two writers at once may have the same, except in a cache.
         data: what is in it.
         just_before: called when the data are on the disk and not yet in their place.
+        in_cache: the file can be made again, and several processes may write it at once. It is not waited for until
+            the disk has it: after a crash of the machine it may be damaged, which its reader must notice.
 
     Raises:
         OSError: as the system raises it; what was begun is removed, and what was there is as it was.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    own = f".{secrets.token_hex(8)}" if in_cache else ""
+    temporary = path.with_name(f".{path.name}{own}{TEMPORARY}")
     with suppress(FileNotFoundError):
         temporary.unlink()
     try:
@@ -45,7 +49,8 @@ def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if not in_cache:
+                os.fsync(file.fileno())
         if just_before is not None:
             just_before()
         temporary.replace(path)
@@ -53,7 +58,8 @@ def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None
         with suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
+    if not in_cache:
+        sync_folder(path.parent)
 
 
 def append(path: Path, line: str) -> None:

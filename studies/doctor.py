@@ -6,10 +6,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core import memory
+from ..core import extras, memory
+from ..core.cache_folder import CacheKind, cache_root
+from ..core.cache_limit import cache_entries, cache_limit
+from ..core.errors import UsageError
 from ..core.finding import Finding, State
 from ..execution import environment
-from ..oracle import cache, reference
+from ..oracle import reference
 from .browse import listing
 
 # By mpmath 1.3 at 60 digits, 667.274878660240737929212619458..., with 0.1 taken as its float64.
@@ -17,7 +20,7 @@ ARTICLE_MEAN = 667.2748786602407
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at the core packages, the oracle, the reference cache and every framework."""
+    """Looks at the core packages, the oracle, the cache and every framework."""
     versions = environment.own_versions()
     yield Finding("core", State.OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield _oracle()
@@ -28,6 +31,10 @@ def examine() -> Iterator[Finding]:
     for line in listing.third_party_notices():
         yield Finding("entry point", State.OK, line)
     for name, description in listing.describe_frameworks().items():
+        left_out = extras.notice(name)
+        if left_out is not None and description.missing is not None and not description.failed:
+            yield Finding(name, State.MISSING, left_out)
+            continue
         if description.missing is not None:
             yield Finding(name, State.MISSING, f"{description.missing}; {listing.how_to_install(name)}")
             continue
@@ -44,17 +51,23 @@ def _oracle() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = cache.folder()
-    if folder is None:
-        return Finding("reference cache", State.OK, "switched off by LOGITLAB_CACHE")
-    kept = [p.stat().st_size for p in folder.rglob("*.npz")] if folder.exists() else []
-    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    root = cache_root()
+    if root is None:
+        return Finding("cache", State.OK, "switched off by LOGITLAB_CACHE")
+    nearest = next(p for p in (root, *root.parents) if p.exists())
     if not os.access(nearest, os.W_OK):
-        return Finding(
-            "reference cache", State.MISSING, f"{folder} cannot be written; set LOGITLAB_CACHE to a folder that can"
-        )
+        return Finding("cache", State.MISSING, f"{root} cannot be written; set LOGITLAB_CACHE to a folder that can")
+    try:
+        limit = cache_limit()
+    except UsageError as error:
+        return Finding("cache", State.BROKEN, str(error))
+    entries = cache_entries()
+    used, references = sum(e.size for e in entries), sum(e.kind is CacheKind.REFERENCES for e in entries)
     return Finding(
-        "reference cache", State.OK, f"{_short(folder)}, {len(kept)} references, {sum(kept) / 2**20:.0f} MiB"
+        "cache",
+        State.OK,
+        f"{_short(root)}, {used / 2**20:,.0f} MiB of {limit / 2**30:g} GiB, {references:,} references; "
+        "`logitlab cache` shows more",
     )
 
 

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...core.cache_folder import CacheKind, cache_folder
+from ...core.cache_limit import touch
 from ...core.errors import UsageError
-from ...oracle import cache
 from ._source import LogitLabSource
 
 SCHEMA = 1
@@ -25,8 +26,7 @@ class SetError(Exception):
 
 def environments_folder() -> Path | None:
     """Where environments are kept, beside the references; None where the cache is switched off."""
-    references = cache.folder()
-    return None if references is None else references.parent / "environments"
+    return cache_folder(CacheKind.ENVIRONMENTS)
 
 
 def environment(
@@ -52,6 +52,7 @@ def environment(
     if not folder.exists():
         tell(f"building an environment with {' '.join(requirements)}")
         _build(folder, source.requirement(extras), requirements, python)
+    touch(folder)
     return _python(folder)
 
 
@@ -91,7 +92,11 @@ def make_environment(folder: Path, python: str, uv: str | None) -> None:
 
 def _install(folder: Path, requirements: Sequence[str], uv: str | None) -> None:
     python = str(_python(folder))
-    pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install", "--no-input"]
+    pip = (
+        [uv, "pip", "install", "--python", python]
+        if uv
+        else [python, "-m", "pip", "install", "--no-input", "--no-compile"]
+    )
     _run_quietly([*pip, "--quiet", *requirements])
 
 
