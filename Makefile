@@ -23,8 +23,7 @@ RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 setup: $(READY) $(TYPES)
 
 # uv is quicker than pip. It takes the build of PyTorch that suits the machine from PyTorch's own index; where that
-# cannot be reached, pip installs as it is configured. Modules are compiled when they are first imported: to compile all
-# of them is most of pip's time.
+# cannot be reached, pip installs as it is configured. All cores compile the modules, which is most of pip's time.
 TORCH ?=
 COMMA := ,
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile \
@@ -34,6 +33,7 @@ define INSTALL
 if command -v uv > /dev/null && $(UV_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; then :; else \
   if command -v uv > /dev/null; then echo "uv could not install what is needed, as it says above: pip does"; fi; \
   $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; fi
+@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 endef
 
 $(READY): pyproject.toml constraints.txt
