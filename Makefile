@@ -1,3 +1,4 @@
+# make quick    set up, and say in under a minute which losses are safe and what breaks the others
 # make report   set up, run the default plan, write the report and print where
 # make test     set up, run the tests that take minutes together; a change is tried with these
 # make test-all set up, run all tests: every dtype and case, and those that need a cluster, LaTeX, a browser or an installer
@@ -18,7 +19,7 @@ NAMED := $(VENV)/typed/logitlab
 TYPES := $(VENV)/.types
 RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 
-.PHONY: report grades docs bench test test-all lint format setup clean
+.PHONY: quick report grades docs bench test test-all lint format setup clean
 
 setup: $(READY) $(TYPES)
 
@@ -58,6 +59,9 @@ $(TYPES): $(READY) $(wildcard *.py */__init__.py */*/__init__.py)
 # mypy and the documentation find a package by its folder's name, and this folder may have any.
 $(NAMED):
 	@mkdir -p $(@D) && ln -sfn "$(CURDIR)" $@
+
+quick: $(READY) $(TYPES)
+	$(BIN)/logitlab run --quick --out $(RUN)
 
 report: $(READY) $(TYPES)
 	$(BIN)/logitlab run --out $(RUN)

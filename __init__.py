@@ -12,6 +12,7 @@
     logitlab.compare(df_before, df_after).regressions
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
+    logitlab.safety(logitlab.run(quick=True))  # under a minute: which losses are safe, what breaks the others
     logitlab.style(df)
     logitlab.tables("runs/mine")["grades"]
     logitlab.query("runs/mine", "SELECT dtype, max(max_ulp) FROM measurements GROUP BY dtype")

@@ -2,6 +2,7 @@
 from .core.errors import UsageError as UsageError
 from .oracle import Reference as Reference
 from .oracle import reference as reference
+from .reports import safety as safety
 from .reports import style as style
 from .reports import tables as tables
 from .runner import run as run

@@ -63,6 +63,7 @@ def run(
     devices: Strings = None,
     modes: Strings = None,
     variants: Strings = None,
+    quick: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -99,6 +100,8 @@ def run(
         modes: ``eager``, ``graph``, ``compiled``. By default all that an implementation has; in a run over all dtypes
             those other than eager in float32 alone, since compiling takes most of the time.
         variants: settings that change numbers, measured beside the modes they change; see `variants.VARIANTS`.
+        quick: a look in under a minute: one case of each family in float32, eager; chooses ``cases``, ``dtypes`` and
+            ``modes``. `logitlab.safety` tells which losses are safe.
         out: the run folder to keep; by default the run is kept nowhere.
         resume: go on with the run in ``out``, which must have the same plan and the same versions.
         timeout: seconds after which one call is given up.
@@ -127,7 +130,7 @@ def run(
     request = Request(
         cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,
         implementations=implementations, dtypes=dtypes, devices=devices, modes=modes, variants=variants,
-        resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
+        quick=quick, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
         reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
@@ -152,6 +155,7 @@ def execute(
     the call of `run` that makes the request.
     """
     command = command or request.as_python()
+    request = request.planned()
     # Checked before anything is started: a typing error costs no import of a framework.
     timeout = as_positive(request.timeout, "timeout", "seconds")
     memory_limit = None if request.memory_limit is None else as_positive(request.memory_limit, "memory_limit", "GiB")

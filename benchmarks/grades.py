@@ -18,7 +18,8 @@ import pandas as pd
 from docs_measurements import kept_run, table
 from kept_grades import KEPT, README, ROOT, Decision, Kept, compact, in_readme, read, write
 
-from logitlab.core.vocabulary import GRADES
+from logitlab.cases import quick_cases
+from logitlab.reports.tables.safety import deciding
 from logitlab.storage.store import Run
 
 PLAN: dict[str, str | list[str]] = {
@@ -29,8 +30,6 @@ PLAN: dict[str, str | list[str]] = {
 }
 # Those that XLA compiles. What Inductor gives depends on the processor's vectors: docs/findings.md tells it.
 WITH_MODES = ["jax", "tensorflow", "keras-jax"]
-# The cases that the documentation speaks of decide a grade wherever they can.
-KNOWN = ("seed/article", "masks/first", "masks/on_target", "offset/1e06", "gap/20_high")
 
 
 def graded(df: pd.DataFrame) -> pd.DataFrame:
@@ -42,29 +41,18 @@ def graded(df: pd.DataFrame) -> pd.DataFrame:
 def decide(eager: pd.DataFrame) -> list[Decision]:
     """The grade of each implementation; few cases decide all grades."""
     worst = eager.groupby("implementation")["grade"].max()
-    decisions = [Decision(name, "A") for name in worst.index[worst == "A"]]
     at_worst = eager[eager["grade"] == eager["implementation"].map(worst)]
-    for grade in GRADES[1:]:
-        left = at_worst[at_worst["grade"] == grade]
-        while not left.empty:
-            case, quantity, verdict = _widest(left)
-            there = left[(left["case"] == case) & (left["quantity"] == quantity) & (left["verdict"] == verdict)]
-            first = there.groupby("implementation")["row"].min()
-            decisions += [Decision(n, grade, case, int(row), quantity, verdict) for n, row in first.items()]
-            left = left[~left["implementation"].isin(first.index)]
+    decisions = [Decision(name, "A") for name in worst.index[worst == "A"]]
+    columns = ["implementation", "grade", "case", "row", "quantity", "verdict"]
+    decisions += [Decision(*line) for line in deciding(at_worst)[columns].itertuples(index=False)]
     return sorted(decisions, key=lambda d: (d.grade, d.implementation))
 
 
-def _widest(left: pd.DataFrame) -> tuple[str, str, str]:
-    """The case, quantity and verdict that most implementations share; known cases first, then narrow ones."""
-    keys = ["case", "quantity", "verdict"]
-    shared = left.groupby(keys).agg(count=("implementation", "nunique"), classes=("classes", "first")).reset_index()
-    places = {case: place for place, case in enumerate(KNOWN)}
-    shared["known"] = [places.get(case, len(KNOWN)) for case in shared["case"]]
-    shared["is_correct"] = shared["verdict"] == "correct"
-    order = {"is_correct": True, "known": True, "count": False, "classes": True, "case": True, "quantity": True}
-    first = shared.sort_values(list(order), ascending=list(order.values())).iloc[0]
-    return first["case"], first["quantity"], first["verdict"]
+def unlike_quick(eager: pd.DataFrame) -> list[str]:
+    """The implementations that the cases of a quick run give another worst grade than these results do."""
+    quick = eager[eager["case"].isin([case.id for case in quick_cases()])]
+    whole = eager.groupby("implementation")["grade"].max()
+    return sorted(whole.index[whole != quick.groupby("implementation")["grade"].max().reindex(whole.index)])
 
 
 def with_modes(decisions: Iterable[Decision], others: pd.DataFrame) -> tuple[Decision, ...]:
@@ -83,6 +71,11 @@ def measure(folders: list[str]) -> Kept:
     runs = [Run(Path(folder)) for folder in folders] or [kept_run("grades", PLAN)]
     eager = table(runs).query("mode == 'eager' and dtype == 'float32'")
     decisions = decide(graded(eager))
+    if unlike := unlike_quick(graded(eager)):
+        print(
+            f"`logitlab run --quick` gives another grade to {compact(unlike)}: choose other QUICK cases",
+            file=sys.stderr,
+        )
     deciding = Kept({}, tuple(decisions)).cases
     others = kept_run(
         "grades-modes", PLAN | {"frameworks": WITH_MODES, "modes": ["graph", "compiled"], "cases": deciding}

@@ -2,7 +2,7 @@
 
 from ._case import UNREPRESENTABLE, Case, make, why_unrepresentable
 from ._case_summary import case_summary_rows
-from ._catalogue import all_cases, content_hash, get_case, select_cases
+from ._catalogue import all_cases, content_hash, get_case, quick_cases, select_cases
 from ._tags import WIDE_FROM
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "content_hash",
     "get_case",
     "make",
+    "quick_cases",
     "select_cases",
     "why_unrepresentable",
 ]

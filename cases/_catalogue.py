@@ -12,21 +12,31 @@ from ..core.errors import UsageError
 from ._case import Case
 from ._tags import derived_tags
 
+QUICK = "quick"  # the tag of the cases of a quick run
 # The options that `content_hash` has in places of their own.
 HASHED = ("label_smoothing", "weight", "ignore_index")
 
 
 @cache
 def all_cases() -> tuple[Case, ...]:
-    """All cases. A module there whose name has no leading underscore is a family: it has ``cases()``."""
+    """All cases. A module there whose name has no leading underscore is a family: it has ``cases()``, and ``QUICK``."""
     package = importlib.import_module(".catalogue", __package__)
     families = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
-    found = [case for name in families for case in importlib.import_module(f"{package.__name__}.{name}").cases()]
+    modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in families}
+    found = [case for module in modules.values() for case in module.cases()]
     ids = [case.id for case in found]
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
         raise ValueError(f"two cases bear the same name: {', '.join(doubled)}")
-    return tuple(replace(case, tags=(*case.tags, *derived_tags(case))) for case in found)
+    quick = {f"{name}/{module.QUICK}" for name, module in modules.items() if hasattr(module, "QUICK")}
+    if unknown := sorted(quick.difference(ids)):
+        raise ValueError(f"QUICK names no case of its family: {', '.join(unknown)}")
+    return tuple(replace(c, tags=(*c.tags, *[QUICK] * (c.id in quick), *derived_tags(c))) for c in found)
+
+
+def quick_cases() -> tuple[Case, ...]:
+    """The cases of a quick run: the article's batch, which speaks for its family, and one of each other family."""
+    return tuple(case for case in all_cases() if QUICK in case.tags)
 
 
 def get_case(case_id: str) -> Case:

@@ -15,6 +15,7 @@ GIVEN = {
     "near-zero": "a loss near zero, whose digits log(sum) drops, in one dtype or in all",
     "offset": "a common offset, which cancels in the answer",
     "padding": "classes padded with a large finite number",
+    "quick": "measured by `logitlab run --quick`, one of each family",
     "seeded": "drawn from a seeded generator",
     "threshold": "made for a threshold of one format, which is a tag too",
     "tiles": "laid out for sums over tiles of classes",

@@ -24,6 +24,9 @@ def run(
     variant: Annotated[
         Values, typer.Option(help="Measure this setting beside each mode: one-thread, fast-math, ..., or all.")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One case of each family in float32, eager, and which losses are safe.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     timeout: Annotated[
@@ -57,7 +60,8 @@ def run(
     Options may be repeated; what is left out means all. Where no case is named, the whole catalogue is run, and small
     sweeps in float32 and bfloat16; they are left out where --case, --logits, --sweep or --case-file is given. The axes
     of a sweep are scale, offset, gap and classes; its values numbers and ranges START:STOP:COUNT, with log behind COUNT
-    for equal ratios.
+    for equal ratios. --quick answers in under a minute which losses are safe and what breaks the others, from one case
+    of each family.
     """
     from .. import runner
     from ..execution.request import Command, Request
@@ -69,7 +73,7 @@ def run(
     request = Request(
         cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
         implementations=implementation, dtypes=dtype, devices=device, modes=mode, variants=variant,
-        resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
+        quick=quick, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
         reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
@@ -83,4 +87,9 @@ def run(
         why = why if store.lines() else "the chosen cases have no rows; choose others by --case"
         print(f"nothing was measured: {why}", file=sys.stderr)
         raise typer.Exit(1)
-    print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
+    if quick:
+        from .. import reports
+
+        reports.show_answer(store)
+    else:
+        print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")

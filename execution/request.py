@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..cases import quick_cases
 from ..core.arguments import Strings
+from ..core.errors import UsageError
 from ..core.vocabulary import OracleKind
 from .pool import DEFAULT_TIMEOUT
 
 # Numbers of an array in the words of a command; of class weights there may be many.
 MAX_SHOWN = 32
+# What a quick run chooses, and the options that would choose it.
+CHOSEN_BY_QUICK = {
+    "cases": "--case", "logits": "--logits", "sweeps": "--sweep", "case_files": "--case-file", "dtypes": "--dtype",
+    "modes": "--mode", "variants": "--variant",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +38,7 @@ class Request:
     devices: Strings = None
     modes: Strings = None
     variants: Strings = None
+    quick: bool = False
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory_limit: float | None = None
@@ -43,6 +51,21 @@ class Request:
     softcap: float | None = None
     logit_scale: float | None = None
     z_loss: float = 0.0
+
+    def planned(self) -> Request:
+        """The request with what a quick run chooses: one case of each family, float32 and eager; itself if not quick.
+
+        Raises:
+            UsageError: if a quick run is asked for and something that it chooses is given too.
+        """
+        if not self.quick:
+            return self
+        given = [option for name, option in CHOSEN_BY_QUICK.items() if getattr(self, name) is not None]
+        if given:
+            raise UsageError(
+                f"a quick run chooses its cases, dtype and mode itself; leave out {', '.join(given)}, or --quick"
+            )
+        return replace(self, cases=[case.id for case in quick_cases()], dtypes="float32", modes="eager")
 
     def as_python(self) -> Command:
         """The call of `run` that makes this request, without ``out`` and ``resume``."""

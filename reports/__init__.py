@@ -1,5 +1,6 @@
 """What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
 
+from ._answer import show_answer
 from ._render import FORMATS, write
 from ._report import Report, make_report, partial, tables
 from ._style import style
@@ -7,6 +8,7 @@ from .tables.errors import errors, finiteness
 from .tables.grades import grade_matrix
 from .tables.ignored import ignored_rows, lets_nan_through
 from .tables.outcomes import article, faults, invalid_targets
+from .tables.safety import safety
 from .tables.sections import Section, sections
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "lets_nan_through",
     "make_report",
     "partial",
+    "safety",
     "sections",
+    "show_answer",
     "style",
     "tables",
     "write",

@@ -19,7 +19,7 @@ WIDTH = 100  # where nobody tells the terminal's
 NARROWEST, WIDEST = 14, 31  # of a column of names
 CELL_WIDTH = 15  # of another, before prose gets its room
 _NAMES = ("implementation", "lowest", "highest")
-_STYLES = {grade: f"bold {colour}" if grade in "AF" else colour for grade, colour in GRADE_COLOURS.items()}
+GRADE_STYLES = {grade: f"bold {colour}" if grade in "AF" else colour for grade, colour in GRADE_COLOURS.items()}
 
 
 def console() -> Console:
@@ -31,7 +31,7 @@ def console() -> Console:
 def text(found: Report, width: int = WIDTH) -> RenderableType:
     """The tables for a terminal of so many columns."""
     parts: list[RenderableType] = [
-        Text(line, style=_STYLES["F"] if line.startswith(PARTIAL) else "") for line in found.preamble
+        Text(line, style=GRADE_STYLES["F"] if line.startswith(PARTIAL) else "") for line in found.preamble
     ]
     for section in found.sections:
         parts += ["", Text(section.title, style="bold"), Text(section.note, style="dim"), _table(section, width)]
@@ -49,8 +49,8 @@ def _table(section: Section, width: int) -> Table:
         table.add_column(Text(column), overflow="fold", width=widths[column])
     columns = [(widths[column], "  " if column in _NAMES else "") for column in shown.columns]
     for line in shown.itertuples(index=False):
-        folded = (_folded(words, room, indent) for words, (room, indent) in zip(line, columns, strict=True))
-        table.add_row(*map(_styled, folded))
+        cells = (folded(words, room, indent) for words, (room, indent) in zip(line, columns, strict=True))
+        table.add_row(*map(_styled, cells))
     return table
 
 
@@ -83,14 +83,14 @@ def _needed(heading: str, words: pd.Series[str]) -> int:
 
 def _styled(words: str) -> Text:
     first = words[:1] if words[1:2] in ("", " ", "\n") else ""
-    return Text.assemble((first, _STYLES[first]), words[1:]) if first in _STYLES else Text(words)
+    return Text.assemble((first, GRADE_STYLES[first]), words[1:]) if first in GRADE_STYLES else Text(words)
 
 
 def _pieces(words: str) -> list[str]:
     return re.split(r"(?<=[/_ ])|(?<=[A-Za-z]\.)|(?=\[)", words)
 
 
-def _folded(words: str, width: int, indent: str = "") -> str:
+def folded(words: str, width: int, indent: str = "") -> str:
     """A long dotted name broken where it has a joint, and within a word only where that alone is wider."""
     if words.count(" ") > 1:
         return words

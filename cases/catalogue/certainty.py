@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "margin_25"
 TAGS = ("near-zero",)
 MARGINS = (3, 8, 12, 16.5, 17, 25, 36, 37, 80, 300, 700)
 

@@ -7,6 +7,7 @@ import numpy as np
 from .._case import Case
 from ._field import field_case
 
+QUICK = "pytext_1698"
 INF = float("inf")
 NAN = float("nan")
 

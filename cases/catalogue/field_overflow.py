@@ -7,6 +7,8 @@ import numpy as np
 from .._case import Case
 from ._field import field_case
 
+QUICK = "optax_1792"
+
 
 def _huge() -> Iterator[Case]:
     yield field_case(

@@ -9,6 +9,7 @@ from ...core.formats import FORMATS
 from .._case import Case
 from ._field import field_case
 
+QUICK = "jax_40384"
 NEAR_ZERO = ("near-zero",)
 
 

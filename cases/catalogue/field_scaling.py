@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from .._case import Case
 from ._field import field_case
 
+QUICK = "unsloth_11277"
+
 
 def cases() -> Iterator[Case]:
     for name, softcap, logits in (

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .._case import Case, make
 
+QUICK = "20_high"
 GAPS = (5, 10, 12, 17, 20, 50, 90, 100, 104, 200, 500, 750, 1000, 2000)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .._case import Case, make
 
+QUICK = "nan_row_mean"
 INF = float("inf")
 LOGITS = [[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]]
 # Logits of an ignored row that a loss may not read: its loss and its gradient are exactly 0 all the same.

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "classes"
 LOGITS = [[2.0, 1.0, 0.1], [3.0, 2.0, 1.0]]
 TARGETS = {
     "minus_one": (-1, "one below the first class, which Python reads as the last"),

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import LAYOUTS, Case, make
 
+QUICK = "transposed"
 LOGITS = [[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0], [0.0, 50.0, -50.0]]
 TARGETS = [0, 2, 1, 2]
 TOLD = {

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "first"
 INF = float("inf")
 BLOCKS = (4, 8, 16, 32, 64)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ...core.formats import FORMATS
 from .._case import Case, make
 
+QUICK = "float32_spaced_8"
 # The spacing of two neighbours, as a power of two, and what it makes of their softmax.
 SPACINGS = {"1": 0, "8": 3, "64": 6}
 

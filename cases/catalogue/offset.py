@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .._case import Case, make
 
+QUICK = "1e06"
 OFFSETS = (1e2, 1e3, 4096.0, 1e4, 60000.0, 1e5, 1e6, 1e7, 1e10, 1e16, 1e20, 1e30, -1e2, -1e3, -1e4, -1e6, -1e10, -1e30)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "ramp_5"
 LENGTHS = (5, 17, 127, 257, 2049)
 
 

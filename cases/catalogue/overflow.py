@@ -6,6 +6,8 @@ from ...core.formats import FORMATS, overflow
 from .._case import Case, make
 from ._thresholds import neighbours
 
+QUICK = "float32_at"
+
 
 def cases() -> Iterator[Case]:
     for fmt in FORMATS.values():

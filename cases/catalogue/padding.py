@@ -7,6 +7,7 @@ import numpy as np
 from ...core.formats import FORMATS
 from .._case import Case, make
 
+QUICK = "float16_min_beyond"
 TAGS = ("padding",)
 # What code in use writes: constants, and the most negative number of the dtype it expects.
 STAND_INS = {"1e4": -1e4, "1e9": -1e9, **{f"{name}_min": -FORMATS[name].largest for name in ("float16", "float32")}}

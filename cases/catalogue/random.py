@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "c10_s100"
 SCALES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 # Widths that other families have too: compilers see few shapes.
 ROWS_OF = {5: 8, 10: 8, 128: 8, 1000: 8, 50_257: 2}

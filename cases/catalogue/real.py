@@ -7,6 +7,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "digits_large"
 STAGES = {
     "sane": "trained at a sane rate of 0.01: logits of a few units",
     "large": "trained at a rate of 10: logits in the thousands, the wrong answers losing by as much",

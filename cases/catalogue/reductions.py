@@ -6,6 +6,8 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "infinite_row_mean"
+
 
 def cases() -> Iterator[Case]:
     yield make(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .._case import Case, make
 
+QUICK = "article"
 LOGITS = [[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]]
 TARGETS = [0, 2, 1]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._case import Case, make
 
+QUICK = "masked_class"
 INF = float("inf")
 
 

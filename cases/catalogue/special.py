@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ...core.formats import FORMATS
 from .._case import Case, make
 
+QUICK = "float32_largest"
 INF = float("inf")
 NAN = float("nan")
 

@@ -8,6 +8,7 @@ import numpy as np
 from ...core.formats import FORMATS
 from .._case import Case, make
 
+QUICK = "float32_257"
 WIDTHS = (257, 2049)
 
 

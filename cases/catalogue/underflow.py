@@ -6,6 +6,8 @@ from ...core.formats import FORMATS, underflow_to_subnormal, underflow_to_zero
 from .._case import Case, make
 from ._thresholds import neighbours
 
+QUICK = "float32_zero_at"
+
 
 def cases() -> Iterator[Case]:
     thresholds = {

@@ -1,0 +1,156 @@
+"""Which losses of a run are safe, what breaks the others and what to do next, for a terminal."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from ..core.vocabulary import Grade, Quantity, Verdict
+from ..storage.manifest import Manifest
+from ..storage.querying import Measurements
+from ..storage.store import Run
+from ._terminal import GRADE_STYLES, console, folded
+from .tables.grades import Column
+from .tables.ignored import lets_nan_through
+from .tables.safety import RESULT, Result, safety
+
+WIDEST = 100  # columns; longer lines are hard to read
+# What each grade means for somebody who chooses a loss: in a word or two, and in full.
+MEANINGS = {
+    Grade.A: ("safe", "all digits are right, up to a few roundings"),
+    Grade.B: ("safe", "only tiny numbers lose digits, such as a loss near 0"),
+    Grade.C: ("loses digits", "where the logits are large or share an offset"),
+    Grade.D: ("inaccurate", "finite, but wrong by more than large logits explain"),
+    Grade.F: ("breaks", "NaN or infinite where the answer is finite, or the reverse"),
+}
+_WRONG = {
+    Verdict.NAN: "is NaN",
+    Verdict.OVERFLOW: "is infinite",
+    Verdict.UNDERFLOW: "is 0 where it is not",
+    Verdict.SWALLOWED: "is finite where it may not be",
+    Verdict.WRONG_SIGN: "has the wrong sign",
+    Verdict.LOST: "has no digit right",
+}
+_SHARED = ["case", "quantity", "verdict"]
+_INDENT = 3  # columns
+
+
+def show_answer(run: Run, to: Console | None = None) -> None:
+    """Prints which of the run's losses are safe and what breaks the others, in at most `WIDEST` columns."""
+    to = to or console()
+    to.print(answer(run, min(to.width, WIDEST)), highlight=False, soft_wrap=True)
+
+
+def answer(run: Run, width: int) -> Text:
+    """The losses of a run by their worst grade, each with the case that decides it, in lines of so many columns.
+
+    There is a table for each dtype, mode and device of the run.
+    """
+    source = Measurements.of_parts([run.whole_parts()[0]])
+    cases = run.cases().drop_duplicates("case").set_index("case")
+    graded = source.cells[source.cells["graded"] > 0]
+    columns = [Column(*line) for line in graded[["dtype", "mode", "device"]].drop_duplicates().itertuples(index=False)]
+    tables = [(column, safety(source, column)) for column in columns]
+    lines = [line for column, table in tables for line in (*_table(table, column, cases, width), Text())]
+    lines += [Text(line) for note in _notes(run.manifest, source, len(cases)) for line in textwrap.wrap(note, width)]
+    return Text("\n").join([*lines, Text(), *_next_steps(run.folder, tables)])
+
+
+def _table(table: pd.DataFrame, column: Column, cases: pd.DataFrame, width: int) -> Iterator[Text]:
+    """The losses of one dtype, mode and device, grade by grade."""
+    yield Text(f"{len(table)} losses: which are safe, and what breaks the others?", style="bold")
+    scope = f"{len(cases)} cases in {', '.join(column)}."
+    yield from map(Text, textwrap.wrap(f"{scope} Each loss has its worst grade over the cases it supports.", width))
+    first = max(len(name.partition("/")[0]) for name in table["implementation"])
+    for grade in (g for g in Grade if g in set(table["grade"])):
+        of_grade = table[table["grade"] == grade]
+        word, meaning = MEANINGS[grade]
+        yield Text()
+        yield Text.assemble((f"{grade}  {word}", GRADE_STYLES[grade]), f": {meaning}")
+        for _, same in of_grade.groupby(_SHARED, sort=False, dropna=False):
+            if grade != Grade.A:
+                yield from _reason(Result(*same[RESULT].iloc[0]), cases, width)
+            yield from _losses(same["implementation"], first, width)
+
+
+def _reason(result: Result, cases: pd.DataFrame, width: int) -> Iterator[Text]:
+    """The case that decides a grade, what came out there, and why the case is hard."""
+    case = cases.loc[result.case]
+    given = [o for o in case["options"].split("; ") if not o.startswith("class indices")]
+    options = f" ({', '.join(given)})" if given else ""
+    words = f"{result.case}{options}: {outcome(result)}. {case['why']}"
+    first, *more = textwrap.wrap(words, width - _INDENT, break_on_hyphens=False)
+    head, colon, rest = first.partition(":")
+    yield Text.assemble(" " * _INDENT, (head, "bold"), colon, rest)
+    yield from (Text(" " * _INDENT + line) for line in more)
+
+
+def _losses(implementations: Iterable[str], first: int, width: int) -> Iterator[Text]:
+    """The losses of each framework, whose name takes so many columns."""
+    indent = 2 * _INDENT
+    room = width - indent - first - 2
+    for framework, names in groupby(implementations, key=lambda name: name.partition("/")[0]):
+        words = ", ".join(name.partition("/")[2] for name in names)
+        lines = textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False)
+        folds = (folded(line, room, "  ") if len(line) > room else line for line in lines)
+        for i, line in enumerate("\n".join(folds).split("\n")):
+            yield Text(f"{'':{indent}}{framework if i == 0 else '':{first}}  {line}")
+
+
+def outcome(result: Result) -> str:
+    """What is wrong with a result of `safety`, in words: ``the loss is inf where 2000 is exact``."""
+    verdict = Verdict(result.verdict)
+    if result.quantity != Quantity.LOSS:
+        return f"an entry of the {result.quantity} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
+    subject = "the loss" if result.row >= 0 else "the reduced loss"
+    if verdict == Verdict.NAN:
+        return f"{subject} is NaN where {result.exact:.4g} is exact"
+    value, right = _apart(result.value, result.exact)
+    return f"{subject} is {value} where {right} is exact"
+
+
+def _apart(value: float, exact: float) -> tuple[str, str]:
+    """Two numbers in as few digits as tell them apart."""
+    for digits in range(4, 17):
+        pair = f"{value + 0.0:.{digits}g}", f"{exact:.{digits}g}"  # a computed -0 is a 0
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def _notes(manifest: Manifest, source: Measurements, cases: int) -> Iterator[str]:
+    """What a reader should know beside: NaN from ignored rows, what is not installed, and how far a quick look goes."""
+    ungraded = source.cells[source.cells["graded"] == 0]["implementation"].unique()
+    if len(ungraded):
+        yield f"Nothing could be graded of {', '.join(ungraded)}; the report has the messages."
+    for where, names in lets_nan_through(source).items():
+        yield f"NaN from an ignored row reaches {where} in {len(names)} of these losses."
+    losses = [name for name in manifest.missing if "/" in name]
+    missing = [name for name in manifest.missing if "/" not in name]
+    missing += [f"{len(losses)} loss{'es' * (len(losses) > 1)} whose package is missing"] * bool(losses)
+    if missing:
+        yield f"Not measured: {', '.join(missing)}; `logitlab doctor` says why and what to install."
+    yield f"A quick look at {cases} cases, one of each family: the whole catalogue may find worse."
+
+
+def _next_steps(folder: Path, tables: Sequence[tuple[Column, pd.DataFrame]]) -> Iterator[Text]:
+    """Commands for more, and what each is for."""
+    steps = []
+    for column, table in tables[:1]:
+        worst = table[table["grade"] == table["grade"].max()].dropna(subset="case")
+        # Of the losses that one case breaks the last: often PyTorch's, which is imported fastest.
+        for line in worst[worst["case"] == worst["case"].iloc[:1].sum()].tail(1).to_dict("records"):
+            loss, dtype = shlex.quote(line["implementation"]), f" --dtype {column.dtype}"
+            steps.append((f"logitlab explain {line['case']} --implementation {loss}{dtype}", "why it breaks there"))
+    steps.append((f"logitlab report {folder}", "all tables of this run"))
+    steps.append(("make report", "every case, dtype and mode; `logitlab run` without make"))
+    for command, purpose in steps:
+        yield Text(f"  # {purpose}", style="dim")
+        yield Text(f"  {command}", style="bold")
