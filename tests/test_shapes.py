@@ -1,5 +1,6 @@
-"""What keeps compilers to few shapes, and their programs from piling up in memory."""
+"""What keeps workers cheap: compilers see few shapes, programs do not pile up in memory, waiting threads sleep."""
 
+import os
 from collections import defaultdict
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from logitlab.core.formats import FORMATS
 from logitlab.execution import _watchdog, registry, worker
 from logitlab.execution.plan import groups
 from logitlab.execution.plan._groups import MAX_FILLED_LOGITS
+from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch, Framework, Implementation
 
 LOGITS = np.array([[1.0, 2.0, np.nan], [3.0, -1.0, 0.5]], np.float32)
@@ -147,3 +149,12 @@ def test_a_worker_that_has_grown_forgets_programs_when_the_dtype_or_the_width_ch
     size = 4 * worker.PROGRAM_BYTES
     process.begin(framework, Batch(LOGITS.astype(np.float64), TARGETS))
     assert framework.forgotten == 2
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_of_a_worker_sleep_unless_the_user_has_said_otherwise(given, found, monkeypatch, tmp_path):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    with Pools([], tmp_path) as pools:
+        assert pools.worker("any").schedule(os.getenv, args=["OMP_WAIT_POLICY"]).result() == found

@@ -29,8 +29,9 @@ Float64 = NDArray[np.float64]
 MAX_LOGITS = 2**22
 # Logits of a group whose standards are kept for the next cell: as many as the widest rows of the catalogue have.
 MAX_KEPT_LOGITS = 2**19
-# Logits that a batch is filled up to: so few that an operation on them takes less time than a compilation.
-MAX_FILLED_LOGITS = 2**18
+# Logits that batches of all widths are filled up to: from 17 classes on XLA sums a row in an order that depends on how
+# many rows there are.
+MAX_FILLED_LOGITS = 2**12
 
 
 @dataclass(frozen=True, eq=False)
