@@ -21,12 +21,23 @@ FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def everywhere(tmp_path_factory):
-    """The article and a mask through the four frameworks and all dtypes; of JAX, which compiles each step, in part."""
+# Of JAX, which compiles each step, two; of PyTorch and TensorFlow, all in `make test-all`.
+OF_JAX = ["jax/naive", "jax/lse"]
+SOME = [
+    "numpy/*", "torch/naive", "torch/lse", "torch/log1p", "torch/F.cross_entropy", "torch/F.cross_entropy[autocast]",
+    "tensorflow/naive", "tensorflow/lse", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits", *OF_JAX,
+]  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module",
+    params=[SOME, pytest.param(["numpy/*", "torch/*", "tensorflow/*", *OF_JAX], marks=pytest.mark.full)],
+    ids=["some losses", "all losses"],
+)
+def everywhere(request, tmp_path_factory):
+    """The article and a mask through the four frameworks and all dtypes."""
     cases, out = ["seed/*", "masks/first", "special/nan"], tmp_path_factory.mktemp("runs") / "run"
-    of_jax = ["jax/naive", "jax/lse"]
-    asked = ["numpy/*", "torch/*", "tensorflow/*", *of_jax]
+    asked = request.param
     return runner.run(cases=cases, frameworks=FRAMEWORKS, implementations=asked, modes="eager", out=out)
 
 
