@@ -101,6 +101,13 @@ class Framework(ABC):
         """What a user's process has set when a loss of logits of this dtype is called, for ``check``."""
         return nullcontext()
 
+    def compiles_shapes(self, mode: str) -> bool:
+        """Whether the first call on each shape compiles or traces, and so takes much longer than the next."""
+        return mode != "eager"
+
+    def drop_programs(self) -> None:  # noqa: B027 - few keep any
+        """Frees the memory of what was compiled; a later call compiles it again."""
+
     # --- arrays -----------------------------------------------------------------------------------------------------
 
     def placed(self, device: str) -> AbstractContextManager[Any]:
