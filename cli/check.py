@@ -1,9 +1,11 @@
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._shared import Device, Mode, Values
+from ._shared import Device, Mode, Values, show_progress
 
 
 def check(
@@ -29,17 +31,21 @@ def check(
     without each loss option that its signature names. Where it fails, the smallest input that does comes with a program
     that shows it.
     """
+    # Before the loss's module imports PyTorch: threads that wait for work leave the cores to who has some.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from ..studies import check as checking
 
     if out is not None:
         checking.prepare(out)
-    name, function = checking.named(loss)
-    by_hand = checking.named(gradient)[1] if gradient else None
-    result = checking.check(
-        function, framework, dtype, require,
-        require_loss=require_loss, require_gradient=require_gradient,
-        name=name, gradient=by_hand, device=device, mode=mode, cases=case, first=first,
-    )  # fmt: skip
+    with show_progress() as show:
+        name, function = checking.named(loss)
+        by_hand = checking.named(gradient)[1] if gradient else None
+        result = checking.check(
+            function, framework, dtype, require,
+            require_loss=require_loss, require_gradient=require_gradient,
+            name=name, gradient=by_hand, device=device, mode=mode, cases=case, first=first,
+            progress=show, on_failure=lambda line: print(f"first failure: {line}", file=sys.stderr),
+        )  # fmt: skip
     checking.show(result)
     for path in checking.write(result, out) if out is not None else ():
         print(path)

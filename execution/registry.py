@@ -140,6 +140,13 @@ _distributions = cache(metadata.packages_distributions)
 
 def version_of(package: str) -> str | None:
     """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
+    try:
+        # Most are distributed under their own name: looking through all that is installed takes a second.
+        own = metadata.distribution(package)
+        if package in (own.read_text("top_level.txt") or "").split():
+            return own.version
+    except metadata.PackageNotFoundError:
+        pass
     distribution = _distribution_of(package)
     return None if distribution is None else metadata.version(distribution)
 

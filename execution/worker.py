@@ -77,8 +77,8 @@ def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
     watchdog.keep_watch(Path(log), memory)
     global _this  # noqa: PLW0603 - a process is one worker at most
     _this = _Worker(memory)
-    # Workers share the cores. GNU's OpenMP, which PyTorch and scikit-learn use, else spins while it waits, which took two
-    # thirds of the processor time of PyTorch's wide rows. It changes no number.
+    # Workers share the cores. GNU's OpenMP, which PyTorch and scikit-learn use, else spins while it waits, which took
+    # two thirds of the processor time of PyTorch's wide rows. It changes no number.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name, value in variables.items():
         before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""

@@ -111,6 +111,10 @@ class Framework(ABC):
     def forget_programs(self) -> None:  # noqa: B027 - few keep any
         """Drops the compiled programs that this process keeps in memory; a worker calls it between shapes."""
 
+    def compiles_shapes(self, mode: str) -> bool:
+        """Whether the first call on each shape compiles or traces, and so takes much longer than the next."""
+        return mode != "eager"
+
     # --- arrays -----------------------------------------------------------------------------------------------------
 
     def placed(self, device: str) -> AbstractContextManager[Any]:

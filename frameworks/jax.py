@@ -295,6 +295,9 @@ class JaxFramework(Framework):
         on = jax.config.jax_enable_x64  # type: ignore[attr-defined] # JAX declares its flags when it is imported
         return jax.enable_x64(on or dtype == np.float64)
 
+    def compiles_shapes(self, mode: str) -> bool:
+        return True  # eager operations too, one by one
+
     def settings(self) -> Mapping[str, str]:
         half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()
         known = {

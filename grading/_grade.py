@@ -1,5 +1,7 @@
 """Computed values against exact ones: finiteness, errors, grade and verdict of each row."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +42,17 @@ class Graded:
     max_abs: Float64
     max_rel: Float64
     max_ulp: Float64
+
+    def take(self, rows: NDArray[np.intp]) -> Graded:
+        """The grades of some of the rows, in another order or several times."""
+        return Graded(**{name: values[rows] for name, values in vars(self).items()})
+
+    def replaced(self, rows: NDArray[np.intp], others: Graded) -> Graded:
+        """The grades with those of some rows replaced."""
+        found = {name: values.copy() for name, values in vars(self).items()}
+        for name, values in vars(others).items():
+            found[name][rows] = values
+        return Graded(**found)
 
 
 def grade(

@@ -118,6 +118,21 @@ class Standard:
                 {fmt.name: rounded},
             )
 
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """The standard of some of the rows, in another order or several times."""
+        return replace(
+            self,
+            wanted=self.wanted[rows],
+            allowed=Bounds(*(bound[rows] for bound in self.allowed)),
+            ulp=self.ulp[rows],
+            size=self.size[rows],
+            representable=self.representable[rows],
+            graded=self.graded[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            has_answer=self.has_answer[rows],
+            _expected={name: values[rows] for name, values in self._expected.items()},
+        )
+
     def expected(self, out_dtype: np.dtype[Any]) -> Float64:
         """The values rounded to the format that decides whether one may be finite: the answer's own dtype where that
         reaches further than the case's.

@@ -1,38 +1,28 @@
 """``check``: a loss of one's own, measured against the exact answer on the catalogue and on rows made for kernels."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from itertools import product
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError, short_repr
-from ...core.formats import FORMATS, get_format, quantize
-from ...core.vocabulary import GRADES, Grade, Quantity, Status
+from ...core.formats import FORMATS
+from ...core.progress import Progress, reporting
+from ...core.vocabulary import GRADES, Grade
 from ...execution.plan import choose_dtypes
-from ...execution.worker import Outcome
-from ...frameworks import Batch
-from ._lines import Line, Lines, Mask, Required, badness, each_line, fails, table
+from ._lines import Lines, Required, each_line, fails, table
 from ._loss import Candidate, Loss, load_framework
-from ._measure import measure
 from ._options import PLAIN, keywords, options_of, set_in, signature_of
 from ._presentation import CATALOGUED
-from ._properties import KEYS, PROPERTIES, explaining
 from ._result import CheckResult
-from ._rows import LAID, PresentedRows, batches, presented_again
-from ._seeded import SEEDED, option_cases, seeded_cases
-from ._shrink import Failing, find_smallest
-
-PROBED = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
-MAX_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
-COPIED_FROM = 256  # rows before a failing one
-WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
+from ._rows import LAID
+from ._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
+from ._shrink import find_smallest
+from ._tries import Tries, worst_rows
 
 
 def check(
@@ -50,6 +40,8 @@ def check(
     cases: str | Sequence[str] | None = None,
     shrink: bool = True,
     first: bool = False,
+    progress: Progress | bool | None = None,
+    on_failure: Callable[[str], None] | None = None,
 ) -> CheckResult:
     """Measures a loss against the exact answer, and says whether it has a grade.
 
@@ -80,6 +72,13 @@ def check(
             those of ``check/*``.
         shrink: whether to look for the smallest input that still fails.
         first: whether to stop at the first batch of rows that falls short; the grades are then of what was tried.
+        progress: called with the batches done, those in all and the one at hand. By default (None or True) a bar where
+            standard error is a terminal, and a line in a notebook; False for none.
+        on_failure: called with one line that says what failed, as soon as a row falls short for the first time.
+
+    A framework that compiles each shape (JAX, and every mode but ``eager``) gets fewer widths and sizes of batches,
+    unless ``cases`` names others. Ctrl-C after a row has failed ends the check, and the result is that of what was
+    tried; before that it raises KeyboardInterrupt.
 
     Raises:
         UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, cases that
@@ -93,30 +92,75 @@ def check(
     if gradient is not None:
         _require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
-    chosen = _chosen(cases, options_of(loss))
-    adapter = load_framework(framework)
-    if device not in adapter.devices():
-        raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
-    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
-    if mode not in modes:
-        raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
-    candidate = Candidate(called, adapter, loss, gradient, device, mode)
-    _require_measurable(candidate, asked or tuple(FORMATS))
-    tried: list[PresentedRows] = []
-    found: list[Lines] = []
-    for rows, measured in _everything(candidate, chosen, asked or tuple(FORMATS)):
-        tried.append(rows)
-        found += measured
-        if first and fails(table(measured), required).any():
-            break
-    lines = table(found)
-    failed = fails(lines, required)
-    failing = list(_worst_rows(lines, failed, tried)) if shrink and failed.any() else []
+    with reporting(progress) as report:
+        adapter = load_framework(framework)
+        if device not in adapter.devices():
+            raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
+        modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+        if mode not in modes:
+            raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
+        few_shapes = adapter.compiles_shapes(mode)
+        chosen = _chosen(cases, options_of(loss), few_shapes=few_shapes)
+        candidate = Candidate(called, adapter, loss, gradient, device, mode)
+        tries = Tries(candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes)
+        found, complete = _measure_all(tries, required, report, on_failure, first=first)
+        lines = table(found)
+        failed = fails(lines, required)
+        smallest = None
+        if shrink and failed.any():
+            if report is not None:
+                report(1, 1, "looking for the smallest input that fails")
+            try:
+                smallest = find_smallest(candidate, list(worst_rows(lines, failed, tries)), required)
+            except KeyboardInterrupt:
+                complete = False
     options = tuple(name for name in options_of(loss) if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
         called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
-        options, lines, asked, find_smallest(candidate, failing, required),
+        options, lines, asked, smallest, complete,
     )  # fmt: skip
+
+
+def _measure_all(
+    tries: Tries,
+    required: Required,
+    progress: Progress | None,
+    on_failure: Callable[[str], None] | None,
+    *,
+    first: bool,
+) -> tuple[list[Lines], bool]:
+    """The lines of everything, and whether that is everything; ended by Ctrl-C, or by the first failure if so asked.
+
+    Raises:
+        UsageError: if no ordinary batch can be measured.
+        KeyboardInterrupt: if nothing has failed until then.
+    """
+    found: list[Lines] = []
+    failed = False
+    try:
+        for measured in tries.measured(progress):
+            found += measured
+            for lines in measured if not failed else ():
+                failing = lines.failing(required)
+                if failing.size and not failed and on_failure is not None:
+                    on_failure(_sentence(lines.take(failing[:1])))
+                failed = failed or bool(failing.size)
+            if failed and first:
+                return found, False
+    except KeyboardInterrupt:
+        if not failed:
+            raise
+        return found, False
+    return found, True
+
+
+def _sentence(lines: Lines) -> str:
+    """A line of the table in words: ``masks/first[0] in float32: loss has grade F (nan)``."""
+    line = next(each_line(table([lines])))
+    row = "" if line.row < 0 else f"[{line.row}]"
+    what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
+    how = "" if line.how == str(CATALOGUED) else f", {line.how}"
+    return f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {what}"
 
 
 def _grade(letter: str) -> Grade:
@@ -125,9 +169,11 @@ def _grade(letter: str) -> Grade:
     return Grade(letter)
 
 
-def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str]) -> tuple[Case, ...]:
+def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str], *, few_shapes: bool) -> tuple[Case, ...]:
     globs = arguments.as_strings(patterns, "cases")
     every = (*seeded_cases(), *option_cases(options))
+    if few_shapes and not globs:
+        every = tuple(case for case in every if case.classes in FEW_WIDTHS)
     of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(SEEDED)]
     held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options))
@@ -161,83 +207,3 @@ def _require_callable(function: Any, what: str, name: str) -> None:
         raise UsageError(
             f"{what} {name}{signature} cannot be called with logits and targets ({error}); {expected}"
         ) from error
-
-
-def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
-    """Refuses a loss that gives no row losses for any ordinary batch, in any dtype.
-
-    One that fails on some inputs or in some dtypes is measured, and its failures are reported.
-
-    Raises:
-        UsageError: with the error of the first call; or of a gradient written by hand that gives none.
-    """
-    rng = np.random.default_rng(0)
-    wanted = set(candidate.quantities if candidate.gradient is not None else ("loss",))
-    tried: list[Outcome] = []
-    for shape, dtype in product(PROBED, dict.fromkeys([*dtypes, *FORMATS])):
-        logits = quantize(np.round(rng.normal(size=shape) * 16) / 16, get_format(dtype))
-        tried.append(candidate.call(Batch(logits, rng.integers(shape[1], size=shape[0]))))
-        if wanted <= {quantity for quantity, _ in tried[-1].values}:
-            return
-    what = "the gradient" if tried[0].values else "the loss"
-    raise UsageError(
-        f"{what} of {candidate.name} cannot be measured: every call fails, the first with {tried[0].detail}; "
-        "expected row losses (B,) of logits (B, C) and targets (B,)"
-    )
-
-
-def _everything(
-    candidate: Candidate, cases: Sequence[Case], dtypes: Sequence[str]
-) -> Iterator[tuple[PresentedRows, list[Lines]]]:
-    """Each batch, presented in each way, with its lines."""
-    for dtype in dtypes:
-        for rows in batches(cases, get_format(dtype)):
-            once = measure(candidate, rows)
-            yield rows, once
-            if any(lines.status != Status.OK for lines in once):
-                continue  # what raises or is not supported as it stands is not asked in other ways
-            for again in presented_again(rows):
-                yield again, measure(candidate, again)
-
-
-def _worst_rows(lines: pd.DataFrame, failed: Mask, tried: Sequence[PresentedRows]) -> Iterator[Failing]:
-    """A few of the rows that fail worst by the property that says most of what fails: the narrow ones."""
-    name = explaining(lines, failed)
-    broken = failed if name is None else PROPERTIES[name].breaks(lines, failed)
-    # Right in another way, it is as the catalogue has it that the row fails.
-    keys = pd.MultiIndex.from_frame(lines[KEYS])
-    plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
-    failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
-    # Finite numbers where they show it: NaN handed on wrongly is one defect more often than the only one.
-    numbers = failures[~failures["has_nan"]]
-    finite = numbers[~numbers["has_mask"]]
-    worst = next(some for some in (finite, numbers, failures) if not some.empty)
-    bad = worst["grade"].map(badness)
-    worst = worst[bad == bad.max()]
-    narrow = worst.assign(_other=worst["how"].ne(str(CATALOGUED))).sort_values(["_other", "classes"], kind="stable")
-    few = narrow.drop_duplicates(["classes", "how", "quantity", "dtype"]).head(WORST_SHRUNK)
-    for line in each_line(few):
-        yield from (replace(each, property=name) for each in _batch_of(line, tried))
-
-
-def _batch_of(line: Line, tried: Sequence[PresentedRows]) -> Iterator[Failing]:
-    for rows in tried:
-        if (rows.fmt.name, rows.classes, str(rows.how)) != (line.dtype, line.classes, line.how):
-            continue
-        place, quantity = line.place, Quantity(line.quantity)
-        # A reduced loss is no row's own.
-        number = line.row if line.row < 0 or place >= len(rows) else rows.numbers[place]
-        if place < len(rows) and (rows.ids[place], number) == (line.case, line.row):
-            if rows.logits.size > MAX_SHRUNK:
-                return
-            start = place // rows.per_call * rows.per_call if rows.per_call else 0
-            called, place = rows.take(np.s_[start : start + (rows.per_call or len(rows))]), place - start
-            # Foremost where it fails there too; else last of as many as there were. Of very many the others are its
-            # copies, which a program can write down.
-            foremost = np.r_[place, np.delete(np.arange(len(called)), place)]
-            yield Failing(called.take(foremost), 0, quantity, None)
-            if rows.options.reduced:
-                return
-            before = np.s_[: place + 1] if place < COPIED_FROM else np.full(place + 1, place)
-            yield Failing(called.take(before), place, quantity, None)
-            return

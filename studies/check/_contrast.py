@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.formats import quantize
+from ._again import other_layouts, permuted
 from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
-from ._rows import OTHER_LAYOUTS, PresentedRows, other_layouts, permuted
+from ._rows import OTHER_LAYOUTS, PresentedRows
 
 # These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
@@ -30,7 +31,7 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
         how = Presentation(rows.how.call)
     elif rows.how.arrangement in _IN_MEMORY or rows.layout in OTHER_LAYOUTS:
         how = Presentation(arrangement=OTHER_LAYOUTS.get(rows.layout, rows.how.arrangement))
-    return replace(rows, how=how, per_call=None, distinct=None)
+    return replace(rows, how=how, per_call=None, distinct=None, origin=None)
 
 
 def contrasts(rows: PresentedRows, place: int, property_: str | None) -> Iterator[Contrast]:

@@ -23,9 +23,21 @@ Objects = NDArray[np.object_]
 
 DIFFERS = "differs"  # in the place of a verdict: two calls gave other bits
 
-NEAR_ZERO = 0.1
-LARGE = 80.0  # beyond it exp overflows float32 soon
-FAR = 8.0  # a common offset, in spreads of the row
+
+@dataclass(frozen=True)
+class Required:
+    """The worst grades that pass."""
+
+    loss: Grade
+    gradient: Grade
+
+    def of(self, quantity: str) -> Grade:
+        """The worst grade that passes for a quantity."""
+        return self.loss if quantity == Quantity.LOSS else self.gradient
+
+    def __str__(self) -> str:
+        same = self.loss == self.gradient
+        return f"grade {self.loss}" if same else f"grade {self.loss} of the loss and {self.gradient} of the gradient"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,25 +84,13 @@ class Lines:
     @classmethod
     def of(cls, rows: PresentedRows, quantity: Quantity, *, whole: bool = False) -> Self:
         """Lines without results: what they are of, and what is hard about it; one line of a batch as a whole."""
-        x = rows.logits.astype(np.float64)
-        finite = np.isfinite(x)
-        high = np.where(finite, x, -np.inf).max(axis=1, initial=-np.inf)
-        low = np.where(finite, x, np.inf).min(axis=1, initial=np.inf)
-        nearest = np.where(finite, np.abs(x), np.inf).min(axis=1, initial=np.inf)
-        with np.errstate(invalid="ignore", over="ignore"):
-            far = nearest > FAR * np.maximum(high - low, 1.0)
-        loss = rows.exact.loss.hi if rows.row_losses is None else rows.row_losses.hi
+        hard = rows.features._asdict()
         factors = np.ones(len(rows)) if rows.weights is None else rows.weights.astype(np.float64)
         lines = cls(
             rows.fmt.name, rows.ids, quantity, str(rows.how), rows.how.call, rows.how.arrangement,
             options=", ".join(rows.options.names),
             row=rows.numbers, classes=np.full(len(rows), rows.classes), target=rows.targets, place=np.arange(len(rows)),
-            has_mask=(x == -np.inf).any(axis=1),
-            has_nan=np.isnan(x).any(axis=1) | np.isnan(factors),
-            has_offset=np.isfinite(nearest) & far,
-            has_large=np.isfinite(high) & (np.maximum(np.abs(high), np.abs(low)) > LARGE),
-            has_near_zero=(loss > 0) & (loss < NEAR_ZERO),
-            has_ties=((x == high[:, None]).sum(axis=1) > 1) & np.isfinite(high),
+            **(hard | {"has_nan": hard["has_nan"] | np.isnan(factors)}),
             has_last=rows.targets == rows.classes - 1,
             has_wide=np.full(len(rows), rows.classes >= WIDE_FROM),
             has_layout=np.full(len(rows), rows.layout != "rows"),
@@ -108,6 +108,15 @@ class Lines:
             max_ulp=graded.max_ulp,
         )  # fmt: skip
 
+    def failing(self, required: Required) -> Integers:
+        """The places of the lines that fall short, as `fails` has it, worst first."""
+        if self.status not in (Status.OK, Status.UNSUPPORTED):
+            return np.arange(len(self))
+        rank = np.full(len(self), -1) if self.grade is None else grade_ranks(self.grade)
+        differ = np.zeros(len(self), bool) if self.verdict is None else np.equal(self.verdict, DIFFERS)
+        order = np.argsort(-rank, kind="stable")
+        return order[((rank > grade_rank(required.of(self.quantity))) | differ)[order]]
+
     def take(self, index: NDArray[np.intp]) -> Self:
         """Some of the lines."""
 
@@ -123,14 +132,17 @@ COLUMNS = {field.name: _DTYPES.get(get_type_hints(Lines)[field.name], np.object_
 
 def table(found: Sequence[Lines]) -> pd.DataFrame:
     """All lines in one table."""
-
-    def values(lines: Lines, name: str) -> NDArray[np.generic]:
-        value = getattr(lines, name)
-        value = value.value if isinstance(value, StrEnum) else value  # a table holds plain strings
-        return value if isinstance(value, np.ndarray) else np.full(len(lines), value, COLUMNS[name])
+    sizes = [len(lines) for lines in found]
 
     def column(name: str, dtype: type[np.generic]) -> NDArray[np.generic]:
-        return np.concatenate([np.empty(0, dtype), *(values(lines, name) for lines in found)]).astype(dtype)
+        values = [getattr(lines, name) for lines in found]
+        if any(isinstance(value, np.ndarray) for value in values):
+            pairs = zip(values, sizes, strict=True)
+            parts = [v if isinstance(v, np.ndarray) else np.full(n, v, dtype) for v, n in pairs]
+            return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
+        each = np.empty(len(values), dtype)
+        each[:] = [v.value if isinstance(v, StrEnum) else v for v in values]  # a table holds plain strings
+        return np.repeat(each, sizes)
 
     return pd.DataFrame({name: pd.Series(column(name, dtype), dtype=dtype) for name, dtype in COLUMNS.items()})
 
@@ -160,24 +172,22 @@ def each_line(lines: pd.DataFrame) -> Iterator[Line]:
     return map(Line._make, zip(*(lines[name].tolist() for name in Line._fields), strict=True))
 
 
-@dataclass(frozen=True)
-class Required:
-    """The worst grades that pass."""
-
-    loss: Grade
-    gradient: Grade
-
-    def __str__(self) -> str:
-        same = self.loss == self.gradient
-        return f"grade {self.loss}" if same else f"grade {self.loss} of the loss and {self.gradient} of the gradient"
-
-
 def fails(lines: pd.DataFrame, required: Required) -> Mask:
     """Which lines fall short of a grade, or have none because the loss raised or gave other bits."""
-    allowed = {Quantity.LOSS.value: grade_rank(required.loss), Quantity.GRADIENT.value: grade_rank(required.gradient)}
-    worse = lines["grade"].map(grade_rank).astype(float) > lines["quantity"].map(allowed).astype(float)
+    of_loss = lines["quantity"].eq(Quantity.LOSS).to_numpy(bool)
+    worse = grade_ranks(lines["grade"].to_numpy(object)) > np.where(
+        of_loss, grade_rank(required.loss), grade_rank(required.gradient)
+    )
     raised = ~lines["status"].isin([Status.OK, Status.UNSUPPORTED])
-    return (worse | raised | lines["verdict"].eq(DIFFERS)).to_numpy(bool)
+    return worse | (raised | lines["verdict"].eq(DIFFERS)).to_numpy(bool)
+
+
+def grade_ranks(grades: Objects) -> Integers:
+    """The `grade_rank` of each grade."""
+    ranks = np.full(len(grades), -1)
+    for rank, grade in enumerate(GRADES):
+        ranks[grades == grade] = rank
+    return ranks
 
 
 def badness(grade: str | None) -> int:

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.vocabulary import Grade, Quantity, Status, Verdict, grade_rank
+from ...core.vocabulary import Grade, Quantity, Status, Verdict
 from ...execution.worker import Outcome
 from ...grading import Graded, grade
 from ...oracle import Exact
-from ._lines import DIFFERS, Lines
+from ._again import SHARE
+from ._known import distinct_rows, rows_differ
+from ._lines import DIFFERS, Lines, grade_ranks
 from ._loss import Candidate, Traced
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import SHARE, PresentedRows
+from ._rows import PresentedRows
 
 Array = NDArray[Any]
 
@@ -40,7 +42,7 @@ def _plainly(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
     found = _graded(rows, dict(outcome.values))
     if outcome.status != Status.OK and (outcome.lacking or not outcome.values):
         found.append(_fault(rows, Status(outcome.status), outcome.detail))
-    if _differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
+    if rows_differ(np.concatenate([batch.logits for batch in batches]), rows.logits).any():
         found.append(_written(rows, Argument.LOGITS))
     return found
 
@@ -70,10 +72,9 @@ def _again(traced: Traced, rows: PresentedRows) -> list[Lines]:
 
 def _compared(rows: PresentedRows, quantity: Quantity, one: Array, other: Array) -> Lines:
     defined = rows.exact.defined if one.ndim else np.atleast_1d(rows.exact.defined.all())
-    differ = _differ(np.atleast_1d(one), np.atleast_1d(other)) & defined
-    return replace(
-        Lines.of(rows, quantity, whole=one.ndim == 0), verdict=np.where(differ, DIFFERS, Verdict.CORRECT.value)
-    )
+    differ = rows_differ(np.atleast_1d(one), np.atleast_1d(other)) & defined
+    verdict = np.where(differ, DIFFERS, Verdict.CORRECT.value)
+    return _distinct(rows, replace(Lines.of(rows, quantity, whole=one.ndim == 0), verdict=verdict))
 
 
 def _weighted(traced: Traced, rows: PresentedRows) -> list[Lines]:
@@ -86,6 +87,16 @@ def _weighted(traced: Traced, rows: PresentedRows) -> list[Lines]:
 
 
 def _graded_over(rows: PresentedRows, gradient: Array, weights: Array) -> list[Lines]:
+    if rows.distinct is None:
+        graded = _grade_weighted(rows, gradient, weights)
+    else:
+        few, copies = distinct_rows(rows.distinct, weights, gradient)
+        graded = _grade_weighted(rows.take(few), gradient[few], weights[few]).take(copies)
+    lines = replace(Lines.of(rows, Quantity.GRADIENT).graded(graded), out_dtype=gradient.dtype.name)
+    return [_distinct(rows, lines)]
+
+
+def _grade_weighted(rows: PresentedRows, gradient: Array, weights: Array) -> Graded:
     """The gradient of weighted losses, graded as that of the losses."""
     factors = weights.astype(np.float64)[:, None]
     ordinary = np.isfinite(factors) & (factors != 0)
@@ -100,8 +111,7 @@ def _graded_over(rows: PresentedRows, gradient: Array, weights: Array) -> list[L
     with np.errstate(invalid="ignore"):
         divided = gradient.astype(np.float64) / before
     graded = grade(Quantity.GRADIENT, divided, rows.logits, rows.fmt, exact)
-    lines = Lines.of(rows, Quantity.GRADIENT).graded(_without_value(graded, gradient, factors[:, 0]))
-    return [_distinct(rows, replace(lines, out_dtype=gradient.dtype.name))]
+    return _without_value(graded, gradient, factors[:, 0])
 
 
 def _without_value(graded: Graded, gradient: Array, factors: Array) -> Graded:
@@ -169,8 +179,7 @@ def _graded(rows: PresentedRows, values: Mapping[str, Array]) -> list[Lines]:
 
 
 def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines:
-    reduction, row_losses = rows.options.reduction, rows.row_losses
-    graded = grade(quantity, array, rows.logits, rows.fmt, rows.exact, reduction=reduction, row_losses=row_losses)
+    graded = rows.grade(quantity, array)
     whole = quantity == Quantity.LOSS and rows.options.reduced
     lines = replace(Lines.of(rows, quantity, whole=whole).graded(graded), out_dtype=array.dtype.name)
     if quantity == Quantity.LOSS:
@@ -181,21 +190,16 @@ def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines
 
 def _distinct(rows: PresentedRows, lines: Lines) -> Lines:
     """Of rows that are there many times the worst line each: a large batch is more than a table has to hold."""
-    if rows.distinct is None or lines.grade is None:
+    if rows.distinct is None or len(lines) != len(rows):
         return lines
-    rank = np.array([grade_rank(g) for g in lines.grade])
+    if lines.grade is not None:
+        rank = grade_ranks(lines.grade)
+    else:
+        rank = np.zeros(len(lines), int) if lines.verdict is None else np.equal(lines.verdict, DIFFERS).astype(int)
     order = np.lexsort((-rank, rows.distinct))
     return lines.take(order[np.unique(rows.distinct[order], return_index=True)[1]])
 
 
 def _fault(rows: PresentedRows, status: Status, detail: str, written: Argument | None = None) -> Lines:
     quantity = Quantity.GRADIENT if "gradient" in detail else Quantity.LOSS
-    return replace(Lines.of(rows, quantity), status=status, detail=detail, written=written)
-
-
-def _differ(one: Array, other: Array) -> NDArray[np.bool_]:
-    """Which rows differ in a bit, all NaN taken for one."""
-    bits = f"u{one.dtype.itemsize}"
-    differ = (one.view(bits) != other.view(bits)) & ~(np.isnan(one) & np.isnan(other))
-    found: NDArray[np.bool_] = differ.reshape(len(one), -1).any(axis=1)
-    return found
+    return _distinct(rows, replace(Lines.of(rows, quantity), status=status, detail=detail, written=written))

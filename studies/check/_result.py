@@ -41,6 +41,7 @@ class CheckResult:
         lines: everything that was measured, one line a row, quantity and way of presenting it.
         asked: the dtypes that were asked for by name.
         smallest: the smallest input found that still fails, None if nothing does.
+        complete: whether everything was tried; not after ``first`` or Ctrl-C.
     """
 
     name: str
@@ -55,6 +56,7 @@ class CheckResult:
     lines: pd.DataFrame
     asked: tuple[str, ...]
     smallest: Smallest | None
+    complete: bool = True
 
     @property
     def _required(self) -> Required:
@@ -85,7 +87,8 @@ class CheckResult:
 
     @cached_property
     def _worst_first(self) -> pd.DataFrame:
-        broke = {name: p.breaks(self.lines, self._failed) for name, p in PROPERTIES.items()}
+        asked = PROPERTIES if self._failed.any() else {}
+        broke = {name: p.breaks(self.lines, self._failed) for name, p in asked.items()}
         names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
         failures = self.lines[self._failed].assign(breaks=names)
         order = failures.assign(
@@ -166,6 +169,8 @@ def _parts(result: CheckResult) -> Iterator[RenderableType]:
     yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, {result._required} required ({where})")
     if result.options:
         yield Text(f"Measured with and without {', '.join(result.options)}")
+    if not result.complete:
+        yield Text("Stopped before the end: grades and rows are of what was tried until then")
     yield _grades(result)
     if result.failures.empty:
         if not result.passed:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._again import SHARE
 from ._contrast import Contrast
 from ._loss import Candidate
 from ._options import keywords
 from ._presentation import Argument, Arrangement, CallKind
-from ._rows import SHARE, PresentedRows
+from ._rows import PresentedRows
 
 RUNS_FROM = 8  # equal numbers that are written as a product
 

@@ -22,6 +22,11 @@ WIDTHS = (
     255, 256, 257, 384, 500, 511, 512, 513, 768, 1000, 1023, 1024, 1025, 1536, 2047, 2048, 2049, 3072, 4096, 4097, 8192,
     8193, 16385, 30522, 32000, 32768, 32769, 50257, 65536, 65537, 128256, 151936, 262145,
 )  # fmt: skip
+# Those that are tried where each shape is compiled, beside the catalogue's own.
+FEW_WIDTHS = (
+    1, 2, 3, 4, 5, 8, 9, 10, 17, 32, 33, 64, 65, 127, 128, 129, 256, 257, 513, 1000, 1024, 1025, 2049, 4096, 4097,
+    50257, 65537,
+)  # fmt: skip
 NARROW = 8  # up to this width every class is once the target, and once the largest
 VOCABULARY = 20_000  # from this width on a few of the rows do
 # Gaps between two logits: thresholds of exp, log and softplus in each dtype, and what lies between.
