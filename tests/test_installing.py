@@ -117,7 +117,7 @@ def setup(tmp_path):
         subprocess.run(
             make, cwd=checkout, check=True, capture_output=True, env=variables | {"PATH": str(path), "LOG": str(log)}
         )
-        return [line for line in log.read_text().splitlines() if "install" in line]
+        return [line for line in log.read_text().splitlines() if " install" in line]
 
     return run
 
