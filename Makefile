@@ -24,7 +24,9 @@ RUN ?= runs/$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 setup: $(READY) $(TYPES)
 
 # uv is quicker than pip. It takes the build of PyTorch that suits the machine from PyTorch's own index; where that
-# cannot be reached, pip installs as it is configured. All cores compile the modules, which is most of pip's time.
+# cannot be reached, pip installs as it is configured. To compile modules is most of pip's time, and it does so on one
+# core: compileall uses all, and leaves out the packages' own tests. They are compiled now, since where
+# PYTHONDONTWRITEBYTECODE is set each process would compile them again.
 TORCH ?=
 COMMA := ,
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile \
@@ -34,19 +36,22 @@ define INSTALL
 if command -v uv > /dev/null && $(UV_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; then :; else \
   if command -v uv > /dev/null; then echo "uv could not install what is needed, as it says above: pip does"; fi; \
   $(PIP_INSTALL) --constraint constraints.txt --editable '.[$(1)]'; fi
-@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 endef
+# A package may hold files that this Python cannot compile, and never imports.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LogitLab needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	@$(call INSTALL,all)
+	@$(COMPILE)
 	@$(BIN)/python -c 'from logitlab.core.extras import notices; [print(line) for line in notices()]'
 	@touch $@
 
 # What tests, style, documentation and benchmarks need besides.
 $(DEVELOP): $(READY)
 	@$(call INSTALL,all$(COMMA)dev)
+	@$(COMPILE)
 	@touch $@
 
 # Static tools do not run the import hook of an editable install. mypy finds the types of a package in NAME-stubs too,

@@ -110,8 +110,11 @@ def _run_quietly(command: Sequence[str]) -> None:
 
 
 def variables() -> dict[str, str]:
-    """The variables for another environment's Python, without those that lead it to the packages of this one."""
-    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    """The variables for another environment's Python, without those that lead it to the packages of this one.
+
+    Modules are compiled when they are first imported, and that is kept: pip would compile all of them.
+    """
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE")
     return {k: v for k, v in os.environ.items() if k not in ours} | {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
 
 
