@@ -5,7 +5,8 @@
 - A test that `make test` leaves out is marked with the reason: `full` (more dtypes, cases or inputs of what a smaller
   test checks already), `cluster`, `latex`, `browser`, `venv` or `kills`. pyproject.toml says what each means. A mark
   may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
-- No kind of check is in `make test-all` alone: beside each test so marked stands a smaller one without a mark.
+- No kind of check is in `make test-all` alone, but for what LaTeX and a browser make of a report: beside each other
+  test so marked stands a smaller one without a mark.
 - `make test-all` draws 100 Hypothesis examples, `make test` 25, unless a test sets `max_examples` itself.
 - Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
   import JAX and TensorFlow in the test process, which one worker alone does. The groups that take longest come first.
@@ -43,7 +44,12 @@ GROUPS = {
     r"|test_defects\.py::\w+\[(jax|tensorflow)-"
     r"|test_(arguments|check|shapes|state)\.py::\w*_(jax|tensorflow)_",
     "float32_run": r"test_(docs|findings|grades|invalid|options)\.py",
+    "planted defects": r"test_defects\.py",
     "forks": r"test_(kills|refusals)\.py",
+    "reports": r"test_reports\.py",
+    "site": r"test_(site|site_browser|paper)\.py",
+    "check": r"test_check\.py",
+    "runner": r"test_runner\.py",
 }
 
 

@@ -145,7 +145,7 @@ def test_a_masked_logit_is_exactly_a_zero():
 # --- the article, in every framework ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("owner", FRAMEWORKS)
+@pytest.mark.parametrize("owner", ["numpy", "torch", "jax", pytest.param("tensorflow", marks=pytest.mark.full)])
 def test_the_articles_naive_loss_fails_at_exp(explain, owner):
     explained = explain("seed/article", f"{owner}/naive")
     assert (explained.row, explained.target, explained.classes) == (1, 2, (0, 1, 2))

@@ -94,6 +94,7 @@ needs_latex = pytest.mark.skipif(
 COMPLAINTS = re.compile(r"^!|Overfull|undefined|Missing character|LaTeX Warning", re.MULTILINE)
 
 
+@pytest.mark.latex
 @needs_latex
 def test_the_document_compiles_without_a_complaint(written):
     assert COMPLAINTS.findall(compiled(written)) == []

@@ -4,6 +4,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.browser
+
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 # Of each template one page; the others are of the same.
 KINDS = [
@@ -19,7 +21,7 @@ def site(small_site):
     return small_site
 
 
-@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.browser)])
+@pytest.fixture(params=WIDTHS)
 def page(request, browser):
     """A page that fails the test for an error on its console, or for a request that leaves the disk."""
     width, height = WIDTHS[request.param]
@@ -54,7 +56,6 @@ def column(page, grid, title):
     return [words.strip() for words in cells.all_inner_texts()]
 
 
-@pytest.mark.browser
 def test_every_kind_of_page_fits_its_width_and_is_accessible(page, site):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -93,7 +94,6 @@ def test_from_the_matrix_to_a_case_and_back(page, site):
     assert set(column(page, "given", "implementation")) == {"numpy/naive"}
 
 
-@pytest.mark.browser
 def test_what_is_picked_is_shown_and_stands_in_the_address(page, site):
     opened(page, site, "implementations/numpy-naive.html")
     page.get_by_role("combobox", name="family").select_option("masks")
@@ -108,7 +108,6 @@ def test_what_is_picked_is_shown_and_stands_in_the_address(page, site):
     assert page.get_by_role("combobox", name="family").input_value() == "masks"
 
 
-@pytest.mark.browser
 def test_what_is_looked_for_is_found(page, site):
     opened(page, site, "cases.html")
     page.get_by_label("Find").fill("article_mean")
@@ -116,7 +115,6 @@ def test_what_is_looked_for_is_found(page, site):
     assert column(page, "cases", "case") == ["seed/article_mean"]
 
 
-@pytest.mark.browser
 def test_numbers_sort_as_numbers_with_infinity_at_an_end(page, site):
     opened(page, site, "errors.html")
     heading = page.locator("[data-grid='errors_loss'] thead th", has_text="loss largest")
@@ -132,7 +130,6 @@ def test_numbers_sort_as_numbers_with_infinity_at_an_end(page, site):
     assert column(page, "errors_loss", "implementation") == first
 
 
-@pytest.mark.browser
 def test_curves_are_drawn_and_what_is_picked_is_sent(page, site):
     opened(page, site, "curves.html")
     page.locator(".drawing svg").first.wait_for()
@@ -143,7 +140,6 @@ def test_curves_are_drawn_and_what_is_picked_is_sent(page, site):
     page.locator("svg[aria-label='Error of the gradient along the offset, float64']").wait_for()
 
 
-@pytest.mark.browser
 def test_without_a_script_the_matrix_and_the_case_are_still_there(browser, site):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
