@@ -174,12 +174,11 @@ def batches(cases: Sequence[Case], fmt: Format, *, few_shapes: bool = False) -> 
 
     With ``few_shapes`` all batches of a width have as many rows, but those whose loss is reduced.
     """
-    waiting = [group for group in reversed(groups(cases, fmt)) if _rows_of(group)]
+    waiting = [group for group in reversed(groups(cases, fmt)) if group.rows]
     sizes: dict[int, int] = {}
     for group in waiting if few_shapes else ():
         if group.reduction == "none":
-            width = group.cases[0].classes
-            sizes[width] = max(sizes.get(width, 0), _rows_of(group))
+            sizes[group.classes] = max(sizes.get(group.classes, 0), group.rows)
     while waiting:
         # Taken out of the list, so that its exact answers are freed when the next batch is made.
         batch = _batch(waiting.pop(), fmt)
@@ -188,11 +187,7 @@ def batches(cases: Sequence[Case], fmt: Format, *, few_shapes: bool = False) -> 
 
 def number_of_batches(cases: Sequence[Case], fmt: Format) -> int:
     """How many `batches` gives."""
-    return sum(_rows_of(group) > 0 for group in groups(cases, fmt))
-
-
-def _rows_of(group: Group) -> int:
-    return sum(case.rows for case in group.cases)
+    return sum(group.rows > 0 for group in groups(cases, fmt))
 
 
 def _batch(group: Group, fmt: Format) -> PresentedRows:
