@@ -87,6 +87,22 @@ def per_row(function: Callable[..., Array], *references: Reference) -> Reference
     return replace(references[0], **{name: result(name) for name in PER_ROW})
 
 
+def merge_rows(where: NDArray[np.bool_], chosen: Reference, others: Reference) -> Reference:
+    """Of rows without reduction those of ``chosen`` where the mask (B,) is true, in order, and elsewhere the others."""
+
+    def placed(of_chosen: Array, of_others: Array) -> Array:
+        both = np.empty((len(where), *of_chosen.shape[1:]), of_chosen.dtype)
+        both[where], both[~where] = of_chosen, of_others
+        return both
+
+    return per_row(placed, chosen, others)
+
+
+def take_rows(reference: Reference, chosen: NDArray[Any]) -> Reference:
+    """The chosen rows of a reference without reduction."""
+    return per_row(lambda values: values[chosen], reference)
+
+
 def without_answers(of_first_class: Reference) -> Reference:
     """Of a reference the softmax alone: where a target is none of the classes, nothing else is known."""
 

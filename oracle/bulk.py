@@ -1,18 +1,15 @@
 """``bulk``: the exact answers of very many plain rows, by `quad` where it can and by `balls` where it cannot."""
 
 import warnings
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..core.errors import UsageError
 from ..core.vocabulary import QUANTITIES
-from ._answer import Exact, Reference, per_row
+from ._answer import Exact, Reference, merge_rows, take_rows
 from ._inputs import class_indices, float_logits
 from .reference import reference
-
-Array = NDArray[Any]
 
 # Of the rows, one in so many is evaluated by balls too; a prime, lest it fall in step with a file's own period.
 SAMPLED = 997
@@ -55,26 +52,17 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
     t = class_indices(np.asarray(targets), x.shape, None)
     ordinary = np.isfinite(x.max(axis=1, initial=-np.inf))  # the largest is neither NaN nor infinite
     found, doubtful = quad.evaluate(x[ordinary], t[ordinary])
-    found = _rows(found, ~doubtful)
+    found = take_rows(found, ~doubtful)
     good = ordinary.copy()
     good[ordinary] = ~doubtful
     sampled = good & ((first_row + np.arange(len(x))) % SAMPLED == 0)
     by_balls = ~good | sampled
     proven = reference(x[by_balls], t[by_balls], keep=False)
-    if not _agree(_rows(found, sampled[good]), _rows(proven, sampled[by_balls]), quad.BITS):
+    if not _agree(take_rows(found, sampled[good]), take_rows(proven, sampled[by_balls]), quad.BITS):
         warnings.warn(f"not good to {quad.BITS} bits: {len(x)} rows are evaluated by balls instead", stacklevel=2)
         return reference(x, t, keep=False)
 
-    def placed(of_good: Array, of_others: Array) -> Array:
-        both = np.empty((len(good), *of_good.shape[1:]), of_good.dtype)
-        both[good], both[~good] = of_good, of_others
-        return both
-
-    return per_row(placed, found, _rows(proven, ~sampled[by_balls]))
-
-
-def _rows(of: Reference, chosen: NDArray[np.bool_]) -> Reference:
-    return per_row(lambda values: values[chosen], of)
+    return merge_rows(good, found, take_rows(proven, ~sampled[by_balls]))
 
 
 def _agree(found: Reference, proven: Reference, bits: int) -> bool:

@@ -13,8 +13,8 @@ from ..core.arguments import as_integer
 from ..core.conventions import STANDARD, Convention, MeanDivisor, Weighting
 from ..core.errors import UsageError
 from ..core.options import REDUCTIONS, LossOptions, check_option
-from . import balls, cache
-from ._answer import Exact, Reference
+from . import _vectorized, balls, cache
+from ._answer import Exact, Reference, merge_rows, take_rows
 from ._inputs import checked_targets, class_weights, float_logits
 from .balls import ExactRow
 from .transform import Transform
@@ -24,6 +24,8 @@ Float64 = NDArray[np.float64]
 
 # Below this many logits evaluating the balls is quicker than opening a file.
 CACHED_FROM = 4096
+# Below this many logits evaluating the balls is quicker than NumPy's calls for each operation of `_vectorized`.
+VECTORIZED_FROM = 512
 
 
 def reference(
@@ -105,6 +107,16 @@ def reference(
 
 
 def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> Reference:
+    if t.ndim == 2 or options.set_options or reduction != "none" or x.size < VECTORIZED_FROM:
+        return _by_balls(x, t, options, reduction, convention)
+    found, decided = _vectorized.evaluate(x, t)
+    if decided.all():
+        return found
+    others = _by_balls(x[~decided], t[~decided], options, reduction, convention)
+    return merge_rows(decided, take_rows(found, decided), others)
+
+
+def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> Reference:
     transform, ignored = Transform.of(options), options.ignore_index
     counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
     weights = [
