@@ -48,9 +48,10 @@ def parsed(arguments):
     command, context = typer.main.get_command(app), None
     while True:
         context = command.make_context(command.name, list(arguments), parent=context)
-        if not hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args]
+        if not hasattr(command, "resolve_command") or (command.invoke_without_command and not rest):
             return command
-        _, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        _, command, arguments = command.resolve_command(context, rest)
 
 
 @pytest.mark.parametrize("arguments", list(shown_commands()))
