@@ -573,7 +573,8 @@ def test_rows_that_are_picked_or_permuted_keep_all_of_their_exact_answer():
     fmt, options = FORMATS["float32"], {"softcap": 3.0, "logit_scale": 0.5}
     logits, targets = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.array([0, 1, 2, 3, 4, 0])
     owner = make("mine/a", "why", logits, targets)
-    rows = PresentedRows((owner,) * 6, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
+    owners = np.array([owner] * 6, object)
+    rows = PresentedRows(owners, np.arange(6), logits, targets, reference(logits, targets, **options), fmt)
     order = np.array([3, 0, 4, 1, 2])
     for changed in (rows.take(np.array([4, 0, 0, 5])), permuted(rows, order)):
         again = reference(changed.logits, changed.targets, **options)
