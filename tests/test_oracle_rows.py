@@ -77,9 +77,10 @@ def test_ordinary_rows_of_every_dtype_are_decided(seed, classes, size, dtype):
 def test_subnormal_probabilities_are_rounded_once():
     rng = np.random.default_rng(0)
     x = rng.uniform(-750, -640, (400, 4))
+    x[200:] = rng.uniform(-712, -707, (200, 4))  # these lose a bit or two: ``lo`` is a signed zero
     x[:, 0] = rng.uniform(-1, 1, 400)
     x[:, 1] = rng.uniform(-3, 1, 400)
-    assert decided_rows(x, rng.integers(0, 2, 400)).mean() > 0.8
+    assert decided_rows(x, rng.integers(0, 2, 400)).mean() > 0.5
 
 
 @pytest.mark.parametrize("classes", [7, 64, 1000])
