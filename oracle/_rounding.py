@@ -76,8 +76,10 @@ def _correct_tiny(
     whole = times_power(a * (1 - _ABOUT), exponent - 60) == times_power(a * (1 + _ABOUT), exponent - 60)
     # Below a subnormal ``hi`` less than half of the smallest number is left: it is a zero, with the sign of that.
     left = a - times_power(high, 60 - exponent)
+    left = np.where(left == 0, b, left)
     lo[tiny] = np.where(subnormal, np.copysign(0.0, left), low)
-    decided[tiny] = np.where(subnormal, whole, decided[tiny] & sure)
+    once = np.abs(low) > np.finfo(np.float64).smallest_normal  # the second rounding changed nothing
+    decided[tiny] = np.where(subnormal, whole, decided[tiny] & (once | sure))
 
 
 def times_power(values: Float64, exponent: Int64) -> Float64:

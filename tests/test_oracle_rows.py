@@ -64,21 +64,23 @@ def test_what_is_decided_is_what_balls_give_for_any_rows(x, seed):
     decided_rows(x, np.random.default_rng(seed).integers(0, x.shape[1], len(x)))
 
 
-@given(st.integers(0, 2**32), st.integers(2, 40), st.sampled_from([1e-3, 1.0, 10.0, 20.0]), st.sampled_from(FORMATS))
+@given(st.integers(0, 2**32), st.integers(2, 40), st.sampled_from([1e-3, 1, 10, 20]), st.sampled_from(list(FORMATS)))
 def test_ordinary_rows_of_every_dtype_are_decided(seed, classes, size, dtype):
     """Equal logits, and single probabilities next to 1, are left to balls."""
     rng = np.random.default_rng(seed)
     x = (rng.normal(0, size, (20, classes)) + rng.normal(0, 100)).astype(FORMATS[dtype].dtype).astype(np.float64)
     ordinary = (np.ptp(x, axis=1) > 0) & (np.ptp(x, axis=1) < 50)
-    assert decided_rows(x, rng.integers(0, classes, len(x)))[ordinary].mean() > 0.9 or ordinary.sum() < 10
+    decided = decided_rows(x, rng.integers(0, classes, len(x)))
+    assert (ordinary & ~decided).sum() <= 1
 
 
 def test_subnormal_probabilities_are_rounded_once():
     rng = np.random.default_rng(0)
     x = rng.uniform(-750, -640, (400, 4))
+    x[200:] = rng.uniform(-712, -707, (200, 4))  # these lose a bit or two: ``lo`` is a signed zero
     x[:, 0] = rng.uniform(-1, 1, 400)
     x[:, 1] = rng.uniform(-3, 1, 400)
-    assert decided_rows(x, rng.integers(0, 2, 400)).mean() > 0.9
+    assert decided_rows(x, rng.integers(0, 2, 400)).mean() > 0.5
 
 
 @pytest.mark.parametrize("classes", [7, 64, 1000])
@@ -111,12 +113,12 @@ def test_a_batch_gives_each_row_as_it_is_alone_whichever_way_that_is_evaluated()
 
 
 def decided_share_of_catalogue(dtype):
-    shares = []
+    decided = []
     for case in select_cases():
         if case.plain and dtype in case.dtypes and case.classes < 10_000:
             x, t = (f(FORMATS[dtype]) for f in (case.quantized, case.quantized_targets))
-            shares.append(decided_rows(x.astype(np.float64), t).mean())
-    return np.mean(shares)
+            decided.append(decided_rows(x.astype(np.float64), t))
+    return np.concatenate(decided).mean()
 
 
 @pytest.mark.parametrize(
