@@ -144,8 +144,8 @@ def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.B
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
     together = (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
-    rows = _common_rows(together)
-    return tuple(replace(group, common_rows=rows[group.classes]) for group in together)
+    common = _common_rows(together)
+    return tuple(replace(group, common_rows=common[group.classes]) for group in together)
 
 
 def _common_rows(made: Iterable[Group]) -> dict[int, int]:
