@@ -127,7 +127,8 @@ def _apart(value: float, exact: float) -> tuple[str, str]:
 
 def _notes(manifest: Manifest, source: Measurements, cases: int) -> Iterator[str]:
     """What a reader should know beside: NaN from ignored rows, what is not installed, and how far a quick look goes."""
-    ungraded = source.cells[source.cells["graded"] == 0]["implementation"].unique()
+    supported = source.cells[source.cells["unsupported"] < source.cells["lines"]]
+    ungraded = supported[supported["graded"] == 0]["implementation"].unique()
     if len(ungraded):
         yield f"Nothing could be graded of {', '.join(ungraded)}; the report has the messages."
     for where, names in lets_nan_through(source).items():

@@ -38,8 +38,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_pa
 
 
 def test_an_option_that_is_not_one_has_exit_code_2(capsys):
-    assert main(["run", "--quick"]) == 2
-    assert "--quick" in capsys.readouterr().err
+    assert main(["run", "--swift"]) == 2
+    assert "--swift" in capsys.readouterr().err
 
 
 def test_a_run_says_where_it_is_and_a_report_reads_it(tmp_path, capsys):
