@@ -1,5 +1,5 @@
 # make quick    set up, and say in under a minute which losses are safe and what breaks the others
-# make report   set up, run the default plan, write the report and print where
+# make report   set up, run the default plan, write the report and print where; a first one while the run goes on
 # make test     set up, run the tests that take minutes together; a change is tried with these
 # make test-all set up, run all tests: every dtype and case, and those that need a cluster, LaTeX, a browser or an installer
 # make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
@@ -69,13 +69,8 @@ quick: $(READY) $(TYPES)
 	$(BIN)/logitlab run --quick --out $(RUN)
 
 report: $(READY) $(TYPES)
-	$(BIN)/logitlab run --out $(RUN)
+	$(BIN)/logitlab run --report --out $(RUN)
 	$(BIN)/logitlab report $(RUN) --format markdown
-	@echo
-	@echo "The report, as text, Markdown, CSV and a web site, which begins with index.html:"
-# The site is left out where the extra that it needs is.
-	@site=$$($(BIN)/python -c 'import altair, jinja2, vl_convert' 2> /dev/null && echo --format html); \
-	$(BIN)/logitlab report $(RUN) --format text --format markdown --format csv $$site --out $(RUN)/report
 
 # RUN="folder ..." builds the documentation from these runs instead of its own.
 docs: $(DEVELOP) $(NAMED)

@@ -147,12 +147,14 @@ def execute(
     progress: Progress | None = None,
     tell: Tell = warnings.warn,
     command: Command | None = None,
+    first_look: Callable[[Run], None] | None = None,
 ) -> Run:
     """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds.
 
     ``tell`` is given a line for each framework that was asked for and is missing, or whose import failed, and for each
     part of a resumed run that was damaged and is measured again. ``command`` is kept in the manifest; by default it is
-    the call of `run` that makes the request.
+    the call of `run` that makes the request. ``first_look`` is called once, with the run, when the cases are measured
+    in float32 and eager mode, which comes first, and other cells or files are still to come; the workers wait for it.
     """
     command = command or request.as_python()
     request = request.planned()
@@ -196,9 +198,14 @@ def execute(
                 tell(line)
             store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
             total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
+            first = _first_parts(chosen, cells, store)
             for done, label in _measure(executor, store, chosen, cells, oracle):
                 if progress is not None:
                     progress(done, total, label)
+                while first and store.was_written(first[-1]):
+                    first.pop()
+                    if not first and first_look is not None:
+                        first_look(store)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.manifest = executor.recorded(store.manifest)
@@ -221,11 +228,17 @@ def _measure(
             there = (cell for cell in parts.values() if cell not in todo)
             done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
             if todo:
-                yield Block(block.cases, todo, oracle)
+                yield Block(block.cases, todo, oracle, is_last=not chosen.files)
 
     for rows, label in executor.measure(left(), store):
         done += rows
         yield done, label
+
+
+def _first_parts(chosen: Selection, cells: Sequence[Cell], store: Run) -> list[int]:
+    """The parts that `execute` calls ``first_look`` after; none where they are the whole run."""
+    first = [store.manifest.part(0, i) for i, cell in enumerate(cells) if cell.comes_first and chosen.cases]
+    return first if len(first) < len(cells) or chosen.files else []
 
 
 def _manifest(

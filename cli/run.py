@@ -1,10 +1,12 @@
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..core.errors import UsageError
+from ._run_report import ReportsOfRun
 from ._shared import Cases, Implementations, Values, show_progress
 
 
@@ -29,6 +31,9 @@ def run(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    report: Annotated[
+        bool, typer.Option(help="Write the report into the run folder: first of eager float32, then of all.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds after which one call is given up; an import has 600.", min=0.001)
     ] = 120.0,
@@ -79,17 +84,28 @@ def run(
     )  # fmt: skip
     for line in listing.third_party_notices(framework):
         print(line, file=sys.stderr)
-    with show_progress() as show:
+    reports = ReportsOfRun()
+
+    def show_all(done: int, total: int, label: str) -> None:
+        show(done, total, label)
+        reports.print_first()
+
+    with show_progress() as show, closing(reports):
         command = Command(ctx.obj or "logitlab run")
-        store = runner.execute(request, folder, show, lambda line: print(line, file=sys.stderr), command)
+        first_look = reports.start_first if report else None
+        store = runner.execute(
+            request, folder, show_all, lambda line: print(line, file=sys.stderr), command, first_look
+        )
     if not store.has_result():
         why = "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"
         why = why if store.lines() else "the chosen cases have no rows; choose others by --case"
         print(f"nothing was measured: {why}", file=sys.stderr)
         raise typer.Exit(1)
     if quick:
-        from .. import reports
+        from ..reports import show_answer
 
-        reports.show_answer(store)
+        show_answer(store)
     else:
         print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
+    if report:
+        reports.write_whole(store)

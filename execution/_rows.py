@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
 from pandas.api.types import pandas_dtype
+from pandas.arrays import BooleanArray, IntegerArray
 
 from ..core.vocabulary import Quantity, Status
 from ..frameworks.stages import Stage
@@ -26,10 +28,10 @@ Column = Array | Sequence[Any] | str | None
 class QuantityRows:
     """One quantity of one call in the measurements table, by its columns; `cell_table` adds those of the cell."""
 
-    case: list[str]
-    family: list[str]
-    row: list[int]
-    classes: list[int]
+    case: Sequence[str]
+    family: Sequence[str]
+    row: Array
+    classes: Array
     quantity: str
     status: str
     detail: Column = None
@@ -82,37 +84,56 @@ def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.D
     }  # fmt: skip
     sizes = [len(part.row) for part in parts]
     columns = {
-        name: _column([getattr(part, name) for part in parts], sizes, kind)
+        name: _column([of_cell[name]], [sum(sizes)], kind)
+        if name in of_cell
+        else _column([getattr(part, name) for part in parts], sizes, kind)
         for name, kind in COLUMNS.items()
-        if name not in of_cell
     }
-    return pd.DataFrame(columns).assign(**of_cell)
+    return pd.DataFrame(columns)
 
 
-def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | list[Any] | pd.Series:
-    """A column of a table from those of its parts."""
-    if kind == "float64":
-        pairs = zip(parts, sizes, strict=True)
-        filled = [np.full(n, np.nan) if part is None else np.asarray(part, np.float64) for part, n in pairs]
-        return np.concatenate([np.empty(0), *filled])
-    values = [value for part, n in zip(parts, sizes, strict=True) for value in _listed(part, n)]
-    return values if kind in ("category", "string") else pd.Series(values, dtype=pandas_dtype(kind))
+def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | ExtensionArray:
+    """A column of a table from those of its parts, in its type: converting a whole table costs more than making it."""
+    pairs = list(zip(parts, sizes, strict=True))
+    if kind == "category":
+        return _categories(pairs)
+    if kind == "string":
+        return pd.array([value for part, n in pairs for value in _listed(part, n)], dtype=pandas_dtype(kind))
+    number = np.dtype({"boolean": "bool"}.get(kind, kind.lower()))
+    empty = np.nan if kind == "float64" else 0
+    filled = [np.full(n, empty, number) if part is None else np.asarray(part, number) for part, n in pairs]
+    values = np.concatenate([np.empty(0, number), *filled])
+    if kind in ("float64", "int32"):
+        return values
+    missing = np.repeat([part is None for part, _ in pairs], [n for _, n in pairs]).astype(bool)
+    return BooleanArray(values, missing) if kind == "boolean" else IntegerArray(values, missing)
+
+
+def _categories(pairs: Sequence[tuple[Column, int]]) -> pd.Categorical:
+    words = sorted({str(value) for part, n in pairs if n for value in _distinct(part)})
+    code = {word: i for i, word in enumerate(words)} | {None: -1}
+    codes = [
+        np.full(n, code[part], np.intp)
+        if part is None or isinstance(part, str)
+        else np.fromiter((code[value] for value in part), np.intp, n)
+        for part, n in pairs
+        if n
+    ]
+    return pd.Categorical.from_codes(np.concatenate([np.empty(0, np.intp), *codes]), pd.Index(words, dtype="str"))
+
+
+def _distinct(part: Column) -> set[str]:
+    return {part} if isinstance(part, str) else {value for value in (() if part is None else part) if value is not None}
 
 
 def _listed(part: Column, size: int) -> list[Any]:
-    if isinstance(part, np.ndarray):
-        return list(part.tolist())
     return [part] * size if part is None or isinstance(part, str) else list(part)
 
 
 def _rows(group: Group, quantity: str, status: Status, detail: str | None) -> QuantityRows:
-    """The rows of a quantity that did not come; -1 is the row of a reduced loss."""
-    reduced = quantity == Quantity.LOSS and group.reduction != "none"
-    ids = [(c, -1 if reduced else r + (c.first_row or 0)) for c in group.cases for r in range(1 if reduced else c.rows)]
-    return QuantityRows(
-        [c.id for c, _ in ids], [c.family for c, _ in ids], [row for _, row in ids], [c.classes for c, _ in ids],
-        quantity, status.value, detail,
-    )  # fmt: skip
+    """The rows of a quantity that did not come."""
+    rows = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
+    return QuantityRows(rows.case, rows.family, rows.row, rows.classes, quantity, status.value, detail)
 
 
 def _present(
@@ -120,8 +141,9 @@ def _present(
 ) -> QuantityRows:
     """The rows of a quantity that came; ``message`` is what there is to say of the call beside."""
     exact = group.exact
-    rows = replace(
-        _rows(group, quantity, Status.OK, message or None),
+    of_case = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
+    rows = QuantityRows(
+        of_case.case, of_case.family, of_case.row, of_case.classes, quantity, Status.OK.value, message or None,
         grade=graded.grade, verdict=graded.verdict, first_failure=first_failure,
         finite=graded.finite, expected_finite=graded.expected_finite,
         n_nan=graded.n_nan, n_posinf=graded.n_posinf, n_neginf=graded.n_neginf, n_zeroed=graded.n_zeroed,
@@ -144,8 +166,8 @@ def _present(
     return replace(rows, stability_ratio=ratio)
 
 
-def _bits(values: Array) -> list[int]:
+def _bits(values: Array) -> NDArray[np.int64]:
     """A digest of each row (R,) or (R, E) of values as they came, the same for the same bits; all NaN are one."""
     same = np.ascontiguousarray(np.where(np.isnan(values), values.dtype.type(np.nan), values))
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in same)
-    return [int.from_bytes(digest, "little", signed=True) for digest in digests]
+    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in same)
+    return np.frombuffer(digests, np.dtype("<i8")).astype(np.int64)

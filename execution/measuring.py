@@ -1,5 +1,6 @@
 """The cells of one block measured in worker processes, and the table of each."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from ..cases import Case
 from ..core.formats import FORMATS
 from ..core.vocabulary import OracleKind
 from ._rows import QuantityRows, cell_table, quantity_rows
-from .plan import Cell, GradedCall, Group, PlannedCall, groups
+from .plan import Cell, GradedCall, Group, PlannedCall, groups, ordered
 from .pool import Pools
 
 # The groups of a block's cases in each dtype; and what keeps the table of a part.
@@ -19,11 +20,15 @@ Keep = Callable[[int, pd.DataFrame], None]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Cases that are measured together, in some cells, and the number of the part that each cell's table becomes."""
+    """Cases that are measured together, in some cells, and the number of the part that each cell's table becomes.
+
+    ``is_last`` says that no block follows: a worker ends as soon as its calls are made.
+    """
 
     cases: tuple[Case, ...]
     parts: Mapping[Cell, int]
     oracle: OracleKind = OracleKind.BALLS
+    is_last: bool = False
 
     def grouped(self) -> Grouped:
         """The groups of the cases in each dtype of the cells."""
@@ -33,20 +38,23 @@ class Block:
 def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: Keep) -> Iterator[tuple[int, str]]:
     """Measures cells and yields each call's rows and cell; the last call of a cell gives its table to ``keep``."""
     order = {c.id: i for i, c in enumerate(block.cases)}
-    taken = {
-        cell: [
-            group.with_convention(cell.implementation.convention)
-            for group in grouped[cell.dtype]
-            if group.plain or not cell.plain_only
-        ]
+    calls = ordered(
+        PlannedCall(cell, group.with_convention(cell.implementation.convention))
+        for dtype, of_dtype in grouped.items()
+        for group in of_dtype
         for cell in block.parts
-    }
-    missing = {cell: sum(len(g.cases) for g in of_cell) for cell, of_cell in taken.items()}
-    for cell in (c for c, cases in missing.items() if cases == 0):
+        if cell.dtype == dtype and (group.plain or not cell.plain_only)
+    )
+    # From here on the calls alone keep the groups: exact answers are dropped once all workers are past them.
+    del grouped
+    missing = Counter[Cell]()
+    for call in calls:
+        missing[call.cell] += len(call.group.cases)
+    for cell in (c for c in block.parts if not missing[c]):
         keep(block.parts[cell], pd.DataFrame())
     tables: dict[Cell, list[QuantityRows]] = {cell: [] for cell in block.parts}
     failing: dict[PlannedCall, GradedCall] = {}  # by the call that traces it
-    for call, outcome in pools.evaluate([PlannedCall(cell, g) for cell, of_cell in taken.items() for g in of_cell]):
+    for call, outcome in pools.evaluate(_consumed(calls), is_last=block.is_last):
         graded = failing.pop(call) if call.traced else GradedCall(call, outcome, call.graded(outcome))
         if not call.traced and graded.needs_trace:
             trace = replace(call, traced=True)
@@ -59,5 +67,14 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
         if missing[cell] == 0:
             # Calls end in any order and in any division; the table does not show it.
             table = cell_table(run_name, cell, tables.pop(cell))
-            keep(block.parts[cell], table.sort_values("case", key=lambda ids: ids.map(order), kind="stable"))
+            keep(
+                block.parts[cell], table.sort_values("case", key=lambda ids: ids.map(order).astype(int), kind="stable")
+            )
         yield len(call.group.logits), cell.label
+
+
+def _consumed(calls: list[PlannedCall]) -> Iterator[PlannedCall]:
+    """The calls, each of which the list holds no longer."""
+    calls.reverse()
+    while calls:
+        yield calls.pop()

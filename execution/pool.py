@@ -5,22 +5,21 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pebble import ProcessPool
 
 from ..core.files import plain_name
 from ..core.vocabulary import Status
 from . import registry, worker
+from ._queues import Queue, cores, goes_on, next_to_start
 from ._watchdog import default_limit
 from .outcomes import EXITED, description, ends_process, failed, import_fault
 from .registry import Description
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     # A spawned process imports this module, and should not import the oracle with it.
     from .plan import Call
 
-# One call running and one waiting keep a worker busy without holding many batches in its pipe.
-IN_FLIGHT = 2
 DEFAULT_TIMEOUT = 120.0
 # Seconds for an import, which on a shared disk with a cold cache may take minutes; the limit of calls is the user's.
 IMPORT_TIMEOUT = 600.0
@@ -68,25 +65,11 @@ class _Context(SpawnContext):
     Process = _Process
 
 
-@dataclass
-class _Queue(Generic[C]):
-    """The calls that wait for a worker, those that it was given, and the import that comes before them."""
-
-    waiting: deque[C] = field(default_factory=deque)
-    running: dict[Future[Outcome], C] = field(default_factory=dict)
-    in_flight: int = IN_FLIGHT
-    importing: Future[str | None] | None = None
-    attempts: int = 0
-
-    @property
-    def futures(self) -> tuple[Future[Any], ...]:
-        return (*self.running, *filter(None, [self.importing]))
-
-
 class Pools:
     """Worker processes of each framework, for the length of a ``with`` block.
 
-    A worker's key names it: calls of one key run one after the other in one process; keys run side by side.
+    A worker's key names it: calls of one key run one after the other in one process; keys run side by side, no more of
+    them at once than keep the cores busy.
 
     Args:
         frameworks: their names.
@@ -105,7 +88,9 @@ class Pools:
         self._frameworks = tuple(frameworks)
         self._pools: dict[str, ProcessPool] = {}
         self._imports: dict[str, Future[str | None]] = {}
-        self._queues: dict[str, _Queue[Any]] = {}
+        self._queues: dict[str, Queue[Any]] = {}
+        # One more than there are cores, since a worker waits while its results are graded or a compiler reads a disk.
+        self._at_once = cores() + 1
 
     def __enter__(self) -> Self:
         return self
@@ -122,18 +107,22 @@ class Pools:
         }
         return {name: description(name, future, IMPORT_TIMEOUT) for name, future in futures.items()}
 
-    def evaluate(self, calls: Sequence[C]) -> Iterator[tuple[C, Outcome]]:
+    def evaluate(self, calls: Iterable[C], *, is_last: bool = False) -> Iterator[tuple[C, Outcome]]:
         """Makes the calls, each worker's in their order, and yields them as they end.
 
         A call that fails is divided and made again in parts, until the fault has one cause. While the calls are made,
-        `add` takes more of them.
+        `add` takes more of them. ``is_last`` says that nothing else will be asked of these workers: each ends when its
+        calls are made.
         """
         self._queues = {}
         for call in calls:
-            self._queues.setdefault(call.cell.worker_key, _Queue()).waiting.append(call)
-        for queue in self._queues.values():
-            self._fill(queue)
+            self._queue(call).waiting.append(call)
+        if is_last:
+            for key in self._pools.keys() - self._queues.keys():
+                self._discard(key)
         while True:
+            for queue in next_to_start(self._queues.values(), self._at_once):
+                self._fill(queue)
             futures = {future: queue for queue in self._queues.values() for future in queue.futures}
             if not futures:
                 return
@@ -143,14 +132,21 @@ class Pools:
                     yield from self._import_ended(queue, future)
                 elif future in queue.running:  # and not withdrawn since
                     yield from self._ended(queue, future)
+                if is_last and not queue.waiting and not queue.futures and queue.key in self._pools:
+                    self._discard(queue.key)
 
     def add(self, call: Call) -> None:
         """One more call for the `evaluate` that is under way, the next that its worker makes."""
-        queue = self._queues.setdefault(call.cell.worker_key, _Queue())
+        queue = self._queue(call)
         queue.waiting.appendleft(call)
-        self._fill(queue)
+        if queue.futures or queue in next_to_start(self._queues.values(), self._at_once):
+            self._fill(queue)
 
-    def _import_ended(self, queue: _Queue[C], future: Future[str | None]) -> Iterator[tuple[C, Outcome]]:
+    def _queue(self, call: Call) -> Queue[Any]:
+        key = call.cell.worker_key
+        return self._queues.setdefault(key, Queue(key))
+
+    def _import_ended(self, queue: Queue[C], future: Future[str | None]) -> Iterator[tuple[C, Outcome]]:
         """Makes the waiting calls; if the framework was not imported, all of them have its fault."""
         cell = queue.waiting[0].cell
         fault = import_fault(cell.framework, future, IMPORT_TIMEOUT)
@@ -166,7 +162,7 @@ class Pools:
                 yield from ((call, fault) for call in calls)
         self._fill(queue)
 
-    def _ended(self, queue: _Queue[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
+    def _ended(self, queue: Queue[C], future: Future[Outcome]) -> Iterator[tuple[C, Outcome]]:
         error = future.exception()
         if isinstance(error, BrokenProcessPool) and queue.in_flight > 1:
             queue.in_flight = 1
@@ -178,16 +174,17 @@ class Pools:
             queue.waiting.appendleft(call)
             return
         outcome = future.result() if error is None else failed(error, self._timeout)
-        if ends_process(outcome):
+        if queue.answered(call, outcome) or ends_process(outcome):
             self._discard(call.cell.worker_key)
             self._start_anew(queue)
         parts = call.divided() if outcome.failed else ()
         queue.waiting.extendleft(reversed(parts))
-        self._fill(queue)
+        if goes_on(queue, self._queues.values()):
+            self._fill(queue)
         if not parts:
             yield call, outcome
 
-    def _start_anew(self, queue: _Queue[C]) -> None:
+    def _start_anew(self, queue: Queue[C]) -> None:
         """Makes the calls in flight once more, in another process.
 
         The pool of this one is given up where a call has ended its process, so that the framework is imported into the
@@ -198,7 +195,7 @@ class Pools:
         queue.running.clear()
         self._fill(queue)
 
-    def _fill(self, queue: _Queue[C]) -> None:
+    def _fill(self, queue: Queue[C]) -> None:
         if queue.waiting and queue.importing is None:
             cell = queue.waiting[0].cell
             pool = self.worker(cell.worker_key, cell.variables)
@@ -209,6 +206,8 @@ class Pools:
                 queue.importing = self._imports[cell.worker_key]
         if queue.importing is not None:
             return
+        if not queue.running:
+            queue.begin()
         while queue.waiting and len(queue.running) < queue.in_flight:
             call = queue.waiting.popleft()
             pool = self.worker(call.cell.worker_key, call.cell.variables)

@@ -42,7 +42,8 @@ class Outcome:
     """The ``(quantity, array)`` pairs that a call returned, those it lacks, and the fault that ended it, if any.
 
     A traced call has ``stages`` instead, their values NumPy arrays with the batch's rows first. ``changed`` names what
-    the call changed in its process, and ``exhausted`` says that the process makes no more calls.
+    the call changed in its process, and ``exhausted`` says that the process makes no more calls. ``resident`` are the
+    bytes of memory that the process holds, 0 where nobody looked.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...] = ()
@@ -52,6 +53,7 @@ class Outcome:
     stages: tuple[Stage, ...] = ()
     changed: tuple[str, ...] = ()
     exhausted: bool = False
+    resident: int = 0
 
     @property
     def failed(self) -> bool:
@@ -167,7 +169,7 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
     _this.state = ProcessState(framework.settings)
     changed = _this.state.changes(before)
     _this.exhausted = bool(changed) or watchdog.outgrown(_this.memory)
-    return replace(outcome, changed=changed, exhausted=_this.exhausted)
+    return replace(outcome, changed=changed, exhausted=_this.exhausted, resident=watchdog.resident())
 
 
 def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:

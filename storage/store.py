@@ -169,6 +169,10 @@ class Run:
         """Whether this part is there, as it was written."""
         return self._parts.has(index)
 
+    def was_written(self, index: int) -> bool:
+        """Whether this part was written, by its checksum alone: the part itself is not looked at."""
+        return self._parts.name(self.part(index)) in self._parts.checksums.known
+
     def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
         """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression.
 

@@ -3,8 +3,9 @@
 from ._calls import Call, GradedCall, PlannedCall
 from ._cells import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
 from ._groups import Group, groups
+from ._order import ordered
 
 __all__ = [
     "Call", "Cell", "GradedCall", "Group", "PlannedCall", "choose_cells", "choose_dtypes", "choose_frameworks",
-    "choose_oracle", "groups", "not_installed", "owners",
+    "choose_oracle", "groups", "not_installed", "ordered", "owners",
 ]  # fmt: skip

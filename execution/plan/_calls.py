@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -30,6 +30,11 @@ class Call(ABC):
         """The function of `worker` that the call runs."""
         return worker.call
 
+    @property
+    def kind(self) -> Hashable:
+        """Equal for calls that a compiling framework can serve by the same programs: dtype and width."""
+        return self.cell.dtype
+
     @abstractmethod
     def batch(self) -> Batch:
         """The input."""
@@ -54,6 +59,10 @@ class PlannedCall(Call):
     @property
     def function(self) -> Callable[[Evaluation], Outcome]:
         return worker.trace_stages if self.traced else worker.call
+
+    @property
+    def kind(self) -> Hashable:
+        return self.cell.dtype, self.group.cases[0].classes
 
     def batch(self) -> Batch:
         batch = self.group.batch()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,28 @@ MAX_FILLED_LOGITS = 2**12
 
 
 @dataclass(frozen=True, eq=False)
+class CaseRows:
+    """Rows of cases: their case's full name and family, their number in it, and how many classes they have."""
+
+    case: tuple[str, ...]
+    family: tuple[str, ...]
+    row: NDArray[np.int32]
+    classes: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], *, reduced: bool) -> Self:
+        """Those of the cases, or one row -1 for each case."""
+        counts = [1 if reduced else c.rows for c in cases]
+        numbers = [np.array([-1]) if reduced else np.arange(c.rows) + (c.first_row or 0) for c in cases]
+        return cls(
+            tuple(c.id for c, n in zip(cases, counts, strict=True) for _ in range(n)),
+            tuple(c.family for c, n in zip(cases, counts, strict=True) for _ in range(n)),
+            np.concatenate(numbers).astype(np.int32),
+            np.repeat([c.classes for c in cases], counts).astype(np.int32),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Group:
     """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own.
 
@@ -49,6 +71,7 @@ class Group:
     _by_convention: dict[Convention, Group] = field(default_factory=dict, init=False, repr=False)
     _standards: dict[tuple[str, bool], Standard] = field(default_factory=dict, init=False, repr=False)
     _bounds: dict[str, tuple[Float64, Float64]] = field(default_factory=dict, init=False, repr=False)
+    _case_rows: dict[bool, CaseRows] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def plain(self) -> bool:
@@ -81,9 +104,15 @@ class Group:
     def targets(self) -> NDArray[Any]:
         return np.concatenate([c.quantized_targets(self.fmt) for c in self.cases])
 
-    @property
+    @cached_property
     def options(self) -> OptionValues:
         return self.cases[0].options(self.fmt)
+
+    def case_rows(self, *, reduced: bool) -> CaseRows:
+        """Which rows of which cases a quantity's rows are; those of a reduced loss are one row, -1, for each case."""
+        if reduced not in self._case_rows:
+            self._case_rows[reduced] = CaseRows.of(self.cases, reduced=reduced)
+        return self._case_rows[reduced]
 
     @cached_property
     def exact(self) -> Reference:

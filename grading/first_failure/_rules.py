@@ -47,10 +47,9 @@ def first_failures(traced: TracedBatch) -> dict[str, list[str | None]]:
     found: dict[str, list[str | None]] = {q: [None] * len(g.verdict) for q, g in graded.items()}
     inside = traced.visible_formula != Formula.BUILTIN
     paths = {q: _path(q, traced.stages) for q in graded} if inside else {}
-    for row in range(max(map(len, found.values()), default=0)):
-        failed = [q for q, g in graded.items() if row < len(g.verdict) and g.verdict[row] not in SOUND]
-        if not failed:
-            continue
+    wrong = {q: set(np.flatnonzero(~np.isin(g.verdict, SOUND)).tolist()) for q, g in graded.items()}
+    for row in sorted(set().union(*wrong.values())):
+        failed = [q for q, rows in wrong.items() if row in rows]
         first = dict(zip(failed, failed, strict=True))
         if inside:
             first = _first_broken_stages(traced.row(row), {q: paths[q] for q in failed})
