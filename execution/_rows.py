@@ -92,13 +92,13 @@ def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.D
     return pd.DataFrame(columns)
 
 
-def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | ExtensionArray:
+def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | ExtensionArray | pd.Series:
     """A column of a table from those of its parts, in its type: converting a whole table costs more than making it."""
     pairs = list(zip(parts, sizes, strict=True))
     if kind == "category":
         return _categories(pairs)
     if kind == "string":
-        return pd.array([value for part, n in pairs for value in _listed(part, n)], dtype=pandas_dtype(kind))
+        return pd.Series([value for part, n in pairs for value in _listed(part, n)], dtype=pandas_dtype(kind))
     number = np.dtype({"boolean": "bool"}.get(kind, kind.lower()))
     empty = np.nan if kind == "float64" else 0
     filled = [np.full(n, empty, number) if part is None else np.asarray(part, number) for part, n in pairs]
