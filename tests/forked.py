@@ -41,7 +41,7 @@ class InThisProcess(executors.Local):
     def add(self, call) -> None:
         self._waiting.insert(0, call)
 
-    def evaluate(self, calls) -> Iterator:
+    def evaluate(self, calls, *, is_last: bool = False) -> Iterator:
         self._waiting = list(calls)
         while self._waiting:
             call = self._waiting.pop(0)
