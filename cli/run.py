@@ -45,7 +45,10 @@ def run(
         str | None, typer.Option(help="dask://HOST:PORT, a Dask scheduler; by default this machine.")
     ] = None,
     oracle: Annotated[
-        str, typer.Option(help="quad: exact answers of files good to 100 bits, faster where probabilities are next to 1; or balls.")
+        str,
+        typer.Option(
+            help="quad: exact answers of files good to 100 bits, faster where probabilities are next to 1; or balls."
+        ),
     ] = "balls",
     reduction: Annotated[str, typer.Option(help="Of files of logits: none, mean or sum of a whole file.")] = "none",
     label_smoothing: Annotated[float, typer.Option(help="Of files of logits, from 0 to 1.")] = 0.0,
