@@ -69,13 +69,13 @@ class Queue(Generic[C]):
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """What is to be made first has the largest: cells that come first; of them, workers that were not tried yet, so
+        """What is to be made first has the largest: cells that come first; then workers that were not tried yet, so
         that it is known how long each takes; then what will take longest.
         """
         eager = self.waiting[0].cell.base_mode == "eager"
         guess = EAGER_SECONDS if eager else COMPILED_SECONDS
         each = self._seconds / self._answers if self._answers else guess
-        return self.is_urgent, self.is_urgent and not self._answers, each * len(self.waiting)
+        return self.is_urgent, not self._answers, each * len(self.waiting)
 
 
 def next_to_start(queues: Collection[Queue[Any]], at_once: int) -> list[Queue[Any]]:
