@@ -117,6 +117,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def _set_up_compiler() -> None:
+    folder = program_folder("torch")
+    if folder is not None:
+        # Before the imports, which set it to a folder of their own.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     # Imported here: they take seconds, and eager calls need none of them.
     import torch._dynamo.config as dynamo  # noqa: PLC0415
     import torch._inductor.config as inductor  # noqa: PLC0415
@@ -125,13 +129,8 @@ def _set_up_compiler() -> None:
     dynamo.cache_size_limit = dynamo.accumulated_cache_size_limit = 2**20
     # The programs come one by one: a pool of compiling processes would only wait.
     inductor.compile_threads = 1
-    folder = program_folder("torch")
-    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
-        return
     if folder is None:
         inductor.force_disable_caches = True
-    else:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 @cache
