@@ -25,7 +25,7 @@ ARRAYS = ("logits", "targets", "weight")
 
 
 def assert_same(one, other):
-    assert {f.name for f in fields(Case)} == {*SAID, *ARRAYS, "first_row"}, "a new field of Case needs its place here"
+    assert {f.name for f in fields(Case)} == {*SAID, *ARRAYS, "first_row", "measured_in"}, "a new field of Case needs its place here"
     assert [getattr(one, name) for name in SAID] == [getattr(other, name) for name in SAID]
     for name in ARRAYS:
         a, b = getattr(one, name), getattr(other, name)
