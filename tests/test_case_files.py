@@ -25,7 +25,8 @@ ARRAYS = ("logits", "targets", "weight")
 
 
 def assert_same(one, other):
-    assert {f.name for f in fields(Case)} == {*SAID, *ARRAYS, "first_row", "measured_in"}, "a new field of Case needs its place here"
+    known = {*SAID, *ARRAYS, "first_row", "measured_in"}
+    assert {f.name for f in fields(Case)} == known, "a new field of Case needs its place here"
     assert [getattr(one, name) for name in SAID] == [getattr(other, name) for name in SAID]
     for name in ARRAYS:
         a, b = getattr(one, name), getattr(other, name)
