@@ -7,7 +7,8 @@
   may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
 - No kind of check is in `make test-all` alone, but for what LaTeX and a browser make of a report: beside each other
   test so marked stands a smaller one without a mark.
-- `make test-all` draws 100 Hypothesis examples, `make test` 25, unless a test sets `max_examples` itself.
+- `make test-all` draws 100 Hypothesis examples, `make test` 25; where a test needs another number, `examples` of
+  `example_counts.py` gives a fifth of it in `make test`.
 - Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
   import JAX and TensorFlow in the test process, which one worker alone does. The groups that take longest come first.
 - What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.

@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,7 +166,7 @@ def batches(draw):
 
 
 # The functions are taken to err by 4 u, as NumPy's in float32 do.
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(batches())
 def test_formulas_written_in_numpy_stay_within_their_bounds(batch):
     fmt, logits, targets = batch

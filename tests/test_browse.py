@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -43,7 +44,7 @@ def listed(**filters):
         return set()
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.fixed_dictionaries(some))
 def test_filters_given_together_keep_what_each_alone_keeps(filters):
     alone = [listed(**{name: words}) for name, words in filters.items()]
@@ -138,7 +139,7 @@ def same(told, exact):
         assert abs(mpf(told) - exact) <= mpf(10) ** (math.floor(mp.log10(abs(exact))) - 19) / 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.floats(1e-290, 1e290), st.floats(-0.5, 0.5))
 def test_twenty_digits_are_the_sum_of_both_halves_rounded_once(hi, part):
     lo = float(np.spacing(hi)) * part
@@ -288,7 +289,7 @@ def test_a_row_without_a_softmax_of_numbers_stands_near_nothing(row):
     assert thresholds.near(np.array(row), np.array([True, False]), math.nan, FORMATS["float32"]) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.floats(-800, 800, width=16), min_size=1, max_size=6), st.sampled_from(list(FORMATS)))
 def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
     """The counts and the nearest number, against a plain loop over the logits."""

@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,7 +227,7 @@ def test_a_path_that_is_no_such_file_is_told(tmp_path):
         read_cases(tmp_path)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_no_change_of_a_byte_is_more_than_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("bytes") / "mine.json"

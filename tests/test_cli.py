@@ -66,6 +66,7 @@ def test_cases_lists_every_case(capsys):
     assert f"{len(whole)} cases in {whole['family'].nunique()} families" in capsys.readouterr().out
 
 
+@pytest.mark.full  # doctor describes all of them too
 def test_frameworks_lists_every_implementation(capsys):
     assert main(["frameworks"]) == 0
     shown = capsys.readouterr().out

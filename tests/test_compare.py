@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -303,7 +304,7 @@ def tables(draw):
 
 
 @given(tables())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_a_table_compared_with_itself_is_empty(table):
     found = logitlab.compare(table, table.copy())
     assert found.empty
@@ -330,7 +331,7 @@ def lines_of(changes):
 
 
 @given(pairs())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_the_other_way_round_regressions_are_improvements(pair):
     there, back = logitlab.compare(*pair), logitlab.compare(*reversed(pair))
     assert lines_of(there.regressions) == lines_of(back.improvements)
@@ -339,7 +340,7 @@ def test_the_other_way_round_regressions_are_improvements(pair):
 
 
 @given(pairs(), st.randoms())
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
     def shuffled(table):
         order = list(range(len(table)))
@@ -355,7 +356,7 @@ def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
 
 
 @given(pairs(), st.randoms())
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_baseline_stands_for_its_table(tmp_path, pair, random):
     before, after = pair
     kept, again, last = (tmp_path / name for name in ("base.json", "again.json", "last.json"))

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +203,7 @@ def gradients(formula, logits, targets):
     return [evaluate(f"{owner}/{formula}", logits, targets)["gradient"] for owner in ("numpy", "torch")]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ROWS, st.sampled_from(["naive", "lse", "log1p"]), st.integers(0, 2))
 def test_numpys_gradients_are_those_of_pytorchs_autograd(rows, formula, target):
     ours, torchs = gradients(formula, np.array(rows), np.full(len(rows), target))

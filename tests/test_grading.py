@@ -6,6 +6,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -95,7 +96,7 @@ def quantized(logits, fmt):
     return x, x.astype(np.float64)[0].tolist()
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(LOGITS, FORMAT, st.integers(0, 2), SIDE)
 def test_a_loss_gets_the_best_grade_whose_bound_holds(logits, fmt, which, side):
     x, row = quantized(logits, fmt)
@@ -110,7 +111,7 @@ def test_a_loss_gets_the_best_grade_whose_bound_holds(logits, fmt, which, side):
     assert grade("loss", np.array([value]), x, fmt, exact).grade.tolist() == [expected]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(LOGITS, st.booleans(), FORMAT, st.integers(0, 2), SIDE, st.integers(0, 5))
 def test_a_gradient_gets_the_grade_of_its_worst_entry(logits, masked, fmt, which, side, entry):
     x, row = quantized([*logits, -INF] if masked else logits, fmt)
@@ -129,7 +130,7 @@ def test_a_gradient_gets_the_grade_of_its_worst_entry(logits, masked, fmt, which
     assert grade("gradient", computed, x, fmt, exact).grade.tolist() == [expected]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(LOGITS, FORMAT, st.integers(0, 2), SIDE, st.integers(0, 5))
 def test_probabilities_are_held_to_the_gradients_bounds(logits, fmt, which, side, entry):
     x, row = quantized(logits, fmt)
@@ -157,7 +158,7 @@ def test_an_implementations_rows_are_graded_one_by_one():
     assert result.grade.tolist() == ["A", "D", "F"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.lists(st.floats(-10, 10), min_size=3, max_size=3), min_size=4, max_size=4), st.integers(-2000, 2000))
 def test_a_mean_scales_the_gradients_bounds_with_the_gradient(logits, roundings):
     x, targets = quantize(logits, FLOAT32), [0, 1, 2, 0]
@@ -168,7 +169,7 @@ def test_a_mean_scales_the_gradients_bounds_with_the_gradient(logits, roundings)
     assert scaled.grade.tolist() == plain.grade.tolist()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), min_size=1, max_size=5),
     st.sampled_from(["mean", "sum"]),
@@ -334,7 +335,7 @@ ANY_LOGITS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ANY_LOGITS, FORMAT, st.sampled_from(["loss", "gradient", "probabilities"]))
 def test_a_correctly_rounded_result_is_accurate_and_within_half_an_ulp(logits, fmt, quantity):
     assume(representable(logits, fmt) and any(v != -INF for v in logits))
@@ -347,7 +348,7 @@ def test_a_correctly_rounded_result_is_accurate_and_within_half_an_ulp(logits, f
     assert result.n_zeroed.item() == 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), min_size=1, max_size=5), FORMAT, st.booleans())
 def test_a_correctly_rounded_reduction_is_accurate(logits, fmt, averaged):
     x, targets, reduction = quantize(logits, fmt), [0] * len(logits), "mean" if averaged else "sum"

@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -324,7 +325,7 @@ def test_a_row_fitted_to_a_width_keeps_target_and_maximum(drawn, classes, seed):
         assert set(row) <= set(x[0])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(drawn=rows())
 def test_the_quick_answer_is_the_oracles_to_a_thousandth_of_any_bound(drawn):
     fmt, x, t = drawn

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -161,7 +162,7 @@ def test_a_damaged_file_is_told(tmp_path, suffix, share):
         LogitsFile.open(path)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_no_change_of_a_byte_is_more_than_one_line(tmp_path_factory, data):
     suffix = data.draw(st.sampled_from([".npz", ".parquet", ".safetensors"]))
@@ -343,7 +344,7 @@ def test_values_and_ranges_join_and_none_is_doubled():
 
 
 @given(st.floats(1e-3, 1e4), st.floats(-1e4, 1e4), st.floats(0, 1e3))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_only_the_axis_changes_along_a_sweep(scale, offset, gap):
     (unit,) = sweep("scale=1")
     (scaled,), (moved,), (apart,) = sweep(f"scale={scale!r}"), sweep(f"offset={offset!r}"), sweep(f"gap={gap!r}")

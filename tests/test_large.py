@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from example_counts import examples
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -285,7 +286,7 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("loaded", [0, 10**6], ids=["from the parts", "taken into memory once"])
-@settings(max_examples=12, phases=[Phase.generate])  # a seed does not shrink
+@settings(max_examples=examples(12), phases=[Phase.generate])  # a seed does not shrink
 @given(
     seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.001, 0.02, 0.2, 0.9]), parts=st.integers(1, 4),
     without=st.sets(st.sampled_from(["bits", "stability_ratio", "bound_shifted", "first_failure", "detail"])),
@@ -308,7 +309,7 @@ def test_tables_of_a_real_run_are_those_of_pandas(small_run):
     same({s.name: s.table for s in reports.sections(df) if s.name != "article"}, by_pandas(df))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(
         st.lists(st.floats(-8e307, 8e307) | st.sampled_from([INF, 0.0, -0.0, 5e-324, 8e307])),

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -80,7 +81,7 @@ options_of_logits = st.fixed_dictionaries(
 rows = st.lists(st.floats(-60, 60), min_size=1, max_size=5)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(rows, options_of_logits, st.data())
 def test_losses_with_options_agree_with_mpmath(z, options, data):
     target = data.draw(st.integers(0, len(z) - 1))
@@ -89,7 +90,7 @@ def test_losses_with_options_agree_with_mpmath(z, options, data):
         assert agrees(pair(found.loss, 0), mp_loss(z, one_hot(len(z), target), **options))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rows, options_of_logits, st.data())
 def test_gradients_with_options_are_the_derivative_of_the_loss_in_mpmath(z, options, data):
     target = data.draw(st.integers(0, len(z) - 1))
@@ -100,7 +101,7 @@ def test_gradients_with_options_are_the_derivative_of_the_loss_in_mpmath(z, opti
         assert all(agrees(pair(found.gradient, (0, j)), g, mpf(2) ** -500) for j, g in enumerate(expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rows, options_of_logits)
 def test_the_probabilities_and_the_condition_are_of_the_logits_that_the_loss_is_of(z, options):
     found = reference([z], [0], **options)
@@ -163,7 +164,7 @@ def test_an_ignored_row_has_no_z_loss():
 # --- limits ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rows, st.data())
 def test_a_softcap_far_beyond_the_logits_changes_nothing_that_float64_holds(z, data):
     target = data.draw(st.integers(0, len(z) - 1))
@@ -173,7 +174,7 @@ def test_a_softcap_far_beyond_the_logits_changes_nothing_that_float64_holds(z, d
         assert np.allclose(of_capped.lo, of_plain.lo, rtol=1e-6, atol=5e-324)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rows, st.integers(-30, 30), st.data())
 def test_a_power_of_two_as_logit_scale_is_the_loss_of_scaled_logits(z, exponent, data):
     target, scale = data.draw(st.integers(0, len(z) - 1)), 2.0**exponent
@@ -505,7 +506,7 @@ def test_logits_rounded_to_the_dtype_after_they_are_scaled_or_capped_are_offset_
     assert max(graded(in_the_dtype, case, dtype).values()) == "C"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.floats(-90, 90), min_size=2, max_size=6),
     st.sampled_from([{"softcap": 30.0}, {"softcap": 3.0, "logit_scale": 1.5}, {"logit_scale": 1 / 0.7}]),

@@ -12,6 +12,7 @@ import flint
 import ml_dtypes
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -84,7 +85,7 @@ def values(exact):
 # --- ordinary, extreme and tiny: thousands of rows --------------------------------------------------------------
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(batches(st.floats(-50, 50)), st.sampled_from(DTYPES))
 def test_ordinary_rows_agree_with_mpmath(batch, dtype):
     logits, targets = np.array(batch[0], dtype), batch[1]
@@ -92,7 +93,7 @@ def test_ordinary_rows_agree_with_mpmath(batch, dtype):
     assert all(row_agrees(found, r, row, targets[r]) for r, row in enumerate(logits.astype(np.float64).tolist()))
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(batches(st.floats(allow_nan=False, allow_infinity=False)))
 def test_extreme_rows_agree_with_mpmath(batch):
     logits, targets = batch
@@ -100,7 +101,7 @@ def test_extreme_rows_agree_with_mpmath(batch):
     assert all(row_agrees(found, r, row, targets[r]) for r, row in enumerate(logits))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sampled_from(DTYPES), st.data())
 def test_the_whole_range_of_every_dtype_agrees_with_mpmath(dtype, data):
     info = ml_dtypes.finfo(dtype)
@@ -113,7 +114,7 @@ def test_the_whole_range_of_every_dtype_agrees_with_mpmath(dtype, data):
     assert all(row_agrees(found, r, row, r % 3) for r, row in enumerate(logits.astype(np.float64).tolist()))
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(st.lists(st.tuples(st.floats(20, 760), st.floats(0, 3), st.floats(-1e3, 1e3)), min_size=8, max_size=8))
 def test_tiny_losses_and_target_gradients_agree_with_mpmath(margins):
     logits = [[offset + margin, offset, offset - further] for margin, further, offset in margins]
@@ -121,7 +122,7 @@ def test_tiny_losses_and_target_gradients_agree_with_mpmath(margins):
     assert all(row_agrees(found, r, row, 0) for r, row in enumerate(logits))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(batches(st.floats(-800, 800)))
 def test_the_high_part_is_the_exact_value_rounded_to_float64(batch):
     logits, targets = batch
@@ -292,7 +293,7 @@ def call(seed, options):
     return batch["logits"], targets, keywords
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.integers(0, 2**32), OPTIONS)
 def test_every_combination_of_options_agrees_with_mpmath(seed, options):
     logits, targets, keywords = call(seed, options)
@@ -305,7 +306,7 @@ def test_every_combination_of_options_agrees_with_mpmath(seed, options):
         assert all(agrees(found.gradient, (r, k), v) for r, row in enumerate(gradient) for k, v in enumerate(row))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.integers(0, 2**32), OPTIONS)
 def test_every_combination_of_options_means_what_it_means_in_pytorch(seed, options):
     import torch

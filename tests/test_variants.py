@@ -58,6 +58,7 @@ def test_flushing_subnormals_loses_them():
     assert zeroed.to_dict() == {"eager": 1, "eager+flush-subnormals": 2}
 
 
+@pytest.mark.full
 def test_every_variant_runs_where_it_applies():
     df = runner.run(
         cases="seed/article", implementations=["torch/lse", "jax/lse", "tensorflow/lse"], dtypes="float32",
