@@ -200,12 +200,12 @@ def execute(
             total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
             first = _first_parts(chosen, cells, store)
             for done, label in _measure(executor, store, chosen, cells, oracle):
-                if progress is not None:
-                    progress(done, total, label)
                 while first and store.was_written(first[-1]):
                     first.pop()
                     if not first and first_look is not None:
                         first_look(store)
+                if progress is not None:
+                    progress(done, total, label)
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.manifest = executor.recorded(store.manifest)
