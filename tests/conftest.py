@@ -16,8 +16,6 @@
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
 
-import contextlib
-import ctypes
 import gc
 import json
 import re
@@ -84,8 +82,8 @@ def pytest_runtest_makereport(item: pytest.Item):
     report = yield
     if report.failed and item.get_closest_marker("pinned") is not None:
         others = persistent_cache.unpinned()
-        told = f"installed are {', '.join(others)}" if others else "the pinned versions are installed"
-        report.sections.append(("measured with the versions of constraints.txt", told))
+        message = f"installed are {', '.join(others)}" if others else "the pinned versions are installed"
+        report.sections.append(("measured with the versions of constraints.txt", message))
     return report
 
 
@@ -110,14 +108,14 @@ def _size_when_dropped() -> list[int]:
 def _drop_programs(_size_when_dropped):
     """Keep this process below 1.5 GiB: JAX keeps each program that it compiled, and malloc what was freed."""
     yield
+    from logitlab.execution._watchdog import return_freed_memory
+
     process = psutil.Process()
     if process.memory_info().rss > _size_when_dropped[0] + GROWTH:
         if "jax" in sys.modules:
             sys.modules["jax"].clear_caches()
         gc.collect()
-        # Of the C library of GNU: gives freed memory back to the system.
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        return_freed_memory()
         _size_when_dropped[0] = process.memory_info().rss
 
 
