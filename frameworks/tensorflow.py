@@ -1,7 +1,7 @@
 """TensorFlow: the formulas written in it, its built-in losses, and Keras's as ``tf.keras``."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -155,18 +155,19 @@ def _reduce(rows: Tensor, reduction: str) -> Tensor:
     return tf.cast(tf.reduce_mean(wide) if reduction == "mean" else tf.reduce_sum(wide), rows.dtype)
 
 
+# The catalogue has some 50 sets of options for each loss. A search may give each call options of its own.
+MAX_PROGRAMS = 1000
+_programs: dict[Hashable, Callable[..., tuple[Tensor, Tensor]]] = {}
+
+
 def _program(implementation: Implementation, batch: Batch, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Loss and gradient in one function, as a training step has them."""
-    if batch.options or batch.layout == "spatial":
-        return _step(implementation, batch, mode)
-    return _plain_step(implementation, batch.reduction, mode)
-
-
-@cache
-def _plain_step(implementation: Implementation, reduction: str, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Kept, so that each shape of the catalogue's many plain batches is traced once."""
-    nothing = np.empty((0, 0))
-    return _step(implementation, Batch(nothing, nothing, reduction), mode)
+    """Loss and gradient in one function, as a training step has them; kept, so that like batches share their traces."""
+    key = implementation, mode, batch.program_key
+    if key not in _programs:
+        if len(_programs) >= MAX_PROGRAMS:
+            _programs.clear()
+        _programs[key] = _step(implementation, batch.without_rows(), mode)
+    return _programs[key]
 
 
 def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -176,14 +177,23 @@ def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[.
             loss = _forward(implementation, batch, logits, targets)
         return loss, tf.convert_to_tensor(tape.gradient(loss, logits))
 
-    return _traced(both, mode)
+    return _traced(both, mode, autograph=_needs_autograph(implementation))
 
 
-def _traced(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def _needs_autograph(implementation: Implementation) -> bool:
+    """Whether the loss may have an `if` or `for` over tensors, which AutoGraph rewrites; those of this file have none,
+    and looking for them in each trace takes time.
+    """
+    return implementation not in TensorflowFramework.implementations
+
+
+def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) -> Callable[..., Any]:
     """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
     if mode == "eager":
         return function
-    traced: Callable[..., Any] = tf.function(function, jit_compile=mode == "compiled", reduce_retracing=False)
+    traced: Callable[..., Any] = tf.function(
+        function, jit_compile=mode == "compiled", reduce_retracing=False, autograph=autograph
+    )
     return traced
 
 
@@ -303,7 +313,9 @@ class TensorflowFramework(Framework):
         with self.placed(device):
             x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
             if implementation.probabilities is not None:
-                yield "probabilities", _traced_once(implementation.probabilities, mode)(x).numpy()
+                autograph = _needs_autograph(implementation)
+                traced = _traced_once(implementation.probabilities, mode, autograph=autograph)
+                yield "probabilities", traced(x).numpy()
             if mode != "eager":
                 loss, gradient = _program(implementation, batch, mode)(x, t)
                 yield "loss", loss.numpy()

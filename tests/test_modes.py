@@ -7,7 +7,7 @@ from logitlab.cases import select_cases
 from logitlab.core.cache_folder import program_folder
 from logitlab.core.formats import FORMATS
 from logitlab.execution import registry
-from logitlab.frameworks import Batch
+from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import grade
 from logitlab.oracle import reference
 
@@ -100,10 +100,46 @@ def test_results_of_tensorflow_do_not_depend_on_the_order_of_shapes(mode):
     from logitlab.frameworks import tensorflow
 
     name = "tensorflow/nn.sparse_softmax_cross_entropy_with_logits"
-    tensorflow._plain_step.cache_clear()
+    tensorflow._programs.clear()
     one_way = in_order(name, mode, SHAPES)
-    tensorflow._plain_step.cache_clear()
+    tensorflow._programs.clear()
     assert in_order(name, mode, SHAPES[::-1]) == one_way
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 2}])
+def test_like_batches_share_a_trace_of_tensorflow(options):
+    from logitlab.frameworks import tensorflow
+
+    traces = []
+
+    def loss(logits, targets, ignore_index=None):
+        traces.append(logits.shape)
+        return tensorflow.sparse(logits, targets)
+
+    counted = Implementation("tensorflow/counted", "builtin", loss, "tensorflow")
+    for rows in (3, 3, 4):
+        logits = np.zeros((rows, 3), np.float32)
+        batch = Batch(logits, np.zeros(rows, np.int64), options=options)
+        list(tensorflow.FRAMEWORK.evaluate(counted, batch, "cpu", "graph"))
+    assert traces == [(3, 3), (4, 3)]
+
+
+@pytest.mark.parametrize("mode", ["graph", "compiled"])
+def test_a_loss_of_a_users_may_branch_on_tensors(mode):
+    import tensorflow as tf
+
+    from logitlab.frameworks import tensorflow
+
+    def loss(logits, targets):
+        if tf.reduce_max(logits) > 5:
+            logits = logits * 2
+        return logits[:, 0]
+
+    branching = Implementation("tensorflow/branching", "builtin", loss, "tensorflow")
+    for number, expected in ((1, 1), (8, 16)):
+        batch = Batch(np.full((2, 3), number, np.float32), np.zeros(2, np.int64))
+        answers = dict(tensorflow.FRAMEWORK.evaluate(branching, batch, "cpu", mode))
+        assert answers["loss"].tolist() == [expected] * 2
 
 
 # --- options and refusals ---------------------------------------------------------------------------------------
