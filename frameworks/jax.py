@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Autograd, Framework, Loss, Pull
+from ._jax_lowering import forget_context, share_context
 from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
@@ -279,6 +280,7 @@ class JaxFramework(Framework):
     def prepare(self) -> None:
         # Without it JAX silently turns every float64 into a float32.
         jax.config.update("jax_enable_x64", True)
+        share_context()
 
     def fills_up(self, implementation: Implementation, batch: Batch, mode: str) -> bool:
         # Eagerly too: each operation is a program for its shapes. In one program with the loss a reduction would be
@@ -286,9 +288,9 @@ class JaxFramework(Framework):
         return batch.reduction == "none" or (mode == "eager" and not implementation.reduces)
 
     def forget_programs(self) -> None:
-        # Beside each program JAX keeps the MLIR context that it was lowered in, more than a mebibyte.
         _programs.clear()
         jax.clear_caches()
+        forget_context()
 
     def as_users_call_it(self, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
         # With 64-bit numbers for float64 alone, unless the user has them: they change what constants become.

@@ -134,6 +134,19 @@ def test_jax_compiles_like_batches_once_and_forgets_its_programs():
     assert jax._compiled(chosen, batch) is not program
 
 
+def test_what_jax_lowers_in_a_worker_shares_one_context_until_its_programs_are_forgotten():
+    jax = pytest.importorskip("jax")
+    framework = registry.load("jax")
+
+    def context(f):
+        return jax.jit(f).lower(LOGITS).compiler_ir().context
+
+    shared = context(lambda x: x + 1)
+    assert context(lambda x: x * 2) is shared
+    framework.forget_programs()
+    assert context(lambda x: x - 3) is not shared
+
+
 def test_a_worker_that_has_grown_forgets_programs_when_the_dtype_or_the_width_changes(monkeypatch):
     framework, size = Filling(), 0
     monkeypatch.setattr(_watchdog, "resident", lambda: size)
