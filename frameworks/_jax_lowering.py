@@ -18,7 +18,7 @@ def share_context() -> None:
 
 
 def forget_context() -> None:
-    """Drops the shared context, which keeps each constant and type that it has seen; the next lowering makes another."""
+    """Drops the shared context, which keeps every constant and type that it has seen; the next lowering makes one."""
     from jax._src.interpreters import mlir  # noqa: PLC0415
 
     forget: Any = getattr(getattr(mlir, "make_ir_context", None), "cache_clear", None)
