@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ import logitlab
 from logitlab.cli import main
 from logitlab.studies.check import named
 
-FEW = ["seed/*", "masks/*", "ties/*", "offset/*", "special/*", "layout/*", "gap/*"]
+# Of the ties those of fewer than a hundred classes: two that are wider take as long as all else.
+FEW = ["seed/*", "masks/*", "ties/?", "ties/??", "ties/two_*", "offset/*", "special/*", "layout/*", "gap/*"]
 
 
 def sound(x, t):
@@ -34,6 +36,11 @@ def naive(x, t):
 def checked(loss, **options):
     options = {"dtypes": "float32", "cases": FEW, "shrink": False} | options
     return logitlab.check(loss, "torch", **options)
+
+
+@cache
+def checked_once(loss, cases=tuple(FEW)):
+    return checked(loss, cases=cases)
 
 
 def broken(result):
@@ -165,14 +172,14 @@ class _Noisy:
     ids=lambda value: getattr(value, "__name__", None) if callable(value) else value,
 )
 def test_a_planted_defect_breaks_its_property(loss, property_):
-    result = checked(loss, cases=None if property_ == "large vocabularies" else FEW)
+    result = checked_once(loss, None) if property_ == "large vocabularies" else checked_once(loss)
     assert not result.passed
     assert property_ in broken(result), str(result)
 
 
 def test_a_defect_of_one_property_breaks_no_other():
-    assert broken(checked(upstream_ignored)) == {"gradient passed on from above"}
-    assert broken(checked(wants_contiguous)) == {"right in every layout"}
+    assert broken(checked_once(upstream_ignored)) == {"gradient passed on from above"}
+    assert broken(checked_once(wants_contiguous)) == {"right in every layout"}
 
 
 def test_a_loss_that_writes_into_its_logits_is_told():
@@ -343,7 +350,7 @@ def test_an_interrupt_is_the_users():
 
 
 def test_the_first_failing_batch_can_be_the_last():
-    whole, stopped = checked(naive), checked(naive, first=True)
+    whole, stopped = checked_once(naive), checked(naive, first=True)
     assert not stopped.passed
     assert len(stopped.lines) < len(whole.lines)
 
@@ -387,7 +394,7 @@ def test_jax_losses_and_what_the_process_had():
         return -jnp.log(jnp.take_along_axis(jnp.exp(x) / jnp.exp(x).sum(1, keepdims=True), t[:, None], axis=1)[:, 0])
 
     before = jax.config.jax_enable_x64
-    assert logitlab.check(of_jax, "jax", ["float32", "float64"], cases=["seed/article", "masks/first"]).passed
+    assert logitlab.check(of_jax, "jax", "float64", cases="masks/first").passed
     assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/article").passed
     failed = logitlab.check(naive_of_jax, "jax", "float32", cases="seed/article")
     assert failed.grades == {"float32": "F"}
@@ -407,8 +414,8 @@ def test_tensorflow_losses_in_every_mode():
         return -tf.math.log(tf.gather(tf.nn.softmax(x), t, axis=1, batch_dims=1))
 
     for mode in ("eager", "graph"):
-        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", "masks/*"]).passed
-    failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/*")
+        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", "masks/first"]).passed
+    failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/article")
     assert not failed.passed
     given, exact = _printed(failed.script)
     assert given != exact

@@ -16,7 +16,7 @@ from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check._lines import table
 from logitlab.studies.check._loss import Candidate, load_framework
 from logitlab.studies.check._measure import measure
-from logitlab.studies.check._rows import batches
+from logitlab.studies.check._rows import batches, number_of_batches
 from logitlab.studies.check._seeded import FEW_WIDTHS
 
 FLOAT32 = get_format("float32")
@@ -84,21 +84,44 @@ def test_a_copy_that_fills_a_batch_up_counts_as_its_row():
     assert counted(False).equals(counted(True))
 
 
-def test_jax_gets_fewer_widths_unless_others_are_named(monkeypatch):
-    widths = set()
+@pytest.fixture
+def widths(monkeypatch):
+    """Those that a check of `seen` meets, in a PyTorch that is said to compile each shape."""
+    monkeypatch.setattr(type(load_framework("torch")), "compiles_shapes", lambda self, mode: True)
+    return set()
 
-    def seen(x, t):
+
+def seen(widths):
+    def loss(x, t):
         widths.add(x.shape[1])
         return sound(x, t)
 
-    adapter = load_framework("torch")
-    monkeypatch.setattr(type(adapter), "compiles_shapes", lambda self, mode: True)
-    logitlab.check(seen, "torch", "float32", cases="check/width_6")
+    return loss
+
+
+def fewer_widths():
+    return {*FEW_WIDTHS, *(case.classes for case in select_cases() if case.plain)}
+
+
+def test_jax_gets_fewer_widths_unless_others_are_named(widths):
+    logitlab.check(seen(widths), "torch", "float32", cases="check/width_6")
     assert widths == {6}
-    widths.clear()
-    logitlab.check(seen, "torch", "float32")
-    catalogued = {case.classes for case in select_cases() if case.plain}
-    assert widths == {*FEW_WIDTHS, *catalogued}
+    few, totals = chosen_cases(None, (), few_shapes=True), set()
+    assert {case.classes for case in few} == fewer_widths()
+
+    def stop(done, total, label):
+        totals.add(total)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        logitlab.check(sound, "torch", "float32", progress=stop)
+    assert totals == {number_of_batches(few, FLOAT32)}
+
+
+@pytest.mark.full
+def test_jax_meets_fewer_widths_alone(widths):
+    logitlab.check(seen(widths), "torch", "float32")
+    assert widths == fewer_widths()
 
 
 # --- progress, the first failure, Ctrl-C ------------------------------------------------------------------------
