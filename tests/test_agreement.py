@@ -87,10 +87,18 @@ def test_rows_without_an_answer_and_failed_calls_count_nothing():
     assert pairs(losses(df)).empty
 
 
-@pytest.fixture(scope="module")
-def measured():
-    cases, torch = ["seed/*", "gap/5_*", "masks/first"], ["torch/F.cross_entropy", "torch/F.nll_loss*"]
-    of_jax = runner.run(cases=cases, dtypes="float32", implementations=["jax/lse", "jax/nn.*"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("seed/article", ["jax/naive", "jax/lse"]),
+        pytest.param((["seed/*", "gap/5_*", "masks/first"], ["jax/lse", "jax/nn.*"]), marks=pytest.mark.full),
+    ],
+    ids=["few", "all"],
+)
+def measured(request):
+    cases, jax = request.param
+    torch = ["torch/F.cross_entropy", "torch/F.nll_loss*"]
+    of_jax = runner.run(cases=cases, dtypes="float32", implementations=jax)
     of_torch = runner.run(cases=cases, dtypes="float32", implementations=torch, modes="eager")
     return typed(pd.concat([of_jax, of_torch]))
 
