@@ -165,8 +165,17 @@ def narrow_rows(dtype):
     return logits, targets, reference(logits, targets)
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("owner", FRAMEWORKS)
+# JAX compiles each operation anew for each dtype.
+@pytest.mark.parametrize(
+    ("owner", "dtype"),
+    [
+        pytest.param(
+            owner, dtype, marks=[pytest.mark.full] if (owner, dtype) in (("jax", "float16"), ("jax", "float64")) else []
+        )
+        for owner in FRAMEWORKS
+        for dtype in FORMATS
+    ],
+)
 def test_log1p_is_accurate_on_every_narrow_row(owner, dtype):
     logits, targets, exact = narrow_rows(dtype)
     endless = (logits.astype(np.float64) == INF).any(axis=1) | ~exact.defined
