@@ -10,7 +10,7 @@
 - `make test-all` draws 100 Hypothesis examples, `make test` 25; where a test needs another number, `examples` of
   `example_counts.py` gives a fifth of it in `make test`.
 - Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
-  import JAX and TensorFlow in the test process, which one worker alone does. The groups that take longest come first.
+  import JAX or TensorFlow in the test process, which one worker each does. The groups that take longest come first.
 - What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.
 - Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested.
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
@@ -44,9 +44,11 @@ settings.load_profile("quick")
 # Patterns of node ids; the first that matches names the test's group. The two workers finish together if the groups
 # that take longest come first.
 GROUPS = {
+    # Apart, since TensorFlow alone takes 0.6 GiB.
+    "tensorflow": r"test_(analysis|check|defects|explain|field_cases|formulas|modes|shapes)\.py::.*(keras|tensorflow)",
     "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
-    r"|test_defects\.py::\w+\[(jax|tensorflow)-"
-    r"|test_(arguments|check|shapes|state)\.py::\w*_(jax|tensorflow)_",
+    r"|test_defects\.py::\w+\[jax-"
+    r"|test_(arguments|check|shapes|state)\.py::\w*_jax_",
     "float32_run": r"test_(docs|findings|grades|invalid|options)\.py",
     "planted defects": r"test_defects\.py",
     "forks": r"test_(kills|refusals)\.py",

@@ -153,14 +153,14 @@ def test_a_loss_of_a_users_may_branch_on_tensors(mode):
 
 @pytest.mark.parametrize("mode", ["graph", "compiled"])
 @pytest.mark.parametrize("loss", ["nn.log_softmax", "keras.losses.SparseCategoricalCrossentropy[from_logits]"])
-def test_a_mean_is_taken_inside_the_program(loss, mode):
+def test_a_mean_is_taken_inside_a_program_of_tensorflow(loss, mode):
     answers = evaluate(f"tensorflow/{loss}", *article(), mode, "mean")
     assert answers["loss"] == pytest.approx(667.2749, abs=1e-4)
     np.testing.assert_allclose(answers["gradient"][1], np.array([1, 0, -1]) / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
-def test_an_option_is_part_of_the_program(mode):
+def test_an_option_is_part_of_a_program_of_tensorflow(mode):
     name = "tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]"
     np.testing.assert_allclose(evaluate(name, *article(), mode, ignore_index=2)["loss"], [0.41703, 0, 1.40761], 1e-5)
 
@@ -173,10 +173,10 @@ def test_a_refusal_comes_in_the_losss_own_words(mode):
         evaluate("torch/lse", *article(), mode, label_smoothing=0.1)
 
 
-def test_the_modes_for_plain_rows_are_among_the_modes():
-    for owner in FRAMEWORKS:
-        for i in framework(owner).implementations:
-            assert set(i.plain_modes) <= set(i.modes) - {"eager"}, i.name
+@pytest.mark.parametrize("owner", FRAMEWORKS)
+def test_the_modes_for_plain_rows_are_among_the_modes(owner):
+    for i in framework(owner).implementations:
+        assert set(i.plain_modes) <= set(i.modes) - {"eager"}, i.name
 
 
 # --- what the modes change --------------------------------------------------------------------------------------
