@@ -1,7 +1,7 @@
 """The frameworks that are installed, and what each says of itself; only the one asked for is imported."""
 
 import os
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -135,23 +135,37 @@ def _info(implementation: Implementation) -> ImplementationInfo:
     )  # fmt: skip
 
 
-_distributions = cache(metadata.packages_distributions)
-
-
 def version_of(package: str) -> str | None:
     """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
-    try:
-        # Most are distributed under their own name: looking through all that is installed takes a second.
-        own = metadata.distribution(package)
-        if package in (own.read_text("top_level.txt") or "").split():
-            return own.version
-    except metadata.PackageNotFoundError:
-        pass
     distribution = _distribution_of(package)
     return None if distribution is None else metadata.version(distribution)
 
 
 def _distribution_of(package: str) -> str | None:
     """The distribution that holds an import package; the one of its own name where several have a share in it."""
-    found: Sequence[str] = _distributions().get(package, ())
-    return next((d for d in found if canonicalize_name(d) == package), found[0]) if found else None
+    try:
+        # Most are distributed under their own name, and each worker that starts would read what all others hold.
+        own = metadata.distribution(package)
+        if _holds(own, package):
+            return own.name
+    except metadata.PackageNotFoundError:
+        pass
+    found = _all_that_hold(package)
+    return next((name for name in found if canonicalize_name(name) == package), found[0]) if found else None
+
+
+@cache
+def _all_that_hold(package: str) -> tuple[str, ...]:
+    return tuple(distribution.name for distribution in metadata.distributions() if _holds(distribution, package))
+
+
+def _holds(distribution: metadata.Distribution, package: str) -> bool:
+    """Whether an import package is one of the distribution's.
+
+    `importlib.metadata.packages_distributions` makes a path of each installed file, and takes ten times as long.
+    """
+    listed = distribution.read_text("top_level.txt")
+    if listed is not None:
+        return package in listed.split()
+    record = distribution.read_text("RECORD") or ""
+    return re.search(rf"^{re.escape(package)}(/|\.([^/,]*\.)?(py|so|pyd),)", record, re.MULTILINE) is not None
