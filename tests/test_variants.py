@@ -35,27 +35,36 @@ def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, m
     assert threads == 1
 
 
-def test_a_run_measures_the_variant_beside_the_mode_and_says_what_was_set(tmp_path):
-    df = runner.run(
-        cases="seed/article", frameworks=["numpy", "torch"], implementations="*/lse", dtypes="float32",
-        modes="eager", variants="one-thread", out=tmp_path / "run",
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run in NumPy and PyTorch, with two variants."""
+    folder = tmp_path_factory.mktemp("variants") / "run"
+    runner.run(
+        cases=["seed/article", "gap/100_low"], frameworks=["numpy", "torch"], implementations=["*/lse", "torch/naive"],
+        dtypes="float32", modes="eager", variants=["one-thread", "flush-subnormals"], out=folder,
     )  # fmt: skip
-    assert set(df["mode"]) == {"eager", "eager+one-thread"}
+    return Run(folder)
+
+
+def test_a_run_measures_the_variant_beside_the_mode_and_says_what_was_set(run):
+    df = run.read()
+    assert set(df["mode"]) == {"eager", "eager+one-thread", "eager+flush-subnormals"}
     assert set(df[df["framework"] == "numpy"]["mode"]) == {"eager"}
     assert (df["status"] == "ok").all()
-    assert Run(tmp_path / "run").manifest.variants == {
-        "torch eager+one-thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert run.manifest.variants == {
+        "torch eager+one-thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        "torch eager+flush-subnormals": {"LOGITLAB_FLUSH_SUBNORMALS": "1"},
     }
 
 
-def test_flushing_subnormals_loses_them():
+def test_flushing_subnormals_loses_them(run):
     """e^-100 is subnormal in float32: flushed it is 0, as it is in the other row, where exp(100) is infinite."""
-    df = runner.run(
-        cases="gap/100_low", frameworks="torch", implementations="torch/naive", dtypes="float32", modes="eager",
-        variants="flush-subnormals",
-    )  # fmt: skip
-    zeroed = df[df["quantity"] == "probabilities"].groupby("mode", observed=True)["n_zeroed"].sum()
-    assert zeroed.to_dict() == {"eager": 1, "eager+flush-subnormals": 2}
+    df = run.read()
+    df = df[
+        (df["case"] == "gap/100_low") & (df["implementation"] == "torch/naive") & (df["quantity"] == "probabilities")
+    ]
+    zeroed = df.groupby("mode", observed=True)["n_zeroed"].sum()
+    assert zeroed.to_dict() == {"eager": 1, "eager+one-thread": 1, "eager+flush-subnormals": 2}
 
 
 @pytest.mark.full
