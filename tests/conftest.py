@@ -32,6 +32,7 @@ import persistent_cache
 import psutil
 import pytest
 from hypothesis import settings
+from in_process import calls_in_this_process
 
 # Before a test imports PyTorch: GNU's OpenMP spins while it waits, and two test processes share the cores. LogitLab's
 # own workers do the same; it changes no number.
@@ -49,13 +50,12 @@ GROUPS = {
     "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[jax-"
     r"|test_(arguments|check|shapes|state)\.py::\w*_jax_",
-    "float32_run": r"test_(docs|findings|grades|invalid|options)\.py",
+    "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",
     "forks": r"test_(kills|refusals)\.py",
     "reports": r"test_reports\.py",
     "site": r"test_(site|site_browser|paper)\.py",
     "check": r"test_check\.py",
-    "runner": r"test_runner\.py",
 }
 
 
@@ -221,35 +221,48 @@ def gone():
 
 # Cases with options, plain cases that findings are about, and targets that are no class.
 OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
-SHARED_CASES = [*OPTION_CASES, "seed/*", "masks/*", "gap/*", "invalid/*"]
-# JAX compiles each operation for each shape: of it only what a test asks for.
+SHARED_CASES = [*OPTION_CASES, "seed/*", "special/nan", "masks/*", "gap/*", "invalid/*"]
+# JAX and TensorFlow dispatch each operation slowly, and JAX compiles it for each shape: only what a test asks for.
 JAX_CASES = [
     "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
-    "layout/spatial", "invalid/minus_one", "invalid/classes",
+    "layout/spatial", "invalid/minus_one", "invalid/classes", "seed/*", "special/nan",
+]  # fmt: skip
+TENSORFLOW_CASES = [
+    "smoothing/gap_100", "soft/article_mean", "soft/less_than_one", "soft/zero_on_mask", "weights/article_mean",
+    "ignored/one_none", "layout/spatial", "invalid/classes", "seed/*", "special/nan", "gap/500_low",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def float32_run():
-    """The table of a run in float32, eager, of every framework, over the cases that decide README's grades and more.
+def float32_tables():
+    """Tables of runs in float32, eager, over the cases that decide README's grades and more, by framework.
 
-    NumPy, PyTorch and TensorFlow have `SHARED_CASES` too, and JAX `JAX_CASES`.
+    The first is NumPy's and PyTorch's, over `SHARED_CASES` too; then ONNX Runtime's, JAX's and TensorFlow's.
     """
     import kept_grades
-    import pandas as pd
 
     from logitlab import runner
 
     deciding = kept_grades.read().cases
-    frameworks = {d.implementation.split("/")[0] for d in kept_grades.read().decisions}
-    wide = {"numpy", "torch", "tensorflow"}
     whole = {"dtypes": "float32", "modes": "eager"}
-    tables = [
-        runner.run(**whole, frameworks=sorted(wide), cases=[*SHARED_CASES, *deciding]),
+    with calls_in_this_process():
+        here = [
+            runner.run(**whole, frameworks=["numpy", "torch"], cases=[*SHARED_CASES, *deciding]),
+            runner.run(**whole, frameworks="onnxruntime", cases=deciding),
+        ]
+    return [
+        *here,
         runner.run(**whole, frameworks="jax", cases=[*JAX_CASES, *deciding]),
-        runner.run(**whole, frameworks=sorted(frameworks - wide - {"jax"}), cases=deciding),
+        runner.run(**whole, frameworks="tensorflow", cases=[*TENSORFLOW_CASES, *deciding]),
     ]
-    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def float32_run(float32_tables):
+    """All of `float32_tables` in one."""
+    import pandas as pd
+
+    return pd.concat(float32_tables, ignore_index=True)
 
 
 @pytest.fixture(scope="session")
@@ -259,11 +272,19 @@ def small_run(tmp_path_factory):
     from logitlab.storage.store import Run
 
     folder = tmp_path_factory.mktemp("small") / "run"
-    runner.run(
-        cases=["seed/*", "masks/*"], sweeps="offset=1:1e4:3log", frameworks="numpy", dtypes=["float32", "float64"],
-        out=folder,
-    )  # fmt: skip
+    with calls_in_this_process():
+        runner.run(
+            cases=["seed/*", "masks/*"], sweeps="offset=1:1e4:3log", frameworks="numpy", dtypes=["float32", "float64"],
+            out=folder,
+        )  # fmt: skip
     return Run(folder)
+
+
+@pytest.fixture
+def in_this_process():
+    """Runs start no worker: see `in_process.py`."""
+    with calls_in_this_process():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,11 @@ import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from in_process import InThisProcess
 
 from logitlab import runner
 from logitlab.cases import select_cases
@@ -26,26 +28,6 @@ from logitlab.core.errors import UsageError
 from logitlab.execution import environment, executors, registry
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
-
-
-class InThisProcess(executors.Local):
-    """What is tested is what is kept, and starting workers takes most of a small run."""
-
-    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
-        super().__init__(frameworks, logs, timeout, memory_limit)
-        (logs / "numpy.log").write_text("started\n")
-
-    def describe(self):
-        return {name: registry.describe(name) for name in self._frameworks}
-
-    def add(self, call) -> None:
-        self._waiting.insert(0, call)
-
-    def evaluate(self, calls, *, is_last: bool = False) -> Iterator:
-        self._waiting = list(calls)
-        while self._waiting:
-            call = self._waiting.pop(0)
-            yield call, call.function(call.evaluation())
 
 
 def die() -> None:

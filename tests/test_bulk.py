@@ -18,6 +18,8 @@ from logitlab.core.formats import FORMATS
 from logitlab.oracle import _quad as quad
 from logitlab.oracle import bulk, reference
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 QUANTITIES = ("loss", "probabilities", "gradient")
 
 

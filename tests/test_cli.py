@@ -11,6 +11,9 @@ from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.studies.browse import listing
 
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -66,7 +69,7 @@ def test_cases_lists_every_case(capsys):
     assert f"{len(whole)} cases in {whole['family'].nunique()} families" in capsys.readouterr().out
 
 
-@pytest.mark.full  # doctor describes all of them too
+@pytest.mark.full  # test_installing.py has it list some
 def test_frameworks_lists_every_implementation(capsys):
     assert main(["frameworks"]) == 0
     shown = capsys.readouterr().out
@@ -75,7 +78,10 @@ def test_frameworks_lists_every_implementation(capsys):
     assert "torch/F.cross_entropy[probabilities]" in shown
 
 
-def test_doctor_finds_the_set_up_sound(capsys):
+@pytest.mark.parametrize("frameworks", [["numpy", "torch"], pytest.param(None, marks=pytest.mark.full)])
+def test_doctor_finds_the_set_up_sound(frameworks, monkeypatch, capsys):
+    describe = listing.describe_frameworks
+    monkeypatch.setattr(listing, "describe_frameworks", lambda: describe(frameworks))
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "667.2748786602407" in shown

@@ -12,6 +12,7 @@ import pytest
 from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import runner
@@ -599,7 +600,8 @@ def test_no_change_is_told_in_every_format(name, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    runner.run(cases=["seed/*", "masks/*"], frameworks=["numpy"], dtypes=["float32", "float16"], out=path)
+    with calls_in_this_process():
+        runner.run(cases=["seed/*", "masks/*"], frameworks=["numpy"], dtypes=["float32", "float16"], out=path)
     return path
 
 

@@ -20,6 +20,8 @@ from logitlab.core.options import LossOptions
 from logitlab.oracle import reference
 from logitlab.storage.store import Run
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 ROWS, CLASSES = 20, 5
 PLAN = {"implementations": ["numpy/log1p", "torch/nn.CrossEntropyLoss"], "modes": "eager"}
 WEIGHT = np.array([1.0, 2.0, 0.5, 0.0, 3.0])

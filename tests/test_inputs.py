@@ -23,6 +23,8 @@ from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, quantize
 from logitlab.storage.store import Run
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 ROWS, CLASSES = 50, 7
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import calls_in_this_process
 
 from logitlab import runner
 from logitlab.cases.inputs import file_options
@@ -90,6 +91,7 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_pickle_in_an_archive_is_refused_and_not_made(tmp_path, monkeypatch, capsys):
     canary = tmp_path / "canary"
     np.savez(tmp_path / "bomb.npz", logits=np.array([[Bomb(canary)]], object), targets=[0])
@@ -98,6 +100,7 @@ def test_a_pickle_in_an_archive_is_refused_and_not_made(tmp_path, monkeypatch, c
     assert not canary.exists()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_pickle_in_the_cache_is_not_made(tmp_path, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path / "cache"))
     canary = tmp_path / "canary"
@@ -124,6 +127,7 @@ def npz_header(path: Path, header: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("header", "told"),
     [
@@ -147,6 +151,7 @@ def test_class_weights_whose_header_promises_too_much_are_refused(tmp_path):
         file_options(weight=tmp_path / "w.npy")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_parquet_file_whose_first_row_would_fill_the_memory_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("logitlab.cases.inputs._readers.MAX_CLASSES", 2**16)
     row = pa.array([[0.0] * (2**16 + 1)], pa.list_(pa.float32()))
@@ -198,9 +203,10 @@ def canary(tmp_path):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured") / "run"
-    runner.run(
-        cases=["seed/article"], sweeps="offset=1:10:2", implementations="numpy/lse", dtypes="float32", out=folder
-    )
+    with calls_in_this_process():
+        runner.run(
+            cases=["seed/article"], sweeps="offset=1:10:2", implementations="numpy/lse", dtypes="float32", out=folder
+        )
     return Run(folder)
 
 
@@ -234,6 +240,7 @@ def test_names_in_a_run_lead_no_report_out_of_its_folder(canary, measured, name)
     assert main(["doctor", str(canary / "run")]) in (0, 1)
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     "name",
     [
@@ -265,6 +272,7 @@ def test_case_names_are_names_or_refused(canary, name, capsys):
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", ["parts", "logs", "cases.parquet", "parts.sha256", "lock", "parts/00000.parquet"])
 def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
     run = canary / "run"

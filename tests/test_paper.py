@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import reports, runner
 from logitlab.core.errors import UsageError
@@ -41,10 +42,11 @@ MANIFEST = {
 def run(tmp_path_factory):
     """The written formulas and SciPy's, of two dtypes, on cases of the catalogue and along two axes."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    runner.run(
-        cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"], frameworks=["numpy"],
-        dtypes=["float16", "float32"], modes="eager", out=folder,
-    )  # fmt: skip
+    with calls_in_this_process():
+        runner.run(
+            cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"],
+            frameworks=["numpy"], dtypes=["float16", "float32"], modes="eager", out=folder,
+        )  # fmt: skip
     return Run(folder)
 
 

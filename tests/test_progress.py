@@ -9,6 +9,8 @@ import logitlab
 from logitlab.core import progress
 from logitlab.core.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 SMALL = {"cases": "seed/article", "implementations": "numpy/l*", "frameworks": "numpy", "dtypes": "float32"}
 
 

@@ -18,6 +18,8 @@ from logitlab.core.errors import UsageError
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 REFUSED = 2
 STEPS = 40  # more than a small run has
 PLAN = {"cases": ["seed/article", "gap/5_low"], "implementations": ["numpy/l*"], "dtypes": ["float16", "float32"]}

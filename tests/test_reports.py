@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 from rich.console import Console
 
 from logitlab import cli, reports, runner
@@ -23,7 +24,8 @@ from logitlab.storage.store import Run, typed
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    runner.run(cases=["seed/*", "masks/*", "special/*"], frameworks=["numpy", "torch"], modes="eager", out=folder)
+    with calls_in_this_process():
+        runner.run(cases=["seed/*", "masks/*", "special/*"], frameworks=["numpy", "torch"], modes="eager", out=folder)
     return Run(folder)
 
 
@@ -344,6 +346,7 @@ def test_only_what_was_asked_for_is_told_to_be_missing(frameworks, implementatio
     assert set(plan.not_installed(described, frameworks, implementations)) == expected
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_of_one_implementation_reports_no_other_as_not_installed(tmp_path, capsys):
     folder = str(tmp_path / "run")
     asked = ["--implementation", "numpy/lse", "--case", "seed/article", "--dtype", "float32", "--mode", "eager"]
@@ -354,10 +357,11 @@ def test_a_run_of_one_implementation_reports_no_other_as_not_installed(tmp_path,
 
 @pytest.fixture(scope="module")
 def swept():
-    return runner.run(
-        sweeps=["offset=0:1e4:11", "classes=3,10"], implementations=["numpy/lse", "numpy/log1p"],
-        dtypes=["float32", "float64"],
-    )  # fmt: skip
+    with calls_in_this_process():
+        return runner.run(
+            sweeps=["offset=0:1e4:11", "classes=3,10"], implementations=["numpy/lse", "numpy/log1p"],
+            dtypes=["float32", "float64"],
+        )  # fmt: skip
 
 
 def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):

@@ -15,30 +15,37 @@ from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.execution.plan import _groups, groups, owners
 from logitlab.execution.pool import Pools
-from logitlab.storage.store import COLUMNS, Run
+from logitlab.storage.store import COLUMNS, Run, typed
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 ROOT = Path(__file__).parent.parent
 
 
-# Of JAX, which compiles each step, two; of PyTorch and TensorFlow, all in `make test-all`.
-OF_JAX = ["jax/naive", "jax/lse"]
-SOME = [
-    "numpy/*", "torch/naive", "torch/lse", "torch/log1p", "torch/F.cross_entropy", "torch/F.cross_entropy[autocast]",
-    "tensorflow/naive", "tensorflow/lse", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits", *OF_JAX,
-]  # fmt: skip
+# The article and a mask.
+CASES = ["seed/article", "seed/article_mean", "seed/article_sum", "seed/mild_mean", "masks/first", "special/nan"]
+# Of JAX, which compiles each step, two.
+ALL_LOSSES = ["numpy/*", "torch/*", "tensorflow/*", "jax/naive", "jax/lse"]
 
 
 @pytest.fixture(
-    scope="module",
-    params=[SOME, pytest.param(["numpy/*", "torch/*", "tensorflow/*", *OF_JAX], marks=pytest.mark.full)],
-    ids=["some losses", "all losses"],
+    scope="module", params=["two frameworks", pytest.param("four frameworks", marks=pytest.mark.full)]
 )
-def everywhere(request, tmp_path_factory):
-    """The article and a mask through the four frameworks and all dtypes."""
-    cases, out = ["seed/*", "masks/first", "special/nan"], tmp_path_factory.mktemp("runs") / "run"
-    asked = request.param
-    return runner.run(cases=cases, frameworks=FRAMEWORKS, implementations=asked, modes="eager", out=out)
+def tables(request, tmp_path_factory):
+    """`CASES` in all dtypes; in `make test` through two frameworks, and through the others in float32 alone."""
+    if request.param == "four frameworks":
+        out = tmp_path_factory.mktemp("runs") / "run"
+        return [runner.run(cases=CASES, frameworks=FRAMEWORKS, implementations=ALL_LOSSES, modes="eager", out=out)]
+    both = runner.run(cases=CASES, frameworks=["numpy", "torch"], modes="eager")
+    shared = request.getfixturevalue("float32_tables")
+    others = (t[t["case"].isin(CASES) & t["framework"].isin(["jax", "tensorflow"])] for t in shared)
+    return [both, *others]
+
+
+@pytest.fixture(scope="module")
+def everywhere(tables):
+    return typed(pd.concat([table.astype(object) for table in tables], ignore_index=True))
 
 
 def rows_of(df, **wanted):
@@ -47,9 +54,10 @@ def rows_of(df, **wanted):
     return df
 
 
-def test_every_framework_gives_the_same_columns(everywhere):
-    assert list(everywhere.columns) == list(COLUMNS)
-    assert {name: str(kind) for name, kind in everywhere.dtypes.items()} == COLUMNS
+def test_every_framework_gives_the_same_columns(tables, everywhere):
+    for table in tables:
+        assert list(table.columns) == list(COLUMNS)
+        assert {name: str(kind) for name, kind in table.dtypes.items()} == COLUMNS
     assert set(everywhere["framework"]) == set(FRAMEWORKS)
     assert set(everywhere["dtype"]) == set(FORMATS)
     assert set(everywhere["mode"]) == {"eager"}

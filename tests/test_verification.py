@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import runner
@@ -19,6 +20,8 @@ from logitlab.storage.querying import query
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 PLAN = {"cases": ["seed/article", "gap/5_low"], "frameworks": ["numpy"], "implementations": ["numpy/l*"]}
 DTYPES = ["float16", "float32"]
 
@@ -26,7 +29,8 @@ DTYPES = ["float16", "float32"]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified") / "run"
-    table = runner.run(**PLAN, dtypes=DTYPES, out=folder)
+    with calls_in_this_process():
+        table = runner.run(**PLAN, dtypes=DTYPES, out=folder)
     return folder, table
 
 
