@@ -10,7 +10,6 @@ from logitlab.cli import main
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.studies.browse import listing
 
-
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
 

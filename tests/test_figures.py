@@ -196,9 +196,7 @@ def test_shortened_names_stay_apart(most):
     assert most < 80 or found[: len(ALIKE)] == ALIKE
 
 
-@pytest.fixture(
-    scope="module", params=["README's", pytest.param("the installed frameworks'", marks=pytest.mark.full)]
-)
+@pytest.fixture(scope="module", params=["README's", pytest.param("the installed frameworks'", marks=pytest.mark.full)])
 def everyone(request):
     """The names of the implementations that README grades, or of every framework's, be their packages there or not."""
     if request.param == "README's":

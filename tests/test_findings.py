@@ -137,6 +137,7 @@ def test_pytorch_sums_bfloat16_losses_in_bfloat16():
     assert findings.summed()["largest"] == pytest.approx(0.0226, abs=1e-4)
 
 
+@pytest.mark.full  # the same program as above, with a flag
 @pytest.mark.pinned
 def test_without_fusion_the_scaled_logits_have_a_loss_of_0():
     given = findings.reproduced("scaled_jax", XLA_FLAGS="--xla_disable_hlo_passes=fusion")

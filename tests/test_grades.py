@@ -77,9 +77,7 @@ def test_every_implementation_of_every_framework_has_a_kept_grade(measured_in_al
 
 
 @pytest.mark.pinned
-@pytest.mark.parametrize(
-    "decision", [d for d in KEPT.decisions if not _of_others(d)], ids=lambda d: d.implementation
-)
+@pytest.mark.parametrize("decision", [d for d in KEPT.decisions if not _of_others(d)], ids=lambda d: d.implementation)
 def test_the_grade_in_readme_is_what_is_measured(measured, decision):
     _hold(measured, decision, "eager", KEPT.cases, decision.grade)
 

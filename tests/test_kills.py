@@ -16,7 +16,7 @@ from logitlab.storage.store import Run
 KILLED = -9
 
 
-@pytest.mark.parametrize("number", [20, pytest.param(100, marks=pytest.mark.kills)])
+@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.kills)])
 def test_after_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(forks, tmp_path, number):
     random = np.random.default_rng(0)
     kills = chains = 0
@@ -30,8 +30,8 @@ def test_after_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(fo
         kills, chains = kills + killed, chains + 1
 
 
-# `make test` kills at every third step.
-STEPS = pytest.mark.parametrize("apart", [3, pytest.param(1, marks=pytest.mark.kills)])
+# `make test` kills at every fifth step.
+STEPS = pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.kills)])
 
 
 @STEPS

@@ -71,7 +71,7 @@ def hostile(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("paper")
-    reports.write(run, ["latex", "figures"], out)
+    reports.write(run, ["latex"], out)
     return out
 
 
@@ -98,8 +98,9 @@ COMPLAINTS = re.compile(r"^!|Overfull|undefined|Missing character|LaTeX Warning"
 
 @pytest.mark.latex
 @needs_latex
-def test_the_document_compiles_without_a_complaint(written):
-    assert COMPLAINTS.findall(compiled(written)) == []
+def test_the_document_compiles_without_a_complaint(run, tmp_path):
+    reports.write(run, ["latex", "figures"], tmp_path)
+    assert COMPLAINTS.findall(compiled(tmp_path)) == []
 
 
 @pytest.mark.latex
@@ -196,7 +197,9 @@ def test_only_what_is_not_installed_is_told(run, monkeypatch, tmp_path):
 def test_reproduce_has_the_commands_and_the_versions(written, run):
     page = (written / "reproduce.md").read_text(encoding="utf-8")
     assert run.manifest.command in page
-    assert f"logitlab report {run.folder} --format latex --format figures --out {written}" in page
+    assert f"logitlab report {run.folder} --format latex --out {written}" in page
+    both = paper.reproduce([run], ["latex", "figures"], written)
+    assert f"logitlab report {run.folder} --format latex --format figures --out {written}" in both
     packages = run.manifest.frameworks["numpy"]
     assert f"numpy=={packages['numpy']}" in page
     assert f"scikit-learn=={packages['sklearn']}" in page

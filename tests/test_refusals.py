@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet")}
 
 
-@pytest.mark.parametrize("apart", [3, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.full)])
 def test_whichever_step_the_disk_refuses_the_run_tells_it_and_goes_on_when_it_may(forks, tmp_path, apart):
     told = 0
     for number in range(0, STEPS, apart):
@@ -154,8 +154,12 @@ def test_a_second_run_into_the_folder_is_refused_and_the_first_is_not_disturbed(
     assert not (folder / "lock").exists()
 
 
-def test_of_runs_that_start_at_once_in_one_new_folder_one_is_made(forks, tmp_path):
-    for number in range(6):
+TIMES = pytest.mark.parametrize("times", [2, pytest.param(6, marks=pytest.mark.full)])
+
+
+@TIMES
+def test_of_runs_that_start_at_once_in_one_new_folder_one_is_made(forks, tmp_path, times):
+    for number in range(times):
         folder = tmp_path / f"{number}"
         ends = forks.run(folder, forks.small, together=4)
         assert sorted(ends) == [0, REFUSED, REFUSED, REFUSED]
@@ -163,10 +167,11 @@ def test_of_runs_that_start_at_once_in_one_new_folder_one_is_made(forks, tmp_pat
         forks.assert_whole(folder, "small")
 
 
-def test_of_runs_that_go_on_at_once_with_one_folder_each_ends_with_the_whole_table(forks, tmp_path):
-    for number in range(6):
+@TIMES
+def test_of_runs_that_go_on_at_once_with_one_folder_each_ends_with_the_whole_table(forks, tmp_path, times):
+    for number in range(times):
         folder = tmp_path / f"{number}"
-        forks.run(folder, forks.small, step=10 + number)
+        forks.run(folder, forks.small, step=15 - number)
         ends = forks.run(folder, forks.small, together=4)
         assert 0 in ends
         assert set(ends) <= {0, REFUSED}

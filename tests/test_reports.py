@@ -25,7 +25,9 @@ from logitlab.storage.store import Run, typed
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     with calls_in_this_process():
-        runner.run(cases=["seed/*", "masks/*", "special/*"], frameworks=["numpy", "torch"], modes="eager", out=folder)
+        runner.run(
+            cases=["seed/*", "masks/first", "special/*"], frameworks=["numpy", "torch"], modes="eager", out=folder
+        )
     return Run(folder)
 
 
@@ -225,8 +227,10 @@ def test_csv_holds_the_numbers_of_the_tables(run, tmp_path, measurements):
     )
 
 
-def test_every_format_becomes_files_where_a_folder_is_given(run, tmp_path):
-    names = {p.name for p in reports.write(run, reports.FORMATS, tmp_path)}
+def test_every_format_becomes_files_where_a_folder_is_given(run, measurements, tmp_path):
+    single = Run.create(tmp_path / "run", run.manifest)  # figures of one dtype are enough
+    single.write(0, measurements[measurements["dtype"] == "float32"])
+    names = {p.name for p in reports.write(single, reports.FORMATS, tmp_path / "report")}
     assert {"report.txt", "report.md", "grades.csv", "measurements.csv.gz"} <= names
     assert {"main.tex", "grades.tex", "grades.csv", "grades.pdf", "reproduce.md"} <= names
 

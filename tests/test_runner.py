@@ -29,9 +29,7 @@ CASES = ["seed/article", "seed/article_mean", "seed/article_sum", "seed/mild_mea
 ALL_LOSSES = ["numpy/*", "torch/*", "tensorflow/*", "jax/naive", "jax/lse"]
 
 
-@pytest.fixture(
-    scope="module", params=["two frameworks", pytest.param("four frameworks", marks=pytest.mark.full)]
-)
+@pytest.fixture(scope="module", params=["two frameworks", pytest.param("four frameworks", marks=pytest.mark.full)])
 def tables(request, tmp_path_factory):
     """`CASES` in all dtypes; in `make test` through two frameworks, and through the others in float32 alone."""
     if request.param == "four frameworks":
@@ -130,10 +128,12 @@ def test_a_reduced_loss_is_row_minus_one_and_its_gradient_has_rows(everywhere):
     assert rows_of(mean, quantity="gradient")["row"].to_list() == [0, 1, 2]
 
 
-def test_a_worker_holds_no_framework_but_its_own(tmp_path):
+@pytest.mark.parametrize(
+    "asked", [("numpy", "torch"), pytest.param(("numpy", "torch", "jax"), marks=pytest.mark.full)], ids=len
+)
+def test_a_worker_holds_no_framework_but_its_own(tmp_path, asked):
     modules = {"torch": "torch", "jax": "jaxlib", "tensorflow": "tensorflow", "pandas": "pandas", "flint": "flint"}
-    # TensorFlow itself imports JAX or pandas where it finds them.
-    asked = ("numpy", "torch", "jax")
+    # TensorFlow is not asked, since it imports JAX or pandas where it finds them.
     with Pools(asked, tmp_path) as pools:
         pools.describe()
         question = "sorted({m.split('.')[0] for m in __import__('sys').modules})"
@@ -224,7 +224,7 @@ def test_a_run_is_not_resumed_with_another_plan(tmp_path):
     "entry",
     [
         ["runner.py"],
-        ["-m", "logitlab", "run"],
+        pytest.param(["-m", "logitlab", "run"], marks=pytest.mark.full),  # test_kills.py starts it so too
         ["-c", "import sys; from logitlab.cli import main; sys.exit(main())", "run"],
     ],
     ids=["python runner.py", "python -m logitlab run", "logitlab run"],
