@@ -81,7 +81,6 @@ def test_a_cluster_gives_the_table_of_one_machine_bit_for_bit(two, local, tmp_pa
 
 
 @pytest.mark.cluster
-@pytest.mark.cluster
 def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
     """Exact answers are computed at a precision that threads share: one at a time, or they are not exact."""
     plan = {"cases": ["padding/*", "random/*"], "implementations": PLAN["implementations"], "dtypes": "float32"}
@@ -91,7 +90,6 @@ def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.cluster
 def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
     monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE", 2**8)
     rng = np.random.default_rng(0)
@@ -100,7 +98,6 @@ def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
     assert_same(runner.run(**asked, executor=two.executor), runner.run(**asked))
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_the_manifest_tells_who_measured(two, tmp_path):
     runner.run(**PLAN, executor=two.executor, out=tmp_path / "run")
@@ -113,7 +110,6 @@ def test_the_manifest_tells_who_measured(two, tmp_path):
     assert host["hardware"] == manifest.hardware
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_the_processes_of_a_run_end_with_it(two, local):
     before = {pid: children(pid) for pid in pids(two).values()}
@@ -138,7 +134,6 @@ def children(pid: int) -> set[int]:
 
 
 @pytest.mark.cluster
-@pytest.mark.cluster
 @pytest.mark.parametrize("workers", [1, 2], ids=["the only one", "one of two"])
 def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
     with cluster(n_workers=workers) as running:
@@ -153,7 +148,6 @@ def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
     assert verify(tmp_path / "run").complete
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_a_run_that_was_stopped_goes_on_and_measures_only_what_is_left(two, local, tmp_path):
     class StoppedError(Exception):
@@ -227,7 +221,6 @@ def started(command, environment):
 
 
 @pytest.mark.cluster
-@pytest.mark.cluster
 def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
     with one_more(two, PYTHONPATH=str(only), HAS_ONLY="1"):
         found = runner.run(
@@ -241,7 +234,6 @@ def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
     assert sorted((h["workers"], "only" in h["frameworks"]) for h in cluster["hosts"]) == [(1, True), (2, False)]
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_workers_whose_environment_changes_numbers_otherwise_are_refused_by_name(two, tmp_path, capsys):
     with one_more(two, OMP_NUM_THREADS="7") as address:
@@ -303,7 +295,6 @@ def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
     assert not survey("1").can(cell("cpu"))
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monkeypatch):
     from logitlab.execution.executors import _cluster
@@ -380,7 +371,6 @@ def network():
         yield {f"machine-{n}": f"{tag}n{n}" for n in (2, 3)}
 
 
-@pytest.mark.cluster
 @pytest.mark.cluster
 def test_workers_with_networks_of_their_own_measure_together(network, local, tmp_path):
     with ExitStack() as workers, cluster(n_workers=0, host="10.213.77.1") as running:

@@ -72,10 +72,12 @@ def wait_until(told, seconds=60) -> None:
         time.sleep(0.01)
 
 
-def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path, gone):
+@pytest.mark.parametrize("kills", [(1,), pytest.param((0, 1, 3), marks=pytest.mark.kills)])
+def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path, gone, kills):
+    """After so many parts each time."""
     words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]
     command = [sys.executable, "-m", "logitlab", "run", *words, "--out", str(tmp_path / "run")]
-    for parts in (0, 1, 3):
+    for parts in kills:
         resume = ["--resume"] if (tmp_path / "run").exists() else []
         with subprocess.Popen([*command, *resume], stderr=subprocess.DEVNULL, start_new_session=True) as running:
             wait_until(lambda parts=parts: len(list((tmp_path / "run").glob("parts/*.parquet"))) >= parts)

@@ -26,8 +26,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     with calls_in_this_process():
         runner.run(
-            cases=["seed/*", "masks/first", "special/*"], frameworks=["numpy", "torch"], modes="eager", out=folder
-        )
+            cases=["seed/*", "masks/first", "special/*"], frameworks=["numpy", "torch"], modes="eager",
+            dtypes=["float16", "float32"], out=folder,
+        )  # fmt: skip
     return Run(folder)
 
 
@@ -363,7 +364,7 @@ def test_a_run_of_one_implementation_reports_no_other_as_not_installed(tmp_path,
 def swept():
     with calls_in_this_process():
         return runner.run(
-            sweeps=["offset=0:1e4:11", "classes=3,10"], implementations=["numpy/lse", "numpy/log1p"],
+            sweeps=["offset=0:1e4:6", "classes=3,10"], implementations=["numpy/lse", "numpy/log1p"],
             dtypes=["float32", "float64"],
         )  # fmt: skip
 
@@ -373,9 +374,9 @@ def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):
 
     assert _curves.axes(swept) == ["offset", "classes"]
     curve = _curves.curve(swept, "offset", "loss")
-    assert len(curve) == swept["implementation"].nunique() * 2 * 11
+    assert len(curve) == swept["implementation"].nunique() * 2 * 6
     lse = curve[(curve["implementation"] == "numpy/lse") & (curve["dtype"] == "float32")]
-    assert lse["offset"].to_list() == [1000.0 * i for i in range(11)]
+    assert lse["offset"].to_list() == [2000.0 * i for i in range(6)]
     of_last = swept[(swept["case"] == "sweep_offset/10000") & (swept["quantity"] == "loss")]
     of_last = of_last[(of_last["implementation"] == "numpy/lse") & (of_last["dtype"] == "float32")]
     assert lse["largest"].iloc[-1] == of_last["max_ulp"].max()
@@ -391,7 +392,7 @@ def test_a_curve_is_shown_from_its_first_value_to_its_last(swept):
 def test_errors_stand_against_their_bounds(measurements):
     table = {s.name: s.table for s in reports.sections(measurements)}["bounds_loss"]
     lse = table[table["implementation"].isin(["numpy/lse", "torch/lse"])]
-    assert len(lse) == 8
+    assert len(lse) == 4
     assert (lse["shifted beyond"] == 0).all()
     assert (lse["shifted largest"] > 0).all()
 
