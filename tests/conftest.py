@@ -12,7 +12,9 @@
 - Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
   import JAX or TensorFlow in the test process, which one worker each does. The groups that take longest come first.
 - What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.
-- Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested.
+- Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested. A run
+  starts workers: where they are not what is tested, take the fixture `in_this_process`, or `calls_in_this_process` of
+  `in_process.py` in a fixture that lasts longer.
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
 
@@ -52,10 +54,13 @@ GROUPS = {
     r"|test_(arguments|check|shapes|state)\.py::\w*_jax_",
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",
-    "forks": r"test_(kills|refusals)\.py",
-    "reports": r"test_reports\.py",
-    "site": r"test_(site|site_browser|paper)\.py",
     "check": r"test_check\.py",
+    "site": r"test_(site|site_browser|paper)\.py",
+    "compare": r"test_compare\.py",
+    "faults": r"test_faults\.py",
+    "large": r"test_large\.py",
+    "reports": r"test_reports\.py",
+    "forks": r"test_(kills|refusals)\.py",
 }
 
 
