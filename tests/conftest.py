@@ -279,8 +279,8 @@ def small_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small") / "run"
     with calls_in_this_process():
         runner.run(
-            cases=["seed/*", "masks/*"], sweeps="offset=1:1e4:3log", frameworks="numpy", dtypes=["float32", "float64"],
-            out=folder,
+            cases=["seed/*", "masks/first", "masks/on_target"], sweeps="offset=1:1e4:3log", frameworks="numpy",
+            dtypes=["float32", "float64"], out=folder,
         )  # fmt: skip
     return Run(folder)
 
