@@ -226,7 +226,7 @@ def gone():
 
 # Cases with options, plain cases that findings are about, and targets that are no class.
 OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
-SHARED_CASES = [*OPTION_CASES, "seed/*", "special/nan", "masks/*", "gap/*", "invalid/*"]
+SHARED_CASES = [*OPTION_CASES, "seed/*", "special/nan", "masks/first", "gap/*", "invalid/*"]
 # JAX and TensorFlow dispatch each operation slowly, and JAX compiles it for each shape: only what a test asks for.
 JAX_CASES = [
     "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
