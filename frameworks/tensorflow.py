@@ -181,9 +181,7 @@ def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[.
 
 
 def _needs_autograph(implementation: Implementation) -> bool:
-    """Whether the loss may have an `if` or `for` over tensors, which AutoGraph rewrites; those of this file have none,
-    and looking for them in each trace takes time.
-    """
+    """Return whether the loss may branch or loop over tensors. This file's losses do not, so tracing them is quicker."""
     return implementation not in TensorflowFramework.implementations
 
 
@@ -191,8 +189,9 @@ def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) 
     """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
     if mode == "eager":
         return function
+    compiled = mode == "compiled"
     traced: Callable[..., Any] = tf.function(
-        function, jit_compile=mode == "compiled", reduce_retracing=False, autograph=autograph
+        function, jit_compile=compiled, reduce_retracing=False, autograph=autograph
     )
     return traced
 
@@ -313,9 +312,10 @@ class TensorflowFramework(Framework):
         with self.placed(device):
             x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
             if implementation.probabilities is not None:
-                autograph = _needs_autograph(implementation)
-                traced = _traced_once(implementation.probabilities, mode, autograph=autograph)
-                yield "probabilities", traced(x).numpy()
+                probabilities = _traced_once(
+                    implementation.probabilities, mode, autograph=_needs_autograph(implementation)
+                )
+                yield "probabilities", probabilities(x).numpy()
             if mode != "eager":
                 loss, gradient = _program(implementation, batch, mode)(x, t)
                 yield "loss", loss.numpy()
