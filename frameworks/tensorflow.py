@@ -181,7 +181,7 @@ def _step(implementation: Implementation, batch: Batch, mode: str) -> Callable[.
 
 
 def _needs_autograph(implementation: Implementation) -> bool:
-    """Return whether the loss may branch or loop over tensors. This file's losses do not, so tracing them is quicker."""
+    """Return whether the loss may branch or loop over tensors, as the losses of this file do not."""
     return implementation not in TensorflowFramework.implementations
 
 
@@ -189,10 +189,8 @@ def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) 
     """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
     if mode == "eager":
         return function
-    compiled = mode == "compiled"
-    traced: Callable[..., Any] = tf.function(
-        function, jit_compile=compiled, reduce_retracing=False, autograph=autograph
-    )
+    options = {"jit_compile": mode == "compiled", "autograph": autograph}
+    traced: Callable[..., Any] = tf.function(function, reduce_retracing=False, **options)
     return traced
 
 
@@ -311,11 +309,9 @@ class TensorflowFramework(Framework):
     ) -> Iterator[tuple[str, NDArray[Any]]]:
         with self.placed(device):
             x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
-            if implementation.probabilities is not None:
-                probabilities = _traced_once(
-                    implementation.probabilities, mode, autograph=_needs_autograph(implementation)
-                )
-                yield "probabilities", probabilities(x).numpy()
+            if (probabilities := implementation.probabilities) is not None:
+                traced = _traced_once(probabilities, mode, autograph=_needs_autograph(implementation))
+                yield "probabilities", traced(x).numpy()
             if mode != "eager":
                 loss, gradient = _program(implementation, batch, mode)(x, t)
                 yield "loss", loss.numpy()
