@@ -1,4 +1,4 @@
-"""Measures the grades that README states, keeps them and prints them into README.
+"""Measures the grades that README and docs/measured/grades.md state, keeps them and writes both tables.
 
     python benchmarks/grades.py           measure the whole catalogue in float32 in eager mode, which takes minutes
     python benchmarks/grades.py RUN...    take these runs of the whole catalogue instead
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 from docs_measurements import kept_run, table
-from kept_grades import KEPT, README, ROOT, Decision, Kept, compact, in_readme, read, write
+from kept_grades import KEPT, PAGE, ROOT, Decision, Kept, compact, documents, read, write
 
 from logitlab.cases import quick_cases
 from logitlab.reports.tables.safety import deciding
@@ -88,10 +88,11 @@ def main(folders: list[str]) -> None:
     kept = measure(folders)
     gone = {d.implementation for d in read().decisions} - {d.implementation for d in kept.decisions}
     if gone:
-        sys.exit(f"README states the grades of {compact(gone)}, which were not measured; install them or delete {KEPT}")
+        sys.exit(f"{PAGE} states the grades of {compact(gone)}, which were not measured; install them or delete {KEPT}")
     write(kept)
-    README.write_text(in_readme(README.read_text(), kept))
-    print(f"{KEPT.relative_to(ROOT)} and README.md have the grades of {len(kept.decisions)} implementations")
+    for file, text in documents(kept).items():
+        file.write_text(text)
+        print(f"{file.relative_to(ROOT)} has the grades of {len(kept.decisions)} implementations")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The grades that README states, kept in ``docs/measured/grades.json``, and README's text made from them."""
+"""The measured grades in ``docs/measured/grades.json``, and the tables of README and the documentation made from them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from logitlab.core.vocabulary import GRADES, Grade
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "measured" / "grades.md"
 KEPT = ROOT / "docs" / "measured" / "grades.json"
 BEGIN, END = "<!-- grades: written by `make grades` -->", "<!-- end of grades -->"
 VERDICTS = {
     "correct": "of this grade", "inaccurate": "inaccurate", "lost": "wrong in every digit", "nan": "NaN",
-    "overflow": "infinite", "underflow": "0", "swallowed": "finite where it may not be",
+    "overflow": "infinite", "underflow": "0", "swallowed": "finite where the exact one is not",
 }  # fmt: skip
+# The losses that README names; the page lists all.
+WELL_KNOWN = (
+    "torch/log1p", "torch/F.cross_entropy", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits",
+    "jax/optax.softmax_cross_entropy_with_integer_labels", "torch/logsumexp", "torch/F.cross_entropy[label_smoothing]",
+    "torch/F.cross_entropy[probabilities]", "jax/optax.softmax_cross_entropy",
+    "tensorflow/keras.losses.CategoricalCrossentropy", "torch/naive",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,14 +77,31 @@ def write(kept: Kept) -> None:
     KEPT.write_text(f'{{\n "versions": {json.dumps(kept.versions)},\n "decisions": [\n  {decisions}\n ]\n}}\n')
 
 
-def in_readme(text: str, kept: Kept) -> str:
-    """README's text with these grades between the markers."""
+def documents(kept: Kept) -> dict[Path, str]:
+    """The files that state grades, each with its text for these grades."""
+    tables = {README: summary(kept), PAGE: whole_table(kept)}
+    return {file: _between_markers(file.read_text(), table) for file, table in tables.items()}
+
+
+def _between_markers(text: str, table: str) -> str:
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{block(kept)}\n\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}"
 
 
-def block(kept: Kept) -> str:
-    """The table of grades, what other modes change, and the versions."""
+def summary(kept: Kept) -> str:
+    """A line for each grade: how many losses have it, the well-known ones, and the case that decides most of them."""
+    lines = ["| worst grade | losses | such as | most often decided by |", "|---|---:|---|---|"]
+    for grade in GRADES:
+        decisions = [d for d in kept.decisions if d.grade == grade]
+        if decisions:
+            _, _, where = next(_places(grade, decisions))
+            known = compact({d.implementation for d in decisions} & {*WELL_KNOWN})
+            lines.append(f"| **{grade}** {Grade(grade).meaning} | {len(decisions)} | {known} | {where} |")
+    return "\n".join(lines)
+
+
+def whole_table(kept: Kept) -> str:
+    """The table of all grades, the grades that other modes change, and the versions."""
     rows = [
         f"| **{grade}** {meaning} | {compact(names)} | {where} |"
         for grade in GRADES

@@ -1,5 +1,7 @@
-"""README's table of grades is what the installed versions do: its deciding cases are measured again."""
+"""The tables of grades in README and the documentation are true: their deciding cases are measured again."""
 
+import re
+from collections import Counter
 from functools import cache
 
 import grades
@@ -58,9 +60,19 @@ def _hold(measured, decision, mode, cases, was):
     assert worst["grade"] == was, TOLD.format(**told, was=was, now=worst["grade"])
 
 
-def test_readme_prints_the_kept_grades():
-    text = kept_grades.README.read_text()
-    assert kept_grades.in_readme(text, KEPT) == text, "README's table is not what is kept: run `make grades`"
+@pytest.mark.parametrize("file", kept_grades.documents(KEPT), ids=lambda file: file.name)
+def test_a_table_of_grades_shows_the_kept_grades(file):
+    assert kept_grades.documents(KEPT)[file] == file.read_text(), f"{file} differs from grades.json: run `make grades`"
+
+
+def test_readme_names_each_well_known_loss_under_its_grade():
+    lines = [line for line in kept_grades.README.read_text().splitlines() if line.startswith("| **")]
+    stated = {
+        letter: int(count)
+        for letter, count in (re.match(r"\| \*\*(.)\*\*[^|]*\| (\d+)", line).groups() for line in lines)
+    }
+    assert stated == Counter(d.grade for d in KEPT.decisions)
+    assert {d.implementation for d in KEPT.decisions} >= {*kept_grades.WELL_KNOWN}
 
 
 def _of_others(decision):

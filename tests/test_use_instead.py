@@ -1,0 +1,112 @@
+"""The page that recommends losses is true: its grades are measured again, and its functions get A."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from torch.nn.functional import cross_entropy
+
+from logitlab import assert_conforms, runner
+from logitlab.core.vocabulary import GRADES
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "use-instead.md").read_text()
+FUNCTION = re.compile(r"^### (\w+)\n+```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FUNCTIONS = dict(FUNCTION.findall(PAGE.split("## The log1p loss to copy")[1]))
+STATED = re.compile(r"(\w+|-)(?: `([\w/]+)`)?")
+
+
+def statements():
+    """What the tables state: implementation, column, grade or verdict, and the case that gives it, if one is named."""
+    columns = []
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| framework"):
+            columns = cells
+        elif line.startswith("| ") and re.fullmatch(r"`[\w-]+/[^`]+`", cells[1]):
+            for column, cell in zip(columns[2:], cells[2:], strict=True):
+                yield cells[1].strip("`"), column, *STATED.fullmatch(cell).groups()
+
+
+STATEMENTS = sorted(set(statements()), key=str)
+CASES = sorted({case for *_, case in STATEMENTS if case})
+
+
+@cache
+def measured(framework):
+    """The cases that the page names, through the losses of this framework that it names."""
+    names = sorted({name for name, *_ in STATEMENTS if name.split("/")[0] == framework})
+    return runner.run(frameworks=framework, implementations=names, modes="eager", cases=CASES)
+
+
+@pytest.mark.pinned
+@pytest.mark.parametrize("framework", sorted({name.split("/")[0] for name, *_ in STATEMENTS}))
+def test_the_page_states_what_is_measured(framework):
+    df = measured(framework)
+    wrong = []
+    for name, column, stated, case in STATEMENTS:
+        if name.split("/")[0] != framework:
+            continue
+        rows = df[(df["implementation"] == name) & df["case"].isin([case] if case else CASES)]
+        if column in ("float16", "bfloat16", "float32", "float64"):
+            grades = rows[(rows["dtype"] == column) & rows["grade"].notna()]["grade"]
+            found = max(grades, key=GRADES.index, default="-")
+        else:
+            ignored = rows[(rows["quantity"] == "gradient") & rows["grade"].isna()]
+            found = "/".join(sorted(set(ignored["verdict"])))
+        if found != stated:
+            wrong.append(f"{name} {column} at {case or 'every named case'}: {stated} on the page, {found} measured")
+    assert wrong == []
+
+
+def test_the_page_makes_enough_statements():
+    assert len(STATEMENTS) > 90
+    assert {name.split("/")[0] for name, *_ in STATEMENTS} >= {"numpy", "torch", "jax", "tensorflow", "onnxruntime"}
+    assert set(FUNCTIONS) == {"NumPy", "PyTorch", "JAX"}
+
+
+def function(name):
+    scope = {}
+    exec(FUNCTIONS[name], scope)
+    return scope["cross_entropy"]
+
+
+FEW = ["seed/article", "gap/*", "masks/*", "special/*", "overflow/*", "offset/1e06", "ties/131072", "check/width_1"]
+EVERY = [*FEW, "underflow/*", "certainty/*", "offset/*", "ties/*", "neighbours/*", "check/width_2", "check/width_7"]
+
+
+@pytest.mark.parametrize("cases", [FEW, pytest.param(EVERY, marks=pytest.mark.full)], ids=["few cases", "more cases"])
+def test_the_numpy_function_is_accurate(cases):
+    both = function("NumPy")
+    assert_conforms(
+        lambda logits, targets: both(logits, targets)[0],
+        framework="numpy",
+        gradient=lambda logits, targets: both(logits, targets)[1],
+        require="A",
+        cases=cases,
+    )
+
+
+@pytest.mark.parametrize("cases", [FEW, pytest.param(EVERY, marks=pytest.mark.full)], ids=["few cases", "more cases"])
+def test_the_pytorch_function_is_accurate(cases):
+    assert_conforms(function("PyTorch"), framework="torch", require="A", cases=cases)
+
+
+@pytest.mark.parametrize(
+    ("cases", "dtypes"),
+    [
+        (["gap/*", "overflow/bfloat16_at", "masks/first"], ["float32"]),
+        pytest.param(EVERY, None, marks=pytest.mark.full),
+    ],
+    ids=["few cases", "more cases"],
+)
+def test_the_jax_function_is_accurate(cases, dtypes):
+    assert_conforms(function("JAX"), framework="jax", dtypes=dtypes, require="A", cases=cases)
+
+
+def test_a_function_that_is_not_accurate_fails():
+    def stable(logits, targets):
+        return cross_entropy(logits, targets, reduction="none")
+
+    with pytest.raises(AssertionError, match="grade A required"):
+        assert_conforms(stable, framework="torch", dtypes=["float32"], require="A", cases="gap/*")
