@@ -1,4 +1,4 @@
-"""The measured grades in ``docs/measured/grades.json``, and the tables of README and the documentation made from them."""
+"""The measured grades in ``docs/measured/grades.json``, and the tables made from them."""
 
 from __future__ import annotations
 
