@@ -1,6 +1,6 @@
 """Cross-entropy in pure Python, with the exactly rounded sum of `math.fsum`, as a framework for LogitLab.
 
-It is computed in Python's float64 and rounded to the logits' dtype at the end.
+The loss is computed in Python's float64 and rounded to the dtype of the logits at the end.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Array = NDArray[Any]
 
 
 def exponentials(row: Sequence[float]) -> list[float]:
-    """exp(x - max x), so that none overflows."""
+    """Return exp(x - max x), which cannot overflow."""
     m = max(row)
     return [math.exp(x - m) for x in row]
 
 
 def loss(logits: Array, targets: Array) -> Array:
-    """Logits (B, C) and integer targets (B,) to the row losses (B,)."""
+    """Return the row losses (B,) of logits (B, C) and integer targets (B,)."""
 
     def of(row: list[float], target: int) -> float:
         m = max(row)
-        # The maximum's own term is 1, and log1p adds it: the digits of smaller terms would be lost in a sum with it.
+        # The maximum's own term is 1. log1p adds it, because a sum with 1 loses the digits of small terms.
         others = exponentials(row)
         del others[row.index(m)]
         return math.log1p(math.fsum(others)) + (m - row[target])
@@ -37,12 +37,12 @@ def loss(logits: Array, targets: Array) -> Array:
 
 
 def gradient(logits: Array, targets: Array) -> Array:
-    """The gradient (B, C) of the summed row losses: softmax, less 1 at the target."""
+    """Return the gradient (B, C) of the summed row losses: softmax, minus 1 at the target."""
 
     def of(row: list[float], target: int) -> list[float]:
         e = exponentials(row)
         s = math.fsum(e)
-        # At the target p - 1 would cancel: it is minus the share of the others.
+        # At the target, p - 1 would cancel. The gradient there is minus the share of the other classes.
         others = math.fsum(v for j, v in enumerate(e) if j != target)
         return [-others / s if j == target else v / s for j, v in enumerate(e)]
 
@@ -50,14 +50,14 @@ def gradient(logits: Array, targets: Array) -> Array:
 
 
 class ExampleFramework(Framework):
-    """Python itself, on the CPU.
+    """Python on the CPU.
 
-    Its arrays are NumPy's, and its gradient is written by hand. The defaults of `Framework` fit, and ``check``,
+    The arrays are NumPy's, and the gradient is written by hand. So the defaults of `Framework` fit, and ``check``,
     ``explain``, ``hunt`` and ``train-demo`` need nothing more.
     """
 
     name = "example"
-    # A built-in loss is one entry here. The function takes the loss options that it has as keywords, this one none.
+    # A built-in loss is one entry here. Its function declares the options it supports as keyword arguments.
     implementations = (
         Implementation("example/math.fsum", "builtin", loss, package="logitlab_example", gradient=gradient),
     )
@@ -66,7 +66,7 @@ class ExampleFramework(Framework):
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
         logits = batch.in_memory()
-        if implementation.reduces:  # a loss that is checked may take means and sums itself
+        if implementation.reduces:  # a loss given to `check` may compute means and sums itself
             yield "loss", implementation.loss(logits, batch.targets, reduction=batch.reduction, **batch.options)
         else:
             yield "loss", reduced(implementation.loss(logits, batch.targets, **batch.options), batch.reduction)
@@ -76,7 +76,7 @@ class ExampleFramework(Framework):
 
 
 def reduced(rows: Array, reduction: str) -> Array:
-    """The row losses (B,) as they are, or their mean or sum, as a loss that returns rows leaves it to its caller."""
+    """Return the row losses (B,), or their mean or sum, which a loss that returns rows leaves to its caller."""
     if reduction == "none":
         return rows
     total = math.fsum(rows.tolist())
