@@ -28,7 +28,7 @@ PLAN: dict[str, str | list[str]] = {
     "modes": "eager",
     "cases": "*",
 }
-# Those that XLA compiles. What Inductor gives depends on the processor's vectors: docs/findings.md tells it.
+# Those that XLA compiles. Inductor's results depend on the processor's vectors: see docs/findings.md.
 WITH_MODES = ["jax", "tensorflow", "keras-jax"]
 
 

@@ -50,7 +50,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Kept:
-    """What the file holds: the decisions, and the versions of the packages that they were measured with."""
+    """The content of the file: the decisions, and the versions of the packages that they were measured with."""
 
     versions: dict[str, str]
     decisions: tuple[Decision, ...]
@@ -115,7 +115,7 @@ def whole_table(kept: Kept) -> str:
 
 
 def _places(grade: str, decisions: Iterable[Decision]) -> Iterator[tuple[str, list[str], str]]:
-    """What a grade means, the implementations that one result decides it for, and this result in words."""
+    """Yield what a grade means, the implementations that one result decides it for, and this result in words."""
     places: dict[tuple[str | None, str, str], list[str]] = {}
     for d in decisions:
         places.setdefault((d.case, d.quantity, d.verdict), []).append(d.implementation)

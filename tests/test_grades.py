@@ -16,7 +16,7 @@ KEPT = kept_grades.read()
 # Keras's own losses on other frameworks than its usual one are left to `make test-all`.
 OTHERS = ["keras-jax", "keras-torch"]
 CHANGED = [(d, mode, grade) for d in KEPT.decisions for mode, grade in d.other_modes if grade != d.grade]
-TOLD = (
+CHANGED_GRADE = (
     "README states grade {was} for {name} in float32, {mode}, and version {version} gets {now} at {case}: if a new "
     "version fixed or broke it, run `make grades` and say so in the CHANGELOG; if not, find out which is right"
 )
@@ -56,8 +56,8 @@ def _hold(measured, decision, mode, cases, was):
     rows = measured[(measured["implementation"] == decision.implementation) & (measured["mode"] == mode)]
     ranks = rows[rows["case"].isin(cases)]["grade"].map(GRADES.index).astype(int)
     worst = rows.loc[ranks.idxmax()]
-    told = {"name": decision.implementation, "mode": mode, "version": worst["version"], "case": worst["case"]}
-    assert worst["grade"] == was, TOLD.format(**told, was=was, now=worst["grade"])
+    named = {"name": decision.implementation, "mode": mode, "version": worst["version"], "case": worst["case"]}
+    assert worst["grade"] == was, CHANGED_GRADE.format(**named, was=was, now=worst["grade"])
 
 
 @pytest.mark.parametrize("file", kept_grades.documents(KEPT), ids=lambda file: file.name)
