@@ -4,7 +4,7 @@
 # make test-all set up, run all tests: every dtype and case, and those that need a cluster, LaTeX, a browser or an installer
 # make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
 # make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
-# make grades   set up, measure the grades that README states and write them there; RUN="folder ..." takes these runs
+# make grades   set up, measure the grades that README and docs/measured/grades.md state; RUN="folder ..." takes these runs
 # make docs     set up, measure what the documentation speaks of, build it and print where
 # make setup    only the virtual environment, with what a run and its report need
 #
@@ -77,7 +77,7 @@ docs: $(DEVELOP) $(NAMED)
 	NO_MKDOCS_2_WARNING=1 RUN="$(if $(filter command line environment,$(origin RUN)),$(RUN))" $(BIN)/mkdocs build --strict --clean
 	@echo "The documentation: $(CURDIR)/build/docs/index.html"
 
-# The grades of README's table, kept in docs/measured/grades.json.
+# The grades in docs/measured/grades.json and the tables made from them, in README and docs/measured/grades.md.
 grades: $(DEVELOP)
 	$(BIN)/python benchmarks/grades.py $(if $(filter command line environment,$(origin RUN)),$(RUN))
 
