@@ -21,11 +21,14 @@ def statements():
     columns = []
     for line in PAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| framework"):
+        if line.startswith("| loss"):
             columns = cells
-        elif line.startswith("| ") and re.fullmatch(r"`[\w-]+/[^`]+`", cells[1]):
-            for column, cell in zip(columns[2:], cells[2:], strict=True):
-                yield cells[1].strip("`"), column, *STATED.fullmatch(cell).groups()
+        elif line.startswith("| ") and re.fullmatch(r"`[\w-]+/[^`]+`", cells[0]):
+            whole_row = cells[1].strip("`") if columns[1] == "case" else None
+            for column, cell in zip(columns[1:], cells[1:], strict=True):
+                if column != "case":
+                    stated, case = STATED.fullmatch(cell).groups()
+                    yield cells[0].strip("`"), column, stated, case or whole_row
 
 
 STATEMENTS = sorted(set(statements()), key=str)
