@@ -135,7 +135,7 @@ def run(
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
     if resume and out is None:
-        raise UsageError("resume needs the folder of the run: give out=")
+        raise UsageError("resume is given without out; give the folder of the run as out=")
     with tempfile.TemporaryDirectory(prefix="logitlab-") as temporary, reporting(progress) as report:
         folder = Path(temporary) / run_name() if out is None else as_path(out, "out")
         return execute(request, folder, report).read()
@@ -282,10 +282,13 @@ def _reopen(folder: Path, manifest: Manifest) -> Run:
     """The run in the folder, if what it measured so far is what would be measured now."""
     store = Run(folder)
     if store.manifest.packed:
-        raise UsageError(f"cannot resume {folder}: it is packed, and complete; start a new run")
+        raise UsageError(f"cannot resume {folder}: it is a packed, complete run; choose another --out")
     for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
         if getattr(store.manifest, fact) != getattr(manifest, fact):
-            raise UsageError(f"cannot resume {folder}: its {fact} differ from those of this run; start a new one")
+            raise UsageError(
+                f"cannot resume {folder}: its {fact} differ from those of this run; to see its own command, run "
+                f"`logitlab doctor {folder}`"
+            )
     return Run.reopen(folder)
 
 

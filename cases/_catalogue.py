@@ -43,7 +43,7 @@ def get_case(case_id: str) -> Case:
     """The one case of this ``family/name``; UsageError if there is none."""
     found = [c for c in all_cases() if c.id == case_id]
     if not found:
-        raise UsageError(f"no case is named {case_id!r}; give one full family/name, `logitlab cases` lists them")
+        raise UsageError(f"no case is named {case_id!r}; give a full family/name, listed by `logitlab cases`")
     return found[0]
 
 
@@ -58,7 +58,7 @@ def select_cases(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...
         if not any(fnmatch.fnmatchcase(c.id, glob) for c in all_cases()):
             families = sorted({c.family for c in all_cases()})
             raise UsageError(
-                f"no case matches {glob!r}; `logitlab cases` lists them, in the families {', '.join(families)}"
+                f"no case matches {glob!r}; the families are {', '.join(families)}; list all cases: `logitlab cases`"
             )
     return tuple(c for c in all_cases() if any(fnmatch.fnmatchcase(c.id, g) for g in globs))
 

@@ -9,40 +9,78 @@ import typer
 from ..core import files
 from ..core.errors import UsageError
 from . import cache, cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, run, train_demo
+from ._help import GroupedHelp, example
 
 __all__ = ["app", "main"]
 
+# What the parser raises for a bad command line. Its place in typer differs between versions; its subclass's does not.
+_ParserError = typer.BadParameter.mro()[1]
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C stops
+
 app = typer.Typer(
+    cls=GroupedHelp,
     help="Every softmax cross-entropy, run on extreme logits and measured against the exact answer.",
-    no_args_is_help=True,
+    epilog="`logitlab VERB --help` shows the options of a verb and an example.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# In the order of `logitlab --help`.
-for verb in (
-    run.run, report.report, pack.pack, explain.explain, train_demo.train_demo, check.check, hunt.hunt,
-    compare.compare, compare.baseline, matrix.matrix, frameworks.frameworks, doctor.doctor,
-):  # fmt: skip
-    app.command()(verb)
-app.add_typer(cases.app, name="cases")
-app.add_typer(cache.app, name="cache")
+for group, verb, command in (
+    ("Measure", run.run, "logitlab run --framework torch --dtype float32 --out runs/torch"),
+    ("Measure", check.check, "logitlab check torch.nn.functional:cross_entropy --framework torch"),
+    ("Measure", hunt.hunt, "logitlab hunt torch/F.cross_entropy --dtype bfloat16 --seconds 30"),
+    ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),
+    ("Examine", explain.explain, "logitlab explain seed/article --implementation torch/naive"),
+    ("Compare", compare.compare, "logitlab compare runs/before runs/after --format markdown"),
+    ("Compare", compare.baseline, "logitlab baseline runs/torch baseline.json"),
+    ("Compare", matrix.matrix, "logitlab matrix --with scipy==1.14.1 --with scipy==1.15.0"),
+    ("Publish", report.report, "logitlab report runs/torch --format html --out site"),
+    ("Publish", pack.pack, "logitlab pack runs/torch measured/torch"),
+    ("Set up", doctor.doctor, "logitlab doctor"),
+    ("Set up", frameworks.frameworks, "logitlab frameworks"),
+):
+    app.command(rich_help_panel=group, epilog=example(command))(verb)
+app.add_typer(
+    cases.app,
+    name="cases",
+    rich_help_panel="Examine",
+    epilog=example("logitlab cases list --tag masks --dtype float16"),
+)
+app.add_typer(cache.app, name="cache", rich_help_panel="Set up", epilog=example("logitlab cache"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 for a negative answer, 2 for bad input."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command = shlex.join(["logitlab", *words])
     try:
-        app(args=given, prog_name="logitlab", obj=shlex.join(["logitlab", *given]))
+        code = app(args=words or ["--help"], prog_name="logitlab", obj=command, standalone_mode=False)
     except UsageError as error:
-        print(f"logitlab: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
+    except _ParserError as error:
+        return _fail(_parser_message(error))
     except OSError as error:
-        # A full disk is not LogitLab's fault, wherever it is met. Other errors are, and show their traceback.
+        # The user can fix a full disk. Other errors are LogitLab's own and show their traceback.
         if error.errno not in files.REMEDIES:
             raise
-        print(f"logitlab: {error.filename or 'the disk'}: {error.strerror}", file=sys.stderr)
-        return 2
+        return _fail(f"{error.filename or 'the disk'}: {error.strerror}; {files.REMEDIES[error.errno]}")
+    except typer.Abort:
+        return INTERRUPTED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"logitlab: {message}", file=sys.stderr)
+    return 2
+
+
+def _parser_message(error: Exception) -> str:
+    """Return the parser's message on one line, with the help command that lists what it expects."""
+    verbs, context = [], getattr(error, "ctx", None)
+    while context is not None:
+        verbs.insert(0, context.info_name)
+        context = context.parent
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    return f"{message}; see `{' '.join(verbs or ['logitlab'])} --help`"

@@ -1,4 +1,4 @@
-"""The reports that ``logitlab run --report`` writes: a first one while the run goes on, the whole one at its end."""
+"""The two reports of ``logitlab run --report``: a first one during the run, and the complete one at its end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from ..storage.store import Run
 
 FOLDER = "report"
-# Quickly written, and every table is in the text; the site takes as long as a tenth of the run.
+# Text holds every table and is written quickly; the site takes as long as a tenth of the run.
 FIRST_FORMATS = ("text", "markdown")
 FIRST_FILE = "report.txt"
 FOR_SITE = ("altair", "jinja2", "vl_convert")
 
 
 class ReportsOfRun:
-    """The reports of one run, in the folder ``report`` of the run.
+    """The reports of one run, in its folder ``report``.
 
-    The first is written by a process of its own, so that the run's workers do not wait for it.
+    A separate process writes the first report, so that the run's workers do not wait for it.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class ReportsOfRun:
         self._run: Run | None = None
 
     def start_first(self, run: Run) -> None:
-        """Starts to write the report of what is measured by now."""
+        """Start a process that writes the report of the measurements so far."""
         formats = [word for name in FIRST_FORMATS for word in ("--format", name)]
-        # -P: not from a folder named logitlab that happens to be where the command was started.
+        # -P: do not import a folder named logitlab in the current folder.
         command = [sys.executable, "-P", "-m", "logitlab", "report", str(run.folder), *formats]
         self._run = run
         self._writing = subprocess.Popen(
@@ -39,31 +39,28 @@ class ReportsOfRun:
         )  # fmt: skip
 
     def print_first(self) -> None:
-        """Prints where the first report is, once it is there."""
+        """Print the path of the first report after its process has ended."""
         if self._writing is None or self._run is None or self._writing.poll() is None:
             return
         if self._writing.returncode == 0:
-            where = self._run.folder / FOLDER / FIRST_FILE
-            print(
-                f"A first report, of float32 in eager mode, is {where}; the run goes on and completes it.",
-                file=sys.stderr,
-            )
+            path = self._run.folder / FOLDER / FIRST_FILE
+            print(f"The first report, of float32 in eager mode, is {path}; the run continues.", file=sys.stderr)
         self._writing = None
 
     def close(self) -> None:
-        """Ends the process that writes the first report, if it is not done."""
+        """Kill the process that writes the first report, if it still runs."""
         if self._writing is not None:
             self._writing.kill()
             self._writing.wait()
             self._writing = None
 
     def write_whole(self, run: Run) -> None:
-        """Writes the report of the whole run in place of the first, and prints where."""
+        """Replace the first report with the report of the whole run, and print its path."""
         from .. import reports
 
         self.close()
         site = all(find_spec(package) is not None for package in FOR_SITE)
         formats = [*["html"] * site, "text", "markdown", "csv"]
         first, *_ = reports.write(run, formats, run.folder / FOLDER, tell=lambda line: print(line, file=sys.stderr))
-        also = "the same as text, Markdown and CSV is beside it" if site else "with Markdown and CSV beside it"
-        print(f"The report is {first}; {also}.")
+        others = "text, Markdown and CSV" if site else "Markdown and CSV"
+        print(f"The report is {first}; its folder also holds {others}.")

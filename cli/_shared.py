@@ -1,4 +1,4 @@
-"""What several verbs share: options, the check of formats, progress, and a console for tables."""
+"""Parts that several verbs share: options, the check of formats, progress, and a console for tables."""
 
 import sys
 from collections.abc import Collection
@@ -12,23 +12,23 @@ from ..core import progress
 from ..core.errors import UsageError
 
 Values = list[str] | None  # an option that may be given several times
-Cases = Annotated[Values, typer.Option(help="Cases, a glob over family/name; repeatable.")]
-Implementations = Annotated[Values, typer.Option(help="Implementations, a glob.")]
+Cases = Annotated[Values, typer.Option(help="Cases to measure: a glob over family/name. Repeatable.")]
+Implementations = Annotated[Values, typer.Option(help="Implementations to measure: a glob. Repeatable.")]
 Dtype = Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Mode = Annotated[str, typer.Option(help="eager, graph or compiled.")]
-GrowthFactor = Annotated[float, typer.Option(help="An error has grown if it is more than this many times as large.")]
+GrowthFactor = Annotated[float, typer.Option(help="Report an error that grew by more than this factor.")]
 
 
 def check_formats(names: Collection[str], known: Collection[str]) -> None:
-    """Raise a UsageError if a format is not known."""
+    """Raise a UsageError for an unknown format."""
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown format {name!r}; the formats are {', '.join(known)}")
+            raise UsageError(f"unknown format {name!r}; give --format one of {', '.join(known)}")
 
 
 def show_progress() -> AbstractContextManager[progress.Progress]:
-    """Show a bar on a terminal, and a line for every tenth of the work elsewhere."""
+    """Show a bar on a terminal; elsewhere print a line after each tenth of the work."""
     return progress.bar() if sys.stderr.isatty() else nullcontext(_print_tenths())
 
 
@@ -37,7 +37,7 @@ def _print_tenths() -> progress.Progress:
 
     def show(done: int, total: int, label: str) -> None:
         nonlocal printed
-        if total and done * 10 // total > printed:  # cases without rows count as nothing
+        if total and done * 10 // total > printed:  # total is 0 for cases without rows
             printed = done * 10 // total
             print(f"{printed * 10:3d}%  {label}", file=sys.stderr)
 
@@ -45,5 +45,5 @@ def _print_tenths() -> progress.Progress:
 
 
 def plain_console() -> Console:
-    """A console that prints names as they are: Rich would take [from_logits] for a style."""
+    """Return a console that prints names unchanged: Rich's markup would read [from_logits] as a style."""
     return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)

@@ -10,28 +10,34 @@ from ._shared import Device, Mode, Values, show_progress
 
 def check(
     loss: Annotated[str, typer.Argument(metavar="MODULE:LOSS", help="A function of logits (B, C) and targets (B,).")],
-    framework: Annotated[str, typer.Option(help="torch, jax, tensorflow or numpy, whose arrays it takes.")],
-    dtype: Annotated[Values, typer.Option(help="Those it must support; by default all that it does.")] = None,
+    framework: Annotated[str, typer.Option(help="The framework of its arrays: torch, jax, tensorflow or numpy.")],
+    dtype: Annotated[
+        Values, typer.Option(help="Dtypes that it must support; by default all that it supports. Repeatable.")
+    ] = None,
     require: Annotated[str, typer.Option(help="The worst grade that passes, A to D.")] = "B",
-    require_loss: Annotated[str | None, typer.Option(help="The same of the loss alone.")] = None,
-    require_gradient: Annotated[str | None, typer.Option(help="The same of the gradient alone.")] = None,
+    require_loss: Annotated[str | None, typer.Option(help="The worst grade of the loss, if not --require.")] = None,
+    require_gradient: Annotated[
+        str | None, typer.Option(help="The worst grade of the gradient, if not --require.")
+    ] = None,
     gradient: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="The gradient (B, C), where it is written by hand.")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="A gradient (B, C) written by hand.")
     ] = None,
     device: Device = "cpu",
     mode: Mode = "eager",
-    case: Annotated[Values, typer.Option(help="Cases, a glob over family/name.")] = None,
-    first: Annotated[bool, typer.Option(help="Stop at the first batch that falls short.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write report, failures and reproducer here.")] = None,
+    case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
+    first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
 ) -> None:
-    """Check a loss of your own: exit code 0 if every row has the grade, 1 if not, 2 if it cannot be measured.
+    """Check your own loss against the exact answer.
 
-    The function takes the framework's arrays and returns the row losses (B,). It is called in this process, on the
-    catalogue's cases and on seeded rows of many widths, each in several batches, orders and layouts, and with and
-    without each loss option that its signature names. Where it fails, the smallest input that does comes with a program
-    that shows it.
+    The exit code is 0 if every row has the required grade, 1 if one has not, and 2 if the loss cannot be measured.
+
+    The function takes the framework's arrays and returns the row losses (B,). LogitLab calls it in this process, on the
+    catalogue's cases and on seeded rows of many widths. Each row is tried in several batches, orders and layouts, and
+    with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
+    fails and a program that reproduces it.
     """
-    # Before the loss's module imports PyTorch: threads that wait for work leave the cores to who has some.
+    # Set before the loss's module imports PyTorch, so that idle threads do not keep the cores busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from ..studies import check as checking
 

@@ -1,4 +1,4 @@
-"""``logitlab compare``, and ``logitlab baseline``, whose files it takes."""
+"""``logitlab compare``, and ``logitlab baseline``, which writes a file that ``compare`` reads."""
 
 import sys
 from pathlib import Path
@@ -10,18 +10,23 @@ from ._shared import GrowthFactor, Values, check_formats
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="A run folder, a .parquet of one, or a baseline.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
-    format: Annotated[Values, typer.Option(help="text, markdown, json, junit or github; repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The old run: a run folder, .parquet or baseline.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new run, in one of the same forms.")],
+    format: Annotated[Values, typer.Option(help="text, markdown, json, junit or github. Repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
     factor: GrowthFactor = 2.0,
-    allow_gone: Annotated[bool, typer.Option(help="What NEW no longer measures is no regression.")] = False,
-    whole: Annotated[bool, typer.Option("--all", help="Print every line, not the worst alone.")] = False,
+    allow_gone: Annotated[
+        bool, typer.Option(help="Do not count cells that are missing in NEW as regressions.")
+    ] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Print every line, not only the worst.")] = False,
 ) -> None:
-    """Tell what changed from one run to another: exit code 0 without a regression, 1 with one, 2 if it cannot be told.
+    """Compare two runs and report the regressions.
 
-    A regression is a result that is newly not finite, a grade lost, an error more than --factor times as large and
-    1 ulp larger, a call that no longer succeeds, and a cell that is gone. Other bits and what is new are told.
+    The exit code is 0 without a regression, 1 with one, and 2 if the runs cannot be compared.
+
+    A regression is a result that is no longer finite, a lower grade, an error that grew by more than --factor and by
+    more than 1 ulp, a call that no longer succeeds, or a cell that is missing in NEW. Bitwise differences and new cells
+    are reported but do not count as regressions.
     """
     from ..studies import compare as comparison
 
@@ -30,7 +35,7 @@ def compare(
     found = comparison.compare(base, new, factor=factor, allow_gone=allow_gone)
     for side in (found.before, found.after):
         if side.complete is False:
-            print(f"logitlab: {side.name} is not complete: what it lacks is not compared", file=sys.stderr)
+            print(f"logitlab: {side.name} is incomplete; its missing measurements are not compared", file=sys.stderr)
     for path in comparison.write(found, formats, out, whole=whole):
         print(path)
     raise typer.Exit(found.exit_code)
@@ -40,8 +45,11 @@ def baseline(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a complete run.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as baseline.json.")],
 ) -> None:
-    """Write what a run found into a small file to commit, which compare takes in place of the run."""
+    """Write a run's results into a small file for `compare`.
+
+    The file is small enough to commit. `logitlab compare FILE RUN` reads it in place of the run.
+    """
     from ..studies import compare as comparison
 
     comparison.write_baseline(run, file)
-    print(f"{file}, {file.stat().st_size / 1024:.0f} KiB; `logitlab compare {file} RUN` compares a run with it")
+    print(f"wrote {file}, {file.stat().st_size / 1024:.0f} KiB; to compare a run, use `logitlab compare {file} RUN`")

@@ -10,12 +10,12 @@ _STYLES = {"broken": "bold red", "missing": "yellow", "note": "yellow", "ok": "g
 
 
 def doctor(
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder to verify instead.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder to verify.")] = None,
 ) -> None:
-    """Check the set-up: core packages, oracle, cache and every framework. Or verify a run folder.
+    """Check the installation, or verify a run folder.
 
-    Exit code 0 if all is well, 1 if something is wrong, 2 if RUN is no run. A run that was stopped and can be gone on
-    with is well.
+    Without RUN, check the core packages, the oracle, the cache and every framework. The exit code is 0 if everything
+    works, 1 if something is broken, and 2 if RUN is not a run. A stopped run that can be resumed is not broken.
     """
     from ..storage.verification import verify
     from ..studies.doctor import examine

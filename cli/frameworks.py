@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def frameworks(
     entry_points: Annotated[
-        bool, typer.Option("--entry-points", help="Where each comes from, and nothing is imported.")
+        bool, typer.Option("--entry-points", help="List entry points and packages without importing them.")
     ] = False,
 ) -> None:
-    """List the implementations of every framework that is installed, and what is missing."""
+    """List frameworks and their implementations, and the missing ones."""
     from ..core import extras
     from ..studies.browse import listing
 
@@ -28,22 +28,22 @@ def frameworks(
     present = found[found["available"]]
     _print(present[["implementation", "formula", "version", "devices", "modes"]])
     count, owners = len(present), present["framework"].nunique()
-    print(f"{count} implementations in {owners} frameworks, each tried in {present['dtypes'].iloc[0]}; one that lacks")
-    print("a dtype, an option or a mode says so itself, and the table with it: unsupported")
+    print(f"{count} implementations in {owners} frameworks, each tried in {present['dtypes'].iloc[0]}")
+    print("Tables show a dtype, option or mode that an implementation lacks as unsupported.")
     for name, d in descriptions.items():
         if d.missing is not None:
-            left_out = None if d.failed else extras.notice(name)
-            print(f"missing: {left_out or f'{name}, {d.missing}; {listing.how_to_install(name)}'}")
+            no_wheel = None if d.failed else extras.notice(name)
+            print(f"missing: {no_wheel or f'{name} {d.missing}; {listing.how_to_install(name)}'}")
         for i in d.implementations:
             if i.version is None:
                 install = listing.how_to_install(i.package, name)
                 print(f"missing: {i.name}, {i.package} is not installed; {install}")
 
 
-def _print(table: pd.DataFrame) -> None:
-    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in table.columns:
-        shown.add_column(str(column), overflow="fold")
-    for line in table.itertuples(index=False):
-        shown.add_row(*map(str, line))
-    plain_console().print(shown)
+def _print(lines: pd.DataFrame) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in lines.columns:
+        table.add_column(str(column), overflow="fold")
+    for line in lines.itertuples(index=False):
+        table.add_row(*map(str, line))
+    plain_console().print(table)

@@ -7,27 +7,32 @@ from ._shared import Device, Dtype, Mode, Values, show_progress
 
 
 def hunt(
-    implementation: Annotated[str, typer.Argument(metavar="IMPLEMENTATION", help="Its full name, as torch/naive.")],
+    implementation: Annotated[
+        str, typer.Argument(metavar="IMPLEMENTATION", help="The full name, such as torch/naive.")
+    ],
     dtype: Dtype = "float32",
     seconds: Annotated[float, typer.Option(help="How long to search.")] = 60.0,
-    evaluations: Annotated[int | None, typer.Option(help="How many rows to try, in place of --seconds.")] = None,
-    quantity: Annotated[Values, typer.Option(help="loss, gradient or probabilities; by default the first two.")] = None,
+    evaluations: Annotated[int | None, typer.Option(help="How many rows to try, instead of --seconds.")] = None,
+    quantity: Annotated[
+        Values, typer.Option(help="loss, gradient or probabilities; loss and gradient by default. Repeatable.")
+    ] = None,
     by: Annotated[
-        str, typer.Option(help="What is worse: bound, more of the grade's bound; ulp, the larger error.")
+        str, typer.Option(help="How to rank rows: bound, by the share of the grade's bound; ulp, by the error.")
     ] = "bound",
-    case: Annotated[Values, typer.Option(help="The part of the catalogue to be worse than, a glob.")] = None,
-    keep: Annotated[int, typer.Option(help="How many findings to keep at most.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the mutations.", min=0)] = 0,
+    case: Annotated[Values, typer.Option(help="Cases to start from and to exceed: a glob. Repeatable.")] = None,
+    keep: Annotated[int, typer.Option(help="The largest number of findings to keep.")] = 8,
+    seed: Annotated[int, typer.Option(help="The seed of the mutations.", min=0)] = 0,
     device: Device = "cpu",
     mode: Mode = "eager",
-    timeout: Annotated[float, typer.Option(help="Seconds after which one call is given up.", min=0.001)] = 120.0,
-    out: Annotated[Path, typer.Option(help="The new case file.")] = Path("hunt.json"),
+    timeout: Annotated[float, typer.Option(help="Time limit of one call in seconds.", min=0.001)] = 120.0,
+    out: Annotated[Path, typer.Option(help="The case file to write.")] = Path("hunt.json"),
 ) -> None:
-    """Search for inputs worse than any in the catalogue and write them as a case file.
+    """Search for inputs worse than any in the catalogue.
 
-    Mutants of the catalogue's rows, and of the worst mutants, are tried. Worse is a worse grade, and of one grade an
-    error that takes more of what the grade allows. What is found is made smaller, and measured again as `run` measures
-    the file. Ctrl-C ends the search early. The same --evaluations and --seed find the same on the same machine.
+    The search mutates the catalogue's rows and its own worst rows. A row is worse if its grade is worse, or if its
+    error takes a larger share of the same grade's bound. Findings are reduced to small inputs, measured again as `run`
+    measures them, and written to a case file. Ctrl-C stops the search and keeps the findings. The same --evaluations
+    and --seed find the same rows on the same machine.
     """
     from ..cases import inputs
     from ..studies import hunt as hunting

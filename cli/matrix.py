@@ -9,25 +9,29 @@ from ._shared import Cases, GrowthFactor, Implementations, Values, check_formats
 
 def matrix(
     with_: Annotated[
-        list[str], typer.Option("--with", metavar="REQUIREMENTS", help="A set, such as 'scipy==1.14.1'; give several.")
+        list[str],
+        typer.Option("--with", metavar="REQUIREMENTS", help="A set, such as 'scipy==1.14.1'. Give two or more."),
     ],
-    out: Annotated[Path | None, typer.Option(help="A folder for the runs; runs/<time> by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the runs; runs/<time> by default.")] = None,
     case: Cases = None,
-    framework: Annotated[Values, typer.Option(help="Those of the packages by default.")] = None,
+    framework: Annotated[
+        Values, typer.Option(help="Frameworks; by default those that use the packages. Repeatable.")
+    ] = None,
     implementation: Implementations = None,
-    dtype: Annotated[Values, typer.Option(help="float32 by default.")] = None,
-    mode: Annotated[Values, typer.Option(help="eager by default.")] = None,
+    dtype: Annotated[Values, typer.Option(help="Dtypes; float32 by default. Repeatable.")] = None,
+    mode: Annotated[Values, typer.Option(help="Modes; eager by default. Repeatable.")] = None,
     format: Annotated[
-        Values, typer.Option(help="Write what changed into files too: text, markdown, json, junit, github; repeatable.")
+        Values, typer.Option(help="Also write each comparison: text, markdown, json, junit, github. Repeatable.")
     ] = None,
     factor: GrowthFactor = 2.0,
-    python: Annotated[str | None, typer.Option(help="The interpreter to build on; this one by default.")] = None,
-    fresh: Annotated[bool, typer.Option(help="Build the environments anew.")] = False,
+    python: Annotated[str | None, typer.Option(help="The Python interpreter to use; this one by default.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Rebuild the environments.")] = False,
 ) -> None:
-    """Run one plan with each of several sets of requirements, and tell what changed from each to the next.
+    """Run one plan with several package versions and compare.
 
-    Each set is installed into an environment of its own, with this LogitLab, and kept in the cache. Exit code 0 without
-    a regression, 1 with one, 2 where a set cannot be installed, measured or compared; the others are told all the same.
+    Each set of requirements is installed with this LogitLab into its own environment, which stays in the cache. Each
+    set is compared with the one before it. The exit code is 0 without a regression, 1 with one, and 2 if a set cannot
+    be installed, measured or compared; the other sets are still reported.
     """
     from .. import runner
     from ..studies import compare as comparison
@@ -46,7 +50,7 @@ def matrix(
         for path in comparison.write(diff, format or [], pair):
             print(path)
     for before, after, reason in found.not_compared:
-        print(f"{before} -> {after} cannot be compared: {reason}", file=sys.stderr)
+        print(f"cannot compare {before} -> {after}: {reason}", file=sys.stderr)
     for name, reason in found.failed.items():
-        print(f"{name} was not measured: {reason}", file=sys.stderr)
+        print(f"did not measure {name}: {reason}", file=sys.stderr)
     raise typer.Exit(found.exit_code)

@@ -8,16 +8,16 @@ from ._shared import Values, check_formats
 
 
 def report(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    run: Annotated[list[Path], typer.Argument(metavar="RUN", help="One or more run folders.")],
     format: Annotated[
-        Values, typer.Option(help="text, markdown, csv, html, latex, figures or json; repeatable.")
+        Values, typer.Option(help="text, markdown, csv, html, latex, figures or json. Repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write files here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
 ) -> None:
-    """Make the tables of a run, or of several put together.
+    """Print or write the tables of one or more runs.
 
-    Text, Markdown and JSON are printed where no --out is given. What several runs have measured is taken from the
-    first. A report of a damaged or unfinished run says so in its first lines and on standard error.
+    Without --out, print text, Markdown or JSON. If several runs have the same measurement, the report shows the first
+    run's. A report of a damaged or incomplete run says so in its first lines and on standard error.
     """
     from .. import reports
     from ..storage import store

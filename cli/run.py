@@ -13,70 +13,81 @@ from ._shared import Cases, Implementations, Values, show_progress
 def run(
     ctx: typer.Context,
     case: Cases = None,
-    logits: Annotated[Values, typer.Option(help="A .npz, .parquet or .safetensors of logits and targets.")] = None,
-    sweep: Annotated[Values, typer.Option(help="A seeded family along an axis: scale=0.1:1e4:40log.")] = None,
-    case_file: Annotated[Values, typer.Option(help="A file of cases, as hunt writes them; repeatable.")] = None,
-    framework: Annotated[Values, typer.Option(help="Frameworks to run.")] = None,
+    logits: Annotated[
+        Values, typer.Option(help="A .npz, .parquet or .safetensors file of logits and targets. Repeatable.")
+    ] = None,
+    sweep: Annotated[
+        Values, typer.Option(help="Seeded cases along an axis, such as scale=0.1:1e4:40log. Repeatable.")
+    ] = None,
+    case_file: Annotated[Values, typer.Option(help="A case file, as hunt writes it. Repeatable.")] = None,
+    framework: Annotated[Values, typer.Option(help="Frameworks to measure; all by default. Repeatable.")] = None,
     implementation: Implementations = None,
-    dtype: Annotated[Values, typer.Option(help="float16, bfloat16, float32 or float64.")] = None,
-    device: Annotated[Values, typer.Option(help="cpu, cuda, ...; auto takes all that are found.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="float16, bfloat16, float32 or float64; all by default. Repeatable.")
+    ] = None,
+    device: Annotated[Values, typer.Option(help="cpu, cuda, ..., or auto for all devices. Repeatable.")] = None,
     mode: Annotated[
-        Values, typer.Option(help="eager, graph or compiled; where no --dtype is given, the last two in float32 alone.")
+        Values,
+        typer.Option(help="eager, graph or compiled. Without --dtype, graph and compiled run in float32. Repeatable."),
     ] = None,
     variant: Annotated[
-        Values, typer.Option(help="Measure this setting beside each mode: one-thread, fast-math, ..., or all.")
+        Values, typer.Option(help="Also measure each mode with this setting: one-thread, ..., or all. Repeatable.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="One case of each family in float32, eager, and which losses are safe.")
+        bool, typer.Option("--quick", help="Run one case of each family in eager float32 and list the safe losses.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume the run in --out.")] = False,
     report: Annotated[
-        bool, typer.Option(help="Write the report into the run folder: first of eager float32, then of all.")
+        bool, typer.Option(help="Write a report to the run folder: after eager float32, and again at the end.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(help="Seconds after which one call is given up; an import has 600.", min=0.001)
+        float, typer.Option(help="Time limit of one call in seconds; an import has 600.", min=0.001)
     ] = 120.0,
     memory_limit: Annotated[
         float | None,
-        typer.Option(help="GiB of memory above which a worker is ended; by default half of the machine's.", min=0.001),
+        typer.Option(help="Stop a worker that uses more GiB than this; by default half of all memory.", min=0.001),
     ] = None,
     executor: Annotated[
-        str | None, typer.Option(help="dask://HOST:PORT, a Dask scheduler; by default this machine.")
+        str | None, typer.Option(help="A Dask scheduler, dask://HOST:PORT; by default this machine.")
     ] = None,
     oracle: Annotated[
         str,
         typer.Option(
-            help="quad: exact answers of files good to 100 bits, faster where probabilities are next to 1; or balls."
+            help="balls, or quad for exact answers of files to 100 bits, which is faster if probabilities are near 1."
         ),
     ] = "balls",
-    reduction: Annotated[str, typer.Option(help="Of files of logits: none, mean or sum of a whole file.")] = "none",
-    label_smoothing: Annotated[float, typer.Option(help="Of files of logits, from 0 to 1.")] = 0.0,
+    reduction: Annotated[str, typer.Option(help="For files of logits: none, or mean or sum of a file.")] = "none",
+    label_smoothing: Annotated[float, typer.Option(help="For files of logits: a number from 0 to 1.")] = 0.0,
     weight: Annotated[
         Path | None,
-        typer.Option(help="Class weights for files of logits: a .npy, or a .npz or .safetensors with an array weight."),
+        typer.Option(help="For files of logits: class weights, a .npy, or a .npz or .safetensors with array weight."),
     ] = None,
     ignore_index: Annotated[
-        int | None, typer.Option(help="Rows of files of logits with this target count nothing, such as -100.")
+        int | None, typer.Option(help="For files of logits: ignore rows with this target, such as -100.")
     ] = None,
-    softcap: Annotated[float | None, typer.Option(help="Of files of logits: the bound c of c tanh(x / c).")] = None,
-    logit_scale: Annotated[float | None, typer.Option(help="Of files of logits: one over the temperature.")] = None,
-    z_loss: Annotated[float, typer.Option(help="Of files of logits: the factor of logsumexp squared.")] = 0.0,
+    softcap: Annotated[float | None, typer.Option(help="For files of logits: the bound c of c tanh(x / c).")] = None,
+    logit_scale: Annotated[float | None, typer.Option(help="For files of logits: one over the temperature.")] = None,
+    z_loss: Annotated[float, typer.Option(help="For files of logits: the factor of logsumexp squared.")] = 0.0,
 ) -> None:
-    """Run implementations on cases and keep the measurements.
+    """Run implementations on cases and store the measurements.
 
-    Options may be repeated; what is left out means all. Where no case is named, the whole catalogue is run, and small
-    sweeps in float32 and bfloat16; they are left out where --case, --logits, --sweep or --case-file is given. The axes
-    of a sweep are scale, offset, gap and classes; its values numbers and ranges START:STOP:COUNT, with log behind COUNT
-    for equal ratios. --quick answers in under a minute which losses are safe and what breaks the others, from one case
-    of each family.
+    By default, run every implementation on the whole catalogue, and on small sweeps in float32 and bfloat16. --case,
+    --logits, --sweep or --case-file replaces this default.
+
+    A sweep is AXIS=VALUES. The axes are scale, offset, gap and classes. VALUES are numbers and ranges START:STOP:COUNT;
+    COUNT followed by log spaces a range by equal ratios.
+
+    --quick takes under a minute. It lists the safe losses, and what breaks the others.
     """
     from .. import runner
     from ..execution.request import Command, Request
     from ..studies.browse import listing
 
     if resume and out is None:
-        raise UsageError("--resume needs --out, the folder of the run to go on with")
+        raise UsageError(
+            "--resume is given without --out; give the folder of the run: `logitlab run --resume --out DIR`"
+        )
     folder = Path("runs") / runner.run_name() if out is None else out
     request = Request(
         cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
@@ -100,8 +111,8 @@ def run(
             request, folder, show_all, lambda line: print(line, file=sys.stderr), command, first_look
         )
     if not store.has_result():
-        why = "each call raised, crashed, timed out or is unsupported; `logitlab report RUN` shows the messages"
-        why = why if store.lines() else "the chosen cases have no rows; choose others by --case"
+        why = f"no call returned a result; read the messages with `logitlab report {folder}`"
+        why = why if store.lines() else "the chosen cases have no rows; choose other cases from `logitlab cases`"
         print(f"nothing was measured: {why}", file=sys.stderr)
         raise typer.Exit(1)
     if quick:
@@ -109,6 +120,6 @@ def run(
 
         show_answer(store)
     else:
-        print(f"{store.lines()} measurements in {folder}; `logitlab report {folder}` shows the tables")
+        print(f"wrote {store.lines()} measurements to {folder}; to read the tables, run `logitlab report {folder}`")
     if report:
         reports.write_whole(store)

@@ -7,17 +7,21 @@ from ._shared import Values, show_progress
 
 
 def train_demo(
-    framework: Annotated[Values, typer.Option(help="numpy, torch, jax or tensorflow.")] = None,
-    dtype: Annotated[Values, typer.Option(help="float16 and float32 by default.")] = None,
-    model: Annotated[Values, typer.Option(help="linear or two-layer.")] = None,
-    rate: Annotated[list[float] | None, typer.Option(help="Learning rates; 0.1 to 1000 by default.")] = None,
+    framework: Annotated[
+        Values, typer.Option(help="numpy, torch, jax or tensorflow; all by default. Repeatable.")
+    ] = None,
+    dtype: Annotated[Values, typer.Option(help="Dtypes; float16 and float32 by default. Repeatable.")] = None,
+    model: Annotated[Values, typer.Option(help="linear or two-layer; both by default. Repeatable.")] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Learning rates; 0.1 to 1000 by default. Repeatable.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps at each learning rate.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the start and the order of the batches.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the whole table and the chart here.")] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the weights and of the batch order.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the whole table and the chart to this folder.")] = None,
 ) -> None:
-    """Train classifiers at rising learning rates and tell at which step a loss made the weights NaN.
+    """Show at which training step a loss turns the weights NaN.
 
-    Options may be repeated; what is left out means all.
+    The demo trains small classifiers at rising learning rates.
     """
     from ..studies import training
 

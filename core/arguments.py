@@ -89,7 +89,7 @@ def _items(value: Iterable[object], name: str) -> list[object]:
     except TypeError:  # an array without dimensions
         raise _unexpected(value, name, "a list") from None
     if not items:
-        raise UsageError(f"{name} is an empty list; leave it out for the default, or give at least one")
+        raise UsageError(f"{name} is an empty list; give at least one item, or leave it out for the default")
     return items
 
 

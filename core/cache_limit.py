@@ -64,7 +64,7 @@ def cache_limit() -> float:
     except ValueError:
         limit = float("nan")
     if not limit >= 0:
-        raise UsageError(f"{LIMIT_VARIABLE} is {given!r}; give a number of GiB, or inf")
+        raise UsageError(f"{LIMIT_VARIABLE} is {given!r}; set it to a number of GiB, or inf")
     return limit
 
 

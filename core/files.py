@@ -100,7 +100,7 @@ def refuse_existing(path: Path, kind: str = "file", message: str = "", also: str
         also: another way out, with a comma behind it.
     """
     if path.exists() or path.is_symlink():
-        raise UsageError(f"{message or f'{path} is there already'}; {also}remove it, or choose another {kind}")
+        raise UsageError(f"{message or f'{path} already exists'}; {also}remove it, or choose another {kind}")
 
 
 def subfolder(folder: Path, name: str) -> Path:
@@ -111,7 +111,7 @@ def subfolder(folder: Path, name: str) -> Path:
     """
     inner = folder / name
     if inner.is_symlink():
-        raise UsageError(f"{inner} is a link to {inner.readlink()}; nothing is written through it: remove it")
+        raise UsageError(f"{inner} is a link to {inner.readlink()}; LogitLab does not write through links: remove it")
     inner.mkdir(exist_ok=True)
     return inner
 
@@ -125,7 +125,9 @@ def refuse_links(folder: Path, rooms: Sequence[str] = ()) -> None:
     inside = [path for name in rooms if not (folder / name).is_symlink() for path in (folder / name).rglob("*")]
     for path in (*folder.iterdir(), *inside):
         if path.is_symlink() and (path.name in rooms or path in inside or not path.is_dir()):
-            raise UsageError(f"{path} is a link; nothing is written through it: remove it, or choose another --out")
+            raise UsageError(
+                f"{path} is a link; LogitLab does not write through links: remove it, or choose another --out"
+            )
 
 
 def digest(data: bytes) -> str:

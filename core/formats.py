@@ -74,7 +74,7 @@ def get_format(dtype: object) -> Format:
     """
     name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
     if name not in FORMATS:
-        raise UsageError(f"unknown dtype {short_repr(dtype)}; the dtypes are {', '.join(FORMATS)}")
+        raise UsageError(f"unknown dtype {short_repr(dtype)}; choose one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
@@ -102,8 +102,10 @@ def to_numpy(values: Any, name: str) -> Array:
     try:
         return _as_array(values)
     except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UsageError(f"{name} cannot be read as an array ({words}); give numbers, in rows of one length") from error
+        message = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{name} cannot be read as an array ({message}); give numbers, in rows of equal length"
+        ) from error
 
 
 def _as_array(values: Any) -> Array:

@@ -36,7 +36,8 @@ def checked_targets(targets: object, shape: tuple[int, ...], ignore_index: int |
         raise UsageError(f"target probabilities have shape {t.shape}; expected that of the logits, {shape}")
     t = t.astype(np.float64)
     if not (np.isfinite(t) & (t >= 0)).all():
-        raise UsageError("target probabilities must be finite and not negative")
+        wrong = float(t[~(np.isfinite(t) & (t >= 0))][0])
+        raise UsageError(f"a target probability is {wrong:g}; expected finite numbers of at least 0")
     return t
 
 
@@ -50,7 +51,7 @@ def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) ->
     if outside.size:
         r = int(outside[0])
         raise UsageError(
-            f"target {int(t[r])} in row {r} is out of range; with {classes} classes it must be 0 to {classes - 1}"
+            f"target {int(t[r])} in row {r} is out of range; with {classes} classes, expected 0 to {classes - 1}"
         )
     return t.astype(np.int64)
 

@@ -92,7 +92,7 @@ def reference(
     for name, value in options.set_options.items():
         check_option(name, value)
     if reduction not in REDUCTIONS:
-        raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
+        raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
     if x.size < CACHED_FROM or not keep:
         return _compute(x, t, options, reduction, convention)
     smoothing = float(label_smoothing)

@@ -75,7 +75,4 @@ def require_free(folder: Path) -> None:
 
 
 def _in_use(folder: Path, found: str | None) -> str:
-    return (
-        f"{folder} is in use by {found or 'another process'}; wait until it has ended, or stop it, or choose another "
-        "--out"
-    )
+    return f"{folder} is in use by {found or 'another process'}; wait for that run, stop it, or choose another --out"

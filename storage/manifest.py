@@ -203,15 +203,18 @@ def read_manifest(folder: Path) -> Manifest:
         schema = int(content["schema"])
         manifest = Manifest.parse({"run": folder.name, **content})
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder} is not a run: it has no {MANIFEST}") from None
+        raise UsageError(
+            f"{folder} is not a run: it has no {MANIFEST}; give a folder written by `logitlab run --out {folder}`"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         message = " ".join(str(error).split())
         raise DamagedManifestError(
-            f"{folder} is not a run that can be read: its {MANIFEST} is damaged ({message})"
+            f"the {MANIFEST} of {folder} is damaged ({message}); copy it from a backup, or measure again"
         ) from error
     if schema > SCHEMA:
         raise UsageError(
-            f"{folder} was written by a newer LogitLab (schema {schema}, this one knows {SCHEMA}); upgrade"
+            f"{folder} was written by a newer LogitLab (schema {schema}, this one reads up to {SCHEMA}); "
+            "upgrade with `pip install --upgrade logitlab`"
         )
     return manifest
 

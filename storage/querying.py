@@ -224,7 +224,7 @@ def read(run: Path | str, columns: Strings = None, where: str = "true") -> pd.Da
     names, condition = arguments.as_strings(columns, "columns") or None, arguments.as_string(where, "where")
     unknown = [c for c in names or () if c not in COLUMNS]
     if unknown:
-        raise UsageError(f"the measurements have no column {unknown[0]!r}; they have {', '.join(COLUMNS)}")
+        raise UsageError(f"unknown column {unknown[0]!r}; choose from {', '.join(COLUMNS)}")
     with _of_run(arguments.as_path(run, "run", _FOLDER), f"cannot read {run} where {where!r}") as found:
         found.require_query(f"SELECT * FROM measurements WHERE {condition}")
         return found.frame(names, condition)
@@ -264,8 +264,8 @@ def _of_run(folder: Path, failure: str) -> Iterator[Measurements]:
     try:
         yield found
     except duckdb.Error as error:
-        words = str(error).split("\n\n")[0]  # without the line that it points into
-        raise UsageError(f"{failure}: {' '.join(words.split())}") from error
+        message = str(error).split("\n\n")[0]  # without DuckDB's excerpt of the query
+        raise UsageError(f"{failure}: {' '.join(message.split())}") from error
 
 
 def quoted(words: str) -> str:
@@ -280,7 +280,7 @@ def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
         try:
             metadata = pq.read_metadata(path)
         except (OSError, pa.ArrowException) as error:
-            raise UsageError(f"{path} is damaged ({error})") from error
+            raise UsageError(f"{path} is damaged ({error}); to see all damage, run `logitlab doctor RUN`") from error
         lines += metadata.num_rows
         names |= set(metadata.schema.names)
     if not parts:

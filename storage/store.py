@@ -36,10 +36,10 @@ SMALLEST = 19  # zstd's level, at a hundredth of the speed
 
 def require_new(folder: Path, *, resumable: bool = False) -> None:
     """UsageError if the folder holds a run already, or parts of one; ``resumable`` adds how to go on with it."""
-    also = "use --resume to go on with it, " * resumable
+    also = "resume it with --resume, " * resumable
     files.refuse_existing(folder / MANIFEST, "folder", f"{folder} already holds a run", also)
     if numbered(folder):
-        raise UsageError(f"{folder} holds parts of a run that has lost its {MANIFEST}; choose another folder")
+        raise UsageError(f"{folder} holds parts of a run without its {MANIFEST}; choose another folder")
 
 
 def is_resumable(folder: Path) -> bool:
@@ -53,7 +53,7 @@ def is_resumable(folder: Path) -> bool:
     left = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
     if left <= {FOLDER, f".{MANIFEST}{files.TEMPORARY}", lock.FILE} and not numbered(folder):
         return False
-    raise UsageError(f"{folder} is not a run: it has no {MANIFEST}; to start one, leave out --resume")
+    raise UsageError(f"{folder} is not a run: it has no {MANIFEST}; to start a run there, leave out --resume")
 
 
 class Run:
@@ -155,7 +155,7 @@ class Run:
             table = pq.read_table(self._cases).cast(CASES) if self._cases.exists() else CASES.empty_table()
             lines: pd.DataFrame = table.to_pandas()
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise UsageError(f"{self._cases} is damaged ({error})") from error
+            raise UsageError(f"{self._cases} is damaged ({error}); see `logitlab doctor {self.folder}`") from error
         return lines
 
     @property
@@ -199,13 +199,13 @@ class Run:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        kept = "go on with it by --resume: what was measured is kept"
+        kept = "resume the run with --resume: its measurements so far are kept"
         try:
             with files.explain_os_errors(self.folder, kept):
                 yield
         except UsageError:
             if not (self.folder / MANIFEST).exists():
-                raise UsageError(f"{self.folder} was removed while the run wrote to it; start it again") from None
+                raise UsageError(f"{self.folder} was removed during the run; start the run again") from None
             raise
 
     def pack(self, folder: Path) -> Run:
@@ -215,7 +215,7 @@ class Run:
             UsageError: if the run is not complete, or the folder holds a run already or cannot be written.
         """
         if not self.manifest.complete:
-            raise UsageError(f"{self.folder} is not complete; go on with it with --resume, and pack it then")
+            raise UsageError(f"{self.folder} is incomplete; to see how to resume, run `logitlab doctor {self.folder}`")
         table = self.read()
         with Run.create(folder, replace(self.manifest, packed=True)) as packed:
             packed.write(0, table, level=SMALLEST)
@@ -271,7 +271,7 @@ class Run:
         return table.cast(pa.schema(fields))
 
     def _damage(self, path: Path, defect: str | None) -> str:
-        fix = "pack the run again" if self.manifest.packed else "run again with --resume, to measure it anew"
+        fix = "pack the run again" if self.manifest.packed else "to measure it again, resume the run with --resume"
         return f"{path} is damaged ({defect}); {fix}"
 
 

@@ -121,7 +121,7 @@ class LogitCase:
     def _assert(self, quantity: Quantity, computed: Any, require: str) -> None:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
-            raise UsageError(f"cannot require grade {require!r}; the grades to require are {', '.join(GRADES[:-1])}")
+            raise UsageError(f"cannot require grade {require!r}; choose one of {', '.join(GRADES[:-1])}")
         values = to_numpy(computed, quantity)
         expected = (self.case.rows,) if quantity is Quantity.LOSS else (self.case.rows, self.case.classes)
         if values.shape != expected:
@@ -169,12 +169,18 @@ def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitC
     wanted, globs = choose_dtypes(as_dtypes(dtypes) or ["float32"]), as_strings(patterns, "patterns")
     chosen = [c for c in select_cases(globs) if c.plain]
     if not chosen:
-        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone; choose others")
+        raise UsageError(
+            f"no case of {', '.join(globs)} holds logits and class indices alone; choose other cases from "
+            "`logitlab cases`"
+        )
     held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
     if not held:
         why = chosen[0].why_unrepresentable(get_format(wanted[0]))
-        # pytest would skip a test without a case, and it would check nothing.
-        raise UsageError(f"{', '.join(wanted)} holds no case of {', '.join(globs)}: {why}")
+        # pytest would skip a test without cases, and nothing would be checked.
+        raise UsageError(
+            f"no case of {', '.join(globs)} fits {', '.join(wanted)}: {why}; choose another from "
+            f"`logitlab cases --dtype {wanted[0]}`"
+        )
     return held
 
 

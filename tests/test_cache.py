@@ -94,7 +94,7 @@ def test_a_cache_that_is_switched_off_is_empty(monkeypatch, capsys):
     assert trim_cache() == clear_cache() == 0
     trim_if_due(written=2**40)
     assert main(["cache"]) == 0
-    assert capsys.readouterr().out == "the cache is switched off: LOGITLAB_CACHE is empty\n"
+    assert capsys.readouterr().out == "the cache is off, because LOGITLAB_CACHE is empty\n"
 
 
 # --- the limit --------------------------------------------------------------------------------------------------------
@@ -151,7 +151,9 @@ def test_a_wrong_limit_is_reported_and_stops_no_run(root, monkeypatch, capsys, g
     with pytest.raises(UsageError, match="give a number of GiB"):
         cache_limit.cache_limit()
     assert main(["cache"]) == 2
-    assert capsys.readouterr().err == f"logitlab: LOGITLAB_CACHE_LIMIT is {given!r}; give a number of GiB, or inf\n"
+    assert (
+        capsys.readouterr().err == f"logitlab: LOGITLAB_CACHE_LIMIT is {given!r}; set it to a number of GiB, or inf\n"
+    )
     assert doctors_line().state == "broken"
     answer = reference_file(root, 1, seconds_ago=0)
     trim_cache()
@@ -204,7 +206,7 @@ def test_kinds_are_cleared_by_name(root, capsys):
     answer, built = reference_file(root, 1, 0), environment(root, "0123456789abcdef", 0)
     program = kept(program_folder("jax") / "jit_sum-cache", 0)
     assert main(["cache", "clear", "environments", "jax"]) == 0
-    assert capsys.readouterr().out == "2.0 MiB freed\n"
+    assert capsys.readouterr().out == "freed 2.0 MiB\n"
     assert (answer.exists(), built.exists(), program.exists()) == (True, False, False)
     assert main(["cache", "clear"]) == 0
     assert not answer.exists()
@@ -231,7 +233,7 @@ def test_what_is_not_logitlabs_stays(root, monkeypatch, capsys):
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     for name in ("letters", "jax-experiments"):
-        assert f"{name} is not LogitLab's, and is neither counted nor cleared" in shown
+        assert f"{name} does not belong to LogitLab; it is neither counted nor cleared" in shown
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_a_file_reads_as_a_person_would_write_it(tmp_path):
 
 def test_a_case_without_rows_is_refused_before_anything_is_written(tmp_path):
     empty = make("mine/empty", "Nothing.", np.zeros((0, 3)), np.zeros(0, np.int64))
-    with pytest.raises(UsageError, match="mine/empty has no rows or no classes"):
+    with pytest.raises(UsageError, match=r"mine/empty has logits of shape \(0, 3\); give a case with rows and classes"):
         write_cases(tmp_path / "mine.json", [empty])
     assert list(tmp_path.iterdir()) == []
 
@@ -309,7 +309,7 @@ def test_the_command_line_runs_reports_and_explains_a_case_of_a_file(tmp_path, c
     assert "exp(300) is inf" in capsys.readouterr().out
     assert main(["explain", "mine/other", *asked]) == 2
     told = capsys.readouterr().err
-    assert "no case is named 'mine/other', neither in the catalogue nor in the case files: mine/a, mine/a_b" in told
+    assert "no case is named 'mine/other'; the case files hold mine/a, mine/a_b;" in told
 
 
 def test_a_case_of_the_catalogue_is_explained_with_a_case_file_there(tmp_path):

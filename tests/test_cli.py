@@ -18,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
     [
         (["run", "--case", "nope/*"], "no case matches 'nope/*'"),
         (["run", "--framework", "mxnet"], "unknown framework 'mxnet'; the frameworks are"),
-        (["run", "--dtype", "float8"], "unknown dtype 'float8'; the dtypes are float16, bfloat16, float32, float64"),
+        (["run", "--dtype", "float8"], "unknown dtype 'float8'; choose one of float16, bfloat16, float32, float64"),
         (["run", "--framework", "numpy", "--implementation", "numpy/x"], "no implementation matches 'numpy/x'"),
         (["run", "--framework", "numpy", "--device", "abacus"], "has the device 'abacus'; there is auto, cpu"),
         (["run", "--framework", "numpy", "--mode", "fast"], "has the mode 'fast'; there is eager"),
-        (["run", "--resume"], "--resume needs --out"),
+        (["run", "--resume"], "--resume is given without --out"),
         (["run", "--resume", "--framework", "numpy", "--out", "nowhere"], "nowhere is not a run"),
         (["report", "."], "is not a run: it has no manifest.json"),
-        (["report", ".", "--format", "papyrus"], "unknown format 'papyrus'; the formats are text, markdown, csv"),
+        (["report", ".", "--format", "papyrus"], "unknown format 'papyrus'; give --format one of text, markdown, csv"),
         (["cases", "nope"], "no case matches 'nope'"),
     ],
 )
@@ -48,7 +48,8 @@ def test_a_run_says_where_it_is_and_a_report_reads_it(tmp_path, capsys):
     folder = str(tmp_path / "run")
     asked = ["--case", "seed/article", "--implementation", "numpy/naive", "--dtype", "float32"]
     assert main(["run", *asked, "--out", folder]) == 0
-    assert capsys.readouterr().out == f"9 measurements in {folder}; `logitlab report {folder}` shows the tables\n"
+    read = f"to read the tables, run `logitlab report {folder}`"
+    assert capsys.readouterr().out == f"wrote 9 measurements to {folder}; {read}\n"
     assert main(["report", folder]) == 0
     assert "numpy/naive" in capsys.readouterr().out
     assert main(["report", folder, "--format", "csv", "--out", str(tmp_path / "csv")]) == 0

@@ -645,7 +645,7 @@ def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsy
     assert f"{half.folder} is not complete" in logitlab.compare(folder, half).notes
     assert main(["compare", str(folder), str(half.folder)]) == 0
     assert f"{half.folder} is not complete" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="is not complete; go on with it first"):
+    with pytest.raises(UsageError, match="is incomplete; to see how to resume, run `logitlab doctor"):
         comparison.write_baseline(half, tmp_path / "b.json")
 
 
@@ -655,7 +655,7 @@ def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsy
         (["compare", "a", "b"], "a does not exist; give a run folder"),
         (
             ["compare", "a", "b", "--format", "papyrus"],
-            "unknown format 'papyrus'; the formats are text, markdown, json",
+            "unknown format 'papyrus'; give --format one of text, markdown, json",
         ),
         (["baseline", "a", "b"], "a does not exist"),
     ],

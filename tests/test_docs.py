@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import typer
+from command_line import parsed
 from nbclient import NotebookClient
 
 import logitlab
@@ -44,17 +45,6 @@ def shown_commands():
             words = shlex.split(line.removeprefix("$ "), comments=True) if "logitlab " in line else []
             if words[:1] == ["logitlab"]:
                 yield pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:])}")
-
-
-def parsed(arguments):
-    """The command that the arguments reach; a usage error of typer's own parser if they do not parse."""
-    command, context = typer.main.get_command(app), None
-    while True:
-        context = command.make_context(command.name, list(arguments), parent=context)
-        rest = [*context._protected_args, *context.args]
-        if not hasattr(command, "resolve_command") or (command.invoke_without_command and not rest):
-            return command
-        _, command, arguments = command.resolve_command(context, rest)
 
 
 @pytest.mark.parametrize("arguments", list(shown_commands()))

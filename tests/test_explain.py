@@ -300,7 +300,7 @@ def test_a_builtin_shows_what_goes_in_and_comes_out(explain):
 def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_does_not(explain):
     case = next(c for c in all_cases() if c.weight is not None and set(c.options(FORMATS["float32"])) == {"weight"})
     assert "loss" in explain(case.id, "torch/F.cross_entropy").grades
-    with pytest.raises(logitlab.UsageError, match=f"torch/naive gave no answer for {case.id} .* takes no weight"):
+    with pytest.raises(logitlab.UsageError, match=f"torch/naive returned no result for {case.id} .* takes no weight"):
         explain(case.id, "torch/naive")
 
 
@@ -348,11 +348,11 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
     ("arguments", "message"),
     [
         (["seed/nope", "--implementation", "numpy/naive"], "no case is named 'seed/nope'"),
-        (["seed/*", "--implementation", "numpy/naive"], "no case is named 'seed/*'; give one full family/name"),
+        (["seed/*", "--implementation", "numpy/naive"], "no case is named 'seed/*'; give a full family/name"),
         (["seed/article", "--implementation", "numpy/n"], "unknown implementation 'numpy/n'; there is numpy/naive,"),
         (["seed/article", "--implementation", "mx/naive"], "unknown framework 'mx'; the frameworks are"),
-        (["seed/article", "--implementation", "numpy/lse", "--dtype", "f8"], "unknown dtype 'f8'; the dtypes are"),
-        (["seed/article", "--implementation", "numpy/lse", "--row", "3"], "has no row 3; its rows are 0 to 2"),
+        (["seed/article", "--implementation", "numpy/lse", "--dtype", "f8"], "unknown dtype 'f8'; choose one of"),
+        (["seed/article", "--implementation", "numpy/lse", "--row", "3"], "has no row 3; give a row from 0 to 2"),
         (
             ["seed/article", "--implementation", "numpy/lse", "--device", "abacus"],
             "has no device 'abacus'; there is cpu",

@@ -219,7 +219,7 @@ def test_a_mode_is_measured_in_its_own_process(asked, mode):
     [
         ("graph", "torch/lse has no mode 'graph'; there is eager, compiled"),
         ("eager+slow", "unknown variant 'slow'"),
-        ("eager+onednn-off", "'onednn-off' changes nothing in torch/lse, eager"),
+        ("eager+onednn-off", "the variant 'onednn-off' does not change torch/lse in mode eager"),
     ],
 )
 def test_a_mode_that_the_implementation_lacks_gets_one_line(mode, message, monkeypatch, capsys):

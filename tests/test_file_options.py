@@ -170,9 +170,9 @@ REFUSED = [
     ({"weight": [1.0, -2.0]}, "weight has a factor that is negative or not finite"),
     ({"weight": [[1.0]]}, r"weight has shape \(1, 1\); expected \(C,\)"),
     ({"weight": ["a"]}, "weight has dtype <U1; expected numbers"),
-    ({"weight": "nowhere.npy"}, "nowhere.npy: no such file of class weights"),
-    ({"weight": "pyproject.toml"}, "files of class weights end in .npy, .npz, .safetensors"),
-    ({"reduction": "average"}, "unknown reduction 'average'; the reductions are none, mean, sum"),
+    ({"weight": "nowhere.npy"}, "nowhere.npy: no such file; give a file of class weights"),
+    ({"weight": "pyproject.toml"}, "give a file of class weights that ends in .npy, .npz, .safetensors"),
+    ({"reduction": "average"}, "unknown reduction 'average'; choose one of none, mean, sum"),
     ({"label_smoothing": 2}, "label_smoothing is 2; expected a number from 0 to 1"),
     ({"label_smoothing": "a"}, "label_smoothing is 'a'; expected a number from 0 to 1"),
     ({"ignore_index": 1.5}, "ignore_index is 1.5; expected a whole number"),
@@ -193,7 +193,7 @@ def test_options_that_do_not_fit_the_file_are_refused(dump, tmp_path):
     np.savez(tmp_path / "soft.npz", logits=np.zeros((1, 2)), targets=np.ones((1, 2)))
     with pytest.raises(UsageError, match="are probabilities, and --ignore-index is for class indices"):
         LogitsFile.open(tmp_path / "soft.npz", file_options(ignore_index=-100))
-    with pytest.raises(UsageError, match="--ignore-index is for files of logits, and there is none; give --logits"):
+    with pytest.raises(UsageError, match="--ignore-index is given without a file of logits; add --logits FILE"):
         inputs.select_inputs("seed/*", options=file_options(ignore_index=-100))
     with pytest.raises(UsageError, match="has no array 'weight'; it has 'logits', 'targets'"):
         file_options(weight=tmp_path / "soft.npz")

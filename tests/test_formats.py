@@ -58,7 +58,7 @@ def test_format_is_found_by_name_and_by_dtype(name):
 
 @pytest.mark.parametrize("dtype", ["float8", "int32", np.int32, "", "Float32"])
 def test_unknown_dtype_is_refused_with_the_known_ones(dtype):
-    with pytest.raises(UsageError, match=r"unknown dtype .*; the dtypes are float16, bfloat16, float32, float64"):
+    with pytest.raises(UsageError, match=r"unknown dtype .*; choose one of float16, bfloat16, float32, float64"):
         get_format(dtype)
 
 

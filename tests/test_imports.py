@@ -134,5 +134,5 @@ def test_the_advice_for_a_framework_of_another_package_names_that_package(instal
     ]
     assert main(["frameworks"]) == 0
     shown = capsys.readouterr().out
-    assert "missing: exits, failed when it was imported: SystemExit: 0; pip install Strange-Losses" in shown
+    assert "missing: exits failed when it was imported: SystemExit: 0; pip install Strange-Losses" in shown
     assert "logitlab[exits]" not in shown

@@ -215,7 +215,10 @@ def test_a_member_that_ends_early_is_told(tmp_path):
 
 def test_a_path_that_is_no_such_file_is_told(tmp_path):
     (tmp_path / "own.csv").write_text("1,2\n")
-    for name, told in {"nowhere.npz": "no such file", "own.csv": "files of logits end in .npz, .parquet, .s"}.items():
+    for name, told in {
+        "nowhere.npz": "no such file",
+        "own.csv": "give a file of logits that ends in .npz, .parquet, .s",
+    }.items():
         with pytest.raises(UsageError, match=told):
             LogitsFile.open(tmp_path / name)
 
@@ -269,7 +272,7 @@ def test_files_sweeps_and_cases_go_together(tmp_path):
 
 def test_two_files_of_one_name_are_told_apart_by_their_user(tmp_path):
     paths = [save(tmp_path / name, *batch()) for name in ("own.npz", "own.parquet")]
-    with pytest.raises(UsageError, match="another file of this run has the same name; rename one of them"):
+    with pytest.raises(UsageError, match="another file of this run has the same name; rename one of the files"):
         inputs.select_inputs(logits=paths)
 
 
@@ -418,11 +421,11 @@ def test_a_sweep_is_the_same_every_time():
     ("spec", "told"),
     [
         ("scale", "give AXIS=VALUES"),
-        ("width=1", "unknown axis 'width'; the axes are scale, offset, gap, classes"),
-        ("scale=", "'' is no number and no range"),
-        ("scale=1:2", "'1:2' is no number and no range"),
-        ("scale=1:2:x", "'1:2:x' is no number and no range"),
-        ("scale=1:2:0", "there is no value in it"),
+        ("width=1", "unknown axis 'width'; choose one of scale, offset, gap, classes"),
+        ("scale=", "'' is neither a number nor a range"),
+        ("scale=1:2", "'1:2' is neither a number nor a range"),
+        ("scale=1:2:x", "'1:2:x' is neither a number nor a range"),
+        ("scale=1:2:0", "--sweep 'scale=1:2:0' has no value"),
         ("scale=0:1:5log", "cannot begin or end at, or cross, 0"),
         ("scale=-1", "-1 is out of range; scale goes from 0 to"),
         ("gap=nan", "nan is out of range"),

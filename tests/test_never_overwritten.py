@@ -27,7 +27,7 @@ def test_pack_does_not_write_over_a_run_and_does_not_advise_what_it_lacks(small_
 
 def test_run_advises_to_resume_which_it_has(small_run, capsys):
     line = refused(["run", "--case", "seed/*", "--framework", "numpy", "--out", small_run.folder], capsys)
-    assert line.endswith("already holds a run; use --resume to go on with it, remove it, or choose another folder")
+    assert line.endswith("already holds a run; resume it with --resume, remove it, or choose another folder")
 
 
 def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkeypatch):

@@ -286,7 +286,9 @@ def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
     with warnings.catch_warnings(action="ignore"), suppress(UsageError):
         runner.run(**plan, out=run, resume=True)
     if name in ("parts", "logs"):
-        with pytest.raises(UsageError, match=f"{name} is a link to .*; nothing is written through it: remove it"):
+        with pytest.raises(
+            UsageError, match=f"{name} is a link to .*; LogitLab does not write through links: remove it"
+        ):
             runner.run(**plan, out=run, resume=True)
 
 
@@ -300,7 +302,7 @@ def test_a_report_is_written_through_no_link(canary, measured, kind, capsys):
     for name in ("report.txt", "report.md", "index.html", "main.tex", "measurements.csv.gz", "reproduce.md"):
         (out / name).symlink_to(outside / "x")
     assert main(["report", str(measured.folder), "--format", kind, "--out", str(out)]) == 2
-    assert "is a link; nothing is written through it" in capsys.readouterr().err
+    assert "is a link; LogitLab does not write through links" in capsys.readouterr().err
 
 
 def test_other_outputs_are_written_through_no_link(canary, measured, tmp_path):

@@ -479,12 +479,12 @@ def test_a_loss_beyond_float64_is_infinite():
         ((np.zeros((2, 3)), [[0], [1]]), {}, r"integer targets have shape \(2, 1\)"),
         ((np.zeros((2, 3)), [True, False]), {}, "targets have dtype bool"),
         ((np.zeros((2, 3)), [0.0, 1.0]), {}, r"target probabilities have shape \(2,\); expected .*\(2, 3\)"),
-        ((np.zeros((2, 3)), [0, 3]), {}, "target 3 in row 1 is out of range; with 3 classes it must be 0 to 2"),
-        ((np.zeros((2, 3)), [-1, 0]), {}, "target -1 in row 0 is out of range; with 3 classes it must be 0 to 2"),
+        ((np.zeros((2, 3)), [0, 3]), {}, "target 3 in row 1 is out of range; with 3 classes, expected 0 to 2"),
+        ((np.zeros((2, 3)), [-1, 0]), {}, "target -1 in row 0 is out of range; with 3 classes, expected 0 to 2"),
         ((np.zeros((2, 3)), [-100, -1]), {"ignore_index": -100}, "target -1 in row 1 is out of range"),
-        ((np.zeros((1, 2)), [[0.5, NAN]]), {}, "target probabilities must be finite and not negative"),
-        ((np.zeros((1, 2)), [[INF, 0.0]]), {}, "target probabilities must be finite and not negative"),
-        ((np.zeros((1, 2)), [[1.5, -0.5]]), {}, "target probabilities must be finite and not negative"),
+        ((np.zeros((1, 2)), [[0.5, NAN]]), {}, "a target probability is nan; expected finite numbers"),
+        ((np.zeros((1, 2)), [[INF, 0.0]]), {}, "a target probability is inf; expected finite numbers"),
+        ((np.zeros((1, 2)), [[1.5, -0.5]]), {}, "a target probability is -0.5; expected finite numbers"),
         ((np.zeros((1, 2)), [0]), {"weight": [1.0]}, r"weight has shape \(1,\); expected \(2,\)"),
         (
             (np.zeros((1, 2)), [0]),
@@ -495,7 +495,7 @@ def test_a_loss_beyond_float64_is_infinite():
         ((np.zeros((1, 2)), [0]), {"label_smoothing": -0.1}, "label_smoothing is -0.1; expected a number from 0 to 1"),
         ((np.zeros((1, 2)), [0]), {"label_smoothing": 1.5}, "label_smoothing is 1.5; expected a number from 0 to 1"),
         ((np.zeros((1, 2)), [0]), {"label_smoothing": NAN}, "label_smoothing is nan"),
-        ((np.zeros((1, 2)), [0]), {"reduction": "max"}, "unknown reduction 'max'; the reductions are none, mean, sum"),
+        ((np.zeros((1, 2)), [0]), {"reduction": "max"}, "unknown reduction 'max'; choose one of none, mean, sum"),
     ],
 )
 def test_bad_input_is_refused_in_words(arguments, keywords, message):

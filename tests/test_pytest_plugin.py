@@ -125,9 +125,9 @@ def test_a_project_chooses_by_its_configuration_and_the_command_line_goes_first(
         ("dtypes=['float8']", "*float8*"),
         (
             "'offset/1e30', dtypes='float16'",
-            "float16 holds no case of offset/1e30: a finite logit would become infinite",
+            "no case of offset/1e30 fits float16: a finite logit would become infinite",
         ),
-        ("'smoothing/*'", "no case of smoothing/[*] is logits and class indices alone; choose others"),
+        ("'smoothing/*'", "no case of smoothing/[*] holds logits and class indices alone; choose other"),
         ("cases='masks/*'", "the marker logit_cases takes globs and dtypes=, and was given cases"),
     ],
 )

@@ -73,7 +73,8 @@ def test_other_refusals_are_told_with_what_to_do(forks, tmp_path, number):
     assert forks.run(folder, forks.small, step=16, refused=number) == REFUSED
     remedy = {errno.EIO: ""}.get(number, "make room, or " if number == errno.EDQUOT else "make it writable, or ")
     assert told_of(folder) == (
-        f"cannot write to {folder}: {os.strerror(number)}; {remedy}go on with it by --resume: what was measured is kept"
+        f"cannot write to {folder}: {os.strerror(number)}; {remedy}resume the run with --resume: its "
+        "measurements so far are kept"
     )
     assert len(Run(folder).parts()) == 1
 
@@ -119,7 +120,9 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(may_mount, tmp_path):
     assert done.stdout.splitlines()[:3] == [f"ended {REFUSED}"] * 3
     refused = [line for line in done.stderr.splitlines() if line.startswith("logitlab: ")]
     assert len(refused) == 3
-    assert f"cannot write to {disk}/run: No space left on device; make room, or go on with it by --resume" in refused[0]
+    assert (
+        f"cannot write to {disk}/run: No space left on device; make room, or resume the run with --resume" in refused[0]
+    )
     assert f"cannot write to {disk}/run: Read-only file system; make it writable, or" in refused[1]
     assert f"cannot write to {disk}/other: Read-only file system; make it writable, or choose" in refused[2]
     table = runner.run(**PLAN)
@@ -131,7 +134,7 @@ def test_a_folder_that_is_removed_under_the_run_is_told(tmp_path):
     def remove(done, total, label):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
-    with pytest.raises(UsageError, match=r"run was removed while the run wrote to it; start it again"):
+    with pytest.raises(UsageError, match=r"run was removed during the run; start the run again"):
         runner.run(**PLAN, out=tmp_path / "run", progress=remove)
 
 
@@ -148,8 +151,8 @@ def test_a_second_run_into_the_folder_is_refused_and_the_first_is_not_disturbed(
             assert f"note     lock: process {os.getpid()} on " in capsys.readouterr().out
 
     table = runner.run(**PLAN, out=folder, progress=meanwhile)
-    assert "already holds a run; use --resume" in refused[0]
-    assert re.search(rf"run is in use by process {os.getpid()} on \S+; wait until it has ended", refused[1])
+    assert "already holds a run; resume it with --resume" in refused[0]
+    assert re.search(rf"run is in use by process {os.getpid()} on \S+; wait for that run", refused[1])
     pd.testing.assert_frame_equal(table.drop(columns="run"), runner.run(**PLAN).drop(columns="run"))
     assert not (folder / "lock").exists()
 
@@ -194,12 +197,12 @@ def test_a_run_killed_before_it_had_a_manifest_is_started_by_resume_and_without(
 def test_a_folder_of_other_things_is_not_started_by_resume(tmp_path, name):
     (tmp_path / "run" / "parts").mkdir(parents=True)
     (tmp_path / "run" / name).write_text("mine")
-    with pytest.raises(UsageError, match=r"is not a run: it has no manifest\.json; to start one, leave out --resume"):
+    with pytest.raises(UsageError, match=r"is not a run: it has no manifest\.json; to start a run there, leave out"):
         runner.run(**PLAN, out=tmp_path / "run", resume=True)
 
 
 def test_parts_without_a_manifest_are_not_taken_for_those_of_a_new_run(tmp_path):
     runner.run(**PLAN, out=tmp_path / "run")
     (tmp_path / "run" / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="holds parts of a run that has lost its manifest"):
+    with pytest.raises(UsageError, match="holds parts of a run without its manifest"):
         runner.run(**PLAN, out=tmp_path / "run")

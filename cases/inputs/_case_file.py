@@ -108,7 +108,9 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
         return swept
     if own and not any(case.id == case_id for case in all_cases()):
         names = ", ".join(case.id for case in own)
-        raise UsageError(f"no case is named {case_id!r}, neither in the catalogue nor in the case files: {names}")
+        raise UsageError(
+            f"no case is named {case_id!r}; the case files hold {names}; list the catalogue with `logitlab cases`"
+        )
     return get_case(case_id)
 
 
@@ -133,7 +135,7 @@ def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
     """
     for case in cases:
         if case.logits.size == 0:
-            raise UsageError(f"{case.id} has no rows or no classes, and a case file cannot hold it")
+            raise UsageError(f"{case.id} has logits of shape {case.logits.shape}; give a case with rows and classes")
     body = ",\n".join(f"  {{\n{_fields(case)}\n  }}" for case in cases)
     text = f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "cases": [\n{body}\n ]\n}}\n'
     target = Path(path)

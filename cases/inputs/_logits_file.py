@@ -65,9 +65,9 @@ class LogitsFile:
         """
         path = Path(path)
         if not path.is_file():
-            raise UsageError(f"{path}: no such file")
+            raise UsageError(f"{path}: no such file; give a file of logits that ends in {', '.join(READERS)}")
         if path.suffix not in READERS:
-            raise UsageError(f"{path}: files of logits end in {', '.join(READERS)}, and this one does not")
+            raise UsageError(f"{path} ends in {path.suffix!r}; give a file of logits that ends in {', '.join(READERS)}")
         with reading(path):
             reader = READERS[path.suffix](path)
             rows, classes = _checked_shapes(reader)

@@ -60,7 +60,7 @@ def file_options(
         UsageError: for an option that may not have its value, or a file of weights that cannot be read.
     """
     if reduction not in REDUCTIONS:
-        raise UsageError(f"unknown reduction {reduction!r}; the reductions are {', '.join(REDUCTIONS)}")
+        raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
     for name, value in numbers.items():
         if value is not None:
             check_option(name, value)
@@ -79,9 +79,11 @@ def _weight(weight: str | Path | ArrayLike) -> NDArray[np.float64]:
             raise UsageError(f"weight: {' '.join(str(error).split())}") from error
     path = Path(weight)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file of class weights")
+        raise UsageError(f"{path}: no such file; give a file of class weights that ends in {', '.join(_READ)}")
     if path.suffix not in _READ:
-        raise UsageError(f"{path}: files of class weights end in {', '.join(_READ)}, and this one does not")
+        raise UsageError(
+            f"{path} ends in {path.suffix!r}; give a file of class weights that ends in {', '.join(_READ)}"
+        )
     with reading(path):
         return _checked(_READ[path.suffix](path))
 

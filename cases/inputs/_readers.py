@@ -67,7 +67,7 @@ def reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: {error}") from error
     except _READ_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
+        raise UsageError(f"{path}: cannot be read as {path.suffix} ({reason}); write the file again") from error
 
 
 def require_arrays(found: Collection[str], *names: str) -> None:

@@ -110,11 +110,11 @@ def select_inputs(
     """
     if options.keywords and not logits:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
-        raise UsageError(f"{flags} is for files of logits, and there is none; give --logits, or leave it out")
+        raise UsageError(f"{flags} is given without a file of logits; add --logits FILE, or leave out {flags}")
     # All before any is read, which may take minutes.
     for path in (*case_files, *logits):
         if not Path(path).exists():
-            raise UsageError(f"{path}: no such file")
+            raise UsageError(f"{path}: no such file; give the path of an existing file")
     swept = [case for spec in sweeps for case in sweep(spec)]
     anything = cases or logits or sweeps or case_files
     catalogued = select_cases(cases) if cases else () if anything else default_cases()
@@ -123,8 +123,8 @@ def select_inputs(
     for owner in read:
         for case in owner.cases:
             if case.id in owners:
-                there = f"{owners[case.id].path} has a case {case.id} too"
-                raise UsageError(f"{owner.path}: {there}; rename one of them, or give one file")
+                both = f"{owners[case.id].path} and {owner.path} both hold a case {case.id}"
+                raise UsageError(f"{both}; rename one case, or give one of the files")
             owners[case.id] = owner
     # The same value of an axis in two sweeps is the same case.
     distinct = {c.id: c for c in (*catalogued, *swept, *(c for file in read for c in file.cases))}
@@ -132,5 +132,5 @@ def select_inputs(
     names = [f.id for f in files]
     for file in files:
         if names.count(file.id) > 1:
-            raise UsageError(f"{file.path}: another file of this run has the same name; rename one of them")
+            raise UsageError(f"{file.path}: another file of this run has the same name; rename one of the files")
     return Selection(tuple(distinct.values()), files, dtypes, read)

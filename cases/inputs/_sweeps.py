@@ -32,7 +32,7 @@ DEFAULT_SPECS = (
 DEFAULT_DTYPES = ("float32", "bfloat16")
 DEFAULT_ROWS = 4
 MAX_DEFAULT_LOGITS = 2**16
-SYNTAX = "give AXIS=VALUES, VALUES being numbers and ranges START:STOP:COUNT, log behind COUNT for equal ratios"
+SYNTAX = "give AXIS=VALUES, with numbers and ranges START:STOP:COUNT, such as scale=0.1:1e4:40log"
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ def sweep(spec: str) -> tuple[Case, ...]:
     """
     name, equals, text = spec.partition("=")
     if not equals or name not in AXES:
-        raise UsageError(f"--sweep {spec!r}: unknown axis {name!r}; the axes are {', '.join(AXES)}, and {SYNTAX}")
+        raise UsageError(f"--sweep {spec!r}: unknown axis {name!r}; choose one of {', '.join(AXES)}")
     values = {v for part in text.split(",") for v in _values(spec, part)}
     if not values:
-        raise UsageError(f"--sweep {spec!r}: there is no value in it; {SYNTAX}")
+        raise UsageError(f"--sweep {spec!r} has no value; {SYNTAX}")
     axis = AXES[name]
     for value in values:
         if not axis.least <= value <= axis.most:
             limits = f"{name} goes from {axis.least:g} to {axis.most:g}"
-            raise UsageError(f"--sweep {spec!r}: {value:g} is out of range; {limits}")
+            raise UsageError(f"--sweep {spec!r}: {value:g} is out of range; give a value within it: {limits}")
     if axis.whole:
         values = {float(round(v)) for v in values}
     return tuple(_case(name, axis, v) for v in sorted(values))
@@ -118,12 +118,12 @@ def _values(spec: str, part: str) -> list[float]:
         log = count.endswith("log")
         spaced = np.geomspace if log else np.linspace
         if log and not float(start) * float(stop) > 0:
-            raise UsageError(f"--sweep {spec!r}: a range of equal ratios cannot begin or end at, or cross, 0")
+            raise UsageError(f"--sweep {spec!r}: a range with log includes 0; give two limits of the same sign")
         return [_named(v) for v in spaced(float(start), float(stop), int(count.removesuffix("log"))).tolist()]
     except ValueError as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"--sweep {spec!r}: {part!r} is no number and no range; {SYNTAX}") from error
+        raise UsageError(f"--sweep {spec!r}: {part!r} is neither a number nor a range; {SYNTAX}") from error
 
 
 def _named(value: float) -> float:

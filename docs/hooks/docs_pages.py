@@ -106,6 +106,7 @@ def command_line() -> str:
     """The command line, as typer describes it."""
     asked = [sys.executable, "-m", "typer", "logitlab.cli", "utils", "docs", "--name", "logitlab"]
     page = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT / "docs").stdout
+    page = re.sub(r"^Example: (.*)$", r"**Example**: `\1`", page, flags=re.MULTILINE)
     return page.split("\n", 1)[1]  # the page has its own title
 
 

@@ -62,7 +62,7 @@ def catalogue(
     if not found:
         filters = {"case": globs, "family": of_families, "tag": of_tags, "dtype": held, "source": of_sources}
         given = ", ".join(f"{name} {' or '.join(values)}" for name, values in filters.items() if values)
-        raise UsageError(f"no case passes all of these filters: {given}; leave one out, or give it more words")
+        raise UsageError(f"no case passes all filters: {given}; leave one filter out, or give it another value")
     return pd.DataFrame(
         {
             "case": c.id, "family": c.family, "why": c.why, "source": c.source, "tags": ", ".join(c.tags),
@@ -75,7 +75,7 @@ def catalogue(
 def _matched(kind: str, plural: str, globs: list[str], names: set[str]) -> set[str]:
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
-            raise UsageError(f"unknown {kind} {glob!r}; the {plural} are {', '.join(sorted(names))}")
+            raise UsageError(f"unknown {kind} {glob!r}; choose from the {plural} {', '.join(sorted(names))}")
     return {name for name in names if any(fnmatchcase(name, glob) for glob in globs)}
 
 

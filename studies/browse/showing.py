@@ -178,11 +178,11 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
     """
     fmt, chosen = get_format(dtype), get_case(case)
     if fmt.name not in chosen.dtypes:
-        held = f"it is held by {', '.join(chosen.dtypes)}"
-        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {held}")
+        choose = f"choose one of {', '.join(chosen.dtypes)}"
+        raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {choose}")
     if row is not None and not 0 <= row < chosen.rows:
-        there = f"its rows are 0 to {chosen.rows - 1}" if chosen.rows else "it has none"
-        raise UsageError(f"{case} has no row {row}; {there}")
+        fix = f"give a row from 0 to {chosen.rows - 1}" if chosen.rows else "it has no rows; choose another case"
+        raise UsageError(f"{case} has no row {row}; {fix}")
     x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
     whole, single = _answers(chosen, fmt)
     rows = [RowView(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]

@@ -95,10 +95,10 @@ def check(
     with reporting(progress) as report:
         adapter = load_framework(framework)
         if device not in adapter.devices():
-            raise UsageError(f"{framework} finds no device {device!r}; it has {', '.join(adapter.devices())}")
+            raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
         modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
         if mode not in modes:
-            raise UsageError(f"{framework} has no mode {mode!r}; it has {', '.join(modes)}")
+            raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
         few_shapes = adapter.compiles_shapes(mode)
         chosen = _chosen(cases, options_of(loss), few_shapes=few_shapes)
         candidate = Candidate(called, adapter, loss, gradient, device, mode)
@@ -165,7 +165,7 @@ def _sentence(lines: Lines) -> str:
 
 def _grade(letter: str) -> Grade:
     if letter not in GRADES[:-1]:
-        raise UsageError(f"cannot require grade {letter!r}; the grades to require are {', '.join(GRADES[:-1])}")
+        raise UsageError(f"cannot require grade {letter!r}; choose one of {', '.join(GRADES[:-1])}")
     return Grade(letter)
 
 
@@ -178,8 +178,11 @@ def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str], *, few
     others = [glob for glob in globs if not glob.startswith(SEEDED)]
     held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options))
     if not held and not of_its_own:
-        more = f" with the options that the loss names, {', '.join(options)}," if options else ""
-        raise UsageError(f"no case of {', '.join(globs)} is logits and class indices alone{more}; choose others")
+        taken = f" with the options {', '.join(options)}" if options else " alone"
+        raise UsageError(
+            f"no case of {', '.join(globs)} holds logits and class indices{taken}, which is what this loss takes; "
+            "choose other cases from `logitlab cases`"
+        )
     return (*held, *of_its_own)
 
 

@@ -242,11 +242,13 @@ def load_framework(name: str) -> Framework:
         UsageError: for a name that is not known, or a framework that cannot be imported.
     """
     if name not in registry.names():
-        raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(registry.names())}")
+        raise UsageError(f"unknown framework {name!r}; choose one of {', '.join(registry.names())}")
     try:
         return registry.imported(name)
     except ImportError as error:
-        raise UsageError(f"{name} cannot be imported ({error}); `logitlab doctor` tells how to install it") from error
+        raise UsageError(
+            f"{name} cannot be imported ({error}); for how to install it, see `logitlab doctor`"
+        ) from error
 
 
 def named(path: str) -> tuple[str, Loss]:
@@ -257,21 +259,24 @@ def named(path: str) -> tuple[str, Loss]:
     """
     module, _, attribute = path.partition(":")
     if not module or not attribute:
-        raise UsageError(f"{path!r} names no function; give MODULE:FUNCTION, such as mypackage.losses:cross_entropy")
+        raise UsageError(f"{path!r} is not MODULE:FUNCTION; give a name such as mypackage.losses:cross_entropy")
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"cannot import {module!r}: {error}; run where it can be imported, or set PYTHONPATH"
+            f"cannot import {module!r}: {error}; run logitlab in the folder of the module, or set PYTHONPATH"
         ) from error
     except (Exception, SystemExit) as error:  # another's code, which may raise anything
-        raise UsageError(f"{module!r} fails when it is imported: {format_error(error)}") from error
+        raise UsageError(
+            f"{module!r} raises {format_error(error)}; fix it so that this works: `python -c 'import {module}'`"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             there = ", ".join(n for n, v in vars(found).items() if inspect.isfunction(v) and not n.startswith("_"))
-            raise UsageError(f"{module} has no {attribute!r}; it has {there or 'no function'}")
+            fix = f"choose one of {there}" if there else "define a function of logits (B, C) and targets (B,)"
+            raise UsageError(f"{module} has no {attribute!r}; {fix}")
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{path} is {type(found).__name__}; give a function of logits (B, C) and targets (B,)")

@@ -91,7 +91,7 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
             return
     what = "the gradient" if tried[0].values else "the loss"
     raise UsageError(
-        f"{what} of {candidate.name} cannot be measured: every call fails, the first with {tried[0].detail}; "
+        f"cannot measure {what} of {candidate.name}: every call fails, the first with {tried[0].detail}; "
         "expected row losses (B,) of logits (B, C) and targets (B,)"
     )
 

@@ -104,15 +104,15 @@ class _Entry(NamedTuple):
 def write(of: Source, path: Path) -> None:
     """Writes the baseline of a run, in one step."""
     if of.complete is False:
-        raise UsageError(f"{of.name} is not complete; go on with it first: logitlab run --resume --out {of.name}")
+        raise UsageError(f"{of.name} is incomplete; to see how to resume, run `logitlab doctor {of.name}`")
     if of.lines.measured.empty:
-        raise UsageError(f"{of.name} has no measurements to make a baseline of")
+        raise UsageError(f"{of.name} has no measurements; choose cases with rows, listed by `logitlab cases`")
     text = _file(of)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, text.encode())
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another file") from error
 
 
 def _file(of: Source) -> str:
@@ -182,16 +182,19 @@ def read(path: Path) -> Source:
             raise ValueError("it is something else")
         schema = int(content["schema"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path} is not a baseline that can be read ({format_error(error)})") from error
+        raise UsageError(
+            f"{path} cannot be read as a baseline ({format_error(error)}); write one with `logitlab baseline RUN FILE`"
+        ) from error
     if schema != SCHEMA:
-        age, remedy = ("a newer", "upgrade") if schema > SCHEMA else ("an older", "write it again: logitlab baseline")
-        raise UsageError(f"{path} was written by {age} LogitLab (schema {schema}, this one knows {SCHEMA}); {remedy}")
+        newer = "a newer", "upgrade with `pip install --upgrade logitlab`"
+        age, remedy = newer if schema > SCHEMA else ("an older", f"write it again with `logitlab baseline RUN {path}`")
+        raise UsageError(f"{path} was written by {age} LogitLab (schema {schema}, this one reads {SCHEMA}); {remedy}")
     try:
         exact, measured = _exact_of(content), _measured_of(content)
         facts = {str(name): str(fact) for name, fact in content["facts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path} is a damaged baseline ({format_error(error)}); write it again: logitlab baseline"
+            f"{path} is a damaged baseline ({format_error(error)}); write it again with `logitlab baseline RUN {path}`"
         ) from error
     return Source(str(path), Lines(measured, exact, by_case=True), facts, {}, complete=True)
 

@@ -110,8 +110,9 @@ def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow
     both, gone, fresh = joined(base.measured, new.measured)
     other = changed_cases(base, new, both)
     if len(both) == 0 or other.all():
-        why = "the cases they share are others under the same names" if len(both) else "they share no measurement"
-        raise UsageError(f"cannot compare {sides[0].name} with {sides[1].name}: {why}")
+        why = "their cases have the same names but different contents" if len(both) else "they share no measurement"
+        fix = "measure both with the same --case, --implementation, --dtype and --mode"
+        raise UsageError(f"cannot compare {sides[0].name} with {sides[1].name}: {why}; {fix}")
     tables = [
         of_lines(both, other, factor),
         *of_one_side(gone, base, new, Kind.CELL_GONE, Kind.CASE_GONE, regression=not allow_gone),

@@ -111,17 +111,20 @@ def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
         if column not in table or table[column].isna().any():
             raise UsageError(
                 f"{name} is not a table of measurements: its column {column} is missing or has gaps; "
-                "expected what `logitlab run` gives"
+                "give a table from `logitlab run`"
             )
     try:
         df = typed(table)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} is not a table of measurements: {error}") from error
+        raise UsageError(
+            f"{name} is not a table of measurements ({error}); give a table from `logitlab run`"
+        ) from error
     repeated = df.duplicated(KEY)
     if repeated.any():
         first = df.loc[repeated, KEY].iloc[0]
         raise UsageError(
-            f"{name} has {repeated.sum()} measurements twice, the first {' '.join(map(str, first))!r}; give one run"
+            f"{name} has {repeated.sum()} repeated measurements, the first {' '.join(map(str, first))!r}; "
+            "give the table of one run"
         )
     return df.reset_index(drop=True)
 
@@ -131,8 +134,8 @@ def _codes(words: pd.Series[str], known: tuple[str, ...], name: str) -> Int64:
     unknown = (codes < 0) & words.notna().to_numpy()
     if unknown.any():
         raise UsageError(
-            f"{name} has the {words.name} {str(words[unknown].iloc[0])!r}; there is {', '.join(known)}: "
-            "a newer LogitLab may have written it"
+            f"{name} has the unknown {words.name} {str(words[unknown].iloc[0])!r}; expected one of {', '.join(known)}; "
+            "if a newer LogitLab wrote it, upgrade with `pip install --upgrade logitlab`"
         )
     return codes
 

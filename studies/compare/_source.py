@@ -73,7 +73,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     try:
         table: pd.DataFrame = pq.read_table(path).to_pandas()
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
+        raise UsageError(f"{path} cannot be read as Parquet ({error}); give the run folder instead") from error
     return table
 
 

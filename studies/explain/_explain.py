@@ -120,7 +120,10 @@ class Explainer:
         case = self._cases[name] if name in self._cases else find_case(name, self._paths)
         # Before a framework is started.
         if fmt.name not in case.dtypes:
-            raise UsageError(f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}")
+            dtypes = ", ".join(case.dtypes)
+            raise UsageError(
+                f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}; choose one of {dtypes or 'no dtype'}"
+            )
         _check_row(case, row)
         owner = request.implementation.split("/", maxsplit=1)[0]
         measurer = self._measurer(of_files=name in self._cases)
@@ -142,31 +145,31 @@ class Explainer:
 def _check_row(case: Case, row: int | None) -> None:
     reduced = case.reduction != "none"
     if case.classes == 0 or (case.rows == 0 and not reduced):
-        raise UsageError(f"{case.id} has no rows or no classes: there is nothing to explain")
+        raise UsageError(f"{case.id} has no rows or no classes; choose another case from `logitlab cases`")
     if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
         return
-    alone = ", and -1 is its reduced loss" if reduced else ""
-    raise UsageError(f"{case.id} has no row {row}; its rows are 0 to {case.rows - 1}{alone}")
+    or_reduced = ", or -1 for its reduced loss" if reduced else ""
+    raise UsageError(f"{case.id} has no row {row}; give a row from 0 to {case.rows - 1}{or_reduced}")
 
 
 def _cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
     if description.missing is not None:
-        raise UsageError(f"{description.framework} {description.missing}")
+        raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
     infos = {o.name: o for o in description.implementations}
     if implementation not in infos:
-        raise UsageError(f"unknown implementation {implementation!r}; there is {', '.join(infos)}")
+        raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")
     info = infos[implementation]
     if info.version is None:
-        raise UsageError(f"{implementation} needs {info.package}, which is not installed")
+        raise UsageError(f"{implementation} needs {info.package}; for how to install it, see `logitlab doctor`")
     devices = [d for d in description.devices if d in (info.devices or description.devices)]
     if device not in devices:
-        raise UsageError(f"{implementation} has no device {device!r}; there is {', '.join(devices)}")
+        raise UsageError(f"{implementation} has no device {device!r}; choose one of {', '.join(devices)}")
     base, _, variant = mode.partition(variants.MARK)
     if base not in info.modes:
-        raise UsageError(f"{info.name} has no mode {mode!r}; there is {', '.join(info.modes)}")
+        raise UsageError(f"{info.name} has no mode {mode!r}; choose one of {', '.join(info.modes)}")
     varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
     if mode not in varied:
-        raise UsageError(f"{variant!r} changes nothing in {info.name}, {base}")
+        raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")
     return Cell(description.framework, info, dtype, device, mode)
 
 

@@ -86,7 +86,10 @@ class Measurer:
         outcome = self._outcome(case, call)
         if not outcome.values:
             where = f"{cell.dtype} on {cell.device} ({cell.mode})"
-            raise UsageError(f"{cell.implementation.name} gave no answer for {case.id} in {where}: {outcome.message}")
+            raise UsageError(
+                f"{cell.implementation.name} returned no result for {case.id} in {where}: {outcome.message}; "
+                "choose another case, dtype or mode"
+            )
         graded = call.graded(outcome)
         if case.reduction == "none":
             stages = self._stages(case, call, dict(outcome.values))

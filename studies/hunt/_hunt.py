@@ -76,7 +76,7 @@ class Hunt:
     def write(self, path: str | Path) -> None:
         """Writes the cases as a case file, which a run reads with ``case_files``; UsageError if there are none."""
         if not self.cases:
-            raise UsageError("the hunt found nothing worse than the catalogue: there are no cases to write")
+            raise UsageError("the hunt found no case to write; search longer, with more seconds or evaluations")
         write_cases(path, self.cases)
 
 
@@ -138,10 +138,13 @@ def hunt(
     rows = None if evaluations is None else as_integer(evaluations, "evaluations", least=1)
     budget = Budget(as_positive(seconds, "seconds", "seconds"), rows)
     if by not in MEASURES:
-        raise UsageError(f"cannot hunt by {by!r}; worse is by {' or '.join(MEASURES)}")
+        raise UsageError(f"cannot hunt by {by!r}; choose one of {', '.join(MEASURES)}")
     chosen = [c for c in select_cases(globs) if c.plain and fmt.name in c.dtypes]
     if not chosen:
-        raise UsageError(f"no case of {', '.join(globs)} is held by {fmt.name} and free of loss options")
+        raise UsageError(
+            f"no case of {', '.join(globs)} fits {fmt.name} without loss options; choose another from "
+            f"`logitlab cases --dtype {fmt.name}`"
+        )
     choose_frameworks([owner])
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
@@ -169,7 +172,7 @@ def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:
     asked = wanted or HUNTED
     for name in asked:
         if name not in QUANTITIES:
-            raise UsageError(f"unknown quantity {name!r}; the quantities are {', '.join(QUANTITIES)}")
+            raise UsageError(f"unknown quantity {name!r}; choose one of {', '.join(QUANTITIES)}")
     return tuple(q for q in QUANTITIES if q in asked)
 
 
@@ -178,9 +181,9 @@ def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str
     names = sorted({cell.implementation.name for cell in cells})
     if names != [implementation]:
         matches = ", ".join(names)
-        raise UsageError(f"a hunt takes one implementation by its full name; {implementation!r} matches {matches}")
+        raise UsageError(f"{implementation!r} matches {matches}; give one full name, listed by `logitlab frameworks`")
     if len(cells) > 1:
-        raise UsageError(f"a hunt takes one device; there is {', '.join(cell.device for cell in cells)}")
+        raise UsageError(f"{device!r} is several devices; choose one of {', '.join(cell.device for cell in cells)}")
     return cells[0]
 
 
@@ -189,11 +192,16 @@ def _base(lines: Sequence[Measurement], implementation: str, fmt: Format, patter
     where = ", ".join(patterns) or "the catalogue"
     if all(line.status != Status.OK for line in lines):
         first = lines[0]
-        raise UsageError(f"{implementation} answers nothing of {where} in {fmt.name}: {first.status}, {first.detail}")
+        raise UsageError(
+            f"{implementation} returns no result for {where} in {fmt.name} ({first.status}: {first.detail}); "
+            "choose another dtype, mode or case"
+        )
     found = worst(lines)
     if not found:
         asked = ", ".join(dict.fromkeys(line.quantity for line in lines))
-        raise UsageError(f"{implementation} gives nothing that can be graded on {where} in {fmt.name}: no {asked}")
+        raise UsageError(
+            f"{implementation} returns no gradable {asked} for {where} in {fmt.name}; choose another quantity or case"
+        )
     return found
 
 

@@ -61,7 +61,7 @@ def interpreter(python: str) -> str:
     try:
         return subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UsageError(f"{python} cannot be run as a Python interpreter ({error}); give another --python") from error
+        raise UsageError(f"{python} does not run as a Python interpreter ({error}); give another --python") from error
 
 
 def _build(folder: Path, logitlab: str, requirements: Sequence[str], python: str) -> None:
@@ -69,7 +69,9 @@ def _build(folder: Path, logitlab: str, requirements: Sequence[str], python: str
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
     except OSError as error:
-        raise UsageError(f"{folder.parent} cannot be written ({error.strerror}); set LOGITLAB_CACHE") from error
+        raise UsageError(
+            f"cannot write to {folder.parent} ({error.strerror}); set LOGITLAB_CACHE to a writable folder"
+        ) from error
     try:
         uv = shutil.which("uv")
         make_environment(building, python, uv)

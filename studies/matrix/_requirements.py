@@ -34,7 +34,7 @@ class RequirementSet:
             UsageError: for what pip would not take as a requirement.
         """
         if not words.split():
-            raise UsageError("a set of requirements is empty; give some, such as --with 'scipy==1.14.1'")
+            raise UsageError(f"the requirements are {words!r}; give some, such as --with 'scipy==1.14.1'")
         return cls(tuple(sorted({str(_requirement(word)) for word in words.split()})))
 
     @property
@@ -58,11 +58,13 @@ def parse_sets(given: Sequence[str]) -> tuple[RequirementSet, ...]:
     """
     sets = tuple(map(RequirementSet.parse, given))
     if len(sets) < 2:
-        raise UsageError(f"{len(sets)} set of requirements given; give at least two, each with a --with of its own")
+        raise UsageError(
+            f"expected at least two sets of requirements, and {len(sets)} is given; add one: --with 'scipy==1.14.1'"
+        )
     folders = [s.folder for s in sets]
     for one, folder in zip(sets, folders, strict=True):
         if folders.count(folder) > 1:
-            raise UsageError(f"the requirements {one} are given twice, or differ in signs alone; leave one of them out")
+            raise UsageError(f"two sets of requirements are equal up to punctuation: {one}; leave one out")
     return sets
 
 
@@ -104,5 +106,5 @@ def _requirement(word: str) -> Requirement:
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
-            f"{word!r} is no requirement ({reason}); write as pip takes it, without spaces inside: scipy==1.14.1"
+            f"{word!r} is not a requirement ({reason}); write it as for pip and without spaces, such as scipy==1.14.1"
         ) from error

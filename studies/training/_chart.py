@@ -42,9 +42,9 @@ def prepare(out: Path) -> None:
     """
     missing = [p for p, module in (("altair", "altair"), ("vl-convert-python", "vl_convert")) if not find_spec(module)]
     if missing:
-        raise UsageError(f"the chart needs {' and '.join(missing)}: pip install 'logitlab[report]'")
+        raise UsageError(f"the chart needs {' and '.join(missing)}; install with `pip install 'logitlab[report]'`")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; give a folder for the table and the chart")
+        raise UsageError(f"{out} is a file; give a folder as --out")
     refuse_links(out)
     for name in FILES:
         refuse_existing(out / name, "folder")

@@ -142,10 +142,10 @@ def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float],
     rising = tuple(sorted(set(rates or RATES)))
     for rate, kind in ((r, k) for r in rising for k in kinds):
         if not 0 < float(quantize(rate, get_format(kind))) < math.inf:
-            raise UsageError(f"the learning rate {rate:g} is not a positive finite number in {kind}")
+            raise UsageError(f"the learning rate is {rate:g}; expected a positive number that is finite in {kind}")
     for model in models:
         if model not in MODELS:
-            raise UsageError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
+            raise UsageError(f"unknown model {model!r}; choose one of {', '.join(MODELS)}")
     return [Task(m, d, rising, steps, seed) for m in MODELS if m in (models or MODELS) for d in kinds]
 
 
@@ -153,7 +153,7 @@ def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[st
     """The frameworks that are installed; all of them have to be if they were asked for by name."""
     missing = [f"{name} {d.missing}" for name, d in descriptions.items() if d.missing is not None]
     if missing and (asked or len(missing) == len(descriptions)):
-        raise UsageError(f"nothing to train with: {'; '.join(missing)}")
+        raise UsageError(f"no framework to train with: {'; '.join(missing)}; for advice run `logitlab doctor`")
     return {name: d for name, d in descriptions.items() if d.missing is None}
 
 
@@ -163,8 +163,8 @@ def _trained(found: Mapping[str, TrainingInfo | None], *, asked: bool) -> dict[s
     lacking = [name for name in found if name not in trained]
     if lacking and (asked or not trained):
         raise UsageError(
-            f"there is no training step written in {', '.join(lacking)}; a framework has one as `Framework.training`, "
-            "or where an implementation has its `gradient` written by hand"
+            f"{', '.join(lacking)} has no training step; choose another framework, or define `Framework.training` or "
+            "the `gradient` of an implementation"
         )
     return trained
 

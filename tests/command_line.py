@@ -1,0 +1,25 @@
+"""The command line as its parser sees it: the verbs, and the verb that a command line reaches."""
+
+import typer
+
+from logitlab.cli import app
+
+
+def parsed(arguments):
+    """Return the command that the arguments reach; raise a usage error of typer's parser if they do not parse."""
+    command, context = typer.main.get_command(app), None
+    while True:
+        context = command.make_context(command.name, list(arguments), parent=context)
+        rest = [*context._protected_args, *context.args]
+        if not hasattr(command, "resolve_command") or (command.invoke_without_command and not rest):
+            return command
+        _, command, arguments = command.resolve_command(context, rest)
+
+
+def verbs(group=None, words=()):
+    """Yield the words of each verb, those of groups of verbs too: ``("cases",)``, ``("cases", "show")``."""
+    group = typer.main.get_command(app) if group is None else group
+    for name, command in group.commands.items():
+        yield (*words, name)
+        if hasattr(command, "commands"):
+            yield from verbs(command, (*words, name))
