@@ -12,7 +12,7 @@
     logitlab.compare(df_before, df_after).regressions
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
-    logitlab.safety(logitlab.run(quick=True))  # under a minute: which losses are safe, what breaks the others
+    logitlab.safety(logitlab.run(quick=True))  # in under a minute: the safe losses, and what breaks the others
     logitlab.style(df)
     logitlab.tables("runs/mine")["grades"]
     logitlab.query("runs/mine", "SELECT dtype, max(max_ulp) FROM measurements GROUP BY dtype")
@@ -23,5 +23,5 @@ import lazy_loader
 
 from .core.version import __version__ as __version__
 
-# Imported when first used: worker processes import this package and need neither pandas nor the oracle.
+# Imported at the first use: worker processes import this package and need neither pandas nor the oracle.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

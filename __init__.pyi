@@ -1,4 +1,4 @@
-# The public names, for type checkers and for `__init__.py`, which imports each from here when it is first used.
+# The public names, for type checkers. `__init__.py` imports each of them at its first use.
 from .core.errors import UsageError as UsageError
 from .oracle import Reference as Reference
 from .oracle import reference as reference

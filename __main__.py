@@ -1,4 +1,4 @@
-"""``python -m logitlab``."""
+"""Run the command line as ``python -m logitlab``."""
 
 import sys
 

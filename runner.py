@@ -1,16 +1,15 @@
-"""who x what: plan, execute in isolated workers, grade, collect.
+"""Plan a run, execute it in worker processes, grade the results and store them.
 
-``run`` is the library's main call; this file is also the command line: ``python runner.py`` does what
-``logitlab run`` does.
+``run`` is the library's main function. ``python runner.py`` is the same command as ``logitlab run``.
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    # A file run by its path is no part of its package; the package's own entry point takes over.
+    # A file that is run by its path is not in its package, so the package's entry point takes over.
     import sys
 
-    sys.path.pop(0)  # this folder, whose modules would shadow others of their names
+    sys.path.pop(0)  # this folder: its modules would shadow others of the same name
     from logitlab.cli import main
 
     sys.exit(main(["run", *sys.argv[1:]]))
@@ -48,7 +47,7 @@ from .storage.store import Run, is_resumable, require_new
 FILES_EXPECTED = (
     "the path of a file (save arrays with numpy.savez('mine.npz', logits=logits, targets=targets) and give 'mine.npz')"
 )
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 def run(
@@ -79,53 +78,51 @@ def run(
     z_loss: float = 0.0,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
-    """Runs implementations on cases and returns the measurements, one row per case row, cell and quantity.
+    """Run implementations on cases and return the measurements, one row per case row, cell and quantity.
 
-    A lone string stands for a list of one. None stands for the default; an empty list is an error.
+    A string is the same as a list of one. None selects the default; an empty list is an error.
 
     Args:
-        cases: globs over ``family/name``; if there are neither logits nor sweeps nor case files the whole catalogue,
-            and small sweeps in float32 and bfloat16.
+        cases: globs over ``family/name``. Without ``cases``, ``logits``, ``sweeps`` and ``case_files``, the whole
+            catalogue runs, and small sweeps in float32 and bfloat16.
         logits: files ``.npz``, ``.parquet`` or ``.safetensors`` with arrays ``logits`` (B, C) and ``targets``, integers
-            (B,) or probabilities (B, C). A file is read piece by piece and measured in its own dtype unless ``dtypes``
-            says otherwise.
+            (B,) or probabilities (B, C). A file is read in pieces and measured in its own dtype, or in ``dtypes``.
         sweeps: seeded families along an axis, such as ``scale=0.1:1e4:40log``; see `inputs.sweep`.
-        case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
-        frameworks: their names; all that are installed by default. One that cannot be imported is left out, and the
-            manifest says so.
+        case_files: case files, as a hunt writes them; see `inputs.read_cases`.
+        frameworks: their names; all installed frameworks by default. A framework that cannot be imported is skipped and
+            recorded in the manifest.
         implementations: globs over their names.
-        dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``, by name or as a framework's own, such as
+        dtypes: ``float16``, ``bfloat16``, ``float32`` or ``float64``, by name or as a framework's dtype, such as
             ``numpy.float32`` or ``torch.bfloat16``.
         devices: ``cpu``, ``cuda``, ...; all that the frameworks find by default.
-        modes: ``eager``, ``graph``, ``compiled``. By default all that an implementation has; in a run over all dtypes
-            those other than eager in float32 alone, since compiling takes most of the time.
-        variants: settings that change numbers, measured beside the modes they change; see `variants.VARIANTS`.
-        quick: a look in under a minute: one case of each family in float32, eager; chooses ``cases``, ``dtypes`` and
-            ``modes``. `logitlab.safety` tells which losses are safe.
-        out: the run folder to keep; by default the run is kept nowhere.
-        resume: go on with the run in ``out``, which must have the same plan and the same versions.
-        timeout: seconds after which one call is given up.
-        memory_limit: GiB of memory above which a process that makes calls is ended; half of the machine's by default.
-        executor: where the calls are made: ``dask://HOST:PORT`` on the workers of that Dask scheduler; by default in
-            processes of this machine.
-        oracle: ``balls``, or ``quad`` for rows of files without loss options: their exact answers in quadruple
-            precision, several times as fast, good to 100 bits and held to balls on a sample; see `oracle.bulk`.
-        reduction: none, mean or sum of each of the files of logits, which must be small enough to be
-            measured at once; see `inputs.LogitsFile`.
-        label_smoothing: that of the files of logits, in [0, 1].
+        modes: ``eager``, ``graph`` or ``compiled``; all by default. Without ``dtypes``, modes other than eager run in
+            float32 only, since compilation takes most of the time.
+        variants: settings that change numbers, measured beside the modes that they change; see `variants.VARIANTS`.
+        quick: run one case of each family in eager float32, in under a minute. This sets ``cases``, ``dtypes`` and
+            ``modes``. `logitlab.safety` lists the safe losses.
+        out: the run folder to keep; by default the run is not kept.
+        resume: resume the run in ``out``, which must have the same plan and the same versions.
+        timeout: time limit of one call in seconds.
+        memory_limit: stop a worker that uses more GiB of memory than this; half of the machine's memory by default.
+        executor: ``dask://HOST:PORT`` to run on the workers of that Dask scheduler; by default this machine.
+        oracle: ``balls``, or ``quad`` for rows of files without loss options: exact answers in quadruple precision,
+            several times as fast, accurate to 100 bits and compared with balls on a sample; see `oracle.bulk`.
+        reduction: none, mean or sum of each file of logits, which must be small enough to be measured in one call; see
+            `inputs.LogitsFile`.
+        label_smoothing: for the files of logits, in [0, 1].
         weight: class weights (C,) for the files of logits: an array, or a file ``.npy``, ``.npz`` or ``.safetensors``,
             the last two with an array ``weight``.
-        ignore_index: rows of the files of logits with this target count nothing.
-        softcap: that of the files of logits; see `reference`.
-        logit_scale: that of the files of logits.
-        z_loss: that of the files of logits.
-        progress: called with the rows done, the rows in all (a row counts once for each cell) and the cell at hand. By
+        ignore_index: ignore rows of the files of logits with this target.
+        softcap: for the files of logits; see `reference`.
+        logit_scale: for the files of logits.
+        z_loss: for the files of logits.
+        progress: called with the rows done, the total (a row counts once for each cell) and the current cell. By
             default a bar on a terminal, a line in a notebook, and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for an argument of another type, an empty list, a limit that is not above 0, a name that is not
-            known, a file of logits or of cases that is not as it should be, a folder that cannot be used, or a Dask
-            cluster that cannot be reached or whose workers do not agree.
+        UsageError: for an argument of the wrong type, an empty list, a limit that is not above 0, an unknown name, an
+            invalid file of logits or cases, a folder that cannot be used, a Dask cluster that cannot be reached, or
+            workers of a cluster that differ.
     """
     request = Request(
         cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,
@@ -145,20 +142,25 @@ def execute(
     request: Request,
     folder: Path,
     progress: Progress | None = None,
-    tell: Tell = warnings.warn,
+    warn: Warn = warnings.warn,
     command: Command | None = None,
     first_look: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Does what `run` does and leaves the measurements on disk, where they may be more than memory holds.
+    """Run a request like `run`, and leave the measurements on disk, where they may exceed memory.
 
-    ``tell`` is given a line for each framework that was asked for and is missing, or whose import failed, and for each
-    part of a resumed run that was damaged and is measured again. ``command`` is kept in the manifest; by default it is
-    the call of `run` that makes the request. ``first_look`` is called once, with the run, when the cases are measured
-    in float32 and eager mode, which comes first, and other cells or files are still to come; the workers wait for it.
+    Args:
+        request: what to run.
+        folder: the run folder.
+        progress: see `run`.
+        warn: called with a line for each requested framework that is missing, each framework whose import fails, and
+            each damaged part of a resumed run.
+        command: recorded in the manifest; by default the call of `run` that makes the request.
+        first_look: called once with the run, after the cases are measured in eager float32, which comes first, if other
+            cells or files are left. The workers wait for it.
     """
     command = command or request.as_python()
     request = request.planned()
-    # Checked before anything is started: a typing error costs no import of a framework.
+    # Arguments are checked before any worker starts, so that a typing error costs no time.
     timeout = as_positive(request.timeout, "timeout", "seconds")
     memory_limit = None if request.memory_limit is None else as_positive(request.memory_limit, "memory_limit", "GiB")
     cases, sweeps = as_strings(request.cases, "cases"), as_strings(request.sweeps, "sweeps")
@@ -188,14 +190,14 @@ def execute(
         cells = choose_cells(descriptions, chosen.dtypes, asked, devices, modes, varied, sparing=sparing)
         for d in descriptions.values():
             if d.missing is not None and (d.failed or d.framework in frameworks):
-                tell(f"{d.framework} is not measured: {d.missing}")
+                warn(f"{d.framework} is not measured: {d.missing}")
         if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
             raise UsageError(_nothing_for(cells))
         missing = not_installed(descriptions, frameworks, asked)
         manifest = executor.recorded(_manifest(chosen, cells, descriptions, missing, _name_of(folder), command, oracle))
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:
             for line in store.set_aside:
-                tell(line)
+                warn(line)
             store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
             total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
             first = _first_parts(chosen, cells, store)
@@ -217,7 +219,7 @@ def execute(
 def _measure(
     executor: Executor, store: Run, chosen: Selection, cells: Sequence[Cell], oracle: OracleKind
 ) -> Iterator[tuple[int, str]]:
-    """Makes every call that the store does not hold yet, block by block; yields how many rows are done and the cell."""
+    """Run every call whose results are not stored yet, block by block; yield the number of rows done and the cell."""
     done = 0
 
     def left() -> Iterator[Block]:
@@ -225,8 +227,8 @@ def _measure(
         for number, block in enumerate(chosen.blocks()):
             parts = {store.manifest.part(number, i): cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
             todo = {cell: part for part, cell in parts.items() if not store.has(part)}
-            there = (cell for cell in parts.values() if cell not in todo)
-            done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in there)
+            stored = (cell for cell in parts.values() if cell not in todo)
+            done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in stored)
             if todo:
                 yield Block(block.cases, todo, oracle, is_last=not chosen.files)
 
@@ -236,7 +238,7 @@ def _measure(
 
 
 def _first_parts(chosen: Selection, cells: Sequence[Cell], store: Run) -> list[int]:
-    """The parts that `execute` calls ``first_look`` after; none where they are the whole run."""
+    """Return the parts after which `execute` calls ``first_look``; none if they are the whole run."""
     first = [store.manifest.part(0, i) for i, cell in enumerate(cells) if cell.comes_first and chosen.cases]
     return first if len(first) < len(cells) or chosen.files else []
 
@@ -255,7 +257,7 @@ def _manifest(
     plugins = [e for e in registry.entries() if e.foreign and e.framework in descriptions]
     return Manifest(
         started=_now(),
-        # What a resumed run must have had too: so the versions tell the oracle.
+        # A resumed run must have the same versions, and so the same oracle.
         versions=environment.own_versions(*["numpy-quaddtype"] * (oracle is OracleKind.QUAD)),
         oracle=oracle.value,
         frameworks={n: dict(d.versions) for n, d in present.items()},
@@ -279,7 +281,7 @@ def _manifest(
 
 
 def _reopen(folder: Path, manifest: Manifest) -> Run:
-    """The run in the folder, if what it measured so far is what would be measured now."""
+    """Return the run in the folder, if its plan and versions equal those of this run."""
     store = Run(folder)
     if store.manifest.packed:
         raise UsageError(f"cannot resume {folder}: it is a packed, complete run; choose another --out")
@@ -293,12 +295,12 @@ def _reopen(folder: Path, manifest: Manifest) -> Run:
 
 
 def run_name() -> str:
-    """A name for a run started now, and no other's: two may start in the same second, in two processes."""
+    """Return a unique name for a run that starts now; two runs may start in the same second."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(4)}"
 
 
 def _name_of(folder: Path) -> str:
-    """A run's name: its folder's."""
+    """Return a run's name, which is its folder's."""
     return (folder.resolve().name if folder.name in ("", "..") else folder.name) or run_name()
 
 
@@ -306,8 +308,8 @@ def _nothing_for(cells: Sequence[Cell]) -> str:
     dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in cells))
     modes = ", ".join(dict.fromkeys(cell.mode for cell in cells))
     return (
-        f"nothing to run: no chosen case can be measured in {dtypes}, mode {modes}: {UNREPRESENTABLE}, or the mode "
-        "takes no loss options; choose another --dtype or --mode"
+        f"no chosen case can be measured in {dtypes} and mode {modes}: {UNREPRESENTABLE}, or the mode takes no loss "
+        "options; choose another --dtype or --mode"
     )
 
 

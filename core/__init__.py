@@ -1,1 +1,1 @@
-"""The ground floor: formats, errors, files, constants. Every room may import it; it imports no other room."""
+"""The basis: formats, errors, files, constants. Every room may import it; it imports no other room."""

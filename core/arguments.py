@@ -1,4 +1,4 @@
-"""Checks of what a public function is given: anything unexpected is one `UsageError`, before any work starts."""
+"""Checks of the arguments of public functions: a bad argument raises a `UsageError` before any work starts."""
 
 import math
 import numbers
@@ -14,42 +14,42 @@ Strings = str | Sequence[str] | None  # one, several, or the default
 
 
 def as_strings(value: object, name: str) -> list[str]:
-    """The strings in ``value``: one string gives a list of one, and None, which stands for the default, an empty list.
+    """Return the strings in ``value`` as a list. None, the default of callers, gives an empty list.
 
     Raises:
-        UsageError: for an empty list, which would otherwise mean everything, and for anything but strings.
+        UsageError: for an empty list, which would otherwise select everything, or an item that is not a string.
     """
     return [str(item) for item in _as_list(value, name, str, "a string")]
 
 
 def as_paths(value: object, name: str, expected: str = "a path") -> list[Path]:
-    """As `as_strings`, for paths of files or folders."""
+    """Return the paths in ``value`` as a list, like `as_strings`."""
     return [Path(item) for item in _as_list(value, name, (str, os.PathLike), expected)]
 
 
 def as_numbers(value: object, name: str) -> list[float]:
-    """As `as_strings`, for numbers."""
+    """Return the numbers in ``value`` as a list, like `as_strings`."""
     return [float(item) for item in _as_list(value, name, numbers.Real, "a number")]
 
 
 def as_dtypes(value: object, name: str = "dtypes") -> list[str]:
-    """As `as_strings`, for dtypes: by name, as NumPy's, or as a framework's own."""
+    """Return the names of the dtypes in ``value``, like `as_strings`: given by name, or as NumPy's or a framework's."""
     items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else _items(value, name)
     return [] if value is None else [get_format(item).name for item in items]
 
 
 def as_path(value: object, name: str, expected: str = "a path") -> Path:
-    """A path; UsageError for anything else."""
+    """Return ``value`` as a path, or raise a UsageError."""
     return Path(_of_type(value, (str, os.PathLike), name, expected))
 
 
 def as_string(value: object, name: str, expected: str = "a string") -> str:
-    """A string; UsageError for anything else."""
+    """Return ``value`` if it is a string, or raise a UsageError."""
     return str(_of_type(value, str, name, expected))
 
 
 def as_positive(value: object, name: str, unit: str) -> float:
-    """A finite number above 0, such as a time limit; UsageError for anything else."""
+    """Return ``value`` if it is a finite number above 0, such as a time limit, or raise a UsageError."""
     expected = f"a finite number of {unit} above 0"
     number = float(_of_type(value, numbers.Real, name, expected))
     if not 0 < number < math.inf:
@@ -58,7 +58,7 @@ def as_positive(value: object, name: str, unit: str) -> float:
 
 
 def as_number(value: object, name: str, least: float, most: float = math.inf) -> float:
-    """A finite number from ``least`` to ``most``; UsageError for anything else."""
+    """Return ``value`` if it is a finite number from ``least`` to ``most``, or raise a UsageError."""
     expected = f"a number of at least {least:g}" if most == math.inf else f"a number from {least:g} to {most:g}"
     number = float(_of_type(value, numbers.Real, name, expected))
     if not (math.isfinite(number) and least <= number <= most):
@@ -67,7 +67,7 @@ def as_number(value: object, name: str, least: float, most: float = math.inf) ->
 
 
 def as_integer(value: object, name: str, least: float = 0) -> int:
-    """An integer of at least ``least``; UsageError for anything else."""
+    """Return ``value`` if it is an integer of at least ``least``, or raise a UsageError."""
     expected = "a whole number" if least == -math.inf else f"a whole number of at least {least}"
     number = int(_of_type(value, numbers.Integral, name, expected))
     if number < least:

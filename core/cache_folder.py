@@ -1,4 +1,4 @@
-"""The folders of what is kept between runs, below ``$LOGITLAB_CACHE`` or else the user's cache folder."""
+"""The cache folders, below ``$LOGITLAB_CACHE`` or the user's cache folder."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ import platformdirs
 
 
 class CacheKind(StrEnum):
-    """What is kept; the value is the name of its folder, or how the names of its folders begin."""
+    """A kind of cache entry; the value is the name of its folder, or the start of its folders' names."""
 
     REFERENCES = "references"
     JAX = "jax"
@@ -19,7 +19,7 @@ class CacheKind(StrEnum):
 
     @property
     def description(self) -> str:
-        """What it is, in a few words."""
+        """The content of the entries, in a few words."""
         return _DESCRIPTIONS[self]
 
 
@@ -32,20 +32,20 @@ _DESCRIPTIONS = {
 
 
 def cache_root() -> Path | None:
-    """The cache folder; None where ``LOGITLAB_CACHE`` is empty, which switches the cache off."""
+    """Return the cache folder, or None if ``LOGITLAB_CACHE`` is empty, which turns the cache off."""
     chosen = os.environ.get("LOGITLAB_CACHE", platformdirs.user_cache_dir("logitlab"))
     return Path(chosen) if chosen else None
 
 
 def cache_folder(name: str) -> Path | None:
-    """The folder of this name in the cache folder; None where the cache is switched off."""
+    """Return the folder of this name in the cache folder, or None if the cache is off."""
     root = cache_root()
     return None if root is None else root / name
 
 
 def program_folder(framework: str) -> Path | None:
-    """The folder for the programs that a framework compiles for this kind of processor."""
-    # A home folder may be shared by several kinds.
+    """Return the folder for the programs that a framework compiles for this kind of processor."""
+    # Machines with different processors may share a home folder.
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")

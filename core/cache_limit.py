@@ -1,7 +1,7 @@
-"""The bound of the cache: what lies in it, and what goes when it grows beyond its limit.
+"""The size limit of the cache, and the removal of its oldest entries.
 
-What was used longest ago goes first. Nothing is locked: several processes, on several machines that share a home
-folder, may read, write and remove at the same moment. A file is removed whole, and what is gone is made again.
+The entries that were used longest ago are removed first. There is no lock: processes on several machines may share the
+folder and read, write and remove at the same time. A file is removed whole, and a removed entry is built again.
 """
 
 import os
@@ -18,12 +18,12 @@ from .errors import UsageError
 from .files import TEMPORARY
 
 LIMIT_VARIABLE, DEFAULT_LIMIT = "LOGITLAB_CACHE_LIMIT", 2.0  # GiB
-# The whole folder is looked at this often at most, except by a process that writes much.
-SECONDS_BETWEEN_LOOKS, BYTES_BETWEEN_LOOKS = 3600, 64 * 2**20
+# How often the whole folder is scanned at most, except by a process that writes this many bytes.
+SECONDS_BETWEEN_SCANS, BYTES_BETWEEN_SCANS = 3600, 64 * 2**20
 DAY = 24 * 3600
-# Several files make one thing here, and a process uses them for as long as it lives.
+# An entry here is several files, and a process uses them until it ends.
 KEPT_FOR_A_DAY = (CacheKind.TORCH, CacheKind.ENVIRONMENTS)
-# The folder may be any, even a home folder: what has other names is not LogitLab's, and stays.
+# The user may choose any folder, even a home folder. Files with other names are not LogitLab's and stay.
 _PROGRAMS = re.compile(r"(jax|torch)-[0-9a-f]{12}")
 _REFERENCE = re.compile(rf"[0-9a-f]{{64}}\.npz|\.[0-9a-f]{{64}}\.npz\..*{re.escape(TEMPORARY)}")
 _ENVIRONMENT = re.compile(r"[0-9a-f]{16}|building-.*")
@@ -31,11 +31,11 @@ _ENVIRONMENT = re.compile(r"[0-9a-f]{16}|building-.*")
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What is kept or removed as a whole: a file, or an environment.
+    """A file or an environment, which is kept or removed as a whole.
 
     Attributes:
-        size: in bytes, as the disk counts them.
-        used: when it was last used, in seconds since 1970.
+        size: bytes on the disk.
+        used: time of the last use, in seconds since 1970.
     """
 
     kind: CacheKind
@@ -44,7 +44,7 @@ class CacheEntry:
     used: float
 
     def remove(self) -> None:
-        """Removes it; what another process has removed or holds open (on Windows) is none of our concern."""
+        """Remove the entry. Ignore a file that another process has removed or, on Windows, holds open."""
         if self.kind is CacheKind.ENVIRONMENTS:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
@@ -53,10 +53,10 @@ class CacheEntry:
 
 
 def cache_limit() -> float:
-    """The limit in bytes, ``LOGITLAB_CACHE_LIMIT`` in GiB or 2 GiB; ``inf`` means none.
+    """Return the limit in bytes: ``LOGITLAB_CACHE_LIMIT`` GiB, 2 GiB by default; ``inf`` turns the limit off.
 
     Raises:
-        UsageError: if the variable is no number of GiB.
+        UsageError: if the variable is not a number of GiB.
     """
     given = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT)
     try:
@@ -69,14 +69,14 @@ def cache_limit() -> float:
 
 
 def cache_entries(*kinds: CacheKind) -> list[CacheEntry]:
-    """What lies in the cache, of all kinds or of these; empty where the cache is switched off."""
+    """Return the entries of the cache, of all kinds or of these; none if the cache is off."""
     root = cache_root()
     found = [] if root is None else [*_references(root), *_programs(root), *_environments(root)]
     return [entry for entry in found if not kinds or entry.kind in kinds]
 
 
 def unknown_folders() -> list[Path]:
-    """The folders in the cache folder that LogitLab does not know, and neither counts nor removes."""
+    """Return the folders in the cache folder that are not LogitLab's, which it neither counts nor removes."""
     root = cache_root()
     known = (CacheKind.REFERENCES, CacheKind.ENVIRONMENTS)
     return sorted(
@@ -85,16 +85,16 @@ def unknown_folders() -> list[Path]:
 
 
 def trim_cache() -> int:
-    """Removes what was used longest ago until the rest is within the limit; returns how many bytes that freed.
+    """Remove the entries used longest ago until the rest is within the limit, and return how many bytes that freed.
 
-    Environments and PyTorch's programs that were used in the last day stay, and do not count. A wrong
-    ``LOGITLAB_CACHE_LIMIT`` counts as the default, since a run is no place to complain: `logitlab doctor` does.
+    Environments and PyTorch's programs that were used in the last day stay and do not count. An invalid
+    ``LOGITLAB_CACHE_LIMIT`` counts as the default, so that it does not stop a run; `logitlab doctor` reports it.
     """
     root = cache_root()
     if root is None or not root.is_dir():
         return 0
     with suppress(OSError):
-        os.utime(root)  # says when the folder was last looked at
+        os.utime(root)  # records the time of this scan
     try:
         limit = cache_limit()
     except UsageError:
@@ -112,21 +112,21 @@ def trim_cache() -> int:
 
 
 def clear_cache(*kinds: CacheKind) -> int:
-    """Removes everything of all kinds, or of these; returns how many bytes that freed."""
+    """Remove the entries of all kinds, or of these, and return how many bytes that freed."""
     entries = cache_entries(*kinds)
     for entry in entries:
         entry.remove()
     return sum(entry.size for entry in entries)
 
 
-_written = 0  # by this process since it last trimmed the cache
+_written = 0  # bytes that this process has written since it last trimmed the cache
 
 
 def trim_if_due(written: int = 0) -> None:
-    """Trims the cache if nobody did for an hour, or this process has written 64 MiB since it did.
+    """Trim the cache if its last scan is an hour old, or this process has written 64 MiB since its own scan.
 
     Args:
-        written: how many bytes the caller has just written into it.
+        written: how many bytes the caller has just written to the cache.
     """
     global _written  # noqa: PLW0603
     root = cache_root()
@@ -134,19 +134,19 @@ def trim_if_due(written: int = 0) -> None:
         return
     _written += written
     try:
-        due = time.time() - root.stat().st_mtime > SECONDS_BETWEEN_LOOKS
+        due = time.time() - root.stat().st_mtime > SECONDS_BETWEEN_SCANS
     except OSError:
         return
-    if due or _written >= BYTES_BETWEEN_LOOKS:
+    if due or _written >= BYTES_BETWEEN_SCANS:
         _written = 0
         trim_cache()
 
 
 def touch(path: Path) -> None:
-    """Notes that a file or an environment of the cache is used now, at most once an hour."""
-    # Many disks do not note when a file is read. A copy that a user may only read stays as it is.
+    """Record that a file or an environment of the cache is used now, at most once an hour."""
+    # Many file systems do not record reads. A read-only copy stays unchanged.
     with suppress(OSError):
-        if time.time() - path.stat().st_mtime > SECONDS_BETWEEN_LOOKS:
+        if time.time() - path.stat().st_mtime > SECONDS_BETWEEN_SCANS:
             os.utime(path)
 
 
@@ -176,7 +176,7 @@ def _files(kind: CacheKind, files: Iterator[os.DirEntry[str]]) -> Iterator[Cache
     for file in files:
         with suppress(OSError):
             found = file.stat(follow_symlinks=False)
-            # Windows does not say how much of the disk a file takes.
+            # Windows does not report the blocks of a file.
             size = getattr(found, "st_blocks", -(-found.st_size // 512)) * 512
             yield CacheEntry(kind, Path(file), size, max(found.st_mtime, found.st_atime))
 
@@ -190,7 +190,7 @@ def _walk(folder: os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:
 
 
 def _scan(folder: Path | os.DirEntry[str] | None) -> list[os.DirEntry[str]]:
-    """What lies in a folder; nothing if there is no such folder, or none any more."""
+    """Return the entries of a folder, or none if the folder does not exist or was removed."""
     if folder is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""What class weights and a mean over them are: losses document more than one definition.
+"""The definitions of class weights and of a weighted mean, of which losses document more than one.
 
 With row losses ``l_n`` of logits and a target distribution ``y_n``, class weights ``w`` and ``-log p_nj``:
 
@@ -10,8 +10,8 @@ With row losses ``l_n`` of logits and a target distribution ``y_n``, class weigh
                    the number of rows of probabilities
 ================== ============================================ ================================================
 
-Smoothing is part of ``y_n``, and only rows that count are summed. For class indices without smoothing both weightings
-are one, and so are ``TARGET_WEIGHTS`` and ``TARGET_MASS``.
+Smoothing is part of ``y_n``, and ignored rows are left out of the sums. For class indices without smoothing both
+weightings are equal, and so are ``TARGET_WEIGHTS`` and ``TARGET_MASS``.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from enum import StrEnum
 
 
 class MeanDivisor(StrEnum):
-    """What a mean of weighted rows is divided by."""
+    """The divisor of a mean of weighted rows."""
 
     TARGET_WEIGHTS = "the summed weights of the targets that are class indices, the number of rows of probabilities"
     ROWS = "the number of rows"
@@ -27,7 +27,7 @@ class MeanDivisor(StrEnum):
 
 
 class Weighting(StrEnum):
-    """What a class weight multiplies."""
+    """The term that a class weight multiplies."""
 
     CLASSES = "each class's term of the loss"
     ROWS = "the whole row's loss, by the mean weight of its target"
@@ -39,7 +39,7 @@ class Convention:
 
     Attributes:
         mean, weighting: the definition.
-        source: where the documentation states it: package, version and function. Required for any but the default.
+        source: package, version and function whose documentation states it. Required unless it is the default.
     """
 
     mean: MeanDivisor = MeanDivisor.TARGET_WEIGHTS
@@ -48,11 +48,11 @@ class Convention:
 
     def __post_init__(self) -> None:
         if self.differs and not self.source:
-            raise ValueError("a convention other than the default names its source: package, version and function")
+            raise ValueError(f"source is {self.source!r}; give package, version and function for a special convention")
 
     @property
     def differs(self) -> bool:
-        """Whether it is another definition than the oracle's default."""
+        """Whether the definition differs from the oracle's default."""
         return (self.mean, self.weighting) != (MeanDivisor.TARGET_WEIGHTS, Weighting.CLASSES)
 
     @property

@@ -1,19 +1,20 @@
-"""The one exception that means: what was asked for cannot be done as it was asked."""
+"""The exception for bad input, and how values and other exceptions are shown in a message."""
 
 
 class UsageError(ValueError):
-    """Bad input from the user: what was given, what was expected, what to do, in one line.
+    """Bad input from the user.
 
-    The command line prints the line and exits with code 2.
+    The message is one line: what was given, what was expected, and what to do. If a command helps, it comes last. The
+    command line prints the message and exits with code 2.
     """
 
 
-MAX_SHOWN = 60  # characters
-MAX_LINE, MAX_READ = 500, 5000  # characters of an error that are kept, and that are looked at
+MAX_SHOWN = 60  # characters of a value
+MAX_LINE, MAX_READ = 500, 5000  # characters of an error's message: the longest result, and how many are read
 
 
 def short_repr(value: object) -> str:
-    """A value as a message shows it, on one short line."""
+    """Return the value's repr for a message, or its type if the repr is long or has control characters."""
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"{value[:MAX_SHOWN]!r}..."
     written = repr(value)
@@ -21,10 +22,10 @@ def short_repr(value: object) -> str:
 
 
 def format_error(error: BaseException) -> str:
-    """The error's kind and first words on one line, without what a terminal would take for commands."""
+    """Return the error's type and the start of its message on one line, without control characters."""
     try:
-        words = str(error)[:MAX_READ]
-    except BaseException as another:  # the words are another package's code too
-        words = f"it has no words: {type(another).__name__}"
-    printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {words}")
+        message = str(error)[:MAX_READ]
+    except BaseException as another:  # __str__ is another package's code and may raise
+        message = f"no message, {type(another).__name__} in __str__"
+    printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {message}")
     return " ".join(printable.split())[:MAX_LINE]

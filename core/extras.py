@@ -1,4 +1,4 @@
-"""The extras of LogitLab that bring nothing on this Python, since their packages have no wheel for it."""
+"""The extras of LogitLab that install nothing on this Python, because their packages have no wheel for it."""
 
 import platform
 from importlib import metadata
@@ -7,18 +7,18 @@ from packaging.requirements import Requirement
 
 
 def left_out() -> tuple[str, ...]:
-    """The names of these extras, read from what is installed of LogitLab."""
+    """Return the names of these extras, from the metadata of the installed LogitLab."""
     extras = metadata.metadata("logitlab").get_all("Provides-Extra", ())
-    brings: dict[str, bool] = {}
+    installs: dict[str, bool] = {}
     for requirement in _requirements():
         for extra in extras:
             if _is_of(requirement, extra) and requirement.marker is not None:
-                brings[extra] = brings.get(extra, False) or requirement.marker.evaluate({"extra": extra})
-    return tuple(extra for extra, something in brings.items() if not something)
+                installs[extra] = installs.get(extra, False) or requirement.marker.evaluate({"extra": extra})
+    return tuple(extra for extra, anything in installs.items() if not anything)
 
 
 def notice(extra: str) -> str | None:
-    """A line for an extra that brings nothing on this Python; None for another, or what is no extra."""
+    """Return a line about an extra that installs nothing on this Python, or None for any other name."""
     if extra not in left_out():
         return None
     version = ".".join(platform.python_version_tuple()[:2])
@@ -26,7 +26,7 @@ def notice(extra: str) -> str | None:
 
 
 def notices() -> list[str]:
-    """Such a line for each extra that ``all`` would bring elsewhere."""
+    """Return such a line for each extra of ``all`` that installs nothing on this Python."""
     of_all = {extra for r in _requirements() if r.name == "logitlab" and _is_of(r, "all") for extra in r.extras}
     return [line for extra in sorted(of_all) if (line := notice(extra)) is not None]
 

@@ -1,18 +1,18 @@
-"""What a run's manifest records of its cases and files."""
+"""The parts of a run's manifest that describe its cases and files."""
 
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 
 class Catalogue(TypedDict):
-    """The cases held in memory: their names, and a digest of their contents."""
+    """The cases held in memory: a digest of their contents, and their names."""
 
     hash: str
     cases: list[str]
 
 
 class InputFile(TypedDict):
-    """A file of logits, which is one case, or a file of cases, which are named."""
+    """A file of logits, which is one case, or a case file, whose cases are listed."""
 
     path: str
     digest: str
@@ -33,7 +33,7 @@ class LeftOut(TypedDict):
 
 
 class Inputs(TypedDict):
-    """All of them together."""
+    """The catalogue, the files, and the cases left out."""
 
     catalogue: Catalogue
     files: list[InputFile]

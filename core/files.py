@@ -1,4 +1,4 @@
-"""How a file is written: whole or not at all, kept by the disk, never through a link, with an error for people."""
+"""Writing files: atomically, synced to the disk, never through a link, and with readable errors."""
 
 import errno
 import hashlib
@@ -21,31 +21,31 @@ REMEDIES = {
     errno.EPERM: "make it writable",
 }
 _PLAIN = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,99}")
-# Windows takes these for devices, whatever follows the first dot.
+# Windows reads these names as devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 
 
 def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None, *, in_cache: bool = False) -> None:
-    """Writes a file whole or not at all: beside its place first, then moved there.
+    """Write a file atomically: to a temporary file first, which is then renamed.
 
-    Whatever happens, neither a reader nor a crash sees half a file, and a link at its place is replaced, not followed.
+    A reader or a crash never sees half a file. A link at the path is replaced, not followed.
 
     Args:
-        path: the file; no two writers at once may have the same, except in a cache.
-        data: what is in it.
-        just_before: called when the data are on the disk and not yet in their place.
-        in_cache: the file can be made again, and several processes may write it at once. It is not waited for until
-            the disk has it: after a crash of the machine it may be damaged, which its reader must notice.
+        path: the file. Outside a cache, only one process may write it at a time.
+        data: the content.
+        just_before: called after the data are on the disk and before the file is renamed.
+        in_cache: allow several processes to write the file at once, and do not sync it to the disk. After a crash of
+            the machine the file may be damaged, and its reader must check it.
 
     Raises:
-        OSError: as the system raises it; what was begun is removed, and what was there is as it was.
+        OSError: as the system raises it. The temporary file is removed, and an existing file is unchanged.
     """
     own = f".{secrets.token_hex(8)}" if in_cache else ""
     temporary = path.with_name(f".{path.name}{own}{TEMPORARY}")
     with suppress(FileNotFoundError):
         temporary.unlink()
     try:
-        # "x", so that a link put there since is not followed.
+        # "x" fails if someone has put a link there meanwhile.
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
@@ -63,12 +63,12 @@ def write(path: Path, data: bytes, just_before: Callable[[], None] | None = None
 
 
 def append(path: Path, line: str) -> None:
-    """Adds a line to a file, on the disk when it returns; if the system refuses, the file is as it was."""
+    """Add a line to a file and sync it to the disk. After an error the file is unchanged."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0) as file:
         before, data = os.fstat(file.fileno()).st_size, f"{line}\n".encode()
         try:
-            while data:  # a disk that runs full takes a part before it says so
+            while data:  # a full disk writes a part before it raises
                 data = data[file.write(data) :]
             os.fsync(file.fileno())
         except BaseException:
@@ -78,7 +78,7 @@ def append(path: Path, line: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Has the disk keep what was moved into a folder, where the system offers that."""
+    """Sync a folder to the disk, if the system can, so that a renamed file stays."""
     if hasattr(os, "O_DIRECTORY"):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -88,26 +88,25 @@ def sync_folder(folder: Path) -> None:
 
 
 def refuse_existing(path: Path, kind: str = "file", message: str = "", also: str = "") -> None:
-    """Raise a UsageError if there is anything at a path that a result is to be written to.
+    """Raise a UsageError if the path of a new result exists.
 
-    Every verb that keeps results follows this rule. A report and a comparison are made from a run that is kept, and are
-    written anew.
+    Every verb that stores results follows this rule. Reports and comparisons are overwritten, since their run is kept.
 
     Args:
-        path: where the result is to be written.
+        path: where the result will be written.
         kind: ``file`` or ``folder``, whichever the user named.
-        message: what to say of it, if not that it is there already.
-        also: another way out, with a comma behind it.
+        message: the start of the error, by default that the path exists.
+        also: another solution, followed by a comma.
     """
     if path.exists() or path.is_symlink():
         raise UsageError(f"{message or f'{path} already exists'}; {also}remove it, or choose another {kind}")
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """A folder within a folder, made where there is none.
+    """Return a folder within a folder, and create it if needed.
 
     Raises:
-        UsageError: if it is a link: what is written there would lie elsewhere.
+        UsageError: if it is a link, which would lead the files elsewhere.
     """
     inner = folder / name
     if inner.is_symlink():
@@ -117,8 +116,10 @@ def subfolder(folder: Path, name: str) -> Path:
 
 
 def refuse_links(folder: Path, rooms: Sequence[str] = ()) -> None:
-    """UsageError if a file in a folder to be written to is a link, or one of the folder's rooms, or a thing in these:
-    what is written there would lie elsewhere. Links to other folders are the user's own affair.
+    """Raise a UsageError if an output folder holds a link that would lead written files elsewhere.
+
+    These are links to files, links named in ``rooms``, and links inside these rooms. A link to any other folder is
+    allowed.
     """
     if not folder.is_dir():
         return
@@ -131,36 +132,36 @@ def refuse_links(folder: Path, rooms: Sequence[str] = ()) -> None:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256, in hexadecimal."""
+    """Return the SHA-256 of data in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, which may be larger than memory."""
+    """Return the SHA-256 of a file, which may be larger than memory, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain_name(name: str) -> str:
-    """The name where it can be a file's on every system, else one made of it that can, and is its alone."""
+    """Return the name if every system allows it as a file name, or else an allowed name derived from it and unique."""
     if _PLAIN.fullmatch(name) and not _DEVICES.match(name) and not name.endswith("."):
         return name
-    words = re.sub(r"[^A-Za-z0-9_+]+", "-", name)[:60].strip("-")
-    return f"{words or 'name'}-{digest(name.encode('utf-8', 'surrogatepass'))[:12]}"
+    start = re.sub(r"[^A-Za-z0-9_+]+", "-", name)[:60].strip("-")
+    return f"{start or 'name'}-{digest(name.encode('utf-8', 'surrogatepass'))[:12]}"
 
 
 @contextmanager
 def explain_os_errors(folder: Path, otherwise: str) -> Iterator[None]:
-    """What the system refuses in a folder becomes a UsageError: the folder, the reason, and what can be done.
+    """Turn an OSError into a UsageError that says how to fix it.
 
     Args:
-        folder: the one written to.
-        otherwise: what to do once the reason is gone, such as ``choose another --out``.
+        folder: the folder written to.
+        otherwise: what else the user can do, such as ``choose another --out``.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = REMEDIES.get(error.errno or 0)
-        what = f"{remedy}, or " if remedy else ""
-        raise UsageError(f"cannot write to {folder}: {reason}; {what}{otherwise}") from error
+        fix = f"{remedy}, or {otherwise}" if remedy else otherwise
+        raise UsageError(f"cannot write to {folder}: {reason}; {fix}") from error

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What an examination found; ``MISSING`` is what is optional."""
+    """The result of one examination; ``MISSING`` is for optional parts."""
 
     OK = "ok"
     MISSING = "missing"
@@ -15,7 +15,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was examined."""
+    """The examined subject, its state, and a message."""
 
     subject: str
     state: State

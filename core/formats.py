@@ -1,8 +1,7 @@
-"""The four number formats: unit roundoff, extremes, where ``exp`` leaves them, ulp and rounding to nearest even.
+"""The four number formats: unit roundoff, extremes, limits of ``exp``, ulp and rounding to nearest even.
 
-Everything here works on an *exact* value kept as an unevaluated sum of two float64, ``hi + lo`` with
-``hi`` the sum rounded to nearest, so that a value between two numbers of a format is placed
-correctly even when ``hi`` alone sits on a rounding boundary.
+The functions take an *exact* value as an unevaluated sum of two float64, ``hi + lo``, with ``hi`` the sum rounded to
+nearest. So they round correctly even if ``hi`` alone lies on a rounding boundary.
 
 Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 2.
 """
@@ -67,10 +66,10 @@ DTYPES = tuple(FORMATS)  # their names, in the order of tables
 
 
 def get_format(dtype: object) -> Format:
-    """The format of a dtype: its name, anything NumPy takes for a dtype, or a framework's own, such as torch.float32.
+    """Return the format of a dtype: a name, a NumPy dtype, or a framework's dtype such as torch.float32.
 
     Raises:
-        UsageError: if it is none of the four.
+        UsageError: if it is not one of the four.
     """
     name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
     if name not in FORMATS:
@@ -79,25 +78,25 @@ def get_format(dtype: object) -> Format:
 
 
 def _dtype_name(dtype: Any) -> str:
-    if dtype is None:  # which NumPy takes for float64
+    if dtype is None:  # NumPy would read None as float64
         return "None"
     try:
         return str(np.dtype(dtype).name)
     except TypeError:
-        # PyTorch's, Paddle's and MLX's print as torch.float32; TensorFlow's have a name instead.
+        # PyTorch, Paddle and MLX print torch.float32; TensorFlow's dtypes have a name.
         word = str(dtype).rpartition(".")[2]
         return word if word in FORMATS else str(getattr(dtype, "name", word))
 
 
 def to_numpy(values: Any, name: str) -> Array:
-    """An array of any framework, or nested lists, as a NumPy array of the same dtype and numbers.
+    """Return an array of any framework, or nested lists, as a NumPy array of the same dtype and numbers.
 
     Args:
-        values: PyTorch's may require a gradient, lie on another device, or be bfloat16.
-        name: what it is, for the message.
+        values: a PyTorch tensor may require a gradient, lie on another device, or be bfloat16.
+        name: the argument's name, for the message.
 
     Raises:
-        UsageError: for what cannot be read as an array, such as rows of different lengths.
+        UsageError: if it cannot be read as an array, such as rows of different lengths.
     """
     try:
         return _as_array(values)
@@ -109,13 +108,13 @@ def to_numpy(values: Any, name: str) -> Array:
 
 
 def _as_array(values: Any) -> Array:
-    # NumPy reads neither what PyTorch and Paddle differentiate, nor another device's memory.
+    # NumPy cannot read a tensor that requires a gradient or lies on another device.
     held = values.detach() if hasattr(values, "detach") else values
     held = held.cpu() if hasattr(held, "cpu") else held
     bfloat16 = np.dtype(ml_dtypes.bfloat16)
     if _dtype_name(getattr(held, "dtype", None)) != bfloat16.name:
         return np.asarray(held if hasattr(held, "__array__") or not hasattr(held, "numpy") else held.numpy())
-    # PyTorch and MLX do not hand bfloat16 over, and Paddle hands over its bits as integers: float32 holds every number.
+    # PyTorch and MLX do not export bfloat16, and Paddle exports its bits as integers; float32 holds every bfloat16.
     with suppress(TypeError, ValueError, RuntimeError):
         array = np.asarray(held)
         if array.dtype == bfloat16:
@@ -125,22 +124,22 @@ def _as_array(values: Any) -> Array:
 
 
 def overflow(fmt: Format) -> float:
-    """Where ``exp`` leaves the format above: ``ln`` of the largest finite number."""
+    """Return ``ln`` of the largest finite number: above it ``exp`` overflows."""
     return math.log(fmt.largest)
 
 
 def underflow_to_subnormal(fmt: Format) -> float:
-    """``ln`` of the smallest normal number: below it ``exp`` loses bits, or is flushed to zero."""
+    """Return ``ln`` of the smallest normal number: below it ``exp`` loses bits, or is flushed to zero."""
     return fmt.emin * math.log(2.0)
 
 
 def underflow_to_zero(fmt: Format) -> float:
-    """``ln`` of half the smallest subnormal: below it ``exp`` rounds to zero."""
+    """Return ``ln`` of half the smallest subnormal: below it ``exp`` rounds to zero."""
     return (fmt.emin - fmt.precision) * math.log(2.0)
 
 
 def _spacing_exponent(hi: Float64, lo: Float64, fmt: Format) -> NDArray[np.int64]:
-    """Exponent ``q`` of the spacing ``2^q`` of ``fmt`` at each finite exact value ``hi + lo``."""
+    """Return the exponent ``q`` of the spacing ``2^q`` of ``fmt`` at each finite exact value ``hi + lo``."""
     fraction, exponent = np.frexp(hi)
     # A power of two approached from below lies in the binade under it, where the spacing is half.
     below = (np.abs(fraction) == 0.5) & (lo * np.sign(hi) < 0)
@@ -151,10 +150,10 @@ def _spacing_exponent(hi: Float64, lo: Float64, fmt: Format) -> NDArray[np.int64
 
 
 def ulp(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
-    """Spacing of the format's numbers in the binade of the exact value ``hi + lo``, as float64.
+    """Return the spacing of the format's numbers in the binade of the exact value ``hi + lo``, as float64.
 
-    Below the smallest normal number it is the spacing of the subnormals, above the largest finite
-    number that of the last binade. NaN and infinity give NaN.
+    Below the smallest normal number this is the spacing of the subnormals, above the largest finite number the spacing
+    of the last binade. NaN and infinity give NaN.
     """
     hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
     finite = np.isfinite(hi_)
@@ -163,11 +162,11 @@ def ulp(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
 
 
 def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
-    """The exact value ``hi + lo`` rounded once to the format, to nearest with ties to even.
+    """Round the exact value ``hi + lo`` once to the format, to nearest with ties to even.
 
-    Returned as float64, which holds the numbers of all four formats. Overflow gives infinity.
-    Rounding in one step matters: through float32 a value just above the midpoint of two float16
-    numbers can first become the midpoint and then the wrong neighbour.
+    The result is float64, which holds the numbers of all four formats. Overflow gives infinity. Two roundings would be
+    wrong: through float32, a value just above the midpoint of two float16 numbers can become the midpoint, and then
+    the wrong neighbour.
     """
     hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
     if fmt.dtype == np.float64:
@@ -181,11 +180,9 @@ def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
 
 
 def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
-    """``hi`` alone rounded by the dtype's own conversion, and where that need not be ``hi + lo`` rounded: at ties, and
-    where it overflows.
-    """
+    """Return ``hi`` rounded by the dtype's conversion, and where ``hi + lo`` may round otherwise: ties, overflow."""
     if fmt.dtype.name == "bfloat16":
-        # Converted through float32 it is rounded twice, which shows where float32 lies midway of two bfloat16.
+        # The conversion rounds twice, through float32; that matters if float32 is midway between two bfloat16.
         single = np.asarray(hi.astype(np.float32))
         midway = single.view(np.uint32) & 0xFFFF == 0x8000
         rounded = np.asarray(single.astype(fmt.dtype).astype(np.float64))
@@ -197,14 +194,14 @@ def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
 
 
 def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
-    """Finite ``hi + lo`` rounded in units of the format's spacing."""
+    """Round finite ``hi + lo`` in units of the format's spacing."""
     exponent = _spacing_exponent(hi, lo, fmt)
-    # hi in units of the spacing: exact, since scaling by a power of two drops no bit that float64 holds.
+    # hi in units of the spacing: scaling by a power of two is exact.
     scaled = np.ldexp(np.ldexp(hi, -(exponent // 2)), -(exponent - exponent // 2))
     whole = np.floor(scaled)
     past_half = (scaled - whole) - 0.5
     low_sign = np.sign(lo)
-    # When hi itself is a number of the format, half a spacing away only lo could matter, and it is too small.
+    # If hi is a number of the format, lo is too small to move it by half a spacing.
     tie = (past_half == 0) & (low_sign == 0)
     up = (past_half > 0) | ((past_half == 0) & (low_sign > 0)) | (tie & (whole % 2 != 0))
     rounded = np.ldexp(np.ldexp(whole + up, exponent // 2), exponent - exponent // 2)
@@ -213,14 +210,14 @@ def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
 
 
 def quantize(values: ArrayLike, fmt: Format) -> Array:
-    """Values of float64 rounded to the format's own NumPy dtype, to nearest even."""
-    # round_to and not astype: ml_dtypes converts float64 to bfloat16 through float32, rounding twice.
+    """Round float64 values to the format's NumPy dtype, to nearest even."""
+    # Not astype alone: ml_dtypes converts float64 to bfloat16 through float32, which rounds twice.
     with np.errstate(over="ignore", invalid="ignore"):
         return round_to(values, fmt).astype(fmt.dtype)
 
 
 def representable(values: ArrayLike, fmt: Format) -> bool:
-    """Whether no finite value becomes infinite when rounded to the format."""
+    """Return whether every finite value stays finite when rounded to the format."""
     exact = np.abs(np.asarray(values, np.float64))
-    # Rounding keeps the order, so that the largest decides.
+    # Rounding keeps the order, so the largest value decides.
     return bool(np.isfinite(round_to(exact.max(where=np.isfinite(exact), initial=0.0), fmt)))

@@ -1,4 +1,4 @@
-"""What a loss gave for a target that is none of the classes: the sentence in the table's ``detail``, and its reader."""
+"""A loss's answer to a target that is not a class: the sentence in the table's ``detail``, and its parser."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,13 @@ _SIGNS = {
 
 
 class InvalidTargetAnswer(NamedTuple):
-    """The loss of a row whose target is none of the classes, and the class whose loss that is, if any.
+    """The loss of a row whose target is not a class.
 
-    ``wraps``: whether that class is the target counted from the end.
+    Attributes:
+        target: the target.
+        loss: the returned loss.
+        of_class: the class that has this loss, or None.
+        wraps: whether that class is the target counted from the end.
     """
 
     target: int
@@ -37,5 +41,5 @@ class InvalidTargetAnswer(NamedTuple):
 
 
 def conduct_of_detail(detail: str) -> Conduct | None:
-    """What a `InvalidTargetAnswer.detail` says that the loss did; None for other sentences."""
+    """Return the conduct that an `InvalidTargetAnswer.detail` describes, or None for any other sentence."""
     return next((conduct for sign, conduct in _SIGNS.items() if sign in detail), None)

@@ -1,6 +1,6 @@
-"""How much memory there is: the machine's, or less where a container or a resource manager limits it.
+"""The available memory: the machine's, or the lower limit of a container or a resource manager.
 
-psutil tells the machine's alone, and DuckDB, which knows the limit of a container, only a share of it in words.
+psutil reports only the machine's memory.
 """
 
 import sys
@@ -11,24 +11,24 @@ from pathlib import Path, PurePosixPath
 import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
-# Where Linux lists the groups of this process, a line each: number:controllers:path; 0 and no controllers is version 2.
+# Linux lists the groups of this process here, one a line: number:controllers:path. Version 2 has no controllers.
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def total() -> int:
-    """Bytes of memory that this machine, or the container that this process runs in, has."""
+    """Return the bytes of memory of this machine, or of the container that this process runs in."""
     return min([int(psutil.virtual_memory().total), *_limits()])
 
 
 def is_limited() -> bool:
-    """Whether a container or a resource manager leaves less than the machine has."""
+    """Return whether a container or a resource manager limits memory to less than the machine has."""
     return bool(total() < psutil.virtual_memory().total)
 
 
 def _limits() -> Iterator[int]:
-    """The limits of this process's control groups, versions 1 and 2, and of the groups around them.
+    """Yield the limits of this process's control groups, versions 1 and 2, and of their parents.
 
-    Inside a container the group's own path may not be there: its files are then those of the root.
+    Inside a container the group's own path may not exist; the files of the root then apply.
     """
     for folder, name, group in _groups() if sys.platform == "linux" else ():
         for inner in (group, *group.parents):
@@ -37,7 +37,7 @@ def _limits() -> Iterator[int]:
 
 
 def _groups() -> Iterator[tuple[Path, str, PurePosixPath]]:
-    """The folder of each hierarchy that may limit memory, the file that holds a limit, and this process's group."""
+    """Yield each hierarchy that may limit memory: its folder, the file that holds a limit, and this process's group."""
     groups = {"": PurePosixPath("/"), "memory": PurePosixPath("/")}
     with suppress(OSError, ValueError):
         for line in OWN_GROUPS.read_text().splitlines():

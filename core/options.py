@@ -1,7 +1,7 @@
-"""The loss options, declared once: cases, case files and the oracle read from here what an option is and may be.
+"""The loss options, declared once for cases, case files and the oracle.
 
 With ``z`` the logits as given, the loss is that of ``x``: first ``x = logit_scale * z``, then
-``x = softcap * tanh(x / softcap)``. Then ``z_loss * logsumexp(x)^2`` is added to each row that counts.
+``x = softcap * tanh(x / softcap)``. Then ``z_loss * logsumexp(x)^2`` is added to each row that is not ignored.
 """
 
 import math
@@ -22,14 +22,14 @@ REDUCTIONS = ("none", "mean", "sum")
 
 @dataclass(frozen=True)
 class LossOption:
-    """What one option may be, beside its name, default and type, which are those of its field in `LossOptions`.
+    """The rules of one option. Its name, default and type are those of its field in `LossOptions`.
 
     Attributes:
-        title: what people call it.
-        expected: what a value must be, for messages.
-        accepts: whether a number (for class weights: each of them) is such a value.
-        rounded: whether a case rounds it to the dtype, as it rounds the logits.
-        positive: whether rounding may not make it 0, where it is set.
+        title: its usual name.
+        expected: a description of valid values, for messages.
+        accepts: returns whether a number is valid; for class weights, it is called for each.
+        rounded: whether a case rounds it to the dtype, like the logits.
+        positive: whether a set value must not round to 0.
     """
 
     title: str
@@ -40,7 +40,7 @@ class LossOption:
 
 
 class OptionValues(TypedDict, total=False):
-    """The options of `LossOptions` that are set, as keywords; class weights as an array (C,)."""
+    """The set options of `LossOptions` as keywords; class weights are an array (C,)."""
 
     label_smoothing: float
     weight: NDArray[Any]
@@ -60,14 +60,14 @@ def _is_factor(value: float) -> bool:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LossOptions:
-    """The options of one loss; the default of each leaves the loss as it is.
+    """The options of one loss; every default leaves the loss unchanged.
 
     Attributes:
         label_smoothing: in [0, 1]; the target becomes ``(1 - s) target + s / C``.
         weight: (C,) float64, a factor for each class; None for no weights.
-        ignore_index: rows with this target count nothing; None for no such index.
+        ignore_index: rows with this target are ignored; None to ignore no row.
         softcap: the bound of the capped logits, ``c`` in ``c tanh(x / c)``; None for no cap.
-        logit_scale: what the logits are multiplied by first, one over a temperature; None for 1.
+        logit_scale: the first factor of the logits, one over a temperature; None for 1.
         z_loss: the factor of ``logsumexp(x)^2``, which is added to the row's loss.
     """
 
@@ -92,16 +92,16 @@ class LossOptions:
 
     @property
     def set_options(self) -> OptionValues:
-        """The options that are set: those that are not their default."""
+        """The options that differ from their default."""
         values = {f.name: v for f in fields(LossOptions) if _is_set(v := getattr(self, f.name), f.default)}
         return cast(OptionValues, values)
 
     def options(self, fmt: Format) -> OptionValues:
-        """The options that are set, each as the dtype holds it: the keywords of `oracle.reference` and of a loss."""
+        """Return the set options as the dtype holds them: keywords for `oracle.reference` and for a loss."""
         return cast(OptionValues, {name: _rounded(OPTIONS[name], v, fmt) for name, v in self.set_options.items()})
 
     def why_options_unrepresentable(self, fmt: Format) -> str | None:
-        """Why the dtype cannot hold the options: one would become infinite, or 0; None if it can."""
+        """Return why the dtype cannot hold the options (one would become infinite or 0), or None if it can."""
         for name, rounded in self.options(fmt).items():
             option = OPTIONS[name]
             if option.rounded and not representable(getattr(self, name), fmt):
@@ -117,7 +117,7 @@ OPTIONS: dict[str, LossOption] = {
 
 
 def option_texts(options: OptionValues, max_classes: int) -> list[tuple[str, str]]:
-    """What people call each option, and its value; of class weights the first ``max_classes``."""
+    """Return each option's usual name and its value as text; of class weights, the first ``max_classes``."""
     return [(OPTIONS[name].title, _text(value, max_classes)) for name, value in options.items()]
 
 
@@ -129,11 +129,7 @@ def _text(value: Any, max_classes: int) -> str:
 
 
 def check_option(name: str, value: Any) -> None:
-    """Checks a value that is not None.
-
-    Raises:
-        UsageError: for a value that the option may not have.
-    """
+    """Raise a UsageError if a value, not None, is invalid for the option."""
     option = OPTIONS[name]
     for number in np.ravel(np.asarray(value, object)).tolist():
         if not _accepted(option, number):

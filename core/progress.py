@@ -1,4 +1,4 @@
-"""How far a long call has come: a bar on a terminal, a line in a notebook, or a function of the caller's."""
+"""Progress of a long call: a bar on a terminal, a line in a notebook, or the caller's function."""
 
 import sys
 import time
@@ -11,18 +11,18 @@ from rich.progress import Progress as Bar
 
 from .errors import UsageError, short_repr
 
-# Called with what is done, the whole, and what is at hand.
+# Called with the amount done, the total, and a label for the current step.
 Progress = Callable[[int, int, str], None]
-NOTEBOOK_SECONDS = 0.2  # between two updates: a notebook keeps every character that is written
+NOTEBOOK_SECONDS = 0.2  # between two updates: a notebook stores every character
 NOTEBOOK_WIDTH = 100
 
 
 def reporting(progress: Progress | bool | None) -> AbstractContextManager[Progress | None]:
-    """A ``with`` block's function that a long call reports its progress to.
+    """Return a context manager that gives the function to report progress to, or None.
 
     Args:
-        progress: a function, which is used as it is; False for none; None or True for a bar where standard error is a
-            terminal, a line in a notebook, and none elsewhere.
+        progress: a function to use; False for none; None or True for a bar if standard error is a terminal, a line in a
+            notebook, and none elsewhere.
 
     Raises:
         UsageError: for anything else.
@@ -42,7 +42,7 @@ def reporting(progress: Progress | bool | None) -> AbstractContextManager[Progre
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A bar on standard error, which leaves nothing behind."""
+    """Show a bar on standard error, and erase it at the end."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as drawn:
         task = drawn.add_task("importing the frameworks", total=None)
@@ -51,7 +51,7 @@ def bar() -> Iterator[Progress]:
 
 @contextmanager
 def notebook_line() -> Iterator[Progress]:
-    """A line on standard error that is written over, which needs no widgets; Rich's bar does, in a notebook."""
+    """Show a line on standard error and overwrite it. Rich's bar would need widgets in a notebook."""
     due = 0.0
 
     def show(done: int, total: int, label: str) -> None:

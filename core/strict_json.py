@@ -1,4 +1,4 @@
-"""Tables as strict JSON, which has no word for NaN and infinity: a missing number is null, an infinite one a word."""
+"""Tables as strict JSON, which lacks NaN and infinity: a missing number is null, an infinite one a string."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A dict for each line, which `json.dumps` takes with ``allow_nan=False``."""
+    """Return a dict for each line that `json.dumps` accepts with ``allow_nan=False``."""
     names = [str(c) for c in table.columns]
     columns = [table[c].astype(object).to_list() for c in table.columns]
     return [dict(zip(names, map(_value, line), strict=True)) for line in zip(*columns, strict=True)]

@@ -1,6 +1,6 @@
 """The words of the measurements table, each declared once: formulas, quantities, statuses, grades, verdicts, conduct.
 
-Code compares with the enums; the tuples hold the same words as plain strings, in the order in which tables have them.
+Code compares with the enums. The tuples hold the same words as plain strings, in the order of the tables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .formats import Format
 
 
 class Formula(StrEnum):
-    """How an implementation computes the loss; ``builtin`` is a loss that the framework ships."""
+    """The formula of an implementation; ``builtin`` is a loss that the framework ships."""
 
     NAIVE = "naive"
     LSE = "lse"
@@ -29,14 +29,14 @@ class Formula(StrEnum):
 
 
 class OracleKind(StrEnum):
-    """How exact answers are computed: ball arithmetic, or quadruple precision for rows of files."""
+    """The arithmetic of exact answers: balls, or quadruple precision for rows of files."""
 
     BALLS = "balls"
     QUAD = "quad"
 
 
 class Quantity(StrEnum):
-    """What a call returns, in the order in which a framework yields it."""
+    """A result of a call, in the order in which a framework yields them."""
 
     PROBABILITIES = "probabilities"
     LOSS = "loss"
@@ -54,7 +54,7 @@ class Status(StrEnum):
 
 
 class Grade(StrEnum):
-    """How large an error is, by the bounds of `grading`."""
+    """The size of an error, by the bounds of `grading`."""
 
     A = "A"
     B = "B"
@@ -69,7 +69,7 @@ class Grade(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What is right or wrong with a row of results."""
+    """The kind of error in a row of results, or that there is none."""
 
     CORRECT = "correct"
     INACCURATE = "inaccurate"
@@ -83,7 +83,7 @@ class Verdict(StrEnum):
 
 
 class Conduct(StrEnum):
-    """What came out where nothing is graded, in one word, as the tables have it."""
+    """The result of a call that is not graded, in one word of the tables."""
 
     ZERO = "zero"
     NUMBER = "number"
@@ -97,17 +97,17 @@ class Conduct(StrEnum):
 
     @property
     def wording(self) -> str:
-        """What came out, as the end of a sentence that begins with "The loss": "is 0"."""
+        """The rest of a sentence that starts with "The loss", such as "is 0"."""
         return _CONDUCT_WORDING[self]
 
     @classmethod
     def of_status(cls, status: str) -> Conduct | None:
-        """What a call did that returned no values; None for ``ok`` and ``unsupported``."""
+        """Return the conduct of a call without a result; None for ``ok`` and ``unsupported``."""
         return _CONDUCT_OF_STATUS.get(status)
 
 
 class Reach(StrEnum):
-    """Where the NaN of an ignored row comes out, in the order in which it spreads."""
+    """Where the NaN of an ignored row appears, in the order in which it spreads."""
 
     LOSS = "its own loss"
     GRADIENT = "its own gradient"
@@ -120,7 +120,7 @@ QUANTITIES = tuple(q.value for q in Quantity)
 STATUSES = tuple(s.value for s in Status)
 GRADES = tuple(g.value for g in Grade)
 VERDICTS = tuple(v.value for v in Verdict)
-SOUND = (Verdict.CORRECT.value, Verdict.UNDEFINED.value)  # the verdicts that name no fault
+SOUND = (Verdict.CORRECT.value, Verdict.UNDEFINED.value)  # the verdicts without an error
 
 _MEANINGS = {
     Grade.A: "accurate",
@@ -146,27 +146,26 @@ _GRADE_RANKS = {grade: rank for rank, grade in enumerate(GRADES)}
 
 
 def grade_rank(grade: Any) -> int:
-    """The place of a grade in `GRADES`, 0 for A; -1 for what is no grade, such as None or NaN."""
+    """Return the index of a grade in `GRADES`, 0 for A; -1 for any other value, such as None or NaN."""
     return _GRADE_RANKS.get(grade, -1)
 
 
 def worst_grade(grades: Iterable[Any]) -> str | None:
-    """The worst of the grades, those that are None or NaN left out; None where there is none."""
+    """Return the worst grade, ignoring None and NaN; None if no grade is left."""
     rank = max(map(grade_rank, grades), default=-1)
     return None if rank < 0 else GRADES[rank]
 
 
-# Grade A, relative to a value v: so many roundings, so many more for each unit of |ln v|, and for sqrt(classes) of a
-# sum held in at least float32. `grading` derives them.
+# The bound of grade A, relative to a value v: a number of roundings, a number for each unit of |ln v|, and a number
+# times sqrt(classes) for a sum in at least float32. `grading` derives them.
 A_ROUNDINGS, A_ROUNDINGS_PER_LOG, SUM_ROUNDINGS = 8, 2, 2.0
 SUM_UNIT = 2.0**-24
 
 
 def accurate_ulps(fmt: Format) -> tuple[float, float]:
-    """``c`` and ``d``: beyond subnormals A allows no error of more than ``c + d sqrt(n)`` ulp in a row of n classes.
+    """Return ``c`` and ``d``: for normal values, A allows at most ``c + d sqrt(n)`` ulp in a row of n classes.
 
-    It allows the most ulp just below twice the smallest normal number, where ``|ln v|`` is largest among the values
-    that have all their digits.
+    The maximum is just below twice the smallest normal number, where ``|ln v|`` is largest among normal values.
     """
     u, value = fmt.unit_roundoff, 2 * fmt.smallest_normal * (1 - fmt.unit_roundoff)
     ulps = value / fmt.smallest_subnormal

@@ -1,1 +1,1 @@
-"""Where it is KEPT: run folders with a manifest, Parquet parts and checksums; schema, queries, verification."""
+"""Where results are KEPT: run folders with a manifest, Parquet parts and checksums; schema, queries, verification."""

@@ -1,4 +1,4 @@
-"""Two runs never write into one folder: who writes holds a lock, which the system frees when the process ends."""
+"""The lock of a run folder, so that only one run writes to it. The system frees it when the process ends."""
 
 import os
 import socket
@@ -10,12 +10,12 @@ from filelock import FileLock, Timeout
 from ..core.errors import UsageError
 
 FILE = "lock"
-# Somebody who only looks whether the lock is held holds it for a moment.
-PATIENCE = 1.0
+# A process that tests the lock holds it for a moment.
+TIMEOUT_SECONDS = 1.0
 
 
 class Lock:
-    """The lock of a folder, held until it is released, or until this process ends in whatever way.
+    """The lock of a folder, held until it is released or this process ends.
 
     Raises:
         UsageError: if another run holds it, naming its process.
@@ -24,8 +24,8 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
-        # Of the process, not of the thread that made it.
-        self._held = FileLock(self._path, timeout=PATIENCE, thread_local=False)
+        # The lock belongs to the process, not to one thread.
+        self._held = FileLock(self._path, timeout=TIMEOUT_SECONDS, thread_local=False)
         self._file: os.stat_result | None = None
         try:
             self._held.acquire()
@@ -40,17 +40,17 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Frees the folder for others, and leaves no file behind."""
+        """Release the lock and remove its file."""
         with suppress(OSError):
-            # Still held: who waits for this very file sees that it has no name any more, and begins again. A folder
-            # that was removed under the run may be another run's by now, and so may the file.
+            # Removed while it is locked, so that a waiting process notices and starts again. If the folder was removed
+            # during the run, the file may belong to another run by now.
             if self._file is not None and os.path.samestat(self._path.stat(), self._file):
                 self._path.unlink()
         self._held.release(force=True)
 
 
 def holder(folder: Path) -> str | None:
-    """The process that writes into the folder, in words; None if none does."""
+    """Return a description of the process that writes to the folder, or None if none does."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -61,14 +61,14 @@ def holder(folder: Path) -> str | None:
         with suppress(OSError, UnicodeError):
             return path.read_text(encoding="utf-8").strip() or "another process"
         return "another process"
-    except OSError:  # it can be read and not locked: nobody can write there from here, this process included
+    except OSError:  # a read-only folder: no process can write to it from this machine
         return None
     probe.release()
     return None
 
 
 def require_free(folder: Path) -> None:
-    """UsageError if a run writes into the folder now."""
+    """Raise a UsageError if a run writes to the folder now."""
     found = holder(folder)
     if found is not None:
         raise UsageError(_in_use(folder, found))

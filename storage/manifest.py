@@ -1,4 +1,4 @@
-"""The manifest of a run, ``manifest.json``: what was to be measured, with what, on what, and how far it has come."""
+"""The manifest of a run, ``manifest.json``: its plan, versions, machine and progress."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..core.facts import Catalogue, InputFile, LeftOut
 SCHEMA = 1
 MANIFEST = "manifest.json"
 REQUIRED = ("complete", "versions", "frameworks", "missing", "left_out", "hardware", "catalogue")
-# Written only where there is something to say; all other facts always.
-_WHERE_SET = ("cluster", "finished", "packed")
+# Written only if they are set; all other facts are always written.
+_WRITTEN_IF_SET = ("cluster", "finished", "packed")
 
 
 class Hardware(TypedDict):
-    """The machine that measured, as far as it describes itself."""
+    """The machine that measured, as it describes itself."""
 
     system: str
     machine: str
@@ -32,7 +32,7 @@ class Hardware(TypedDict):
 
 
 class Host(TypedDict):
-    """Workers of a cluster that are alike, all on one host, and how many they are."""
+    """Equal workers of a cluster on one host, and their number."""
 
     host: str
     hardware: Hardware
@@ -55,7 +55,7 @@ class Cluster(TypedDict, total=False):
 
 
 class CellKey(NamedTuple):
-    """What tells one cell from the others, in the table and in the plan."""
+    """The identity of a cell, in the table and in the plan."""
 
     implementation: str
     dtype: str
@@ -75,22 +75,22 @@ class PlannedCell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What ``manifest.json`` holds, in its order.
+    """The content of ``manifest.json``, in its order.
 
     Attributes:
-        versions: of LogitLab and the packages that it measures with.
+        versions: the versions of LogitLab and of the packages that it measures with.
         frameworks: the versions of each framework's packages.
-        distributions: the name that pip knows each package by.
-        missing: what was not measured, and why.
-        settings: what each framework computes with.
-        conventions: the definition of a weighted mean of each implementation that has its own.
+        distributions: each package's name in pip.
+        missing: the frameworks and implementations that were not measured, and why.
+        settings: the settings of each framework that change numbers.
+        conventions: the definition of a weighted mean, for implementations with a special one.
         cells: the cells of the plan, in its order.
         variants: environment variables by ``framework mode``.
-        plain_only: ``framework mode`` that take no loss options.
+        plain_only: each ``framework mode`` that takes no loss options.
         interface: ``command line`` or ``python``.
         packed: whether all measurements are in one part.
-        lost: facts that the file should have and has not, or not in their form. Their defaults are not written.
-        other: facts that this LogitLab does not know. They are written as they were.
+        lost: facts that are missing in the file or malformed. Their defaults are not written.
+        other: facts that this LogitLab does not know. They are written unchanged.
     """
 
     schema: int = SCHEMA
@@ -103,12 +103,12 @@ class Manifest:
     entry_points: dict[str, str] = field(default_factory=dict)
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    hardware: Hardware = field(default_factory=lambda: Hardware(system="hardware not told", machine="", processor=""))
+    hardware: Hardware = field(default_factory=lambda: Hardware(system="unknown hardware", machine="", processor=""))
     devices: dict[str, list[str]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=dict)
-    catalogue: Catalogue = field(default_factory=lambda: Catalogue(hash="not told", cases=[]))
+    catalogue: Catalogue = field(default_factory=lambda: Catalogue(hash="unknown", cases=[]))
     files: list[InputFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     cells: list[PlannedCell] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Manifest:
-        """The manifest that a JSON object holds; what is lost has its default."""
+        """Return the manifest in a JSON object; missing and malformed facts have their defaults."""
         empty = cls()
         known = {n: content[n] for n in _FACTS if isinstance(content.get(n), type(getattr(empty, n)))}
         if not all(isinstance(cell, list) and len(cell) >= len(CellKey._fields) for cell in known.get("cells", ())):
@@ -139,16 +139,16 @@ class Manifest:
         return replace(empty, **known, lost=lost, other=other)
 
     def encoded(self) -> bytes:
-        """The contents of the file."""
+        """Return the contents of the file."""
         empty = Manifest()
-        unsaid = {n for n in (*self.lost, *_WHERE_SET) if getattr(self, n) == getattr(empty, n)}
-        content = {n: getattr(self, n) for n in _FACTS if n not in unsaid} | dict(self.other)
-        # What is no Unicode in a command becomes JSON's own escape for it.
+        omitted = {n for n in (*self.lost, *_WRITTEN_IF_SET) if getattr(self, n) == getattr(empty, n)}
+        content = {n: getattr(self, n) for n in _FACTS if n not in omitted} | dict(self.other)
+        # A command may hold bytes that are not Unicode; JSON escapes them.
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
     @property
     def logitlab(self) -> str:
-        return self.versions.get("logitlab", "(version not told)")
+        return self.versions.get("logitlab", "(unknown version)")
 
     @property
     def packages(self) -> dict[str, str]:
@@ -160,25 +160,25 @@ class Manifest:
 
     @property
     def nonempty_settings(self) -> dict[str, dict[str, str]]:
-        """The settings of the frameworks that have some."""
+        """The settings of each framework that has any."""
         return {name: settings for name, settings in self.settings.items() if settings}
 
     @property
     def left_out_by_dtype(self) -> dict[str, int]:
-        """How many cases each dtype cannot hold."""
+        """The number of cases that each dtype cannot hold."""
         return Counter(entry["dtype"] for entry in self.left_out)
 
     def part(self, block: int, cell: int) -> int:
-        """The number of the part that holds one cell's measurements of one block of cases."""
+        """Return the number of the part that holds one cell's measurements of one block of cases."""
         return block * len(self.cells) + cell
 
     def cell_of(self, part: int) -> PlannedCell | None:
-        """The cell that a part holds; None where it holds several, or the plan is not known."""
+        """Return the cell of a part, or None if it holds several cells or the plan is unknown."""
         return None if self.packed or not self.cells else self.cells[part % len(self.cells)]
 
     @property
     def planned_parts(self) -> frozenset[int] | None:
-        """The numbers of the parts that the run will have; None where the manifest does not tell."""
+        """The numbers of the parts that the run will have, or None if the manifest does not say."""
         if self.packed:
             return frozenset([0])
         is_read_in_pieces = any("rows" in file for file in self.files)
@@ -189,14 +189,14 @@ _FACTS = tuple(f.name for f in fields(Manifest) if f.name not in ("lost", "other
 
 
 class DamagedManifestError(UsageError):
-    """A manifest that is there and cannot be read."""
+    """A manifest that exists and cannot be read."""
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run folder.
+    """Read the manifest of a run folder.
 
     Raises:
-        UsageError: if there is none, or one of a newer LogitLab; `DamagedManifestError` if it cannot be read.
+        UsageError: if it is missing, or from a newer LogitLab; `DamagedManifestError` if it cannot be read.
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -220,5 +220,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a run folder."""
+    """Write the manifest of a run folder."""
     files.write(folder / MANIFEST, manifest.encoded())

@@ -1,4 +1,4 @@
-"""The measurements of a run asked by SQL, which DuckDB answers from the Parquet parts without loading them."""
+"""SQL queries of a run's measurements, which DuckDB answers from the Parquet parts without loading them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from ..core.errors import UsageError, short_repr
 from .schema import CELL, COLUMNS, MEASUREMENTS, REAL, WORDS, typed
 from .store import Run
 
-MEMORY = 10**9  # bytes; beyond it DuckDB writes to disk what it works on
-LOADED = 1_000_000  # lines; of a run of no more, many small parts would be opened anew for every table
+MEMORY = 10**9  # bytes; above it DuckDB uses the disk
+LOADED = 1_000_000  # lines; a smaller run is loaded, since each table would open its many small parts again
 BATCH = 100_000  # lines
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several in one
 _FOLDER = "the folder of a run"
 _PART = 32  # bits of a line's place within its part
-# Missing numbers are NULL: NaN in a float column, as the table has it, means the same.
+# NaN in a float column of the table means missing, which is NULL in SQL.
 _MACROS = "CREATE MACRO number(x) AS CASE WHEN isnan(x) THEN NULL ELSE x END"
 
 
 class Measurements:
-    """Measurements as the SQL table ``measurements``: the columns of the table, and ``place``, the order of its lines.
+    """The SQL table ``measurements``: the columns of the measurements table, and ``place``, which orders its lines.
 
     Args:
-        relations: for each run SQL that gives its lines with their places; what an earlier run has, a case in a cell,
-            a later one has not.
-        given: tables that the relations name.
-        lines: how many there are at most.
+        relations: for each run, SQL that selects its lines with their places. If several runs have a case of a cell,
+            the first run's lines count.
+        given: a table that the relations use by this name.
+        lines: the largest possible number of lines.
     """
 
     def __init__(self, relations: Sequence[str], lines: int, given: pa.Table | None = None) -> None:
@@ -60,7 +60,7 @@ class Measurements:
         if given is not None:
             self._connection.register("given", given)
         self.several = len(relations) > 1
-        self.repeated = [0] * len(relations)  # cells of each run of which an earlier run has cases too
+        self.repeated = [0] * len(relations)  # for each run, the number of cells with cases of an earlier run
         whole = self._put_together(relations) if self.several else relations[0]
         kind = "TEMP TABLE" if lines <= LOADED else "TEMP VIEW"
         order = " ORDER BY place" if self.several and lines <= LOADED else ""
@@ -68,20 +68,20 @@ class Measurements:
 
     @classmethod
     def of(cls, source: Measurements | pd.DataFrame) -> Measurements:
-        """Those of a DataFrame of the table's columns, or some of them."""
+        """Return the measurements of a DataFrame that has the table's columns, or some of them."""
         if isinstance(source, Measurements):
             return source
-        there = source[[c for c in COLUMNS if c in source]]
-        table = pa.Table.from_pandas(there.astype({str(c): COLUMNS[str(c)] for c in there}), preserve_index=False)
+        known = source[[c for c in COLUMNS if c in source]]
+        table = pa.Table.from_pandas(known.astype({str(c): COLUMNS[str(c)] for c in known}), preserve_index=False)
         table = table.append_column("place", pa.array(np.arange(len(table))))
         return cls([f"SELECT {_typed(table.column_names)}, place FROM given"], len(table), table)
 
     @classmethod
     def of_parts(cls, runs: Sequence[Sequence[Path]]) -> Measurements:
-        """Those in the parts of runs.
+        """Return the measurements in the parts of runs.
 
         Raises:
-            UsageError: for a part that has not the form of one.
+            UsageError: for a part that is not a readable Parquet file.
         """
         relations, lines = [], 0
         for number, parts in enumerate(runs):
@@ -91,7 +91,7 @@ class Measurements:
         return cls(relations, lines)
 
     def _put_together(self, relations: Sequence[str]) -> str:
-        """What the runs have, without what an earlier one has; the distinct cases of cells are few, the lines many."""
+        """Return SQL for the lines of all runs, without the cases of a cell that an earlier run has."""
         key = f'{", ".join(CELL)}, "case"'
         declared = ", ".join(f'"{name}" {MEASUREMENTS[name].kind.sql}' for name in [*CELL, "case"])
         self._connection.execute(f"CREATE TEMP TABLE measured (run_number INTEGER, {declared})")
@@ -107,27 +107,27 @@ class Measurements:
         return " UNION ALL ".join(f"({each})" for each in kept)
 
     def sql(self, query: str, **tables: pd.DataFrame) -> pd.DataFrame:
-        """What a query gives. ``tables`` are DataFrames that it names. Words are objects, and missing ones NaN."""
+        """Return the result of a query on ``tables`` too. Strings are objects, and NaN where they are missing."""
         for name, table in tables.items():
             self._connection.register(name, table)
         found: pd.DataFrame = self._connection.execute(query).df()
         for name in tables:
             self._connection.unregister(name)
-        words = [c for c in found if not pd.api.types.is_numeric_dtype(found[c])]
-        for column in words:
+        strings = [c for c in found if not pd.api.types.is_numeric_dtype(found[c])]
+        for column in strings:
             found[column] = found[column].astype(object).where(found[column].notna(), np.nan)
         return found
 
     def confine(self, parts: Sequence[Path]) -> None:
-        """Closes every way to other files than the parts, for good."""
+        """Block access to all files except the parts, permanently."""
         self._connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(p.absolute())) for p in parts)}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
     def require_query(self, sql: str) -> None:
-        """Raise a UsageError for anything but one query.
+        """Raise a UsageError unless ``sql`` is one query.
 
-        What a view reads may be written to as well, so that access alone does not protect the parts.
+        Blocked access alone does not protect the parts: a statement could write to the files that a view reads.
         """
         statements = self._connection.extract_statements(sql)
         if len(statements) != 1:
@@ -137,17 +137,17 @@ class Measurements:
             raise UsageError(
                 f"{short_repr(sql)} is a statement of the type {kind.name}; expected a query, such as SELECT"
             )
-        # DuckDB takes a query alone in this place, and no WITH that writes.
+        # In a subquery DuckDB accepts only a query, and no WITH that writes.
         self._connection.execute(f"EXPLAIN SELECT * FROM (\n{statements[0].query.strip().rstrip(';')}\n)")
 
     def run(self, statement: str) -> None:
-        """Executes a statement that gives nothing, such as one that makes a temporary table."""
+        """Execute a statement without a result, such as one that creates a temporary table."""
         self._connection.execute(statement)
 
     def define(self, name: str, function: Callable[..., pa.Array], given: Sequence[str], gives: str) -> None:
-        """Makes a function of Arrow arrays one of SQL, once."""
+        """Register a function of Arrow arrays as an SQL function, once."""
         if name not in self._defined:
-            create: Any = self._connection.create_function  # its annotations have no names of types
+            create: Any = self._connection.create_function  # its annotations do not allow names of types
             create(name, function, list(given), gives, type="arrow", null_handling="special")
             self._defined.add(name)
 
@@ -156,7 +156,7 @@ class Measurements:
         """A line for each cell, in the order of their first lines.
 
         Returns:
-            `CELL`, ``formula``, ``version``; how many ``lines`` there are, how many of them ``graded``, ``F`` and
+            Columns `CELL`, ``formula`` and ``version``; the number of ``lines``, and of those ``graded``, ``F`` and
             ``unsupported``; ``first`` and ``first graded``, the places of the first line and of the first graded one.
         """
         return self.sql(
@@ -168,7 +168,7 @@ class Measurements:
         )
 
     def cells_of(self, run_number: int) -> int:
-        """How many cells a run has, in the order in which the runs were given."""
+        """Return the number of cells of a run; runs are numbered in the order given."""
         if not self.several:
             return len(self.cells)
         cells = f"SELECT DISTINCT {', '.join(CELL)} FROM measured WHERE run_number = {run_number}"
@@ -180,20 +180,20 @@ class Measurements:
         return list(self.sql("SELECT family FROM measurements GROUP BY family ORDER BY min(place)")["family"])
 
     def batches(self, columns: Sequence[str] | None = None, where: str = "true") -> pa.RecordBatchReader:
-        """The lines in their order, so many at a time, with words as strings and missing numbers as null.
+        """Return the lines in order and in batches, with strings and with null for missing numbers.
 
         Args:
             columns: all by default.
             where: a condition in SQL.
         """
         wanted = ", ".join(f'"{c}"' for c in (COLUMNS if columns is None else columns))
-        # The lines of one run come in their order, and there may be too many to sort.
+        # The lines of one run are in order already, and may be too many to sort.
         order = "ORDER BY place" if self.several else ""
         lines = self._connection.sql(f"SELECT {wanted} FROM measurements WHERE {where} {order}")
         return lines.to_arrow_reader(BATCH)
 
     def frame(self, columns: Sequence[str] | None = None, where: str = "true") -> pd.DataFrame:
-        """The lines as `batches` gives them in one DataFrame of the table's types, all of them in memory."""
+        """Return the lines of `batches` in one DataFrame of the table's types, all in memory."""
         names = list(COLUMNS if columns is None else columns)
         tables = [_with_categories(batch) for batch in self.batches(names, where)]
         if not tables:
@@ -206,20 +206,20 @@ class Measurements:
 
 
 def read(run: Path | str, columns: Strings = None, where: str = "true") -> pd.DataFrame:
-    """Measurements of a run: those columns and lines that are wanted, without loading the others.
+    """Return some columns and lines of a run's measurements, without loading the others.
 
     Args:
         run: the folder of a run.
         columns: of the measurements table, one or a list; all by default.
-        where: a condition in DuckDB's SQL over the columns, such as ``"quantity = 'loss' AND max_ulp > 100"``;
-            ``case`` and ``row`` may stand in double quotes, and ``case`` must.
+        where: a condition on the columns in DuckDB's SQL, such as ``"quantity = 'loss' AND max_ulp > 100"``.
+            Put ``case`` in double quotes.
 
     Returns:
         A DataFrame of the table's types, in the order of the run.
 
     Raises:
-        UsageError: for a folder that is not a run, a damaged part, an unknown column, an empty list of columns, and a
-            condition that is none.
+        UsageError: for a folder that is not a run, a damaged part, an unknown column, an empty list of columns, or an
+            invalid condition.
     """
     names, condition = arguments.as_strings(columns, "columns") or None, arguments.as_string(where, "where")
     unknown = [c for c in names or () if c not in COLUMNS]
@@ -231,22 +231,22 @@ def read(run: Path | str, columns: Strings = None, where: str = "true") -> pd.Da
 
 
 def query(run: Path | str, sql: str) -> pd.DataFrame:
-    """What a query in DuckDB's SQL gives of a run's measurements, computed without loading them.
+    """Return the result of a query in DuckDB's SQL on a run's measurements, without loading them.
 
     ::
 
         logitlab.query("runs/mine", "SELECT implementation, dtype, max(max_ulp) FROM measurements GROUP BY ALL")
 
-    The query only reads: it cannot change the run, nor write or read any other file, whatever it says.
+    The query cannot change the run, and cannot read or write any other file.
 
     Args:
         run: the folder of a run.
-        sql: one query of the table ``measurements``. It has the columns of the measurements table, missing numbers as
-            NULL, and ``place``, which orders its lines as the run does. ``case`` must stand in double quotes.
+        sql: one query of the table ``measurements``. The table has the columns of the measurements table, with NULL for
+            missing numbers, and ``place``, which gives the order of the run. Put ``case`` in double quotes.
 
     Raises:
-        UsageError: for a folder that is not a run, a damaged part, a query that cannot be answered, and any statement
-            that is not a query, such as COPY.
+        UsageError: for a folder that is not a run, a damaged part, an invalid query, or a statement that is not a
+            query, such as COPY.
     """
     with _of_run(arguments.as_path(run, "run", _FOLDER), f"cannot answer {short_repr(sql)} of {run}") as found:
         found.require_query(arguments.as_string(sql, "sql"))
@@ -255,7 +255,7 @@ def query(run: Path | str, sql: str) -> pd.DataFrame:
 
 @contextmanager
 def _of_run(folder: Path, failure: str) -> Iterator[Measurements]:
-    """The measurements of a run, to be asked by a user: nothing else can be reached, and an error is one line."""
+    """Give a run's measurements for a user's query, without access to other files and with errors on one line."""
     whole, damaged = Run(folder).whole_parts()
     if damaged:
         raise UsageError(damaged[0])
@@ -268,13 +268,13 @@ def _of_run(folder: Path, failure: str) -> Iterator[Measurements]:
         raise UsageError(f"{failure}: {' '.join(message.split())}") from error
 
 
-def quoted(words: str) -> str:
-    """Words that are data as SQL has them."""
-    return "'" + words.replace("'", "''") + "'"
+def quoted(text: str) -> str:
+    """Return text as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
-    """SQL of the lines of the run of this number, and how many there are; an older part may lack columns."""
+    """Return SQL for the lines of the run of this number, and their number. A part of an older run may lack columns."""
     lines, names = 0, set()
     for path in parts:
         try:
@@ -292,7 +292,7 @@ def _from_parts(parts: Sequence[Path], number: int) -> tuple[str, int]:
 
 
 def _typed(names: Sequence[str] | set[str]) -> str:
-    """The columns of the table with their types, those that are not there as NULL."""
+    """Return SQL for the table's columns with their types, with NULL for missing columns."""
     columns = []
     for name, column in MEASUREMENTS.items():
         value = f'"{name}"' if name in names else "NULL"

@@ -1,4 +1,4 @@
-"""The columns of what a run keeps: the measurements table, and the rows of its cases."""
+"""The columns of a run's tables: the measurements, and the rows of its cases."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from .manifest import CellKey
 
 
 class Kind(NamedTuple):
-    """What a column holds: its type in pandas, in DuckDB and in the documentation."""
+    """The type of a column in pandas, in DuckDB and in the documentation."""
 
     pandas: str
     sql: str
@@ -26,7 +26,7 @@ REAL = Kind("float64", "DOUBLE", "float64")
 
 
 class Column(NamedTuple):
-    """A column of the measurements table: what it holds, and what that means."""
+    """A column of the measurements table: its type and its meaning."""
 
     kind: Kind
     meaning: str
@@ -75,15 +75,15 @@ MEASUREMENTS = {
     "detail": Column(TEXT, "message of what was raised, or why it is unsupported"),
 }  # fmt: skip
 
-# pandas' type of each column, and the columns of names, which are categories.
+# The pandas type of each column, and the columns with categories of strings.
 COLUMNS = {name: column.kind.pandas for name, column in MEASUREMENTS.items()}
 WORDS = tuple(name for name, column in MEASUREMENTS.items() if column.kind is WORD)
-# What tells one measurement from the others, and a cell as tables have it.
+# The columns that identify a measurement, and a cell in tables.
 MEASUREMENT_KEY = ("case", "row", *CellKey._fields, "quantity")
 CELL = ["framework", "implementation", "mode", "device", "dtype"]
 
-# The cases of a run, one line for each of their rows that is shown. ``rows`` and ``classes`` are the whole case's;
-# ``shown`` are classes, ``logits`` their logits and ``probabilities`` their targets, where targets are such.
+# The cases of a run, one line for each shown row. ``rows`` and ``classes`` count those of the whole case; ``shown`` are
+# the shown classes, ``logits`` their logits, and ``probabilities`` their targets if targets are probabilities.
 CASES = pa.schema(
     [
         *((name, pa.string()) for name in ("case", "family", "why", "source", "reported", "tags", "options")),
@@ -96,5 +96,5 @@ CASES = pa.schema(
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its columns in order and of their types."""
+    """Return the table with its columns in order and with their types."""
     return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)

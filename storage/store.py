@@ -1,13 +1,13 @@
-"""Where results are kept: a run is a folder with a manifest and Parquet parts.
+"""Run folders: a manifest and Parquet parts.
 
 ::
 
     RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
-    RUN/parts/00017.parquet one cell's measurements of one block of cases, written in one step when they are all there
-    RUN/parts.sha256        the checksum of each part, for `sha256sum -c` too
-    RUN/cases.parquet       the cases, those of many rows or classes abridged: what a page about a case shows
-    RUN/logs/torch.log      what the framework printed
-    RUN/lock                only while the run goes on: the process that writes
+    RUN/parts/00017.parquet one cell's measurements of one block of cases, written atomically
+    RUN/parts.sha256        the checksum of each part, which `sha256sum -c` can verify
+    RUN/cases.parquet       the cases for the pages of a report; of large cases, some rows and classes
+    RUN/logs/torch.log      the output of the framework
+    RUN/lock                during the run: the process that writes
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from .schema import CASES, COLUMNS, WORDS, typed
 
 CASES_FILE, LOGS = "cases.parquet", "logs"
-SMALLEST = 19  # zstd's level, at a hundredth of the speed
+SMALLEST = 19  # zstd's level of highest compression, a hundred times as slow as the default
 
 
 def require_new(folder: Path, *, resumable: bool = False) -> None:
-    """UsageError if the folder holds a run already, or parts of one; ``resumable`` adds how to go on with it."""
+    """Raise a UsageError if the folder holds a run or parts of one; ``resumable`` adds how to resume it."""
     also = "resume it with --resume, " * resumable
     files.refuse_existing(folder / MANIFEST, "folder", f"{folder} already holds a run", also)
     if numbered(folder):
@@ -43,10 +43,10 @@ def require_new(folder: Path, *, resumable: bool = False) -> None:
 
 
 def is_resumable(folder: Path) -> bool:
-    """Whether there is a run to go on with: not if it was stopped before it had a manifest, and so any measurement.
+    """Return whether the folder holds a run that can be resumed; not if the run stopped before it wrote a manifest.
 
     Raises:
-        UsageError: for a folder that is not there, or that holds other things.
+        UsageError: for a folder that does not exist, or that holds other files.
     """
     if (folder / MANIFEST).exists():
         return True
@@ -57,16 +57,16 @@ def is_resumable(folder: Path) -> bool:
 
 
 class Run:
-    """A run folder, to be read; `Run.create` and `Run.reopen` give one to write to.
+    """A run folder for reading; `Run.create` and `Run.reopen` return one for writing.
 
-    A run that is written to is locked until it is closed, by `close` or at the end of a ``with`` block.
+    A run for writing is locked until `close`, or the end of a ``with`` block.
 
     Args:
         folder: an existing run.
-        held: its lock, if it is written to.
+        held: its lock, for a run that is written to.
 
     Raises:
-        UsageError: if the folder is not a run, or one from a newer LogitLab.
+        UsageError: if the folder is not a run, or is from a newer LogitLab.
     """
 
     def __init__(self, folder: Path, held: lock.Lock | None = None) -> None:
@@ -78,17 +78,17 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> Run:
-        """A new run folder with its manifest.
+        """Create a run folder with its manifest.
 
         Raises:
-            UsageError: if the folder holds a run already, another run writes to it, or it cannot be written.
+            UsageError: if the folder holds a run, another run writes to it, or it cannot be written.
         """
         require_new(folder)
         with files.explain_os_errors(folder, "choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
             held = lock.Lock(folder)
             try:
-                require_new(folder)  # another run may have been there between
+                require_new(folder)  # another run may have written it before this one got the lock
                 files.subfolder(folder, FOLDER)
                 write_manifest(folder, manifest)
                 return cls(folder, held)
@@ -98,19 +98,18 @@ class Run:
 
     @classmethod
     def reopen(cls, folder: Path) -> Run:
-        """A run to go on with. What a kill left half done is removed, and a part that is not as it was written is set
-        aside, under another name: ``set_aside`` tells which, and why.
+        """Open a run to resume it. Remove temporary files, and rename damaged parts: see the messages in ``set_aside``.
 
         Raises:
             UsageError: if the folder is not a run, another run writes to it, or it cannot be written.
         """
         read_manifest(folder)
-        with files.explain_os_errors(folder, "copy it to where it can be written"):
+        with files.explain_os_errors(folder, "copy it to a writable place"):
             held = lock.Lock(folder)
             try:
                 files.subfolder(folder, FOLDER)
                 run = cls(folder, held)
-                # Until it is finished again, whatever becomes of it.
+                # The run is incomplete until it finishes again.
                 run.manifest = replace(run.manifest, complete=False)
                 write_manifest(folder, run.manifest)
                 run.set_aside = run._parts.repair(CASES_FILE)
@@ -120,7 +119,7 @@ class Run:
         return run
 
     def close(self) -> None:
-        """Lets other runs write to the folder."""
+        """Release the lock of the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -132,7 +131,7 @@ class Run:
         self.close()
 
     def keep_logs(self, logs: Path) -> None:
-        """Copies what the workers printed into the run, behind what is there from before it was resumed."""
+        """Append the workers' logs to the logs of the run."""
         with self._writing():
             folder = files.subfolder(self.folder, LOGS)
             for log in sorted(logs.iterdir()):
@@ -141,12 +140,12 @@ class Run:
                 files.write(target, before + log.read_bytes())
 
     def keep_cases(self, lines: Sequence[Mapping[str, object]]) -> None:
-        """Keeps what the run's cases are, in lines of `CASES`."""
+        """Write the run's cases, in lines of `CASES`."""
         with self._writing():
             self._parts.keep(self._cases, _parquet(pa.Table.from_pylist(list(lines), schema=CASES)))
 
     def cases(self) -> pd.DataFrame:
-        """What the run's cases are, a line of `CASES` for each row shown; without lines if the run does not tell.
+        """Return the run's cases, a line of `CASES` for each shown row; no lines if the run has no file of cases.
 
         Raises:
             UsageError: for a file that cannot be read.
@@ -166,34 +165,34 @@ class Run:
         return self._parts.path(index)
 
     def has(self, index: int) -> bool:
-        """Whether this part is there, as it was written."""
+        """Return whether this part exists and is undamaged."""
         return self._parts.has(index)
 
     def was_written(self, index: int) -> bool:
-        """Whether this part was written, by its checksum alone: the part itself is not looked at."""
+        """Return whether this part has a checksum, and so was written. The part itself is not read."""
         return self._parts.name(self.part(index)) in self._parts.checksums.known
 
     def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
-        """Keeps one cell's measurements of one block, in one step; ``level`` is zstd's of compression.
+        """Write one cell's measurements of one block atomically; ``level`` is zstd's level of compression.
 
         Raises:
-            UsageError: if it cannot be written; what was kept before is as it was.
+            UsageError: if the part cannot be written. Earlier parts are unchanged.
         """
         self.write_encoded(index, encoded(table, level))
 
     def write_encoded(self, index: int, data: bytes) -> None:
-        """As `write`, of a table that `encoded` has made the file of."""
+        """Write a part from the bytes that `encoded` returned."""
         with self._writing():
             self._parts.keep(self.part(index), data)
 
     def finish(self, finished: str = "") -> None:
-        """Marks the run as complete, at the time ``finished``."""
+        """Mark the run as complete, at the time ``finished``."""
         self.manifest = replace(self.manifest, complete=True, finished=finished or self.manifest.finished)
         named = {self._parts.name(path) for path in (*self.parts(), self._cases) if path.exists()}
         checksums = self._parts.checksums
         known = {name: digest for name, digest in checksums.known.items() if name in named}
         with self._writing():
-            # The manifest last: until it says that the run is complete, its own checksum counts for nothing.
+            # The manifest last: its checksum counts only after it says that the run is complete.
             checksums.rewrite(known | {MANIFEST: files.digest(self.manifest.encoded())})
             write_manifest(self.folder, self.manifest)
 
@@ -209,10 +208,10 @@ class Run:
             raise
 
     def pack(self, folder: Path) -> Run:
-        """A copy of a complete run with all measurements in one part, as small as Parquet makes it, to be committed.
+        """Copy a complete run into one part with the highest compression, small enough to commit.
 
         Raises:
-            UsageError: if the run is not complete, or the folder holds a run already or cannot be written.
+            UsageError: if the run is incomplete, or the folder holds a run or cannot be written.
         """
         if not self.manifest.complete:
             raise UsageError(f"{self.folder} is incomplete; to see how to resume, run `logitlab doctor {self.folder}`")
@@ -226,23 +225,23 @@ class Run:
         return packed
 
     def parts(self) -> list[Path]:
-        """The parts that are there, in the order of the plan; without those that the run did not write."""
+        """Return the existing parts that the run wrote, in the order of the plan."""
         return self._parts.listed()
 
     def lines(self) -> int:
-        """How many measurements there are, without reading them."""
+        """Return the number of measurements, without reading them."""
         return sum(int(pq.read_metadata(path).num_rows) for path in self.parts())
 
     def has_result(self) -> bool:
-        """Whether a call gave a result: whether a measurement has the status ``ok``. Parts are read until one has."""
+        """Return whether any measurement has the status ``ok``. Parts are read until one has."""
         statuses = (pq.read_table(path, columns=["status"])["status"] for path in self.parts())
         return any("ok" in column.unique().to_pylist() for column in statuses)
 
     def read(self) -> pd.DataFrame:
-        """The measurements so far, in the order of the plan.
+        """Return the measurements so far, in the order of the plan.
 
         Raises:
-            UsageError: for a part that is damaged, naming it.
+            UsageError: for a damaged part.
         """
         tables = [self._read_part(path) for path in self.parts()]
         if not tables:
@@ -251,7 +250,7 @@ class Run:
         return typed(whole)
 
     def whole_parts(self) -> tuple[list[Path], list[str]]:
-        """The parts that are as they were written, and what is wrong with each of the others, lost ones too."""
+        """Return the undamaged parts, and a message for each damaged or missing part."""
         defects = {path: self._parts.defect(path) for path in self.parts()}
         if self.manifest.complete:
             defects |= dict.fromkeys(self._parts.lost(), "it is missing")
@@ -266,7 +265,7 @@ class Run:
             table, defect = None, str(error)
         if table is None:
             raise UsageError(self._damage(path, defect))
-        # Each part has its own words; as plain strings they join, and become categories of the whole.
+        # Each part has its own categories; as strings the parts can be joined.
         fields = [pa.field(f.name, pa.string() if f.name in WORDS else f.type) for f in table.schema]
         return table.cast(pa.schema(fields))
 
@@ -276,12 +275,12 @@ class Run:
 
 
 def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
-    """A part's file: one cell's measurements of one block; ``level`` is zstd's of compression."""
+    """Return the bytes of a part: one cell's measurements of one block; ``level`` is zstd's level of compression."""
     return _parquet(pa.Table.from_pandas(typed(table), preserve_index=False), level)
 
 
 def _parquet(table: pa.Table, level: int | None = None) -> bytes:
-    # In memory, where nothing can go wrong; the file system's own errors are clearer than Parquet's.
+    # Encode in memory: the file system's own errors are clearer than Parquet's.
     written = BytesIO()
     pq.write_table(table, written, compression="zstd", compression_level=level)
     return written.getvalue()

@@ -1,4 +1,4 @@
-"""Whether a run folder is sound: each file as it was written, nothing lost, nothing there twice, and how to go on."""
+"""The verification of a run folder: damaged, missing and repeated measurements, and how to resume the run."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,13 @@ MAX_NAMES = 5  # in one line
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found in a run folder.
+    """The result of the verification of a run folder.
 
     Attributes:
-        folder: the run's.
+        folder: the run folder.
         findings: one for each thing examined.
-        rows: of each sound part, by its file's name, how many measurements it has.
-        complete: whether the run says that it is.
+        rows: the number of measurements of each undamaged part, by its file's name.
+        complete: whether the manifest says that the run is complete.
     """
 
     folder: Path
@@ -42,15 +42,15 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is broken. A run that can be resumed is sound too."""
+        """Whether nothing is broken. An incomplete run that can be resumed is sound too."""
         return all(finding.state is not State.BROKEN for finding in self.findings)
 
 
 def verify(folder: str | Path) -> Verification:
-    """Reads all of a run folder and reports what is wrong with it. Nothing is changed.
+    """Read a whole run folder and report what is wrong with it. Nothing is changed.
 
     Raises:
-        UsageError: for a folder that is no run, or one of a newer LogitLab.
+        UsageError: for a folder that is not a run, or is from a newer LogitLab.
     """
     return _Examination(Path(folder)).done()
 
@@ -64,7 +64,7 @@ class _Examination:
         try:
             self._manifest = read_manifest(folder)
             if {"cells", "files"}.intersection(self._manifest.lost):
-                self._manifest, self._manifest_defect = Manifest(), f"{folder / MANIFEST} holds no plan of a run"
+                self._manifest, self._manifest_defect = Manifest(), f"{folder / MANIFEST} has no plan"
         except DamagedManifestError as error:
             self._manifest_defect = str(error)
         self._planned = self._manifest.planned_parts
@@ -77,18 +77,18 @@ class _Examination:
 
     def _of_manifest(self) -> Finding:
         if self._manifest_defect:
-            return Finding(MANIFEST, State.BROKEN, f"{self._manifest_defect}; without it the parts are not read")
+            return Finding(MANIFEST, State.BROKEN, f"{self._manifest_defect}; the parts were not read")
         m, expected = self._manifest, self._parts.checksums.known.get(MANIFEST)
         if m.complete and expected not in (None, files.digest_of(self._folder / MANIFEST)):
-            return Finding(MANIFEST, State.BROKEN, "it was altered after the run: its checksum is another")
-        started = m.started or "(time not told)"
+            return Finding(MANIFEST, State.BROKEN, "its checksum differs: it changed after the run")
+        started = m.started or "(time unknown)"
         return Finding(MANIFEST, State.OK, f"schema {m.schema}, LogitLab {m.logitlab}, started {started}")
 
     def _each_part(self) -> Iterator[Finding]:
-        """What is wrong with parts that are there."""
+        """Yield what is wrong with existing parts."""
         for path in numbered(self._folder):
             if self._planned is not None and int(path.stem) not in self._planned:
-                yield self._broken(path, "it is no part of the run's plan, and is not read; remove it")
+                yield self._broken(path, "it is not in the run's plan and is not read; remove it")
             elif defect := self._parts.defect(path) or self._table_defect(path):
                 yield self._broken(path, f"{defect}; {self._fix}")
 
@@ -112,14 +112,14 @@ class _Examination:
         if cell is not None and any(
             (keys[name] != word).any() for name, word in zip(CellKey._fields, cell, strict=False)
         ):
-            return f"it holds other measurements than those of {' '.join(cell[:4])}"
+            return f"it does not hold the measurements of {' '.join(cell[:4])}"
         self._keys.append(np.asarray(pd.util.hash_pandas_object(keys, index=False), np.uint64))
-        return None if not keys.duplicated().any() else "it holds rows twice"
+        return None if not keys.duplicated().any() else "it holds repeated rows"
 
     @property
     def _fix(self) -> str:
-        """What replaces a damaged file."""
-        return "pack the run again" if self._manifest.packed else f"{self._resumed} measures it again"
+        """How to replace a damaged file."""
+        return "pack the run again" if self._manifest.packed else f"to measure it again, {self._resume}"
 
     def _all_parts(self, broken: int) -> Finding:
         expected = {self._parts.path(i) for i in self._planned or ()}
@@ -138,7 +138,7 @@ class _Examination:
         if len(np.unique(every)) < len(every):
             return Finding("parts", State.BROKEN, f"{message}; some rows are in more than one part")
         if not self._parts.checksums.kept:
-            message += "; written before there were checksums: it was looked whether they can be read, no more"
+            message += "; the run has no checksums, so only whether the parts can be read was checked"
         return Finding("parts", State.OK, message)
 
     def _of_cases(self) -> Iterator[Finding]:
@@ -158,16 +158,16 @@ class _Examination:
     def _others(self) -> Iterator[Finding]:
         left = [self._parts.name(path) for path in temporaries(self._folder)]
         if left:
-            yield Finding("half written", State.NOTE, f"{_few(left)}: left by a kill, and removed by --resume")
+            yield Finding("temporary files", State.NOTE, f"{_few(left)}: left by a killed run; --resume removes them")
         known = {*left, *map(self._parts.name, numbered(self._folder))}
         places = (*self._folder.iterdir(), *(self._folder / FOLDER).glob("*"))
         there = {self._parts.name(path) for path in places} - known
         aside = sorted(name for name in there if ".parquet.damaged" in name)
         if aside:
-            yield Finding("set aside", State.NOTE, f"{_few(aside)}: damaged parts that were measured again")
+            yield Finding("damaged parts", State.NOTE, f"{_few(aside)}: renamed, and measured again")
         foreign = sorted(there - {*OF_A_RUN, *aside})
         if foreign:
-            yield Finding("other files", State.NOTE, f"{_few(foreign)}: not of the run, and not read")
+            yield Finding("other files", State.NOTE, f"{_few(foreign)}: not part of the run, and not read")
         found = lock.holder(self._folder)
         if found is not None:
             yield Finding(lock.FILE, State.NOTE, f"{found} writes to the run now")
@@ -176,28 +176,28 @@ class _Examination:
         if self._manifest.complete:
             return Finding("run", State.OK, "complete")
         if self._manifest_defect:
-            return Finding("run", State.BROKEN, f"put a copy of {MANIFEST} in its place, or start a new run")
+            return Finding("run", State.BROKEN, f"restore a copy of {MANIFEST}, or start a new run")
         of = f": {len(self._rows)} of {len(self._planned)} parts are measured" if self._planned else ""
-        return Finding("run", State.NOTE, f"not complete{of}; go on with it: {self._resumed}")
+        return Finding("run", State.NOTE, f"incomplete{of}; to resume it, {self._resume}")
 
     @property
-    def _resumed(self) -> str:
-        """What resumes the run, as it was started: on the command line or in Python."""
+    def _resume(self) -> str:
+        """How to resume the run, as it was started: on the command line or in Python."""
         command = self._manifest.command
         if self._manifest.interface == "python":
             call = command.removesuffix(")")
             comma = "" if call.endswith("(") else ", "
-            return f"`{call}{comma}out={str(self._folder)!r}, resume=True)`"
+            return f"call `{call}{comma}out={str(self._folder)!r}, resume=True)`"
         try:
             words = shlex.split(command)
-        except ValueError:  # no command line
+        except ValueError:  # not a command line
             words = []
-        if words[1:2] != ["run"]:  # an older run's, which any program may have started
-            return f"the same program with `resume=True, out={str(self._folder)!r}`"
+        if words[1:2] != ["run"]:  # the command of an older run, which may be any program
+            return f"run the same program with `resume=True, out={str(self._folder)!r}`"
         words[0] = "logitlab"
         words += [] if "--resume" in words else ["--resume"]
         given = any(word == "--out" or word.startswith("--out=") for word in words)
-        return f"`{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
+        return f"run `{shlex.join(words if given else [*words, '--out', str(self._folder)])}`"
 
 
 def _schema_defect(schema: pa.Schema) -> str | None:
@@ -207,7 +207,7 @@ def _schema_defect(schema: pa.Schema) -> str | None:
     expected = pa.Schema.from_pandas(typed(pd.DataFrame(columns=list(COLUMNS))), preserve_index=False)
     for field in schema:
         if field.name not in expected.names:
-            return f"it has a column {field.name!r} that is none of the table's"
+            return f"it has an unknown column {field.name!r}"
         wanted = expected.field(field.name).type
         if not (field.type.equals(wanted) or (_is_text(field.type) and _is_text(wanted))):
             return f"its column {field.name} holds {field.type}; expected {wanted}"
@@ -217,7 +217,7 @@ def _schema_defect(schema: pa.Schema) -> str | None:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    # A word that is missing in all rows has no type of its own.
+    # A column of strings that is missing in all rows has the type null.
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
 
 

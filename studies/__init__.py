@@ -1,1 +1,1 @@
-"""What it is USED for: one folder or file for each verb."""
+"""What LogitLab is USED for: one folder or file for each verb."""

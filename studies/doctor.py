@@ -1,4 +1,4 @@
-"""Whether the set-up works: what is installed, what is missing and how to install it."""
+"""The check of an installation: what works, what is missing, and how to install it."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ ARTICLE_MEAN = 667.2748786602407
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at the core packages, the oracle, the cache and every framework."""
+    """Examine the core packages, the oracle, the cache and every framework."""
     versions = environment.own_versions()
     yield Finding("core", State.OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield _oracle()
@@ -31,9 +31,9 @@ def examine() -> Iterator[Finding]:
     for line in listing.third_party_notices():
         yield Finding("entry point", State.OK, line)
     for name, description in listing.describe_frameworks().items():
-        left_out = extras.notice(name)
-        if left_out is not None and description.missing is not None and not description.failed:
-            yield Finding(name, State.MISSING, left_out)
+        no_wheel = extras.notice(name)
+        if no_wheel is not None and description.missing is not None and not description.failed:
+            yield Finding(name, State.MISSING, no_wheel)
             continue
         if description.missing is not None:
             yield Finding(name, State.MISSING, f"{description.missing}; {listing.how_to_install(name)}")
@@ -53,10 +53,10 @@ def _oracle() -> Finding:
 def _cache() -> Finding:
     root = cache_root()
     if root is None:
-        return Finding("cache", State.OK, "switched off by LOGITLAB_CACHE")
+        return Finding("cache", State.OK, "off, because LOGITLAB_CACHE is empty")
     nearest = next(p for p in (root, *root.parents) if p.exists())
     if not os.access(nearest, os.W_OK):
-        return Finding("cache", State.MISSING, f"{root} cannot be written; set LOGITLAB_CACHE to a folder that can")
+        return Finding("cache", State.MISSING, f"cannot write to {root}; set LOGITLAB_CACHE to a writable folder")
     try:
         limit = cache_limit()
     except UsageError as error:
@@ -66,21 +66,24 @@ def _cache() -> Finding:
     return Finding(
         "cache",
         State.OK,
-        f"{_short(root)}, {used / 2**20:,.0f} MiB of {limit / 2**30:g} GiB, {references:,} references; "
-        "`logitlab cache` shows more",
+        f"{_short(root)}, {used / 2**20:,.0f} MiB of {limit / 2**30:g} GiB, {references:,} references; for details, "
+        "run `logitlab cache`",
     )
 
 
 def _memory() -> Finding:
-    there = f"{memory.total() / 2**30:.3g} GiB"
-    whose = "the limit of the container" if memory.is_limited() else "the machine's"
-    return Finding("memory", State.OK, f"{there}, {whose}; one worker may take half of it")
+    source = "the limit of the container" if memory.is_limited() else "all of the machine's"
+    return Finding("memory", State.OK, f"{memory.total() / 2**30:.3g} GiB, {source}; a worker may use half of it")
 
 
 def _compiler() -> Finding:
     name = os.environ.get("CXX", "g++")
     found = shutil.which(name)
-    message = f"{found}; PyTorch's compiled mode uses it" if found else f"no {name}; PyTorch's compiled mode needs one"
+    message = (
+        f"{found}; PyTorch's compiled mode uses it"
+        if found
+        else f"{name} is not installed; PyTorch's compiled mode needs it: install it, or set CXX"
+    )
     return Finding("C++ compiler", State.OK if found else State.MISSING, message)
 
 
@@ -88,9 +91,9 @@ def _charts() -> Finding:
     lacking = [name for name in ("altair", "vl_convert") if importlib.util.find_spec(name) is None]
     if lacking:
         return Finding(
-            "charts", State.MISSING, f"{', '.join(lacking)} not installed; {listing.how_to_install('report')}"
+            "charts", State.MISSING, f"{', '.join(lacking)} not installed: {listing.how_to_install('report')}"
         )
-    return Finding("charts", State.OK, "altair and vl-convert draw them")
+    return Finding("charts", State.OK, "altair and vl-convert are installed")
 
 
 def _short(path: Path) -> str:

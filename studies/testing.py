@@ -27,7 +27,7 @@ WORST_SHOWN = 5
 def assert_conforms(
     loss: Any, framework: str, dtypes: object = None, require: str = "B", *, first: bool = False, **options: Any
 ) -> None:
-    """Asserts that a loss passes `logitlab.check`.
+    """Assert that a loss passes `logitlab.check`.
 
     Args:
         loss: logits (B, C) and integer targets (B,) in the framework's own arrays to the row losses (B,).
@@ -101,17 +101,17 @@ class LogitCase:
             return adapter.to_array(self.logits, device), adapter.to_array(self.targets, device)
 
     def assert_loss(self, computed: Any, require: str = "B") -> None:
-        """Asserts that row losses (B,) have the grade; of NumPy, or of a framework."""
+        """Assert that row losses (B,) have the grade; of NumPy, or of a framework."""
         __tracebackhide__ = True
         self._assert(Quantity.LOSS, computed, require)
 
     def assert_gradient(self, computed: Any, require: str = "B") -> None:
-        """Asserts that the gradient (B, C) of the summed row losses has the grade."""
+        """Assert that the gradient (B, C) of the summed row losses has the grade."""
         __tracebackhide__ = True
         self._assert(Quantity.GRADIENT, computed, require)
 
     def assert_probabilities(self, computed: Any, require: str = "B") -> None:
-        """Asserts that probabilities (B, C) have the grade."""
+        """Assert that probabilities (B, C) have the grade."""
         __tracebackhide__ = True
         self._assert(Quantity.PROBABILITIES, computed, require)
 

@@ -78,7 +78,7 @@ def run(asked: dict) -> int:
         die_with_a_torn_file(asked["torn"])
     try:
         request = runner.Request(resume=asked["resume"], **asked["plan"])
-        runner.execute(request, folder, tell=lambda line: print(line, file=sys.stderr))
+        runner.execute(request, folder, warn=lambda line: print(line, file=sys.stderr))
     except UsageError as error:
         # What was told is kept for the test; on the standard error is only what should not be.
         folder.with_suffix(".told").write_text(str(error))

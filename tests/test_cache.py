@@ -85,7 +85,7 @@ def test_each_kind_is_counted_and_shown(root, capsys):
 
 def test_doctor_shows_it_in_a_line(root):
     reference_file(root, 1, 0)
-    assert doctors_line().message == f"{root}, 1 MiB of 2 GiB, 1 references; `logitlab cache` shows more"
+    assert doctors_line().message == f"{root}, 1 MiB of 2 GiB, 1 references; for details, run `logitlab cache`"
 
 
 def test_a_cache_that_is_switched_off_is_empty(monkeypatch, capsys):
@@ -148,7 +148,7 @@ def test_inf_is_no_limit(root, monkeypatch):
 @pytest.mark.parametrize("given", ["much", "-1", "nan"])
 def test_a_wrong_limit_is_reported_and_stops_no_run(root, monkeypatch, capsys, given):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", given)
-    with pytest.raises(UsageError, match="give a number of GiB"):
+    with pytest.raises(UsageError, match="set it to a number of GiB"):
         cache_limit.cache_limit()
     assert main(["cache"]) == 2
     assert (
@@ -189,7 +189,7 @@ def test_a_run_trims_the_cache_when_it_ends(root, monkeypatch, tmp_path):
 def test_answers_stay_right_while_others_trim_and_clear(root, monkeypatch):
     """The limit is 0: whatever a thread has just written, another removes."""
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "0")
-    monkeypatch.setattr(cache_limit, "BYTES_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr(cache_limit, "BYTES_BETWEEN_SCANS", 1)
     batches = [LARGE + i for i in range(3)]
     expected = [reference(x, [7, 2400], keep=False).gradient.lo.tobytes() for x in batches]
     with ThreadPoolExecutor(6) as threads:

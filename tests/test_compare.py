@@ -642,9 +642,9 @@ def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsy
     whole = Run(folder)
     half = Run.create(tmp_path / "half", replace(whole.manifest, complete=False))
     half.write(0, whole.read())
-    assert f"{half.folder} is not complete" in logitlab.compare(folder, half).notes
+    assert f"{half.folder} is incomplete" in logitlab.compare(folder, half).notes
     assert main(["compare", str(folder), str(half.folder)]) == 0
-    assert f"{half.folder} is not complete" in capsys.readouterr().err
+    assert f"{half.folder} is incomplete" in capsys.readouterr().err
     with pytest.raises(UsageError, match="is incomplete; to see how to resume, run `logitlab doctor"):
         comparison.write_baseline(half, tmp_path / "b.json")
 

@@ -193,7 +193,7 @@ def test_the_message_is_kept_on_one_line(measured):
         return rows["detail"].iloc[0]
 
     assert message("raises") == "RuntimeError: no such [31mluck"
-    assert message("raises_what_has_no_words") == "Wordless: it has no words: Unheard"
+    assert message("raises_what_has_no_words") == "Wordless: no message, Unheard in __str__"
     assert message("exits") == "SystemExit: 3"
     # Without its signal where the process died before it had said that it took the call.
     assert message("aborts").startswith("the worker process died")

@@ -61,5 +61,5 @@ def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_pat
     (set_,) = Measurements.of(small_run.read()).sql("SELECT current_setting('memory_limit') AS m")["m"]
     assert set_ == "150.0 MiB"
     told = next(f.message for f in doctor.examine() if f.subject == "memory")  # the frameworks come after it
-    assert told == "0.293 GiB, the limit of the container; one worker may take half of it"
+    assert told == "0.293 GiB, the limit of the container; a worker may use half of it"
     assert querying.MEMORY > LIMIT // 2

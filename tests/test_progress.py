@@ -1,4 +1,4 @@
-"""How far a long call has come: what is shown by default, in a terminal, a notebook and elsewhere."""
+"""Progress of a long call: what is shown by default, on a terminal, in a notebook and elsewhere."""
 
 import io
 import sys

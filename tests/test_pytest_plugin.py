@@ -128,7 +128,7 @@ def test_a_project_chooses_by_its_configuration_and_the_command_line_goes_first(
             "no case of offset/1e30 fits float16: a finite logit would become infinite",
         ),
         ("'smoothing/*'", "no case of smoothing/[*] holds logits and class indices alone; choose other"),
-        ("cases='masks/*'", "the marker logit_cases takes globs and dtypes=, and was given cases"),
+        ("cases='masks/*'", "the marker logit_cases has unknown arguments cases; give globs"),
     ],
 )
 def test_a_wrong_word_is_told_in_one_line_and_the_other_tests_run(project, marker, told):

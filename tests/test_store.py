@@ -46,7 +46,7 @@ def test_a_packed_run_holds_the_same_in_one_part(run, tmp_path):
 
 
 def test_what_is_not_complete_is_not_packed(run, tmp_path):
-    with pytest.raises(UsageError, match="not complete"):
+    with pytest.raises(UsageError, match="is incomplete; to see how to resume"):
         run.pack(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 

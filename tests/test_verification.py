@@ -75,19 +75,19 @@ def alter_the_checksums(run: Path) -> None:
 
 
 DAMAGE = {
-    "a flipped bit": (flip_a_bit, "parts/00001.parquet", "its checksum is another"),
-    "a truncated part": (truncate, "parts/00001.parquet", "its checksum is another"),
+    "a flipped bit": (flip_a_bit, "parts/00001.parquet", "its checksum differs"),
+    "a truncated part": (truncate, "parts/00001.parquet", "its checksum differs"),
     "a missing part": (lambda run: part(run).unlink(), "parts", "missing: parts/00001.parquet"),
     "a part that is there twice": (
-        lambda run: shutil.copy(part(run), part(run, 9)), "parts/00009.parquet", "no part of the run's plan"
+        lambda run: shutil.copy(part(run), part(run, 9)), "parts/00009.parquet", "not in the run's plan"
     ),
     "a part in another's place": (
         lambda run: (shutil.copy(part(run, 0), part(run)), record(run, part(run))),
-        "parts/00001.parquet", "other measurements than those of",
+        "parts/00001.parquet", "does not hold the measurements of",
     ),
     "rows that are there twice": (
         lambda run: rewritten(run, part(run), lambda t: pa.concat_tables([t, t.slice(0, 1)])),
-        "parts/00001.parquet", "rows twice",
+        "parts/00001.parquet", "repeated rows",
     ),
     "a column that is lost": (
         lambda run: rewritten(run, part(run), lambda t: t.drop_columns(["case"])),
@@ -103,7 +103,7 @@ DAMAGE = {
         lambda run: rewritten(run, part(run), lambda t: t.append_column("more", pa.array([1] * len(t)))),
         "parts/00001.parquet", "column 'more'",
     ),
-    "a manifest that was altered": (alter_the_manifest, "manifest.json", "altered after the run"),
+    "a manifest that was altered": (alter_the_manifest, "manifest.json", "changed after the run"),
     "a manifest that is cut off": (
         lambda run: (run / "manifest.json").write_text("{"), "manifest.json", "is damaged"
     ),
@@ -118,7 +118,7 @@ DAMAGE = {
     ),
     "a checksum that is lost": (alter_the_checksums, "parts/00001.parquet", "no checksum"),
     "cases that were altered": (
-        lambda run: (run / "cases.parquet").write_bytes(b"PAR1"), "cases.parquet", "its checksum is another"
+        lambda run: (run / "cases.parquet").write_bytes(b"PAR1"), "cases.parquet", "its checksum differs"
     ),
     "cases that are lost": (lambda run: (run / "cases.parquet").unlink(), "cases.parquet", "missing"),
 }  # fmt: skip
@@ -205,7 +205,7 @@ def test_other_files_are_told_and_no_damage(run):
     told = {f.subject: f.message for f in seen.findings if f.state == "note"}
     assert seen.sound
     assert "notes.txt, parts/copy of 00001.parquet:" in told["other files"]
-    assert "parts/.00002.parquet.tmp" in told["half written"]
+    assert "parts/.00002.parquet.tmp" in told["temporary files"]
     Run.reopen(run).close()
     assert not (run / "parts" / ".00002.parquet.tmp").exists()
     assert (run / "notes.txt").read_text() == "mine"
@@ -218,8 +218,8 @@ def test_a_run_that_was_stopped_is_sound_and_how_to_go_on_is_told(run, capsys):
     part(run).unlink()
     assert main(["doctor", str(run)]) == 0
     shown = capsys.readouterr().out
-    assert f"go on with it: `logitlab run --case x --resume --out {run}`" in shown
-    assert "not complete: 3 of 4 parts are measured" in shown
+    assert f"to resume it, run `logitlab run --case x --resume --out {run}`" in shown
+    assert "incomplete: 3 of 4 parts are measured" in shown
 
 
 def test_who_writes_to_the_run_is_told(run):
@@ -291,8 +291,8 @@ def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tell
     with pytest.raises(InterruptedError):
         runner.run(**PLAN, dtypes=DTYPES, timeout=60, out=folder, progress=stop)
     assert main(["doctor", str(folder)]) == 0
-    told = next(line for line in capsys.readouterr().out.splitlines() if "not complete" in line)
-    call = told.partition("go on with it: `")[2].removesuffix("`")
+    told = next(line for line in capsys.readouterr().out.splitlines() if "incomplete" in line)
+    call = told.partition("to resume it, call `")[2].removesuffix("`")
     table = eval(call, {"logitlab": logitlab})  # noqa: S307 - it is for people to paste
     pd.testing.assert_frame_equal(table.drop(columns="run"), whole[1].drop(columns="run"))
     assert Run(folder).manifest.complete
@@ -301,14 +301,14 @@ def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tell
 def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_was_started(run):
     manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False, "interface": "command line"}
     for command, told in {
-        "logitlab run --case 'gap/*' --out 'my runs/a'": "`logitlab run --case 'gap/*' --out 'my runs/a' --resume`",
-        "logitlab run --out=a --resume": "`logitlab run --out=a --resume`",
-        "__main__.py run --case x": f"`logitlab run --case x --resume --out {run}`",
-        "-c": f"the same program with `resume=True, out='{run}'`",
+        "logitlab run --case 'gap/*' --out 'my runs/a'": "run `logitlab run --case 'gap/*' --out 'my runs/a' --resume`",
+        "logitlab run --out=a --resume": "run `logitlab run --out=a --resume`",
+        "__main__.py run --case x": f"run `logitlab run --case x --resume --out {run}`",
+        "-c": f"run the same program with `resume=True, out='{run}'`",
     }.items():
         (run / "manifest.json").write_text(json.dumps(manifest | {"command": command}))
         (note,) = (f.message for f in verify(run).findings if f.subject == "run")
-        assert note == f"not complete: 4 of 4 parts are measured; go on with it: {told}"
+        assert note == f"incomplete: 4 of 4 parts are measured; to resume it, {told}"
 
 
 def test_a_run_records_the_command_line_that_started_it(tmp_path):

@@ -220,7 +220,7 @@ def digits(value: Exact, *, positive: bool = False) -> str:
 
 
 def show(view: View, console: Console | None = None) -> None:
-    """Prints a case: what it is, then row by row the exact answer, the numbers, and the thresholds."""
+    """Print a case: what it is, then row by row the exact answer, the numbers, and the thresholds."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(view):
         out.print(line)

@@ -43,7 +43,7 @@ def check(
     progress: Progress | bool | None = None,
     on_failure: Callable[[str], None] | None = None,
 ) -> CheckResult:
-    """Measures a loss against the exact answer, and says whether it has a grade.
+    """Measure a loss against the exact answer, and says whether it has a grade.
 
     The loss is called in this process, on the catalogue's cases without loss options and on seeded rows of the widths
     about which kernels divide their work (``check/*``); then on the same rows in other batches, orders, layouts and
@@ -192,7 +192,7 @@ def _can_be_given(case: Case, options: Sequence[str]) -> bool:
 
 
 def _require_callable(function: Any, what: str, name: str) -> None:
-    """Refuses what cannot be called with logits and targets.
+    """Refuse what cannot be called with logits and targets.
 
     Raises:
         UsageError: for a value that is no function, a class, or a signature that does not take two arguments.

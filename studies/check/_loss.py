@@ -141,7 +141,7 @@ class Laid(NamedTuple):
 
 
 class Traced:
-    """Calls of one loss, one after the other, on arrays that may be used more than once.
+    """Call of one loss, one after the other, on arrays that may be used more than once.
 
     Attributes:
         fault: status and detail of what was raised, None if nothing was.

@@ -127,7 +127,7 @@ def _worst(lines: pd.DataFrame) -> str:
 
 
 def show(result: CheckResult, console: Console | None = None) -> None:
-    """Prints the result."""
+    """Print the result."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     out.print(Group(*_parts(result)))
     if result.script is not None:
@@ -151,7 +151,7 @@ def prepare(folder: Path) -> None:
 
 
 def write(result: CheckResult, folder: Path) -> Iterator[Path]:
-    """Writes ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
+    """Write ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
 
     Raises:
         UsageError: as `prepare`.

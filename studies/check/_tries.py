@@ -74,7 +74,7 @@ class Tries:
 
 
 def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
-    """Refuses a loss that gives no row losses for any ordinary batch, in any dtype.
+    """Refuse a loss that gives no row losses for any ordinary batch, in any dtype.
 
     One that fails on some inputs or in some dtypes is measured, and its failures are reported.
 

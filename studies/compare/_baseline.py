@@ -102,7 +102,7 @@ class _Entry(NamedTuple):
 
 
 def write(of: Source, path: Path) -> None:
-    """Writes the baseline of a run, in one step."""
+    """Write the baseline of a run, in one step."""
     if of.complete is False:
         raise UsageError(f"{of.name} is incomplete; to see how to resume, run `logitlab doctor {of.name}`")
     if of.lines.measured.empty:
@@ -171,7 +171,7 @@ def _cases_by_cell(measured: pd.DataFrame) -> dict[CellKey, dict[str, dict[str, 
 
 
 def read(path: Path) -> Source:
-    """Reads a baseline.
+    """Read a baseline.
 
     Raises:
         UsageError: for a file that is not one, is damaged, or comes from a newer LogitLab.

@@ -81,7 +81,7 @@ class Comparison:
 
 
 def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow_gone: bool = False) -> Comparison:
-    """Compares two runs, cell by cell and row by row; case by case if one of them is a baseline.
+    """Compare two runs, cell by cell and row by row; case by case if one of them is a baseline.
 
     Regressions are a status that is no longer ok, a result that is newly not finite where it should be, a grade lost,
     an error grown, and what a cell no longer measures. Other bits, and what is new, are none. Where the exact answer of

@@ -36,7 +36,7 @@ _MACHINE_DETAIL = 400
 
 
 def write(diff: Comparison, formats: Sequence[str], out: Path | None = None, *, whole: bool = False) -> list[Path]:
-    """Renders a comparison in each format: printed, or as files of the folder ``out``, whose paths are returned.
+    """Render a comparison in each format: printed, or as files of the folder ``out``, whose paths are returned.
 
     Annotations are printed in any case: GitHub reads them from the log. With ``whole`` text and Markdown have every
     regression and improvement; without it the worst, and how many more there are.

@@ -30,7 +30,7 @@ def require_readable(given: Comparable, name: str) -> None:
 
 
 def source(given: Comparable, name: str) -> Source:
-    """Reads what is given, where it is readable; ``name`` stands for a table, which has none.
+    """Read what is given, where it is readable; ``name`` stands for a table, which has none.
 
     Raises:
         UsageError: for what cannot be read.
@@ -48,7 +48,7 @@ def source(given: Comparable, name: str) -> Source:
 
 
 def write_baseline(given: Comparable, path: str | Path) -> None:
-    """Writes the baseline of a run, or of a table of measurements; the same results give the same file.
+    """Write the baseline of a run, or of a table of measurements; the same results give the same file.
 
     Raises:
         UsageError: for a run that is not complete or has no measurements, or a file that is there already or cannot be

@@ -38,7 +38,7 @@ def explain(
     timeout: float = DEFAULT_TIMEOUT,
     case_files: str | Path | Sequence[str | Path] | None = None,
 ) -> Explanation:
-    """Explains one row of a case in an implementation, measured by the call that `run` makes.
+    """Explain one row of a case in an implementation, measured by the call that `run` makes.
 
     The case keeps its reduction, loss options and layout, and the grades are those of the measurements table. The
     formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward, where they are computed
@@ -81,7 +81,7 @@ class ExplainRequest:
 
 
 class Explainer:
-    """Explains many rows in the worker processes of a ``with`` block, which are started once.
+    """Explain many rows in the worker processes of a ``with`` block, which are started once.
 
     Args:
         frameworks: those whose implementations are explained.

@@ -59,7 +59,7 @@ class Measurement:
 
 @dataclass
 class Measurer:
-    """Measures cases as a run over ``companions`` does: plain rows of equal width share a call there.
+    """Measure cases as a run over ``companions`` does: plain rows of equal width share a call there.
 
     The latest call and measurement are kept: all rows of a case, and cases that share a call, cost one call.
     """
@@ -72,7 +72,7 @@ class Measurer:
     _last: tuple[Case, Cell, Measurement] | None = None
 
     def measure(self, case: Case, cell: Cell) -> Measurement:
-        """Measures a case in a cell.
+        """Measure a case in a cell.
 
         Raises:
             UsageError: where nothing came, with the framework's message.

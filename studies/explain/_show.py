@@ -17,7 +17,7 @@ ROWS = 8  # row losses that are written out
 
 
 def show(explanation: Explanation, console: Console | None = None) -> None:
-    """Prints what was measured, a table of the stages, the grade of each quantity with its reason, and what broke."""
+    """Print what was measured, a table of the stages, the grade of each quantity with its reason, and what broke."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(explanation):
         out.print(line)

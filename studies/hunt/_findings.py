@@ -137,7 +137,7 @@ class Confirmed(NamedTuple):
 
 
 def confirm(search: Search, built: Sequence[Case], keep: int) -> Confirmed:
-    """Measures cases as a run does.
+    """Measure cases as a run does.
 
     A run puts cases of one width into one call, where a row may come out otherwise than in the search's call, and again
     otherwise when another case is left out: they are measured until all that are measured stay.

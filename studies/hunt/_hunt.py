@@ -74,7 +74,7 @@ class Hunt:
         return _table(self.worse)
 
     def write(self, path: str | Path) -> None:
-        """Writes the cases as a case file, which a run reads with ``case_files``; UsageError if there are none."""
+        """Write the cases as a case file, which a run reads with ``case_files``; UsageError if there are none."""
         if not self.cases:
             raise UsageError("the hunt found no case to write; search longer, with more seconds or evaluations")
         write_cases(path, self.cases)
@@ -96,7 +96,7 @@ def hunt(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | bool | None = None,
 ) -> Hunt:
-    """Searches for rows of logits on which an implementation is worse than on any of the catalogue.
+    """Search for rows of logits on which an implementation is worse than on any of the catalogue.
 
     First the catalogue's rows without loss options are measured. Then mutants of them, and of the worst mutants of many
     kinds, are tried, several hundred a call, in a worker process. What is worse than the catalogue's worst in the same
@@ -210,7 +210,7 @@ def _table(lines: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def show(hunt: Hunt, path: str | Path | None = None, console: Console | None = None) -> None:
-    """Prints what was found; ``path`` is the case file that it is written to, if it is."""
+    """Print what was found; ``path`` is the case file that it is written to, if it is."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     # Neither a row nor a command is broken at a margin.
     for line in _lines(hunt):

@@ -74,7 +74,7 @@ class Answer:
 def stream(
     pools: Pools, breed: Callable[[], Trial | None], enough: Callable[[Answer], bool], ahead: int = 2
 ) -> Iterator[list[Answer]]:
-    """Calls bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
+    """Call bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
 
     The answers to a call come together and in the order of the calls, so that what is bred does not depend on which
     process was quicker. ``enough`` is asked about each answer, and ends it in the midst of a call.
@@ -144,7 +144,7 @@ class Search:
     _first: list[Changed] = field(default_factory=list)
 
     def run(self, budget: Budget, progress: Progress | None = None) -> None:
-        """Searches until the budget is spent, somebody interrupts, or too many rows have killed the worker."""
+        """Search until the budget is spent, somebody interrupts, or too many rows have killed the worker."""
         self.began = time.monotonic()
         self._first = [rows for width in WIDTHS for rows in self.population.first(width)]
         with suppress(KeyboardInterrupt):  # what has been found until then is kept
@@ -202,7 +202,7 @@ class Search:
         return Trial(self.cell, x.astype(self.fmt.dtype), t, number=self._calls)
 
     def _learn(self, answer: Answer) -> None:
-        """Takes the rows of an answer into the population."""
+        """Take the rows of an answer into the population."""
         trial = answer.trial
         self.answered += len(trial.logits)
         exact = approximate_reference(trial.logits, trial.targets, self.fmt)

@@ -74,7 +74,7 @@ def matrix(
     fresh: bool = False,
     tell: Tell = lambda line: None,
 ) -> Matrix:
-    """Runs one plan in an environment of its own for each set of requirements, and compares the results.
+    """Run one plan in an environment of its own for each set of requirements, and compares the results.
 
     An environment holds this LogitLab, the requirements, and what LogitLab's extras need that have one of the packages.
     It is kept in the cache. uv builds it if it is on the path, else venv and pip, as they are configured: indexes,

@@ -1,4 +1,4 @@
-"""Sets of requirements: what is asked for, and which of LogitLab's extras and frameworks it concerns."""
+"""Set of requirements: what is asked for, and which of LogitLab's extras and frameworks it concerns."""
 
 import re
 from collections.abc import Sequence

@@ -51,7 +51,7 @@ def prepare(out: Path) -> None:
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
-    """Writes ``training.csv``, ``training.svg`` and ``training.png`` into a folder and returns their paths.
+    """Write ``training.csv``, ``training.svg`` and ``training.png`` into a folder and returns their paths.
 
     Raises:
         UsageError: as `prepare`.

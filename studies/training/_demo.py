@@ -72,7 +72,7 @@ def train_demo(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
-    """Trains classifiers of digits with a naive, an LSE and a built-in loss, and tells when numbers stop being finite.
+    """Train classifiers of digits with a naive, an LSE and a built-in loss, and tells when numbers stop being finite.
 
     Plain gradient descent on batches of 64 of scikit-learn's digits, on the CPU. Within a model and a dtype the start
     and the batches are the same for every framework, loss and rate. Images, weights, activations, loss, gradient and

@@ -14,7 +14,7 @@ RATES_ACROSS = 6
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
-    """Prints what `train_demo` returned: for each model and dtype the losses down and the learning rates across."""
+    """Print what `train_demo` returned: for each model and dtype the losses down and the learning rates across."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     rates = sorted(table["learning_rate"].unique())
     for (model, dtype), runs in table.groupby(["model", "dtype"], sort=False):

@@ -61,7 +61,7 @@ def describe_training(framework: str) -> TrainingInfo | None:
 
 
 def trace(framework: str, implementation: str, task: Task) -> Traced:
-    """Trains with one implementation's loss at each rate of the task, on the CPU."""
+    """Train with one implementation's loss at each rate of the task, on the CPU."""
     try:
         adapter = registry.load(framework)
         (loss,) = [i for i in adapter.implementations if i.name == implementation]
@@ -88,7 +88,7 @@ def trace(framework: str, implementation: str, task: Task) -> Traced:
 def trace_steps(
     step: Callable[..., Step], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
 ) -> Trace:
-    """Takes a step for each batch, until the weights are not finite, and watches.
+    """Take a step for each batch, until the weights are not finite, and watches.
 
     Args:
         step: weights, images and labels to a step.
