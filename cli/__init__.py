@@ -14,7 +14,7 @@ from ._help import GroupedHelp, example
 __all__ = ["app", "main"]
 
 # What the parser raises for a bad command line. Its place in typer differs between versions; its subclass's does not.
-_ParserError = typer.BadParameter.mro()[1]
+_ParserError: type[Exception] = typer.BadParameter.mro()[1]
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C stops
 
 app = typer.Typer(
@@ -78,7 +78,8 @@ def _fail(message: str) -> int:
 
 def _parser_message(error: Exception) -> str:
     """Return the parser's message on one line, with the help command that lists what it expects."""
-    verbs, context = [], getattr(error, "ctx", None)
+    verbs: list[str] = []
+    context = getattr(error, "ctx", None)
     while context is not None:
         verbs.insert(0, context.info_name)
         context = context.parent

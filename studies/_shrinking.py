@@ -1,4 +1,4 @@
-"""Simpler numbers: what a failing input is made smaller by, in a check and in a hunt."""
+"""Simpler numbers for a failing input, used to shrink it in a check and in a hunt."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DIGITS = (1, 2, 3, 4)  # significant decimal ones that a number is rounded to
-ONE_BY_ONE = 64  # distinct numbers that are made rounder each on its own
+DIGITS = (1, 2, 3, 4)  # significant decimal digits that a number is rounded to
+ONE_BY_ONE = 64  # distinct numbers that are rounded one at a time
 
 
 def rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Rounder and smaller versions, the boldest first: all numbers at once, then those that are equal together."""
+    """Yield versions with rounder and smaller numbers: first all numbers changed, then one value at a time."""
     finite = np.isfinite(x)
     values = np.unique(x[finite])
     with np.errstate(over="ignore"):
@@ -26,7 +26,7 @@ def rounder(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
 
 def _simpler(x: Any) -> Iterator[Any]:
     yield np.round(x)
-    # 2e38 is as far from 90 as from any number that only has fewer digits.
+    # A square root brings 2e38 close to ordinary numbers in few steps.
     yield np.trunc(np.sign(x) * np.sqrt(np.abs(x)))
     yield np.trunc(x / 2)
     for digits in DIGITS:
@@ -41,7 +41,7 @@ def _significant(x: Any, digits: int) -> Any:
 
 
 def roughness(logits: NDArray[Any]) -> tuple[int, int, float]:
-    """Distinct numbers, the characters it takes to write them, and how large they are."""
+    """Return the number of distinct values, the characters needed to write them, and the largest absolute value."""
     values = np.unique(logits.astype(np.float64))
     finite = values[np.isfinite(values)]
     return (

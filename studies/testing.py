@@ -1,6 +1,6 @@
-"""For tests of one's own: a loss held to a grade, and the catalogue case by case.
+"""Helpers for a user's own tests: an assertion that a loss has a grade, and the cases of the catalogue.
 
-The fixture `logit_case`, which gives these cases one by one, is in `pytest_plugin`.
+The fixture `logit_case`, which gives the cases one by one, is in `pytest_plugin`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,17 +30,18 @@ def assert_conforms(
     """Assert that a loss passes `logitlab.check`.
 
     Args:
-        loss: logits (B, C) and integer targets (B,) in the framework's own arrays to the row losses (B,).
+        loss: a function of logits (B, C) and integer targets (B,), in the framework's arrays, that returns the row
+            losses (B,).
         framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
-        dtypes: those to check; by default all four, of which one that the loss does not support is left out.
+        dtypes: the dtypes to check; by default all four, without those that the loss does not support.
         require: the worst grade that passes, ``A`` to ``D``.
-        first: stop at the first batch that falls short.
-        options: more of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``, ``device``, ``mode``,
-            ``cases``, ``name``, ``shrink``.
+        first: stop at the first batch that fails.
+        options: other options of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``, ``device``,
+            ``mode``, ``cases``, ``name``, ``shrink``.
 
     Raises:
-        AssertionError: if the loss falls short; its text is the check's report.
-        UsageError: as `logitlab.check`.
+        AssertionError: if the loss fails; its message is the check's report.
+        UsageError: as in `logitlab.check`.
     """
     __tracebackhide__ = True  # pytest shows the caller's line, not this one
     result = check(loss, framework, dtypes, require, first=first, **options)
@@ -53,7 +54,7 @@ class LogitCase:
     """A case of the catalogue in a dtype, with its exact answer.
 
     Attributes:
-        case: as the catalogue has it, with ``why`` and ``source``.
+        case: the case of the catalogue, with ``why`` and ``source``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
     """
 
@@ -67,22 +68,22 @@ class LogitCase:
 
     @property
     def why(self) -> str:
-        """One sentence, what the case is hard for."""
+        """One sentence that says why the case is hard."""
         return self.case.why
 
     @property
     def source(self) -> str | None:
-        """The paper or public thread that it comes from, if any."""
+        """The paper or public thread of the case, if any."""
         return self.case.source
 
     @property
     def logits(self) -> NDArray[Any]:
-        """(B, C) of the dtype, a copy each time: a loss may write into it."""
+        """Logits (B, C) in the dtype; a new copy each time, since a loss may write into it."""
         return self.case.quantized(get_format(self.dtype)).copy()
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Class indices (B,), a copy each time."""
+        """Class indices (B,); a new copy each time."""
         return self.case.targets.copy()
 
     @cached_property
@@ -91,7 +92,7 @@ class LogitCase:
         return reference(self.logits, self.targets)
 
     def arrays(self, framework: str, device: str = "cpu") -> tuple[Any, Any]:
-        """Logits and targets as a framework's own arrays.
+        """Return logits and targets as a framework's arrays.
 
         Raises:
             UsageError: for a framework that cannot be imported.
@@ -101,7 +102,7 @@ class LogitCase:
             return adapter.to_array(self.logits, device), adapter.to_array(self.targets, device)
 
     def assert_loss(self, computed: Any, require: str = "B") -> None:
-        """Assert that row losses (B,) have the grade; of NumPy, or of a framework."""
+        """Assert that row losses (B,), an array of NumPy or of a framework, have the grade."""
         __tracebackhide__ = True
         self._assert(Quantity.LOSS, computed, require)
 
@@ -147,7 +148,7 @@ class LogitCase:
         for r in worst[:WORST_SHOWN]:
             how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
             yield f"  row {r}, target {self.case.targets[r]}: {how}"
-            # Where many classes are right, only the one that is farthest off is worth a line.
+            # Of many classes, only the one with the largest error gets a line.
             at = () if quantity is Quantity.LOSS else (_farthest(values[r], exact[r]),)
             where = f" at class {at[0]}" if at else ""
             yield f"    given {float(values[r][at]):.9g}{where}, exact {float(exact[r][at]):.17g}"
@@ -156,15 +157,15 @@ class LogitCase:
 
 
 def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitCase, ...]:
-    """Cases without loss options, each in each dtype that can hold it.
+    """Return the cases without loss options, each in each dtype that can hold it.
 
     Args:
         patterns: globs over ``family/name``; all by default.
         dtypes: float32 by default.
 
     Raises:
-        UsageError: for a glob without a case, or whose cases all have loss options or are held by none of the dtypes,
-            or an unknown dtype.
+        UsageError: for an unknown dtype, a glob that matches no case, or globs whose cases all have loss options or fit
+            none of the dtypes.
     """
     wanted, globs = choose_dtypes(as_dtypes(dtypes) or ["float32"]), as_strings(patterns, "patterns")
     chosen = [c for c in select_cases(globs) if c.plain]

@@ -177,7 +177,7 @@ def test_a_reduced_case_shows_the_mean_the_row_losses_and_the_gradient_of_the_me
         ("masks/all_but_target", ["0", "0"], ""),
         ("ignored/all_none", ["0"] * 3, "ignored"),
         ("weights/only_zero_mean", ["0", "0"], "a mean over nothing"),
-        ("invalid/far_above", ["none", "1.4076059644443803045"], "target 1000 is none of the classes"),
+        ("invalid/far_above", ["none", "1.4076059644443803045"], "target 1000 is not a class"),
         ("gap/2000_high", [showing.BENEATH] * 2, ""),
     ],
 )
@@ -312,14 +312,14 @@ def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["cases", "--family", "gaps"], "unknown family 'gaps'; the families are certainty, "),
-        (["cases", "--tag", "nice"], "unknown tag 'nice'; the tags are bfloat16, field, "),
+        (["cases", "--family", "gaps"], "unknown family 'gaps'; choose from the families certainty, "),
+        (["cases", "--tag", "nice"], "unknown tag 'nice'; choose from the tags bfloat16, field, "),
         (["cases", "--dtype", "float8"], "unknown dtype 'float8'; choose one of float16"),
         (["cases", "--source", "nowhere"], "no case passes all filters: source nowhere;"),
         (["cases", "gap/*", "--tag", "field"], "no case passes all filters: case gap/*, tag field;"),
         (["cases", "show", "seed/*"], "no case is named 'seed/*'; give a full family/name"),
         (["cases", "show", "seed/article", "--row", "3"], "seed/article has no row 3; give a row from 0 to 2"),
-        (["cases", "show", "reductions/empty_sum", "--row", "0"], "has no row 0; it has none"),
+        (["cases", "show", "reductions/empty_sum", "--row", "0"], "has no row 0; it has no rows; choose another case"),
         (["cases", "show", "seed/article", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["cases", "show", "offset/1e07", "--dtype", "float16"], "float16 cannot hold offset/1e07: a finite logit"),
     ],

@@ -219,7 +219,7 @@ def test_a_case_that_is_now_reduced_is_gone_and_new_and_no_regression():
 def test_two_sides_with_nothing_in_common_cannot_be_compared():
     with pytest.raises(UsageError, match=r"cannot compare BASE with NEW: they share no measurement"):
         logitlab.compare(made(line()), made(line(case="f/b")))
-    with pytest.raises(UsageError, match="others under the same names"):
+    with pytest.raises(UsageError, match="the same names but different contents"):
         logitlab.compare(made(line()), made(line(exact=2.0)))
     with pytest.raises(UsageError, match="share no measurement"):
         logitlab.compare(made(), made())
@@ -229,9 +229,9 @@ def test_two_sides_with_nothing_in_common_cannot_be_compared():
     ("table", "told"),
     [
         (pd.DataFrame({"a": [1]}), "its column implementation is missing or has gaps"),
-        (made(line(), line()), "has 1 measurements twice"),
-        (made(line(status="lost")), "has the status 'lost'; there is ok, unsupported"),
-        (made(line(grade="E")), "has the grade 'E'"),
+        (made(line(), line()), "has 1 repeated measurements"),
+        (made(line(status="lost")), "has the unknown status 'lost'; expected one of ok, unsupported"),
+        (made(line(grade="E")), "has the unknown grade 'E'"),
         (made(line(device=None)), "its column device is missing or has gaps"),
     ],
 )

@@ -316,11 +316,11 @@ def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never
 @pytest.mark.parametrize("case", ["mine/ignored", "mine/ignored_mean"])
 def test_the_nan_gradient_of_an_ignored_row_is_described(case, explainer):
     explained = explainer.explain(ExplainRequest(case, BUILTIN, row=1))
-    assert explained.given.startswith("target -100, which ignore_index leaves out")
+    assert explained.given.startswith("target -100, ignored by ignore_index")
     assert line(explained, "gradient")["exact"] == "0, 0, 0"
     assert line(explained, "gradient")["value"] == "NaN, NaN, NaN"
     assert explained.grades["gradient"] is None
-    assert "NaN came out, 0 is exact" in text(explained, "gradient")
+    assert "the result is NaN, 0 is exact" in text(explained, "gradient")
     assert explained.remarks == (
         "The row is ignored: its loss and its gradient are exactly 0. The loss is 0. The gradient is NaN.",
     )
@@ -349,7 +349,9 @@ def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(explai
     explained = explainer.explain(ExplainRequest("mine/nothing", BUILTIN))
     assert (explained.grades["loss"], line(explained, "loss")["value"]) == (None, "NaN")
     assert line(explained, "loss")["exact"] == "no exact value"
-    assert text(explained, "loss") == "mean of the losses: not graded: a mean over nothing has no value; NaN came out"
+    assert (
+        text(explained, "loss") == "mean of the losses: not graded: a mean over nothing has no value; the result is NaN"
+    )
     assert explained.remarks == (
         "No row counts: a mean over nothing has no value and no grade. The loss is NaN. The gradient is 0.",
     )
@@ -359,7 +361,7 @@ def test_a_target_that_is_no_class_says_what_the_implementation_made_of_it(expla
     case = next(c for c in select_cases("invalid/*") if (c.targets < 0).any())
     row = int(np.flatnonzero(case.targets < 0)[0])
     explained = explainer.explain(ExplainRequest(case.id, "numpy/naive", row=row))
-    assert "which is none of the" in explained.given
+    assert "not one of the" in explained.given
     assert text(explained, "loss").startswith(f"loss: not graded: target {case.targets[row]} was read from the end")
 
 

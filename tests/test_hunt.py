@@ -253,7 +253,7 @@ def test_the_command_tells_writes_and_what_it_says_to_do_next_works(tmp_path, mo
 def test_the_command_writes_over_no_file(tmp_path, capsys):
     (tmp_path / "mine.json").write_text("mine")
     assert main(["hunt", "numpy/naive", "--out", str(tmp_path / "mine.json")]) == 2
-    assert "mine.json is there already; remove it, or choose another file" in capsys.readouterr().err
+    assert "mine.json already exists; remove it, or choose another file" in capsys.readouterr().err
     assert main(["hunt", "numpy/naive", "--out", str(tmp_path / "mine.json" / "found.json")]) == 2
     assert "found.json: cannot be written" in capsys.readouterr().err
     assert (tmp_path / "mine.json").read_text() == "mine"

@@ -37,7 +37,7 @@ def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkey
     with monkeypatch.context() as patch:
         patch.setattr("logitlab.storage.store.Run.read", lambda run: pytest.fail("the run was read"))
         line = refused(["baseline", small_run.folder, kept], capsys)
-    assert line == f"logitlab: {kept} is there already; remove it, or choose another file"
+    assert line == f"logitlab: {kept} already exists; remove it, or choose another file"
     assert kept.read_text() == TORN
     kept.unlink()
     assert main(["baseline", str(small_run.folder), str(kept)]) == 0
@@ -48,7 +48,7 @@ def test_train_demo_trains_nothing_where_it_could_not_keep_it(tmp_path, capsys, 
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_demo", lambda *_, **__: pytest.fail("a classifier was trained"))
         line = refused(["train-demo", "--framework", "numpy", "--out", tmp_path], capsys)
-    assert line == f"logitlab: {tmp_path / 'training.csv'} is there already; remove it, or choose another folder"
+    assert line == f"logitlab: {tmp_path / 'training.csv'} already exists; remove it, or choose another folder"
     assert (tmp_path / "training.csv").read_text() == TORN
 
 
@@ -57,14 +57,14 @@ def test_check_checks_nothing_where_it_could_not_keep_it(tmp_path, capsys, monke
     with monkeypatch.context() as patch:
         patch.setattr("logitlab.studies.check.check", lambda *_, **__: pytest.fail("a loss was checked"))
         line = refused(["check", "json:dumps", "--framework", "numpy", "--out", tmp_path], capsys)
-    assert line == f"logitlab: {tmp_path / 'failures.csv'} is there already; remove it, or choose another folder"
+    assert line == f"logitlab: {tmp_path / 'failures.csv'} already exists; remove it, or choose another folder"
     assert (tmp_path / "failures.csv").read_text() == TORN
 
 
 def test_hunt_hunts_nothing_where_it_could_not_keep_it(tmp_path, capsys):
     (tmp_path / "found.json").write_text(TORN)
     line = refused(["hunt", "numpy/lse", "--evaluations", "1", "--out", tmp_path / "found.json"], capsys)
-    assert line == f"logitlab: {tmp_path / 'found.json'} is there already; remove it, or choose another file"
+    assert line == f"logitlab: {tmp_path / 'found.json'} already exists; remove it, or choose another file"
 
 
 def test_matrix_does_not_write_over_a_run(small_run, tmp_path):

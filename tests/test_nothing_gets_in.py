@@ -377,7 +377,10 @@ def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys
     monkeypatch.setattr(runner, "execute", lambda *a, **k: (seen.append(trace.exists()), execute(*a, **k))[1])
     asked = ["run", "--case", "seed/article", "--framework", "numpy", "--dtype", "float32"]
     assert main([*asked, "--framework", "stranger", "--out", str(tmp_path / "run")]) == 0
-    assert "stranger is stranger 1.5's, and not LogitLab's: stranger:FRAMEWORK is imported" in capsys.readouterr().err
+    assert (
+        "stranger comes from stranger 1.5, not from LogitLab; LogitLab imports stranger:FRAMEWORK"
+        in capsys.readouterr().err
+    )
     assert seen == [False]
     assert trace.exists()
     assert Run(tmp_path / "run").manifest.entry_points == {"stranger": "stranger:FRAMEWORK (stranger 1.5)"}

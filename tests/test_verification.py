@@ -163,7 +163,7 @@ def test_a_damaged_part_is_set_aside_and_measured_again(run, whole, kind, capsys
 
 def test_in_python_a_damaged_part_is_a_warning(run, whole):
     flip_a_bit(run)
-    with pytest.warns(UserWarning, match=r"00001\.parquet is damaged .* kept as 00001\.parquet\.damaged"):
+    with pytest.warns(UserWarning, match=r"00001\.parquet is damaged .* renamed to 00001\.parquet\.damaged"):
         table = runner.run(**PLAN, dtypes=DTYPES, out=run, resume=True)
     pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
 

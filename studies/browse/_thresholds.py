@@ -1,9 +1,8 @@
-"""Which thresholds of a dtype the numbers of a row of logits stand near, or past.
+"""The thresholds of a dtype that a row of logits is near or past.
 
-Logits are logarithms, and so everything is measured on their scale: ``x`` and ``x - max`` themselves, and the logarithm
-of a sum, a probability or a loss. A number stands *near* a threshold within one unit of it, its exponential within a
-factor of e; where the dtype's own numbers lie farther apart than one, within one of their spacings. It is *past* on
-the side where something happens: an exponential overflows, a sum loses its digits.
+All values are compared on the scale of logarithms: ``x`` and ``x - max``, and the logarithm of a sum, a probability or
+a loss. A value is *near* a threshold within one unit of it, or within one spacing of the dtype if that is larger. It is
+*past* on the side where the event happens: an exponential overflows, or a sum loses its digits.
 """
 
 import math
@@ -19,15 +18,15 @@ Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 LOGITS = ("x", "x - max")
-COUNTED = 16  # up to so many spacings from a threshold are counted
+COUNTED = 16  # a distance of at most this many spacings is shown in ulp
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """``event`` happens to ``quantity`` above the limit, or below it; not below ``floor``, where the next one does.
+    """An ``event`` that happens to ``quantity`` above or below a limit; below ``floor`` the next event happens instead.
 
     ``quantity`` is ``x``, ``x - max``, ``p[target]``, ``sum`` (of the exponentials of x), ``others`` (the shifted sum
-    without the maximum's own 1), ``loss`` or ``max|x|``. The limit is on the scale of a logarithm.
+    without the maximum's term 1), ``loss`` or ``max|x|``. The limit is a logarithm.
     """
 
     quantity: str
@@ -42,11 +41,11 @@ class Approach:
     """How close a row comes to a threshold.
 
     Attributes:
-        index: the class of the nearest number; None where the number is the row's own.
-        value: the nearest number, on the scale of a logarithm. Where none is near, it is the nearest of those past.
-        near: whether that number is near.
-        past: how many of the row's numbers are past the threshold.
-        ulps: how many spacings of the dtype a logit ``x`` lies from the number nearest to the limit; NaN for others.
+        index: the class of the nearest value; None for a value of the whole row.
+        value: the nearest value, as a logarithm; if none is near, the nearest of those past.
+        near: whether that value is near.
+        past: the number of the row's values past the threshold.
+        ulps: for a logit ``x``, its distance in spacings from the dtype's number nearest to the limit; else NaN.
     """
 
     threshold: Threshold
@@ -58,7 +57,7 @@ class Approach:
 
     @property
     def wording(self) -> str:
-        """As ``exp(x) overflows above 88.7228: class 0 at 88.72284, 1 ulp past; 2 classes past``."""
+        """The text, such as ``exp(x) overflows above 88.7228: class 0 at 88.72284, 1 ulp past; 2 classes past``."""
         t = self.threshold
         side = "above" if t.above else "below"
         limit = f"{t.limit:.6g}" if self._of_logit else exponential(t.limit)
@@ -83,14 +82,14 @@ class Approach:
 
 
 def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> list[Approach]:
-    """The thresholds that a row stands near or past.
+    """Return the thresholds that a row is near or past.
 
-    A maximum of 0 makes ``x - max`` the logits themselves, whose thresholds are then given once.
+    If the maximum is 0, ``x - max`` equals the logits, and its thresholds are returned once.
 
     Args:
-        logits: (C,), as the dtype holds them. A row with NaN or ``+inf``, or without a finite logit, stands near none.
-        targets: (C,), which classes have a share of the target.
-        log_loss: the logarithm of the row's exact loss; NaN if it has none.
+        logits: (C,), as the dtype holds them. A row with NaN or ``+inf``, or without a finite logit, has no threshold.
+        targets: (C,), the classes with a share of the target.
+        log_loss: the logarithm of the row's exact loss; NaN without one.
         fmt: the dtype's format.
     """
     finite = np.isfinite(logits)
@@ -102,9 +101,9 @@ def near(logits: Float64, targets: Mask, log_loss: float, fmt: Format) -> list[A
 
 
 def _numbers(x: Float64, targets: Mask, log_loss: float) -> dict[str, Float64]:
-    """What the thresholds of each quantity are measured by: arrays (C,) or (1,), NaN where there is no such number."""
+    """Return the values of each quantity that are compared with thresholds: arrays (C,) or (1,), with NaN for none."""
     top = int(np.nanargmax(x))
-    # Halved, so that the spread of the largest numbers does not overflow before it is cut to them.
+    # Halved, so that the difference of the largest numbers does not overflow before it is clipped.
     shifted = 2.0 * np.maximum(x / 2 - x[top] / 2, -np.finfo(np.float64).max / 2)
     rest = np.delete(shifted, top)
     others = float(np.logaddexp.reduce(rest[~np.isnan(rest)], initial=-np.inf))  # log(sum(exp(rest))), -inf for none
@@ -151,7 +150,7 @@ def _thresholds(numbers: dict[str, Float64], fmt: Format) -> Iterator[Threshold]
 
 
 def _approach(threshold: Threshold, values: Float64, fmt: Format) -> Approach | None:
-    """How close the row's numbers come to a threshold; None where they are neither near nor past it."""
+    """Return how close the row's values come to a threshold; None if they are neither near nor past it."""
     limit = threshold.limit
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = values > limit if threshold.above else values < limit
@@ -170,5 +169,5 @@ def _approach(threshold: Threshold, values: Float64, fmt: Format) -> Approach | 
 
 
 def exponential(exponent: float) -> str:
-    """``exp(exponent)`` in six digits, as a power of e where float64 has no such number."""
+    """Return ``exp(exponent)`` in six digits, or as a power of e if it exceeds float64."""
     return f"{math.exp(exponent):.6g}" if abs(exponent) < 700 else f"e^{exponent:.6g}"

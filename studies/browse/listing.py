@@ -1,4 +1,4 @@
-"""What there is to run, as DataFrames: the catalogue's cases and the frameworks' implementations."""
+"""The catalogue's cases and the frameworks' implementations, as DataFrames."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from ...execution.plan import choose_frameworks
 from ...execution.pool import Pools
 from ...execution.registry import Description
 
-# The packages whose extra bears another name than they do.
+# The packages whose extra has another name.
 _EXTRAS = {
     "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "gpu", "cut_cross_entropy": "gpu"
 }  # fmt: skip
@@ -30,20 +30,21 @@ def catalogue(
     dtypes: object = None,
     sources: Strings = None,
 ) -> pd.DataFrame:
-    """The cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
+    """Return the cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
 
-    What is left out means all. Words of one filter are alternatives, and a case must pass every filter.
+    A case must pass every filter, and match one of the values of each. A filter that is left out keeps all cases.
 
     Args:
         patterns: globs over ``family/name``.
         families: names of families, or globs over them.
-        tags: those in `cases/_tags.py`, or globs over them.
-        dtypes: keeps the cases that one of the dtypes can hold.
-        sources: parts of a source, or globs over it, in any case: ``optax``, ``#1020``, ``pytorch/*``.
+        tags: the tags in `cases/_tags.py`, or globs over them.
+        dtypes: keep the cases that one of the dtypes can hold.
+        sources: parts of a source, or globs over it, such as ``optax``, ``#1020``, ``pytorch/*``. Upper and lower case
+            are equal.
 
     Raises:
-        UsageError: for an empty list, a glob that matches no case, a family, tag or dtype that is not one, or filters
-            that no case passes together.
+        UsageError: for an empty list, a glob that matches no case, an unknown family, tag or dtype, or filters that
+            leave no case.
     """
     globs, held = as_strings(patterns, "patterns"), as_dtypes(dtypes)
     of_families, of_tags = as_strings(families, "families"), as_strings(tags, "tags")
@@ -84,50 +85,51 @@ def _is_from(source: str | None, parts: list[str]) -> bool:
 
 
 def how_to_install(name: str, framework: str | None = None) -> str:
-    """How to install what is missing: a framework, or a package that an implementation of ``framework`` uses."""
+    """Return how to install a missing framework, or a package that an implementation of ``framework`` uses."""
     owner = next((e for e in registry.entries() if e.foreign and e.framework == (framework or name)), None)
     if owner is None:
         extra = _EXTRAS.get(name, name)
         return f"pip install 'logitlab[{extra}]'" if extra != "numpy" else "pip install logitlab"
     if name == (framework or name):
         return f"pip install {owner.distribution}"
-    # Which distribution holds a package that is not there, only its user knows.
-    return f"{owner.distribution} {owner.version} uses it, and its documentation says how to install it"
+    # The name of the distribution with this package is unknown here.
+    return f"see the documentation of {owner.distribution} {owner.version}, which uses it"
 
 
 def entry_points() -> pd.DataFrame:
-    """Where frameworks come from, without importing any: framework, entry_point, distribution, version."""
+    """Return the entry points of frameworks, without importing any: framework, entry_point, distribution, version."""
     found = [(e.framework, e.value, e.distribution, e.version) for e in registry.entries()]
     return pd.DataFrame(found, columns=["framework", "entry_point", "distribution", "version"])
 
 
 def third_party_notices(frameworks: Sequence[str] | None = None) -> list[str]:
-    """A line for each framework of another package than LogitLab, whose code a run imports."""
+    """Return a line for each framework of another package, whose code a run imports."""
     return [
-        f"{e.framework} is {e.distribution} {e.version}'s, and not LogitLab's: {e.value} is imported"
+        f"{e.framework} comes from {e.distribution} {e.version}, not from LogitLab; LogitLab imports {e.value}"
         for e in registry.entries()
         if e.foreign and (not frameworks or e.framework in frameworks)
     ]
 
 
 def describe_frameworks(frameworks: Strings = None) -> dict[str, Description]:
-    """What each framework says of itself, asked in a process of its own."""
+    """Return each framework's description, from a separate process for each."""
     names = choose_frameworks(as_strings(frameworks, "frameworks"))
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
         return pools.describe()
 
 
 def implementations(frameworks: Strings = None) -> pd.DataFrame:
-    """The implementations: framework, implementation, formula, dtypes, devices, modes, version, available, missing.
+    """Return the implementations, one row each.
 
-    The frameworks are imported in processes of their own to be asked. One that cannot be is a row without
-    implementation, its ``missing`` saying why.
+    The columns are framework, implementation, formula, dtypes, devices, modes, version, available and missing. Each
+    framework is imported in a separate process. A framework that cannot be imported is a row without an
+    implementation; ``missing`` says why.
 
     Args:
         frameworks: their names; all by default.
 
     Raises:
-        UsageError: for an empty list, or a name that no installed package offers.
+        UsageError: for an empty list, or an unknown framework.
     """
     return tabulated(describe_frameworks(frameworks))
 
@@ -145,7 +147,7 @@ class _Line(NamedTuple):
 
 
 def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
-    """Descriptions as the table that `implementations` returns."""
+    """Return descriptions as the table of `implementations`."""
     lines = []
     for name, d in descriptions.items():
         if d.missing is not None:

@@ -1,4 +1,4 @@
-"""One case as a dtype holds it: its numbers, the exact answer in twenty digits, and the thresholds it stands near."""
+"""One case in a dtype: its numbers, the exact answer in twenty digits, and nearby thresholds."""
 
 import math
 import textwrap
@@ -22,15 +22,15 @@ from ._thresholds import Approach, near
 Float64 = NDArray[np.float64]
 
 WIDTH = 100
-MAX_LINES = 8  # rows, and classes of a row, that are shown before the rest is left out
+MAX_LINES = 8  # shown rows, and shown classes of a row
 DIGITS = 20
-# The exact value is neither zero nor infinite, but float64 has no number for it.
+# For exact values outside float64's range that are neither zero nor infinite.
 BENEATH, ABOVE = "below 5e-324", "above 1.8e308"
 
 
 @dataclass(frozen=True)
 class ShownClass:
-    """A class of a row, with its probability and the gradient of the case's reduction in twenty digits."""
+    """A class of a row, with its probability and its gradient (of the case's reduction) in twenty digits."""
 
     index: int
     target: float  # its share before loss options
@@ -44,7 +44,7 @@ class ShownClass:
 class RowView:
     """One row: ``logits`` (C,) and ``target``, a class index or probabilities (C,), as the dtype holds them.
 
-    ``whole`` is the exact answer of the case, ``single`` that of its rows one by one.
+    ``whole`` is the exact answer of the case, ``single`` the exact answer without the reduction.
     """
 
     case: Case
@@ -57,12 +57,12 @@ class RowView:
 
     @cached_property
     def x(self) -> Float64:
-        """(C,), the logits that the loss is of, which infinite ones are not under a softcap."""
+        """The logits (C,) after scale and softcap, which makes infinite logits finite."""
         return self.single.transform.logits(self.logits)
 
     @property
     def shares(self) -> Float64:
-        """(C,), the target before loss options: 1 at a class index."""
+        """The target (C,) before loss options: 1 at a class index."""
         if np.ndim(self.target):
             return np.asarray(self.target, np.float64)
         return np.where(np.arange(self.case.classes) == self.target, 1.0, 0.0)
@@ -71,16 +71,16 @@ class RowView:
     def note(self) -> str:
         x, mass = self.x, float(self.single.mass[self.row])
         if self._invalid:
-            return f"target {self.target} is none of the classes: there is no right answer, and nothing to grade"
+            return f"target {self.target} is not a class: the result has no exact value and is not graded"
         if np.isnan(x).any():
-            return "ignored: it counts nothing" if mass == 0 else "a NaN logit: loss and gradient are NaN"
+            return "ignored: loss and gradient are 0" if mass == 0 else "a NaN logit: loss and gradient are NaN"
         if np.ndim(self.target) == 0 and self.target == self.case.ignore_index:
-            return "ignored: it counts nothing"
+            return "ignored: loss and gradient are 0"
         if not self.single.defined[self.row]:
-            return "no limit exists: what comes out is recorded, never graded"
+            return "no limit exists: the result is recorded but not graded"
         if not self.whole.defined[self.row]:
-            return "a mean over nothing has no value: what comes out is recorded, never graded"
-        return "one logit of +inf: the limit is recorded, never graded" if (x == np.inf).any() else ""
+            return "a mean over nothing has no value: the result is recorded but not graded"
+        return "one logit of +inf: the result is recorded but not graded" if (x == np.inf).any() else ""
 
     @property
     def _invalid(self) -> bool:
@@ -88,24 +88,25 @@ class RowView:
 
     @property
     def has_loss(self) -> bool:
-        """Whether the loss is above zero, however little: other classes than the target are there."""
+        """Whether the exact loss is above zero, because other classes have a probability too."""
         return bool(self.single.mass[self.row] > 0 and self._beside)
 
     @property
     def _infinite(self) -> bool:
-        """Whether the exact loss is infinite, and not a number too large for float64 to hold."""
+        """Whether the exact loss is infinite, and not only too large for float64."""
         wanted = (self.shares > 0) | (self.case.label_smoothing > 0)
         return bool((self.x == np.inf).any() or (self.x[wanted] == -np.inf).any())
 
     @property
     def _beside(self) -> bool:
-        """Whether two classes share the probability, so that neither has all of it nor nothing."""
+        """Whether at least two classes have a probability other than 0 and 1."""
         return bool(np.isfinite(self.x).sum() > 1 and not (self.x == np.inf).any())
 
     @property
     def loss(self) -> str:
-        """The exact loss in twenty digits; ``none`` where the target is no class, and `BENEATH` or `ABOVE` where
-        float64 has no number for it.
+        """The exact loss in twenty digits, ``none`` if the target is not a class.
+
+        It is `BENEATH` or `ABOVE` if float64 cannot hold it.
         """
         if self._invalid:
             return "none"
@@ -135,7 +136,7 @@ class RowView:
             yield ShownClass(j, float(q[j]), float(z[j]), given, digits(p[j], positive=small), gradient)
 
     def _chosen_classes(self) -> list[int]:
-        """At most eight classes: the largest target, the extremes, other targets, a mask, and the first."""
+        """Return at most eight classes: the largest target, the extremes, other targets, a mask, and the first."""
         x, q = self.logits, self.shares
         finite = np.flatnonzero(np.isfinite(x))
         extremes = [int(finite[x[finite].argmax()]), int(finite[x[finite].argmin()])] if finite.size else []
@@ -145,7 +146,7 @@ class RowView:
         return sorted(list(wanted)[:MAX_LINES])
 
     def thresholds(self) -> list[Approach]:
-        """The thresholds that the row stands near or past."""
+        """Return the thresholds that the row is near or past."""
         share = (self.shares > 0) | (self.case.label_smoothing > 0)
         loss = float(self.single.loss.hi[self.row])
         log_loss = math.log(loss) if 0 < loss < math.inf and not self._invalid else math.nan
@@ -157,9 +158,9 @@ class View:
     """One case in one dtype.
 
     Attributes:
-        case, dtype: what is looked at.
-        loss: the exact reduced loss in twenty digits; None where the case does not reduce.
-        rows: those that are shown.
+        case, dtype: the case and the dtype.
+        loss: the exact reduced loss in twenty digits; None if the case has no reduction.
+        rows: the shown rows.
     """
 
     case: Case
@@ -169,12 +170,12 @@ class View:
 
 
 def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
-    """Looks at one case in one dtype: at its first eight rows, or at one.
+    """Return one case in one dtype, with its first eight rows or one row.
 
-    Of more than eight classes those are kept that say most: the targets, the extremes, and the first.
+    Of more than eight classes, the targets, the extremes and the first are kept.
 
     Raises:
-        UsageError: for a name that is no case, a dtype that cannot hold it, or a row that it does not have.
+        UsageError: for an unknown case, a dtype that cannot hold it, or a row out of range.
     """
     fmt, chosen = get_format(dtype), get_case(case)
     if fmt.name not in chosen.dtypes:
@@ -192,7 +193,7 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
 
 
 def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
-    """The exact answer of the case, and that of its rows one by one; a target that is no class is taken for 0."""
+    """Return the exact answer of the case, and without its reduction. A target that is not a class is replaced by 0."""
     x, t = case.quantized(fmt), case.quantized_targets(fmt)
     if case.invalid:
         t = np.where((t >= 0) & (t < case.classes), t, 0)
@@ -203,24 +204,24 @@ def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
 
 
 def digits(value: Exact, *, positive: bool = False) -> str:
-    """An exact value in twenty significant digits, correctly rounded, or in as many as float64's range leaves it.
+    """Return an exact value in twenty significant digits, correctly rounded; fewer near the end of float64's range.
 
     Args:
-        value: of shape ().
-        positive: whether a zero stands for a value too small for float64 to hold.
+        value: a value of shape ().
+        positive: whether a zero stands for a value too small for float64.
     """
     hi, lo = float(value.hi), float(value.lo)
     if not math.isfinite(hi):
         return "NaN" if math.isnan(hi) else f"{hi:g}"
     if hi == 0:
         return BENEATH if positive else "0"
-    # The pair knows nothing below 2^-1075: 20 digits end where that begins.
+    # The pair of float64 has no digits below 2^-1075.
     known = min(DIGITS, max(1, math.floor(math.log10(abs(hi)) + 323)))
     return f"{Context(prec=known).add(Decimal(hi), Decimal(lo)):g}"
 
 
 def show(view: View, console: Console | None = None) -> None:
-    """Print a case: what it is, then row by row the exact answer, the numbers, and the thresholds."""
+    """Print a case: its description, then for each row the exact answer, the numbers and the thresholds."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(view):
         out.print(line)
@@ -229,7 +230,7 @@ def show(view: View, console: Console | None = None) -> None:
         _show_row(view, row, out)
     left = view.case.rows - len(view.rows)
     if left:
-        out.print(f"\n{len(view.rows)} of {view.case.rows} rows are shown; --row shows one, from 0")
+        out.print(f"\n{len(view.rows)} of {view.case.rows} rows are shown; for another, give --row")
 
 
 def _heading(v: View) -> Iterator[str]:
@@ -253,7 +254,7 @@ def _heading(v: View) -> Iterator[str]:
 def _options(c: Case, fmt: Format) -> str:
     kind = "class probabilities" if c.targets.ndim == 2 else f"class indices of {c.targets.dtype.name}"
     parts = [f"targets: {kind}", f"reduction: {c.reduction}", f"layout: {c.layout}"]
-    parts += [f"{words}: {value}" for words, value in option_texts(c.options(fmt), MAX_LINES)]
+    parts += [f"{title}: {value}" for title, value in option_texts(c.options(fmt), MAX_LINES)]
     return "; ".join(parts)
 
 
@@ -277,7 +278,7 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
 
 
 def _table(classes: Sequence[ShownClass], v: View) -> Table:
-    """The numbers of a row; a logit that the dtype's rounding changed with what the case has in parentheses."""
+    """Return the numbers of a row. A logit changed by rounding is followed by the case's own in parentheses."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("", "class", "target", "logit", "probability", "gradient"):
         table.add_column(name, overflow="fold", justify="left" if name in ("", "logit") else "right")

@@ -1,4 +1,4 @@
-"""A loss of one's own against the catalogue: what it is worth, what broke, and the smallest row that shows it."""
+"""``logitlab check``: grade a user's own loss on the catalogue, and find the smallest row that fails."""
 
 from ._check import check
 from ._loss import load_framework, named

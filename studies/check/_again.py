@@ -1,4 +1,4 @@
-"""The ways to present rows again: what the answer must be is known from the first way."""
+"""Other presentations of rows, whose exact answers follow from the first one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ._rows import OTHER_LAYOUTS, PresentedRows
 
 Index = NDArray[np.intp]
 
-SHARE = 0.5  # of each loss in the sum: a number other than 1, as the 1 / B of a mean is
-WIDEST = 4200  # classes of the rows that are presented in every way: beyond it little new is met
-NARROW = 65  # classes up to which a large batch is tried
-LARGE = (1025, 1024)  # rows of one: past the blocks that kernels divide a batch into, and a whole number of them
-MILLION = 1025  # classes of which a large batch is a million logits
-HUGE = 65_539  # rows past what a grid dimension or 16 bits count, of so few classes:
+SHARE = 0.5  # the factor of each loss in a sum: other than 1, like the 1 / B of a mean
+WIDEST = 4200  # the most classes of rows in every presentation; wider rows show little more
+NARROW = 65  # the most classes for which a large batch is tried
+LARGE = (1025, 1024)  # rows of a large batch: one past a kernel's blocks, and a whole number of blocks
+MILLION = 1025  # the classes for which a large batch has a million logits
+HUGE = 65_539  # rows beyond a grid dimension and 16 bits, tried with this number of classes:
 HUGE_CLASSES = 4
 ALONE = 24  # rows of a group that are tried alone
-ALONE_WEIGHTED = 4  # and of those that are weighted
-# Where each shape is compiled: the widths whose rows are tried alone, in a square batch, and in a large one of so many.
+ALONE_WEIGHTED = 4  # rows tried alone that are also weighted
+# For compiled shapes: the widths tried alone, in a square batch, and in a large batch with its number of rows.
 FEW_ALONE = (1, 2, 3, 5, 10, 33, 128, 1025)
 FEW_SQUARE = (5, 33)
 FEW_LARGE = {5: LARGE[1], 10: LARGE[0], HUGE_CLASSES: HUGE}
 
 
 def presented_again(rows: PresentedRows, *, few_shapes: bool = False) -> Iterator[PresentedRows]:
-    """The rows in ways that do not change what each row's answer is, the quickest first.
+    """Yield the rows in presentations that do not change each row's exact answer, the fastest first.
 
-    With ``few_shapes`` they keep their number wherever they can: filled up with copies, where there are fewer.
+    With ``few_shapes`` the number of rows is kept where possible; fewer rows are filled up with copies.
     """
     if rows.options.names:
         yield rows.called(CallKind.AGAIN)
@@ -58,18 +58,18 @@ def _of_half_the_loss(rows: PresentedRows) -> PresentedRows:
 
 
 def other_layouts(rows: PresentedRows) -> Iterator[PresentedRows]:
-    """The rows in the other layouts that adapters make."""
+    """Yield the rows in the other layouts that adapters support."""
     yield from (replace(rows.arranged(arrangement), layout=layout) for layout, arrangement in OTHER_LAYOUTS.items())
 
 
 def weighted(rows: PresentedRows) -> PresentedRows:
-    """Upstream gradients of all kinds, of which another comes first in each width."""
-    # By the width's place in a fixed order: a batch of one has the first alone.
-    # Beyond 1, as losses are scaled for mixed precision, and below, as a mean does it.
+    """Return the rows with upstream gradients of all kinds; which comes first depends on the width."""
+    # A batch of one row gets only the first factor, so widths start at different factors. Factors are above 1, as in
+    # loss scaling, and below 1, as in a mean.
     large = 2.0**17 if rows.fmt.largest > 2.0**17 else 2.0**13
     kinds = np.array([1.0, -1.0, large, 4 / 3, 0.0, 2.0**-10, -2.5, 0.5, np.nan, 2.0, -large, -1 / 3, 8.0])
     factors = np.resize(np.roll(kinds, -(rows.classes % len(kinds))), len(rows))
-    # What has no gradient is not multiplied by what leaves none, nor a row that is ignored.
+    # A row without a gradient, or an ignored row, gets no factor that is 0 or not finite.
     plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
     return replace(rows.called(CallKind.WEIGHTED), weights=quantize(factors, rows.fmt))
@@ -95,7 +95,7 @@ def _in_other_batches(rows: PresentedRows) -> Iterator[PresentedRows]:
 
 
 def _in_other_batches_of_few_shapes(rows: PresentedRows) -> Iterator[PresentedRows]:
-    """Halves as large as the whole; and in few widths a row alone, a square batch and a large one."""
+    """Yield halves filled up to the size of the whole; and for a few widths single rows, a square and a large batch."""
     size = len(rows)
     yield rows.take(np.s_[::-1]).arranged(Arrangement.REVERSED)
     if rows.count > 1:
@@ -116,7 +116,7 @@ def _in_other_batches_of_few_shapes(rows: PresentedRows) -> Iterator[PresentedRo
 
 
 def _repeated(rows: PresentedRows, size: int, arrangement: Arrangement) -> PresentedRows:
-    """So many rows, those there are again and again, each round in another order."""
+    """Return a batch of ``size`` copies of the rows, each round in another order."""
     rng = np.random.default_rng([size, rows.classes])
     rounds = -(-size // len(rows))
     places = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
@@ -124,7 +124,7 @@ def _repeated(rows: PresentedRows, size: int, arrangement: Arrangement) -> Prese
 
 
 def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
-    """The rows with their classes in another order."""
+    """Return the rows with their classes in another order."""
     place, exact = np.argsort(order), rows.exact
     sole = exact.sole_target
     exact = replace(
@@ -140,9 +140,9 @@ def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
 
 
 def _shifted(rows: PresentedRows, rng: np.random.Generator) -> Iterator[PresentedRows]:
-    """The rows to which a constant can be added without rounding, and to which it has been; if there are any.
+    """Yield the rows to which a constant can be added without rounding, with the constant added, if there are any.
 
-    The exact answers stay what they are, which no other change of the numbers lets them.
+    This is the only change of the numbers that does not change the exact answers.
     """
     x = rows.logits.astype(np.float64)
     largest = np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=1, initial=0.0)

@@ -1,4 +1,4 @@
-"""``check``: a loss of one's own, measured against the exact answer on the catalogue and on rows made for kernels."""
+"""``check``: measure a user's loss against the exact answer, on the catalogue and on rows that test kernels."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -43,47 +43,48 @@ def check(
     progress: Progress | bool | None = None,
     on_failure: Callable[[str], None] | None = None,
 ) -> CheckResult:
-    """Measure a loss against the exact answer, and says whether it has a grade.
+    """Measure a loss against the exact answer, and return whether it has a grade.
 
-    The loss is called in this process, on the catalogue's cases without loss options and on seeded rows of the widths
-    about which kernels divide their work (``check/*``); then on the same rows in other batches, orders, layouts and
-    offsets, a second time, with another batch in between, without a gradient, differentiated twice, and under upstream
-    gradients other than 1. Where its signature names loss options (``label_smoothing``, ``weight``, ``ignore_index``,
-    ``reduction``, and whatever else `logitlab.reference` takes) it is also called with them, on the catalogue's cases
-    that have no others and on seeded rows; their meaning is that of `logitlab.reference`. A loss that names
-    ``reduction`` is asked for ``"none"`` elsewhere.
+    The loss is called in this process, on the catalogue's cases without loss options and on seeded rows (``check/*``)
+    of widths near the block sizes of kernels. The same rows are then tried in other batches, orders, layouts and
+    offsets; a second time; after another batch; without a gradient; differentiated twice; and with upstream gradients
+    other than 1.
+
+    If the signature names loss options (``label_smoothing``, ``weight``, ``ignore_index``, ``reduction``, or any other
+    option of `logitlab.reference`), the loss is also called with them, on seeded rows and on the catalogue's cases
+    without other options. The options have the meaning of `logitlab.reference`. In all other calls, a loss that names
+    ``reduction`` gets ``"none"``.
 
     Args:
-        loss: a function of the framework's own arrays, logits (B, C) and integer targets (B,), that returns the row
-            losses (B,), or an object that can be called so, such as a module of PyTorch. The framework differentiates
-            it.
+        loss: a function of logits (B, C) and integer targets (B,), in the framework's arrays, that returns the row
+            losses (B,); or a callable object such as a PyTorch module. The framework differentiates it.
         framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
-        dtypes: those to check, each of which must then be supported; by default all four, and one that the loss
-            says it does not support is left out.
+        dtypes: the dtypes to check, which the loss must support; by default all four, without those that it does not
+            support.
         require: the worst grade that passes, ``A`` to ``D``.
-        require_loss: the same of the loss, in place of ``require``.
-        require_gradient: the same of the gradient.
-        name: what to call the loss; by default its own name.
-        gradient: logits and targets to the gradient (B, C) of the summed row losses, written by hand. NumPy needs it
-            for the gradient to be checked; the other frameworks differentiate where it is not given.
-        device: one that the framework finds.
+        require_loss: the worst grade of the loss, if not ``require``.
+        require_gradient: the worst grade of the gradient, if not ``require``.
+        name: the name of the loss in the report; by default its own name.
+        gradient: a function of logits and targets that returns the gradient (B, C) of the summed row losses. NumPy
+            needs it to check the gradient; the other frameworks differentiate the loss without it.
+        device: a device that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
-        cases: globs over ``family/name``; by default all that have no loss options but those that the loss names, and
-            those of ``check/*``.
-        shrink: whether to look for the smallest input that still fails.
-        first: whether to stop at the first batch of rows that falls short; the grades are then of what was tried.
-        progress: called with the batches done, those in all and the one at hand. By default (None or True) a bar where
+        cases: globs over ``family/name``; by default ``check/*`` and all cases without loss options, or with options
+            that the loss names.
+        shrink: whether to search for the smallest input that still fails.
+        first: whether to stop at the first batch that fails; the grades then cover the batches tried.
+        progress: called with the batches done, the total and the current batch. By default (None or True) a bar if
             standard error is a terminal, and a line in a notebook; False for none.
-        on_failure: called with one line that says what failed, as soon as a row falls short for the first time.
+        on_failure: called with one line about the first row that fails, as soon as it fails.
 
     A framework that compiles each shape (JAX, and every mode but ``eager``) gets fewer widths and sizes of batches,
-    unless ``cases`` names others. Ctrl-C after a row has failed ends the check, and the result is that of what was
-    tried; before that it raises KeyboardInterrupt.
+    unless ``cases`` names others. Ctrl-C after a row has failed stops the check and returns the result so far; before
+    that it raises KeyboardInterrupt.
 
     Raises:
-        UsageError: for a name that is not known, a framework that cannot be imported or lacks the device, cases that
-            cannot be given to the loss; and for a loss that cannot be measured: a class, a signature that does not take
-            logits and targets, or one that raises, or returns something else than row losses, on every batch.
+        UsageError: for an unknown name, a framework that cannot be imported or lacks the device, cases that do not suit
+            the loss, or a loss that cannot be measured: a class, a function that does not take logits and targets, or
+            one that raises or returns something else than row losses on every batch.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     default_name = str(getattr(loss, "__qualname__", type(loss).__name__))
@@ -129,11 +130,11 @@ def _measure_all(
     *,
     first: bool,
 ) -> tuple[list[Lines], bool]:
-    """The lines of everything, and whether that is everything; ended by Ctrl-C, or by the first failure if so asked.
+    """Return all lines, and whether everything was tried: not after Ctrl-C, or after the first failure if ``first``.
 
     Raises:
         UsageError: if no ordinary batch can be measured.
-        KeyboardInterrupt: if nothing has failed until then.
+        KeyboardInterrupt: on Ctrl-C before any row has failed.
     """
     found: list[Lines] = []
     failed = False
@@ -155,7 +156,7 @@ def _measure_all(
 
 
 def _sentence(lines: Lines) -> str:
-    """A line of the table in words: ``masks/first[0] in float32: loss has grade F (nan)``."""
+    """Return a line of the table as text: ``masks/first[0] in float32: loss has grade F (nan)``."""
     line = next(each_line(table([lines])))
     row = "" if line.row < 0 else f"[{line.row}]"
     what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
@@ -192,10 +193,9 @@ def _can_be_given(case: Case, options: Sequence[str]) -> bool:
 
 
 def _require_callable(function: Any, what: str, name: str) -> None:
-    """Refuse what cannot be called with logits and targets.
+    """Raise a UsageError for a value that cannot be called with logits and targets.
 
-    Raises:
-        UsageError: for a value that is no function, a class, or a signature that does not take two arguments.
+    Such a value is not a function, is a class, or has a signature that does not take two arguments.
     """
     expected = "expected a function of logits (B, C) and targets (B,)"
     if inspect.isclass(function):

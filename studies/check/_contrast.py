@@ -1,4 +1,4 @@
-"""The same rows in another way, of which a property says that it changes nothing."""
+"""The same rows in another presentation that, by a property, must not change the result."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,12 +12,12 @@ from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
 from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
 from ._rows import OTHER_LAYOUTS, PresentedRows
 
-# These stay what they are as the rows are made smaller; the others are batches, orders and numbers of their own.
+# These arrangements are kept while rows shrink; the others become ordinary batches.
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
 
 
 class Contrast(NamedTuple):
-    """The other way, in words for people; the rows so, and where the row in question is among them."""
+    """Another presentation: its wording, its rows, and the index of the failing row among them."""
 
     wording: str
     rows: PresentedRows
@@ -25,7 +25,7 @@ class Contrast(NamedTuple):
 
 
 def on_their_own(rows: PresentedRows) -> PresentedRows:
-    """The rows as a batch that stands for itself: a batch or an order of the numbers is one like any other."""
+    """Return the rows as an ordinary batch, with only the kind of call and the memory layout kept."""
     how = Presentation(options=str(rows.options))
     if rows.how.call is not CallKind.ONCE:
         how = Presentation(rows.how.call)
@@ -35,7 +35,7 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
 
 
 def contrasts(rows: PresentedRows, place: int, property_: str | None) -> Iterator[Contrast]:
-    """Ways in which the row must be right too, by a property; none where the property says nothing of other ways."""
+    """Yield presentations in which the row must be right too, by a property; none if it concerns one presentation."""
     found = None if property_ is None else _BY_PROPERTY.get(property_)
     if found is not None:
         yield from found(rows, place)

@@ -1,4 +1,4 @@
-"""What is hard about a row: masks, NaN, a common offset, large logits, a loss near zero, ties."""
+"""The features that make a row hard: masks, NaN, a common offset, large logits, a loss near zero, ties."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 NEAR_ZERO = 0.1
-LARGE = 80.0  # beyond it exp overflows float32 soon
-FAR = 8.0  # a common offset, in spreads of the row
+LARGE = 80.0  # near the overflow of exp in float32
+FAR = 8.0  # the smallest common offset, in spreads of the row
 
 
 class Features(NamedTuple):
-    """Which rows have a feature: arrays (B,). The order of a row's classes changes none of them."""
+    """The rows with each feature: arrays (B,). No feature depends on the order of a row's classes."""
 
     has_mask: Mask
     has_nan: Mask
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
     @classmethod
     def of(cls, logits: NDArray[Any], losses: NDArray[np.float64]) -> Features:
-        """The features of logits (B, C) with exact row losses (B,)."""
+        """Return the features of logits (B, C) with exact row losses (B,)."""
         x = logits.astype(np.float64)
         finite = np.isfinite(x)
         high = np.where(finite, x, -np.inf).max(axis=1, initial=-np.inf)
@@ -44,5 +44,5 @@ class Features(NamedTuple):
         )
 
     def take(self, places: NDArray[np.intp]) -> Features:
-        """The features of some of the rows."""
+        """Return the features of the rows at these indices."""
         return Features(*(mask[places] for mask in self))

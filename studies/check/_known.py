@@ -1,7 +1,7 @@
-"""What is known of a batch as the catalogue has it: what each row is graded by, and the grades of its first answer.
+"""A cache of grades for a batch of the catalogue: the standard of each row, and the grades of its first result.
 
-A check presents the same rows in twenty ways, and a sound loss answers with the same bits in most of them. Equal bits
-of a row have equal grades, so that only answers that differ are graded again.
+A check presents the same rows in twenty ways, and a correct loss returns the same bits in most of them. Equal bits have
+equal grades, so only rows with different bits are graded again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A batch of logits (B, C) in a dtype with its exact answer, and what was computed from them once."""
+    """A batch of logits (B, C) in a dtype with its exact answer, features and first grades."""
 
     logits: Array
     fmt: Format
@@ -37,12 +37,12 @@ class Known:
 
     @cached_property
     def features(self) -> Features:
-        """What is hard about each row."""
+        """The features of each row."""
         losses = self.exact.loss if self.row_losses is None else self.row_losses
         return Features.of(self.logits, losses.hi)
 
     def grade(self, quantity: Quantity, computed: Array, places: Index) -> Graded:
-        """The grades of an answer for the rows at these places, with the classes in the batch's order."""
+        """Return the grades of a result for the rows at these indices, with the classes in the batch's order."""
         if self.reduction != "none" and quantity == Quantity.LOSS:
             return grade_by(self._standard(quantity), computed)
         first, graded = self._answers.get(quantity, (None, None))
@@ -69,7 +69,7 @@ class Known:
 
 
 def rows_differ(one: Array, other: Array) -> NDArray[np.bool_]:
-    """Which rows differ in a bit, all NaN taken for one."""
+    """Return which rows differ in a bit; all NaN are equal."""
     bits = f"u{one.dtype.itemsize}"
     differ = one.view(bits) != other.view(bits)
     if differ.any():  # which is rare
@@ -79,7 +79,7 @@ def rows_differ(one: Array, other: Array) -> NDArray[np.bool_]:
 
 
 def distinct_rows(*arrays: Array) -> tuple[Index, Index]:
-    """The first of each kind of row, taken over all arrays bit for bit, and of each row the place of its kind there."""
+    """Return the indices of the distinct rows of all arrays, compared bitwise, and each row's index among them."""
     parts = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8).reshape(len(a), -1) for a in arrays]
     joined = np.concatenate(parts, axis=1)
     rows = joined.view(f"V{joined.shape[1]}").reshape(-1)

@@ -1,4 +1,4 @@
-"""The table of a check: a line for each row, quantity and presentation, with what is hard about the row."""
+"""The table of a check: a line for each row, quantity and presentation, with the features of the row."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
 
-DIFFERS = "differs"  # in the place of a verdict: two calls gave other bits
+DIFFERS = "differs"  # used as a verdict: two equal calls returned different bits
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Required:
     gradient: Grade
 
     def of(self, quantity: str) -> Grade:
-        """The worst grade that passes for a quantity."""
+        """Return the worst grade that passes for a quantity."""
         return self.loss if quantity == Quantity.LOSS else self.gradient
 
     def __str__(self) -> str:
@@ -42,9 +42,9 @@ class Required:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """The lines of one quantity of a batch: the fields are the table's columns.
+    """The lines of one quantity of a batch; the fields are the columns of the table.
 
-    An array has a value for each line; anything else holds for all of them. ``place`` is the row's in its batch.
+    An array has a value for each line; any other value holds for all lines. ``place`` is the row's index in its batch.
     """
 
     dtype: str
@@ -83,7 +83,7 @@ class Lines:
 
     @classmethod
     def of(cls, rows: PresentedRows, quantity: Quantity, *, whole: bool = False) -> Self:
-        """Lines without results: what they are of, and what is hard about it; one line of a batch as a whole."""
+        """Return lines without results for the rows and their features, or one line for a whole batch."""
         hard = rows.features._asdict()
         factors = np.ones(len(rows)) if rows.weights is None else rows.weights.astype(np.float64)
         lines = cls(
@@ -101,7 +101,7 @@ class Lines:
         return len(self.row)
 
     def graded(self, graded: Graded) -> Self:
-        """The lines with their grades, verdicts and errors."""
+        """Return the lines with grades, verdicts and errors."""
         return replace(
             self, grade=graded.grade, verdict=graded.verdict, finite=graded.finite,
             expected_finite=graded.expected_finite, max_abs=graded.max_abs, max_rel=graded.max_rel,
@@ -109,7 +109,7 @@ class Lines:
         )  # fmt: skip
 
     def failing(self, required: Required) -> Integers:
-        """The places of the lines that fall short, as `fails` has it, worst first."""
+        """Return the indices of the lines that fail, as in `fails`, worst first."""
         if self.status not in (Status.OK, Status.UNSUPPORTED):
             return np.arange(len(self))
         rank = np.full(len(self), -1) if self.grade is None else grade_ranks(self.grade)
@@ -118,7 +118,7 @@ class Lines:
         return order[((rank > grade_rank(required.of(self.quantity))) | differ)[order]]
 
     def take(self, index: NDArray[np.intp]) -> Self:
-        """Some of the lines."""
+        """Return the lines at these indices."""
 
         def taken(values: Any) -> Any:
             return values[index] if isinstance(values, np.ndarray) else values
@@ -131,7 +131,7 @@ COLUMNS = {field.name: _DTYPES.get(get_type_hints(Lines)[field.name], np.object_
 
 
 def table(found: Sequence[Lines]) -> pd.DataFrame:
-    """All lines in one table."""
+    """Return all lines in one table."""
     sizes = [len(lines) for lines in found]
 
     def column(name: str, dtype: type[np.generic]) -> NDArray[np.generic]:
@@ -148,7 +148,7 @@ def table(found: Sequence[Lines]) -> pd.DataFrame:
 
 
 class Line(NamedTuple):
-    """What code reads of one line of the table."""
+    """The columns of one line that code reads."""
 
     dtype: str
     quantity: str
@@ -168,12 +168,12 @@ class Line(NamedTuple):
 
 
 def each_line(lines: pd.DataFrame) -> Iterator[Line]:
-    """The lines of a table, one by one."""
+    """Yield the lines of a table."""
     return map(Line._make, zip(*(lines[name].tolist() for name in Line._fields), strict=True))
 
 
 def fails(lines: pd.DataFrame, required: Required) -> Mask:
-    """Which lines fall short of a grade, or have none because the loss raised or gave other bits."""
+    """Return which lines miss the grade, raised, or returned different bits."""
     of_loss = lines["quantity"].eq(Quantity.LOSS).to_numpy(bool)
     worse = grade_ranks(lines["grade"].to_numpy(object)) > np.where(
         of_loss, grade_rank(required.loss), grade_rank(required.gradient)
@@ -183,7 +183,7 @@ def fails(lines: pd.DataFrame, required: Required) -> Mask:
 
 
 def grade_ranks(grades: Objects) -> Integers:
-    """The `grade_rank` of each grade."""
+    """Return the `grade_rank` of each grade."""
     ranks = np.full(len(grades), -1)
     for rank, grade in enumerate(GRADES):
         ranks[grades == grade] = rank
@@ -191,6 +191,6 @@ def grade_ranks(grades: Objects) -> Integers:
 
 
 def badness(grade: str | None) -> int:
-    """How bad a line is: the rank of its grade, and worse than any grade where it has none."""
+    """Return the rank of a grade, or a number above all ranks without a grade."""
     rank = grade_rank(grade)
     return rank if rank >= 0 else len(GRADES)

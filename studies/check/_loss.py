@@ -1,4 +1,4 @@
-"""The loss that is checked: where it comes from, and how a framework calls it."""
+"""The loss under check: its import, and its calls in a framework."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Candidate:
     """A loss in a framework, on a device and in a mode.
 
     Attributes:
-        name: what it is called in tables and messages.
-        framework: the adapter that makes its arrays, calls it and differentiates it.
-        loss: logits (B, C) and integer targets (B,) to the row losses (B,), in the framework's own arrays; it is given
-            the loss options that it names.
-        gradient: logits and targets to the gradient (B, C), where it is written by hand.
+        name: its name in tables and messages.
+        framework: the adapter that creates its arrays, calls it and differentiates it.
+        loss: takes logits (B, C) and integer targets (B,) in the framework's arrays, and the loss options that it
+            names; returns the row losses (B,).
+        gradient: takes logits and targets and returns the gradient (B, C); None if the framework differentiates.
     """
 
     name: str
@@ -51,45 +51,45 @@ class Candidate:
         return self._implementation(PLAIN).quantities
 
     def call(self, batch: Batch, options: CallOptions = PLAIN) -> Outcome:
-        """Loss and gradient of a batch, whose reduction is that of the options."""
+        """Return loss and gradient of a batch, with the reduction of the options."""
         with self.framework.as_users_call_it(batch.logits.dtype):
             outcome = worker.evaluated(self.framework, self._implementation(options), batch, self.device, self.mode)
         if outcome.detail.startswith("KeyboardInterrupt"):
-            raise KeyboardInterrupt  # in a worker's process it costs one call, here it is the user's word
+            raise KeyboardInterrupt  # the user's Ctrl-C; in a worker process it would only end one call
         return outcome
 
     @contextmanager
     def traced(self, rows: PresentedRows) -> Iterator[Traced]:
-        """For calls one by one; what is raised ends them, and is the trace's fault."""
+        """Give a `Traced` for single calls. An exception of the loss ends the block and is stored as its fault."""
         trace = Traced(self, rows.options)
         with self.framework.as_users_call_it(rows.logits.dtype), self.framework.placed(self.device):
             try:
                 yield trace
-            except Exception as error:  # the loss is another's code
+            except Exception as error:  # the loss is the user's code
                 status = "unsupported" if self.framework.unsupported(error) else "raised"
                 trace.fault = (status, format_error(error))
 
     @cached_property
     def version(self) -> str:
-        """That of the framework."""
+        """The framework's version."""
         return registry.version_of(self.framework.implementations[0].package) or ""
 
     @cached_property
     def cannot(self) -> frozenset[CallKind | Arrangement]:
-        """The ways of calling it that there are not."""
+        """The presentations that the framework, the mode or the loss does not allow."""
         lacking: set[CallKind | Arrangement] = set()
         if self.framework.autograd is None:
             lacking |= {CallKind.UNTRACKED, CallKind.WEIGHTED, CallKind.SUMMED, CallKind.TWICE}
         if not self.framework.strides:
             lacking |= {Arrangement.SLICED, Arrangement.EVERY_OTHER}
         if self.mode != "eager":
-            lacking |= {CallKind.TWICE}  # a compiled backward pass is told that it is the only one
+            lacking |= {CallKind.TWICE}  # a compiled backward pass runs only once
         if self.gradient is not None or "gradient" not in self.quantities:
             lacking |= {CallKind.WEIGHTED, CallKind.SUMMED, CallKind.TWICE}
         return frozenset(lacking)
 
     def in_its_mode(self, options: CallOptions) -> Loss:
-        """The loss with these options, as it is run in the mode."""
+        """Return the loss with these options, compiled for the mode."""
         found: Loss = self._once(("in its mode", options.key), lambda: self._in_its_mode(options))
         return found
 
@@ -97,27 +97,27 @@ class Candidate:
         return _shaped(self.framework.in_mode(self._with(self.loss, options), self.mode), options)
 
     def by_hand(self, options: CallOptions) -> Loss | None:
-        """The gradient written by hand, where there is one that takes the options."""
+        """Return the user's gradient function if there is one that takes the options, or None."""
         if self.gradient is None or not set(options.names) <= set(keywords(self.gradient, options)):
             return None
         return self._with(self.gradient, options)
 
     def _implementation(self, options: CallOptions) -> Implementation:
-        """One for all calls with the same options, so that a framework compiles each shape once."""
-        found: Implementation = self._once(("implementation", options.key), lambda: self._made(options))
+        """Return one implementation for all calls with the same options, so that each shape is compiled once."""
+        found: Implementation = self._once(("implementation", options.key), lambda: self._build(options))
         return found
 
-    def _made(self, options: CallOptions) -> Implementation:
+    def _build(self, options: CallOptions) -> Implementation:
         written = all(i.written_by_hand for i in self.framework.implementations)
         loss, gradient = _shaped(self._with(self.loss, options), options), self.by_hand(options)
         plain = Implementation(f"{self.framework.name}/{self.name}", "builtin", loss, self.framework.name)
-        # The adapter would divide a gradient that is that of the mean already.
+        # The adapter would divide the gradient of a mean by the number of rows again.
         gradient = None if options.reduced and written else gradient
         differentiable = gradient is not None or not (written or self.gradient is not None)
         return replace(plain, gradient=gradient, differentiable=differentiable, reduces=options.reduced)
 
     def _with(self, function: Loss, options: CallOptions) -> Loss:
-        """The function with the options that it names, arrays as the framework's own."""
+        """Return the function with the options that it names, as the framework's arrays."""
         given = keywords(function, options)
 
         def bound(logits: Any, targets: Any) -> Any:
@@ -132,7 +132,7 @@ class Candidate:
 
 
 class Laid(NamedTuple):
-    """A batch in a framework's own arrays, and the numbers it was made of."""
+    """A batch in a framework's arrays, and its numbers in NumPy."""
 
     x: Any
     t: Any
@@ -141,11 +141,11 @@ class Laid(NamedTuple):
 
 
 class Traced:
-    """Call of one loss, one after the other, on arrays that may be used more than once.
+    """Single calls of one loss on arrays that may be used more than once.
 
     Attributes:
-        fault: status and detail of what was raised, None if nothing was.
-        written: the argument that the loss has changed, None if none.
+        fault: status and message of an exception, or None.
+        written: the argument that the loss has changed, or None.
     """
 
     def __init__(self, candidate: Candidate, options: CallOptions) -> None:
@@ -169,7 +169,7 @@ class Traced:
         return found
 
     def both(self, laid: Laid, between: Callable[[], Any] = lambda: None) -> dict[str, NDArray[Any]]:
-        """Loss and gradient, looked at after something else was done."""
+        """Return loss and gradient, copied after ``between`` was called."""
         by_hand = self._candidate.by_hand(self._options)
         if by_hand is None and self._framework.autograd is not None:
             rows, pull = self._autograd.forward(self._loss, laid.x, laid.t, repeatedly=False)
@@ -181,7 +181,7 @@ class Traced:
         return found if by_hand is None else found | {"gradient": self._copied(by_hand(laid.x, laid.t))}
 
     def gradient(self, laid: Laid, upstream: NDArray[Any] | float) -> NDArray[Any]:
-        """That of the losses, each times its own factor; or of a sum, in which all have one."""
+        """Return the gradient of the losses times their factors, or of a sum times one factor."""
         rows, pull = self._autograd.forward(self._loss, laid.x, laid.t, repeatedly=False)
         if isinstance(upstream, float):
             return self._copied(pull(self._autograd.spread(rows, upstream)))
@@ -198,7 +198,7 @@ class Traced:
     @property
     def _autograd(self) -> Autograd:
         found = self._framework.autograd
-        assert found is not None  # noqa: S101 - for the type checker: `Candidate.cannot` has the calls that need it
+        assert found is not None  # noqa: S101 - for the type checker: `Candidate.cannot` excludes calls without it
         return found
 
     @property
@@ -209,20 +209,20 @@ class Traced:
         return self._framework.to_array(values, self._candidate.device)
 
     def _upstream(self, upstream: NDArray[Any], rows: Any) -> Any:
-        """The factors in the dtype of the losses, which need not be that of the logits."""
+        """Return the factors in the dtype of the losses, which may differ from that of the logits."""
         with np.errstate(over="ignore"):
             return self._own(upstream.astype(self._framework.to_numpy(rows).dtype))
 
     def _copied(self, values: Any) -> NDArray[Any]:
-        # The framework's memory may be written again by the next call.
+        # The next call may overwrite the framework's memory.
         return np.array(self._framework.to_numpy(values))
 
 
 def _shaped(loss: Loss, options: CallOptions) -> Loss:
-    """The loss, refused where its result has another shape: the adapters would flatten it without a word."""
+    """Return the loss with a check of its result's shape, since the adapters would flatten any shape."""
 
     def checked(logits: Any, targets: Any, reduction: str = "") -> Any:
-        # The reduction of an adapter's call is the options' own.
+        # The options contain the reduction, so the adapter's argument is not used.
         found = loss(logits, targets)
         expected = () if options.reduced else (logits.shape[0],)
         shape = tuple(getattr(found, "shape", ())) if hasattr(found, "dtype") else None
@@ -236,10 +236,10 @@ def _shaped(loss: Loss, options: CallOptions) -> Loss:
 
 
 def load_framework(name: str) -> Framework:
-    """The adapter of a framework, in this process, whose settings stay what they are.
+    """Return the adapter of a framework in this process, without a change of settings.
 
     Raises:
-        UsageError: for a name that is not known, or a framework that cannot be imported.
+        UsageError: for an unknown framework, or one that cannot be imported.
     """
     if name not in registry.names():
         raise UsageError(f"unknown framework {name!r}; choose one of {', '.join(registry.names())}")
@@ -252,10 +252,10 @@ def load_framework(name: str) -> Framework:
 
 
 def named(path: str) -> tuple[str, Loss]:
-    """The function behind ``package.module:loss``, imported from the current folder too.
+    """Import ``package.module:loss``, also from the current folder, and return its name and the function.
 
     Raises:
-        UsageError: if it is not there or cannot be called.
+        UsageError: if it does not exist or is not callable.
     """
     module, _, attribute = path.partition(":")
     if not module or not attribute:
@@ -268,7 +268,7 @@ def named(path: str) -> tuple[str, Loss]:
         raise UsageError(
             f"cannot import {module!r}: {error}; run logitlab in the folder of the module, or set PYTHONPATH"
         ) from error
-    except (Exception, SystemExit) as error:  # another's code, which may raise anything
+    except (Exception, SystemExit) as error:  # the module is the user's code and may raise anything
         raise UsageError(
             f"{module!r} raises {format_error(error)}; fix it so that this works: `python -c 'import {module}'`"
         ) from error

@@ -1,4 +1,4 @@
-"""Rows through the loss: one line a row and quantity, as in the measurements table."""
+"""The measurement of rows: a line for each row and quantity, as in the measurements table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 def measure(candidate: Candidate, rows: PresentedRows) -> list[Lines]:
-    """The rows as they are presented, each quantity graded."""
+    """Call the loss with the rows in their presentation, and return the graded lines of each quantity."""
     special = _CALLS.get(rows.how.call) or _IN_MEMORY.get(rows.how.arrangement)
     if special is None:
         return _plainly(candidate, rows)
@@ -52,7 +52,7 @@ def _written(rows: PresentedRows, argument: Argument) -> Lines:
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    """The calls of one batch as one; the first fault is that of all."""
+    """Return the outcomes of one batch's calls as one; the first error counts for all."""
     fault = next((o for o in outcomes if o.status != Status.OK), None)
     if fault is not None or len(outcomes) == 1:
         return fault or outcomes[0]
@@ -64,7 +64,7 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _again(traced: Traced, rows: PresentedRows) -> list[Lines]:
-    """The same arrays twice: a line whose bits differ has the verdict `DIFFERS`."""
+    """Call the loss twice with the same arrays; a line whose bits differ has the verdict `DIFFERS`."""
     laid = traced.laid(rows)
     first, second = (traced.both(laid) for _ in range(2))
     return [_compared(rows, Quantity(name), first[name], second[name]) for name in first]
@@ -78,7 +78,7 @@ def _compared(rows: PresentedRows, quantity: Quantity, one: Array, other: Array)
 
 
 def _weighted(traced: Traced, rows: PresentedRows) -> list[Lines]:
-    """The gradient of the losses weighted, each of them by its own factor."""
+    """Grade the gradient of the losses with a factor for each row."""
     weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
     size = rows.per_call or len(rows)
     parts = [slice(i, i + size) for i in range(0, len(rows), size)]
@@ -97,12 +97,12 @@ def _graded_over(rows: PresentedRows, gradient: Array, weights: Array) -> list[L
 
 
 def _grade_weighted(rows: PresentedRows, gradient: Array, weights: Array) -> Graded:
-    """The gradient of weighted losses, graded as that of the losses."""
+    """Grade the gradient of weighted losses by the bounds of the losses' gradient."""
     factors = weights.astype(np.float64)[:, None]
     ordinary = np.isfinite(factors) & (factors != 0)
-    # Entries that fall below the smallest number before they are multiplied stay so, and those that fall below it by
-    # being multiplied do: the bounds allow for that number before, or after.
-    # A negative factor is divided by whole, or by its sign: what is graded has the signs of an unweighted gradient.
+    # An entry may underflow before or after the multiplication. So a factor of at least 1 divides the computed values,
+    # and a smaller one multiplies the exact values. The sign always divides the computed values, so that the graded
+    # signs are those of an unweighted gradient.
     size = np.abs(factors)
     before = np.where(ordinary, np.where(size >= 1, factors, np.sign(factors)), 1.0)
     after = np.where(ordinary & (size < 1), size, 1.0)
@@ -115,7 +115,7 @@ def _grade_weighted(rows: PresentedRows, gradient: Array, weights: Array) -> Gra
 
 
 def _without_value(graded: Graded, gradient: Array, factors: Array) -> Graded:
-    """Of a row that weighs nothing the gradient is zero; of one whose upstream gradient is NaN some of it is NaN."""
+    """Grade rows whose factor is 0 (the gradient must be 0) or NaN (an entry must be NaN)."""
     g = gradient.astype(np.float64)
     letters, verdicts = np.array(graded.grade, object), np.array(graded.verdict, object)
     known = letters != np.array(None)
@@ -129,7 +129,7 @@ def _without_value(graded: Graded, gradient: Array, factors: Array) -> Graded:
 
 
 def _summed(traced: Traced, rows: PresentedRows) -> list[Lines]:
-    """The gradient of half their sum, which hands down one number for all rows."""
+    """Grade the gradient of half the summed loss, which passes one number to all rows."""
     gradient = traced.gradient(traced.laid(rows), SHARE)
     return _graded_over(rows, gradient, np.full(len(rows), SHARE, rows.logits.dtype))
 
@@ -143,18 +143,18 @@ def _as_it_lies(traced: Traced, rows: PresentedRows) -> list[Lines]:
 
 
 def _differentiated_twice(traced: Traced, rows: PresentedRows) -> list[Lines]:
-    """Two gradients of one loss, which are the same bits. One that refuses, with an error, says enough."""
+    """Compare two gradients of one loss bitwise. A loss may raise in the second backward pass."""
     weights = rows.weights if rows.weights is not None else np.ones(len(rows), rows.logits.dtype)
     try:
         first, second = traced.two_gradients(traced.laid(rows), weights)
-    except Exception:  # whatever a loss raises
+    except Exception:  # the loss is the user's code
         return []
     return [_compared(rows, Quantity.GRADIENT, first, second)]
 
 
 def _another_between(traced: Traced, rows: PresentedRows) -> list[Lines]:
-    """Loss and gradient of a batch, both looked at after another batch has had its turn."""
-    # Other numbers of the same shape; their exact answer is of no use.
+    """Grade loss and gradient of a batch that are read after a call with another batch."""
+    # The other batch has the same shape; its exact answer is not used.
     others = replace(rows, logits=rows.logits[::-1, ::-1].copy(), targets=rows.classes - 1 - rows.targets)
     other = traced.laid(others)
     return _graded(rows, traced.both(traced.laid(rows), between=lambda: traced.both(other)))
@@ -189,7 +189,7 @@ def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines
 
 
 def _distinct(rows: PresentedRows, lines: Lines) -> Lines:
-    """Of rows that are there many times the worst line each: a large batch is more than a table has to hold."""
+    """Return the worst line of each row's copies, since a large batch has too many lines for a table."""
     if rows.distinct is None or len(lines) != len(rows):
         return lines
     if lines.grade is not None:

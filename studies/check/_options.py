@@ -1,4 +1,4 @@
-"""The loss options that a signature names, and how a loss is called with them."""
+"""The loss options that a signature names, and the keywords of a call."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ from ...cases import Case
 from ...oracle import reference
 
 REDUCTION = "reduction"
-# What the oracle can be asked and a case can have: an option that joins both joins the check.
+# The options of both the oracle and a case; a new one is checked automatically.
 OPTIONS = tuple(
     name
     for name, p in inspect.signature(reference).parameters.items()
     if p.kind is inspect.Parameter.KEYWORD_ONLY and name in {f.name for f in fields(Case)}
 )
-# Given to a loss whose signature names an option without a default, where the option is not tried.
+# Passed if an option without a default is not under test.
 _NEUTRAL = {n: inspect.signature(reference).parameters[n].default for n in OPTIONS} | {"ignore_index": -100}
 
 
@@ -30,7 +30,7 @@ class CallOptions:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that are set."""
+        """The options that are set."""
         return (*self.values, *([REDUCTION] if self.reduced else []))
 
     @property
@@ -39,43 +39,43 @@ class CallOptions:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for options of equal value."""
+        """A key that is equal for equal options."""
         values = (
             (k, v.tobytes(), v.dtype.name) if isinstance(v, np.ndarray) else (k, v) for k, v in self.values.items()
         )
         return (self.reduction, *values)
 
     def __str__(self) -> str:
-        words = [k if isinstance(v, np.ndarray) else f"{k}={v:g}" for k, v in self.values.items()]
-        return ", ".join([*words, *([f"{REDUCTION}={self.reduction}"] if self.reduced else [])])
+        texts = [k if isinstance(v, np.ndarray) else f"{k}={v:g}" for k, v in self.values.items()]
+        return ", ".join([*texts, *([f"{REDUCTION}={self.reduction}"] if self.reduced else [])])
 
 
 PLAIN = CallOptions()
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature, of a module's ``forward`` where the call itself takes anything; None if it tells none."""
+    """Return the signature of a function, or of a module's ``forward``; None if it has none."""
     forward = getattr(function, "forward", None)
     called = forward if callable(forward) and not inspect.isroutine(function) else function
     try:
         own = inspect.signature(called, follow_wrapped=False)
-        # A wrapper that hands on whatever it is given takes what the wrapped function does, and no other.
-        hands_on = any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
-        return inspect.signature(called) if hands_on else own
+        # A wrapper with **kwargs takes the arguments of the wrapped function; any other has its own.
+        forwards = any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
+        return inspect.signature(called) if forwards else own
     except (TypeError, ValueError):
         return None
 
 
 def options_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The options that a signature names, in the order of `OPTIONS`."""
+    """Return the options that a signature names, in the order of `OPTIONS`."""
     return tuple(name for name in OPTIONS if name in _parameters(function))
 
 
 def keywords(function: Callable[..., Any], options: CallOptions) -> dict[str, Any]:
-    """What the function is given beside logits and targets: the options that are set and that it names.
+    """Return the keywords of a call beside logits and targets: the set options that the function names.
 
-    The reduction is always given where it is named, since its default may be a mean; any other option that is not set
-    is left to its default.
+    A named reduction is always passed, since its default may be a mean. Other options that are not set keep their
+    defaults.
     """
     given = {}
     for name, parameter in _parameters(function).items():
@@ -89,7 +89,7 @@ def keywords(function: Callable[..., Any], options: CallOptions) -> dict[str, An
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Those that can be given by name, without the first two, which are logits and targets."""
+    """Return the parameters that can be given by name, without the first two, logits and targets."""
     signature = signature_of(function)
     if signature is None:
         return {}
@@ -100,5 +100,5 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def set_in(case: Case) -> tuple[str, ...]:
-    """The options of a case."""
+    """Return the options of a case."""
     return CallOptions(case.set_options, case.reduction).names

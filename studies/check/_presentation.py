@@ -1,11 +1,11 @@
-"""How rows are presented to a loss: what kind of call it is, and how the rows are arranged."""
+"""The presentation of rows to a loss: the kind of call, and the arrangement of the rows."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class CallKind(StrEnum):
-    """What is done with the loss; each value is its wording."""
+    """The kind of call; each value is its wording."""
 
     ONCE = "called once"
     AGAIN = "called again"
@@ -17,7 +17,7 @@ class CallKind(StrEnum):
 
 
 class Arrangement(StrEnum):
-    """How the rows lie in a batch and in memory, or which other numbers they have; each value is its wording."""
+    """The arrangement of rows in a batch and in memory, or a change of their numbers; each value is its wording."""
 
     CATALOGUED = "as catalogued"
     SLICED = "sliced out of wider rows"
@@ -34,7 +34,7 @@ class Arrangement(StrEnum):
 
 
 class Argument(StrEnum):
-    """An argument that a loss must leave as it is."""
+    """An argument that a loss must not change."""
 
     LOGITS = "logits"
     TARGETS = "targets"
@@ -42,13 +42,13 @@ class Argument(StrEnum):
 
 @dataclass(frozen=True)
 class Presentation:
-    """A way to present rows; as text, what tables say of it.
+    """A presentation of rows; its text is used in tables.
 
     Attributes:
         call: the kind of call.
-        arrangement: of the rows.
-        options: the loss options that it mentions, as text.
-        size: the rows of a large batch.
+        arrangement: the arrangement of the rows.
+        options: the loss options, as text.
+        size: the number of rows of a large batch.
     """
 
     call: CallKind = CallKind.ONCE
@@ -57,12 +57,12 @@ class Presentation:
     size: int = 0
 
     def __str__(self) -> str:
-        words = [] if self.call is CallKind.ONCE else [str(self.call)]
+        parts = [] if self.call is CallKind.ONCE else [str(self.call)]
         if self.arrangement is not Arrangement.CATALOGUED:
-            words.append(self.arrangement.format(size=self.size))
+            parts.append(self.arrangement.format(size=self.size))
         elif self.options:
-            words.append(f"with {self.options}")
-        return ", ".join(words) or str(Arrangement.CATALOGUED)
+            parts.append(f"with {self.options}")
+        return ", ".join(parts) or str(Arrangement.CATALOGUED)
 
 
 CATALOGUED = Presentation()

@@ -1,4 +1,4 @@
-"""Which property of a good loss broke: on how many of the rows that put it to the test."""
+"""The properties of a good loss: which are broken, and by how many of the rows that test them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ._options import OPTIONS
 from ._presentation import CATALOGUED, Arrangement, CallKind
 
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
-# From the lines, those that failed and those that put the property to the test, to those that break it.
+# Takes the lines, those that failed and those that test the property; returns those that break it.
 Judge = Callable[[pd.DataFrame, Mask, Mask], Mask]
 
 ROW = ["dtype", "case", "row"]
 KEYS = [*ROW, "quantity"]
 COLUMNS = ("property", "dtype", "rows", "failed", "held")
 
-# Properties that other modules speak of.
+# Properties that other modules use.
 OFFSET = "offset"
 COMPANY = "rows independent of each other"
 ORDER = "rows independent of their order"
@@ -43,12 +43,12 @@ def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _called_plainly(lines: pd.DataFrame) -> Mask:
-    """Which lines are of rows as the catalogue has them, with loss options or without."""
+    """Return which lines are of rows of the catalogue in its own arrangement, with loss options or without."""
     return _arranged(Arrangement.CATALOGUED)(lines).to_numpy(bool)
 
 
 def _has(feature: str) -> Chosen:
-    # A row in another layout says little of what else it has.
+    # A row in another layout does not test its other features.
     return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout"))
 
 
@@ -60,15 +60,16 @@ def _given(option: str) -> Chosen:
 
 
 def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    """Presented in another way: it is that way's doing only where the row is right as the catalogue has it."""
+    """Return failures caused by the presentation: another one counts only if the catalogue's own is correct."""
     plainly = _called_plainly(lines)
     broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
     return broken
 
 
 def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    """A row that is wrong in one way and right in the other depends on the way, whichever of them the catalogue's is;
-    short of that the order of a sum moves the last digits.
+    """Return rows that are wrong in one presentation and right in the other, whichever is the catalogue's.
+
+    A grade C in the catalogue's presentation does not count: the order of a sum changes the last digits.
     """
     plainly = _called_plainly(lines)
     wrong = failed & plainly & _unwritten(lines) & ~lines["grade"].eq(Grade.C).to_numpy()
@@ -81,7 +82,7 @@ def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
 
 
 def _failed_rows(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    # A loss that writes into its arguments may give what it should: no other property is broken by that.
+    # A loss that writes into its arguments may return correct values; that breaks no other property.
     return tries & failed & _unwritten(lines)
 
 
@@ -90,7 +91,7 @@ def _unwritten(lines: pd.DataFrame) -> Mask:
 
 
 def _blamed(option: str) -> Judge:
-    """Lines whose failure is the option's: of several options those that fail alone, or all where none does."""
+    """Return a judge of failures due to the option: of several options, those that fail alone, or all if none does."""
 
     def judge(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
         guilty = {o for o in lines.loc[failed, "options"].unique() if o in OPTIONS}
@@ -101,7 +102,7 @@ def _blamed(option: str) -> Judge:
 
 
 def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
-    """Whether a line's row is among those that failed."""
+    """Return whether a line's row is among those that failed."""
     return pd.MultiIndex.from_frame(lines[keys]).isin(
         pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
     )
@@ -112,10 +113,10 @@ class Property:
     """A property of a good loss.
 
     Attributes:
-        tries: which lines put it to the test.
-        judge: which lines break it.
-        verdicts: those that break it; any where there are none.
-        option: the loss option that it is about.
+        tries: selects the lines that test it.
+        judge: selects the lines that break it.
+        verdicts: the verdicts that break it; empty for any.
+        option: the loss option that it concerns.
     """
 
     tries: Chosen
@@ -124,7 +125,7 @@ class Property:
     option: str | None = None
 
     def breaks(self, lines: pd.DataFrame, failed: Mask) -> Mask:
-        """The lines that say that the property is broken."""
+        """Return the lines that break the property."""
         broken = self.judge(lines, failed, self.tries(lines).to_numpy(bool))
         return broken & lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
 
@@ -159,13 +160,13 @@ PROPERTIES: dict[str, Property] = {
     COMPANY: Property(_arranged(*_IN_BATCHES), _either_way),
     CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
     LAYOUT: Property(lambda t: _arranged(*_IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
-    "deterministic": Property(_called(CallKind.AGAIN), _failed_rows),  # other bits are other bits, right or wrong
+    "deterministic": Property(_called(CallKind.AGAIN), _failed_rows),  # different bits count, correct or not
     ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: ~_unwritten(t)),
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
 def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
-    """For each property and dtype the lines that tried it, and those that failed: columns `COLUMNS`."""
+    """Return for each property and dtype the number of lines that test it and that fail: columns `COLUMNS`."""
     given = {option for options in pd.unique(lines["options"]) for option in options.split(", ")}
     asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
     tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
@@ -180,11 +181,11 @@ def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
 
 
 def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
-    """The property that says most of what fails; None where the rows that fail have nothing else in common.
+    """Return the property that best explains the failures; None if the failing rows share no property.
 
-    That is the harmonic mean of two shares: of the rows that fail in any way, those that break the property, and of
-    the rows that put it to the test, those that break it. Every row tries what a verdict tells of: there the first
-    share counts alone.
+    The score is the harmonic mean of two shares: of the rows that fail at all, those that break the property; and of
+    the rows that test it, those that break it. Every row tests a property with verdicts, so there only the first share
+    counts.
     """
     rows = lines.groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
@@ -199,7 +200,7 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     for name, property_ in PROPERTIES.items():
         broken = property_.breaks(lines, failed)
         scores[name] = score(broken if property_.verdicts else property_.tries(lines).to_numpy(bool), broken)
-    # Every line tries this one; it is broken alone or not at all.
+    # Every line tests this property, so it counts only if it explains the failures alone.
     writes = PROPERTIES[ARGUMENTS].breaks(lines, failed)
     scores[ARGUMENTS] = float(writes.any() and writes[failed].mean())
     best = max(scores, key=lambda name: scores[name])

@@ -1,4 +1,4 @@
-"""What a check found: grades, properties, the worst rows, the smallest input that fails; and how that is printed."""
+"""The result of a check: grades, properties, the worst rows, the smallest input that fails; and its text."""
 
 import io
 from collections.abc import Iterator
@@ -27,21 +27,21 @@ FAILURE_COLUMNS = (
 MEASURED = (Quantity.LOSS.value, Quantity.GRADIENT.value)
 FILES = ("report.txt", "failures.csv", "properties.csv", "reproduce.py")
 WIDTH = 100
-WORST = 10  # rows that are shown
+WORST = 10  # shown rows
 
 
 @dataclass(frozen=True, eq=False)
 class CheckResult:
-    """What a loss is worth.
+    """The result of a check.
 
     Attributes:
-        name, framework, version, device, mode: what was checked, and where.
-        required, required_loss, required_gradient: the grades asked for, of either and of each.
-        options: the loss options that it was measured with, beside without.
-        lines: everything that was measured, one line a row, quantity and way of presenting it.
-        asked: the dtypes that were asked for by name.
-        smallest: the smallest input found that still fails, None if nothing does.
-        complete: whether everything was tried; not after ``first`` or Ctrl-C.
+        name, framework, version, device, mode: the loss and its cell.
+        required, required_loss, required_gradient: the required grades: of both, of the loss, of the gradient.
+        options: the loss options that it was measured with, in addition to calls without options.
+        lines: all measurements, one line for each row, quantity and presentation.
+        asked: the dtypes given by name.
+        smallest: the smallest input found that fails, or None.
+        complete: whether everything was tried; False after ``first`` or Ctrl-C.
     """
 
     name: str
@@ -69,17 +69,17 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every row has the grade, in every dtype that the loss takes, and in one at least."""
+        """Whether every row has the grade in every dtype that the loss supports, and it supports one at least."""
         return not self._failed.any() and bool(self.lines["status"].eq(Status.OK).any())
 
     @cached_property
     def grades(self) -> dict[str, str]:
-        """The worst grade in each dtype, or what happened instead: ``raised``, ``unsupported``."""
+        """The worst grade in each dtype, or the status: ``raised``, ``unsupported``."""
         return {str(dtype): _worst(table) for dtype, table in self.lines.groupby("dtype", sort=False)}
 
     @cached_property
     def grades_by_quantity(self) -> dict[str, dict[str, str]]:
-        """The same for ``loss`` and ``gradient`` each: ``{dtype: {quantity: grade}}``."""
+        """The worst grade of ``loss`` and of ``gradient``: ``{dtype: {quantity: grade}}``."""
         return {
             str(dtype): {q: _worst(table[table["quantity"] == q]) for q in MEASURED if (table["quantity"] == q).any()}
             for dtype, table in self.lines.groupby("dtype", sort=False)
@@ -98,20 +98,20 @@ class CheckResult:
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """The lines that fall short, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names properties.
+        """The lines that fail, worst first, with the columns `FAILURE_COLUMNS`; ``breaks`` names broken properties.
 
-        Of one grade, rows as the catalogue has them come before the same rows presented in another way.
+        Of equal grades, rows of the catalogue come before the same rows in another presentation.
         """
         return self._worst_first[list(FAILURE_COLUMNS)].reset_index(drop=True)
 
     @cached_property
     def properties(self) -> pd.DataFrame:
-        """Each property in each dtype: how many rows tried it, how many failed, and whether it ``held``."""
+        """Each property in each dtype: how many rows test it, how many fail, and whether it ``held``."""
         return properties(self.lines, self._failed)
 
     @property
     def script(self) -> str | None:
-        """A Python program of a dozen lines that shows the failure without LogitLab; None if nothing fails."""
+        """A short Python program that reproduces the failure without LogitLab; None if nothing fails."""
         return None if self.smallest is None else self.smallest.script
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ class CheckResult:
 
 
 def _worst(lines: pd.DataFrame) -> str:
-    """The worst grade, or how a call ended that gave none."""
+    """Return the worst grade, or the status of calls without a grade."""
     ended = lines.loc[~lines["status"].isin([Status.OK, Status.UNSUPPORTED]), "status"]
     return str(ended.iloc[0]) if len(ended) else worst_grade(lines["grade"]) or Status.UNSUPPORTED.value
 
@@ -131,30 +131,30 @@ def show(result: CheckResult, console: Console | None = None) -> None:
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     out.print(Group(*_parts(result)))
     if result.script is not None:
-        out.print("\nThe smallest input found that fails, as a program of its own:\n")
-        out.print(result.script, soft_wrap=True)  # a program is not broken at a margin
+        out.print("\nA program that reproduces the failure with the smallest input found:\n")
+        out.print(result.script, soft_wrap=True)  # a program is not wrapped
 
 
 def prepare(folder: Path) -> None:
-    """Checks, before anything is measured, that `write` can write into a folder, and makes it.
+    """Create the folder, and check before the measurement that `write` will succeed.
 
     Raises:
-        UsageError: if the folder cannot be made, holds links, or has one of the files.
+        UsageError: if the folder cannot be created, holds links, or has one of the files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error}; choose another folder") from error
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
     refuse_links(folder)
     for name in FILES:
         refuse_existing(folder / name, "folder")
 
 
 def write(result: CheckResult, folder: Path) -> Iterator[Path]:
-    """Write ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` where something fails.
+    """Write ``report.txt``, ``failures.csv``, ``properties.csv``, and ``reproduce.py`` if a row fails.
 
     Raises:
-        UsageError: as `prepare`.
+        UsageError: as in `prepare`.
     """
     prepare(folder)
     contents = (f"{result}\n", result.failures.to_csv(index=False), result.properties.to_csv(index=False))
@@ -170,12 +170,12 @@ def _parts(result: CheckResult) -> Iterator[RenderableType]:
     if result.options:
         yield Text(f"Measured with and without {', '.join(result.options)}")
     if not result.complete:
-        yield Text("Stopped before the end: grades and rows are of what was tried until then")
+        yield Text("Stopped before the end: the grades cover only the batches tried so far")
     yield _grades(result)
     if result.failures.empty:
         if not result.passed:
             details = result.lines["detail"].dropna()
-            yield Text(f"Nothing was measured: {next(iter(details), 'no case is held by the dtypes')}")
+            yield Text(f"Nothing was measured: {next(iter(details), 'no case fits the dtypes')}")
         return
     yield Text("")
     yield _properties(result)
@@ -202,7 +202,7 @@ def _grades(result: CheckResult) -> Table:
 
 
 def _properties(result: CheckResult) -> Table:
-    """A line a property: in each dtype it holds, or fails on so many of the rows that try it."""
+    """Return a table with a line for each property: in each dtype, ``holds`` or the number of rows that fail."""
     dtypes = list(result.grades_by_quantity)
     table = _table("property: rows that fail it", *dtypes)
     for name, lines in result.properties.groupby("property", sort=False):
@@ -214,12 +214,12 @@ def _properties(result: CheckResult) -> Table:
 
 
 def _worst_rows(result: CheckResult) -> Table:
-    """The worst row of each case and quantity, as far as there is room."""
+    """Return a table of the worst row of each case and quantity, up to `WORST`."""
     table = _table("worst rows", "in", "quantity", "grade", "given", "exact", "ulp", "presented")
     distinct = result._worst_first.drop_duplicates(["case", "quantity", "status"])
     for line in each_line(distinct.head(WORST)):
         ok = line.status == Status.OK
-        # A gradient is a row of numbers: its error is told, its numbers are the program's to print.
+        # A gradient has many numbers, which the program prints; the table has its error only.
         given, exact = ("", "") if line.quantity == Quantity.GRADIENT else (f"{line.value:.6g}", f"{line.exact:.6g}")
         table.add_row(
             f"{line.case}[{line.row}]", line.dtype, line.quantity, (line.grade or line.verdict) if ok else line.status,

@@ -1,4 +1,4 @@
-"""Rows to be tried: batches of the catalogue's cases, and how a loss is given them."""
+"""The rows of a check: batches of the catalogue's cases, and their presentation to a loss."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Index = NDArray[np.intp]
 Objects = NDArray[np.object_]
 
 OTHER_LAYOUTS = {"transposed": Arrangement.TRANSPOSED, "strided": Arrangement.STRIDED}
-LAID = ("rows", *OTHER_LAYOUTS)  # layouts that the adapters make
+LAID = ("rows", *OTHER_LAYOUTS)  # layouts that the adapters support
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where presented rows come from, whose numbers they have.
+    """The origin of presented rows, which have the same numbers.
 
     Attributes:
-        known: the batch as catalogued.
-        places: (B,), each row's place in it.
-        classes: (C,), the place of each of its classes in the presented rows; None where they have the same order.
+        known: the batch of the catalogue.
+        places: (B,), each row's index in it.
+        classes: (C,), the index of each of its classes in the presented rows; None for the same order.
     """
 
     known: Known
@@ -45,7 +45,7 @@ class Origin:
     classes: Index | None = None
 
     def grade(self, quantity: Quantity, computed: Array) -> Graded:
-        """The grades of an answer for the presented rows."""
+        """Return the grades of a result for the presented rows."""
         entries = computed if self.classes is None or quantity == Quantity.LOSS else computed[:, self.classes]
         return self.known.grade(quantity, entries, self.places)
 
@@ -60,14 +60,14 @@ class PresentedRows:
         logits, targets: (B, C) in the dtype, and (B,).
         exact: the reference of the rows.
         fmt: the dtype.
-        how: the way they are presented.
-        layout: as of a case.
-        per_call: how many rows the loss is given at once; None for all of them.
+        how: the presentation.
+        layout: the memory layout, as of a case.
+        per_call: the number of rows in a call; None for all of them.
         weights: (B,), the factors of the losses, in the dtype; None for none.
-        distinct: (B,), the number of the row that each is a copy of; None where each counts.
-        options: the loss options that they are given with.
-        row_losses: the exact losses before they are reduced; None where they are not.
-        origin: the batch as catalogued that has these rows; None for rows with numbers of their own.
+        distinct: (B,), the index of the row that each copies; None if no row is a copy.
+        options: the loss options of the call.
+        row_losses: the exact losses before the reduction; None without a reduction.
+        origin: the batch of the catalogue with these rows; None for rows with other numbers.
     """
 
     ids: Objects
@@ -90,7 +90,7 @@ class PresentedRows:
 
     @property
     def count(self) -> int:
-        """How many of the rows are no copies of others; they come first."""
+        """The number of distinct rows, which come before their copies."""
         return len(self) if self.distinct is None else int(self.distinct.max(initial=-1)) + 1
 
     @property
@@ -99,13 +99,13 @@ class PresentedRows:
 
     @cached_property
     def features(self) -> Features:
-        """What is hard about each row."""
+        """The features of each row."""
         if self.origin is not None:
             return self.origin.known.features.take(self.origin.places)
         return Features.of(self.logits, (self.exact.loss if self.row_losses is None else self.row_losses).hi)
 
     def grade(self, quantity: Quantity, computed: Array) -> Graded:
-        """The grades of an answer for the rows."""
+        """Return the grades of a result for the rows."""
         if self.origin is not None:
             return self.origin.grade(quantity, computed)
         reduction = self.options.reduction
@@ -114,7 +114,7 @@ class PresentedRows:
         )
 
     def in_memory(self) -> tuple[Array, Index]:
-        """New logits and targets, as they are to lie in memory."""
+        """Return new logits and targets in the memory layout of the presentation."""
         logits = Batch(self.logits.copy(), self.targets, layout=self.layout if self.layout in LAID else "rows")
         x, t = logits.in_memory(), self.targets.copy()
         if self.how.arrangement is Arrangement.SLICED:
@@ -129,14 +129,14 @@ class PresentedRows:
 
     @property
     def batches(self) -> list[Batch]:
-        """What the loss is given, call after call."""
+        """The batches of the calls."""
         size, reduction = self.per_call or len(self), self.options.reduction
         parts = [slice(i, i + size) for i in range(0, len(self), size)]
-        # Copies: a loss that writes into its logits must not change what is measured next.
+        # Copies, so that a loss that writes into its logits does not change the next call.
         return [Batch(self.logits[p].copy(), self.targets[p].copy(), reduction, layout=self.layout) for p in parts]
 
     def take(self, index: Any) -> PresentedRows:
-        """Some of the rows, in another order or several times."""
+        """Return the rows at these indices, which may be reordered or repeated."""
         places = np.arange(len(self))[index]
         return replace(
             self,
@@ -152,27 +152,27 @@ class PresentedRows:
         )
 
     def copied(self, places: Index) -> PresentedRows:
-        """The rows at these places, of which each counts once: by the worst of its copies."""
+        """Return the rows at these indices, as copies: of each row only the worst copy counts."""
         taken = self.take(places)
         return taken if self.distinct is not None else replace(taken, distinct=places)
 
     def filled(self, size: int) -> PresentedRows:
-        """The rows, and copies of theirs up to so many."""
+        """Return the rows with copies up to ``size`` rows."""
         return self if len(self) >= size else self.copied(np.resize(np.arange(len(self)), size))
 
     def called(self, call: CallKind) -> PresentedRows:
-        """The rows in another kind of call."""
+        """Return the rows for another kind of call."""
         return replace(self, how=replace(self.how, call=call))
 
     def arranged(self, arrangement: Arrangement, size: int = 0) -> PresentedRows:
-        """The rows, which have been arranged so."""
+        """Return the rows marked with this arrangement."""
         return replace(self, how=replace(self.how, arrangement=arrangement, size=size))
 
 
 def batches(cases: Sequence[Case], fmt: Format, *, few_shapes: bool = False) -> Iterator[PresentedRows]:
-    """The cases that the dtype can hold, rows of one width together.
+    """Yield the cases that the dtype can hold, in batches of rows of one width.
 
-    With ``few_shapes`` all batches of a width have as many rows, but those whose loss is reduced.
+    With ``few_shapes`` all batches of a width have the same number of rows, except those with a reduction.
     """
     waiting = [group for group in reversed(groups(cases, fmt)) if group.rows]
     sizes: dict[int, int] = {}
@@ -180,13 +180,13 @@ def batches(cases: Sequence[Case], fmt: Format, *, few_shapes: bool = False) -> 
         if group.reduction == "none":
             sizes[group.classes] = max(sizes.get(group.classes, 0), group.rows)
     while waiting:
-        # Taken out of the list, so that its exact answers are freed when the next batch is made.
+        # Removed from the list, so that its exact answers are freed before the next batch.
         batch = _batch(waiting.pop(), fmt)
         yield batch if batch.options.reduced else batch.filled(sizes.get(batch.classes, 0))
 
 
 def number_of_batches(cases: Sequence[Case], fmt: Format) -> int:
-    """How many `batches` gives."""
+    """Return the number of `batches`."""
     return sum(group.rows > 0 for group in groups(cases, fmt))
 
 

@@ -1,4 +1,4 @@
-"""A program of a dozen lines that shows a failure without LogitLab."""
+"""A short program that reproduces a failure without LogitLab."""
 
 import inspect
 import sys
@@ -18,7 +18,7 @@ from ._options import keywords
 from ._presentation import Argument, Arrangement, CallKind
 from ._rows import PresentedRows
 
-RUNS_FROM = 8  # equal numbers that are written as a product
+RUNS_FROM = 8  # at least this many equal numbers are written as a product
 
 
 def script(
@@ -29,14 +29,14 @@ def script(
     property_: str | None,
     written: Argument | None,
 ) -> str:
-    """The source: it prints what the loss gives beside what is exact, and beside what it gives where it is right.
+    """Return the source of a program that prints the loss's result, the exact values, and a correct presentation.
 
     Args:
         candidate: the loss.
-        rows: those that fail.
+        rows: the rows that fail.
         quantity: ``loss`` or ``gradient``.
-        other: another way of calling the loss, in which it does not fail.
-        property_: what is broken.
+        other: another presentation, in which the loss does not fail.
+        property_: the broken property.
         written: the argument that the loss writes into.
     """
     write = _Program(candidate, quantity)
@@ -47,7 +47,7 @@ def script(
     lines += [*write.arrays(rows), *write.given(rows)]
     if rows.how.call not in (CallKind.AGAIN, CallKind.TWICE):
         lines.append(f"print('exact:', {_exact(rows, quantity)})")
-    # Where the losses are weighted the exact answer says enough.
+    # For weighted losses the exact values are enough.
     if other is not None and rows.how.call not in (CallKind.WEIGHTED, CallKind.SUMMED):
         lines += [f"# {other.wording}", *write.arrays(other.rows), *write.given(other.rows)]
         lines.append(f"print('exact:', {_exact(other.rows, quantity)})")
@@ -62,9 +62,9 @@ def _exact(rows: PresentedRows, quantity: str) -> str:
 
 
 def _imported(loss: Callable[..., Any], called: str, as_name: str) -> str:
-    """How a program gets a function: an import where that can be, else its source."""
+    """Return code that imports a function, or else its source."""
     module, name = getattr(loss, "__module__", None), getattr(loss, "__qualname__", "")
-    if not name:  # an object that can be called: where it is kept under the name that it is checked by
+    if not name:  # a callable object: search for the module that has it under the checked name
         module, name = next((m for m, v in list(sys.modules.items()) if vars(v).get(called) is loss), None), called
     if module and module != "__main__" and name.isidentifier():
         return f"{_path(module)}from {module} import {name} as {as_name}"
@@ -81,7 +81,7 @@ def _imported(loss: Callable[..., Any], called: str, as_name: str) -> str:
 
 
 def _path(module: str) -> str:
-    """What lets a program import a module from the folder it is run in, where it lies there."""
+    """Return code that adds the current folder to the import path, if the module is in it."""
     root = sys.modules.get(module.partition(".")[0])
     file = getattr(root, "__file__", None)
     if file is None:
@@ -99,14 +99,14 @@ class _Program:
         self._by_hand = candidate.gradient if quantity == "gradient" else None
 
     def imports(self, rows: PresentedRows) -> list[str]:
-        """Everything that is imported, the loss as ``loss`` and its gradient by hand as ``gradient_of``."""
+        """Return the imports, with the loss as ``loss`` and the user's gradient function as ``gradient_of``."""
         by_dtype = self._syntax.imports_by_dtype.get(rows.fmt.name)
         lines = [*self._syntax.imports, *([by_dtype] if by_dtype else [])]
         lines.append(_imported(self._candidate.loss, self._candidate.name, "loss"))
         return [*lines, *([_imported(self._by_hand, "", "gradient_of")] if self._by_hand is not None else [])]
 
     def arrays(self, rows: PresentedRows) -> list[str]:
-        """``x`` and ``t``."""
+        """Return the lines that create ``x`` and ``t``."""
         syntax, size = self._syntax, {"size": len(rows), "classes": rows.classes}
         x = self._array(rows.logits, rows)
         t = syntax.targets.format(numbers=_targets(rows.targets), device=self._device)
@@ -117,11 +117,11 @@ class _Program:
         if rows.layout == "strided":
             x = syntax.strided.format(x=x, **size)
         x = syntax.transposed.format(x=x) if rows.layout == "transposed" else x
-        # What is called without its gradient is given logits that need none.
+        # Calls without a gradient take logits that require none.
         return [f"x = {x if rows.how.call is CallKind.UNTRACKED else syntax.leaf.format(x=x)}", f"t = {t}"]
 
     def given(self, rows: PresentedRows) -> list[str]:
-        """What the loss gives, printed; twice where two calls are to be compared."""
+        """Return the lines that print the result; of two calls if they are compared."""
         calls, name = self._calls(rows), "rows" if self._quantity == "loss" else "gradient"
         if rows.how.call is CallKind.AGAIN:
             shown = f"print(f'{{turn}} call:', {self._printed(name)})"
@@ -132,13 +132,13 @@ class _Program:
         return [*calls, f"print('given:', {self._printed(name)})"]
 
     def before_and_after(self, rows: PresentedRows, written: Argument) -> list[str]:
-        """The argument that the loss writes into, printed before the call and after it."""
+        """Return the lines that print, before and after the call, the argument that the loss writes into."""
         name = "t" if written is Argument.TARGETS else "x"
         before = [f"print('{written} before:', {self._printed(name)})"]
         return [*before, *self._calls(rows), before[0].replace("before", "after")]
 
     def _calls(self, rows: PresentedRows) -> list[str]:
-        """From ``x`` and ``t`` to ``rows``, and where it is asked for ``gradient``."""
+        """Return the lines that compute ``rows`` from ``x`` and ``t``, and ``gradient`` if it is needed."""
         syntax, call = self._syntax, self._call(rows, "x", "t")
         if rows.how.call is CallKind.UNTRACKED:
             return [line.format(call=call) for line in syntax.untracked]
@@ -163,7 +163,7 @@ class _Program:
         )
 
     def _options(self, function: Callable[..., Any], rows: PresentedRows) -> str:
-        """The loss options as they are written in a call of the function."""
+        """Return the loss options as keywords in a call of the function."""
         given = keywords(function, rows.options)
         written = {k: self._array(v, rows) if isinstance(v, np.ndarray) else repr(v) for k, v in given.items()}
         return "".join(f", {name}={value}" for name, value in written.items())
@@ -183,7 +183,7 @@ class _Program:
 
 
 def _numbers(values: NDArray[Any]) -> str:
-    """A literal of nested lists, runs of equal numbers as products."""
+    """Return a literal of nested lists, with runs of equal numbers as products."""
     if values.ndim == 0:
         return repr(float(values)) if np.isfinite(values) else f"float('{float(values)}')"
     runs = [(value, len(list(same))) for value, same in groupby(map(_numbers, values.astype(np.float64)))]

@@ -1,5 +1,5 @@
-"""Rows that the catalogue has no need of and a kernel has: widths about the sizes of tiles, and in each of them every
-place for a target, a mask, a maximum and a NaN; gaps of every size.
+"""Seeded rows that test kernels: widths near the sizes of tiles, each with targets, masks, maxima and NaN in several
+places; and gaps of every size.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,37 +14,37 @@ from ._options import REDUCTION, set_in
 
 Logits = NDArray[np.float64]
 
-SEEDED = "check/"  # how their names begin
+SEEDED = "check/"  # the start of their names
 
-# Below, at and above the vectors and tiles that kernels divide a row into, powers of two or not, and what is trained.
+# Below, at and above the vectors and tiles of kernels, powers of two and others, and vocabularies in use.
 WIDTHS = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96, 97, 100, 127, 128, 129, 192, 200,
     255, 256, 257, 384, 500, 511, 512, 513, 768, 1000, 1023, 1024, 1025, 1536, 2047, 2048, 2049, 3072, 4096, 4097, 8192,
     8193, 16385, 30522, 32000, 32768, 32769, 50257, 65536, 65537, 128256, 151936, 262145,
 )  # fmt: skip
-# Those that are tried where each shape is compiled, beside the catalogue's own.
+# The widths tried if each shape is compiled, beside the catalogue's own.
 FEW_WIDTHS = (
     1, 2, 3, 4, 5, 8, 9, 10, 17, 32, 33, 64, 65, 127, 128, 129, 256, 257, 513, 1000, 1024, 1025, 2049, 4096, 4097,
     50257, 65537,
 )  # fmt: skip
-NARROW = 8  # up to this width every class is once the target, and once the largest
-VOCABULARY = 20_000  # from this width on a few of the rows do
-# Gaps between two logits: thresholds of exp, log and softplus in each dtype, and what lies between.
+NARROW = 8  # up to this width every class is the target of a row, and the largest of another
+VOCABULARY = 20_000  # from this width on, only a few rows
+# Gaps between two logits: thresholds of exp, log and softplus in each dtype, and values between them.
 GAPS = (
     0.0, 2.0**-20, 1e-3, 0.1, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 7.0, 8.0, 9.0, 9.7, 10.4, 11.1, 12.0, 13.0, 14.0, 15.0,
     16.0, 16.6, 17.3, 18.0, 20.0, 21.0, 23.0, 24.0, 25.0, 28.0, 30.0, 33.0, 36.0, 36.7, 37.4, 40.0, 45.0, 50.0, 55.0,
     60.0, 64.0, 70.0, 75.0, 80.0, 85.0, 87.0, 88.0, 89.0, 93.0, 98.0, 100.0, 103.0, 104.0, 110.0, 128.0, 200.0, 256.0,
     300.0, 500.0, 700.0, 709.0, 744.0, 750.0, 1000.0, 1100.0, 2000.0, 5000.0, 12000.0, 40000.0,
 )  # fmt: skip
-FAR = (1e5, 3e6, 1e9, 1e30)  # offsets that float16 does not hold
+FAR = (1e5, 3e6, 1e9, 1e30)  # offsets beyond float16
 FAR_WIDTHS = (2, 16, 65, 1025)
-OPTION_WIDTHS = (1, 2, 3, 5, 33, 300)  # one that is not a power of two has a kernel pad its row
+OPTION_WIDTHS = (1, 2, 3, 5, 33, 300)  # kernels pad a row whose width is not a power of two
 REDUCED_WIDTHS = (3, 33)
 
 
 @cache
 def seeded_cases() -> tuple[Case, ...]:
-    """Seeded rows of each width, gaps of each size, and offsets that are far away."""
+    """Return seeded rows of each width, gaps of each size, and large offsets."""
     of_width = (_case(width) for width in WIDTHS)
     return (*of_width, *_gaps(), *(_far(width) for width in FAR_WIDTHS))
 
@@ -58,19 +58,19 @@ def _case(width: int) -> Case:
 
 
 def _coarse(width: int, rng: np.random.Generator) -> Logits:
-    """Normal logits that are numbers of every dtype, so that the row is the same in all of them."""
+    """Return normal logits that every dtype holds exactly."""
     found: Logits = np.round(rng.normal(scale=2.0, size=width) * 16) / 16
     return found
 
 
 def _fine(width: int, rng: np.random.Generator) -> Logits:
-    """Normal logits with all digits, though few enough of them are distinct for the exact answer to be quick."""
+    """Return normal logits with all digits, but few distinct values, so that the exact answer is fast."""
     found: Logits = np.round(rng.normal(scale=2.0, size=width) * 24) / 24 * rng.uniform(0.9, 1.1) + rng.uniform(-1, 1)
     return found
 
 
 def _kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]:
-    """One row of each kind, with its target."""
+    """Yield one row of each kind, with its target."""
     inf, places, last = np.inf, np.arange(width), width - 1
     anywhere = int(rng.integers(width))
     yield _coarse(width, rng), 0
@@ -82,7 +82,7 @@ def _kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]
     yield row, int(row.argmin())
     row = _fine(width, rng)
     yield np.where(places == anywhere, row.max() + 16, row), anywhere
-    # The first stretch masked, the last, every other class, all but two, all but the target, the target itself.
+    # Masked: the first half, the last half, random classes, all but two, all but the target, the target itself.
     yield np.where(places < width // 2, -inf, _coarse(width, rng)), last
     yield np.where(places > width // 2, -inf, _coarse(width, rng)), 0
     yield np.where((rng.random(width) < 0.5) & (places != anywhere), -inf, _fine(width, rng)), anywhere
@@ -90,14 +90,14 @@ def _kinds(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits, int]]
     yield np.where(places == anywhere, 3.0, -inf), anywhere
     if width > 1:
         yield np.where(places == anywhere, -inf, _fine(width, rng)), anywhere
-    # The largest first, last, twice, everywhere; each larger than the one before, or smaller.
+    # The largest logit first, last, twice, everywhere; rising and falling logits.
     yield np.where(places == 0, 100.0, _coarse(width, rng)), last
     yield np.where(places == last, 100.0, _coarse(width, rng)), 0
     yield np.where((places == 0) | (places == last), 9.0, _coarse(width, rng)), last
     yield np.full(width, 2.0), width // 2
     yield np.round(np.linspace(-60, 60, width)), 0
     yield np.round(np.linspace(60, -60, width)), last
-    # Not a number, in the last place, in the middle and at the target.
+    # NaN in the last class, and in the middle.
     yield np.where(places == last, np.nan, _coarse(width, rng)), 0
     yield np.where(places == width // 2, np.nan, _coarse(width, rng)), last
     # Far from zero.
@@ -119,7 +119,7 @@ def _every_class(width: int, rng: np.random.Generator) -> Iterator[tuple[Logits,
         yield _coarse(width, rng), target
     for target in range(width):
         yield np.where(np.arange(width) == target, 8.0, _coarse(width, rng)), target
-    # One row of logits, and each of its classes the target.
+    # One row of logits with each class as target.
     same = _coarse(width, rng)
     for target in range(width):
         yield same, target
@@ -134,8 +134,8 @@ def _gaps() -> Iterator[Case]:
                     logits.append([top, *[-np.inf] * (width - 2), top - gap])
                     targets.append(target)
         yield make(f"check/gaps_{width}", "Two logits that differ by a gap, of every size.", logits, targets)
-    # All other classes about as far below the first: each of them is small, and together they are not. About as far,
-    # since equal terms are all rounded to one side.
+    # All other classes lie about the same gap below the first: each term is small, but their sum is not. The gaps
+    # differ a little, since equal terms would all round to the same side.
     rng = np.random.default_rng(0)
     wide = [[0.0, *(np.round(rng.normal(size=1024) * 16) / 16 - gap)] for gap in GAPS if 5 <= gap <= 40]
     yield make("check/gaps_1025", "All classes but one lie a gap below it.", wide, np.zeros(len(wide), np.int64))
@@ -148,11 +148,11 @@ def _far(width: int) -> Case:
     return make(f"check/far_{width}", why, rows, rng.integers(width, size=len(rows)), tags=("seeded",))
 
 
-# --- under loss options -----------------------------------------------------------------------------------------
+# --- with loss options ------------------------------------------------------------------------------------------
 
 
 def option_cases(names: Sequence[str]) -> Iterator[Case]:
-    """Seeded rows under each option, under all of them together, and reduced."""
+    """Yield seeded rows with each option, with all of them together, and with a reduction."""
     values = [name for name in names if name in ("weight", "ignore_index") or (name != REDUCTION and _catalogued(name))]
     together = [(), *((name,) for name in values), *([tuple(values)] if len(values) > 1 else [])]
     for place, width in enumerate(OPTION_WIDTHS):
@@ -164,25 +164,25 @@ def option_cases(names: Sequence[str]) -> Iterator[Case]:
 def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> Case:
     rng = np.random.default_rng([width, 2])
     rows = [(row, target) for row, target in _kinds(width, rng) if not np.isnan(row).any()]
-    if reduction != "none":  # a reduced loss that is infinite says little of its rows
+    if reduction != "none":  # an infinite reduced loss hides the errors of its rows
         rows = [(row, target) for row, target in rows if np.isfinite(row).all()]
     logits, targets = np.array([row for row, _ in rows]), np.array([target % width for _, target in rows])
     options = {name: _value(name, width, place, rng) for name in names}
     if "ignore_index" in options:
         targets[::3] = options["ignore_index"]
     few = ["options"] if len(names) > 1 else list(names)
-    words = "_".join([*few, *([reduction] if reduction != "none" else [])])
+    name = "_".join([*few, *([reduction] if reduction != "none" else [])])
     why = f"Rows of {width} classes with {', '.join([*names, reduction])}."
-    return make(f"check/{words}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), **options)
+    return make(f"check/{name}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), **options)
 
 
 def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
-    """A value of an option: a seeded one where it depends on the rows, else one that the catalogue has.
+    """Return a value of an option: a seeded one if it depends on the rows, else one of the catalogue's.
 
-    The smallest and the largest are left to the catalogue's rows, which are made for them.
+    The catalogue's smallest and largest values are left out; its own rows test them.
     """
     if name == "weight":
-        # Not 0: times the infinite loss of a masked target it would be a question of taste.
+        # Not 0: the product with the infinite loss of a masked target has no agreed value.
         return rng.integers(4, 33, size=width) / 16
     if name == "ignore_index":
         return -100 if place % 2 else width - 1 if width > 1 else -100
@@ -193,5 +193,5 @@ def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:
 
 @cache
 def _catalogued(name: str) -> tuple[float, ...]:
-    """The values of an option that the catalogue's cases have."""
+    """Return the values of an option in the catalogue's cases."""
     return tuple(sorted({float(getattr(case, name)) for case in all_cases() if name in set_in(case)}))

@@ -1,7 +1,7 @@
-"""The smallest input that still shows the same property broken: one row if it can be, few classes, round numbers.
+"""The search for the smallest input that breaks the same property: few rows, few classes, round numbers.
 
-Delta debugging: a part is taken away, or a number made rounder, wherever the loss then still fails as badly and in the
-same way. It ends where no single step is left, or a fixed number of steps is spent: what is found depends on no clock.
+This is delta debugging: a part is removed, or a number rounded, if the loss then still fails as badly and in the same
+way. The search ends when no single step succeeds, or after a fixed number of steps, so it does not depend on the clock.
 """
 
 import re
@@ -28,17 +28,17 @@ from ._script import script
 
 Array = NDArray[Any]
 
-STEPS = 600.0  # of all failing rows together
-OF_ONE = 0.4  # the share of them that one row may take
-LOGITS_A_STEP = 2000  # a call with as many more costs a step more
-_NUMBER = r"\d+"  # in a message: a smaller input has others
-SMALL = 4  # logits: an input as small is small enough
-FACTORS = (2.0, -1.0, 0.5, 3.0, -2.5, 4 / 3)  # upstream gradients that are tried in place of the catalogue's
+STEPS = 600.0  # for all failing rows together
+OF_ONE = 0.4  # the largest share of the steps for one row
+LOGITS_A_STEP = 2000  # each further 2000 logits of a call count as another step
+_NUMBER = r"\d+"  # numbers in a message change with the size of the input
+SMALL = 4  # logits: an input of this size is not shrunk further
+FACTORS = (2.0, -1.0, 0.5, 3.0, -2.5, 4 / 3)  # ordinary upstream gradients that are tried first
 
 
 @dataclass(frozen=True, eq=False)
 class Failing:
-    """A row that fails: ``place`` in its batch, in a quantity, by a property; None where that is none of them."""
+    """A failing row: its index ``place`` in the batch, the quantity, and the broken property or None."""
 
     rows: PresentedRows
     place: int
@@ -48,15 +48,15 @@ class Failing:
 
 @dataclass(frozen=True, eq=False)
 class Smallest:
-    """An input that fails, as small as it was found, and a program that shows it.
+    """The smallest failing input found, and a program that reproduces the failure.
 
     Attributes:
-        logits, targets: (B, C) in the dtype, and (B,); the first row fails, or the last, others only keep it company.
-        dtype, quantity, how: in what, which, and presented how.
-        property: the property that it breaks, as the row does that it was made from; None where it is none of them.
-        grade, detail: what the row got, or what was raised.
-        loss: (B,), the exact row losses; () where the loss is reduced.
-        script: Python source of its own.
+        logits, targets: (B, C) in the dtype, and (B,); the first or the last row fails, others are needed with it.
+        dtype, quantity, how: the dtype, the quantity and the presentation.
+        property: the property that it breaks, like the original row; None if it breaks none.
+        grade, detail: the row's grade, or the message of an exception.
+        loss: (B,), the exact row losses; () with a reduction.
+        script: the source of the Python program.
     """
 
     logits: Array
@@ -72,7 +72,7 @@ class Smallest:
 
 
 def find_smallest(candidate: Candidate, failing: Sequence[Failing], required: Required) -> Smallest | None:
-    """The smallest of the inputs that the failing rows shrink to, of finite numbers if one of them is."""
+    """Return the smallest input that the failing rows shrink to, preferably without NaN; None if none fails again."""
     steps, found = STEPS, []
     for each in failing:
         shrinker = _Shrinker(candidate, each, required, min(steps, OF_ONE * STEPS))
@@ -85,7 +85,7 @@ def find_smallest(candidate: Candidate, failing: Sequence[Failing], required: Re
 
 
 class _Shrinker:
-    """One failing row, the first or the last, on its way down; ``rows`` fails at any time."""
+    """The shrinking of one failing row, the first or the last; ``rows`` is the smallest failing input so far."""
 
     def __init__(self, candidate: Candidate, failing: Failing, required: Required, steps: float) -> None:
         self._candidate, self._required = candidate, required
@@ -100,7 +100,7 @@ class _Shrinker:
     def smallest(self) -> Smallest | None:
         line = self._failure(self.rows)
         if line is None:
-            return None  # it does not fail in this order of the batch, or not always
+            return None  # it does not fail in this order of the batch, or only sometimes
         self._like, self._at_least = line, badness(line.grade)
         if self.rows.how.call is CallKind.WEIGHTED:
             self._plain_factors()
@@ -124,7 +124,7 @@ class _Shrinker:
     # --- whether rows fail ------------------------------------------------------------------------------------
 
     def _failure(self, rows: PresentedRows, *, free: bool = False) -> Line | None:
-        """The line of the row's failure, None if it does not fail, or breaks another property."""
+        """Return the line of the row's failure, or None if it does not fail or breaks another property."""
         lines = self._measure(rows, free=free)
         failed = fails(lines, self._required)
         place = self._place(rows)
@@ -139,7 +139,7 @@ class _Shrinker:
         return line if self._property == OFFSET or self._contrast(rows, free=free) is not None else None
 
     def _of(self, lines: pd.DataFrame, place: int) -> Mask:
-        """The lines that are of the row in question, and of a fault like the first one's."""
+        """Return which lines belong to the failing row and have the same kind of error as the first failure."""
         mine = (lines["quantity"] == self._quantity) & (lines["place"] == np.where(lines["row"] < 0, 0, place))
         raised = lines["status"] != Status.OK
         if self._like is None:
@@ -150,7 +150,7 @@ class _Shrinker:
         return (raised & (like == re.sub(_NUMBER, "#", self._like.detail or ""))).to_numpy(bool)
 
     def _contrast(self, rows: PresentedRows, *, free: bool = False) -> Contrast | None:
-        """A way that the property speaks of in which the row does not fail."""
+        """Return a presentation of the property in which the row does not fail, or None."""
         for other in contrasts(rows, self._place(rows), self._property):
             lines = self._measure(other.rows, free=free)
             failed = fails(lines, self._required)
@@ -171,7 +171,7 @@ class _Shrinker:
         return self.steps_used >= self._steps
 
     def _take(self, rows: Callable[[], PresentedRows]) -> bool:
-        """Goes on with the rows if their first, or last, still fails as badly."""
+        """Keep the rows if their first or last still fails as badly, and return whether it does."""
         if self._over:
             return False
         tried = rows()
@@ -184,7 +184,7 @@ class _Shrinker:
     # --- steps ------------------------------------------------------------------------------------------------
 
     def _plain_factors(self) -> None:
-        """An ordinary upstream gradient, where one shows it too: also where that fails less badly than 0 or NaN."""
+        """Use an ordinary upstream gradient if it fails too, even if less badly than 0 or NaN."""
         before, self._at_least = self._at_least, 0
         for factor in FACTORS:
             weights = np.full(len(self.rows), quantize(np.array(factor), self.rows.fmt), self.rows.logits.dtype)
@@ -209,7 +209,7 @@ class _Shrinker:
             size //= 2
 
     def _fewer_copies(self) -> None:
-        """By halving, where all rows are one: what goes wrong from some number on does so from there on."""
+        """Reduce the number of copies by bisection, if all rows are equal: a failure needs some number of rows."""
         if len(_distinct(self.rows)[0]) > 1:
             return
         low = 1
@@ -261,14 +261,14 @@ def _classes(rows: PresentedRows, kept: NDArray[np.intp]) -> PresentedRows:
     targets = np.where(inside, place[np.where(inside, rows.targets, 0)], rows.targets)
     ignored = values.get("ignore_index")
     if ignored is not None and 0 <= ignored < rows.classes:
-        # As a target it is kept; one that is none of the targets is taken out of the classes too.
+        # An ignored index that is a target is kept as a class; any other becomes -100.
         values["ignore_index"] = int(place[ignored]) if place[ignored] >= 0 else -100
     fewer = replace(rows, targets=targets.astype(np.int64), options=replace(rows.options, values=values))
     return _with_logits(fewer, rows.logits[:, kept].astype(np.float64))
 
 
 def _with_logits(rows: PresentedRows, logits: NDArray[np.float64]) -> PresentedRows:
-    """Other logits, with their exact answer."""
+    """Return the rows with other logits and their exact answer."""
     other = replace(rows, logits=quantize(logits, rows.fmt))
     if not other.options.reduced:
         return replace(other, exact=_exact(other))
@@ -280,14 +280,14 @@ def _with_logits(rows: PresentedRows, logits: NDArray[np.float64]) -> PresentedR
 
 
 def _exact(rows: PresentedRows) -> Reference:
-    """The exact answer, computed once for rows that are copies of each other."""
+    """Return the exact answer, computed once for equal rows."""
     first, copies = _distinct(rows)
     few = reference(rows.logits[first], rows.targets[first], keep=False, **rows.options.values)
     return per_row(lambda values: values[copies], few)
 
 
 def _distinct(rows: PresentedRows) -> tuple[list[int], NDArray[np.intp]]:
-    """The first of each kind of row, and of each row the number of its kind."""
+    """Return the indices of the distinct rows, and for each row the index among them."""
     kinds: dict[bytes, int] = {}
     first: list[int] = []
     number = np.empty(len(rows), np.intp)

@@ -1,4 +1,4 @@
-"""What a check tries: every batch, presented in every way; and the rows among them that fail worst."""
+"""The tries of a check: every batch in every presentation; and the rows that fail worst."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ from ._rows import PresentedRows, batches, number_of_batches
 from ._shrink import Failing
 
 PROBED = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
-MAX_SHRUNK = 300_000  # logits of a batch: beyond, each step takes too long
-COPIED_FROM = 256  # rows before a failing one
-WORST_SHRUNK = 5  # failing rows that are tried for the smallest one
+MAX_SHRUNK = 300_000  # logits of a batch to shrink; with more, each step takes too long
+COPIED_FROM = 256  # from this many rows before a failing one, copies replace them
+WORST_SHRUNK = 5  # failing rows that are shrunk to find the smallest
 
 
 @dataclass(frozen=True, eq=False)
 class Tries:
-    """A loss, the cases that it is given, and the dtypes; ``few_shapes`` where each shape is compiled."""
+    """A loss, its cases and the dtypes; ``few_shapes`` is set if each shape is compiled."""
 
     candidate: Candidate
     cases: Sequence[Case]
@@ -39,10 +39,10 @@ class Tries:
     few_shapes: bool
 
     def measured(self, progress: Progress | None) -> Iterator[list[Lines]]:
-        """The lines of each batch in each way in which it is presented.
+        """Yield the lines of each batch in each presentation.
 
         Raises:
-            UsageError: if the first batch cannot be measured, and no ordinary one can be.
+            UsageError: if neither the first batch nor any ordinary batch can be measured.
         """
         formats = [get_format(dtype) for dtype in self.dtypes]
         total = sum(number_of_batches(self.cases, fmt) for fmt in formats) if progress is not None else 0
@@ -59,14 +59,14 @@ class Tries:
                     _require_measurable(self.candidate, self.dtypes)
                 done += 1
                 yield once
-                # What raises or is not supported as it stands is not asked in other ways.
+                # Rows that raise or are not supported are not tried in other presentations.
                 for again in presented_again(rows, few_shapes=self.few_shapes) if as_it_stands else ():
                     yield measure(self.candidate, again)
         if not done:
             _require_measurable(self.candidate, self.dtypes)
 
     def presented(self, fmt: Format, classes: int) -> Iterator[PresentedRows]:
-        """The rows of a width in each way, as they were measured."""
+        """Yield the rows of a width in each presentation, as they were measured."""
         cases = [case for case in self.cases if case.classes == classes]
         for rows in batches(cases, fmt, few_shapes=self.few_shapes):
             yield rows
@@ -74,12 +74,10 @@ class Tries:
 
 
 def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
-    """Refuse a loss that gives no row losses for any ordinary batch, in any dtype.
+    """Raise a UsageError, with the error of the first call, if no ordinary batch gives row losses in any dtype.
 
-    One that fails on some inputs or in some dtypes is measured, and its failures are reported.
-
-    Raises:
-        UsageError: with the error of the first call; or of a gradient written by hand that gives none.
+    The same holds for a user's gradient function. A loss that fails on some inputs or dtypes only is measured, and its
+    failures are reported.
     """
     rng = np.random.default_rng(0)
     wanted = set(candidate.quantities if candidate.gradient is not None else ("loss",))
@@ -97,14 +95,14 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
 
 
 def worst_rows(lines: pd.DataFrame, failed: Mask, tries: Tries) -> Iterator[Failing]:
-    """A few of the rows that fail worst by the property that says most of what fails: the narrow ones."""
+    """Yield a few of the rows that fail worst and break the property that explains most failures; narrow rows first."""
     name = explaining(lines, failed)
     broken = failed if name is None else PROPERTIES[name].breaks(lines, failed)
-    # Right in another way, it is as the catalogue has it that the row fails.
+    # If a row is right in another presentation, its failure in the catalogue's own counts.
     keys = pd.MultiIndex.from_frame(lines[KEYS])
     plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
     failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
-    # Finite numbers where they show it: NaN handed on wrongly is one defect more often than the only one.
+    # Prefer finite numbers: a loss that mishandles NaN often has another defect too.
     numbers = failures[~failures["has_nan"]]
     finite = numbers[~numbers["has_mask"]]
     worst = next(some for some in (finite, numbers, failures) if not some.empty)
@@ -128,8 +126,8 @@ def _batch_of(line: Line, tries: Tries) -> Iterator[Failing]:
                 return
             start = place // rows.per_call * rows.per_call if rows.per_call else 0
             called, place = rows.take(np.s_[start : start + (rows.per_call or len(rows))]), place - start
-            # Foremost where it fails there too; else last of as many as there were. Of very many the others are its
-            # copies, which a program can write down.
+            # First in its batch if it fails there too, else last in a batch of the same size. In a very large batch
+            # the other rows are copies of it, which a program can write in one line.
             foremost = np.r_[place, np.delete(np.arange(len(called)), place)]
             yield Failing(called.take(foremost), 0, quantity, None)
             if rows.options.reduced:

@@ -1,4 +1,4 @@
-"""What changed between two runs: better, worse, or other bits; and a small file to commit and compare with."""
+"""``logitlab compare`` and ``logitlab baseline``: the changes between two runs, and a small file to compare with."""
 
 from ._compare import Comparison, compare, growth_factor
 from ._render import FORMATS, write

@@ -1,4 +1,4 @@
-"""A run in a file small enough to commit, in which a change is a changed line.
+"""A baseline: a run in a file small enough to commit, with a line for each case and cell.
 
 ::
 
@@ -13,10 +13,10 @@
     }}
     ]}
 
-Of a case and quantity: the worst grade of its rows, the largest error in ulp to three digits, how many rows are not
-finite and should be, of how many, a digest of the bits of them all, the status where it is not ok, and behind a ``!``
-how far its ignored rows are from the 0 they have to be, where they are (see `_lines`). An implementation whose exact
-losses are its own, since it documents another mean, has them in its cells' ``exact``.
+The entry of a quantity has the worst grade of the case's rows, the largest error in ulp to three digits, the number of
+rows that are not finite and should be over the number of rows, and a digest of all bits. A status other than ok
+follows, and after a ``!`` the errors of ignored rows (``unsound`` in `_lines`). An implementation that documents
+another mean has its own exact losses, in the ``exact`` of its cells.
 """
 
 import json
@@ -64,7 +64,7 @@ class _Content(TypedDict):
 
 
 class _Entry(NamedTuple):
-    """What a baseline keeps of a quantity of a case: columns of `Lines.measured`."""
+    """The entry of a quantity of a case: columns of `Lines.measured`."""
 
     rows: int
     status: int
@@ -85,7 +85,7 @@ class _Entry(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """ValueError for a text that is not an entry."""
+        """Parse an entry, or raise a ValueError."""
         if (parts := _ENTRY.fullmatch(text)) is None:
             raise ValueError(f"{text!r} is not an entry")
         grade, ulp, wrong, rows, bits, status, unsound = parts.groups()
@@ -102,7 +102,7 @@ class _Entry(NamedTuple):
 
 
 def write(of: Source, path: Path) -> None:
-    """Write the baseline of a run, in one step."""
+    """Write the baseline of a run atomically."""
     if of.complete is False:
         raise UsageError(f"{of.name} is incomplete; to see how to resume, run `logitlab doctor {of.name}`")
     if of.lines.measured.empty:
@@ -134,7 +134,7 @@ def _entries(cases: Mapping[str, str | dict[str, str]]) -> str:
 
 
 def _with_losses(measured: pd.DataFrame) -> set[_ExactKey]:
-    """The implementations, dtypes and cases of which a cell has all losses: a reader gives them the exact ones."""
+    """Return the implementations, dtypes and cases with all losses in some cell; a reader adds their exact losses."""
     whole = measured[(measured["quantity"] == Quantity.LOSS) & (measured["status"] == OK)]
     return set(whole[EXACT].astype(str).itertuples(index=False, name=None))
 
@@ -142,13 +142,14 @@ def _with_losses(measured: pd.DataFrame) -> set[_ExactKey]:
 def _exact_by_dtype(
     exact: pd.DataFrame, with_losses: set[_ExactKey]
 ) -> tuple[dict[str, _ByCase], dict[tuple[str, str], _ByCase]]:
-    """By dtype the exact losses that most implementations are held to, and by implementation and dtype those that
-    stand with a cell: of an implementation that is held to others, and of one whose losses came in part only.
+    """Return the exact losses that most implementations share, by dtype, and the others by implementation and dtype.
+
+    The others belong to an implementation with its own exact losses, or with only a part of the losses.
     """
     found = exact.astype(dict.fromkeys(EXACT, str)).sort_values(["dtype", "case", "implementation"])
     found["entry"] = [f"{rows} #{mark:06x}" for rows, mark in zip(found["rows"], found["mark"], strict=True)]
     counts = found.groupby(["dtype", "case", "entry"]).size().rename("count").reset_index()
-    # The commonest last, and of several the first in the alphabet.
+    # The most common one last; of several, the first in the alphabet.
     counts = counts.sort_values(["dtype", "case", "count", "entry"], ascending=[True, True, True, False])
     shared: dict[str, _ByCase] = {}
     for dtype, case, entry in counts[["dtype", "case", "entry"]].itertuples(index=False, name=None):
@@ -161,7 +162,7 @@ def _exact_by_dtype(
 
 
 def _cases_by_cell(measured: pd.DataFrame) -> dict[CellKey, dict[str, dict[str, str]]]:
-    """For each cell and case the entry of each quantity, in the order of their names."""
+    """Return the entry of each quantity for each cell and case, in the order of their names."""
     df = measured.astype(dict.fromkeys(CASE, str)).sort_values([*CELL, "case", "quantity"])
     found: dict[CellKey, dict[str, dict[str, str]]] = {}
     keys, entries = (df[list(names)].itertuples(index=False, name=None) for names in (CASE, _Entry._fields))
@@ -174,16 +175,16 @@ def read(path: Path) -> Source:
     """Read a baseline.
 
     Raises:
-        UsageError: for a file that is not one, is damaged, or comes from a newer LogitLab.
+        UsageError: for a file that is not a baseline, is damaged, or is from a newer LogitLab.
     """
     try:
         content: _Content = json.loads(path.read_text(encoding="utf-8"))
         if content["logitlab"] != _KIND:
-            raise ValueError("it is something else")
+            raise ValueError('it has no "logitlab": "baseline"')
         schema = int(content["schema"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"{path} cannot be read as a baseline ({format_error(error)}); write one with `logitlab baseline RUN FILE`"
+            f"{path} is not a baseline ({format_error(error)}); write one with `logitlab baseline RUN FILE`"
         ) from error
     if schema != SCHEMA:
         newer = "a newer", "upgrade with `pip install --upgrade logitlab`"
@@ -217,9 +218,9 @@ def _exact_of(content: _Content) -> pd.DataFrame:
 def _measured_of(content: _Content) -> pd.DataFrame:
     df = pd.DataFrame(list(_lines_of(content["cells"])), columns=[*CASE, *_Entry._fields])
     if not all(isinstance(word, str) for column in CELL for word in df[column].unique()):
-        raise ValueError("a cell is not named in words")
+        raise ValueError("the name of a cell is not text")
     if df.duplicated(CASE).any():
-        raise ValueError("a cell is there twice")
+        raise ValueError("a cell is repeated")
     kinds = dict.fromkeys(CASE, "category") | dict.fromkeys(_Entry._fields, "int64")
     df = df.astype(kinds | {"ulp": "float64", "known": "bool"})
     return df.assign(row=ALL_ROWS, verdict=None, detail=None)

@@ -1,4 +1,4 @@
-"""What changed: the lines that two sides share, judged one by one, and what only one of them has."""
+"""The changes: of the lines that two sides share, and of lines that only one side has."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -14,14 +14,14 @@ from ._lines import ALL_ROWS, BY_SEVERITY, CELL, KEY, OK, Int64, Lines, within
 
 Bools = NDArray[np.bool_]
 
-LEAST_ULP = 1.0  # an error that grew by no more is a rounding, whatever the factor
+LEAST_ULP = 1.0  # growth of an error up to this is a rounding, whatever the factor
 CASE_KEY = ["dtype", "case"]
 WORSE, NEITHER, BETTER = -1, 0, 1
 _STOPS = (BY_SEVERITY.index(Status.TIMEOUT), BY_SEVERITY.index(Status.CRASHED))
 
 
 class Kind(StrEnum):
-    """What can have changed, the gravest first; the first that applies stands for a line."""
+    """The kinds of changes, the most serious first; a line has the first kind that applies."""
 
     CELL_GONE = "cell gone"
     CASE_GONE = "case gone"
@@ -44,7 +44,7 @@ KINDS = tuple(kind.value for kind in Kind)
 
 
 class Change(NamedTuple):
-    """A change: a line of `Comparison.changes`. ``row`` is None where it is about more than one row."""
+    """A line of `Comparison.changes`. ``row`` is None for a change of several rows."""
 
     change: str
     implementation: str
@@ -77,7 +77,7 @@ COLUMNS = list(Change._fields)
 
 
 def of_lines(both: pd.DataFrame, other: Bools, factor: float) -> pd.DataFrame:
-    """The changes of the lines that both sides have; ``other`` marks those of a case that has changed."""
+    """Return the changes of lines that both sides have; ``other`` marks the lines of a changed case."""
     kind, direction = _judged(both, other, factor)
     hit = np.flatnonzero(kind >= 0)
     found = both.iloc[hit].reset_index(drop=True)
@@ -100,7 +100,7 @@ def of_lines(both: pd.DataFrame, other: Bools, factor: float) -> pd.DataFrame:
 
 
 class _Side(NamedTuple):
-    """The columns of one side that are compared."""
+    """The compared columns of one side."""
 
     status: Int64
     grade: Int64
@@ -117,7 +117,7 @@ class _Side(NamedTuple):
 
 
 def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int64]:
-    """For each line the index of its kind, -1 where nothing changed, and the direction."""
+    """Return for each line the index of its kind, -1 without a change, and the direction."""
     then, now = _Side.of(both, ""), _Side.of(both, " new")
     moved = now.status != then.status
     graded = (now.grade >= 0) & (then.grade >= 0)
@@ -125,7 +125,7 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int
     with np.errstate(invalid="ignore", over="ignore"):
         grown, shrunk = _grown(then.ulp, now.ulp, factor), _grown(now.ulp, then.ulp, factor)
     bits = now.known & then.known & (now.bits != then.bits)
-    # The same rows judged under other rules, or fewer of them, are not the same case.
+    # With other grading rules, or another number of rows, it is not the same case.
     unlike = other | (now.rows != then.rows) | (~moved & ((now.grade >= 0) != (then.grade >= 0)))
     rules: list[tuple[Kind, int, Bools]] = [
         (Kind.CASE_CHANGED, NEITHER, unlike),
@@ -147,9 +147,9 @@ def _judged(both: pd.DataFrame, other: Bools, factor: float) -> tuple[Int64, Int
 
 
 def _stopped(then: _Side, now: _Side) -> Bools:
-    """Whether a line was ok and no longer is.
+    """Return whether a line was ok and no longer is.
 
-    Refusing a row that has no right answer is not a loss; hanging or crashing on it is.
+    To raise for a row without an exact answer does not count; to hang or crash does.
     """
     mattered = (then.grade >= 0) | (then.unsound == 0) | np.isin(now.status, _STOPS)
     stopped: Bools = (then.status == OK) & (now.status != OK) & mattered
@@ -157,7 +157,7 @@ def _stopped(then: _Side, now: _Side) -> Bools:
 
 
 def _grown(then: NDArray[np.float64], now: NDArray[np.float64], factor: float) -> Bools:
-    # From infinity to infinity there is no difference, and NaN is greater than nothing.
+    # Infinity minus infinity and comparisons with NaN give False.
     return (now > factor * then) & (now - then > LEAST_ULP)
 
 
@@ -172,12 +172,12 @@ class _State(NamedTuple):
 
     @property
     def wording(self) -> str:
-        """The status, or the grade with what says most beside it."""
+        """The status, or the grade with the error or the verdict."""
         if self.status != OK:
             return BY_SEVERITY[self.status].value
         if self.grade < 0 and self.unsound >= 0 and isinstance(self.verdict, str):
             return f"ungraded, {self.verdict}"
-        # A line that stands for all rows of a case speaks of its ignored ones too.
+        # A line for all rows of a case includes the ignored rows.
         return ("ungraded" if self.grade < 0 else self._graded) + ", an ignored row not 0" * (self.unsound > 0)
 
     @property
@@ -197,7 +197,7 @@ def _described(found: pd.DataFrame, suffix: str) -> list[str]:
 def of_one_side(
     lines: pd.DataFrame, here: Lines, there: Lines, of_cell: Kind, of_case: Kind, *, regression: bool
 ) -> list[pd.DataFrame]:
-    """What only one side has: cells, quantities of a cell, cases that were not asked for, and cases of a cell."""
+    """Return the changes for lines of one side: cells, quantities of a cell, unselected cases, and cases of a cell."""
     if lines.empty:
         return []
     quantity = [*CELL, "quantity"]
@@ -214,7 +214,7 @@ def of_one_side(
 
 
 def _reshaped(here: Lines, there: Lines) -> pd.DataFrame:
-    """The cases whose losses are of other rows: with more or fewer of them, or reduced on one side alone."""
+    """Return the cases whose rows differ: more or fewer rows, or a reduction on one side only."""
     key = [*CASE_KEY, "row"]
     ours, theirs = (side.measured.loc[side.measured["quantity"] == Quantity.LOSS, key] for side in (here, there))
     odd = [ours[~within(ours, theirs, key)], theirs[~within(theirs, ours, key)]]
@@ -222,7 +222,7 @@ def _reshaped(here: Lines, there: Lines) -> pd.DataFrame:
 
 
 def _summed_up(part: pd.DataFrame, by: list[str], kind: Kind, *, regression: bool) -> Iterator[pd.DataFrame]:
-    """One change for all lines of a cell, or of a case, that only one side has."""
+    """Yield one change for all lines of a cell, or of a case, that only one side has."""
     if part.empty:
         return
     side = "before" if kind in (Kind.CELL_GONE, Kind.CASE_GONE) else "after"

@@ -1,4 +1,4 @@
-"""The difference of two sets of measurements, line by line."""
+"""``compare``: the difference of two sets of measurements, line by line."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ from ._source import Comparable, require_readable, source
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """What changed from one run to another.
+    """The changes from one run to another.
 
     Attributes:
-        changes: one line a change, the worst cells and in them the worst changes first. ``change`` is one of `KINDS`;
-            ``implementation``, ``dtype``, ``device``, ``mode``, ``quantity``, ``case`` and ``row`` name the line
-            (empty or missing where a change is about more than one: of a cell that is gone, of a case that was not
-            asked for, of all rows where one side is a baseline); ``before`` and ``after`` are words; ``before_ulp``,
-            ``after_ulp`` and their quotient ``factor`` numbers; ``regression`` and ``improvement`` say which way;
-            ``detail`` is what was said where the status is no longer ok.
-        cells: for each cell and quantity how many lines were compared (``rows``), and how many changes of each kind
-            there are; ``quantity`` is empty for a cell that only one side has.
-        before, after: the two sides: their names and what is known of them.
-        notes: what to know when reading it: versions that differ, what could not be compared.
-        factor: by how much an error may grow.
+        changes: one line for each change; the worst cells come first, and in a cell the worst changes. ``change`` is
+            one of `KINDS`. ``implementation``, ``dtype``, ``device``, ``mode``, ``quantity``, ``case`` and ``row``
+            identify the measurement; they are empty or missing if a change concerns several, such as a missing cell, a
+            case that was not selected, or all rows of a baseline's case. ``before`` and ``after`` are texts;
+            ``before_ulp``, ``after_ulp`` and their quotient ``factor`` are numbers. ``regression`` and ``improvement``
+            give the direction. ``detail`` is the message of a call that no longer succeeds.
+        cells: for each cell and quantity, the number of compared lines (``rows``) and of changes of each kind;
+            ``quantity`` is empty for a cell that only one side has.
+        before, after: the two sides, with their names and facts.
+        notes: hints for the reader, such as versions that differ and lines that could not be compared.
+        factor: the growth of an error that is still allowed.
     """
 
     changes: pd.DataFrame
@@ -48,13 +48,13 @@ class Comparison:
 
     @property
     def others(self) -> pd.DataFrame:
-        """Changes that are neither."""
+        """The changes that are neither."""
         neither = ~(self.changes["regression"] | self.changes["improvement"])
         return self.changes[neither].reset_index(drop=True)
 
     @property
     def compared(self) -> int:
-        """How many lines both sides have."""
+        """The number of lines that both sides have."""
         return int(self.cells["rows"].sum())
 
     @property
@@ -81,26 +81,27 @@ class Comparison:
 
 
 def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow_gone: bool = False) -> Comparison:
-    """Compare two runs, cell by cell and row by row; case by case if one of them is a baseline.
+    """Compare two runs by cell and row, or by cell and case if one of them is a baseline.
 
-    Regressions are a status that is no longer ok, a result that is newly not finite where it should be, a grade lost,
-    an error grown, and what a cell no longer measures. Other bits, and what is new, are none. Where the exact answer of
-    a row differs, the case is another under the same name: that is told, and the row is not compared.
+    A regression is a status that is no longer ok, a result that is no longer finite, a lower grade, an error that grew,
+    or a measurement that a cell no longer has. Bitwise differences and new cells are reported but do not count as
+    regressions. If the exact answer of a row differs, the two cases only share their name. This is reported, and the
+    row is not compared.
 
     Args:
-        before: a measurements table (`store.COLUMNS`) of one run, a run folder or `Run`, a ``.parquet`` file of such a
-            table, or a baseline.
-        after: another.
-        factor: an error has grown if it is more than this many times the one before, and by more than 1 ulp; it has
-            shrunk if the same holds the other way round.
-        allow_gone: cells, and cases of a cell, that only ``before`` has are told and are no regression. A case that
-            ``after`` has nowhere was not asked for, and never is one.
+        before: the old run: a measurements table (`store.COLUMNS`), a run folder or `Run`, a ``.parquet`` file of such
+            a table, or a baseline.
+        after: the new run, in one of the same forms.
+        factor: an error grew if it is more than this many times as large, and more than 1 ulp larger. It shrank if the
+            reverse holds.
+        allow_gone: do not count cells, or cases of a cell, that only ``before`` has as regressions. A case that no cell
+            of ``after`` has was not selected, and never counts.
 
     Raises:
-        UsageError: for what cannot be read, or two sides that have no line in common.
+        UsageError: for a side that cannot be read, or two sides without a common line.
     """
     factor = growth_factor(factor)
-    # Both before either is read, which takes seconds.
+    # Both sides are checked before either is read, which takes seconds.
     require_readable(before, "before")
     require_readable(after, "after")
     sides = source(before, "BASE"), source(after, "NEW")
@@ -123,12 +124,12 @@ def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow
 
 
 def growth_factor(factor: float) -> float:
-    """The factor that bounds the growth of an error, or a UsageError where it does not."""
+    """Return the factor, or raise a UsageError if it is not a number of at least 1."""
     return arguments.as_number(factor, "factor", 1)
 
 
 def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
-    """Cells by their worst change, and in a cell the worst change first; the same whatever the order of the lines."""
+    """Sort changes: cells by their worst change, and in a cell the worst change first, for any order of the input."""
     rank = changes["change"].map({kind: i for i, kind in enumerate(KINDS)}).astype(int)
     rank += np.where(changes["regression"], 0, np.where(changes["improvement"], 1, 2)) * len(KINDS)
     cells = [changes[c] for c in CELL]
@@ -146,7 +147,7 @@ def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
-    """How many lines were compared and how many changed, by cell and quantity."""
+    """Count the compared lines and the changes, by cell and quantity."""
     by = [*CELL, "quantity"]
     rows = both.groupby(by, observed=True).size().rename("rows").reset_index()
     of_cells = changes[changes["implementation"] != ""]
@@ -162,17 +163,17 @@ def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 def _notes(before: Source, after: Source, both: pd.DataFrame) -> tuple[str, ...]:
     changed = _facts_changed(before, after)
     notes = [f"They differ in {', '.join(changed)}"] if changed else []
-    notes += [f"{side.name} is not complete" for side in (before, after) if side.complete is False]
+    notes += [f"{side.name} is incomplete" for side in (before, after) if side.complete is False]
     if before.lines.by_case or after.lines.by_case:
-        notes.append("Compared case by case, since a baseline keeps no rows")
+        notes.append("Compared by case, since a baseline has no rows")
     for side, known in ((before, both["known"]), (after, both["known new"])):
         if not known.any():
-            notes.append(f"{side.name} has no bits: only grades and errors are compared")
+            notes.append(f"{side.name} has no bits, so only grades and errors are compared")
     return tuple(notes)
 
 
 def _facts_changed(before: Source, after: Source) -> list[str]:
-    """What explains a difference: a fact that both sides know, or the versions of the implementations."""
+    """Return the differences that may explain a change: in the known facts, or the versions of implementations."""
     if before.facts and after.facts:
         known = after.facts
         return [f"{name} {was} -> {known[name]}" for name, was in before.facts.items() if known.get(name, was) != was]

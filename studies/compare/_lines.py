@@ -1,19 +1,19 @@
-"""Measurements in the form in which they are compared, row by row or case by case, and which two sides share.
+"""Measurements in the form for a comparison, by row or by case, and the lines that two sides share.
 
-A line has the columns `KEY`, which name it, and
+A line has the columns `KEY`, which identify it, and
 
 =========== ===========================================================================================
-``rows``    how many rows of the case it stands for: 1, or all of them
-``status``  the worst of theirs, an index into `BY_SEVERITY`
-``grade``   the worst of theirs, an index into `GRADES`; -1 where nothing is graded
-``wrong``   how many are not finite and should be
-``ulp``     the largest error; NaN where nothing is graded
+``rows``    the number of rows of the case in the line: 1, or all of them
+``status``  the worst status of the rows, an index into `BY_SEVERITY`
+``grade``   the worst grade of the rows, an index into `GRADES`; -1 without a grade
+``wrong``   the number of rows that are not finite and should be
+``ulp``     the largest error; NaN without a grade
 ``known``   whether ``bits`` is known
-``bits``    a digest of the values as they came
-``unsound`` of rows with a verdict and no grade (ignored ones without a softmax), how far they are from 0, summed: 1 for
-            a wrong number, 2 for what is not finite; -1 where there is no such row, or its verdict is not known
-``verdict`` in a word, of a single row
-``detail``  the message where the status is not ok
+``bits``    a digest of the values
+``unsound`` for rows with a verdict and no grade (ignored rows without a softmax), the sum of 1 for each number other
+            than 0 and 2 for each value that is not finite; -1 without such a row, or if its verdict is unknown
+``verdict`` the verdict of a single row
+``detail``  the message if the status is not ok
 =========== ===========================================================================================
 """
 
@@ -37,7 +37,7 @@ CASE = [*CELL, "quantity", "case"]
 KEY = [*CASE, "row"]
 BY_SEVERITY = (Status.OK, Status.UNSUPPORTED, Status.RAISED, Status.TIMEOUT, Status.CRASHED)
 OK = BY_SEVERITY.index(Status.OK)
-ALL_ROWS = -2  # in place of a row: all rows of the case (-1 is the row of a reduced loss)
+ALL_ROWS = -2  # the row number of a line for all rows of a case (-1 is a reduced loss)
 DIGEST_BITS = 24
 _EXACT_KEY = [*EXACT, "row"]
 _UNSOUND = {Verdict.CORRECT: 0, Verdict.NAN: 2, Verdict.OVERFLOW: 2, Verdict.SWALLOWED: 2}  # other verdicts 1
@@ -48,10 +48,10 @@ UInt64 = NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Measured lines, and by which exact answers they were measured.
+    """Measured lines, and the exact answers that they were compared with.
 
     ``exact`` has the columns `EXACT`, ``row``, ``rows`` and ``mark``, a digest of the exact losses and the number of
-    classes: where it differs, the case is another one under the same name. An implementation that documents another
+    classes. Cases of the same name with different marks are different cases. An implementation that documents another
     mean has another exact loss.
     """
 
@@ -64,8 +64,8 @@ class Lines:
 class Source:
     """One side of a comparison.
 
-    ``facts`` is what is known of where it comes from: versions, processor, catalogue. ``versions`` has that of each
-    implementation, as far as the lines tell. ``complete`` is None where nobody knows.
+    ``facts`` describes its origin: versions, processor, catalogue. ``versions`` has the version of each implementation
+    in the lines. ``complete`` is None if unknown.
     """
 
     name: str
@@ -76,10 +76,10 @@ class Source:
 
 
 def lines(table: pd.DataFrame, name: str) -> Lines:
-    """The lines of a measurements table, row by row.
+    """Return the lines of a measurements table, by row.
 
     Raises:
-        UsageError: for a table that is not one of measurements, or that has a measurement twice.
+        UsageError: for a table that is not a measurements table, or has a repeated measurement.
     """
     df = _checked(table, name)
     ok = df["status"] == Status.OK
@@ -100,7 +100,7 @@ def lines(table: pd.DataFrame, name: str) -> Lines:
 
 
 def _unsound(verdicts: pd.Series[str]) -> Int64:
-    """How wrong rows without a grade are; -1 where they have no verdict either."""
+    """Return how wrong ungraded rows are, 0 to 2; -1 without a verdict."""
     known = verdicts.notna() & (verdicts != Verdict.UNDEFINED)
     rank = verdicts.astype(object).map(_UNSOUND).fillna(1)
     return np.where(known, rank, -1).astype(np.int64)
@@ -149,15 +149,15 @@ def _exact(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_case(by_row: Lines) -> Lines:
-    """The same case by case: of its rows the worst, and one digest of `DIGEST_BITS` bits.
+    """Return the lines by case: the worst of its rows, and one digest of `DIGEST_BITS` bits.
 
-    Errors are rounded to three digits, so that a baseline need not hold more.
+    Errors are rounded to three digits, like those of a baseline.
     """
     if by_row.by_case:
         return by_row
     df = by_row.measured
     ok = df["status"] == OK
-    # A sum of what is well mixed does not depend on the order of the rows.
+    # A sum of mixed digests does not depend on the order of the rows.
     each = _at_rows(df["bits"], df["row"])
     each[~ok.to_numpy()] = 0
     unknown, unsound = ok & ~df["known"], df["unsound"]
@@ -187,7 +187,7 @@ def _at_rows(digests: pd.Series[int], rows: pd.Series[int]) -> UInt64:
 
 
 def mixed(x: UInt64) -> UInt64:
-    """Every bit spread over all 64: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    """Mix the bits of each value: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -206,9 +206,9 @@ def _three_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def joined(
     base: pd.DataFrame, new: pd.DataFrame, key: Sequence[str] = KEY
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The lines of both, of BASE alone and of NEW alone, by a key that names one line.
+    """Return the lines of both sides, of BASE only and of NEW only, joined by their key.
 
-    In the first NEW's columns have `` new`` behind their names.
+    In the first table, the names of NEW's columns end with `` new``.
     """
     ours, theirs = (table.assign(place=np.arange(len(table))) for table in _aligned(base, new, key))
     both = ours.merge(theirs, on=list(key), suffixes=("", " new"))
@@ -217,32 +217,32 @@ def joined(
 
 
 def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which of the common lines are of rows whose exact answer differs."""
+    """Return which of the common lines have a different exact answer."""
     exact, _, _ = joined(base.exact, new.exact, _EXACT_KEY)
-    # With other rows known on each side a digest of several says nothing; their status does.
+    # Digests of several rows are comparable only if both sides know the same rows.
     differs = exact[(exact["mark"] != exact["mark new"]) & (exact["rows"] == exact["rows new"])]
     if differs.empty:
         return np.zeros(len(both), bool)
-    # What all shared implementations are held to has changed for one that gave no loss too.
+    # If the exact answer changed for all shared implementations, it changed also for one without a loss.
     same = exact[exact["mark"] == exact["mark new"]]
     unanimous = differs[~within(differs, same, _EXACT_KEY[1:])]
     found = np.zeros(len(both), bool)
     for changed, key in ((differs, _EXACT_KEY), (unanimous, _EXACT_KEY[1:])):
-        # A reduced loss that changed does not tell which row did.
+        # A changed reduced loss does not show which row changed.
         whole = changed[changed["row"] < 0]
         found |= within(both, changed, key) | within(both, whole, key[:-1])
     return found
 
 
 def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
-    """Which lines the other table has too, by these columns."""
+    """Return which lines are in the other table too, by these columns."""
     ours, theirs = _aligned(lines[list(columns)], named[list(columns)], columns)
     found = ours.merge(theirs.drop_duplicates(), how="left", indicator="found")["found"]
     return (found == "both").to_numpy()
 
 
 def _aligned(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables with the same categories in each of these columns: pandas then matches codes, not strings."""
+    """Return the tables with equal categories in these columns, so that pandas joins codes, not strings."""
     for column in columns:
         if all(isinstance(table[column].dtype, pd.CategoricalDtype) for table in (one, other)):
             kind = pd.CategoricalDtype(one[column].cat.categories.union(other[column].cat.categories))

@@ -21,25 +21,25 @@ from ._compare import Comparison
 from ._lines import CELL
 
 TEXT_WIDTH = 100
-_WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's, told apart with any colour vision
-_WIDTHS = (18, 8, 20, 12, 10)  # of the columns beneath a cell, at least
+_WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's colours, distinct for any colour vision
+_WIDTHS = (18, 8, 20, 12, 10)  # smallest widths of the columns below a cell
 _MAX_DETAIL = 60
-_WHOLE_DETAIL = 1000  # where every line is shown
+_WHOLE_DETAIL = 1000  # characters of a message if every line is shown
 _REST = "`logitlab compare BASE NEW --all` prints the rest"
-_AT = f"&#{ord('@')};"  # GitHub takes it for the sign itself, and tells the user whose name follows
-_MAX_MESSAGE = {"text": 20, "markdown": 10}  # of cells, and of the lines shown
-_MAX_NAMES = 3  # of what is neither better nor worse
-_SCHEMA = 1  # of the JSON
-_MAX_ANNOTATIONS = 10  # of a kind and step, https://docs.github.com/actions: those beyond are not shown
+_AT = f"&#{ord('@')};"  # GitHub reads this as the sign itself, and would notify the user whose name follows
+_MAX_MESSAGE = {"text": 20, "markdown": 10}  # shown cells, and shown lines of a cell
+_MAX_NAMES = 3  # names of other changes
+_SCHEMA = 1  # of the JSON format
+_MAX_ANNOTATIONS = 10  # GitHub shows no more of a kind and step, https://docs.github.com/actions
 _MAX_LINES = {"junit": 20, "github": 3}
 _MACHINE_DETAIL = 400
 
 
 def write(diff: Comparison, formats: Sequence[str], out: Path | None = None, *, whole: bool = False) -> list[Path]:
-    """Render a comparison in each format: printed, or as files of the folder ``out``, whose paths are returned.
+    """Print a comparison in each format, or write it to files of the folder ``out``, and return their paths.
 
-    Annotations are printed in any case: GitHub reads them from the log. With ``whole`` text and Markdown have every
-    regression and improvement; without it the worst, and how many more there are.
+    GitHub annotations are always printed, since GitHub reads them from the log. With ``whole``, text and Markdown list
+    every regression and improvement; without it, the worst ones and the number of others.
 
     Raises:
         UsageError: for a file that cannot be written.
@@ -57,7 +57,7 @@ def write(diff: Comparison, formats: Sequence[str], out: Path | None = None, *, 
 def _print(diff: Comparison, name: str, *, whole: bool) -> None:
     console = Console()
     if name == "text":
-        # In a pipe or a log Rich takes 80 columns.
+        # In a pipe or a log Rich would use 80 columns.
         (console if console.is_terminal else Console(width=TEXT_WIDTH)).print(text(diff, whole=whole))
     else:
         sys.stdout.write(_RENDERERS[name][1](diff, whole))
@@ -73,7 +73,7 @@ def _save(path: Path, content: str) -> Path:
 
 
 def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
-    """For a terminal; says the same without colour."""
+    """Render a comparison for a terminal; no information is in the colours alone."""
     parts: list[RenderableType] = [Text(wording.headline(diff), style=_WORSE if diff.regressed else _BETTER)]
     parts += map(Text, wording.origins(diff))
     sections = ("Regressions", diff.regressions, _WORSE), ("Improvements", diff.improvements, _BETTER)
@@ -87,7 +87,7 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
 
 
 def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType]:
-    """Each cell with what changed in it, and beneath it some of each kind; all of it where ``most`` is None."""
+    """Yield each cell with its counts, and below it some changes of each kind, or all if ``most`` is None."""
     cells = list(wording.of_cells(changes))
     listed = cells[:most]
     most_of_cell = None if most is None else max(1, most // len(listed))
@@ -114,7 +114,7 @@ def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType
 
 
 def markdown(diff: Comparison, *, whole: bool = False) -> str:
-    """For a pull request: the verdict first, and no more than a screenful unless all of it is wanted."""
+    """Render a comparison for a pull request: the result first, on one screen unless ``whole`` is set."""
     parts = [
         f"## LogitLab compare: {_escaped(wording.headline(diff))}",
         "\n".join(f"- {_escaped(line)}" for line in wording.origins(diff)),
@@ -155,8 +155,8 @@ def _page_table(head: Sequence[str], lines: list[str], left: int, what: str) -> 
 
 
 def _code(text: str) -> str:
-    """Text in which nothing is Markdown: no tag, no link, no user who would be notified."""
-    # A pipe ends a cell also in code; a backslash before it would free it again.
+    """Return text as code in a table, without active Markdown: no tag, no link, no notified user."""
+    # A pipe ends a cell even in code, and a backslash before it would undo the escape.
     inside = re.sub(r"\\*\|", r"\\|", text.replace("`", "'"))
     return f"`{inside}`"
 
@@ -172,9 +172,9 @@ def _text(diff: Comparison, *, whole: bool = False) -> str:
 
 
 def json_text(diff: Comparison) -> str:
-    """Strict JSON: an infinite number is the word ``inf``, a missing one null.
+    """Render a comparison as strict JSON: an infinite number is the string ``inf``, a missing one null.
 
-    ``changes`` has every change but changed bits, of which there may be hundreds of thousands: ``cells`` counts them.
+    ``changes`` has every change except changed bits, which may be hundreds of thousands; ``cells`` counts them.
     """
     listed = diff.changes[diff.changes["change"] != Kind.BITS_CHANGED]
     content = {
@@ -195,7 +195,7 @@ def json_text(diff: Comparison) -> str:
 
 
 def junit(diff: Comparison) -> str:
-    """A suite for each implementation, a test for each cell and quantity; a regression is a failure."""
+    """Render a comparison as JUnit XML: a suite for each implementation, a test for each cell and quantity."""
     cells = diff.cells
     failed = int((cells["regressions"] > 0).sum())
     root = ET.Element("testsuites", name="logitlab compare", tests=str(len(cells)), failures=str(failed), errors="0")
@@ -217,7 +217,7 @@ def junit(diff: Comparison) -> str:
 
 
 def _lines(changes: pd.DataFrame, most: int) -> list[str]:
-    """Some changes of each kind, and how many more there are."""
+    """Return some changes of each kind, and the number of others."""
     shown = wording.chosen(changes, most)
     left = len(changes) - len(shown)
     return [*map(_line, Change.each(shown)), *([f"... and {left} more"] if left else [])]
@@ -230,7 +230,7 @@ def _line(change: Change) -> str:
 
 
 def github(diff: Comparison) -> str:
-    """Workflow commands: an error for each of the worst cells, and a notice that sums up."""
+    """Yield GitHub workflow commands: an error for each of the worst cells, and a notice with the summary."""
     return "\n".join(_annotations(diff)) + "\n"
 
 
@@ -247,7 +247,7 @@ def _command(kind: str, title: str, message: str) -> str:
 
 
 def _data(text: str) -> str:
-    # As GitHub's own toolkit escapes them, https://github.com/actions/toolkit, packages/core/src/command.ts.
+    # Escaped as in GitHub's toolkit, https://github.com/actions/toolkit, packages/core/src/command.ts.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

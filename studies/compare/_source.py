@@ -1,4 +1,4 @@
-"""What can be compared: a table, a run folder, a Parquet file of such a table, a baseline."""
+"""The inputs of a comparison: a table, a run folder, a Parquet file of such a table, a baseline."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ Comparable = pd.DataFrame | Run | str | Path
 
 
 def require_readable(given: Comparable, name: str) -> None:
-    """Raise a UsageError for what is not there or none of `Comparable`, without reading its measurements."""
+    """Raise a UsageError unless the input exists and is `Comparable`, without reading its measurements."""
     if isinstance(given, (pd.DataFrame, Run)):
         return
     path = arguments.as_path(
@@ -30,10 +30,10 @@ def require_readable(given: Comparable, name: str) -> None:
 
 
 def source(given: Comparable, name: str) -> Source:
-    """Read what is given, where it is readable; ``name`` stands for a table, which has none.
+    """Read one side of a comparison; ``name`` is used for a DataFrame, which has no name.
 
     Raises:
-        UsageError: for what cannot be read.
+        UsageError: if it cannot be read.
     """
     if isinstance(given, pd.DataFrame):
         return _of_table(given, name)
@@ -48,11 +48,10 @@ def source(given: Comparable, name: str) -> Source:
 
 
 def write_baseline(given: Comparable, path: str | Path) -> None:
-    """Write the baseline of a run, or of a table of measurements; the same results give the same file.
+    """Write the baseline of a run or of a measurements table. Equal results give equal files.
 
     Raises:
-        UsageError: for a run that is not complete or has no measurements, or a file that is there already or cannot be
-            written.
+        UsageError: for a run that is incomplete or has no measurements, or a file that exists or cannot be written.
     """
     files.refuse_existing(arguments.as_path(path, "path"))
     require_readable(given, "run")
@@ -85,7 +84,7 @@ def _versions(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
-    """The facts that explain a difference in results."""
+    """Return the facts that may explain a difference in results."""
     facts = {
         "LogitLab": manifest.versions.get("logitlab"),
         "catalogue": manifest.catalogue["hash"][:12],

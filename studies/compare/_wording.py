@@ -1,4 +1,4 @@
-"""A comparison in words, the same in every format."""
+"""The texts of a comparison, equal in every format."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from ._compare import Comparison
 from ._lines import CELL
 
 MAX_MESSAGE = 120  # characters
-MAX_NAME = 1000  # characters: more than any name has that a person gave
+MAX_NAME = 1000  # characters
 
 
 def one_line(text: object, most: int = MAX_MESSAGE) -> str:
-    """Text as one short line of printable characters: a control character is escaped."""
+    """Return text as one short line of printable characters, with control characters escaped."""
     whole = str(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:most])
     return f"{shown[:most]}..." if max(len(whole), len(shown)) > most else shown
@@ -29,7 +29,7 @@ def plural(count: int, word: str) -> str:
 
 
 def headline(diff: Comparison) -> str:
-    """The verdict in one sentence."""
+    """Return the result in one sentence."""
     compared = f"{plural(diff.compared, 'measurement')} compared"
     if diff.empty:
         return f"nothing changed, {compared}"
@@ -43,7 +43,7 @@ def headline(diff: Comparison) -> str:
 
 
 def origins(diff: Comparison) -> list[str]:
-    """The two sides, and what to know of them."""
+    """Return the two sides and the notes."""
     sides = (("BASE", diff.before.name), ("NEW", diff.after.name))
     named = ", ".join(f"{role} is {'a table' if name == role else full_name(name)}" for role, name in sides)
     return [named, *(one_line(note, 1000) for note in diff.notes)]
@@ -54,33 +54,33 @@ def cell_name(cell: CellKey) -> str:
 
 
 def case_name(change: Change) -> str:
-    """The case with its row, if the change is about one."""
+    """Return the case, with its row if the change concerns one row."""
     row = "" if change.row is None or change.row < 0 else f"[{change.row}]"
     return full_name(change.case) + row
 
 
 def after(change: Change, most: int) -> str:
-    """What came out on the new side, with at most so many characters of the message of a call that failed."""
+    """Return the result on the new side, with at most ``most`` characters of the message of a failed call."""
     detail = f": {one_line(change.detail, most)}" if change.detail else ""
     return one_line(change.after) + detail
 
 
 def counts(changes: pd.DataFrame) -> str:
-    """``2 grade lost, 1 bits changed``."""
+    """Return the number of changes of each kind, such as ``2 grade lost, 1 bits changed``."""
     found = changes["change"].value_counts()
     return ", ".join(f"{found[kind]:,} {kind}" for kind in KINDS if kind in found)
 
 
 def of_cells(changes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The changes of each cell, in the order in which they are listed."""
+    """Yield the changes of each cell, in their order."""
     for cell, part in changes.groupby(CELL, sort=False):
         yield cell_name(CellKey._make(cell)) or "all cells", part
 
 
 def chosen(changes: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    """Some of the changes, in their order, or all where ``most`` is None.
+    """Return ``most`` of the changes in their order, or all if ``most`` is None.
 
-    There are ``most`` of them, and more only to show each kind: kinds take turns, and cells within a kind.
+    Kinds take turns, and cells within a kind. More than ``most`` changes are returned only to show every kind.
     """
     if most is None:
         return changes
@@ -91,7 +91,7 @@ def chosen(changes: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def others_summary(diff: Comparison, most: int | None) -> list[str]:
-    """What is neither better nor worse, one line a kind: how much of it, and where, in ``most`` names or all."""
+    """Return a line for each kind of other changes: their number and at most ``most`` names, or all if it is None."""
     lines = []
     for kind, part in diff.others.groupby("change", sort=False):
         column = "implementation" if (part["implementation"] != "").all() else "case"

@@ -1,4 +1,4 @@
-"""WHERE it went wrong: a computation stage by stage, each stage against its exact value."""
+"""``logitlab explain``: compare a computation with the exact values, stage by stage."""
 
 from ._explain import Explainer, ExplainRequest, explain
 from ._explanation import COLUMNS, Assessment, Explanation, Failure

@@ -1,4 +1,4 @@
-"""``explain``: one row of a case through one implementation, stage by stage."""
+"""``explain``: follow one row of a case through one implementation, stage by stage."""
 
 import tempfile
 from collections.abc import Sequence
@@ -40,28 +40,27 @@ def explain(
 ) -> Explanation:
     """Explain one row of a case in an implementation, measured by the call that `run` makes.
 
-    The case keeps its reduction, loss options and layout, and the grades are those of the measurements table. The
-    formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward, where they are computed
-    eagerly from logits and class indices; everything else with what goes in and comes out. Each stage is compared with
-    its exact value: that of the same quantity computed from the row's logits without any rounding. A reduced loss is
-    shown with the row losses that it is made of.
+    The case keeps its reduction, loss options and layout, and the grades equal those of the measurements table. The
+    formulas ``naive``, ``lse`` and ``log1p`` are shown with every stage, forward and backward, if they run eagerly on
+    logits and class indices. Any other call is shown with its input and output. Each stage is compared with its exact
+    value: the same quantity computed from the row's logits without rounding. A reduced loss is shown with its row
+    losses.
 
     Args:
         case: the full ``family/name`` of a case of the catalogue, of a sweep, or of the case files.
         implementation: its full name, such as ``torch/naive``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
-        row: counted from 0, or -1 for a reduced loss alone; by default the row with the worst grade, of those the one
-            that fails at the earliest stage.
-        device: one that the framework finds.
-        mode: one that the implementation has, such as ``eager`` or ``compiled``, or a variant of it, such as
+        row: the row, from 0, or -1 for a reduced loss alone. By default the row with the worst grade; of several, the
+            one that fails at the earliest stage.
+        device: a device that the framework finds.
+        mode: a mode of the implementation, such as ``eager`` or ``compiled``, or a variant of one, such as
             ``eager+one-thread``.
-        timeout: seconds after which a call is given up.
-        case_files: files of cases, as a hunt writes them; see `inputs.read_cases`.
+        timeout: time limit of a call in seconds.
+        case_files: case files, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
-        UsageError: for an argument of another type, a limit that is not above 0, a name that is not known, a case file
-            that is not as it should be, a case that the dtype cannot hold or the implementation does not take, or where
-            the framework does not answer.
+        UsageError: for an argument of the wrong type, a limit that is not above 0, an unknown name, an invalid case
+            file, a case that the dtype cannot hold or the implementation does not take, or a call without a result.
     """
     owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
     with Explainer([owner], timeout, case_files) as explainer:
@@ -70,7 +69,7 @@ def explain(
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """Which row of which case is explained, and where it is measured; the fields are arguments of `explain`."""
+    """The row of a case to explain, and the cell; the fields are the arguments of `explain`."""
 
     case: str
     implementation: str
@@ -81,15 +80,15 @@ class ExplainRequest:
 
 
 class Explainer:
-    """Explain many rows in the worker processes of a ``with`` block, which are started once.
+    """Explains many rows with one set of worker processes, in a ``with`` block.
 
     Args:
-        frameworks: those whose implementations are explained.
-        timeout: seconds after which a call is given up.
+        frameworks: the frameworks of the implementations.
+        timeout: time limit of a call in seconds.
         case_files: as for `explain`.
 
     Raises:
-        UsageError: for an unknown framework, or a case file that is not as it should be.
+        UsageError: for an unknown framework, or an invalid case file.
     """
 
     def __init__(
@@ -113,17 +112,15 @@ class Explainer:
         self._open.__exit__(*error)
 
     def explain(self, request: ExplainRequest) -> Explanation:
-        """As the function `explain`."""
+        """Explain a row like the function `explain`."""
         fmt, name = get_format(request.dtype), as_string(request.case, "case")
         row = None if request.row is None else as_integer(request.row, "row", REDUCED)
         mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
         case = self._cases[name] if name in self._cases else find_case(name, self._paths)
-        # Before a framework is started.
+        # Checked before a framework is started.
         if fmt.name not in case.dtypes:
-            dtypes = ", ".join(case.dtypes)
-            raise UsageError(
-                f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}; choose one of {dtypes or 'no dtype'}"
-            )
+            fix = f"choose one of {', '.join(case.dtypes)}" if case.dtypes else "choose another case"
+            raise UsageError(f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}; {fix}")
         _check_row(case, row)
         owner = request.implementation.split("/", maxsplit=1)[0]
         measurer = self._measurer(of_files=name in self._cases)
@@ -136,7 +133,7 @@ class Explainer:
             logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
             pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
             self._descriptions = pools.describe()
-            # A run that names no case, and a run of the case files, stack their own rows in a call.
+            # A run of the default cases, and a run of the case files, each put their own rows into one call.
             stacked = {True: tuple(self._cases.values()), False: default_cases()}
             self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
         return self._measurers[of_files]
@@ -177,9 +174,9 @@ def _cell(description: Description, implementation: str, dtype: str, device: str
 
 
 def _worst_row(m: Measurement) -> int:
-    """The row with the worst grade; of those the first to stop being finite, then the one with the largest error.
+    """Return the row with the worst grade; of several, the first to stop being finite, then the largest error.
 
-    Where the loss is reduced, rows are compared by their own losses.
+    With a reduction, rows are compared by their own losses.
     """
     of_rows = dict(m.graded)
     if m.is_reduced:
@@ -195,7 +192,7 @@ def _worst_row(m: Measurement) -> int:
 
 
 def _rank(graded: Graded, row: int) -> int:
-    """The place of a row's grade among the grades; without one, last where the verdict blames it, else first."""
+    """Return the rank of a row's grade. An ungraded row ranks last if its verdict names an error, else first."""
     is_blamed = graded.grade[row] is None and graded.verdict[row] not in SOUND
     return len(GRADES) if is_blamed else grade_rank(graded.grade[row])
 

@@ -1,4 +1,4 @@
-"""What ``explain`` returns."""
+"""The result of ``explain``."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ REDUCED = -1  # the row of a reduced loss, here as in the measurements table
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that broke a rule of the format; ``fix`` is None where an earlier stage is to blame."""
+    """A stage that broke a rule of the format; ``fix`` is None if an earlier stage caused it."""
 
     stage: str
     direction: str
@@ -22,7 +22,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Assessment:
-    """The grade of one quantity, and why it is that one, in a sentence; ``grade`` is None where nothing is graded."""
+    """The grade of one quantity, and its reason in a sentence; ``grade`` is None if the quantity is not graded."""
 
     quantity: str
     grade: str | None
@@ -35,21 +35,21 @@ class Explanation:
     """One row of a case, stage by stage, or a reduced loss.
 
     Attributes:
-        case, implementation, dtype, device, mode: what was measured.
-        row: counted from 0; -1 for a reduced loss alone.
-        target: the class index, -1 where the targets are probabilities and for a reduced loss alone.
+        case, implementation, dtype, device, mode: the case and the cell.
+        row: the row, from 0; -1 for a reduced loss alone.
+        target: the class index; -1 for target probabilities, and for a reduced loss alone.
         given: the row's target and the case's reduction, options and layout, in words.
-        classes: the classes whose entries are written out in ``stages``; a row of few classes has them all.
+        classes: the classes whose entries are shown in ``stages``: all of them if they are few.
         width: the number of classes.
-        assessments: the quantities as the measurements table has them, each with its grade and the reason for it. A
-            reduced loss is that of row -1. Ungraded ones say what came out.
-        remarks: sentences on what no grade tells: an ignored row, a mean over nothing, a quantity that did not come.
-        stages: a DataFrame with the columns `COLUMNS`, one line a stage. ``value`` and ``exact`` are shortened to
-            text, ``finite`` is about all entries, ``max_ulp`` the largest error in spacings of the dtype (infinite
-            where the value is not finite and should be, NaN where there is no exact value), ``rule`` what broke and
-            ``fix`` what would have avoided it, both missing for a sound stage. Where the loss is reduced,
+        assessments: the quantities of the measurements table, each with its grade and the reason. A reduced loss is
+            that of row -1. The text of an ungraded quantity gives the result.
+        remarks: sentences about ungraded facts: an ignored row, a mean over nothing, a missing quantity.
+        stages: a DataFrame with the columns `COLUMNS`, one line for each stage. ``value`` and ``exact`` are short
+            texts; ``finite`` is whether all entries are finite; ``max_ulp`` is the largest error in spacings of the
+            dtype, infinite if the value should be finite and is not, and NaN without an exact value. ``rule`` is what
+            broke and ``fix`` what would avoid it; both are missing for a correct stage. With a reduction,
             ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
-        row_losses: for a reduced loss a DataFrame with the columns `ROW_LOSSES`, one line a row; else None.
+        row_losses: for a reduced loss, a DataFrame with the columns `ROW_LOSSES`, one line for each row; else None.
     """
 
     case: str
@@ -69,7 +69,7 @@ class Explanation:
 
     @property
     def grades(self) -> dict[str, str | None]:
-        """The grades by quantity, ``loss`` and ``gradient`` among them; None where not graded."""
+        """The grades by quantity, such as ``loss`` and ``gradient``; None if not graded."""
         return {a.quantity: a.grade for a in self.assessments}
 
     @cached_property
@@ -81,5 +81,5 @@ class Explanation:
 
     @property
     def first(self) -> Failure | None:
-        """Where it first went wrong; None where loss and gradient are right."""
+        """The first failure; None if loss and gradient are correct."""
         return self.failures[0] if self.failures else None

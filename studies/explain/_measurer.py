@@ -1,4 +1,4 @@
-"""A case measured in a cell by the calls that a run makes, and its rows stage by stage where that can be seen."""
+"""The measurement of a case in a cell by the calls of a run, and the stages of its rows where they are available."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,14 +23,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A case in a cell: the quantities that the measurements table has, their grades, and the rows behind them.
+    """A measured case in a cell: the quantities of the measurements table, their grades, and their rows.
 
     Attributes:
-        cell: where it was measured.
-        group: the case alone, by whose standards the quantities are graded.
-        outcome: what came, the case's rows alone.
-        graded: the grades that the table has.
-        rows: before the reduction; without one, the same quantities.
+        cell: the cell.
+        group: the case alone, with the standards that grade the quantities.
+        outcome: the outcome of the call for the case's rows.
+        graded: the grades of the measurements table.
+        rows: the rows before the reduction; without a reduction, the same quantities.
     """
 
     cell: Cell
@@ -53,15 +53,15 @@ class Measurement:
 
     @property
     def row_losses(self) -> Array | None:
-        """The losses (B,) before any reduction, where they came."""
+        """The losses (B,) before any reduction, if the call returned them."""
         return next((s.value for s in self.rows.stages if s.name == Quantity.LOSS), None)
 
 
 @dataclass
 class Measurer:
-    """Measure cases as a run over ``companions`` does: plain rows of equal width share a call there.
+    """Measures cases as a run over ``companions`` does, in which plain rows of equal width share a call.
 
-    The latest call and measurement are kept: all rows of a case, and cases that share a call, cost one call.
+    The latest call and measurement are kept, so all rows of a case, and cases that share a call, need one call.
     """
 
     pools: Pools
@@ -75,7 +75,7 @@ class Measurer:
         """Measure a case in a cell.
 
         Raises:
-            UsageError: where nothing came, with the framework's message.
+            UsageError: if the call returned no result, with the framework's message.
         """
         if self._last is None or self._last[0] is not case or self._last[1] != cell:
             self._last = case, cell, self._measure(case, cell)
@@ -94,7 +94,7 @@ class Measurer:
         if case.reduction == "none":
             stages = self._stages(case, call, dict(outcome.values))
             return Measurement(cell, call.group, outcome, graded, _traced(call, stages, graded))
-        # The reduced call does not show the row losses: a call of their own does.
+        # The reduced call does not return the row losses, so another call does.
         of_rows = PlannedCall(cell, self._by_itself(case, cell, "none"))
         each = of_rows.group.cases[0]
         values = () if of_rows.traceable else self._outcome(each, of_rows).values
@@ -103,7 +103,7 @@ class Measurer:
         return Measurement(cell, call.group, outcome, graded, _traced(of_rows, stages, of_rows.graded(shown)))
 
     def _stages(self, case: Case, call: PlannedCall, values: Mapping[str, Array]) -> tuple[Stage, ...]:
-        """The stages of the rows; the quantities among them are the measured ``values``, where there are any."""
+        """Return the stages of the rows, with the measured ``values`` for the quantities among them."""
         traced = self._outcome(case, replace(call, traced=True)).stages if call.traceable else ()
         if not shows_inside(traced):
             values = values or {s.name: s.value for s in traced}
@@ -111,7 +111,7 @@ class Measurer:
         return tuple(replace(s, value=values.get(s.name, s.value)) for s in traced)
 
     def _by_itself(self, case: Case, cell: Cell, reduction: str) -> Group:
-        """The case alone, whose standards the cell's quantities are held against."""
+        """Return the case alone, with the standards that grade the cell's quantities."""
         key = (case.id, reduction, cell.dtype)
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
@@ -119,7 +119,7 @@ class Measurer:
         return self._alone[key].with_convention(cell.implementation.convention)
 
     def _outcome(self, case: Case, call: PlannedCall) -> Outcome:
-        """What a run's call gave, the case's rows of it."""
+        """Return the case's rows of the outcome of a run's call."""
         fmt = call.group.fmt
         if fmt.name not in self._groups:
             self._groups[fmt.name] = {c.id: g for g in groups(self.companions, fmt) for c in g.cases}
@@ -139,7 +139,7 @@ def _traced(call: PlannedCall, stages: Sequence[Stage], graded: Mapping[str, Gra
 
 
 def _cut(case: Case, group: Group, outcome: Outcome) -> Outcome:
-    """Of a call's outcome the rows of one of its cases."""
+    """Return the rows of one case in a call's outcome."""
     if len(group.cases) == 1:
         return outcome
     start = sum(c.rows for c in group.cases[: group.cases.index(case)])

@@ -13,11 +13,11 @@ from ...grading.first_failure import short
 from ._explanation import REDUCED, Explanation
 
 WIDTH = 100
-ROWS = 8  # row losses that are written out
+ROWS = 8  # shown row losses
 
 
 def show(explanation: Explanation, console: Console | None = None) -> None:
-    """Print what was measured, a table of the stages, the grade of each quantity with its reason, and what broke."""
+    """Print the case and cell, a table of the stages, the grade of each quantity with its reason, and the failures."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(explanation):
         out.print(line)
@@ -45,7 +45,7 @@ def _heading(e: Explanation) -> Iterator[str]:
 
 def _table(e: Explanation) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    # Without a width of their own, long values would squeeze the names.
+    # Without a fixed width, long values would squeeze the names.
     for name, width in (("", 1), ("stage", 14), ("formula", 22), ("computed", 25), ("exact", 27)):
         table.add_column(name, max_width=width, overflow="fold")
     table.add_column("ulp", justify="right", no_wrap=True)
@@ -64,7 +64,7 @@ def _ulp(error: float) -> str:
 
 
 def _row_losses(rows: pd.DataFrame) -> Padding:
-    """The row losses, those of the worst grades first where there are too many."""
+    """Return a table of the row losses; of many, those with the worst grades."""
     shown = rows
     if len(rows) > ROWS:
         by_grade = rows.assign(order=rows["grade"].fillna("")).sort_values(["order", "max_ulp"], ascending=False)
@@ -85,7 +85,7 @@ def _findings(e: Explanation) -> Iterator[str]:
         if "loss" in e.grades and set(e.grades.values()) == {Grade.A}:
             yield "no stage failed"
         return
-    # A and B are sound: what B has lost is no failure. What has no grade is one where its verdict blames it.
+    # A and B are not failures. An ungraded quantity is one if its verdict names an error.
     sound = all(a.verdict in SOUND if a.grade is None else a.grade in (Grade.A, Grade.B) for a in e.assessments)
     head = "digits are lost first in" if sound else "first failure"
     fixes = set()

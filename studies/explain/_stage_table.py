@@ -1,4 +1,4 @@
-"""The stages of a measured row as a table, and the row losses behind a reduced one."""
+"""The stages of a measured row as a table, and the row losses of a reduced loss."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,16 +28,16 @@ from ._measurer import Measurement
 
 Float64 = NDArray[np.float64]
 
-SHOWN = 3  # entries of a row that are written out
+SHOWN = 3  # shown entries of a row
 Line = tuple[ComparedStage, BrokenRule | None]
 
 
 def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]]:
-    """The stages of a row, in the columns `COLUMNS`, and the classes whose entries are written out.
+    """Return the stages of a row, in the columns `COLUMNS`, and the classes whose entries are shown.
 
     Args:
-        m: what was measured.
-        row: counted from 0, or -1 for the reduced loss alone.
+        m: the measurement.
+        row: the row, from 0, or -1 for the reduced loss alone.
     """
     lines = list(_of_row(m, row))
     if m.is_reduced:
@@ -54,7 +54,7 @@ def stage_table(m: Measurement, row: int) -> tuple[pd.DataFrame, tuple[int, ...]
 
 
 def row_losses(m: Measurement) -> pd.DataFrame | None:
-    """The losses that a reduced one is made of, in the columns `ROW_LOSSES`; None where there are none."""
+    """Return the row losses of a reduced loss, in the columns `ROW_LOSSES`, or None without a reduction."""
     losses, targets = m.row_losses, m.rows.batch.targets
     if not m.is_reduced or losses is None:
         return None
@@ -72,22 +72,22 @@ def row_losses(m: Measurement) -> pd.DataFrame | None:
 
 
 def _of_row(m: Measurement, row: int) -> Iterator[Line]:
-    """The stages before any reduction."""
+    """Return the stages before any reduction."""
     if row == REDUCED:
         return
     traced = m.rows.row(row)
     for stage, broken in zip(traced.stages, broken_rules(traced), strict=True):
         graded = m.rows.graded.get(stage.name)
-        # What is accurate is no failure, though an earlier stage be one.
+        # An accurate stage is not a failure, even after a failed one.
         fine = graded is not None and graded.grade[row] == Grade.A
         name = f"row {stage.name}" if m.is_reduced and graded is not None else stage.name
         yield replace(stage, name=name), None if fine else broken
 
 
 def _reduced_stages(m: Measurement, row: int) -> Iterator[Line]:
-    """The quantities of a reduced loss as stages, with what broke there.
+    """Return the quantities of a reduced loss as stages, with the rule that each broke.
 
-    Probabilities that the row's own stages have are not repeated.
+    Probabilities are left out if they are among the row's own stages.
     """
     group, inside = m.group, m.rows.visible_formula != Formula.BUILTIN
     texts = {Quantity.LOSS: f"{group.reduction}(row loss)", Quantity.GRADIENT: f"of the {group.reduction}"}
@@ -103,7 +103,7 @@ def _reduced_stages(m: Measurement, row: int) -> Iterator[Line]:
         broken = wrong_result(stage, str(graded.verdict[at]), group.fmt)
         if broken is not None and is_loss and m.row_losses is not None:
             broken = _sum_rule(m.row_losses.astype(np.float64), stage, group.fmt) or broken
-        # What is accurate is no failure.
+        # An accurate stage is not a failure.
         yield stage, None if graded.grade[at] == Grade.A else broken
 
 
@@ -113,7 +113,7 @@ def _answer(exact: Exact) -> ExactValues:
 
 
 def _sum_rule(row_losses: Float64, reduced: ComparedStage, fmt: Format) -> BrokenRule | None:
-    """Where the sum of the row losses left the format; None where it did not."""
+    """Return where the sum of the row losses left the format's range, or None."""
     value = float(reduced.values[0])
     if np.isfinite(value):
         return None
@@ -145,7 +145,7 @@ def _table(
 
 
 def _shown_classes(x: Float64, target: int, stages: Sequence[ComparedStage]) -> list[int]:
-    """The target, the maximum and the worst entry of the gradient; then the first classes, as far as there is room."""
+    """Return the target, the maximum, the worst entry of the gradient, and then the first classes, up to a limit."""
     whole = [s for s in stages if s.values.size == x.size]
     worst = [int(np.nan_to_num(whole[-1].error, nan=np.inf, posinf=np.inf).argmax())] if whole else []
     largest = int(np.where(np.isnan(x), np.inf, x).argmax())

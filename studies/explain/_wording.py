@@ -1,4 +1,4 @@
-"""The grade of each quantity in a sentence, and what no grade tells."""
+"""A sentence about the grade of each quantity, and remarks on ungraded facts."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from ._measurer import Measurement
 
 Array = NDArray[Any]
 
-# Why B allows more than A, and C more than B; see `grading`.
+# The reasons why B allows more than A, and C more than B; see `grading`.
 ONLY_B = {
     "loss": "digits of a loss near zero may be lost",
     "gradient": "digits of an entry beside larger ones may be lost",
@@ -35,7 +35,7 @@ ONLY_C = {"reduced loss": f"{OFFSET} in each row, or a sum in the dtype"}
 
 
 def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
-    """The quantities of a row as the measurements table has them, a reduced loss as that of row -1."""
+    """Return the quantities of a row as in the measurements table; a reduced loss is that of row -1."""
     found = []
     for quantity, graded in m.graded.items():
         is_loss = quantity == Quantity.LOSS
@@ -57,7 +57,7 @@ def assessments(m: Measurement, row: int) -> tuple[Assessment, ...]:
 
 
 def given(m: Measurement, row: int) -> str:
-    """The target of a row, and the case's reduction, options and layout, as they were measured."""
+    """Return the target of a row, and the case's reduction, options and layout, as text."""
     case = m.case
     parts = [] if row == REDUCED else [_target(case, row)]
     parts += [f"reduction {case.reduction}"] * m.is_reduced
@@ -74,7 +74,7 @@ def _option(value: Any) -> str:
 
 
 def is_ignored(case: Case, row: int) -> bool:
-    """Whether ``ignore_index`` leaves the row out."""
+    """Return whether the row is ignored because of ``ignore_index``."""
     return case.ignore_index is not None and case.targets.ndim == 1 and int(case.targets[row]) == case.ignore_index
 
 
@@ -94,7 +94,7 @@ def _reason(quantity: str, grade: str, verdict: str, e: Margin) -> str:
 
 
 def _beside_bounds(quantity: str, grade: str, e: Margin) -> str:
-    """The error of an entry beside the bound that it keeps, and the better one that it does not."""
+    """Return the bound of the grade, and the bound of the next better grade, which the error exceeds."""
     a, b, c = map("{:.2g}".format, e.allowed)
     if grade == Grade.A:
         t = e.fmt.smallest_normal
@@ -115,26 +115,26 @@ def _why_ungraded(m: Measurement, quantity: str, row: int) -> str:
     case, values = m.case, m.values[quantity]
     is_loss = quantity == Quantity.LOSS
     reduced = is_loss and m.is_reduced
-    came = _came(values if reduced else values[row])
+    result = _result(values if reduced else values[row])
     if case.invalid:
         if is_loss and not reduced:
             answer = invalid_target_answers(values, m.group.logits, case.targets)[row]
-            return f"a row beside is invalid; {came}" if answer is None else answer.detail
-        return f"the target is none of the classes and no answer is right; {came} came out"
+            return f"a row beside is invalid; {result}" if answer is None else answer.detail
+        return f"the target is not a class, so there is no exact value; the result is {result}"
     if m.group.exact.is_over_nothing(m.case.reduction):
-        return f"a mean over nothing has no value; {came} came out"
+        return f"a mean over nothing has no value; the result is {result}"
     if reduced:
-        return f"a row that counts has no limit in any format; {came} came out"
+        return f"a row has no limit in any format; the result is {result}"
     if is_ignored(case, row):
         exact = "the row has no softmax" if quantity == Quantity.PROBABILITIES else "0 is exact"
-        return f"an ignored row without a softmax; {came} came out, {exact}"
+        return f"an ignored row without a softmax; the result is {result}, {exact}"
     x = m.group.logits[row].astype(np.float64)
     why = "a logit is infinite" if (x == np.inf).any() else "every logit is -inf"
-    return f"{why}, no format reaches this row's limit; {came} came out"
+    return f"{why}, and no format reaches this row's limit; the result is {result}"
 
 
-def _came(values: Array) -> str:
-    """What came out, in a word or two."""
+def _result(values: Array) -> str:
+    """Return a result in a word or two."""
     v = np.atleast_1d(values).astype(np.float64)
     if v.size == 1:
         return short(float(v[0]))
@@ -148,7 +148,7 @@ def _came(values: Array) -> str:
 
 
 def remarks(m: Measurement, row: int) -> Iterator[str]:
-    """What no grade tells: ignored rows, a mean over nothing, quantities that did not come."""
+    """Yield remarks on ungraded facts: ignored rows, a mean over nothing, missing quantities."""
     if m.group.exact.is_over_nothing(m.case.reduction):
         yield describe_empty_mean(*_conducts(m, REDUCED))
     else:
@@ -160,7 +160,7 @@ def remarks(m: Measurement, row: int) -> Iterator[str]:
 
 
 def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
-    """What became of the row where it is ignored, of others that are, and of the rest beside them."""
+    """Yield remarks on the row if it is ignored, on another ignored row, and on the effect on other rows."""
     ignored = [r for r in range(m.case.rows) if is_ignored(m.case, r)]
     if row in ignored:
         yield describe_ignored_row(*_conducts(m, row))
@@ -173,7 +173,7 @@ def _of_ignored(m: Measurement, row: int) -> Iterator[str]:
 
 
 def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]:
-    """What a row's loss and gradient are; of row -1 the reduced loss, and the gradient of the whole batch."""
+    """Return the conduct of a row's loss and gradient; for row -1, of the reduced loss and the whole gradient."""
     losses, gradient = m.values.get(Quantity.LOSS) if row == REDUCED else m.row_losses, m.values.get(Quantity.GRADIENT)
     at = slice(None) if row == REDUCED else row
     return (
@@ -183,7 +183,7 @@ def _conducts(m: Measurement, row: int) -> tuple[Conduct | None, Conduct | None]
 
 
 def _reached(m: Measurement, ignored: Sequence[int]) -> Iterator[Reach]:
-    """Where NaN went beyond the ignored rows: where it came out and is not exact."""
+    """Yield where NaN spread beyond the ignored rows: to results whose exact value is not NaN."""
     gradient, loss, exact = m.values.get(Quantity.GRADIENT), m.values.get(Quantity.LOSS), m.group.exact
     if not ignored:
         return
@@ -200,7 +200,7 @@ def _target(case: Case, row: int) -> str:
         return "target probabilities"
     target = int(case.targets[row])
     if is_ignored(case, row):
-        return f"target {target}, which ignore_index leaves out"
+        return f"target {target}, ignored by ignore_index"
     if not 0 <= target < case.classes:
-        return f"target {target}, which is none of the {case.classes} classes"
+        return f"target {target}, not one of the {case.classes} classes"
     return f"target {target}"

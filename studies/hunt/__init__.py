@@ -1,4 +1,4 @@
-"""WHAT IS WORSE: a search for inputs on which an implementation fails worse than on any of the catalogue."""
+"""``logitlab hunt``: search for inputs on which an implementation is worse than on the whole catalogue."""
 
 from ._hunt import Hunt, hunt, show
 

@@ -1,9 +1,9 @@
-"""The answer to within a thousandth of any bound, for many rows at once: what a search climbs by.
+"""An approximate reference for many rows, accurate to a thousandth of any bound, which guides the search.
 
-What it finds is measured by the oracle, at some hundred times the cost.
+The oracle, which takes about a hundred times as long, measures the findings.
 
-The formula is the oracle's, in float64 where the dtype is narrower, and in NumPy's ``longdouble`` for float64. Where
-that is no wider than float64, as on Windows and most ARM, the oracle itself answers.
+The formula is the oracle's, in float64 for narrower dtypes and in NumPy's ``longdouble`` for float64. If ``longdouble``
+is not wider than float64, as on Windows and most ARM, the oracle itself is used.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ EXTRA_BITS = 11  # of x86's extended precision
 
 
 def approximate_reference(logits: Array, targets: Array, fmt: Format) -> Reference:
-    """Loss, probabilities and gradient of logits (B, C) and targets (B,), without condition numbers (NaN).
+    """Return loss, probabilities and gradient of logits (B, C) and targets (B,); condition numbers are NaN.
 
-    A logit is finite or ``-inf``, and one in each row is finite.
+    Logits must be finite or ``-inf``, with at least one finite logit in each row.
     """
     wide: Any = np.float64 if fmt.precision + EXTRA_BITS <= 53 else np.longdouble
     if np.finfo(wide).nmant + 1 < fmt.precision + EXTRA_BITS:

@@ -1,4 +1,4 @@
-"""From the rows that a search found to cases: made smaller, measured as a run measures them, and described."""
+"""The findings of a search: rows are reduced to small cases, measured as a run measures them, and described."""
 
 import hashlib
 import math
@@ -23,12 +23,12 @@ from ._score import NO_ANSWER, NOT_GRADED, score
 from ._search import FAULTS, Search
 
 FAMILY = "hunt"
-CANDIDATES = 3  # for each finding that is kept: some become alike when they are made smaller
+CANDIDATES = 3  # for each finding to keep: some become equal when they are reduced
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a row came to in one quantity: ``value`` and ``exact`` are the loss's, ``score`` is what `score` gives."""
+    """The result of a row in one quantity: ``value`` and ``exact`` are of the loss, ``score`` is from `score`."""
 
     case: str
     row: int
@@ -47,7 +47,7 @@ class Measurement:
 
     @property
     def wording(self) -> str:
-        """As ``C, 0.42 of its bound, 3.1e+05 ulp``."""
+        """The text, such as ``C, 0.42 of its bound, 3.1e+05 ulp``."""
         if self.status != Status.OK:
             return self.status
         if self.grade == Grade.F:
@@ -59,12 +59,12 @@ class Measurement:
 def measure_cases(
     pools: Pools, cell: Cell, cases: Sequence[Case], fmt: Format, quantities: Sequence[str], by: str
 ) -> list[Measurement]:
-    """Each row and quantity of cases without loss options, in calls of one width."""
+    """Measure each row and quantity of cases without loss options, in calls of one width."""
     found: list[Measurement] = []
     for call, outcome in pools.evaluate([PlannedCall(cell, group) for group in groups(cases, fmt)]):
         for quantity in quantities:
             found += _measurements(call.group, outcome, quantity, by)
-    # Calls end in any order.
+    # Calls may end in any order.
     place = {case.id: i for i, case in enumerate(cases)}
     return sorted(found, key=lambda line: place[line.case])
 
@@ -88,14 +88,14 @@ def _measurements(group: Group, outcome: Outcome, quantity: str, by: str) -> Ite
 
 
 def worst(lines: Sequence[Measurement]) -> list[Measurement]:
-    """Of each quantity the line with the largest score; a quantity without a score is left out."""
+    """Return the line with the largest score for each quantity that has a score."""
     scored = [line for line in lines if line.score > NOT_GRADED]
     quantities = dict.fromkeys(line.quantity for line in scored)
     return [max((x for x in scored if x.quantity == quantity), key=lambda x: x.score) for quantity in quantities]
 
 
 def small_cases(search: Search, keep: int) -> list[Case]:
-    """The worst of what the search found, as cases of one row: different kinds first, each made smaller, one a kind."""
+    """Return the worst rows of the search as cases of one row: reduced, and at most one of each kind."""
     found: dict[tuple[int, int], Case] = {}
     for member in _different(search.found())[: keep * CANDIDATES]:
         x, target = member.logits, member.target
@@ -110,26 +110,24 @@ def small_cases(search: Search, keep: int) -> list[Case]:
 
 
 def _different(members: Sequence[Member]) -> list[Member]:
-    """The members in another order: first the worst of each quantity and width, then the others."""
+    """Return the members reordered: first the worst of each quantity and width, then the others."""
     first = {member.kind[:2]: member for member in reversed(members)}
     leaders = [m for m in members if first[m.kind[:2]] is m]
     return leaders + [m for m in members if first[m.kind[:2]] is not m]
 
 
 def _case(x: NDArray[np.float64], target: int, search: Search) -> Case:
-    # The same for the same row with its classes in another order.
+    # Sorted, so that a permutation of the classes has the same digest.
     digest = hashlib.sha256(np.sort(x).tobytes() + x[target].tobytes()).hexdigest()[:8]
     cell, fmt = search.cell, search.fmt
-    words = [cell.implementation.name.replace("/", "_"), fmt.name]
-    words += [word for word, usual in ((cell.device, "cpu"), (cell.mode, "eager")) if word != usual]
-    name = "_".join("".join(c for c in word if not c.isspace()) for word in (*words, digest))
+    parts = [cell.implementation.name.replace("/", "_"), fmt.name]
+    parts += [part for part, usual in ((cell.device, "cpu"), (cell.mode, "eager")) if part != usual]
+    name = "_".join("".join(c for c in part if not c.isspace()) for part in (*parts, digest))
     return make(f"{FAMILY}/{name}", "Found by a hunt.", [shortest(x, fmt)], [target], tags=("found", fmt.name))
 
 
 class Confirmed(NamedTuple):
-    """The cases that are worse than the catalogue when a run measures them, worst first, their lines, and how many
-    cases were not.
-    """
+    """The cases that are worse than the catalogue in a run, worst first; their lines; and the number of other cases."""
 
     findings: list[Measurement]
     cases: list[Case]
@@ -137,10 +135,10 @@ class Confirmed(NamedTuple):
 
 
 def confirm(search: Search, built: Sequence[Case], keep: int) -> Confirmed:
-    """Measure cases as a run does.
+    """Measure cases as a run does, and keep those that are still worse than the catalogue.
 
-    A run puts cases of one width into one call, where a row may come out otherwise than in the search's call, and again
-    otherwise when another case is left out: they are measured until all that are measured stay.
+    A run puts cases of one width into one call. There a row's result may differ from the search's call, and it may
+    change when another case is removed. So cases are measured until none is removed.
     """
     quantities = [quantity for quantity in search.floors if quantity is not None]
 
@@ -162,7 +160,7 @@ def confirm(search: Search, built: Sequence[Case], keep: int) -> Confirmed:
 
 
 def described(case: Case, findings: Sequence[Measurement], cell: Cell, base: Sequence[Measurement]) -> Case:
-    """The case with what was measured on it, where, and by which version."""
+    """Return the case with a description of its measurement: result, cell and version."""
     before = {line.quantity: line for line in base}
     sentences = [
         f"{line.quantity} {line.wording}, where the catalogue's worst is {before[line.quantity].wording} in "

@@ -1,4 +1,4 @@
-"""``hunt``: inputs worse than any in the catalogue, by guided mutation; and how they are printed."""
+"""``hunt``: search for inputs worse than any in the catalogue by guided mutation, and print them."""
 
 import shlex
 import tempfile
@@ -30,20 +30,20 @@ SECONDS = 60.0
 KEPT = 8
 HUNTED = (Quantity.LOSS, Quantity.GRADIENT)
 WIDTH = 100
-CLASSES = 6  # of a row that are shown
+CLASSES = 6  # shown classes of a row
 
 
 @dataclass(frozen=True, eq=False)
 class Hunt:
-    """What a hunt found.
+    """The result of a hunt.
 
     Attributes:
         implementation, version, dtype, device, mode: the cell.
-        seed, by: of the search, and what it climbed, ``bound`` or ``ulp``.
-        evaluations, seconds: rows tried, and how long that took, without what came before and after.
+        seed, by: the seed of the search, and its measure, ``bound`` or ``ulp``.
+        evaluations, seconds: the number of rows tried, and the time of the search itself.
         before, worse: the lines of `catalogue` and `findings`.
-        cases: what was found, one row each.
-        lost: how many rows were worse in the search's own calls, and not when they were measured as a run does it.
+        cases: the findings, one row each.
+        lost: the number of rows that were worse in the search's calls, but not when measured as a run does.
     """
 
     implementation: str
@@ -62,15 +62,16 @@ class Hunt:
 
     @cached_property
     def catalogue(self) -> pd.DataFrame:
-        """The catalogue's worst, one line a quantity: ``case``, ``row``, ``quantity``, ``status``, ``grade``,
-        ``verdict``, ``of_bound`` (the error over the largest that the grade allows there, for D over what C allows),
-        ``max_ulp``, and for the loss ``value`` and ``exact``.
+        """The catalogue's worst row in each quantity.
+
+        The columns include ``case``, ``row``, ``quantity``, ``status``, ``grade``, ``verdict``, ``of_bound`` (the error
+        over the bound of the grade; for D, of C), ``max_ulp``, and for the loss ``value`` and ``exact``.
         """
         return _table(self.before)
 
     @cached_property
     def findings(self) -> pd.DataFrame:
-        """The same of what is worse than that, worst first; each ``case`` is one of ``cases``."""
+        """The findings, worst first, with the same columns; each ``case`` is one of ``cases``."""
         return _table(self.worse)
 
     def write(self, path: str | Path) -> None:
@@ -96,39 +97,39 @@ def hunt(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | bool | None = None,
 ) -> Hunt:
-    """Search for rows of logits on which an implementation is worse than on any of the catalogue.
+    """Search for rows of logits on which an implementation is worse than on the whole catalogue.
 
-    First the catalogue's rows without loss options are measured. Then mutants of them, and of the worst mutants of many
-    kinds, are tried, several hundred a call, in a worker process. What is worse than the catalogue's worst in the same
-    quantity is made smaller and rounder, and measured once more as a run of its case file does it: the numbers told
-    are those that such a run gives. Ctrl-C ends the search and not the hunt, and so do three rows that kill or hang the
-    worker.
+    The hunt first measures the catalogue's rows without loss options. Then it tries mutants of these rows and of the
+    worst mutants of many kinds, several hundred a call, in a worker process. A row that is worse than the catalogue's
+    worst in the same quantity is reduced to fewer classes and rounder numbers. It is then measured again as a run of
+    its case file would measure it, so that such a run gives the reported numbers. Ctrl-C, or a third crash or hang,
+    stops the search; findings so far are still reported.
 
-    Worse is, by ``bound``: a worse grade, and of one grade an error that takes more of what the grade allows at that
-    row. Bounds grow with the row's own difficulty, so that an ill-conditioned row is not worse for that alone. By
-    ``ulp``: the largest error in ulp, whatever the row. In both, what is not finite and should be, or the reverse, is
-    worse than any number, and a row that raises, crashes or hangs is worse than that.
+    With ``bound``, a row is worse if its grade is worse, or if its error takes a larger share of the same grade's
+    bound. Bounds grow with the row's own difficulty, so an ill-conditioned row is not worse for that reason. With
+    ``ulp``, a row is worse if its largest error in ulp is larger. In both, an F for finiteness is worse than any
+    number, and a row that raises, crashes or hangs is worse than that.
 
     Args:
         implementation: its full name, such as ``torch/F.cross_entropy``.
         dtype: ``float16``, ``bfloat16``, ``float32`` or ``float64``.
-        seconds: how long to search. The catalogue before, and measuring what was found after, take their own time.
-        evaluations: how many rows to try, in place of ``seconds``, in whole calls. The same seed, versions and machine
-            then find the same.
+        seconds: how long to search. Measuring the catalogue before and the findings after takes additional time.
+        evaluations: how many rows to try, instead of ``seconds``; rounded up to whole calls. The same seed, versions
+            and machine then give the same findings.
         quantities: ``loss``, ``gradient`` or ``probabilities``; loss and gradient by default.
         by: ``bound`` or ``ulp``.
-        cases: globs over ``family/name``, the part of the catalogue to start from and to pass; all by default.
-        keep: how many findings to keep at most.
-        seed: of the mutations.
-        device: one that the framework finds.
+        cases: globs over ``family/name``, the part of the catalogue to start from and to exceed; all by default.
+        keep: the largest number of findings to keep.
+        seed: the seed of the mutations.
+        device: a device that the framework finds.
         mode: ``eager``, ``graph`` or ``compiled``.
-        timeout: seconds after which a call is given up, and taken apart to find the row to blame.
-        progress: called with what is done, the whole, and words. By default a bar on a terminal, a line in a notebook,
-            and nothing elsewhere; False for nothing.
+        timeout: time limit of one call in seconds. A call that exceeds it is divided to find the row at fault.
+        progress: called with the amount done, the total, and a label. By default a bar on a terminal, a line in a
+            notebook, and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for an argument of another type or out of range, a name that is not known, cases that are none
-            without loss options, or an implementation that does not answer on any of them.
+        UsageError: for an argument of the wrong type or out of range, an unknown name, globs without a case that has no
+            loss options, or an implementation that returns no result for any case.
     """
     wanted, globs = _quantities(as_strings(quantities, "quantities")), as_strings(cases, "cases")
     fmt, limit = get_format(dtype), as_positive(timeout, "timeout", "seconds")
@@ -188,7 +189,7 @@ def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str
 
 
 def _base(lines: Sequence[Measurement], implementation: str, fmt: Format, patterns: Sequence[str]) -> list[Measurement]:
-    """The catalogue's worst, one line a quantity."""
+    """Return the catalogue's worst line in each quantity."""
     where = ", ".join(patterns) or "the catalogue"
     if all(line.status != Status.OK for line in lines):
         first = lines[0]
@@ -210,13 +211,13 @@ def _table(lines: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def show(hunt: Hunt, path: str | Path | None = None, console: Console | None = None) -> None:
-    """Print what was found; ``path`` is the case file that it is written to, if it is."""
+    """Print the findings; ``path`` is their case file, if they are written to one."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
-    # Neither a row nor a command is broken at a margin.
+    # Rows and commands are not wrapped.
     for line in _lines(hunt):
         out.print(line, soft_wrap=True)
     if hunt.cases and path is not None:
-        out.print(f"\nin {path}; go on with")
+        out.print(f"\nwritten to {path}; next, run")
         for command in _commands(hunt, str(path)):
             out.print(command, soft_wrap=True)
 
@@ -230,24 +231,24 @@ def _lines(hunt: Hunt) -> Iterator[str]:
     for line in hunt.before:
         yield f"  {line.case}, row {line.row}\n    {_measured(line)}"
     many = len(hunt.cases)
-    yield f"\n{many} {'row is' if many == 1 else 'rows are'} worse" if many else "\nno row was found that is worse"
+    yield f"\n{many} {'row is' if many == 1 else 'rows are'} worse" if many else "\nno worse row was found"
     for case in hunt.cases:
         yield f"  {case.id}\n    {_row(case)}"
         yield from (f"    {_measured(line)}" for line in hunt.worse if line.case == case.id)
     if hunt.lost:
-        yield f"{hunt.lost} more were worse among the rows that they were tried with, and not in a call of a run"
+        yield f"{hunt.lost} more were worse in the search's calls, but not when measured as a run does"
 
 
 def _measured(line: Measurement) -> str:
-    """As ``loss: C, 0.42 of its bound, 3.1e+05 ulp; 2.25 instead of 2.1``."""
-    words = f"{line.quantity}: {line.wording}"
+    """Return text such as ``loss: C, 0.42 of its bound, 3.1e+05 ulp; 2.25 instead of 2.1``."""
+    text = f"{line.quantity}: {line.wording}"
     if line.status != Status.OK:
-        return f"{words}: {line.detail}"
-    return f"{words}; {line.value:.9g} instead of {line.exact:.9g}" if line.quantity == Quantity.LOSS else words
+        return f"{text}: {line.detail}"
+    return f"{text}; {line.value:.9g} instead of {line.exact:.9g}" if line.quantity == Quantity.LOSS else text
 
 
 def _row(case: Case) -> str:
-    """As ``[88.75, -inf, 0.5], target 2``; the largest logits of a long row, and the target's."""
+    """Return text such as ``[88.75, -inf, 0.5], target 2``; of a long row, the largest logits and the target's."""
     x, target = case.logits[0], int(case.targets[0])
     if x.size <= CLASSES:
         return f"[{', '.join(map(_number, x))}], target {target}"

@@ -1,4 +1,4 @@
-"""A found row made smaller and rounder, as far as it stays about as bad."""
+"""The reduction of a found row to fewer classes and rounder numbers that are about as bad."""
 
 import math
 from collections.abc import Callable
@@ -20,18 +20,18 @@ KEPT = 0.5  # of what a row is worse by
 
 
 def least_score(score: float, base: float) -> float:
-    """What a row has to score to be as bad as before: the same grade, and half of what it was worse by."""
+    """Return the score to keep: that of the same grade, with half of the row's excess over the floor."""
     return max(math.floor(score), base + KEPT * (score - base))
 
 
 def minimize(x: Float64, target: int, least: float, scores: Scores, rng: Rng, fmt: Format) -> tuple[Float64, int]:
-    """A row (C,) with fewer classes and rounder numbers that still scores ``least``.
+    """Return a row (C,) with fewer classes and rounder numbers that still scores ``least``, and its target.
 
     Args:
         x: the row as the dtype holds it.
         target: its class.
         least: the score to keep.
-        scores: of rows (k, C) and targets (k,), in as few calls as may be.
+        scores: returns the scores of rows (k, C) with targets (k,).
         rng: chooses the classes to keep.
         fmt: the dtype.
     """
@@ -65,7 +65,7 @@ def _rounder(x: Float64, target: int, least: float, scores: Scores, fmt: Format)
 
 
 def shortest(x: Float64, fmt: Format) -> Float64:
-    """Numbers of few decimals that round to these numbers of the format."""
+    """Return the shortest decimal numbers that round to these numbers of the format."""
     found = x.copy()
     left = np.isfinite(x)
     for digits in range(1, 18):

@@ -1,7 +1,7 @@
 """Mutations: small and large changes of rows of logits, many rows at once.
 
-Each takes a generator, logits (k, C) in float64 and targets (k,), and returns both changed. What they aim at are the
-places where formats and formulas break: neighbours, ties, masks, common offsets, and the thresholds of the dtype.
+Each takes a generator, logits (k, C) in float64 and targets (k,), and returns both changed. They aim at the inputs
+where formats and formulas break: neighbours, ties, masks, common offsets, and the thresholds of the dtype.
 """
 
 import math
@@ -19,18 +19,18 @@ Rng = np.random.Generator
 Changed = tuple[Float64, Index]
 Mutation = Callable[[Rng, Float64, Index, Format], Changed]
 
-ROUNDS = (0.5, 0.3, 0.2)  # how often a child is mutated once, twice, three times
+ROUNDS = (0.5, 0.3, 0.2)  # the shares of children that are mutated once, twice and three times
 
 
 def mutated(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """Children of rows (k, C): each changed one to three times, and rounded to the dtype."""
+    """Return children of rows (k, C), each mutated one to three times and rounded to the dtype."""
     x, t = x.copy(), t.copy()
     rounds = rng.choice(len(ROUNDS), size=len(x), p=ROUNDS) + 1
     for done in range(len(ROUNDS)):
         kinds = np.where(rounds > done, rng.choice(len(MUTATIONS), size=len(x), p=CHANCES), -1)
         for kind in np.unique(kinds[kinds >= 0]):
             rows = np.flatnonzero(kinds == kind)
-            # What overflows or has no value is mended by `held`.
+            # `held` repairs overflow and NaN.
             with np.errstate(over="ignore", invalid="ignore"):
                 x[rows], t[rows] = MUTATIONS[kind](rng, x[rows], t[rows], fmt)
         x = held(x, fmt)
@@ -38,7 +38,7 @@ def mutated(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def held(x: Float64, fmt: Format) -> Float64:
-    """Rows as the dtype holds them: no NaN, no ``+inf``, and a finite logit in each."""
+    """Return rows rounded to the dtype, without NaN or ``+inf``, and with a finite logit in each."""
     x = np.where(np.isnan(x), -np.inf, x)
     rounded = round_to(np.where(np.isfinite(x), np.clip(x, -fmt.largest, fmt.largest), 0.0), fmt)
     rounded = np.where(x == -np.inf, -np.inf, np.where(x == np.inf, fmt.largest, rounded))
@@ -47,7 +47,7 @@ def held(x: Float64, fmt: Format) -> Float64:
 
 
 def fitted(rng: Rng, x: Float64, target: int, classes: int) -> tuple[Float64, int]:
-    """One row (C,) with classes left out or added; target and maximum stay."""
+    """Return one row (C,) with classes removed or added; the target and the maximum stay."""
     if x.size == classes:
         return x, target
     if x.size > classes:
@@ -69,7 +69,7 @@ def fitted(rng: Rng, x: Float64, target: int, classes: int) -> tuple[Float64, in
 
 
 def fresh(rng: Rng, rows: int, classes: int) -> Changed:
-    """Normal rows of any scale, some about an offset, with arbitrary targets."""
+    """Return normal rows of any scale, some with an offset, and random targets."""
     x = rng.standard_normal((rows, classes)) * _log_uniform(rng, (rows, 1), -8.0, 8.0)
     offset = _signs(rng, (rows, 1)) * _log_uniform(rng, (rows, 1), 0.0, 24.0)
     return x + np.where(rng.random((rows, 1)) < 0.3, offset, 0.0), rng.integers(classes, size=rows)
@@ -86,24 +86,24 @@ def _signs(rng: Rng, shape: Any) -> Float64:
 
 
 def _some(rng: Rng, x: Float64) -> tuple[NDArray[np.intp], Index]:
-    """One class of each row, as an index into the rows."""
+    """Return an index that selects one class of each row."""
     return np.arange(len(x)), rng.integers(x.shape[1], size=len(x))
 
 
 def _pick(rng: Rng, x: Float64, t: Index) -> Index:
-    """A class of each row worth changing: its largest, its target, or any."""
+    """Return a class of each row to change: the largest, the target, or a random one."""
     which = rng.integers(3, size=len(x))
     return np.where(which == 0, x.argmax(axis=1), np.where(which == 1, t, rng.integers(x.shape[1], size=len(x))))
 
 
 def _largest(x: Float64) -> Float64:
-    """(k,), the row maxima; 0 for a row without one."""
+    """Return the row maxima (k,); 0 for a row without one."""
     top = x.max(axis=1)
     return np.where(np.isfinite(top), top, 0.0)
 
 
 def _steps(rng: Rng, rows: int) -> Float64:
-    """Some units in the last place, mostly few, either way."""
+    """Return random numbers of ulps, mostly small, of either sign."""
     return _signs(rng, rows) * np.floor(_log_uniform(rng, rows, 0.0, 6.0))
 
 
@@ -115,38 +115,38 @@ def _stepped(x: Float64, steps: Float64, fmt: Format) -> Float64:
 
 
 def nudge(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit by some ulps."""
+    """Change one logit by some ulps."""
     rows, j = np.arange(len(x)), _pick(rng, x, t)
     x[rows, j] = _stepped(x[rows, j], _steps(rng, len(x)), fmt)
     return x, t
 
 
 def nudge_many(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """About a third of the logits by an ulp."""
+    """Change about a third of the logits by an ulp."""
     return _stepped(x, rng.choice([-1.0, 0.0, 0.0, 0.0, 0.0, 1.0], size=x.shape), fmt), t
 
 
 def move(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit by a step of any size."""
+    """Change one logit by a step of any size."""
     rows, j = np.arange(len(x)), _pick(rng, x, t)
     x[rows, j] += _signs(rng, len(x)) * _log_uniform(rng, len(x), -float(fmt.precision), 8.0)
     return x, t
 
 
 def scale(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """All logits times a factor, often one near 1."""
+    """Multiply all logits by a factor, often near 1."""
     spread = np.where(rng.random((len(x), 1)) < 0.5, 0.05, 2.0)
     return x * 2.0 ** (spread * rng.standard_normal((len(x), 1))), t
 
 
 def shift(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """All logits by a constant: any, or the one that makes the maximum 0."""
+    """Shift all logits by a constant: a random one, or the one that makes the maximum 0."""
     constant = _signs(rng, len(x)) * _log_uniform(rng, len(x), -4.0, fmt.precision + 8.0)
     return x + np.where(rng.random(len(x)) < 0.3, -_largest(x), constant)[:, None], t
 
 
 def tie(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit made another's equal, or nearly."""
+    """Make one logit equal or nearly equal to another."""
     rows, j = np.arange(len(x)), _pick(rng, x, t)
     to = rng.integers(x.shape[1], size=len(x))
     near = np.where(rng.random(len(x)) < 0.3, _steps(rng, len(x)), 0.0)
@@ -155,7 +155,7 @@ def tie(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def fill(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """All logits but two made equal, at some distance below the maximum."""
+    """Make all logits but two equal, at some distance below the maximum."""
     rows, j = np.arange(len(x)), x.argmax(axis=1)
     kept, at_target = x[rows, j], x[rows, t]
     x = np.repeat((_largest(x) - _log_uniform(rng, len(x), -4.0, 10.0))[:, None], x.shape[1], axis=1)
@@ -165,14 +165,14 @@ def fill(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def gap(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit put at some distance from the maximum."""
+    """Put one logit at some distance from the maximum."""
     rows, j = _some(rng, x)
     x[rows, j] = _largest(x) - _log_uniform(rng, len(x), -float(fmt.precision), 10.0)
     return x, t
 
 
 def threshold(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit put at a threshold of the dtype, or next to it: its own, or that of its distance from the maximum."""
+    """Put one logit, or its distance from the maximum, at or next to a threshold of the dtype."""
     rows, j = np.arange(len(x)), _pick(rng, x, t)
     at = rng.choice(_thresholds(fmt), size=len(x))
     base = np.where(rng.random(len(x)) < 0.5, _largest(x), 0.0)
@@ -182,7 +182,7 @@ def threshold(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def _thresholds(fmt: Format) -> Float64:
-    """Where exp overflows and underflows, where a term is lost beside 1, where odd numbers end, and the extremes."""
+    """Return the thresholds: of exp's overflow and underflow, of a term lost beside 1, of odd numbers, and extremes."""
     alone = math.log(fmt.unit_roundoff)
     odd = min(2.0**fmt.precision, fmt.largest)
     exps = [overflow(fmt), underflow_to_subnormal(fmt), underflow_to_zero(fmt), alone, alone / 2, -alone]
@@ -190,7 +190,7 @@ def _thresholds(fmt: Format) -> Float64:
 
 
 def mask(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One class masked, or a part of them; seldom the target."""
+    """Mask one class or a part of the classes, rarely the target."""
     share = np.where(rng.random((len(x), 1)) < 0.5, 0.0, rng.random((len(x), 1)))
     gone = rng.random(x.shape) < share
     rows, j = _some(rng, x)
@@ -200,13 +200,13 @@ def mask(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def unmask(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """The masked classes put at some distance from the maximum."""
+    """Put the masked classes at some distance from the maximum."""
     value = _largest(x)[:, None] - _log_uniform(rng, x.shape, -4.0, 10.0)
     return np.where(x == -np.inf, value, x), t
 
 
 def target(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """Another class as target: the largest, the smallest, or any."""
+    """Choose another class as target: the largest, the smallest, or a random one."""
     which = rng.integers(3, size=len(x))
     lowest = np.where(np.isfinite(x), x, np.inf).argmin(axis=1)
     chosen = [x.argmax(axis=1), lowest, rng.integers(x.shape[1], size=len(x))]
@@ -214,7 +214,7 @@ def target(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def cross(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """A stretch of classes taken from another row."""
+    """Take a range of classes from another row."""
     mates = rng.permutation(len(x))
     ends = np.sort(rng.integers(x.shape[1] + 1, size=(len(x), 2)), axis=1)
     inside = (np.arange(x.shape[1]) >= ends[:, :1]) & (np.arange(x.shape[1]) < ends[:, 1:])
@@ -222,19 +222,19 @@ def cross(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
 
 
 def between(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """Each logit half way to that of another row."""
+    """Move each logit half way to that of another row."""
     other = x[rng.permutation(len(x))]
     return x / 2 + other / 2, t
 
 
 def shuffle(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """The classes in another order."""
+    """Permute the classes."""
     order = rng.permuted(np.tile(np.arange(x.shape[1]), (len(x), 1)), axis=1)
     return np.take_along_axis(x, order, axis=1), (order == t[:, None]).argmax(axis=1).astype(np.int64)
 
 
 def anew(rng: Rng, x: Float64, t: Index, fmt: Format) -> Changed:
-    """One logit anew, of any size."""
+    """Replace one logit by a random number of any size."""
     rows, j = _some(rng, x)
     x[rows, j] = _signs(rng, len(x)) * _log_uniform(rng, len(x), -10.0, 10.0)
     return x, t

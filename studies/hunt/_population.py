@@ -1,9 +1,8 @@
-"""The population: for each kind of row the worst that has been seen.
+"""The population: the worst row found of each kind.
 
-A kind is the quantity, the number of classes, the size of the largest logit, the size of the loss, and whether there
-is a mask, a tie of the maximum, and the maximum at the target. Each kind keeps one row, so that a hunt does not
-collapse on the first bad row that it meets (J.-B. Mouret and J. Clune, *Illuminating search spaces by mapping elites*,
-2015).
+A kind is the quantity, the number of classes, the size of the largest logit, the size of the loss, and whether there is
+a mask, a tie of the maximum, and the maximum at the target. Each kind keeps one row, so that the hunt does not collapse
+to variants of the first bad row (J.-B. Mouret and J. Clune, *Illuminating search spaces by mapping elites*, 2015).
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from ._mutations import Changed, Rng, fitted, fresh, held, mutated
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Widths that the catalogue has, the vectors of a kernel and past them; few, since compilers see each as a new shape.
+# Widths of the catalogue, and widths at and past a kernel's vectors; few, since each is a new shape to compile.
 WIDTHS = (2, 3, 5, 10, 17, 64, 257, 1000)
 MAX_ROWS, FEWEST_ROWS, LOGITS = 512, 32, 2**15
 SIZES = 2.0 ** np.arange(-8, 33, 4)
 LOSSES = np.array([0.0, 1e-30, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 4.0, 20.0, 80.0, 1000.0, 1e6, np.inf])
-# Where parents are from: any kind, a bad kind, another width, the catalogue, nowhere.
+# The sources of parents: any kind, a bad kind, another width, the catalogue, or a new random row.
 SOURCES = (0.45, 0.3, 0.1, 0.1, 0.05)
 TOURNAMENT = 8
 
@@ -37,7 +36,7 @@ Parent = tuple[Float64, int]  # a row (C,) and its target
 
 
 class Kind(NamedTuple):
-    """What sort of row it is: ``sort`` is the rest in one number; no quantity for a row without an answer."""
+    """The kind of a row: ``sort`` encodes the other properties; the quantity is None for a row without an answer."""
 
     quantity: str | None
     classes: int
@@ -46,7 +45,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A row (C,) in float64, and how bad it is in the quantity of its kind."""
+    """A row (C,) in float64, and its score in the quantity of its kind."""
 
     kind: Kind
     score: float
@@ -56,13 +55,13 @@ class Member:
 
 
 def rows_of(classes: int) -> int:
-    """How many rows a call has: always as many, so that compilers see one shape a width."""
+    """Return the number of rows of a call, which is fixed for each width so that only one shape is compiled."""
     return max(FEWEST_ROWS, min(MAX_ROWS, LOGITS // classes))
 
 
 @dataclass(eq=False)
 class Population:
-    """Grows by `take` and breeds by `children`."""
+    """The members; `take` adds rows and `children` breeds mutants."""
 
     fmt: Format
     seeds: Sequence[Parent]
@@ -72,7 +71,7 @@ class Population:
 
     @classmethod
     def of(cls, cases: Sequence[Case], fmt: Format, rng: Rng) -> Population:
-        """Without members yet; it starts from the rows of the cases that are finite or masked, the widest cut."""
+        """Return a population without members; its seeds are the finite or masked rows of the cases, cut to a width."""
         found = []
         for case in cases:
             x = quantize(case.logits, fmt).astype(np.float64)
@@ -82,9 +81,9 @@ class Population:
         return cls(fmt, found, rng)
 
     def first(self, classes: int) -> list[Changed]:
-        """What the search starts with in a width: the seeds fitted to it, as many as wide calls have room for."""
+        """Return the first rows of a width: seeds cut or extended to it, as many as fit in a call."""
         most = max(rows_of(classes), MAX_ROWS // 4)
-        # Those of about this width first: of the others only a part is left, or a part is made up.
+        # Seeds of about this width first: others are cut, or extended by random classes.
         near = sorted(range(len(self.seeds)), key=lambda i: abs(np.log(self.seeds[i][0].size / classes)))[:most]
         found = self._fitted([self.seeds[i] for i in near], classes)
         new = fresh(self.rng, -len(found) % rows_of(classes), classes)
@@ -93,7 +92,7 @@ class Population:
         return [(x[i : i + rows_of(classes)], t[i : i + rows_of(classes)]) for i in range(0, len(x), rows_of(classes))]
 
     def children(self, classes: int) -> Changed:
-        """A call's worth of mutants."""
+        """Return the mutants for one call."""
         many = rows_of(classes)
         counts = self.rng.multinomial(many, SOURCES)
         if not self._parents.get(classes):
@@ -109,7 +108,7 @@ class Population:
         return mutated(self.rng, held(x, self.fmt), t, self.fmt)
 
     def better(self, quantity: str, kinds: Sequence[int], scores: Float64, classes: int) -> Index:
-        """Which rows of a call would be members: of each kind the worst row, if it is worse than the member."""
+        """Return the rows of a call that would be members: the worst of each kind, if worse than the member."""
         found: dict[int, int] = {}
         for r in np.flatnonzero(np.isfinite(scores)).tolist():
             kind, score = kinds[r], scores[r]
@@ -122,7 +121,7 @@ class Population:
         return np.array(sorted(found.values()), np.int64)
 
     def take(self, member: Member) -> None:
-        """The member of its kind from now on, if it is worse than the one there."""
+        """Make the row the member of its kind, if it is worse than the present one."""
         there = self.members.get(member.kind)
         if there is not None and there.score >= member.score:
             return
@@ -155,7 +154,7 @@ class Population:
 
 
 def row_kinds(logits: Float64, targets: Index, exact: Reference) -> list[int]:
-    """What sort of row each of (B, C) is, quantity and classes apart."""
+    """Return the kind of each row of (B, C) as a number, without its quantity and width."""
     finite = np.isfinite(logits)
     top = logits.max(axis=1)
     size = np.searchsorted(SIZES, np.abs(np.where(finite, logits, 0.0)).max(axis=1))

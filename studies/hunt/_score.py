@@ -1,14 +1,12 @@
-"""How bad a row is, in one number: what a hunt climbs, and what it calls worse.
+"""The score of a row, which a hunt increases: how bad the row is, in one number.
 
-The measure is the instrument's own. First comes the grade; within a grade, ``of_bound``, the error over the largest
-error that the grade allows at that row (for D, over what C allows). The bounds are those of `grading/_bounds.py`: they
-grow with what the row itself makes hard, ``|ln v|`` for a small value and ``max|x|`` for an offset, so that a row is
-not worse for being ill-conditioned. By the largest error in ulp it would be: a loss of 1e-38 beside logits of 1e30 has
-more ulp of error than any other row, in every loss that adds the maximum back, and tells nothing new. Whoever wants it
-all the same can ask for it, as ``ulp``.
+The measure ``bound`` orders rows by grade, and within a grade by ``of_bound``: the error over the largest error that
+the grade allows at that row (for D, that C allows). The bounds of `grading/_bounds.py` grow with the row's own
+difficulty, ``|ln v|`` for a small value and ``max|x|`` for an offset. So an ill-conditioned row does not score higher
+for that reason. The measure ``ulp`` orders rows by the largest error in ulp. There, a loss of 1e-38 beside logits of
+1e30 exceeds every other row in any loss that adds the maximum back, which is a known fact.
 
-Worse than every number is a value that is not finite and should be, or the reverse (F); worse than that a row that the
-implementation does not answer.
+An F, finite instead of not finite or the reverse, scores above every number, and a row without an answer above F.
 """
 
 from dataclasses import dataclass
@@ -27,14 +25,14 @@ Float64 = NDArray[np.float64]
 
 BY_BOUND, BY_ULP = MEASURES = ("bound", "ulp")
 NOT_GRADED = -np.inf
-# The first four grades take the numbers 0 to 4, of both measures.
+# The first four grades have scores from 0 to 4 in both measures.
 NOT_FINITE = 4.0
 NO_ANSWER = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One quantity of a batch, arrays (B,): ``score`` to compare by, `NOT_GRADED` where there is nothing to grade."""
+    """One quantity of a batch, arrays (B,); ``score`` is `NOT_GRADED` for an ungraded row."""
 
     score: Float64
     of_bound: Float64
@@ -42,11 +40,11 @@ class Scored:
 
 
 def score(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Reference, measure: str) -> Scored:
-    """How bad the rows of one quantity are.
+    """Return the scores of rows in one quantity.
 
     Args:
         quantity: ``probabilities``, ``loss`` or ``gradient``.
-        computed: (B,) for the loss, else (B, C), in the dtype it came in.
+        computed: (B,) for the loss, else (B, C), in the returned dtype.
         logits: (B, C) as the dtype holds them.
         fmt: the dtype.
         exact: the reference of the rows, without any loss option.
@@ -62,14 +60,14 @@ def score(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Ref
             size = np.log1p(graded.max_ulp)
             values = NOT_FINITE * size / (1 + size)
         else:
-            # What is beyond C's bound has no bound of its own: from 1 to infinity becomes 0 to 1.
+            # D has no upper bound, so 1 to infinity is mapped to 0 to 1.
             values = level + np.where(level < grade_rank(Grade.D), of_bound, 1 - 1 / of_bound)
     values = np.where(level == grade_rank(Grade.F), NOT_FINITE, values)
     return Scored(np.where(known, values, NOT_GRADED), np.where(known, of_bound, np.nan), graded)
 
 
 def _of_bound(standard: Standard, computed: Array, level: NDArray[np.int64]) -> Float64:
-    """(B,), the largest error of a row's entries over what the row's grade allows there; infinite for F."""
+    """Return (B,), the largest error of a row's entries over the bound of the row's grade; infinite for F."""
     errors = standard.errors(computed.reshape(standard.wanted.hi.shape).astype(np.float64), computed.dtype)
     allowed = np.stack(standard.allowed)[np.minimum(level, len(standard.allowed) - 1), np.arange(len(level))]
     share = np.where(errors.same_kind, errors.relative_to(allowed), 0.0)

@@ -1,4 +1,4 @@
-"""The search: calls bred from the population, made in a worker, their rows scored, the worst of each kind kept."""
+"""The search: breed calls from the population, run them in a worker, score the rows, keep the worst of each kind."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# How often a width is chosen: wide calls have fewer rows, and each costs as much.
+# How often each width is chosen: wide calls have fewer rows and take as long.
 SHARES = np.array([min(1.0, rows_of(w) * 64 / LOGITS) for w in WIDTHS])
-MARGIN = 1e-3  # of a grade; scores are known to that
-MAX_DEAD = 3  # rows that killed or hung the worker: each may cost minutes, and it has been found out
-PARTS = 8  # that a failing call is divided into, until one row is to blame
+MARGIN = 1e-3  # of a grade: the accuracy of scores
+MAX_DEAD = 3  # rows that crash or hang the worker before the search stops: each may cost minutes
+PARTS = 8  # a failing call is divided into this many parts until one row fails
 FAULTS = (Status.RAISED, Status.CRASHED, Status.TIMEOUT)
 
 
 @dataclass(frozen=True, eq=False)
 class Trial(Call):
-    """Rows given to a cell in one call. ``number`` is the call's, ``start`` its first row's in it."""
+    """Rows for a cell in one call, or a part of the call ``number`` that starts with its row ``start``."""
 
     logits: Array
     targets: Array
@@ -61,7 +61,7 @@ class Trial(Call):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What became of the rows of a call, or of a part of one that failed."""
+    """The outcome of a call, or of a part of a call that failed."""
 
     trial: Trial
     outcome: Outcome
@@ -74,10 +74,10 @@ class Answer:
 def stream(
     pools: Pools, breed: Callable[[], Trial | None], enough: Callable[[Answer], bool], ahead: int = 2
 ) -> Iterator[list[Answer]]:
-    """Call bred one after the other, ``ahead`` of them before the first is answered, until there are no more.
+    """Breed calls, run them with ``ahead`` in progress, and yield the answers of each call.
 
-    The answers to a call come together and in the order of the calls, so that what is bred does not depend on which
-    process was quicker. ``enough`` is asked about each answer, and ends it in the midst of a call.
+    Answers are yielded in the order of the calls, so that the next calls do not depend on the speed of processes. The
+    stream ends when ``breed`` returns None, or at once when ``enough`` returns True for an answer.
     """
     first = [trial for trial in (breed() for _ in range(ahead)) if trial is not None]
     sizes = {trial.number: len(trial.logits) for trial in first}
@@ -105,7 +105,7 @@ def _in_order(answers: Iterable[Answer]) -> list[Answer]:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to search: for so many evaluations if they are given, else for so many seconds."""
+    """The length of a search: a number of evaluations if given, else of seconds."""
 
     seconds: float
     evaluations: int | None
@@ -120,12 +120,11 @@ class Budget:
 
 @dataclass(eq=False)
 class Search:
-    """A hunt under way in one cell.
+    """The search of a hunt in one cell.
 
     Attributes:
-        floors: the catalogue's worst score of each quantity, which is to be passed; under None that of a row without an
-            answer.
-        bred, answered: rows that have been sent out, and that have come back.
+        floors: the catalogue's worst score of each quantity, to be exceeded; the key None is for rows without an
+        answer. bred, answered: the number of rows sent to workers and of rows answered.
     """
 
     pools: Pools
@@ -144,10 +143,10 @@ class Search:
     _first: list[Changed] = field(default_factory=list)
 
     def run(self, budget: Budget, progress: Progress | None = None) -> None:
-        """Search until the budget is spent, somebody interrupts, or too many rows have killed the worker."""
+        """Search until the budget is exhausted, Ctrl-C is pressed, or too many rows have crashed the worker."""
         self.began = time.monotonic()
         self._first = [rows for width in WIDTHS for rows in self.population.first(width)]
-        with suppress(KeyboardInterrupt):  # what has been found until then is kept
+        with suppress(KeyboardInterrupt):  # keep the findings so far
             for answers in stream(self.pools, lambda: self._breed(budget), self._enough):
                 for answer in answers:
                     self._learn(answer)
@@ -157,7 +156,7 @@ class Search:
                     progress(min(total, int(budget.used(self.answered, self.began))), total, label)
 
     def found(self) -> list[Member]:
-        """The members that are worse than the catalogue, the worst first."""
+        """Return the members that are worse than the catalogue, the worst first."""
         worse = [m for m in self.population.members.values() if self._passes(m)]
         return sorted(worse, key=lambda m: m.score, reverse=True)
 
@@ -165,11 +164,11 @@ class Search:
         return member.score > self.floors[member.kind.quantity] + MARGIN
 
     def scores(self, quantity: str) -> Callable[[Float64, Index], Float64]:
-        """A function of rows (k, C) and targets (k,) to their scores in a quantity, in calls of the search's shapes."""
+        """Return a function that scores rows (k, C) with targets (k,) in a quantity, by calls of the search's shape."""
 
         def of(x: Float64, t: Index) -> Float64:
             size = rows_of(x.shape[1])
-            # The last call is filled up: another shape would be compiled anew.
+            # The last call is filled up: a framework would compile another shape.
             places = np.arange(-(-len(x) // size) * size) % len(x)
             trials = [self._trial(x[part], t[part]) for part in places.reshape(-1, size)]
             starts = {trial.number: i * size for i, trial in enumerate(trials)}
@@ -193,7 +192,7 @@ class Search:
         return self._trial(x, t)
 
     def _enough(self, answer: Answer) -> bool:
-        """Whether the search has to end with this answer."""
+        """Return whether the search must end after this answer."""
         self._dead += answer.outcome.status in (Status.CRASHED, Status.TIMEOUT)
         return self._dead >= MAX_DEAD
 
@@ -207,7 +206,7 @@ class Search:
         self.answered += len(trial.logits)
         exact = approximate_reference(trial.logits, trial.targets, self.fmt)
         of_rows = row_kinds(trial.logits.astype(np.float64), trial.targets, exact)
-        if answer.outcome.status in FAULTS:  # it is a row of its own: a call that fails is divided until then
+        if answer.outcome.status in FAULTS:  # a single row: a call that fails is divided until it is one
             self._take(self._member(answer, None, of_rows[0], 0, NO_ANSWER))
         for quantity, found in self._scored_quantities(answer, exact).items():
             for r in self.population.better(quantity, of_rows, found.score, trial.logits.shape[1]).tolist():

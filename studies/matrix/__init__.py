@@ -1,4 +1,4 @@
-"""WHICH VERSION does it: the same plan in an environment of its own for each set of requirements, and what changed."""
+"""``logitlab matrix``: run one plan with several package versions and compare the results."""
 
 from ._matrix import Matrix, matrix
 

@@ -1,4 +1,4 @@
-"""Environments: built once for each set of contents, kept in the cache, and never used half built."""
+"""Virtual environments: built once for each set of contents, and kept in the cache."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ Tell = Callable[[str], None]
 
 
 class SetError(Exception):
-    """A set cannot be installed or measured: the last lines that were printed."""
+    """A set cannot be installed or measured; the message holds the last lines of the output."""
 
 
 def environments_folder() -> Path | None:
-    """Where environments are kept, beside the references; None where the cache is switched off."""
+    """Return the folder of environments in the cache, or None if the cache is off."""
     return cache_folder(CacheKind.ENVIRONMENTS)
 
 
@@ -39,10 +39,10 @@ def environment(
     *,
     fresh: bool,
 ) -> Path:
-    """The Python of an environment with LogitLab and the requirements, built in a folder of ``root`` if need be.
+    """Return the Python of an environment with LogitLab and the requirements, and build it in ``root`` if needed.
 
     Raises:
-        SetError: if the requirements cannot be installed; nothing is kept then.
+        SetError: if the requirements cannot be installed. The environment is then removed.
         UsageError: if the interpreter cannot be run, or the folder cannot be written.
     """
     facts = [SCHEMA, interpreter(python), source.digest, sorted(extras), sorted(requirements)]
@@ -57,7 +57,7 @@ def environment(
 
 
 def interpreter(python: str) -> str:
-    """The full version of an interpreter; UsageError if it cannot be run."""
+    """Return the full version of an interpreter, or raise a UsageError if it does not run."""
     try:
         return subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
@@ -76,18 +76,18 @@ def _build(folder: Path, logitlab: str, requirements: Sequence[str], python: str
         uv = shutil.which("uv")
         make_environment(building, python, uv)
         _install(building, [logitlab, *requirements], uv)
-        # In one step, so that nobody meets it half built. What else is in it may not know its new place, but its
-        # interpreter does.
+        # Renamed in one step, so that no process uses a half built environment. Scripts in it may hold the old path;
+        # its interpreter works.
         building.rename(folder)
     except OSError:
-        if not folder.exists():  # else another process was quicker
+        if not folder.exists():  # if it exists, another process has built it
             raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
 def make_environment(folder: Path, python: str, uv: str | None) -> None:
-    """An environment without anything in it but, where it is not uv that installs, pip."""
+    """Create an environment that is empty, except for pip if uv is missing."""
     command = [uv, "venv", "--quiet", "--clear", "--python", python] if uv else [python, "-m", "venv", "--clear"]
     _run_quietly([*command, str(folder)])
 
@@ -106,15 +106,15 @@ def _run_quietly(command: Sequence[str]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=variables())
     if result.returncode:
         lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
-        # pip marks the lines that say what is wrong; uv prints them last.
+        # pip marks the lines with the error; uv prints them last.
         errors = [line for line in lines if line.startswith("ERROR")] or lines
         raise SetError(" ".join(errors[-LAST_LINES:]))
 
 
 def variables() -> dict[str, str]:
-    """The variables for another environment's Python, without those that lead it to the packages of this one.
+    """Return the variables for another environment's Python, without those that would add packages of this one.
 
-    Modules are compiled when they are first imported, and that is kept: pip would compile all of them.
+    Python compiles modules at their first import and keeps them; pip would compile all modules.
     """
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE")
     return {k: v for k, v in os.environ.items() if k not in ours} | {"PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}

@@ -1,4 +1,4 @@
-"""``matrix``: the same plan with each of several sets of requirements, and what changed from one to the next."""
+"""``matrix``: run one plan with several sets of requirements, and compare each set with the one before it."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ DTYPES, MODES = ("float32",), ("eager",)
 
 
 class Compared(NamedTuple):
-    """Two sets, and what changed from one to the other."""
+    """Two sets and their comparison."""
 
     before: str
     after: str
@@ -31,7 +31,7 @@ class Compared(NamedTuple):
 
 
 class NotCompared(NamedTuple):
-    """Two sets that have no result in common, and why."""
+    """Two sets that cannot be compared, and the reason."""
 
     before: str
     after: str
@@ -40,13 +40,13 @@ class NotCompared(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """What became of each set of requirements.
+    """The result of each set of requirements.
 
     Attributes:
-        runs: the run folder of each set that was measured, by the set's words.
-        failed: of each other set what went wrong.
-        comparisons: what changed, for each set measured and the one measured before it.
-        not_compared: those of them that cannot be compared.
+        runs: the run folder of each measured set, by the set's text.
+        failed: the error of each other set.
+        comparisons: the comparison of each measured set with the one measured before it.
+        not_compared: the pairs that cannot be compared.
     """
 
     runs: Mapping[str, Path]
@@ -74,28 +74,27 @@ def matrix(
     fresh: bool = False,
     tell: Tell = lambda line: None,
 ) -> Matrix:
-    """Run one plan in an environment of its own for each set of requirements, and compares the results.
+    """Run one plan with each set of requirements, in separate environments, and compare the results.
 
-    An environment holds this LogitLab, the requirements, and what LogitLab's extras need that have one of the packages.
-    It is kept in the cache. uv builds it if it is on the path, else venv and pip, as they are configured: indexes,
-    constraints, proxies.
+    An environment holds this LogitLab, the requirements, and the packages of each LogitLab extra that contains one of
+    them. It is kept in the cache. uv builds it if it is on the path, else venv and pip; both use their configuration of
+    indexes, constraints and proxies. If one set fails, its error is in ``failed`` and the other sets are measured.
 
     Args:
-        requirements: two sets or more, each as pip takes them: ``"scipy==1.14.1 numpy<2.3"``.
-        out: a folder; each set's run becomes a folder in it.
+        requirements: two sets or more, each as for pip: ``"scipy==1.14.1 numpy<2.3"``.
+        out: a folder, in which each set's run gets a folder.
         cases: globs over ``family/name``; the whole catalogue by default.
-        frameworks: by default those that the packages belong to, or all that the environments have.
+        frameworks: by default those of the packages, or all that the environments have.
         implementations: globs over their names.
         dtypes: float32 by default.
         modes: eager by default.
-        factor: an error has grown if it is more than this many times as large.
-        python: the interpreter to build on; by default the one that runs this.
-        fresh: build the environments anew.
-        tell: called with a line that says what is under way.
+        factor: an error that grew by more than this factor is reported.
+        python: the interpreter for the environments; by default this one.
+        fresh: rebuild the environments.
+        tell: called with a line for each step.
 
     Raises:
-        UsageError: for what is no set of requirements, or a folder that holds a run already or cannot be written. What
-            fails in one set is told in ``failed``, and the others are measured.
+        UsageError: for invalid requirements, or a folder that holds a run or cannot be written.
     """
     sets, folder = parse_sets(as_strings(requirements, "requirements")), as_path(out, "out")
     factor = growth_factor(factor)
@@ -131,7 +130,7 @@ def matrix(
 def _plan(
     cases: Strings, frameworks: Sequence[str], implementations: Strings, dtypes: object, modes: Strings
 ) -> list[str]:
-    """The options of ``logitlab run``; UsageError for one that no environment would take."""
+    """Return the options of ``logitlab run``; raise a UsageError for one that every environment would reject."""
     globs = as_strings(cases, "cases")
     select_cases(globs)
     options = {
@@ -158,7 +157,7 @@ def _run(python: Path, options: Sequence[str], out: Path, tell: Tell) -> None:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the run ended: one in which no call gives a result ends with exit code 1, and can be compared."""
+    """Return whether the run is complete. A complete run without any result exits with code 1, and can be compared."""
     try:
         return Run(folder).manifest.complete
     except UsageError:

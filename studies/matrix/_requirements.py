@@ -1,4 +1,4 @@
-"""Set of requirements: what is asked for, and which of LogitLab's extras and frameworks it concerns."""
+"""Sets of requirements, and the extras and frameworks of LogitLab that they concern."""
 
 import re
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ class RequirementSet:
     """Requirements that are installed together.
 
     Attributes:
-        requirements: as pip takes them, sorted.
+        requirements: as for pip, sorted.
     """
 
     requirements: tuple[str, ...]
 
     @classmethod
     def parse(cls, words: str) -> Self:
-        """From words such as ``scipy==1.14.1 numpy<2.3``.
+        """Parse text such as ``scipy==1.14.1 numpy<2.3``.
 
         Raises:
-            UsageError: for what pip would not take as a requirement.
+            UsageError: for a requirement that pip would reject.
         """
         if not words.split():
             raise UsageError(f"the requirements are {words!r}; give some, such as --with 'scipy==1.14.1'")
@@ -43,7 +43,7 @@ class RequirementSet:
 
     @property
     def folder(self) -> str:
-        """A name for a folder, as ``scipy-1.14.1``."""
+        """A name for a folder, such as ``scipy-1.14.1``."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(self.requirements)).strip("-.")
 
     def __str__(self) -> str:
@@ -51,10 +51,10 @@ class RequirementSet:
 
 
 def parse_sets(given: Sequence[str]) -> tuple[RequirementSet, ...]:
-    """Two sets or more, each other than the others, in their order.
+    """Return at least two distinct sets, in the order given.
 
     Raises:
-        UsageError: for fewer than two, a set given twice, or what is no requirement.
+        UsageError: for fewer than two sets, a repeated set, or an invalid requirement.
     """
     sets = tuple(map(RequirementSet.parse, given))
     if len(sets) < 2:
@@ -69,17 +69,17 @@ def parse_sets(given: Sequence[str]) -> tuple[RequirementSet, ...]:
 
 
 class Scope(NamedTuple):
-    """LogitLab's extras that the environments need, and the frameworks to run; no framework stands for all."""
+    """LogitLab's extras that the environments need, and the frameworks to run; an empty tuple means all frameworks."""
 
     extras: tuple[str, ...]
     frameworks: tuple[str, ...]
 
 
 def scope(sets: Sequence[RequirementSet], wanted: Sequence[str]) -> Scope:
-    """The extras that have one of the packages named and, where frameworks are ``wanted``, belong to one of them."""
+    """Return the extras that contain one of the packages and, if frameworks are ``wanted``, belong to one of them."""
     packages = {package for one in sets for package in one.packages}
-    packages_of, there = _packages_of_extras(), registry.names()
-    known = {extra: name for extra in packages_of if (name := FRAMEWORK_OF.get(extra, extra)) in there}
+    packages_of, frameworks = _packages_of_extras(), registry.names()
+    known = {extra: name for extra in packages_of if (name := FRAMEWORK_OF.get(extra, extra)) in frameworks}
     extras = tuple(
         extra
         for extra, name in known.items()
@@ -89,7 +89,7 @@ def scope(sets: Sequence[RequirementSet], wanted: Sequence[str]) -> Scope:
 
 
 def _packages_of_extras() -> dict[str, set[str]]:
-    """LogitLab's extras with the packages of each."""
+    """Return LogitLab's extras with the packages of each."""
     found: dict[str, set[str]] = {}
     for text in metadata.requires("logitlab") or ():
         requirement = Requirement(text)

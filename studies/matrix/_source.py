@@ -1,4 +1,4 @@
-"""The LogitLab that is running, in a form that another environment can install."""
+"""The running LogitLab, in a form that another environment can install."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ NOT_INSTALLED = ("tests", "examples", "tools", "benchmarks")  # folders of the s
 
 @dataclass(frozen=True)
 class LogitLabSource:
-    """What to install.
+    """The LogitLab to install.
 
     Attributes:
-        pin: what follows the name in a requirement: a version, or where the source or the wheel lies.
-        digest: of its content, so that an environment with another LogitLab is not taken for one with this.
+        pin: the rest of a requirement after the name: a version, or the address of the source or the wheel.
+        digest: a digest of the content, so that an environment with another LogitLab is not reused.
     """
 
     pin: str
@@ -31,9 +31,9 @@ class LogitLabSource:
 
 
 def running_source(folder: Path) -> LogitLabSource:
-    """The LogitLab that is running: a copy of its source tree in ``folder``, its wheel, or else its version.
+    """Return the running LogitLab: a copy of its source tree in ``folder``, its wheel, or its version.
 
-    A copy, since a build writes into the tree, and what an earlier one left there would be built in.
+    The tree is copied because a build writes into it and includes the files of earlier builds.
     """
     origin = _origin()
     path = Path(url2pathname(urlparse(origin).path)) if origin.startswith("file:") else None
@@ -52,15 +52,14 @@ def running_source(folder: Path) -> LogitLabSource:
 
 
 def _origin() -> str:
-    """The address that it was installed from, empty for an index."""
-    # A build leaves metadata in the source tree, which Python meets first where it is started there, and which does not
-    # say where it was installed from.
+    """Return the address that it was installed from, empty for an index."""
+    # A build leaves metadata in the source tree. Started there, Python finds these first, and they lack the address.
     texts = (found.read_text("direct_url.json") for found in metadata.distributions(name=NAME))
     return next((str(json.loads(text).get("url", "")) for text in texts if text), "")
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    """The files that an installation is made of, relative to the root of the source tree."""
+    """Yield the files of an installation, relative to the root of the source tree."""
     for path in root.iterdir():
         if path.is_file() and (path.suffix in (".py", ".pyi", ".toml", ".md", ".typed") or path.name == "LICENSE"):
             yield path.relative_to(root)

@@ -1,4 +1,4 @@
-"""The chart of a demonstration: accuracy against learning rate, one panel a framework, model and dtype."""
+"""The chart of a demo: accuracy against learning rate, with a panel for each framework, model and dtype."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     import altair as alt
 
 FILES = ("training.csv", "training.svg", "training.png")
-# Of each formula: its name, its colour and its dashes.
+# The name, colour and dashes of each formula.
 _LOSSES = {
     f.value: (f.label + " (NumPy)" * (f is Formula.LOG1P), FORMULA_COLOURS[f], dashes)
     for f, dashes in (
         (Formula.NAIVE, [1, 0]), (Formula.LSE, [6, 3]), (Formula.BUILTIN, [2, 2]), (Formula.LOG1P, [2, 2])
     )
 }  # fmt: skip
-# Points at one rate are drawn beside each other, as factors on the logarithmic axis; runs that ended early have no
-# accuracy worth the name, and a lane each below the axis.
+# Points at one rate are drawn side by side, as factors on the logarithmic axis. Runs that ended early have no useful
+# accuracy; each formula has a row for them below the axis.
 _BESIDE = {"naive": 0.82, "lse": 1.0, "builtin": 1.22, "log1p": 1.22}
 _LANES = {"naive": -0.12, "lse": -0.25, "builtin": -0.38, "log1p": -0.38}
 _BAND = (-0.46, -0.04)
-_FINITE, _DEAD = "weights finite to the end", "not finite from the step given; no accuracy"
+_FINITE, _DEAD = "weights finite to the end", "weights not finite from this step on; no accuracy"
 _CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
 
 
 def prepare(out: Path) -> None:
-    """Checks, before anything is trained, that `write` can do its work.
+    """Check before the training that `write` will succeed.
 
     Raises:
-        UsageError: where altair or vl-convert-python is not installed, ``out`` is a file, or it has one of the files.
+        UsageError: if altair or vl-convert-python is not installed, ``out`` is a file, or it has one of the files.
     """
     missing = [p for p, module in (("altair", "altair"), ("vl-convert-python", "vl_convert")) if not find_spec(module)]
     if missing:
@@ -51,10 +51,10 @@ def prepare(out: Path) -> None:
 
 
 def write(table: pd.DataFrame, out: Path) -> list[Path]:
-    """Write ``training.csv``, ``training.svg`` and ``training.png`` into a folder and returns their paths.
+    """Write ``training.csv``, ``training.svg`` and ``training.png`` to a folder, and return their paths.
 
     Raises:
-        UsageError: as `prepare`.
+        UsageError: as in `prepare`.
     """
     prepare(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def write(table: pd.DataFrame, out: Path) -> list[Path]:
 
 
 def chart(table: pd.DataFrame) -> alt.FacetChart:
-    """The chart of what `train_demo` returned: frameworks down, models and dtypes across."""
+    """Return the chart of a table of `train_demo`: a row for each framework, a column for each model and dtype."""
     import altair as alt  # noqa: PLC0415 - an extra
 
     runs = _drawn(table)
@@ -119,14 +119,14 @@ def chart(table: pd.DataFrame) -> alt.FacetChart:
 
 
 def _drawn(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs that gave a result, with what is drawn of them."""
+    """Return the runs with a result, and the values to draw."""
     runs = table[table["fault"].isna()].copy()
     died = runs["weights_step"].notna()
     runs["panel"] = runs["model"] + ", " + runs["dtype"]
     runs["loss"] = runs["formula"].map(lambda f: _LOSSES[f][0])
     runs["outcome"] = np.where(died, _DEAD, _FINITE)
     runs["beside"] = runs["learning_rate"] * np.where(died, 1.0, runs["formula"].map(_BESIDE))
-    runs["kept_accuracy"] = runs["accuracy"].where(~died)  # a line breaks where it is missing
+    runs["kept_accuracy"] = runs["accuracy"].where(~died)  # a line is interrupted at a missing value
     runs["height"] = np.where(died, runs["formula"].map(_LANES), runs["accuracy"])
     kept = ["framework", "panel", "loss", "outcome", "beside", "height", "kept_accuracy", "weights_step"]
     return runs[kept].astype({"weights_step": "float64"})

@@ -1,4 +1,4 @@
-"""``train_demo``: who is trained on what, in which process, and the table of what became of it."""
+"""``train_demo``: train in the frameworks' processes, and collect the results in a table."""
 
 import math
 import tempfile
@@ -28,7 +28,7 @@ STEPS = 200
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: one loss on one model in one dtype, trained at one learning rate."""
+    """One line of the table: one loss, model and dtype, trained at one learning rate."""
 
     framework: str
     implementation: str
@@ -72,41 +72,39 @@ def train_demo(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | bool | None = None,
 ) -> pd.DataFrame:
-    """Train classifiers of digits with a naive, an LSE and a built-in loss, and tells when numbers stop being finite.
+    """Train classifiers of digits with a naive, an LSE and a built-in loss, and report when values stop being finite.
 
-    Plain gradient descent on batches of 64 of scikit-learn's digits, on the CPU. Within a model and a dtype the start
-    and the batches are the same for every framework, loss and rate. Images, weights, activations, loss, gradient and
-    rate are all of the dtype: nothing is scaled, and nothing kept in a wider one. The mean over the batch is the
-    loss's own where it takes one (PyTorch's built-in), and else taken in float32 or wider and rounded. For NumPy, which
-    has no built-in with a gradient, the third loss is ``log1p``.
+    Training is plain gradient descent on batches of 64 of scikit-learn's digits, on the CPU. For each model and dtype,
+    the start and the batches are the same for every framework, loss and rate. Images, weights, activations, loss,
+    gradient and rate have the dtype; there is no loss scaling and no wider copy of the weights. The loss takes the mean
+    over the batch if it can (PyTorch's built-in); otherwise the mean is taken in float32 or wider and rounded. NumPy
+    has no built-in with a gradient, so its third loss is ``log1p``.
 
-    JAX's step is compiled and TensorFlow's a graph, as training is run in them; NumPy and PyTorch are eager.
+    JAX's step is compiled and TensorFlow's is a graph, as usual in training; NumPy and PyTorch are eager.
 
     Args:
-        frameworks: those with a training step, such as ``numpy``, ``torch``, ``jax`` and ``tensorflow``; by default
-            those that are installed.
-        dtypes: ``float16``, ``bfloat16``, ``float32``, ``float64``; float16 and float32 by default.
+        frameworks: frameworks with a training step, such as ``numpy``, ``torch``, ``jax`` and ``tensorflow``; all
+            installed ones by default.
+        dtypes: ``float16``, ``bfloat16``, ``float32`` or ``float64``; float16 and float32 by default.
         models: ``linear``, 64 pixels to 10 classes, and ``two-layer``, with 32 hidden ReLU units; both by default.
         rates: learning rates; `RATES` by default.
-        steps: at most so many a run; a run ends at the first step that leaves a weight that is not finite.
-        seed: of the start and of the order of the batches.
-        timeout: seconds after which one loss on one model in one dtype is given up, at all its rates.
-        progress: called with the calls done, the calls in all and the one that has ended. By default a bar on a
-            terminal, a line in a notebook, and nothing elsewhere; False for nothing.
+        steps: the largest number of steps of a run; a run ends early when a weight is not finite.
+        seed: the seed of the start and of the order of the batches.
+        timeout: time limit in seconds for one loss, model and dtype at all rates.
+        progress: called with the calls done, the total and the last call. By default a bar on a terminal, a line in a
+            notebook, and nothing elsewhere; False for nothing.
 
     Returns:
-        One line a run, with the columns `COLUMNS`. ``logits_step``, ``loss_step``, ``gradient_step`` and
-        ``weights_step`` are the first steps, from 1, at which one of these numbers was not finite; missing if all were
-        as long as the run lasted. The first three are of the batch that the step was given, before it changed the
-        weights. ``final_loss`` is the last batch's as it came, and so NaN or infinite for many a run that ended early.
-        ``largest_logit`` is the largest absolute value of a finite one. ``accuracy`` is that of the last weights, taken
-        to float64, on 450 held-out images; an image that gives a logit that is not finite is counted wrong, so that
-        weights that are all NaN have 0 (and chance is 0.1). ``fault`` says why a run gave no result, and is missing
-        where it did.
+        One line for each run, with the columns `COLUMNS`. ``logits_step``, ``loss_step``, ``gradient_step`` and
+        ``weights_step`` are the first steps, from 1, with a value that was not finite; missing if all were finite. The
+        first three are computed from the step's batch before it changes the weights. ``final_loss`` is the loss of the
+        last batch, which may be NaN or infinite. ``largest_logit`` is the largest absolute value of a finite logit.
+        ``accuracy`` is computed with the last weights in float64 on 450 held-out images; chance is 0.1. An image with a
+        logit that is not finite counts as wrong, so weights that are all NaN have accuracy 0. ``fault`` is the error of
+        a run without a result, and otherwise missing.
 
     Raises:
-        UsageError: for a name that is not known, a framework asked for that is not installed, or a number that makes
-            no sense.
+        UsageError: for an unknown name, a requested framework that is not installed, or a number out of range.
     """
     limit = as_positive(timeout, "timeout", "seconds")
     steps, seed = as_integer(steps, "steps", least=1), as_integer(seed, "seed")
@@ -150,7 +148,7 @@ def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float],
 
 
 def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[str, Description]:
-    """The frameworks that are installed; all of them have to be if they were asked for by name."""
+    """Return the installed frameworks; raise a UsageError if a requested one is missing."""
     missing = [f"{name} {d.missing}" for name, d in descriptions.items() if d.missing is not None]
     if missing and (asked or len(missing) == len(descriptions)):
         raise UsageError(f"no framework to train with: {'; '.join(missing)}; for advice run `logitlab doctor`")
@@ -158,7 +156,7 @@ def _present(descriptions: Mapping[str, Description], *, asked: bool) -> dict[st
 
 
 def _trained(found: Mapping[str, TrainingInfo | None], *, asked: bool) -> dict[str, TrainingInfo]:
-    """The frameworks that have a training step; all of them must if they were asked for by name."""
+    """Return the frameworks with a training step; raise a UsageError if a requested one has none."""
     trained = {name: training for name, training in found.items() if training is not None}
     lacking = [name for name in found if name not in trained]
     if lacking and (asked or not trained):

@@ -1,4 +1,4 @@
-"""The table of a demonstration on a terminal, in a hundred columns."""
+"""The table of a demo on a terminal, in a hundred columns."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ RATES_ACROSS = 6
 
 
 def show(table: pd.DataFrame, console: Console | None = None) -> None:
-    """Print what `train_demo` returned: for each model and dtype the losses down and the learning rates across."""
+    """Print a table of `train_demo`: for each model and dtype, a row for each loss and a column for each rate."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     rates = sorted(table["learning_rate"].unique())
     for (model, dtype), runs in table.groupby(["model", "dtype"], sort=False):
@@ -47,9 +47,9 @@ def _cell(run: dict[Any, Any]) -> str:
 
 
 def _legend(table: pd.DataFrame) -> Iterator[str]:
-    yield "0.950  the share of held-out images recognized in the end (chance is 0.1)"
-    yield "*      a logit, loss or gradient was not finite on the way, and the weights stayed finite"
-    yield "dies N the weights stopped being finite at step N, and the run ended"
+    yield "0.950  the final accuracy on held-out images (chance is 0.1)"
+    yield "*      a logit, loss or gradient was not finite at some step, but the weights stayed finite"
+    yield "dies N a weight was not finite after step N, and the run ended"
     builtins = table.loc[table["formula"] == "builtin", "implementation"].unique()
     if len(builtins):
         yield f"the built-ins: {', '.join(builtins)}"

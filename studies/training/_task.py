@@ -1,4 +1,4 @@
-"""What is trained: the images, the models' start and the order of the batches, the same in every framework."""
+"""The images, the models' start and the order of the batches, equal in every framework."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ HELD_OUT = 450
 MODELS = {"linear": (64, 10), "two-layer": (64, 32, 10)}
 """The widths of a model's layers: pixels, hidden units with ReLU, classes."""
 
-# What a generator's numbers are for; each use has a stream of its own, so that more steps keep the start.
+# The uses of random numbers. Each has its own stream, so that more steps do not change the start.
 _SPLIT, _START, _ORDER = 0, 1, 2
 
 
@@ -30,9 +30,9 @@ class Task:
     Attributes:
         model: a key of `MODELS`.
         dtype: of images, weights, activations, loss, gradients and learning rate.
-        rates: the learning rates; each starts anew.
-        steps: at most so many a rate; a run ends when its weights stop being finite.
-        seed: of the start and of the order of the batches.
+        rates: the learning rates; each has its own run from the start.
+        steps: the largest number of steps at a rate; a run ends early when a weight is not finite.
+        seed: the seed of the start and of the order of the batches.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Task:
     seed: int
 
     def start(self) -> tuple[Array, ...]:
-        """Weights (inputs, outputs) and bias (outputs,) of each layer in turn, rounded to the dtype.
+        """Return weights (inputs, outputs) and bias (outputs,) of each layer in turn, rounded to the dtype.
 
         The weights are normal with variance 1 / inputs (LeCun et al., Efficient BackProp, 1998, section 4.6), the
         biases 0.
@@ -53,9 +53,9 @@ class Task:
         return tuple(quantize(array, fmt) for pair in pairs for array in pair)
 
     def batches(self) -> Iterator[tuple[Array, Array]]:
-        """Images (BATCH, 64) in the dtype and labels (BATCH,) for each step.
+        """Yield images (BATCH, 64) in the dtype and labels (BATCH,) for each step.
 
-        The training images are shuffled for each pass through them; what does not fill a batch is left out.
+        The training images are shuffled for each epoch. An incomplete batch is dropped.
         """
         images, labels = training_images()
         numbers, kind = _numbers(_ORDER, self.seed), get_format(self.dtype).dtype
@@ -68,22 +68,22 @@ class Task:
 
 
 def training_images() -> tuple[Array, Array]:
-    """Images (1347, 64) with pixels from 0 to 1 and labels (1347,)."""
+    """Return the training images (1347, 64) with pixels from 0 to 1, and labels (1347,)."""
     images, labels, order = _digits()
     return images[order[HELD_OUT:]], labels[order[HELD_OUT:]]
 
 
 def held_out_images() -> tuple[Array, Array]:
-    """Images (450, 64) with pixels from 0 to 1 and labels (450,), which are never trained on."""
+    """Return the held-out images (450, 64) with pixels from 0 to 1, and labels (450,)."""
     images, labels, order = _digits()
     return images[order[:HELD_OUT]], labels[order[:HELD_OUT]]
 
 
 @cache
 def _digits() -> tuple[Array, Array, Array]:
-    """scikit-learn's digits, made by ``tools/make_images.py``, and the order that they are split in."""
+    """Return scikit-learn's digits, written by ``tools/make_images.py``, and the order in which they are split."""
     with as_file(files(__package__) / "digits.npz") as path, np.load(path, allow_pickle=False) as kept:
-        # 0 to 16 in steps of 1: the sixteenths are exact in every dtype, and so the images are the same in all.
+        # Pixels are integers from 0 to 16. Sixteenths are exact in every dtype, so all dtypes have equal images.
         images, labels = kept["images"] / 16, kept["labels"].astype(np.int64)
     return images, labels, _numbers(_SPLIT, 0).permutation(len(images))
 

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: one loss, one model, one dtype, trained at each learning rate."""
+"""The training in a worker process: one loss, model and dtype at each learning rate."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,15 @@ WATCHED = ("logits", "loss", "gradient", "weights")
 
 @dataclass(frozen=True)
 class Trace:
-    """What became of one run.
+    """The result of one run.
 
     Attributes:
-        steps: how many were done.
-        stopped: for each of `WATCHED` the first step, from 1, at which one of its numbers was not finite; None if all
-            were as long as the run lasted. Logits, loss and gradient are those of the step's batch, weights what the
-            step made of them.
-        final_loss: the mean loss of the last batch, as it came.
-        largest_logit: the largest absolute value of a logit that was finite.
-        accuracy: of the held-out images, with the last weights.
+        steps: the number of steps done.
+        stopped: for each of `WATCHED`, the first step, from 1, with a value that was not finite; None if all were
+            finite. Logits, loss and gradient are of the step's batch; weights are taken after the step.
+        final_loss: the mean loss of the last batch.
+        largest_logit: the largest absolute value of a finite logit.
+        accuracy: the accuracy on the held-out images with the last weights.
     """
 
     steps: int
@@ -40,7 +39,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Traced:
-    """A trace for each learning rate; or the fault that ended them."""
+    """A trace for each learning rate, or the error that ended the call."""
 
     traces: tuple[Trace, ...]
     fault: str | None = None
@@ -48,20 +47,20 @@ class Traced:
 
 @dataclass(frozen=True)
 class TrainingInfo:
-    """What a framework says of its training: how a step is run, and the implementations that are trained."""
+    """How a framework runs a training step, and the implementations that it trains."""
 
     mode: str
     losses: tuple[str, ...]
 
 
 def describe_training(framework: str) -> TrainingInfo | None:
-    """What the framework says; None where it has no training step."""
+    """Return the framework's training information, or None without a training step."""
     training = registry.load(framework).training
     return None if training is None else TrainingInfo(training.mode, training.losses)
 
 
 def trace(framework: str, implementation: str, task: Task) -> Traced:
-    """Train with one implementation's loss at each rate of the task, on the CPU."""
+    """Train with one implementation's loss at each rate of the task, on the CPU, and return the traces."""
     try:
         adapter = registry.load(framework)
         (loss,) = [i for i in adapter.implementations if i.name == implementation]
@@ -81,20 +80,20 @@ def trace(framework: str, implementation: str, task: Task) -> Traced:
             start = tuple(own(w) for w in task.start())
             rates = [own(np.asarray(r, get_format(task.dtype).dtype)) for r in task.rates]
             return Traced(tuple(at(rate) for rate in rates))
-    except BaseException as error:  # whatever a framework raises costs this call and no other
+    except BaseException as error:  # any exception of a framework ends only this call
         return Traced((), format_error(error))
 
 
 def trace_steps(
     step: Callable[..., Step], start: Sequence[Any], batches: Iterable[tuple[Any, Any]], dump: Callable[[Any], Array]
 ) -> Trace:
-    """Take a step for each batch, until the weights are not finite, and watches.
+    """Take a step for each batch until a weight is not finite, and return the trace.
 
     Args:
-        step: weights, images and labels to a step.
-        start: the weights.
+        step: takes weights, images and labels, and returns the result of a step.
+        start: the initial weights.
         batches: images and labels.
-        dump: an array of the framework to NumPy.
+        dump: converts an array of the framework to NumPy.
     """
     stopped: dict[str, int | None] = dict.fromkeys(WATCHED)
     weights, largest, loss, number = tuple(start), 0.0, np.asarray(np.nan), 0
@@ -112,10 +111,10 @@ def trace_steps(
 
 
 def accuracy(weights: Sequence[Array]) -> float:
-    """The share of the held-out images whose label has the largest logit, with these weights in float64.
+    """Return the share of held-out images whose label has the largest logit, with these weights in float64.
 
-    An image with a logit that is not finite is not recognized: weights that are all NaN have accuracy 0, and not the
-    tenth that the class an argmax happens to return would give them.
+    An image with a logit that is not finite counts as wrong. So weights that are all NaN have accuracy 0, not the tenth
+    that argmax would give.
     """
     x, labels = held_out_images()
     layers = [w.astype(np.float64) for w in weights]
