@@ -25,8 +25,8 @@ def require_quad() -> None:
         from . import _quad as quad  # noqa: F401, PLC0415 - optional
     except ImportError as error:
         raise UsageError(
-            f"exact answers in quadruple precision need numpy-quaddtype, which cannot be imported ({error}); "
-            "pip install 'logitlab[quad]', or leave --oracle out"
+            f"--oracle quad needs numpy-quaddtype, which cannot be imported ({error}); install it with "
+            "`pip install 'logitlab[quad]'`"
         ) from error
 
 

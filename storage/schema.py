@@ -33,46 +33,45 @@ class Column(NamedTuple):
 
 
 MEASUREMENTS = {
-    "run": Column(WORD, "name of the run: its folder's, or the time at which it was started, in UTC, and eight "
-                  "digits of its own"),
+    "run": Column(WORD, "name of the run: the name of its folder, or the start time in UTC and eight random digits"),
     "case": Column(WORD, "`family/name` of the case"),
     "family": Column(WORD, "the case's family"),
-    "row": Column(INTEGER, "row of the case, from 0; -1 for a reduced loss"),
+    "row": Column(INTEGER, "row of the case, from 0, or -1 for a reduced loss"),
     "classes": Column(INTEGER, "number of classes, C"),
-    "framework": Column(WORD, "the framework, as `logitlab frameworks` names it"),
+    "framework": Column(WORD, "name of the framework, as in `logitlab frameworks`"),
     "implementation": Column(WORD, "full name: framework, dotted public name, options in brackets"),
     "formula": Column(WORD, "`naive`, `lse`, `log1p` or `builtin`"),
     "dtype": Column(WORD, "dtype of the logits: `float16`, `bfloat16`, `float32`, `float64`"),
     "device": Column(WORD, "`cpu`, `cuda`, ..."),
-    "mode": Column(WORD, "`eager`, `graph` or `compiled`; a variant is added as in `eager+one-thread`"),
-    "version": Column(WORD, "version of the package that decides the result"),
+    "mode": Column(WORD, "`eager`, `graph` or `compiled`, with a variant as in `eager+one-thread`"),
+    "version": Column(WORD, "version of the package that computes the result"),
     "quantity": Column(WORD, "`probabilities`, `loss` or `gradient`"),
-    "out_dtype": Column(WORD, "dtype that the framework answered in; it is not rounded before it is compared"),
+    "out_dtype": Column(WORD, "dtype of the returned array, which is compared without rounding"),
     "status": Column(WORD, "`ok`, `unsupported`, `raised`, `crashed` or `timeout`"),
-    "grade": Column(WORD, "A, B, C, D or F; missing where nothing is graded; an ignored row without a softmax has "
-                    "a verdict alone"),
+    "grade": Column(WORD, "A, B, C, D or F; missing if nothing is graded; an ignored row without a softmax has only "
+                    "a verdict"),
     "verdict": Column(WORD, "`correct`, `inaccurate`, `lost` (no digit right), `nan`, `overflow`, `underflow`, "
-                      "`swallowed` (finite where it may not be) or `undefined`"),
-    "first_failure": Column(WORD, "stage of a written formula at which the row first went wrong"),
+                      "`swallowed` (finite but should not be) or `undefined`"),
+    "first_failure": Column(WORD, "first stage of a written formula that failed in the row"),
     "finite": Column(FLAG, "whether every entry is finite"),
     "expected_finite": Column(FLAG, "whether every exact entry rounds to a finite number"),
     "n_nan": Column(COUNT, "entries that are NaN"),
     "n_posinf": Column(COUNT, "entries that are +inf"),
     "n_neginf": Column(COUNT, "entries that are -inf"),
-    "n_zeroed": Column(COUNT, "entries that came out 0 where the exact one is a number of the dtype other than 0"),
-    "value": Column(REAL, "the loss as it was computed; missing for other quantities"),
+    "n_zeroed": Column(COUNT, "entries that are 0 although the exact entry is not 0 and the dtype can represent it"),
+    "value": Column(REAL, "the computed loss; missing for other quantities"),
     "exact": Column(REAL, "the exact loss, rounded to float64"),
-    "max_abs": Column(REAL, "largest absolute error of an entry; infinite where an entry is not of the kind it "
-                      "should be"),
+    "max_abs": Column(REAL, "largest absolute error of an entry; infinite if an entry is not finite but should be, or "
+                      "the reverse"),
     "max_rel": Column(REAL, "largest relative error, over entries in the dtype's normal range"),
     "max_ulp": Column(REAL, "largest error in ulp of the case's dtype at the exact value"),
     "condition": Column(REAL, "condition number of the row's loss"),
     "stability_ratio": Column(REAL, "relative error over condition number times unit roundoff"),
-    "bound_unshifted": Column(REAL, "a-priori bound on `max_abs` without the shift by the maximum; missing where "
-                              "no theorem holds"),
-    "bound_shifted": Column(REAL, "the same with the shift"),
-    "bits": Column(DIGEST, "digest of the row's bits: equal for equal results, all NaN being one"),
-    "detail": Column(TEXT, "message of what was raised, or why it is unsupported"),
+    "bound_unshifted": Column(REAL, "a-priori bound on `max_abs` without the shift by the maximum; missing if no "
+                              "theorem applies"),
+    "bound_shifted": Column(REAL, "a-priori bound on `max_abs` with the shift"),
+    "bits": Column(DIGEST, "digest of the row's bits: equal for equal results; all NaN are equal"),
+    "detail": Column(TEXT, "message of the exception, or why the call is unsupported"),
 }  # fmt: skip
 
 # The pandas type of each column, and the columns with categories of strings.

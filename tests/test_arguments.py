@@ -274,4 +274,7 @@ def test_a_missing_file_of_logits_is_told_before_another_is_read(tmp_path, monke
         "logitlab.cases.inputs._logits_file.LogitsFile.open", lambda path: pytest.fail("a file was read")
     )
     missing = tmp_path / "missing.npz"
-    assert refused(runner.run, logits=[tmp_path / "there.npz", missing]) == f"{missing}: no such file"
+    assert (
+        refused(runner.run, logits=[tmp_path / "there.npz", missing])
+        == f"{missing}: no such file; give the path of an existing file"
+    )

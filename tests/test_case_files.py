@@ -126,12 +126,12 @@ def without(field):
 
 
 FAULTS = [
-    ([], 'is no case file; expected an object with "format": "logitlab cases"'),
-    ({"format": "x"}, 'is no case file; expected an object with "format": "logitlab cases"'),
-    (document() | {"version": 2}, "has version 2, and this LogitLab knows 1; upgrade"),
+    ([], 'is not a case file; expected an object with "format": "logitlab cases"'),
+    ({"format": "x"}, 'is not a case file; expected an object with "format": "logitlab cases"'),
+    (document() | {"version": 2}, "has version 2, and this LogitLab reads 1; upgrade"),
     (document() | {"version": "1"}, 'version: "1"; expected 1'),
     (document() | {"version": True}, "version: true; expected 1"),
-    (document(GOOD) | {"case": []}, "unknown field 'case'; the fields of a file are format, version, cases"),
+    (document(GOOD) | {"case": []}, "unknown field 'case'; choose from format, version, cases"),
     (document(), "cases: []; expected a list of at least one case"),
     (document(GOOD) | {"cases": {}}, "cases: {}; expected a list of at least one case"),
     (document(GOOD, 7), "case 1 is 7; expected an object with the fields name, why, logits, targets"),
@@ -145,8 +145,8 @@ FAULTS = [
     (changed(name=3), 'case 0, name: 3; expected "family/name"'),
     (changed(why=""), 'case 0 (mine/a), why: ""; expected words on one line'),
     (changed(why="a\nb"), 'case 0 (mine/a), why: "a\\nb"; expected words on one line'),
-    (changed(tag=[]), "case 0 (mine/a): unknown field 'tag'; the fields are name, why, source, reported, tags, logits"),
-    (without("targets"), "case 0 (mine/a): has no field 'targets'; needed are name, why, logits, targets"),
+    (changed(tag=[]), "case 0 (mine/a): unknown field 'tag'; choose from name, why, source, reported, tags, logits"),
+    (without("targets"), "case 0 (mine/a): has no field 'targets'; expected all of name, why, logits, targets"),
     (changed(tags="x"), 'case 0 (mine/a), tags: "x"; expected a list of words'),
     (changed(tags=["x", 1]), "case 0 (mine/a), tags[1]: 1; expected words on one line"),
     (changed(logits=3), "case 0 (mine/a), logits: 3; expected a list of rows, each a list of numbers"),
@@ -157,18 +157,18 @@ FAULTS = [
     (changed(logits=[[1, 2], [1, "x"]]), 'case 0 (mine/a), logits[1][1]: "x"; expected a number, or "-inf", "inf"'),
     (changed(logits=[[1, None], [1, 2]]), "case 0 (mine/a), logits[0][1]: null; expected a number"),
     (changed(logits=[[1, True], [1, 2]]), "case 0 (mine/a), logits[0][1]: true; expected a number"),
-    (changed(logits=[[1, 10**400], [1, 2]]), 'logits[0][1]: a number beyond float64; write "inf" or "-inf" if'),
+    (changed(logits=[[1, 10**400], [1, 2]]), 'logits[0][1]: a number exceeds float64; for an infinity, write'),
     (changed(logits=[[1, math.nan], [1, 2]]), 'logits[0][1]: "NaN"; expected a number, or "-inf", "inf" or "nan"'),
     (changed(targets=0), "case 0 (mine/a), targets: 0; expected a list: a class index for each row, or a row of"),
     (changed(targets=[0]), "case 0 (mine/a), targets: 1 of them; expected 2, or 2x2, as logits"),
     (changed(targets=[[1, 0]]), "case 0 (mine/a), targets: 1x2 of them; expected 2, or 2x2, as logits"),
-    (changed(targets=[0, 2]), "case 0 (mine/a), targets[1]: 2 is no class; with 2 classes it must be 0 to 1"),
+    (changed(targets=[0, 2]), "case 0 (mine/a), targets[1]: 2 is not a class; with 2 classes, expected 0 to 1"),
     (changed(targets=[0, 0.5]), "case 0 (mine/a), targets[1]: 0.5; expected a whole number"),
     (changed(targets=[0, 2**70]), "case 0 (mine/a), targets[1]: 1180591620717411303424; expected a whole number"),
     (changed(targets=[[1, 0], [-1, 2]]), "case 0 (mine/a), targets[1][0]: -1; expected a finite number that is not"),
     (changed(targets=[[1, 0], ["nan", 2]]), 'targets[1][0]: "nan"; expected a finite number that is not negative'),
     (changed(target_dtype="int8"), 'case 0 (mine/a), target_dtype: "int8"; expected one of int64, int32'),
-    (changed(targets=[0, -(2**40)], invalid=True, target_dtype="int32"), "target_dtype: a target is beyond int32"),
+    (changed(targets=[0, -(2**40)], invalid=True, target_dtype="int32"), "target_dtype: a target exceeds int32"),
     (changed(targets=[[1, 0], [0, 1]], target_dtype="int32"), "target_dtype: class probabilities have the dtype of"),
     (changed(reduction="max"), 'case 0 (mine/a), reduction: "max"; expected one of none, mean, sum'),
     (changed(layout=["rows"]), 'case 0 (mine/a), layout: ["rows"]; expected one of rows, transposed, strided, spatial'),
@@ -194,12 +194,12 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path, written, told):
 
 
 TEXTS = [
-    (b"", "line 1, column 1: is no JSON (Expecting value)"),
+    (b"", "line 1, column 1: is not JSON (Expecting value)"),
     (b'{\n "format": "logitlab cases",,\n}', "line 2, column 2"),
     (b'{"format": "logitlab cases", "version": 1, "version": 1}', "a field 'version' is given twice in one object"),
-    (b"\xff\xfe", "is no text in UTF-8"),
-    (b"[" * 100_000, "is no JSON that can be read"),
-    (b'{"x": 1e999}', "is no case file"),
+    (b"\xff\xfe", "is not text in UTF-8"),
+    (b"[" * 100_000, "cannot be read as JSON"),
+    (b'{"x": 1e999}', "is not a case file"),
 ]
 
 
@@ -216,7 +216,7 @@ def test_what_is_no_json_is_told(tmp_path, written, told):
 def test_a_number_that_became_infinite_is_no_infinity(tmp_path):
     text = json.dumps(changed()).replace("3.0", "1e999")
     (tmp_path / "mine.json").write_text(text)
-    with pytest.raises(UsageError, match=r"logits\[1\]\[0\]: a number beyond float64"):
+    with pytest.raises(UsageError, match=r"logits\[1\]\[0\]: a number exceeds float64"):
         read_cases(tmp_path / "mine.json")
 
 
@@ -274,7 +274,7 @@ def test_case_files_cases_and_sweeps_go_together(tmp_path):
 
 def test_two_files_with_a_case_of_one_name_are_refused(tmp_path):
     paths = [written(tmp_path), written(tmp_path, "again.json")]
-    with pytest.raises(UsageError, match=r"again\.json: .*mine\.json has a case mine/a too; rename one of them"):
+    with pytest.raises(UsageError, match=r"mine\.json and .*again\.json both hold a case mine/a; rename one"):
         inputs.select_inputs(case_files=paths)
 
 

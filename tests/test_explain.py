@@ -349,13 +349,16 @@ def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
     [
         (["seed/nope", "--implementation", "numpy/naive"], "no case is named 'seed/nope'"),
         (["seed/*", "--implementation", "numpy/naive"], "no case is named 'seed/*'; give a full family/name"),
-        (["seed/article", "--implementation", "numpy/n"], "unknown implementation 'numpy/n'; there is numpy/naive,"),
+        (
+            ["seed/article", "--implementation", "numpy/n"],
+            "unknown implementation 'numpy/n'; choose one from `logitlab frameworks`",
+        ),
         (["seed/article", "--implementation", "mx/naive"], "unknown framework 'mx'; the frameworks are"),
         (["seed/article", "--implementation", "numpy/lse", "--dtype", "f8"], "unknown dtype 'f8'; choose one of"),
         (["seed/article", "--implementation", "numpy/lse", "--row", "3"], "has no row 3; give a row from 0 to 2"),
         (
             ["seed/article", "--implementation", "numpy/lse", "--device", "abacus"],
-            "has no device 'abacus'; there is cpu",
+            "has no device 'abacus'; choose one of cpu",
         ),
         (
             ["special/float64_largest", "--implementation", "numpy/lse", "--dtype", "float32"],

@@ -217,7 +217,7 @@ def test_a_mode_is_measured_in_its_own_process(asked, mode):
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("graph", "torch/lse has no mode 'graph'; there is eager, compiled"),
+        ("graph", "torch/lse has no mode 'graph'; choose one of eager, compiled"),
         ("eager+slow", "unknown variant 'slow'"),
         ("eager+onednn-off", "the variant 'onednn-off' does not change torch/lse in mode eager"),
     ],

@@ -52,9 +52,9 @@ def losses(df, implementation="torch/nn.CrossEntropyLoss"):
 def test_a_target_of_minus_100_is_refused_with_the_option_that_takes_it(dump, capsys):
     assert main(["run", "--logits", str(dump), "--implementation", "numpy/lse"]) == 2
     message = capsys.readouterr().err
-    assert "target -100 in row 1 is no class; with 5 classes it must be 0 to 4" in message
-    assert "if such rows count nothing, give --ignore-index -100" in message
-    with pytest.raises(UsageError, match=r"target -100 in row 1 is no class; .* 0 to 4, or 255, which is ignored"):
+    assert "target -100 in row 1 is not a class; with 5 classes, expected 0 to 4" in message
+    assert "to ignore such rows, give --ignore-index -100" in message
+    with pytest.raises(UsageError, match=r"target -100 in row 1 is not a class; .* 0 to 4, or 255, which is ignored"):
         LogitsFile.open(dump, file_options(ignore_index=255))
 
 
@@ -201,7 +201,7 @@ def test_options_that_do_not_fit_the_file_are_refused(dump, tmp_path):
 
 def test_a_weight_file_that_holds_python_objects_is_never_unpickled(tmp_path):
     np.save(tmp_path / "w.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(UsageError, match="weight holds Python objects, which are never unpickled"):
+    with pytest.raises(UsageError, match="weight holds Python objects, which LogitLab never unpickles"):
         file_options(weight=tmp_path / "w.npy")
 
 

@@ -123,7 +123,7 @@ def test_where_nothing_is_worse_there_is_nothing_to_write(tmp_path):
     found = hunt("numpy/naive", cases="seed/article", evaluations=1)
     assert found.cases == ()
     assert found.findings.empty
-    with pytest.raises(UsageError, match="nothing worse than the catalogue"):
+    with pytest.raises(UsageError, match="the hunt found no case to write; search longer"):
         found.write(tmp_path / "found.json")
 
 
@@ -205,7 +205,7 @@ def test_an_implementation_that_answers_nothing_is_told(odd):
     ("asked", "told"),
     [
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
-        ({"by": "error"}, "cannot hunt by 'error'; worse is by bound or ulp"),
+        ({"by": "error"}, "cannot hunt by 'error'; choose one of bound, ulp"),
         ({"seconds": 0}, "seconds is 0; expected a finite number of seconds above 0"),
         ({"seconds": math.nan}, "seconds is nan; expected a finite number of seconds above 0"),
         ({"evaluations": 0}, "evaluations is 0; expected a whole number of at least 1"),
@@ -262,7 +262,7 @@ def test_the_command_writes_over_no_file(tmp_path, capsys):
 def test_the_command_tells_that_nothing_is_worse_and_writes_nothing(tmp_path, capsys):
     path = tmp_path / "found.json"
     assert main(["hunt", "numpy/naive", "--case", "seed/article", "--evaluations", "1", "--out", str(path)]) == 0
-    assert "no row was found that is worse" in capsys.readouterr().out
+    assert "no worse row was found" in capsys.readouterr().out
     assert not path.exists()
 
 

@@ -117,8 +117,8 @@ OFFENCES = [
     (LOGITS, TARGETS[:-1], "targets have shape (49,); expected (50,) or (50, 7)"),
     (LOGITS, TARGETS.astype(np.float32), "targets (B,) have dtype float32; expected integers"),
     (LOGITS, SOFT.astype(np.int64), "targets (B, C) have dtype int64; expected probabilities"),
-    (LOGITS, _change(TARGETS, 33, 7), "target 7 in row 33 is no class; with 7 classes it must be 0 to 6"),
-    (LOGITS, _change(TARGETS, 2, -100), "target -100 in row 2 is no class"),
+    (LOGITS, _change(TARGETS, 33, 7), "target 7 in row 33 is not a class; with 7 classes, expected 0 to 6"),
+    (LOGITS, _change(TARGETS, 2, -100), "target -100 in row 2 is not a class"),
     (LOGITS, _change(SOFT, (41, 3), np.nan), "target probability nan in row 41, class 3; expected finite numbers"),
     (LOGITS, _change(SOFT, (0, 1), -0.5), "target probability -0.5 in row 0, class 1"),
 ]
@@ -193,7 +193,7 @@ class _Bomb:
 def test_nothing_is_ever_unpickled(tmp_path):
     fuse = tmp_path / "fuse"
     np.savez(tmp_path / "own.npz", logits=np.array([[_Bomb(str(fuse))]], object), targets=[0], allow_pickle=True)
-    with pytest.raises(UsageError, match="logits holds Python objects, which are never unpickled"):
+    with pytest.raises(UsageError, match="logits holds Python objects, which LogitLab never unpickles"):
         LogitsFile.open(tmp_path / "own.npz")
     assert not fuse.exists()
 
@@ -209,7 +209,7 @@ def test_a_member_that_ends_early_is_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "own.npz", "w") as short:
         for name in whole.namelist():
             short.writestr(name, whole.read(name)[:-1] if name.startswith("targets") else whole.read(name))
-    with pytest.raises(UsageError, match="targets ends early: the file is cut off"):
+    with pytest.raises(UsageError, match="targets ends early, so the file is truncated; write the file again"):
         LogitsFile.open(tmp_path / "own.npz")
 
 
@@ -420,17 +420,17 @@ def test_a_sweep_is_the_same_every_time():
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("scale", "give AXIS=VALUES"),
+        ("scale", "unknown axis 'scale'; choose one of scale, offset"),
         ("width=1", "unknown axis 'width'; choose one of scale, offset, gap, classes"),
         ("scale=", "'' is neither a number nor a range"),
         ("scale=1:2", "'1:2' is neither a number nor a range"),
         ("scale=1:2:x", "'1:2:x' is neither a number nor a range"),
         ("scale=1:2:0", "--sweep 'scale=1:2:0' has no value"),
-        ("scale=0:1:5log", "cannot begin or end at, or cross, 0"),
-        ("scale=-1", "-1 is out of range; scale goes from 0 to"),
+        ("scale=0:1:5log", "a range with log includes 0; give two limits of the same sign"),
+        ("scale=-1", "-1 is out of range; give a value within it: scale goes from 0 to"),
         ("gap=nan", "nan is out of range"),
         ("offset=inf", "inf is out of range"),
-        ("classes=0", "0 is out of range; classes goes from 1 to"),
+        ("classes=0", "0 is out of range; give a value within it: classes goes from 1 to"),
     ],
 )
 def test_a_sweep_that_cannot_be_read_is_told_in_one_line(spec, told, tmp_path, monkeypatch, capsys):

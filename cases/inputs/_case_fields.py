@@ -36,10 +36,10 @@ def read_case(entry: Any, place: str) -> Case:
         place = f"{place} ({entry['name']})"
     for field in entry:
         if field not in _FIELDS:
-            raise InvalidFileError(f"{place}: unknown field {field!r}; the fields are {', '.join(_FIELDS)}")
+            raise InvalidFileError(f"{place}: unknown field {field!r}; choose from {', '.join(_FIELDS)}")
     for field in REQUIRED:
         if field not in entry:
-            raise InvalidFileError(f"{place}: has no field {field!r}; needed are {', '.join(REQUIRED)}")
+            raise InvalidFileError(f"{place}: has no field {field!r}; expected all of {', '.join(REQUIRED)}")
     values = {field: _FIELDS[field](value, f"{place}, {field}") for field, value in entry.items()}
     logits, targets, dtype = values.pop("logits"), values.pop("targets"), values.pop("target_dtype", None)
     _check_targets(logits, targets, dtype, place)
@@ -65,7 +65,7 @@ def _check_targets(logits: NDArray[Any], targets: NDArray[Any], dtype: str | Non
     if targets.ndim == 2 and dtype is not None:
         raise InvalidFileError(f"{place}, target_dtype: class probabilities have the dtype of the logits; leave it out")
     if dtype == "int32" and (targets != targets.astype(np.int32)).any():
-        raise InvalidFileError(f"{place}, target_dtype: a target is beyond int32")
+        raise InvalidFileError(f"{place}, target_dtype: a target exceeds int32; leave target_dtype out for int64")
 
 
 def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: int | None, place: str) -> None:
@@ -74,7 +74,7 @@ def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: in
     if outside:
         row, target = outside[0]
         raise InvalidFileError(
-            f"{place}, targets[{row}]: {target} is no class; with {classes} classes it must be 0 to {classes - 1}"
+            f"{place}, targets[{row}]: {target} is not a class; with {classes} classes, expected 0 to {classes - 1}"
         )
 
 
@@ -110,7 +110,7 @@ def _number(value: Any, place: str) -> float:
         number = math.inf
     # A literal such as 1e999 is infinite by now.
     if math.isinf(number):
-        raise InvalidFileError(f'{place}: a number beyond float64; write "inf" or "-inf" if that is meant')
+        raise InvalidFileError(f'{place}: a number exceeds float64; for an infinity, write "inf" or "-inf"')
     return number
 
 

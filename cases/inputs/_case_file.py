@@ -156,20 +156,24 @@ def _document(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InvalidFileError("no such file") from None
+        raise InvalidFileError("no such file; give the path of an existing case file") from None
     except UnicodeDecodeError as error:
-        raise InvalidFileError(f"is no text in UTF-8 ({error.reason} at byte {error.start}); expected JSON") from error
+        raise InvalidFileError(f"is not text in UTF-8 ({error.reason} at byte {error.start}); expected JSON") from error
     except OSError as error:
-        raise InvalidFileError(f"cannot be read ({error.strerror})") from error
+        raise InvalidFileError(f"cannot be read ({error.strerror}); make it readable, or give another file") from error
     try:
         # NaN and Infinity, which Python would read and nobody else, are left to the fields to refuse.
         return json.loads(text, object_pairs_hook=_unique_fields, parse_constant=str)
     except InvalidFileError:
         raise
     except json.JSONDecodeError as error:
-        raise InvalidFileError(f"line {error.lineno}, column {error.colno}: is no JSON ({error.msg})") from error
+        raise InvalidFileError(
+            f"line {error.lineno}, column {error.colno}: is not JSON ({error.msg}); fix the file there"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InvalidFileError(f"is no JSON that can be read ({str(error).splitlines()[0]})") from error
+        raise InvalidFileError(
+            f"cannot be read as JSON ({str(error).splitlines()[0]}); expected a case file"
+        ) from error
 
 
 def _unique_fields(pairs: list[tuple[str, T]]) -> dict[str, T]:
@@ -183,15 +187,17 @@ def _unique_fields(pairs: list[tuple[str, T]]) -> dict[str, T]:
 
 def _cases(document: Any) -> Iterator[Case]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InvalidFileError(f'is no case file; expected an object with "format": "{FORMAT}"')
+        raise InvalidFileError(f'is not a case file; expected an object with "format": "{FORMAT}"')
     version = document.get("version")
     if type(version) is int and version > VERSION:
-        raise InvalidFileError(f"has version {version}, and this LogitLab knows {VERSION}; upgrade")
+        raise InvalidFileError(
+            f"has version {version}, and this LogitLab reads {VERSION}; upgrade with `pip install --upgrade logitlab`"
+        )
     if type(version) is not int or version != VERSION:
         raise InvalidFileError(f"version: {short_json(version)}; expected {VERSION}")
     for field in document:
         if field not in ("format", "version", "cases"):
-            raise InvalidFileError(f"unknown field {field!r}; the fields of a file are format, version, cases")
+            raise InvalidFileError(f"unknown field {field!r}; choose from format, version, cases")
     entries = document.get("cases")
     if not isinstance(entries, list) or not entries:
         raise InvalidFileError(f"cases: {short_json(entries)}; expected a list of at least one case")

@@ -203,8 +203,8 @@ def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: i
     outside = np.flatnonzero(counted & ((targets < 0) | (targets >= classes)))
     if outside.size:
         row = int(outside[0])
-        message = f"target {targets[row]} in row {first_row + row} is no class; with {classes} classes it must be "
+        message = f"target {targets[row]} in row {first_row + row} is not a class; with {classes} classes, expected "
         message += f"0 to {classes - 1}"
         if ignore_index is None:
-            raise InvalidFileError(f"{message}; if such rows count nothing, give --ignore-index {targets[row]}")
+            raise InvalidFileError(f"{message}; to ignore such rows, give --ignore-index {targets[row]}")
         raise InvalidFileError(f"{message}, or {ignore_index}, which is ignored")

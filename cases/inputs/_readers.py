@@ -30,7 +30,7 @@ MAX_CLASSES = 2**26
 
 
 class InvalidFileError(ValueError):
-    """What is wrong with a file; the message follows the file's name."""
+    """An invalid file; the message follows the file's name."""
 
 
 # What the libraries raise for a file that is damaged or of another kind.
@@ -118,9 +118,9 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(member)
     except (ValueError, KeyError) as error:
-        raise InvalidFileError(f"{name} is not an array that NumPy wrote ({error})") from error
+        raise InvalidFileError(f"{name} is not a NumPy array ({error}); write it with numpy.savez") from error
     if dtype.hasobject:
-        raise InvalidFileError(f"{name} holds Python objects, which are never unpickled; expected numbers")
+        raise InvalidFileError(f"{name} holds Python objects, which LogitLab never unpickles; expected numbers")
     if by_columns and len(shape) > 1:
         raise InvalidFileError(f"{name} is stored column by column; save numpy.ascontiguousarray({name})")
     # NumPy's format has no name for bfloat16 and writes two bytes without a name.
@@ -132,7 +132,7 @@ def npy_numbers(name: str, member: IO[bytes], shape: tuple[int, ...], dtype: np.
     size = math.prod(shape) * dtype.itemsize
     raw = member.read(size)
     if len(raw) < size:
-        raise InvalidFileError(f"{name} ends early: the file is cut off")
+        raise InvalidFileError(f"{name} ends early, so the file is truncated; write the file again")
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
@@ -185,7 +185,7 @@ def _check_widths(metadata: pq.FileMetaData) -> None:
 def check_width(classes: int, which: str = "logits have") -> None:
     """InvalidFileError for rows of more classes than can be measured."""
     if classes > MAX_CLASSES:
-        raise InvalidFileError(f"{which} {classes:,} classes; rows of at most {MAX_CLASSES:,} can be measured")
+        raise InvalidFileError(f"{which} {classes:,} classes; expected at most {MAX_CLASSES:,}")
 
 
 def _is_list(kind: pa.DataType) -> bool:
