@@ -381,7 +381,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_pa
 def test_without_the_extra_the_command_tells_what_to_install_before_it_trains(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_chart, "find_spec", lambda module: None)
     assert main(["train-demo", "--out", str(tmp_path / "demo")]) == 2
-    told = "logitlab: the chart needs altair and vl-convert-python: pip install 'logitlab[report]'\n"
+    told = "logitlab: the chart needs altair and vl-convert-python; install with `pip install 'logitlab[report]'`\n"
     assert capsys.readouterr().err == told
     assert not (tmp_path / "demo").exists()
 
