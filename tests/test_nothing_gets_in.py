@@ -133,8 +133,8 @@ def npz_header(path: Path, header: str) -> Path:
     [
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1000000000000), }", "at most 67,108,864"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000, 3), }", "ends early"),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, " * 4000 + "), }", "not an array"),
-        ("{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': (1, 2), }", "not an array"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, " * 4000 + "), }", "not a NumPy array"),
+        ("{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': (1, 2), }", "not a NumPy array"),
     ],
     ids=["wide", "long", "dimensions", "code"],
 )  # fmt: skip

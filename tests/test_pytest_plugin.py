@@ -76,7 +76,7 @@ def test_a_failure_reads_as_the_checks_own_report_at_the_callers_line(project):
         "E*dtype*loss*gradient*rows*failed",
         "E*float32*F*",
         "E*finite where the answer is*of*",
-        "E*The smallest input found that fails, as a program of its own:",
+        "E*A program that reproduces the failure with the smallest input found:",
         "E*import numpy*",
     ])  # fmt: skip
     assert "testing.py" not in result.stdout.str(), "LogitLab's own frames say nothing to the reader"

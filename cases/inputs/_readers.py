@@ -118,7 +118,8 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(member)
     except (ValueError, KeyError) as error:
-        raise InvalidFileError(f"{name} is not a NumPy array ({error}); write it with numpy.savez") from error
+        reason = " ".join(str(error).split())
+        raise InvalidFileError(f"{name} is not a NumPy array ({reason}); write it with numpy.savez") from error
     if dtype.hasobject:
         raise InvalidFileError(f"{name} holds Python objects, which LogitLab never unpickles; expected numbers")
     if by_columns and len(shape) > 1:
