@@ -63,7 +63,7 @@ class Request:
         given = [option for name, option in CHOSEN_BY_QUICK.items() if getattr(self, name) is not None]
         if given:
             raise UsageError(
-                f"a quick run chooses its cases, dtype and mode itself; leave out {', '.join(given)}, or --quick"
+                f"--quick sets cases, dtype and mode, and {', '.join(given)} is given too; leave out one of them"
             )
         return replace(self, cases=[case.id for case in quick_cases()], dtypes="float32", modes="eager")
 

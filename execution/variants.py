@@ -70,8 +70,8 @@ def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
     asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else [word])]
     for name in asked:
         if name not in VARIANTS:
-            known = "; ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
-            raise UsageError(f"unknown variant {name!r}; the variants are {known}; or all")
+            known = ", ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
+            raise UsageError(f"unknown variant {name!r}; choose from {known}, or all")
     return tuple(dict.fromkeys(asked))
 
 

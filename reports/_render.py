@@ -40,7 +40,9 @@ def write(
             tell(message)
     folder = several[0].folder / "report" if out is None else out
     if out is None and folder.is_symlink():
-        raise UsageError(f"{folder} is a link; nothing is written through it: remove it, or choose another --out")
+        raise UsageError(
+            f"{folder} is a link; LogitLab does not write through links: remove it, or choose another --out"
+        )
     refuse_links(folder, ROOMS)
     written: list[Path] = []
     try:
@@ -50,7 +52,9 @@ def write(
             else:
                 written += _WRITERS[name](found, folder)
     except duckdb.Error as error:  # such as of memory
-        raise UsageError(f"the report cannot be made: {error}") from error
+        run = several[0].folder
+        fix = f"to find damage, run `logitlab doctor {run}`"
+        raise UsageError(f"cannot make the report of {run}: {error}; {fix}") from error
     if any(name in _FOR_PAPERS for name in formats):
         written.append(write_reproduce(several, formats, folder, partial(found.damage)))
     return written

@@ -54,7 +54,9 @@ def make_report(runs: Sequence[Run]) -> Report:
     try:
         return _report(runs)
     except duckdb.Error as error:
-        raise UsageError(f"{', '.join(str(run.folder) for run in runs)}: cannot be read: {error}") from error
+        folders = [str(run.folder) for run in runs]
+        fix = f"to find the damage, run `logitlab doctor {folders[0]}`"
+        raise UsageError(f"cannot read {', '.join(folders)} ({error}); {fix}") from error
 
 
 def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
@@ -74,7 +76,7 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
     lone: Any = runs[0] if len(runs) == 1 else runs
     given = runs if isinstance(lone, pd.DataFrame) else lone
     if given is None or (isinstance(given, (list, tuple)) and not given):
-        raise UsageError("no run is given; give the folder of one, or of several")
+        raise UsageError("no run is given; give the folders of one or more runs")
     folders = as_paths(given, "runs", "the folder of a run")
     return {section.name: section.table for section in make_report([Run(folder) for folder in folders]).sections}
 

@@ -37,7 +37,7 @@ def style(table: pd.DataFrame) -> Styler:
     if not isinstance(table, pd.DataFrame):
         raise UsageError(f"the table is {a_value(table)}; expected a pandas.DataFrame")
     if not find_spec("jinja2"):
-        raise UsageError("styling a table needs jinja2: pip install 'logitlab[report]'")
+        raise UsageError("styling a table needs jinja2; install it with `pip install 'logitlab[report]'`")
     # A Styler wants its lines and columns unique; parts of a table that were put together are not.
     shown = table.reset_index(drop=True)
     styled = shown.style.hide(axis="index")

@@ -116,7 +116,7 @@ def test_a_thing_of_another_type_is_refused_alone_and_in_a_list(function, name):
 
 def test_no_run_is_none_whichever_way_it_is_said():
     for runs in ([], [[]], [None]):
-        assert refused(logitlab.tables, *runs) == "no run is given; give the folder of one, or of several"
+        assert refused(logitlab.tables, *runs) == "no run is given; give the folders of one or more runs"
 
 
 @pytest.mark.usefixtures("_nothing_starts")

@@ -126,7 +126,7 @@ def test_a_run_is_not_gone_on_with_by_another_oracle(file, tmp_path, capsys):
 
 
 def test_another_oracle_is_refused():
-    with pytest.raises(UsageError, match="unknown oracle 'tarot'; the oracles are balls, quad"):
+    with pytest.raises(UsageError, match="unknown oracle 'tarot'; choose one of balls, quad"):
         runner.run(cases="seed/article", oracle="tarot")
 
 

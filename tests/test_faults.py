@@ -259,7 +259,7 @@ def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, t
 
 
 def test_with_nothing_left_to_run_the_reason_is_told(faulty):
-    with pytest.raises(UsageError, match="nothing to run: unimportable cannot be imported"):
+    with pytest.raises(UsageError, match="no chosen framework is installed: unimportable cannot be imported"):
         runner.run(cases="seed/article", frameworks=["unimportable"])
 
 

@@ -84,7 +84,9 @@ def test_an_import_that_exits_dies_or_fails_makes_its_framework_missing_and_the_
 
 def test_a_run_of_nothing_but_an_import_that_exits_is_exit_code_2(installed, tmp_path, capsys):
     assert main(["run", "--case", "seed/article", "--framework", "exits", "--out", str(tmp_path / "run")]) == 2
-    assert "nothing to run: exits failed when it was imported: SystemExit: 0" in capsys.readouterr().err
+    assert (
+        "no chosen framework is installed: exits failed when it was imported: SystemExit: 0" in capsys.readouterr().err
+    )
 
 
 def test_a_failed_import_that_nobody_asked_for_is_reported_and_an_absent_package_is_not(installed, monkeypatch, capsys):

@@ -17,6 +17,13 @@ INSTRUCTION = re.compile(
 BAD = {
     "run --case nope/*": "'nope/*'",
     "run --dtype float8": "'float8'",
+    "run --framework mxnet": "'mxnet'",
+    "run --implementation numpy/x --framework numpy": "'numpy/x'",
+    "run --framework numpy --device abacus": "'abacus'",
+    "run --framework numpy --mode fast": "'fast'",
+    "run --variant fast": "'fast'",
+    "run --oracle tarot": "'tarot'",
+    "run --quick --dtype float32": "--dtype",
     "run --sweep size=1": "'size'",
     "run --sweep scale=": "'scale='",
     "run --sweep scale=x": "'x'",

@@ -87,13 +87,13 @@ def test_a_family_without_a_quick_case_is_left_out(monkeypatch):
 def test_what_a_quick_run_chooses_cannot_be_given_too(given, tmp_path, capsys):
     assert main(["run", "--quick", given, "--framework", "numpy", "--out", str(tmp_path / "run")]) == 2
     option = given.partition("=")[0]
-    message = f"logitlab: a quick run chooses its cases, dtype and mode itself; leave out {option}, or --quick\n"
+    message = f"logitlab: --quick sets cases, dtype and mode, and {option} is given too; leave out one of them\n"
     assert capsys.readouterr().err == message
     assert not (tmp_path / "run").exists()
 
 
 def test_python_refuses_them_too():
-    with pytest.raises(UsageError, match="leave out --case, --dtype, or --quick"):
+    with pytest.raises(UsageError, match="--case, --dtype is given too; leave out one of them"):
         logitlab.run(quick=True, cases="seed/*", dtypes="float64")
 
 

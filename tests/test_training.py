@@ -356,7 +356,7 @@ def test_the_chart_marks_what_died_and_draws_no_line_through_it(table):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--framework", "mxnet"], "unknown framework 'mxnet'; the frameworks are"),
+        (["--framework", "mxnet"], "unknown framework 'mxnet'; choose one of"),
         (["--dtype", "float8"], "unknown dtype 'float8'; choose one of"),
         (["--model", "three-layer"], "unknown model 'three-layer'; choose one of linear, two-layer"),
         (["--rate", "-1"], "the learning rate is -1; expected a positive number that is finite in float16"),

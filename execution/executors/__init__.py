@@ -61,11 +61,12 @@ def opened(
     found = _DASK.fullmatch(asked)
     if found is None:
         raise UsageError(
-            f"unknown executor {asked!r}; give dask://HOST:PORT of a Dask scheduler, or none for this machine"
+            f"unknown executor {asked!r}; give the dask://HOST:PORT of a Dask scheduler, or none for this machine"
         )
     try:
         from ._dask import Dask  # noqa: PLC0415 - Dask is optional, and takes a second to import
     except ImportError as error:
-        message = f"{asked} needs Dask, which cannot be imported ({error}); pip install 'logitlab[dask]'"
+        message = f"{asked} needs Dask, which cannot be imported ({error}); install it with "
+        message += "`pip install 'logitlab[dask]'`"
         raise UsageError(message) from error
     return Dask(found["address"], frameworks, logs, timeout, memory_limit)

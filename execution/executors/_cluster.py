@@ -17,7 +17,7 @@ from ._survey import Survey, differences, together
 
 # Seconds to wait for a scheduler, for a first worker, and for another where none is left that a task can go to.
 PATIENCE = 30.0
-RESUME = "what was measured is kept: go on with it by --resume"
+RESUME = "resume the run with --resume: its measurements so far are kept"
 
 
 class Cluster:
@@ -48,7 +48,7 @@ class Cluster:
         except (OSError, ValueError) as error:
             message = " ".join(str(error).split())
             raise UsageError(
-                f"no Dask scheduler answers at {self.address} ({message}); start one by `dask scheduler`"
+                f"no Dask scheduler answers at {self.address} ({message}); start one with `dask scheduler`"
             ) from error
         return self
 
@@ -69,16 +69,18 @@ class Cluster:
         try:
             self.client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
-            raise UsageError(f"no worker has joined {self.address}; start some by `dask worker`") from None
+            raise UsageError(
+                f"no worker has joined {self.address}; start one with `dask worker {self.address}`"
+            ) from None
         while self._survey_newcomers():
             time.sleep(0.05)
         if not self.surveys:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.passed_over.items())[:3])
-            raise UsageError(f"no worker of {self.address} can be used: {reasons}")
+            raise UsageError(f"no worker of {self.address} can be used: {reasons}; install LogitLab on the workers")
         found = _differences(self.surveys.values())
         if found:
             raise UsageError(
-                f"the workers of {self.address} are not all alike: {'; '.join(found)}; a run needs the same everywhere"
+                f"the workers of {self.address} differ: {'; '.join(found)}; install the same versions on all workers"
             )
         return together(self.setting.frameworks, list(self.surveys.values()))
 
@@ -152,9 +154,9 @@ class Cluster:
             if time.monotonic() > end:
                 what = f"{cell.implementation.name} on {cell.device}"
                 raise UsageError(
-                    f"no worker that has {what} says that it has a GPU; start those by `dask worker --resources GPU=1`"
+                    f"no worker with {what} declares a GPU; start one with `dask worker --resources GPU=1`"
                     if having
-                    else f"no worker of {self.address} is left that has {what}; start one; {RESUME}"
+                    else f"no worker of {self.address} has {what} any more; start one, and {RESUME}"
                 )
             time.sleep(0.2)
             self.update()

@@ -61,7 +61,7 @@ class _SubmittedTask:
         except KilledWorker as error:
             raise UsageError(self.deadly) from error
         except CancelledError as error:
-            raise UsageError(f"{self.task.label}: the scheduler has dropped it, or is gone; {RESUME}") from error
+            raise UsageError(f"{self.task.label}: the scheduler has dropped it or has stopped; {RESUME}") from error
         return done
 
     @property

@@ -66,10 +66,10 @@ def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
     """
     known = registry.names()
     if not known:
-        raise UsageError("no framework is registered: install LogitLab (`make setup`, or `pip install -e .`)")
+        raise UsageError("no framework is registered; install LogitLab with `pip install -e .`")
     for name in wanted or ():
         if name not in known:
-            raise UsageError(f"unknown framework {name!r}; the frameworks are {', '.join(known)}")
+            raise UsageError(f"unknown framework {name!r}; choose one of {', '.join(known)}")
     return tuple(n for n in known if not wanted or n in wanted)
 
 
@@ -89,7 +89,7 @@ def choose_oracle(name: str) -> OracleKind:
         UsageError: for an unknown name, or if the package that the oracle needs cannot be imported.
     """
     if name not in set(OracleKind):
-        raise UsageError(f"unknown oracle {name!r}; the oracles are {', '.join(OracleKind)}")
+        raise UsageError(f"unknown oracle {name!r}; choose one of {', '.join(OracleKind)}")
     if name == OracleKind.QUAD:
         require_quad()
     return OracleKind(name)
@@ -120,11 +120,12 @@ def choose_cells(
     """
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
-        raise UsageError(f"nothing to run: {'; '.join(f'{n} {d.missing}' for n, d in descriptions.items())}")
+        missing = "; ".join(f"{n} {d.missing}" for n, d in descriptions.items())
+        raise UsageError(f"no chosen framework is installed: {missing}; for how to install them, see `logitlab doctor`")
     infos = [o for d in present.values() for o in d.implementations if o.version is not None]
     for glob in implementations or ():
         if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in infos):
-            raise UsageError(f"no implementation matches {glob!r}; `logitlab frameworks` lists them")
+            raise UsageError(f"no implementation matches {glob!r}; choose from those listed by `logitlab frameworks`")
     _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
     _known("mode", modes, {m for o in infos for m in o.modes})
     cells = tuple(
@@ -140,7 +141,8 @@ def choose_cells(
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
-        raise UsageError("nothing to run: no implementation has the chosen device and mode together")
+        asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
+        raise UsageError(f"no chosen implementation has {asked}; choose another from `logitlab frameworks`")
     return cells
 
 
@@ -169,4 +171,4 @@ def _literal(glob: str) -> str:
 def _known(kind: str, wanted: Sequence[str] | None, known: Iterable[str]) -> None:
     for name in wanted or ():
         if name not in known:
-            raise UsageError(f"no chosen framework has the {kind} {name!r}; there is {', '.join(sorted(known))}")
+            raise UsageError(f"no chosen framework has the {kind} {name!r}; choose one of {', '.join(sorted(known))}")

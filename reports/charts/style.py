@@ -66,7 +66,7 @@ def require(what: str, *packages: str) -> None:
     """UsageError where a package of the extra ``report`` is not installed."""
     missing = [package for package in packages if not find_spec(_MODULES.get(package, package))]
     if missing:
-        raise UsageError(f"{what} {' and '.join(missing)}: pip install 'logitlab[report]'")
+        raise UsageError(f"{what} {' and '.join(missing)}; install with `pip install 'logitlab[report]'`")
 
 
 class Encoding(NamedTuple):
