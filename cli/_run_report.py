@@ -61,6 +61,6 @@ class ReportsOfRun:
         self.close()
         site = all(find_spec(package) is not None for package in FOR_SITE)
         formats = [*["html"] * site, "text", "markdown", "csv"]
-        first, *_ = reports.write(run, formats, run.folder / FOLDER, tell=lambda line: print(line, file=sys.stderr))
+        first, *_ = reports.write(run, formats, run.folder / FOLDER, warn=lambda line: print(line, file=sys.stderr))
         others = "text, Markdown and CSV" if site else "Markdown and CSV"
         print(f"The report is {first}; its folder also holds {others}.")

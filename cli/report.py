@@ -13,11 +13,13 @@ def report(
         Values, typer.Option(help="text, markdown, csv, html, latex, figures or json. Repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Print every table, not the summary only.")] = False,
 ) -> None:
-    """Print or write the tables of one or more runs.
+    """Report which losses of a run are safe, what breaks the others, and what to run next.
 
-    Without --out, print text, Markdown or JSON. If several runs have the same measurement, the report shows the first
-    run's. A report of a damaged or incomplete run says so in its first lines and on standard error.
+    Give several runs to make one report of them. Without --out, print text, Markdown or JSON. Text and Markdown are a
+    summary that fits one screen; --all prints every table. If several runs have the same measurement, the report shows
+    the first run's. A report of a damaged or incomplete run says so in its first lines and on standard error.
     """
     from .. import reports
     from ..storage import store
@@ -25,5 +27,9 @@ def report(
     formats = format or ["text"]
     check_formats(formats, reports.FORMATS)
     runs = [store.Run(folder) for folder in run]
-    for path in reports.write(runs, formats, out, tell=lambda line: print(f"logitlab: {line}", file=sys.stderr)):
+    for path in reports.write(runs, formats, out, warn=_warn, whole=whole):
         print(path)
+
+
+def _warn(line: str) -> None:
+    print(f"logitlab: {line}", file=sys.stderr)

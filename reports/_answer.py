@@ -1,4 +1,4 @@
-"""Which losses of a run are safe, what breaks the others and what to do next, for a terminal."""
+"""The answer of a quick run, for a terminal: which losses are safe, what breaks the others and what to do next."""
 
 from __future__ import annotations
 
@@ -12,46 +12,31 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from ..core.vocabulary import Grade, Quantity, Verdict
+from ..core.vocabulary import Grade
 from ..storage.manifest import Manifest
 from ..storage.querying import Measurements
 from ..storage.store import Run
+from ._overview import WIDEST
 from ._terminal import GRADE_STYLES, console, folded
+from ._wording import MEANINGS, count, outcome
 from .tables.grades import Column
 from .tables.ignored import lets_nan_through
 from .tables.safety import RESULT, Result, safety
 
-WIDEST = 100  # columns; longer lines are hard to read
-# What each grade means for somebody who chooses a loss: in a word or two, and in full.
-MEANINGS = {
-    Grade.A: ("safe", "all digits are right, up to a few roundings"),
-    Grade.B: ("safe", "only tiny numbers lose digits, such as a loss near 0"),
-    Grade.C: ("loses digits", "where the logits are large or share an offset"),
-    Grade.D: ("inaccurate", "finite, but wrong by more than large logits explain"),
-    Grade.F: ("breaks", "NaN or infinite where the answer is finite, or the reverse"),
-}
-_WRONG = {
-    Verdict.NAN: "is NaN",
-    Verdict.OVERFLOW: "is infinite",
-    Verdict.UNDERFLOW: "is 0 where it is not",
-    Verdict.SWALLOWED: "is finite where it may not be",
-    Verdict.WRONG_SIGN: "has the wrong sign",
-    Verdict.LOST: "has no digit right",
-}
 _SHARED = ["case", "quantity", "verdict"]
 _INDENT = 3  # columns
 
 
 def show_answer(run: Run, to: Console | None = None) -> None:
-    """Prints which of the run's losses are safe and what breaks the others, in at most `WIDEST` columns."""
+    """Print which of the run's losses are safe and what breaks the others, in at most `WIDEST` columns."""
     to = to or console()
     to.print(answer(run, min(to.width, WIDEST)), highlight=False, soft_wrap=True)
 
 
 def answer(run: Run, width: int) -> Text:
-    """The losses of a run by their worst grade, each with the case that decides it, in lines of so many columns.
+    """Return the losses of a run by worst grade, each with the deciding case, in lines of at most ``width`` columns.
 
-    There is a table for each dtype, mode and device of the run.
+    Each dtype, mode and device of the run has a table.
     """
     source = Measurements.of_parts([run.whole_parts()[0]])
     cases = run.cases().drop_duplicates("case").set_index("case")
@@ -81,7 +66,7 @@ def _table(table: pd.DataFrame, column: Column, cases: pd.DataFrame, width: int)
 
 
 def _reason(result: Result, cases: pd.DataFrame, width: int) -> Iterator[Text]:
-    """The case that decides a grade, what came out there, and why the case is hard."""
+    """The case that decides a grade, its result, and why the case is hard."""
     case = cases.loc[result.case]
     given = [o for o in case["options"].split("; ") if not o.startswith("class indices")]
     options = f" ({', '.join(given)})" if given else ""
@@ -93,7 +78,7 @@ def _reason(result: Result, cases: pd.DataFrame, width: int) -> Iterator[Text]:
 
 
 def _losses(implementations: Iterable[str], first: int, width: int) -> Iterator[Text]:
-    """The losses of each framework, whose name takes so many columns."""
+    """The losses of each framework; the framework's name takes ``first`` columns."""
     indent = 2 * _INDENT
     room = width - indent - first - 2
     for framework, names in groupby(implementations, key=lambda name: name.partition("/")[0]):
@@ -104,38 +89,17 @@ def _losses(implementations: Iterable[str], first: int, width: int) -> Iterator[
             yield Text(f"{'':{indent}}{framework if i == 0 else '':{first}}  {line}")
 
 
-def outcome(result: Result) -> str:
-    """What is wrong with a result of `safety`, in words: ``the loss is inf where 2000 is exact``."""
-    verdict = Verdict(result.verdict)
-    if result.quantity != Quantity.LOSS:
-        return f"an entry of the {result.quantity} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
-    subject = "the loss" if result.row >= 0 else "the reduced loss"
-    if verdict == Verdict.NAN:
-        return f"{subject} is NaN where {result.exact:.4g} is exact"
-    value, right = _apart(result.value, result.exact)
-    return f"{subject} is {value} where {right} is exact"
-
-
-def _apart(value: float, exact: float) -> tuple[str, str]:
-    """Two numbers in as few digits as tell them apart."""
-    for digits in range(4, 17):
-        pair = f"{value + 0.0:.{digits}g}", f"{exact:.{digits}g}"  # a computed -0 is a 0
-        if pair[0] != pair[1]:
-            break
-    return pair
-
-
 def _notes(manifest: Manifest, source: Measurements, cases: int) -> Iterator[str]:
-    """What a reader should know beside: NaN from ignored rows, what is not installed, and how far a quick look goes."""
+    """What else a reader should know: NaN from ignored rows, what is not installed, and the limits of a quick run."""
     supported = source.cells[source.cells["unsupported"] < source.cells["lines"]]
     ungraded = supported[supported["graded"] == 0]["implementation"].unique()
     if len(ungraded):
-        yield f"Nothing could be graded of {', '.join(ungraded)}; the report has the messages."
+        yield f"Without a grade: {', '.join(ungraded)}; the report has the messages."
     for where, names in lets_nan_through(source).items():
         yield f"NaN from an ignored row reaches {where} in {len(names)} of these losses."
     losses = [name for name in manifest.missing if "/" in name]
     missing = [name for name in manifest.missing if "/" not in name]
-    missing += [f"{len(losses)} loss{'es' * (len(losses) > 1)} whose package is missing"] * bool(losses)
+    missing += [f"{count(len(losses), 'loss')} whose package is missing"] * bool(losses)
     if missing:
         yield f"Not measured: {', '.join(missing)}; `logitlab doctor` says why and what to install."
     yield f"A quick look at {cases} cases, one of each family: the whole catalogue may find worse."

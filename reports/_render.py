@@ -1,4 +1,4 @@
-"""A report in the formats that there are: text for a terminal, Markdown, CSV, the site, LaTeX, figures, JSON."""
+"""A report in each format: text for a terminal, Markdown, CSV, the site, LaTeX, figures and JSON."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,9 @@ from ..core import strict_json
 from ..core.errors import UsageError
 from ..core.files import refuse_links
 from ..storage.store import Run
-from ._brief import brief
 from ._csv import write_csv
+from ._markdown import markdown
+from ._overview import overview
 from ._report import Report, make_report, partial
 from ._terminal import WIDTH, text
 from ._terminal import console as terminal
@@ -26,32 +27,45 @@ def write(
     formats: Sequence[str],
     out: Path | None = None,
     console: Console | None = None,
-    tell: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    *,
+    whole: bool = False,
 ) -> list[Path]:
-    """Renders the tables of one run, or of several put together, in each format.
+    """Render the report of one run, or of several put together, in each format.
 
-    Without ``out`` text, Markdown and JSON go to the console; with it every format becomes files there, whose paths
-    are returned. ``tell`` is given a line for each thing that the runs lack, as damage or since they were stopped.
+    Args:
+        runs: the runs.
+        formats: words of `FORMATS`.
+        out: the folder of the files. Without one, text, Markdown and JSON are printed.
+        console: where to print.
+        warn: called with a line for each thing that the runs lack, because of damage or an early stop.
+        whole: print every table; without it text and Markdown are a summary of one screen. Text files have every table.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UsageError: for runs that cannot be read, a folder that cannot be written, or a package that is not installed.
     """
     several = [runs] if isinstance(runs, Run) else list(runs)
     found = make_report(several)
-    if tell is not None:
+    if warn is not None:
         for message in partial(found.damage):
-            tell(message)
+            warn(message)
     folder = several[0].folder / "report" if out is None else out
     if out is None and folder.is_symlink():
         raise UsageError(
             f"{folder} is a link; LogitLab does not write through links: remove it, or choose another --out"
         )
-    refuse_links(folder, ROOMS)
+    refuse_links(folder, _FOLDERS)
     written: list[Path] = []
     try:
         for name in formats:
             if out is None and name in _PRINTERS:
-                _PRINTERS[name](console or terminal(), found)
+                _PRINTERS[name](console or terminal(), found, whole)
             else:
-                written += _WRITERS[name](found, folder)
-    except duckdb.Error as error:  # such as of memory
+                written += _WRITERS[name](found, folder, whole)
+    except duckdb.Error as error:  # such as too little memory
         run = several[0].folder
         fix = f"to find damage, run `logitlab doctor {run}`"
         raise UsageError(f"cannot make the report of {run}: {error}; {fix}") from error
@@ -60,14 +74,21 @@ def write(
     return written
 
 
-def _plain_text(found: Report) -> str:
+def _print_text(console: Console, found: Report, *, whole: bool) -> None:
+    if whole:
+        console.print(text(found, console.width))
+    else:
+        console.print(overview(found, console.width), highlight=False, soft_wrap=True)
+
+
+def _text_file(found: Report) -> str:
     written = StringIO()
     Console(file=written, width=WIDTH, color_system=None).print(text(found))
     return written.getvalue()
 
 
 def _json_text(found: Report) -> str:
-    """Strict JSON, with what is missing of the runs before any number, which is the word ``inf`` where infinite."""
+    """Strict JSON: missing parts of the runs come before any number, and an infinite number is the word ``inf``."""
     content = {
         "schema": 1,
         "partial": bool(found.damage),
@@ -85,26 +106,26 @@ def _json_text(found: Report) -> str:
 
 def _write_csv(found: Report, out: Path) -> list[Path]:
     written = [_save(out / f"{s.name}.csv", s.table.to_csv(index=False)) for s in found.sections]
-    packed = out / "measurements.csv.gz"
-    write_csv(found.source.batches(), packed)
-    return [*written, packed]
+    measurements = out / "measurements.csv.gz"
+    write_csv(found.source.batches(), measurements)
+    return [*written, measurements]
 
 
-_PRINTERS: Mapping[str, Callable[[Console, Report], object]] = {
-    "text": lambda console, found: console.print(text(found, console.width)),
-    "markdown": lambda console, found: console.out(brief(found), highlight=False),
-    "json": lambda console, found: console.file.write(_json_text(found)),
+_PRINTERS: Mapping[str, Callable[[Console, Report, bool], object]] = {
+    "text": lambda console, found, whole: _print_text(console, found, whole=whole),
+    "markdown": lambda console, found, whole: console.out(markdown(found, whole=whole), highlight=False),
+    "json": lambda console, found, _: console.file.write(_json_text(found)),
 }
-_WRITERS: Mapping[str, Callable[[Report, Path], list[Path]]] = {
-    "text": lambda found, out: [_save(out / "report.txt", _plain_text(found))],
-    "markdown": lambda found, out: [_save(out / "report.md", brief(found))],
-    "csv": _write_csv,
-    "html": write_site,
-    "latex": write_latex,
-    "figures": lambda found, out: write_figures(found.source, out),
-    "json": lambda found, out: [_save(out / "report.json", _json_text(found))],
+_WRITERS: Mapping[str, Callable[[Report, Path, bool], list[Path]]] = {
+    "text": lambda found, out, _: [_save(out / "report.txt", _text_file(found))],
+    "markdown": lambda found, out, whole: [_save(out / "report.md", markdown(found, whole=whole))],
+    "csv": lambda found, out, _: _write_csv(found, out),
+    "html": lambda found, out, _: write_site(found, out),
+    "latex": lambda found, out, _: write_latex(found, out),
+    "figures": lambda found, out, _: write_figures(found.source, out),
+    "json": lambda found, out, _: [_save(out / "report.json", _json_text(found))],
 }
-ROOMS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
+_FOLDERS = ("assets", "cases", "charts", "data", "figures", "implementations", "tables")
 _FOR_PAPERS = ("latex", "figures")
 FORMATS = tuple(_WRITERS)
 

@@ -1,7 +1,8 @@
-"""What a report is made of: one run, or several put together, with where they come from."""
+"""The content of a report: one run, or several put together, with where they come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +16,59 @@ from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
 from ..storage.schema import CASES
 from ..storage.store import Run
+from ._summary import Summary, summarize
 from .tables.ignored import describe_nan
 from .tables.sections import Section, sections
 
 PARTIAL = "This report is partial"
-MAX_DAMAGE = 5  # sentences of what is missing, where they stand above a report
+MAX_DAMAGE = 5  # sentences above a report about what is missing
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report before it is rendered: where its numbers come from, its tables, and the measurements behind them.
+    """A report before it is rendered.
 
-    ``preamble`` has the lines above the tables, those of `partial` first. ``source`` answers queries of the
-    measurements. ``manifests`` are those of its runs, in their order. ``cases`` has the lines of `store.CASES` that
-    the runs keep. ``damage`` tells, a sentence each, what of the runs could not be read or was never measured.
+    Attributes:
+        preamble: the lines above the tables, those of `partial` first.
+        source: answers queries of the measurements.
+        manifests: those of the runs, in their order.
+        folders: those of the runs.
+        cases: the lines of `store.CASES` that the runs keep.
+        damage: a sentence for each thing that could not be read or was never measured.
     """
 
     preamble: list[str]
-    sections: list[Section]
     source: Measurements
     manifests: list[Manifest]
+    folders: list[Path]
     cases: pd.DataFrame
     damage: list[str]
 
+    @cached_property
+    def sections(self) -> list[Section]:
+        """The tables, computed when a format first asks for them.
+
+        Raises:
+            UsageError: for measurements that cannot be read.
+        """
+        try:
+            return sections(self.source)
+        except duckdb.Error as error:
+            raise _unreadable(self.folders, error) from error
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """Which losses are safe and what breaks the others; None where nothing was graded."""
+        return summarize(self.source)
+
 
 def make_report(runs: Sequence[Run]) -> Report:
-    """The report of one run or of several, such as one on a CPU and one kept from a machine with an accelerator.
+    """Return the report of one run or of several, such as one on a CPU and one from a machine with an accelerator.
 
-    What more than one run has measured, a case in a cell, is taken from the first of them, and the page says so.
+    Where several runs have the same case of a cell, the first run's results are taken, and the report says so.
 
     Raises:
-        UsageError: for a run that has no measurements, or one that is given twice.
+        UsageError: for a run that cannot be read, or one that is given twice.
     """
     folders = [run.folder.resolve() for run in runs]
     for run, folder in zip(runs, folders, strict=True):
@@ -54,23 +77,22 @@ def make_report(runs: Sequence[Run]) -> Report:
     try:
         return _report(runs)
     except duckdb.Error as error:
-        folders = [str(run.folder) for run in runs]
-        fix = f"to find the damage, run `logitlab doctor {folders[0]}`"
-        raise UsageError(f"cannot read {', '.join(folders)} ({error}); {fix}") from error
+        raise _unreadable([run.folder for run in runs], error) from error
 
 
 def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
-    """The tables of a report of runs, by name, made from their parts without loading them.
+    """Return the tables of a report by name, computed from the parts of runs without loading them.
 
     Args:
-        runs: their folders, or one list of them; what more than one has is taken from the first.
+        runs: folders of runs, or one list of them. Where several runs have the same case of a cell, the first run's
+            results are taken.
 
     Returns:
-        ``grades``, ``finiteness``, ``errors_loss``, ``errors_gradient``, ``agreement`` and whatever else the runs have
-        measurements for: what ``logitlab report --format csv`` writes.
+        ``grades``, ``finiteness``, ``errors_loss``, ``errors_gradient``, ``agreement`` and each other table that the
+        measurements can fill: the tables that ``logitlab report --format csv`` writes.
 
     Raises:
-        UsageError: for no folder, one that is not a run, and one that is given twice.
+        UsageError: for no folder, a folder that is not a run, or a folder that is given twice.
     """
     # A DataFrame is a list of its columns' names.
     lone: Any = runs[0] if len(runs) == 1 else runs
@@ -79,6 +101,11 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
         raise UsageError("no run is given; give the folders of one or more runs")
     folders = as_paths(given, "runs", "the folder of a run")
     return {section.name: section.table for section in make_report([Run(folder) for folder in folders]).sections}
+
+
+def _unreadable(folders: Sequence[Path], error: duckdb.Error) -> UsageError:
+    fix = f"to find the damage, run `logitlab doctor {folders[0]}`"
+    return UsageError(f"cannot read {', '.join(map(str, folders))} ({error}); {fix}")
 
 
 def _report(runs: Sequence[Run]) -> Report:
@@ -97,21 +124,24 @@ def _report(runs: Sequence[Run]) -> Report:
         except UsageError as error:
             damage.append(str(error))
         if not run.manifest.complete:
-            wanted = len(run.manifest.cells)
-            of = f": {source.cells_of(number)} of its {wanted} cells are there" if wanted else ""
-            damage.append(f"The run {run.manifest.run} is not complete{of}")
+            planned = len(run.manifest.cells)
+            measured = f": {source.cells_of(number)} of its {planned} cells are measured" if planned else ""
+            damage.append(f"The run {run.manifest.run} is not complete{measured}")
         if source.repeated[number]:
-            twice = source.repeated[number]
-            preamble.append(f"Left out, since a run above has them too: cases of {twice} cells of this run")
+            preamble.append(
+                f"Skipped because a run above has the same cases: cases of {source.repeated[number]} cells of this run"
+            )
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
-    return Report(
-        [*partial(damage), *preamble], sections(source), source, [run.manifest for run in runs], of_runs, damage
-    )
+    manifests, folders = [run.manifest for run in runs], [run.folder for run in runs]
+    return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, damage)
 
 
 def partial(damage: Sequence[str]) -> list[str]:
-    """The first lines of a report that lacks something: what, and how many other things; none of a whole report."""
+    """Return the first lines of a report that lacks something: what is missing first, then how much more is.
+
+    Of a complete report there are none.
+    """
     more = len(damage) - MAX_DAMAGE
     rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []
     return [*(f"{PARTIAL}: {message}" for message in damage[:MAX_DAMAGE]), *rest]
@@ -128,8 +158,8 @@ def _provenance(m: Manifest) -> list[str]:
         lines.append(f"Settings of {name}: {'; '.join(f'{what} {value}' for what, value in settings.items())}")
     if m.left_out:
         counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in DTYPES if d in m.left_out_by_dtype)
-        lines.append(f"Left out, since the dtype would make a finite number infinite: {counts}")
+        lines.append(f"Cases skipped because the dtype cannot hold a finite number of theirs: {counts}")
     if m.plain_only:
-        lines.append(f"Run on logits and class indices alone, without loss options: {', '.join(m.plain_only)}")
-    lines += [f"{name} is held to its own definition: {definition}" for name, definition in m.conventions.items()]
+        lines.append(f"Run on logits and class indices only, without loss options: {', '.join(m.plain_only)}")
+    lines += [f"{name} is graded by its own definition: {definition}" for name, definition in m.conventions.items()]
     return lines + [f"Not installed: {name} ({why})" for name, why in m.missing.items()]

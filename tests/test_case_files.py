@@ -304,7 +304,7 @@ def test_the_command_line_runs_reports_and_explains_a_case_of_a_file(tmp_path, c
     asked = ["--case-file", path, "--implementation", "numpy/naive"]
     assert main(["run", *asked, "--dtype", "float32", "--out", folder]) == 0
     assert main(["report", folder]) == 0
-    assert "F mine/a" in capsys.readouterr().out
+    assert "F  mine/a: " in capsys.readouterr().out
     assert main(["explain", "mine/a", *asked, "--row", "1"]) == 0
     assert "exp(300) is inf" in capsys.readouterr().out
     assert main(["explain", "mine/other", *asked]) == 2

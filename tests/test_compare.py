@@ -20,7 +20,7 @@ from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.storage.store import COLUMNS, Run, typed
 from logitlab.studies import compare as comparison
-from logitlab.studies.compare import _render
+from logitlab.studies.compare import _markdown, _render
 from logitlab.studies.compare import _wording as wording
 
 KEY = ["implementation", "dtype", "device", "mode", "quantity", "case", "row"]
@@ -488,16 +488,62 @@ def test_text_fits_a_hundred_columns_and_obeys_no_control_character(hostile):
     assert "status changed" in text
 
 
+def cells_of(line):
+    """The cells of a line of a table of Markdown, as they are read."""
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
 def test_markdown_is_a_screenful_in_which_data_is_code(hostile):
     page = hostile[1][".md"]
-    assert len(page.splitlines()) < 60
+    assert len(page.splitlines()) <= _markdown.MAX_LINES == 40
     assert page.startswith(f"## LogitLab compare: {wording.headline(hostile[0])}\n")
     for text in page.splitlines():
         outside = re.sub(r"`[^`]*`", "", text)
         assert "<" not in outside
         assert "@" not in outside
         if text.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", text)) in (3, 7)
+            assert len(cells_of(text)) in (5, 7)
+            assert max(map(len, cells_of(text))) <= _markdown.MAX_CELL == 80
+
+
+@pytest.fixture(scope="module")
+def large_difference(folder):
+    """A real run, and the same with every kind of change in most of its cells, under long names."""
+    before = Run(folder).read().astype({"implementation": object})
+    ends = [f".losses.a_loss_of_a_long_name_{i}[from_logits,dtype]" for i in range(8)]
+    copies = [before.assign(implementation=before["implementation"] + end) for end in ends]
+    whole = pd.concat(copies, ignore_index=True)
+    new = whole.astype(dict.fromkeys(["status", "grade", "verdict", "detail", "bits"], object))
+    turn = np.arange(len(new)) % 7
+    graded = new["grade"].notna() & (new["status"] == "ok")
+    each = [NOT_FINITE, {"grade": "D"}, RAISED, {"grade": "A", "max_ulp": 0.0}]
+    for i, change in enumerate(each):
+        for column, value in change.items():
+            new[column] = new[column].mask(graded & (turn == i), value)
+    new["max_ulp"] = new["max_ulp"].mask(turn == 4, new["max_ulp"] * 100 + 10)
+    new["bits"] = new["bits"].mask(turn == 5, 9)
+    gone = new["implementation"].isin(list(pd.unique(new["implementation"]))[:3])
+    return logitlab.compare(typed(whole), typed(new[~gone]))
+
+
+def test_markdown_of_a_large_difference_is_a_screenful(large_difference):
+    found = large_difference
+    assert len(found.regressions) > 1000
+    assert found.regressions["change"].nunique() >= 5
+    page = _markdown.markdown(found)
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(page.splitlines()) <= _markdown.MAX_LINES
+    assert max(len(cell) for line in tables for cell in cells_of(line)) <= _markdown.MAX_CELL
+    shown = {kind: int(count.replace(",", "")) for kind, count in re.findall(r"\*\*([a-z ]+)\*\*: ([\d,]+) in", page)}
+    assert shown == found.regressions["change"].value_counts().to_dict()
+    assert [line[:2] for line in page.splitlines()[2:5]] == ["1.", "2.", "3."]
+    assert "`logitlab compare BASE NEW --all --format markdown` prints every change." in page
+
+
+def test_markdown_with_all_has_a_line_for_each_regression(large_difference):
+    page = _markdown.markdown(large_difference, whole=True)
+    shown = [line for line in page.partition("### Improvements")[0].splitlines() if line.startswith("| `")]
+    assert len(shown) == len(large_difference.regressions)
 
 
 def test_json_is_strict_and_has_every_change_but_bits(hostile):
@@ -564,7 +610,7 @@ def test_all_prints_every_line(many, name, capsys):
     assert "more" not in page
 
 
-@pytest.mark.parametrize(("name", "most"), [("markdown", 10), ("junit", 20), ("github", 3)])
+@pytest.mark.parametrize(("name", "most"), [("junit", 20), ("github", 3)])
 def test_each_format_shows_each_kind_of_change(many, name, most):
     page = dict(comparison_of(many))[name]
     lines = r"(?:\| |\n|%0A|>){}(?: \||:)"  # of a table, of words, of an annotation, of XML
@@ -579,8 +625,9 @@ def comparison_of(sides):
     return [(name, _render._RENDERERS[name][1](found, False)) for name in comparison.FORMATS]
 
 
-def test_names_are_not_cut(many):
-    for name, page in comparison_of(many):
+def test_names_are_not_cut_but_in_short_markdown(many):
+    whole = {"markdown": _markdown.markdown(logitlab.compare(*many), whole=True)}
+    for name, page in (dict(comparison_of(many)) | whole).items():
         assert LONG in "".join(html.unescape(page).split()), name
 
 

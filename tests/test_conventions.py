@@ -11,7 +11,7 @@ from logitlab.cases import select_cases
 from logitlab.core.conventions import STANDARD, Convention, MeanDivisor, Weighting
 from logitlab.core.formats import FORMATS
 from logitlab.execution.plan import groups
-from logitlab.reports import _brief
+from logitlab.reports import _markdown
 from logitlab.storage.store import Run
 
 LOGITS = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]])
@@ -122,8 +122,8 @@ def test_a_report_names_those_that_are_held_to_their_own_definition(run):
     definition = "a weighted mean is divided by the number of rows (torch 2.13.0, torch.nn.CrossEntropyLoss)"
     assert run.manifest.conventions == {name: definition}
     page = reports.make_report([run])
-    assert f"{name} is held to its own definition: {definition}" in page.preamble
-    assert f"Held to the weighted mean that it documents: `{name}`." in _brief.brief(page)
+    assert f"{name} is graded by its own definition: {definition}" in page.preamble
+    assert f"Graded by its documented weighted mean: `{name}`." in _markdown.markdown(page)
 
 
 def test_implementations_of_two_definitions_are_not_compared_on_their_weighted_means(run):

@@ -18,7 +18,7 @@ from logitlab.reports.charts.palette import FORMULA_COLOURS, GRADE_COLOURS, INK
 from logitlab.reports.charts.style import distinct
 from logitlab.reports.paper import _figures, _matrices
 from logitlab.reports.tables.curves import curve
-from logitlab.reports.tables.grades import alike, grades_across
+from logitlab.reports.tables.grades import grades_across
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
 from logitlab.studies.browse import listing
@@ -173,12 +173,6 @@ def test_modes_and_devices_are_columns_of_the_matrix():
             "float32 cuda": "B",
         }
     ]
-
-
-def test_losses_alike_are_one_line_with_all_their_names():
-    table = pd.DataFrame({"implementation": ["a", "b", "c"], "float16": ["A", None, "A"], "float32": ["B", "B", "B"]})
-    together = alike(table, ["float16", "float32"])
-    assert together["implementations"].to_list() == [["a", "c"], ["b"]]
 
 
 ALIKE = [f"tensorflow/keras.losses.{name}" for name in (

@@ -125,9 +125,9 @@ def table(run):
     return reports.ignored_rows(run.read()).set_index(["implementation", "dtype"])
 
 
-def printed(run, name):
+def printed(run, name, **options):
     out = io.StringIO()
-    reports.write(run, [name], console=Console(file=out, width=100, color_system=None))
+    reports.write(run, [name], console=Console(file=out, width=100, color_system=None), **options)
     return " ".join(out.getvalue().split())
 
 
@@ -221,17 +221,19 @@ def test_a_sound_loss_has_the_verdict_correct_and_is_not_named(run):
 
 def test_the_first_page_and_every_format_have_it(run, tmp_path):
     names = "torch/F.cross_entropy, torch/nn.CrossEntropyLoss"
-    text, markdown = printed(run, "text"), printed(run, "markdown")
+    text, markdown = printed(run, "text", whole=True), printed(run, "markdown")
     assert f"NaN from an ignored row reaches its own gradient: {names}" in text.partition("Grades")[0]
     assert "Ignored rows and means over nothing" in text
-    assert "**NaN from an ignored row** reaches its own loss: `torch/F.linear_cross_entropy[chunked]`" in markdown
-    assert "zero / NaN" in markdown
+    assert "zero / NaN" in text
+    reached = "NaN from an ignored row{} reaches its own loss in 1 loss"
+    assert reached.format("") in printed(run, "text")
+    assert reached.format("**") in markdown.replace("**NaN", "NaN")
     written = {p.name: p for p in reports.write(run, ["csv", "html"], tmp_path)}
     csv = pd.read_csv(written["ignored.csv"], keep_default_na=False)
     assert set(csv["NaN gradient"]) == {"NaN"}
     assert "ignored" in logitlab.tables(run.folder)
     first = (tmp_path / "index.html").read_text()
-    assert "NaN from an ignored row gets through" in first
+    assert "Losses that let NaN from an ignored row through" in first
     section = first.partition('class="ignored"')[2].partition("</section>")[0]
     assert section.index("its own gradient") < section.rindex("torch-nn.crossentropyloss.html")
     assert 'data-grid="ignored"' in (tmp_path / "faults.html").read_text()

@@ -329,7 +329,7 @@ def test_the_picture_says_what_each_loss_does_and_takes_the_framework_with_most_
         *swept("b/second", "builtin", {1: 0.5, 10: 0.5, 100: 0.5}),
     )
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")
-    assert "Add a constant to every logit: naive and first break, lse loses digits, log1p stays right" in page.words
+    assert "every logit: b/naive and b/first break, b/lse loses digits, b/log1p stays right" in page.words
     (alt,) = (attrs["alt"] for tag, attrs in page.tags if tag == "img")
     said = ("naive: NaN from 10 on", "lse: 1,200 ulp", "log1p: 3 ulp", "first: NaN at 10")
     assert all(words in alt for words in said), alt
@@ -345,7 +345,7 @@ def test_without_a_line_to_draw_the_first_page_has_no_picture(tmp_path, errors):
     run = kept(tmp_path / "run", *swept("x/naive", "naive", errors))
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")
     assert [attrs for tag, attrs in page.tags if tag == "img"] == []
-    assert "1 losses" in page.words
+    assert "0 of 1 loss is safe" in page.words
 
 
 def test_libraries_come_with_their_licence(site):
@@ -403,7 +403,9 @@ def test_findings_count_what_breaks_and_name_the_family():
     breaks, wrong, narrow = headlines(Measurements.of(df), reports.grade_matrix(df))
     assert breaks.title == "2 of 4 built-in losses break in float32"
     assert (breaks.case, breaks.implementations) == ("masks/one", ("x/a", "x/b"))
-    assert "x/c gives 2 where the answer is 3, 4e+06 ulp away" in wrong.words
+    assert "x/c returns 2 where the answer is 3, an error of 4e+06 ulp" in wrong.words
+    assert breaks.advice == "Replace them with a safe loss, such as x/d."
+    assert narrow.advice == "Convert the logits to float32 before the loss."
     assert narrow.title == "1 of 1 safe losses are not safe in float16"
 
 
@@ -523,7 +525,7 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path):
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")
     assert "This report is partial." in page.words
     assert "00001.parquet is damaged" in page.words
-    assert "1 of 1 losses are safe" in page.words
+    assert "1 of 1 loss is safe" in page.words
     (markdown,) = reports.write(run, ["markdown"], tmp_path / "site")
     assert "**This report is partial**" in markdown.read_text(encoding="utf-8")
 
@@ -532,7 +534,7 @@ def test_a_run_that_was_not_finished_says_how_much_is_there(tmp_path):
     cells = [["x/loss", "float32", "cpu", "eager", "1"], ["x/loss", "float64", "cpu", "eager", "1"]]
     run = kept(tmp_path / "run", line(), complete=False, cells=cells)
     page = Parsed(site_of(run, tmp_path / "site") / "grades.html")
-    assert "The run r is not complete: 1 of its 2 cells are there" in page.words
+    assert "The run r is not complete: 1 of its 2 cells are measured" in page.words
 
 
 def test_a_manifest_that_lost_facts_still_gives_a_report_that_names_them(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from rich.console import Console
 import logitlab
 from logitlab import reports
 from logitlab.core.errors import UsageError
-from logitlab.reports import _brief, _terminal
+from logitlab.reports import _markdown, _overview, _terminal
 from logitlab.reports.charts.palette import GRADE_COLOURS
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.store import Run, typed
@@ -88,111 +89,97 @@ def few(**changes):
     return base | changes
 
 
-def brief(tmp_path, *lines, **facts):
+def markdown(tmp_path, *lines, whole=False, **facts):
     run = Run.create(tmp_path / "run", manifest(**facts))
     run.write(0, typed(pd.DataFrame(list(lines))))
-    return _brief.brief(reports.make_report([run]))
+    return _markdown.markdown(reports.make_report([run]), whole=whole)
 
 
-def test_the_markdown_of_the_largest_run_has_fewer_than_sixty_lines(page):
-    text = _brief.brief(page)
-    assert text.count("\n") < 60
-    assert len(text) < 65_536  # what a comment of a pull request may hold
-    for title in ("## Worst grades", "## Not finite where the answer is", "## Largest error of the loss", "## Faults"):
+def cells_of(text):
+    """The cells of the tables of Markdown, as they are read."""
+    lines = [line.strip("| ") for line in text.split("\n") if line.startswith("|")]
+    return [cell.strip().replace("\\|", "|") for line in lines for cell in re.split(r"(?<!\\)\|", line)]
+
+
+def test_the_markdown_of_the_largest_run_fits_one_screen(page):
+    text = _markdown.markdown(page)
+    assert text.count("\n") <= _markdown.MAX_LINES == 40
+    assert max(map(len, cells_of(text))) <= _markdown.MAX_CELL == 80
+    assert "`logitlab report RUN --all` prints every table." in text
+    for title in ("## Losses by grade", "## Losses of each grade by dtype, mode and device", "## Not measured"):
         assert title in text
 
 
-def test_ignored_rows_fit_into_the_sixty_lines_too(tmp_path):
-    whole, lines = large(), []
-    for i, name in enumerate(NAMES[:9]):
-        own = few(case="ignored/nan_row_none", family="ignored", row=1, implementation=name, grade=None, value=0.0)
-        lines += [own | {"verdict": "correct"}, own | {"quantity": "gradient", "verdict": "nan", "n_nan": 1 + i % 2}]
-        lines.append(few(case="ignored/all_mean", family="ignored", row=-1, implementation=name, value=float(i % 2)))
-        lines.append(
-            few(case=f"ignored/all_{('sum', 'none')[i % 3 // 2]}", family="ignored", implementation=name, value=i)
-        )
-        lines.append(own | {"case": "ignored/masked_row_none", "value": float(i % 3), "verdict": "inaccurate"})
-    of_names = typed(pd.DataFrame(lines).assign(framework=lambda t: t["implementation"].str.partition("/")[0]))
-    made = Run.create(tmp_path / "run", manifest(complete=False))
-    made.write(0, whole)
-    made.write(1, of_names)
-    text = _brief.brief(reports.make_report([made]))
-    assert text.count("\n") < 60
-    assert "**NaN from an ignored row** reaches its own gradient: `" in text
-    rows = text.partition("## Ignored rows")[2].partition("\n\n## ")[0].split("\n")
-    assert len(rows) == 4 + _brief.MAX_IGNORED
+def test_three_findings_stand_on_top_of_the_markdown(page):
+    findings = [line for line in _markdown.markdown(page).split("\n") if re.match(r"\d\. ", line)]
+    assert [line[:2] for line in findings] == ["1.", "2.", "3."]
+    assert f"of {len(NAMES)} losses are safe in float32**" in findings[0]
+    assert "get F on `" in findings[1]
 
 
-def test_what_the_tables_leave_out_is_counted(page):
-    rows = re.search(r"## Worst grades\n\n(.*?)\n\n", _brief.brief(page), re.DOTALL).group(1).split("\n")[2:]
-    assert len(rows) == _brief.MAX_GRADES
-    told = sum(row.split(" | ")[-2].count("`") // 2 for row in rows[:-1])
-    assert f"and {len(NAMES) - told} more" in rows[-1]
+def test_every_loss_is_counted_in_the_markdown(page):
+    rows = re.search(r"## Losses by grade\n\n(.*?)\n\n", _markdown.markdown(page), re.DOTALL).group(1).split("\n")[2:]
+    assert sum(int(row.split(" | ")[1]) for row in rows) == len(NAMES)
 
 
-def test_implementations_with_the_same_grades_are_one_line_the_worst_first(tmp_path):
-    text = brief(
+def test_all_gives_the_markdown_every_name(page):
+    text = _markdown.markdown(page, whole=True)
+    assert all(f"`{name}`" in text for name in NAMES)
+    assert " more" not in text
+
+
+def test_losses_of_one_grade_and_case_are_one_line_the_worst_first(tmp_path):
+    text = markdown(
         tmp_path, few(), few(implementation="x/b"), few(implementation="y/c", framework="y"),
-        few(implementation="x/bad", grade="F", finite=False, case="f/worst"),
+        few(implementation="x/bad", grade="F", finite=False, case="f/worst", verdict="nan", value=np.nan),
     )  # fmt: skip
-    table = re.search(r"## Worst grades\n\n(.*?)\n\n", text, re.DOTALL).group(1).split("\n")
-    assert table[0] == "| float32 | implementations | worst case |"
-    assert table[2:] == ["| **F** | `x/bad` | `f/worst` |", "| A | `x/loss`, `b`; `y/c` | `f/a` |"]
-
-
-def test_of_other_modes_only_what_differs_is_told(tmp_path):
-    same, worse = few(mode="compiled"), few(implementation="x/b", mode="compiled", grade="F", finite=False)
-    text = brief(tmp_path, few(), same, few(implementation="x/b"), worse, few(implementation="x/eager_alone"))
-    table = re.search(r"## Worst grades\n\n(.*?)\n\n", text, re.DOTALL).group(1).split("\n")
-    assert table[0] == "| float32 | in other modes | implementations | worst case |"
+    table = re.search(r"## Losses by grade\n\n(.*?)\n\n", text, re.DOTALL).group(1).split("\n")
+    assert table[0] == "| grade | count | losses | case | result |"
     assert table[2:] == [
-        "| A |  | `x/loss`, `eager_alone` | `f/a` |",
-        "| A | `float32 compiled` **F** | `x/b` | `f/a` |",
+        "| **F** | 1 | `x/bad` | `f/worst` | the loss is NaN where 1 is exact |",
+        "| A | 3 | `x/loss`, `x/b`, `y/c` |  |  |",
     ]
 
 
-def test_what_is_not_finite_is_told_with_its_families(tmp_path):
-    wrong = {"grade": "F", "finite": False}
-    text = brief(tmp_path, few(), few(row=1, **wrong), few(case="g/a", family="g", **wrong), few(row=2), few(row=3))
-    assert "| 40% | `x/loss` | `g` 100%, `f` 25% |" in text
+def test_other_modes_are_counted_by_grade(tmp_path):
+    same, worse = few(mode="compiled"), few(implementation="x/b", mode="compiled", grade="F", finite=False)
+    text = markdown(tmp_path, few(), same, few(implementation="x/b"), worse, few(implementation="x/eager_alone"))
+    table = text.partition("## Losses of each grade by dtype, mode and device\n\n")[2].split("\n\n")[0].split("\n")
+    assert table[2:] == ["| `float32` | 3 | 0 | 0 | 0 | 0 |", "| `float32 compiled` | 1 | 0 | 0 | 0 | 1 |"]
 
 
-def test_faults_are_told_and_refusals_counted(tmp_path):
-    text = brief(
+def test_faults_are_listed_and_unsupported_calls_counted(tmp_path):
+    text = markdown(
         tmp_path, few(), few(case="f/b", status="raised", grade=None, detail="ValueError: no"),
         few(case="f/c", status="unsupported", grade=None, detail="no weight"),
     )  # fmt: skip
     assert "| `x/loss` | raised | `ValueError: no` | 1 |" in text
-    assert "Unsupported, by somebody's own word: 1 measurements." in text
+    assert "Reported as unsupported by the framework: 1 measurement." in text
 
 
 def test_provenance_is_one_line_that_says_when_a_run_is_not_complete(tmp_path):
-    text = brief(tmp_path, few(), complete=False)
+    text = markdown(tmp_path, few(), complete=False)
     (line,) = [line for line in text.split("\n") if line.startswith("Run ")]
-    for word in ("2026-01-01", "LogitLab 0.1.0", "torch 2.13.0+cpu", "A processor", "1 cases", "NOT COMPLETE"):
+    for word in ("2026-01-01", "LogitLab 0.1.0", "torch 2.13.0+cpu", "A processor", "1 case", "NOT COMPLETE"):
         assert word in line
 
 
-def test_a_sweep_of_which_nothing_could_be_graded_has_no_line(tmp_path):
-    swept = few(case="sweep_offset/1", family="sweep_offset", status="crashed", grade=None, detail="died")
-    assert "along the sweeps" not in brief(tmp_path, few(), swept)
-
-
 def test_a_run_without_a_grade_says_so(tmp_path):
-    assert "Nothing could be graded." in brief(tmp_path, few(status="crashed", grade=None, detail="died"))
+    assert "Nothing could be graded." in markdown(tmp_path, few(status="crashed", grade=None, detail="died"))
 
 
 HOSTILE = "x/<script>alert(1)</script> `code` | [link](javascript:x) @someone #12\n# heading " + "w" * 10_000
 
 
 def test_words_that_are_data_stay_data(tmp_path):
-    text = brief(
+    text = markdown(
         tmp_path,
         few(implementation=HOSTILE),
         few(device=r"<script>\|", mode="@someone", implementation="a"),
         few(case="f/b", status="raised", grade=None, detail=HOSTILE),
     )
-    assert text.count("\n") < 60
+    assert text.count("\n") <= _markdown.MAX_LINES
+    assert max(map(len, cells_of(text))) <= _markdown.MAX_CELL
     assert not any(line.startswith("# heading") for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) < 600
     outside = re.sub(r"`[^`\n]*`", "", text)
@@ -204,6 +191,52 @@ def test_words_that_are_data_stay_data(tmp_path):
 
 
 # --- a terminal -------------------------------------------------------------------------------------------------
+
+
+def screen(page, width):
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(_overview.overview(page, width), soft_wrap=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_summary_of_the_largest_run_fits_one_screen(page, width):
+    lines = screen(page, width).splitlines()
+    assert len(lines) <= _overview.MAX_LINES == 45
+    assert max(len(line) for line in lines if not line.startswith("  logitlab ")) <= width
+
+
+def test_the_summary_counts_every_loss(page):
+    text = screen(page, 100)
+    assert f"of {len(NAMES)} losses are safe in float32" in text
+    counted = [int(number) for number in re.findall(r"\((\d+) loss(?:es)?\)$", text, re.MULTILINE)]
+    left = [int(number) for number in re.findall(r"^and (\d+) more loss", text, re.MULTILINE)]
+    assert sum(counted + left) == len(NAMES)
+
+
+def test_the_summary_ends_with_the_commands_to_run_next(page):
+    commands = [line.split() for line in screen(page, 100).splitlines() if line.startswith("  logitlab ")]
+    folder = str(page.folders[0])
+    assert commands[0][:2] == ["logitlab", "explain"]
+    assert commands[1:] == [["logitlab", "report", folder, "--all"], ["logitlab", "report", folder, "--format", "html"]]
+
+
+def test_the_summary_of_a_damaged_run_still_fits_one_screen(run):
+    damaged = replace(reports.make_report([run]), damage=[f"part {i} is damaged {'very ' * 60}" for i in range(9)])
+    lines = screen(damaged, 100).splitlines()
+    assert len(lines) <= _overview.MAX_LINES
+    assert lines[0].startswith("This report is partial: part 0 is damaged")
+    assert "This report is partial: 6 more faults; `logitlab doctor RUN` lists them" in lines
+
+
+def test_the_summary_is_what_a_report_prints_and_all_prints_the_tables(small, capsys):
+    reports.write(small, ["text"])
+    summary = capsys.readouterr().out
+    reports.write(small, ["text"], whole=True)
+    tables = capsys.readouterr().out
+    assert "losses are safe in float32" in summary
+    assert "Errors of the loss" not in summary
+    assert "Errors of the loss" in tables
 
 
 def printed(page, width, **options):
@@ -281,7 +314,8 @@ def test_in_a_pipe_there_are_no_escapes_and_a_hundred_columns(small, monkeypatch
 def test_a_pipe_is_as_wide_as_columns_says(small, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     reports.write(small, ["text"])
-    assert max(map(len, capsys.readouterr().out.split("\n"))) <= 80
+    lines = capsys.readouterr().out.split("\n")
+    assert max(len(line) for line in lines if not line.startswith("  logitlab ")) <= 80
 
 
 def test_markup_in_a_name_is_a_name(tmp_path):

@@ -28,10 +28,10 @@ AXES = {
 }
 PREFERRED = "torch"  # where several frameworks have as many formulas
 MIN_VALUES = 3  # of an axis, for a line
-MAX_NAME = 24  # characters
+MAX_NAME = 40  # characters
 RIGHT = 16.0  # ulp: an error up to here is a few roundings
 WRONG = 100.0  # ulp: from here on, digits are lost
-WIDTH, HEIGHT = 480, 310  # pixels of the plot
+WIDTH, HEIGHT = 480, 400  # pixels of the plot
 FONT, LINE, SPARE = 13, 16, 2.5  # of the labels: pixels, a line's height, and what a character may be wider elsewhere
 DARKER = 0.7  # of a line's colour, for words: a contrast of at least 4.5 to 1
 CROSS = "M-1,-1L1,1M-1,1L1,-1"  # where a loss ends
@@ -119,7 +119,7 @@ def _line(found: Measurements, reference: Column, axis: str, table: pd.DataFrame
     of_name = table[table["implementation"] == name].sort_values(axis)
     points = list(zip(of_name[axis].to_list(), of_name["error"].to_list(), strict=True))
     finite = list(takewhile(lambda point: point[1] < math.inf, points))
-    short, rest = shortened(name.partition("/")[2] or name, MAX_NAME), points[len(finite) :]
+    short, rest = shortened(name, MAX_NAME), points[len(finite) :]
     if not rest:
         return Line(short, formula, finite, "")
     verdicts = found.sql(

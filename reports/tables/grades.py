@@ -1,8 +1,7 @@
-"""Grades: the worst of each cell, and the grade matrix in the width of a page, like lines as one."""
+"""Grades: the worst of each cell, and the grade matrix in the width of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -118,20 +117,3 @@ def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
     )
     wide.columns.name = None
     return wide.reset_index()
-
-
-def alike(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Lines that say the same in ``columns`` as one, with the names of all in ``implementations``, a list."""
-    same = table[list(columns)].astype(object).where(table[list(columns)].notna(), None)
-    key = pd.Series(list(same.itertuples(index=False, name=None)), index=table.index)
-    names = table.groupby(key.map(repr), sort=False)["implementation"].agg(list)
-    first = table.loc[~key.map(repr).duplicated(), list(columns)].reset_index(drop=True)
-    first.insert(0, "implementations", names.to_list())
-    return first
-
-
-def score(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series[float]:
-    """How bad a line is, for sorting the worst to the top: a grade counts more than all that are better."""
-    weight = {g: float(8**i) for i, g in enumerate(GRADES)}
-    bad: pd.Series[float] = table[list(columns)].apply(lambda c: c.map(weight).fillna(0.0)).astype(float).sum(axis=1)
-    return bad

@@ -33,7 +33,8 @@ RESULT = list(Result._fields)
 NEEDED = (*CELL, "formula", "version", "classes", "status", "grade", *RESULT)
 # The first row of each case, quantity and verdict in which an implementation has its worst grade.
 _AT_WORST = """
-    SELECT implementation, grade, classes, "case", "row", quantity, verdict, value, exact, max_ulp
+    SELECT implementation, grade, classes, "case", "row", quantity, coalesce(verdict, 'inaccurate') AS verdict,
+        value, exact, max_ulp
     FROM measurements WHERE status = 'ok' AND grade IS NOT NULL AND {condition}
     QUALIFY grade = max(grade) OVER (PARTITION BY implementation)
         AND row_number() OVER (PARTITION BY implementation, grade, "case", quantity, verdict ORDER BY "row") = 1

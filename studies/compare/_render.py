@@ -1,7 +1,6 @@
 """A comparison in each format: text and Markdown for people, JSON, JUnit XML and GitHub's annotations for programs."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
@@ -19,6 +18,7 @@ from . import _wording as wording
 from ._changes import Change, Kind
 from ._compare import Comparison
 from ._lines import CELL
+from ._markdown import markdown
 
 TEXT_WIDTH = 100
 _WORSE, _BETTER = "bold #d55e00", "bold #009e73"  # Okabe and Ito's colours, distinct for any colour vision
@@ -26,8 +26,7 @@ _WIDTHS = (18, 8, 20, 12, 10)  # smallest widths of the columns below a cell
 _MAX_DETAIL = 60
 _WHOLE_DETAIL = 1000  # characters of a message if every line is shown
 _REST = "`logitlab compare BASE NEW --all` prints the rest"
-_AT = f"&#{ord('@')};"  # GitHub reads this as the sign itself, and would notify the user whose name follows
-_MAX_MESSAGE = {"text": 20, "markdown": 10}  # shown cells, and shown lines of a cell
+_MAX_CELLS = 20  # and as many of the lines shown
 _MAX_NAMES = 3  # names of other changes
 _SCHEMA = 1  # of the JSON format
 _MAX_ANNOTATIONS = 10  # GitHub shows no more of a kind and step, https://docs.github.com/actions
@@ -79,7 +78,7 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
     sections = ("Regressions", diff.regressions, _WORSE), ("Improvements", diff.improvements, _BETTER)
     for title, changes, style in sections:
         if len(changes):
-            parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MAX_MESSAGE["text"])]
+            parts += ["", Text(title, style=style), *_by_cell(changes, None if whole else _MAX_CELLS)]
     if len(diff.others):
         others = wording.others_summary(diff, None if whole else _MAX_NAMES)
         parts += ["", Text("Neither better nor worse", style="bold"), *map(Text, others)]
@@ -111,58 +110,6 @@ def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType
         yield Text(f"... and {wording.plural(beyond, 'more cell')}")
     if left_out or beyond:
         yield Text(_REST)
-
-
-def markdown(diff: Comparison, *, whole: bool = False) -> str:
-    """Render a comparison for a pull request: the result first, on one screen unless ``whole`` is set."""
-    parts = [
-        f"## LogitLab compare: {_escaped(wording.headline(diff))}",
-        "\n".join(f"- {_escaped(line)}" for line in wording.origins(diff)),
-    ]
-    most = None if whole else _MAX_MESSAGE["markdown"]
-    for title, changes in (("Regressions", diff.regressions), ("Improvements", diff.improvements)):
-        if len(changes):
-            parts += [f"### {title}", _page_cells(changes, most)]
-        if len(changes) and (whole or title == "Regressions"):
-            parts += [_page_lines(changes, most)]
-    if len(diff.others):
-        others = wording.others_summary(diff, None if whole else _MAX_NAMES)
-        parts += ["### Neither better nor worse", "\n".join(f"- {_escaped(line)}" for line in others)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _page_cells(changes: pd.DataFrame, most: int | None) -> str:
-    found = list(wording.of_cells(changes))
-    lines = [f"| {_code(cell)} | {_escaped(wording.counts(part))} |" for cell, part in found[:most]]
-    return _page_table(("cell", "changes"), lines, len(found) - len(lines), "cells")
-
-
-def _page_lines(changes: pd.DataFrame, most: int | None) -> str:
-    lines = []
-    detail = _WHOLE_DETAIL if most is None else _MAX_DETAIL
-    for c in Change.each(wording.chosen(changes, most)):
-        line = (wording.cell_name(c.cell), wording.full_name(c.quantity), wording.case_name(c))
-        names = " | ".join(_code(name) if name else "" for name in line)
-        new = _code(wording.after(c, detail)) if c.detail else _escaped(wording.after(c, detail))
-        lines.append(f"| {c.change} | {names} | {_escaped(wording.one_line(c.before))} | {new} |")
-    head = ("change", "cell", "quantity", "case", "before", "after")
-    return _page_table(head, lines, len(changes) - len(lines), f"changes; {_REST}")
-
-
-def _page_table(head: Sequence[str], lines: list[str], left: int, what: str) -> str:
-    more = [f"\n... and {left:,} more {what}"] if left > 0 else []
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines, *more])
-
-
-def _code(text: str) -> str:
-    """Return text as code in a table, without active Markdown: no tag, no link, no notified user."""
-    # A pipe ends a cell even in code, and a backslash before it would undo the escape.
-    inside = re.sub(r"\\*\|", r"\\|", text.replace("`", "'"))
-    return f"`{inside}`"
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<|@#~&])", lambda found: f"&#{ord(found[1])};", text).replace(_AT, f"{_AT}&#8203;")
 
 
 def _text(diff: Comparison, *, whole: bool = False) -> str:

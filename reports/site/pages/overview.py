@@ -1,5 +1,6 @@
-"""The first page: which losses are safe, on what, and what breaks."""
+"""The first page: which losses are safe, what breaks the others, and what to do."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +9,16 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 
 from ....core.formats import DTYPES
-from ....core.vocabulary import Reach, grade_rank
-from ...charts.style import distinct, shortened
-from ...tables.grades import Column, worst_grades
-from ...tables.ignored import lets_nan_through
-from .._findings import SAFE, Finding, headlines
+from ....core.vocabulary import Grade, Reach, grade_rank
+from ..._summary import Group, Summary
+from ..._wording import MEANINGS, count, outcome
+from ...tables.grades import Column
+from .._findings import Finding, headlines
 from .._lead import Picture, lead
 from .._site import Site, WebPage, state
 
 COLUMNS = 3
-MAX_LINES = 35  # characters of a name
+MAX_LINE = 34  # characters of a name on one line of the matrix
 HEADING = 1.6  # lines that a heading takes
 SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 
@@ -31,11 +32,28 @@ class Chip(NamedTuple):
 
 
 class Line(NamedTuple):
-    """An implementation of the matrix; ``short`` is its name without the framework."""
+    """An implementation of the matrix."""
 
     name: str
-    short: str
     cells: Sequence[Chip]
+
+
+class SafeLosses(NamedTuple):
+    """The losses of a safe grade, and what the grade means."""
+
+    grade: str
+    meaning: str
+    implementations: Sequence[str]
+
+
+class Reason(NamedTuple):
+    """A case that decides the grade of some losses: its result in words, why it is hard, and the losses."""
+
+    grade: str
+    case: str
+    outcome: str
+    why: str
+    implementations: Sequence[str]
 
 
 class Block(NamedTuple):
@@ -52,6 +70,8 @@ class Overview(WebPage):
 
     template: ClassVar[str] = "index.html"
     headline: str
+    safe: Sequence[SafeLosses]
+    reasons: Sequence[Reason]
     picture: Picture | None
     findings: Sequence[Finding]
     ignored: Mapping[Reach, Sequence[str]]
@@ -62,18 +82,20 @@ class Overview(WebPage):
 
 def overview(site: Site, out: Path) -> Overview:
     """The first page; its picture is written into ``out``."""
-    found, reference = site.report.source, site.reference
+    found, reference, summary = site.report.source, site.reference, site.report.summary
     present = set(found.cells["dtype"])
     dtypes = {d: SHORT[d] for d in DTYPES if d in present}
-    headline, lede = _headline(site, reference) if reference else _NOTHING
+    headline, lede = _NOTHING if summary is None else _headline(summary)
     return Overview(
         file="index.html",
         title="Which losses are safe",
         headline=headline,
         lede=lede,
+        safe=[] if summary is None else _safe(summary),
+        reasons=[] if summary is None else _reasons(site, summary),
         picture=lead(found, reference, out),
         findings=headlines(found, site.grades),
-        ignored=lets_nan_through(found),
+        ignored={} if summary is None else summary.ignored,
         columns=_columns(site, reference, list(dtypes)) if reference else (),
         dtypes=dtypes,
         cell_note=_measured(site, reference) if reference else "",
@@ -82,19 +104,44 @@ def overview(site: Site, out: Path) -> Overview:
 
 _NOTHING = (
     "Nothing has been graded",
-    "The run has no measurement that could be graded; what it has is told on the page Provenance.",
+    "No measurement of this run could be graded; the page Provenance shows what the run has.",
 )
 
 
-def _headline(site: Site, reference: Column) -> tuple[str, str]:
-    worst = worst_grades(site.grades, reference)
-    graded = f'SELECT count(DISTINCT "case") AS n FROM results WHERE grade IS NOT NULL AND {reference.condition}'
-    (cases,) = site.report.source.sql(graded)["n"]
+def _headline(summary: Summary) -> tuple[str, str]:
     return (
-        f"{int(worst.isin(SAFE).sum())} of {len(worst)} losses are safe in {reference.dtype}",
-        f"Safe is grade A or B on every one of {cases:,} cases: finite wherever the exact answer is, "
-        "and right to a few roundings.",
+        summary.headline,
+        f"We gave {count(summary.losses, 'loss')} the extreme logits of {count(summary.cases, 'case')} and compared "
+        "each result with the exact answer. A safe loss has grade A or B on every case: it is finite where the answer "
+        "is finite, and right to a few roundings.",
     )
+
+
+def _safe(summary: Summary) -> list[SafeLosses]:
+    return [
+        SafeLosses(group.grade, MEANINGS[group.grade][1], group.implementations) for group in _by_grade(summary.safe)
+    ]
+
+
+def _by_grade(groups: Sequence[Group]) -> list[Group]:
+    """Groups of the same grade as one."""
+    merged: dict[Grade, Group] = {}
+    for one in groups:
+        names = merged[one.grade].implementations if one.grade in merged else ()
+        merged[one.grade] = one._replace(implementations=names + one.implementations)
+    return list(merged.values())
+
+
+def _reasons(site: Site, summary: Summary) -> list[Reason]:
+    """What breaks the losses that are not safe, the gravest first."""
+    why = site.report.cases.drop_duplicates("case").set_index("case")["why"]
+    found = []
+    for group in summary.unsafe:
+        if group.result is not None:
+            words = why.get(group.result.case)
+            reason = words if isinstance(words, str) else ""
+            found.append(Reason(group.grade, group.result.case, outcome(group.result), reason, group.implementations))
+    return found
 
 
 def _measured(site: Site, reference: Column) -> str:
@@ -104,34 +151,37 @@ def _measured(site: Site, reference: Column) -> str:
 
 
 def _columns(site: Site, reference: Column, dtypes: Sequence[str]) -> list[list[Block]]:
-    """The matrix of the reference mode and device, a table for each framework, in columns of about one length."""
+    """The matrix of the reference mode and device: a table for each framework, in columns of similar length."""
     table = site.grades
     table = table[(table["mode"] == reference.mode) & (table["device"] == reference.device)]
     cell = f"{reference.mode}, {reference.device}"
     blocks = [
-        Block(shortened(str(name), MAX_LINES), cell, _lines(site, str(name), part, dtypes))
-        for name, part in table.groupby("framework", sort=False)
+        Block(str(name), cell, _lines(site, part, dtypes)) for name, part in table.groupby("framework", sort=False)
     ]
     columns: list[list[Block]] = [[] for _ in range(COLUMNS)]
     heights = [0.0] * COLUMNS
-    for block in sorted(blocks, key=lambda b: -len(b.lines)):
+    for block in sorted(blocks, key=lambda b: -_height(b)):
         shortest = heights.index(min(heights))
         columns[shortest].append(block)
-        heights[shortest] += len(block.lines) + HEADING
+        heights[shortest] += _height(block)
     return [column for column in columns if column]
 
 
-def _lines(site: Site, framework: str, part: pd.DataFrame, dtypes: Sequence[str]) -> list[Line]:
+def _height(block: Block) -> float:
+    """How many lines a block takes, where a long name takes several."""
+    return HEADING + sum(math.ceil(len(line.name) / MAX_LINE) for line in block.lines)
+
+
+def _lines(site: Site, part: pd.DataFrame, dtypes: Sequence[str]) -> list[Line]:
     """The implementations of a framework, the best first."""
-    names = [str(name) for name in part["implementation"]]
-    shorts = distinct([name.removeprefix(f"{framework}/") for name in names], MAX_LINES)
     lines = []
-    for (_, line), name, short in zip(part.iterrows(), names, shorts, strict=True):
+    for _, line in part.iterrows():
+        name = str(line["implementation"])
         cells = [
             Chip(d, None if pd.isna(line.get(d)) else line[d], _to_case(site, line.get(f"{d} case"), name, d))
             for d in dtypes
         ]
-        lines.append(Line(name, short, cells))
+        lines.append(Line(name, cells))
     return sorted(lines, key=lambda line: sum(6 ** max(grade_rank(c.grade), 0) for c in line.cells))
 
 

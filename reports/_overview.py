@@ -1,0 +1,148 @@
+"""The first screen of a report in a terminal: which losses are safe, what breaks the others, and what to run next."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from ..core.vocabulary import GRADES
+from ._report import PARTIAL, Report
+from ._summary import UNGRADED, Group, Summary, explain_command, report_command
+from ._terminal import GRADE_STYLES
+from ._wording import MEANINGS, SAFE, and_more, count, listed
+
+MAX_LINES = 45
+WIDEST = 100  # columns; longer lines are hard to read
+MAX_DAMAGE, MAX_RUNS, MAX_SAFE, MAX_COUNTS = 3, 2, 4, 8  # lines: of damage, runs, names of a safe grade, dtypes
+MIN_GROUPS = 3  # of losses that break, whatever else there is
+_INDENT = 3  # columns before a name below its grade or case
+
+
+def overview(found: Report, width: int) -> Text:
+    """Return the first screen of a report: at most `MAX_LINES` lines of at most ``width`` columns, commands aside."""
+    width = min(width, WIDEST)
+    above = [*_damage(found, width), *_runs(found, width)]
+    below = [Text(), *_next_steps(found)]
+    if found.summary is None:
+        empty = (
+            "Nothing could be graded; the tables have the messages." if len(found.source.cells) else "No measurements."
+        )
+        return Text("\n").join([*above, Text(), Text(empty, style="bold"), *below])
+    summary = found.summary
+    middle = [Text(), *_headline(summary), Text(), *_safe(summary, width)]
+    after = [*_counts(summary, width), *_notes(found, summary, width)]
+    room = MAX_LINES - len(above) - len(middle) - len(after) - len(below) - 2  # an empty line and a heading
+    return Text("\n").join([*above, *middle, *_unsafe(summary.unsafe, room, width), *after, *below])
+
+
+def _damage(found: Report, width: int) -> Iterator[Text]:
+    """What is missing, a line each."""
+    for message in found.damage[:MAX_DAMAGE]:
+        line = f"{PARTIAL}: {message}"
+        yield Text(textwrap.shorten(line, 2 * width, placeholder=" ..."), style=GRADE_STYLES["F"])
+    if len(found.damage) > MAX_DAMAGE:
+        more = count(len(found.damage) - MAX_DAMAGE, "more fault")
+        yield Text(f"{PARTIAL}: {more}; `logitlab doctor RUN` lists them", style=GRADE_STYLES["F"])
+
+
+def _runs(found: Report, width: int) -> Iterator[Text]:
+    """The runs, and what they measured."""
+    for m in found.manifests[:MAX_RUNS]:
+        packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
+        done = "" if m.complete else ", NOT COMPLETE"
+        line = f"Run {m.run} of LogitLab {m.logitlab}{done}: {packages or 'no package'}; {m.machine}"
+        yield Text(textwrap.shorten(line, width, placeholder=" ..."), style="dim")
+    if len(found.manifests) > MAX_RUNS:
+        yield Text(f"and {count(len(found.manifests) - MAX_RUNS, 'more run')}", style="dim")
+
+
+def _headline(summary: Summary) -> Iterator[Text]:
+    _, mode, device = summary.column
+    yield Text(summary.headline, style="bold")
+    cases = count(summary.cases, "case")
+    yield Text(f"Measured in {mode} mode on {device} over {cases}; each loss has its worst grade.")
+
+
+def _safe(summary: Summary, width: int) -> Iterator[Text]:
+    """The safe losses, grade by grade."""
+    for grade in SAFE:
+        names = [name for group in summary.safe if group.grade == grade for name in group.implementations]
+        if names:
+            word, meaning = MEANINGS[grade]
+            heading = f": {meaning} ({count(len(names), 'loss')})"
+            yield Text.assemble((f"{grade}  {word}", GRADE_STYLES[grade]), heading)
+            yield from _names(names, MAX_SAFE, width)
+
+
+def _names(names: Sequence[str], most: int, width: int) -> Iterator[Text]:
+    """Names below their grade or case, in at most so many lines."""
+    yield from (Text(" " * _INDENT + line) for line in listed(names, width - _INDENT, most))
+
+
+def _unsafe(groups: Sequence[Group], room: int, width: int) -> Iterator[Text]:
+    """What breaks the other losses, in ``room`` lines: for each deciding case its result and the losses."""
+    if not groups:
+        return
+    shown = groups if 2 * len(groups) <= room else groups[: max((room - 1) // 2, MIN_GROUPS)]
+    most = 2 if 3 * len(shown) <= room else 1
+    yield Text()
+    yield Text("What breaks the others", style="bold")
+    for group in shown:
+        losses = f" ({count(len(group.implementations), 'loss')})"
+        reason = textwrap.shorten(group.reason, width - _INDENT - len(losses), placeholder=" ...")
+        case, colon, result = reason.partition(":")
+        yield Text.assemble((f"{group.grade}  ", GRADE_STYLES[group.grade]), (case, "bold"), colon, result, losses)
+        yield from _names(group.implementations, most, width)
+    if left := groups[len(shown) :]:
+        losses = count(sum(len(group.implementations) for group in left), "more loss")
+        yield Text(f"and {losses}, decided by {count(len(left), 'more case')}; --all shows them")
+
+
+def _counts(summary: Summary, width: int) -> Iterator[Text]:
+    """How many losses have each grade in each dtype, mode and device, where there are several."""
+    table = summary.counts
+    if len(table) < 2:
+        return
+    columns = [*GRADES, *([UNGRADED] if table[UNGRADED].any() else [])]
+    shown = table.head(MAX_COUNTS - 1) if len(table) > MAX_COUNTS else table
+    first = min(max(map(len, shown["label"])), width - 6 * len(columns) - len(UNGRADED))
+    yield Text()
+    heading = Text(f"{'Losses of each grade':{first}}", style="bold")
+    for column in columns:
+        heading.append(f"{column:>5}" if column in GRADES else f"  {column}", GRADE_STYLES.get(column, ""))
+    first = max(first, len("Losses of each grade"))
+    yield heading
+    for line in shown.to_dict("records"):
+        numbers = "".join(f"{line[c]:>{5 if c in GRADES else 2 + len(c)}}" for c in columns)
+        yield Text(f"{line['label'][:first]:{first}}{numbers}")
+    if len(table) > len(shown):
+        yield Text(and_more(len(table) - len(shown)).strip() + " dtypes, modes and devices")
+
+
+def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
+    """What else a reader should know: NaN from ignored rows, and what is not installed."""
+    notes = [
+        f"NaN from an ignored row reaches {where} in {count(len(names), 'loss')}."
+        for where, names in summary.ignored.items()
+    ]
+    missing = list(dict.fromkeys(name for m in found.manifests for name in m.missing))
+    if missing:
+        notes.append(f"Not installed: {listed(missing, width // 2)[0]}; `logitlab doctor` says why.")
+    yield from [Text()] * bool(notes)
+    yield from (Text(textwrap.shorten(note, width, placeholder=" ...")) for note in notes)
+
+
+def _next_steps(found: Report) -> Iterator[Text]:
+    """Commands for more, each below its purpose."""
+    explain = found.summary and explain_command(found.summary)
+    if explain:
+        yield from _step("where the computation goes wrong, stage by stage", explain)
+    yield from _step("every table", report_command(found.folders, "--all"))
+    yield from _step("pages to sort and filter", report_command(found.folders, "--format", "html"))
+
+
+def _step(purpose: str, command: str) -> Iterator[Text]:
+    yield Text(f"  # {purpose}", style="dim")
+    yield Text(f"  {command}", style="bold")

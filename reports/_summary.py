@@ -1,0 +1,132 @@
+"""What a run says first, for every format: which losses are safe, what breaks the others, and how other dtypes do."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ..core.vocabulary import GRADES, Grade, Reach, grade_rank
+from ..storage.querying import Measurements
+from ._wording import SAFE, count, outcome
+from .tables.grades import Column, grade_cells, grade_matrix, labels, reference_column
+from .tables.ignored import lets_nan_through
+from .tables.safety import RESULT, Result, safety
+
+UNGRADED = "not graded"
+_SHARED = ["grade", "case", "quantity", "verdict"]
+
+
+class Group(NamedTuple):
+    """Losses whose grade the same case decides in the same way; ``result`` is the first loss's, None for grade A."""
+
+    grade: Grade
+    result: Result | None
+    implementations: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """The deciding case and its result: ``seed/article: the loss is inf where 2000 is exact``."""
+        return "" if self.result is None else f"{self.result.case}: {outcome(self.result)}"
+
+
+class Summary(NamedTuple):
+    """The first things to know of a run.
+
+    Attributes:
+        column: the dtype, mode and device that stand for the run.
+        cases: how many cases are graded there.
+        groups: the losses by grade and deciding case; the worst grade first, then the largest group.
+        counts: for each dtype, mode and device (``label``) how many losses have each grade, and `UNGRADED`.
+        ignored: the losses that let NaN from an ignored row through, by how far it reaches.
+    """
+
+    column: Column
+    cases: int
+    groups: Sequence[Group]
+    counts: pd.DataFrame
+    ignored: Mapping[Reach, tuple[str, ...]]
+
+    @property
+    def losses(self) -> int:
+        return sum(len(group.implementations) for group in self.groups)
+
+    @property
+    def headline(self) -> str:
+        """``16 of 54 losses are safe in float32``."""
+        safe = sum(len(group.implementations) for group in self.safe)
+        are = "is" if self.losses == 1 else "are"
+        return f"{safe} of {count(self.losses, 'loss')} {are} safe in {self.column.dtype}"
+
+    @property
+    def safe(self) -> list[Group]:
+        """The groups of grade A and B, A first."""
+        return [group for grade in SAFE for group in self.groups if group.grade == grade]
+
+    @property
+    def unsafe(self) -> list[Group]:
+        """The groups of grade C, D and F, F first."""
+        return [group for group in self.groups if group.grade not in SAFE]
+
+
+def summarize(found: Measurements) -> Summary | None:
+    """The summary of measurements; None where nothing was graded."""
+    column = reference_column(found.cells)
+    if column is None:
+        return None
+    cases = found.sql(
+        f"""SELECT count(DISTINCT "case") AS n FROM measurements
+        WHERE status = 'ok' AND grade IS NOT NULL AND {column.condition}"""
+    )
+    counts = grade_counts(grade_matrix(found))
+    return Summary(column, int(cases["n"].iloc[0]), group(safety(found, column)), counts, lets_nan_through(found))
+
+
+def group(safe: pd.DataFrame) -> list[Group]:
+    """The lines of `safety` that share a grade, case, quantity and verdict."""
+    groups = [
+        Group(
+            Grade(grade),
+            None if grade == Grade.A else Result(*same[RESULT].iloc[0]),
+            tuple(map(str, same["implementation"])),
+        )
+        for (grade, *_), same in safe.groupby(_SHARED, sort=False, dropna=False)
+    ]
+    return sorted(groups, key=lambda one: (-grade_rank(one.grade), -len(one.implementations)))
+
+
+def grade_counts(matrix: pd.DataFrame) -> pd.DataFrame:
+    """How many implementations have each worst grade, a line for each dtype, mode and device of the grade matrix."""
+    cells = grade_cells(matrix).assign(label=labels)
+    grades = cells["grade"].where(cells["grade"].isin(GRADES), UNGRADED)
+    order = list(dict.fromkeys(cells.sort_values(["mode", "device"], key=_first_seen)["label"]))
+    table = pd.crosstab(cells["label"], grades).reindex(index=order, columns=[*GRADES, UNGRADED], fill_value=0)
+    table.columns.name = None
+    return table.rename_axis("label").reset_index()
+
+
+def _first_seen(column: pd.Series[str]) -> pd.Series[int]:
+    return pd.Series(pd.factorize(column)[0], index=column.index)
+
+
+def explain_command(summary: Summary) -> str | None:
+    """The command that shows where the worst group's last loss goes wrong; None where all are accurate.
+
+    Of the losses that one case breaks the last is often PyTorch's, which is imported fastest.
+    """
+    for one in summary.groups:
+        if one.result is not None:
+            words = ["logitlab", "explain", one.result.case, "--implementation", one.implementations[-1]]
+            words += ["--dtype", summary.column.dtype]
+            words += ["--device", summary.column.device] * (summary.column.device != "cpu")
+            words += ["--mode", summary.column.mode] * (summary.column.mode != "eager")
+            return shlex.join(words)
+    return None
+
+
+def report_command(folders: Sequence[Path], *options: str) -> str:
+    """``logitlab report`` of these runs."""
+    return shlex.join(["logitlab", "report", *map(str, folders), *options])
