@@ -1,4 +1,4 @@
-"""What people read: tables made from a run, for terminals, pull requests, papers and notebooks."""
+"""Reports of a run for terminals, pull requests, papers, notebooks and the web."""
 
 from ._answer import show_answer
 from ._render import FORMATS, write

@@ -1,4 +1,4 @@
-"""The whole table as CSV, packed: it has up to hundreds of millions of lines, and a tenth of their size so."""
+"""The whole table as compressed CSV, a tenth of the size: it may have hundreds of millions of lines."""
 
 import gzip
 from pathlib import Path
@@ -8,9 +8,9 @@ import pyarrow.csv
 
 
 def write_csv(lines: pa.RecordBatchReader, path: Path) -> None:
-    """Writes lines, whose words are strings, batch by batch."""
+    """Write lines, whose words are strings, batch by batch."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The time of writing is left out, so that the same run gives the same file.
+    # Without the time of writing, the same run gives the same file.
     with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as file, pyarrow.csv.CSVWriter(file, lines.schema) as csv:
         for batch in lines:
             csv.write_batch(batch)

@@ -16,7 +16,7 @@ from ._wording import MEANINGS, SAFE, and_more, count, listed
 MAX_LINES = 45
 WIDEST = 100  # columns; longer lines are hard to read
 MAX_DAMAGE, MAX_RUNS, MAX_SAFE, MAX_COUNTS = 3, 2, 4, 8  # lines: of damage, runs, names of a safe grade, dtypes
-MIN_GROUPS = 3  # of losses that break, whatever else there is
+MIN_GROUPS = 3  # cases that break losses, even if the screen then overflows
 _INDENT = 3  # columns before a name below its grade or case
 
 

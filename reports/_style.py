@@ -1,4 +1,4 @@
-"""Tables for a notebook: grades in their colours, numbers in as many digits as they deserve."""
+"""Tables for a notebook: grades in colour, numbers in a few digits."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ SHARES = ("finite where it should be", "not finite where it should not")
 
 
 def style(table: pd.DataFrame) -> Styler:
-    """A table of measurements, or one made from them, as a notebook shows it best.
+    """Return a table of measurements, or of results from them, styled for a notebook.
 
-    Grades keep their letters and get colours that are told apart with any colour vision; errors have three digits,
-    shares are in percent, and what is missing is left empty. Words are escaped. The table itself stays as it is:
-    the result is pandas' ``Styler``, with its ``to_html`` and whatever else it has.
+    Grades keep their letters and get colours that any colour vision tells apart. Errors have three digits, shares are
+    in percent, and missing values are empty. Words are escaped. The table itself is unchanged: the result is pandas'
+    ``Styler``.
 
     Args:
-        table: what `logitlab.run`, `logitlab.catalogue`, `logitlab.implementations` and the functions of
-            `logitlab.reports` return, or a part of it.
+        table: the result of `logitlab.run`, `logitlab.catalogue`, `logitlab.implementations` or a function of
+            `logitlab.reports`, or a part of it.
 
     Raises:
-        UsageError: for anything but a DataFrame, or where jinja2 is not installed, which pandas styles with.
+        UsageError: for anything but a DataFrame, or if jinja2 is not installed, which pandas needs for styles.
     """
     if not isinstance(table, pd.DataFrame):
         raise UsageError(f"the table is {a_value(table)}; expected a pandas.DataFrame")
     if not find_spec("jinja2"):
         raise UsageError("styling a table needs jinja2; install it with `pip install 'logitlab[report]'`")
-    # A Styler wants its lines and columns unique; parts of a table that were put together are not.
+    # A Styler needs a unique index, which concatenated parts of a table do not have.
     shown = table.reset_index(drop=True)
     styled = shown.style.hide(axis="index")
     styled = styled.format({c: _format(shown[c]) for c in shown.columns}, escape="html", na_rep="")
@@ -65,7 +65,7 @@ def _format(column: pd.Series[float]) -> Callable[..., str] | None:
     if pd.api.types.is_bool_dtype(column):
         return None
     if pd.api.types.is_integer_dtype(column):
-        # A digest of bits and the row -1 are names; a thousand rows are a number.
+        # A digest and a row number are names; a count of rows is a number.
         return None if column.name in ("bits", "row") else "{:,}".format
     if pd.api.types.is_float_dtype(column):
         return "{:.1%}".format if column.name in SHARES else _three_digits

@@ -1,4 +1,4 @@
-"""A report for a terminal: tables that fit its width, of words that say without colour what the colours do."""
+"""The tables of a report for a terminal: they fit its width, and colour is never the only sign."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ._report import PARTIAL, Report
 from .charts.palette import GRADE_COLOURS
 from .tables.sections import Section
 
-WIDTH = 100  # where nobody tells the terminal's
-NARROWEST, WIDEST = 14, 31  # of a column of names
-CELL_WIDTH = 15  # of another, before prose gets its room
+WIDTH = 100  # columns, if the width of the terminal is unknown
+MIN_NAME, MAX_NAME = 14, 31  # width of a column of names
+CELL_WIDTH = 15  # of another column, before prose gets its room
 _NAMES = ("implementation", "lowest", "highest")
 GRADE_STYLES = {grade: f"bold {colour}" if grade in "AF" else colour for grade, colour in GRADE_COLOURS.items()}
 
 
 def console() -> Console:
-    """Where a report is printed to: as wide as the terminal, or as ``COLUMNS`` says in a pipe or a log, or `WIDTH`."""
+    """Return a console as wide as the terminal; in a pipe or a log as wide as ``COLUMNS`` says, or `WIDTH`."""
     plain = Console()
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(width=WIDTH)
 
 
 def text(found: Report, width: int = WIDTH) -> RenderableType:
-    """The tables for a terminal of so many columns."""
+    """Return the tables for a terminal of ``width`` columns."""
     parts: list[RenderableType] = [
         Text(line, style=GRADE_STYLES["F"] if line.startswith(PARTIAL) else "") for line in found.preamble
     ]
@@ -39,7 +39,7 @@ def text(found: Report, width: int = WIDTH) -> RenderableType:
 
 
 def _table(section: Section, width: int) -> Table:
-    # What says nothing is left out: the framework, which the name begins with, a lone CPU or mode.
+    # Leave out the framework, which the name starts with, and the usual device and mode.
     shown = section.shown.drop(columns="framework", errors="ignore")
     unsaid = [c for c, word in (("device", "cpu"), ("mode", "eager")) if c in shown and set(shown[c]) == {word}]
     shown = shown.drop(columns=unsaid).map(lambda v: "" if pd.isna(v) else " ".join(str(v).split()))
@@ -55,17 +55,17 @@ def _table(section: Section, width: int) -> Table:
 
 
 def _widths(shown: pd.DataFrame, width: int) -> dict[str, int]:
-    """The width of each column, so that a line fits: no word is broken, and what is over is shared.
+    """The width of each column, such that a line fits and no word is broken; columns share the room left over.
 
-    Rich divides the room by the length of whole cells, and breaks numbers where it is short.
+    Rich would divide the room by the length of whole cells, and break numbers.
     """
     wanted = {c: max(map(len, [c, *shown[c]])) for c in shown.columns}
-    widths = {c: min(wanted[c], NARROWEST) if c in _NAMES else _needed(c, shown[c]) for c in shown.columns}
-    left = width - len(widths) - 1 - sum(widths.values())  # columns are one apart, and one from the ends of a line
+    widths = {c: min(wanted[c], MIN_NAME) if c in _NAMES else _needed(c, shown[c]) for c in shown.columns}
+    left = width - len(widths) - 1 - sum(widths.values())  # a blank between columns and at both ends
     while left < 0 and max(widths.values()) > 1:
         widths[max(widths, key=lambda c: widths[c])] -= 1
         left += 1
-    for most in ({c: WIDEST if c in _NAMES else CELL_WIDTH for c in widths}, wanted):
+    for most in ({c: MAX_NAME if c in _NAMES else CELL_WIDTH for c in widths}, wanted):
         growing = [c for c in widths if widths[c] < min(wanted[c], most[c])]
         while left > 0 and growing:
             for column in growing[:left]:
@@ -76,7 +76,7 @@ def _widths(shown: pd.DataFrame, width: int) -> dict[str, int]:
 
 
 def _needed(heading: str, words: pd.Series[str]) -> int:
-    """The width below which a column would break a word, or a piece of a name: of most, and of a heading's words."""
+    """The least width that breaks no word or piece of a name."""
     pieces = {piece for cell in {heading, *words} for line in _pieces(cell) for piece in line.split()}
     return min(max(map(len, pieces), default=1), CELL_WIDTH)
 
@@ -91,7 +91,7 @@ def _pieces(words: str) -> list[str]:
 
 
 def folded(words: str, width: int, indent: str = "") -> str:
-    """A long dotted name broken where it has a joint, and within a word only where that alone is wider."""
+    """Return a long dotted name with line breaks at its joints, and within a piece only if the piece is too wide."""
     if words.count(" ") > 1:
         return words
     lines = [""]

@@ -78,7 +78,7 @@ def test_every_pair_is_counted_once():
     assert found.loc[("x/a", "x/b"), counted].to_list() == [2, 2, 2, 2, 0]
     assert found.loc[("x/a", "x/c"), counted].to_list() == [2, 0, 0, 1, 1]
     (group,) = identical(pairs(losses(df))).to_dict("records")
-    assert group["with the same losses in every bit"] == "x/a, x/b"
+    assert group["with the same losses, bit for bit"] == "x/a, x/b"
 
 
 def test_rows_without_an_answer_and_failed_calls_count_nothing():
@@ -116,7 +116,7 @@ def test_the_report_says_where_compiled_and_eager_differ(measured):
 
 def test_twins_are_found(measured):
     found = {s.name: s for s in reports.sections(measured)}["pairs"].shown
-    groups = [set(g.split(", ")) for g in found["with the same losses in every bit"]]
+    groups = [set(g.split(", ")) for g in found["with the same losses, bit for bit"]]
     twins = {"torch/F.cross_entropy", "torch/F.nll_loss[F.log_softmax]"}
     assert any(twins <= g for g in groups), f"torch's losses differ now: {groups}"
 

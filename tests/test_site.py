@@ -557,7 +557,7 @@ def test_cases_that_the_run_does_not_keep_or_that_are_damaged_have_a_page_that_s
     assert "cases.parquet is damaged" in Parsed(site / "index.html").words
     kept_cases.unlink()
     site = site_of(run, tmp_path / "absent")
-    assert "does not keep what its cases are" in Parsed(site / "cases" / "f-a.html").words
+    assert "has no description of this case" in Parsed(site / "cases" / "f-a.html").words
     assert "partial" not in Parsed(site / "index.html").words
 
 
@@ -565,4 +565,4 @@ def test_a_case_with_no_grade_has_a_page(tmp_path):
     run = kept(tmp_path / "run", line(grade=None, verdict="undefined", value=float("nan"), exact=float("nan")))
     page = Parsed(site_of(run, tmp_path / "site") / "cases" / "f-a.html")
     assert page.grid("given")["value"].to_list() == ["NaN"]
-    assert "recorded, not graded" in page.words
+    assert "measured, not graded" in page.words

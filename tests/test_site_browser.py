@@ -86,7 +86,7 @@ def test_from_the_matrix_to_a_case_and_back(page, site):
     # The letter leads to what this implementation gave in this dtype.
     assert set(column(page, "given", "implementation")) == {"numpy/naive"}
     assert set(column(page, "given", "dtype")) == {"float32"}
-    page.get_by_role("link", name="To the matrix").click()
+    page.get_by_role("link", name="All grades").click()
     page.get_by_role("heading", name="Worst grade over all cases").wait_for()
     assert page.url.endswith("index.html#matrix")
     page.go_back()

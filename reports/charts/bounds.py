@@ -1,4 +1,4 @@
-"""Measured against bound: the largest measured error among the losses whose bound is about as large."""
+"""Errors against bounds: the largest measured error among losses with a similar bound."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,20 +14,20 @@ from ..tables.grades import labels
 from .style import BEYOND, FIT, LINES, ROOM, SMALL, Figure, beyond, decades, distinct, encoded, laid_out, powers, slug
 
 HEIGHT = 190
-KEY_LINE = 7.5  # points, of the names below
+KEY_LINE = 7.5  # points: a line of the names below
 FLOOR = 0.1  # ulp
 
 
 def figures(found: Measurements) -> Iterator[Figure]:
-    """One for each dtype, mode and device in which losses have bounds."""
+    """Yield a figure for each dtype, mode and device in which losses have bounds."""
     table = largest_by_bound(found)
     for label, numbers in table.groupby(labels(table), sort=False):
         yield Figure(
             slug(f"bound {label}"),
-            f"Largest measured error of a finite loss against its a-priori bound, {label}, in ulp: below the line the "
-            "bound holds. Each point is the largest error of all implementations of a formula whose bound is about as "
-            "large; a number names the built-in. Naive against the bound without shift, the others against that with "
-            f"it; {BEYOND}.",
+            f"Largest measured error of a finite loss against its a-priori bound, {label}, in ulp. Below the line the "
+            "bound holds. Each point is the largest error over all implementations of a formula with a similar bound. "
+            "A number names the built-in. Naive has the bound without shift, the others the bound with shift; "
+            f"{BEYOND}.",
             _drawn(numbers, FORMATS[numbers["dtype"].iloc[0]].unit_roundoff),
             numbers.reset_index(drop=True),
         )
@@ -36,7 +36,7 @@ def figures(found: Measurements) -> Iterator[Figure]:
 def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
-    # Past 1/u ulp no digit is right, and how wrong a bound is says nothing more.
+    # Past 1/u ulp no digit is right, and the size of a bound says nothing more.
     top = 10.0 / unit_roundoff
     shown = _shown(numbers, top)
     kinds = [f for f in LINES if f in set(numbers["formula"])]
@@ -67,9 +67,10 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
 
 
 def _shown(numbers: pd.DataFrame, top: float) -> pd.DataFrame:
-    """The points as they are drawn: within the axes, on which ``beyond`` tells that they lie elsewhere.
+    """The points within the axes; ``beyond`` names the side on which a point is beyond them.
 
-    Of those beyond the end of the bounds the one with the largest error stands for a formula: they would be one place.
+    Of a formula's points beyond the end of the bounds only the one with the largest error is drawn, since all would be
+    in the same place.
     """
     right = numbers["its_bound"] > top
     last = numbers[right].sort_values("largest", ascending=False, kind="stable").drop_duplicates("formula")

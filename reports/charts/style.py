@@ -1,4 +1,4 @@
-"""How figures look: sizes in points, so that a figure set at its own width has fonts of the size named here."""
+"""The style of figures. Sizes are in points: a figure printed at its own width has fonts of the sizes given here."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 WIDTH = 238  # points: 3.3 inches, a column of a two-column page
 WIDE = 504  # points: 7 inches, both columns
 FONT, SMALL = 7, 6
-LONGEST = 60  # of a part of a file's name
+MAX_SLUG = 60  # characters
 CHARACTER = 0.52  # a character's mean width over the font's size
-FIT = int(0.95 * WIDTH / (CHARACTER * SMALL))  # small characters, below a figure
+FIT = int(0.95 * WIDTH / (CHARACTER * SMALL))  # small characters in a line below a figure
 _BLACK, _GREY = "#000000", "#777777"
-_MODULES = {"vl-convert-python": "vl_convert"}  # of the packages that bear another name
+_MODULES = {"vl-convert-python": "vl_convert"}  # of packages whose name differs
 
 
 class Figure(NamedTuple):
@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A kind of line: its name in the legend, its colour, its dashes and its points."""
+    """A kind of line: its name in the legend, its colour, dashes and points."""
 
     name: str
     colour: str
@@ -63,14 +63,14 @@ LINES |= {
 
 
 def require(what: str, *packages: str) -> None:
-    """UsageError where a package of the extra ``report`` is not installed."""
+    """Raise a UsageError if a package of the extra ``report`` is not installed."""
     missing = [package for package in packages if not find_spec(_MODULES.get(package, package))]
     if missing:
         raise UsageError(f"{what} {' and '.join(missing)}; install with `pip install 'logitlab[report]'`")
 
 
 class Encoding(NamedTuple):
-    """What tells the kinds of lines of a chart apart."""
+    """The colour, dashes and points that tell the kinds of lines of a chart apart."""
 
     color: alt.Color
     dash: alt.StrokeDash
@@ -78,16 +78,17 @@ class Encoding(NamedTuple):
 
 
 class Ticks(TypedDict):
-    """Where an axis has ticks, and what they are called: keyword arguments of Altair's ``Axis``."""
+    """The ticks of an axis and their labels: keyword arguments of Altair's ``Axis``."""
 
     values: list[float]
     labelExpr: str
 
 
 def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: str = "kind") -> Encoding:
-    """Colour, dashes and points of a field of kinds, whose legend names them once.
+    """Return the colour, dashes and points for a field of kinds, with one legend.
 
-    The legend shows colours and points, and dashes alone where the kinds have no points: both would make broken points.
+    The legend shows colours and points; it shows dashes only for kinds without points, since it would draw the points
+    dashed.
     """
     import altair as alt  # noqa: PLC0415 - an extra
 
@@ -104,7 +105,7 @@ def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: s
 
 
 def laid_out(chart: Any, height: float, width: float = WIDTH, *, framed: bool = True) -> Any:
-    """The chart at a column's width, all that belongs to it within; a frame around the data stands for the axes."""
+    """Return the chart at a width that includes its labels, with a frame around the data in place of axis lines."""
     return (
         chart.properties(width=width, height=height, autosize={"type": "fit", "contains": "padding"}, padding=1)
         .configure_axis(
@@ -120,18 +121,18 @@ def laid_out(chart: Any, height: float, width: float = WIDTH, *, framed: bool = 
     )  # fmt: skip
 
 
-# A point beyond an axis stands at its end as an arrow that points out, in the colour of its kind.
+# A point beyond an axis is an arrow at its end, in the colour of its kind.
 _ARROWS = {
     "below": ("M0,-1.6L0,1.6M-0.9,0.6L0,1.6L0.9,0.6", 0, -4),
     "above": ("M0,1.6L0,-1.6M-0.9,-0.6L0,-1.6L0.9,-0.6", 0, 4),
     "right": ("M-1.6,0L1.6,0M0.6,-0.9L1.6,0L0.6,0.9", -4, 0),
 }
-ROOM = 2.5  # a logarithmic axis goes on by this factor, so that arrows at its end meet no point
-BEYOND = "an arrow at the end of an axis is a point beyond it"
+ROOM = 2.5  # a logarithmic axis extends by this factor, so that the arrows at its end cover no point
+BEYOND = "an arrow at the end of an axis marks a point beyond it"
 
 
 def beyond(chart: Any, colour: Any, kinds: Sequence[str], apart: float = 3.0) -> list[Any]:
-    """Layers of the points whose field ``beyond`` names a side, each kind ``apart`` from the next, to hide none."""
+    """Return layers of the points beyond an axis, with the kinds ``apart`` from each other, so that none is hidden."""
     layers = []
     for side, (shape, x, y) in _ARROWS.items():
         for i, kind in enumerate(kinds):
@@ -146,9 +147,9 @@ def beyond(chart: Any, colour: Any, kinds: Sequence[str], apart: float = 3.0) ->
 
 
 def powers(values: Sequence[float], last: str | None = None) -> Ticks:
-    """An axis with ticks at powers of ten; ``last`` is what the last one is called instead.
+    """Return an axis with ticks at powers of ten; ``last`` replaces the label of the last tick.
 
-    The font that figures are drawn with has no superscripts beyond the cube.
+    Labels such as ``1e5`` stand in for superscripts, which the font of the figures lacks beyond the cube.
     """
     exponents = [round(math.log10(value)) for value in values]
     names = {str(e): f"{10.0**e:g}" if abs(e) <= 3 else f"1e{e}" for e in exponents}
@@ -158,19 +159,19 @@ def powers(values: Sequence[float], last: str | None = None) -> Ticks:
 
 
 def decades(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten between two numbers, evenly taken, and no more than so many."""
+    """Return evenly spaced powers of ten between two numbers, at most ``most``."""
     first, end = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     return [10.0**e for e in range(first, end + 1, max(1, math.ceil((end - first + 1) / most)))]
 
 
 def slug(words: str) -> str:
-    """Words as a part of a file's name."""
+    """Return words as a part of a file's name."""
     plain = re.sub(r"[^A-Za-z0-9.+]+", "-", words).strip("-.") or "x"
-    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 11]}-{digest(plain.encode())[:10]}"
+    return plain if len(plain) <= MAX_SLUG else f"{plain[: MAX_SLUG - 11]}-{digest(plain.encode())[:10]}"
 
 
 def shortened(name: str, most: int, end: int | None = None) -> str:
-    """A name of at most so many characters on one line; the end, where options are, is kept as well as the start."""
+    """Return a name on one line of at most ``most`` characters, cut in the middle: options are at its end."""
     whole = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(whole) <= most:
         return whole
@@ -179,9 +180,9 @@ def shortened(name: str, most: int, end: int | None = None) -> str:
 
 
 def distinct(names: Sequence[str], most: int) -> list[str]:
-    """Names, no two alike, each `shortened`: keeping more of the end where two would be the same, or numbered at last.
+    """Return the names `shortened` and still distinct: with more of the end if two become the same, else with a number.
 
-    An axis or a key of shortened names needs this: two names that become one would be drawn over each other.
+    On an axis, two names that become the same would be drawn over each other.
     """
     found = [shortened(name, most) for name in names]
     for end in (most // 2, 2 * most // 3, 5 * most // 6):

@@ -1,4 +1,4 @@
-"""For papers: figures at column width and LaTeX tables, each with the numbers behind it, and how to reproduce them."""
+"""Output for papers: figures at column width and LaTeX tables, each with its numbers, and how to reproduce them."""
 
 from ._figures import figures, write_figures
 from ._latex import write_latex

@@ -1,4 +1,4 @@
-"""Error curves: every implementation of a cell along the axis of a sweep, with the a-priori bounds of the loss."""
+"""Error curves: the error of every implementation along the axis of a sweep, with the a-priori bounds of the loss."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +13,14 @@ from ..tables.curves import BOUNDS, QUANTITIES, axes, bounds_along, curve, drawa
 from ..tables.grades import labels
 
 HEIGHT = 190
-FLOOR = 0.1  # ulp; an error below is drawn there, for the axis has no zero
-LOST = 100.0  # times 1/u ulp, at which no digit is right: the end of the axis
-LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
-EVERY = 4  # values have a point, by turns: on each they would cover the lines
+FLOOR = 0.1  # ulp; smaller errors are drawn here, since a logarithmic axis has no zero
+LOST = 100.0  # the end of the axis, as a multiple of 1/u ulp, at which no digit is right
+LOGARITHMIC = 50.0  # the ratio of last to first value that makes an axis logarithmic
+POINT_EVERY = 4  # values; points at each value would cover the lines
 
 
 def figures(found: Measurements) -> Iterator[Figure]:
-    """One for each axis, quantity, dtype, mode and device that was swept."""
+    """Yield a figure for each axis, quantity, dtype, mode and device of a sweep."""
     formula = found.cells.drop_duplicates("implementation").set_index("implementation")["formula"]
     for axis in axes(found):
         for quantity in QUANTITIES:
@@ -34,8 +34,8 @@ def figures(found: Measurements) -> Iterator[Figure]:
                 yield Figure(
                     slug(f"curve {axis} {quantity} {label}"),
                     f"Largest error of the {quantity} in ulp along the {axis}, {label}: a line for each "
-                    f"implementation. At the top what is not finite; {BEYOND}, below also an error within the smallest "
-                    "normal number, which counts for nothing.",
+                    f"implementation. Results that are not finite are at the top. {BEYOND.capitalize()}; at the bottom "
+                    "also an error within the smallest normal number, which no grade counts.",
                     _drawn(part, axis, quantity),
                     part,
                 )
@@ -46,7 +46,7 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
 
     top = 10.0 ** np.ceil(np.log10(LOST / FORMATS[table["dtype"].iloc[0]].unit_roundoff))
     lines = _lines(table, axis)
-    # Off the axis a bound promises nothing; drawn at its end it would read as infinite.
+    # A bound beyond the axis is left out: drawn at its end it would look infinite.
     lines = lines[~(lines["line"].isin(BOUNDS) & (lines["error"] > top))]
     infinite, last = np.isinf(lines["error"].astype(float)), top / np.sqrt(10.0)
     lines["beyond"] = np.select([lines["error"] < FLOOR, ~infinite & (lines["error"] > last)], ["below", "above"], "")
@@ -74,7 +74,7 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
         .mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1)
         .encode(color=marks.color, shape=marks.shape)
     )
-    # Kinds have their points by turns, and so no arrow on another.
+    # Kinds take turns in having points, so no arrow covers another.
     arrows = beyond(base.transform_filter("datum.pointed"), marks.color, formulas, apart=0)
     layers = [drawn, points, *arrows]
     if bounds:
@@ -82,13 +82,13 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
         dashed = alt.Chart(promised.rename(columns={"kind": "bound"})).mark_line(strokeWidth=0.9, opacity=1)
         black = alt.value(LINES[bounds[0]].colour)
         layers.insert(0, dashed.encode(x=x, y=y, color=black, strokeDash=of_bound.dash))
-    # The dashes of the losses have no legend of their own, those of the bounds have.
+    # Only the dashes of the bounds have a legend.
     whole = alt.layer(*layers).resolve_scale(strokeDash="independent").resolve_legend(strokeDash="independent")
     return laid_out(whole, HEIGHT)
 
 
 def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """What is drawn, one line of the table for each point: implementations, then bounds as lines of their own."""
+    """The points to draw, a line of the table each: implementations first, then bounds."""
     cells = table.assign(
         line=table["implementation"], error=drawable(table), kind=table["formula"].map(lambda f: LINES[f].name)
     )
@@ -97,5 +97,5 @@ def _lines(table: pd.DataFrame, axis: str) -> pd.DataFrame:
     drawn = pd.concat([cells, *bounds], ignore_index=True)[["line", "kind", axis, "error"]]
     step = drawn[axis].rank(method="dense").astype(int)
     turn = drawn["kind"].map({line.name: i for i, line in enumerate(LINES.values())})
-    drawn["pointed"] = ((step + turn) % EVERY == 0) & ~drawn["line"].isin(BOUNDS)
+    drawn["pointed"] = ((step + turn) % POINT_EVERY == 0) & ~drawn["line"].isin(BOUNDS)
     return drawn.dropna(subset="error")

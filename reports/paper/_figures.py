@@ -1,4 +1,4 @@
-"""All figures that measurements can fill, as SVG, PDF, PNG and the CSV behind them."""
+"""All figures that the measurements can fill, as SVG, PDF and PNG, with their numbers as CSV."""
 
 import re
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from . import _curves, _matrices
 from ._latex_escape import tex
 
 FOLDER = "figures"
-DOTS = 300  # an inch, of a PNG
-MAX_WAITING = 12  # figures before the pages are let out: LaTeX keeps only so many waiting
+DOTS_PER_INCH = 300  # of a PNG
+MAX_FLOATS = 12  # figures before a page break, since LaTeX holds only so many floats
 
 
 def figures(measurements: Measurements | pd.DataFrame) -> Iterator[Figure]:
-    """The grade matrix, finiteness by family, measured against bound, and error curves."""
+    """Yield the grade matrix, finiteness by family, errors against bounds, and error curves."""
     found = Measurements.of(measurements)
     for module in (_matrices, bounds, _curves):
         yield from module.figures(found)
 
 
 def write_figures(measurements: Measurements | pd.DataFrame, out: Path) -> list[Path]:
-    """Writes each figure into ``out/figures``, with its numbers, and returns the paths.
+    """Write each figure with its numbers into ``out/figures``, and return the paths.
 
     Raises:
-        UsageError: where altair or vl-convert-python is not installed.
+        UsageError: if altair, vl-convert-python or pylatexenc is not installed.
     """
     require("figures need", "altair", "vl-convert-python", "pylatexenc")
     import vl_convert  # noqa: PLC0415 - an extra
@@ -43,21 +43,21 @@ def write_figures(measurements: Measurements | pd.DataFrame, out: Path) -> list[
         files = {
             "csv": figure.numbers.to_csv(index=False).encode(),
             "pdf": vl_convert.svg_to_pdf(svg),
-            "png": vl_convert.svg_to_png(svg, ppi=DOTS),
+            "png": vl_convert.svg_to_png(svg, ppi=DOTS_PER_INCH),
             "svg": _in_points(svg).encode(),
         }
         for kind, content in files.items():
             path = folder / f"{figure.name}.{kind}"
             path.write_bytes(content)
             written.append(path)
-        floats.append(_float(figure) + "\\clearpage\n" * (len(floats) % MAX_WAITING == MAX_WAITING - 1))
+        floats.append(_float(figure) + "\\clearpage\n" * (len(floats) % MAX_FLOATS == MAX_FLOATS - 1))
     document = folder / "figures.tex"
     document.write_text("\n".join(floats), encoding="utf-8")
     return [*written, document]
 
 
 def _float(figure: Figure) -> str:
-    """A figure as `main.tex` takes it."""
+    """A figure as LaTeX for `main.tex`."""
     return (
         "\\begin{figure}[!htbp]\n\\centering\n"
         f"\\includegraphics{{{FOLDER}/{figure.name}.pdf}}\n"
@@ -75,7 +75,7 @@ def _svg(chart: Any) -> str:
 
 
 def _printable(spec: Any) -> Any:
-    """A chart's words without the characters that are none in XML: one of them ends the process that draws it."""
+    """A chart without the characters that XML forbids: one of them crashes the process that draws the chart."""
     if isinstance(spec, dict):
         return {_printable(name): _printable(value) for name, value in spec.items()}
     if isinstance(spec, list):
@@ -84,5 +84,5 @@ def _printable(spec: Any) -> Any:
 
 
 def _in_points(svg: str) -> str:
-    """Vega writes bare numbers, which are pixels of 1/96 inch; the PDF of the same numbers is in points of 1/72."""
+    """The SVG with its size in points, like the PDF; Vega writes bare numbers, which mean pixels of 1/96 inch."""
     return re.sub(r'(<svg\b[^>]*?) width="([\d.]+)" height="([\d.]+)"', r'\1 width="\2pt" height="\3pt"', svg, count=1)

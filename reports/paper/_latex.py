@@ -1,4 +1,4 @@
-"""LaTeX tables with booktabs and siunitx, and a document that inputs them all."""
+"""LaTeX tables with booktabs and siunitx, and a document that includes them all."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ from ..tables.uncounted import MEANING
 from ._latex_escape import name, prose, tex
 
 FOLDER = "tables"
-MAX_LINES = 40  # of a table on one page; a longer one is a longtable
-# Points, at the size of the tables: the text's width, a digit, a point, a times ten, the room beside a column.
+MAX_LINES = 40  # of a table on one page; a longer table is a longtable
+# Points at the font size of the tables: the width of the text, of a digit, a decimal point, "times ten", a margin.
 TEXT, CHARACTER, POINT, TIMES_TEN, BESIDE = 508.0, 4.05, 2.5, 15.0, 5.0
-NAME = (64.0, 160.0)  # the narrowest and the widest column of names
-TURNED = 730.0  # the width of the text on a page on its side
-DAGGER = r"{$^\dagger$}"  # as siunitx takes it behind a number, of any column
+NAME = (64.0, 160.0)  # points: the least and the largest width of the column of names
+LANDSCAPE = 730.0  # points: the width of the text on a landscape page
+DAGGER = r"{$^\dagger$}"  # in braces, so that siunitx accepts it behind a number
 INFINITIES = {math.inf: r"{$\infty$}", -math.inf: r"{$-\infty$}"}
-LEAST, LARGEST = 0.01, 1000.0  # numbers between them are written without an exponent
+LEAST, LARGEST = 0.01, 1000.0  # numbers between these have no exponent
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a section's table is set: the values that each dtype has a column of, with their headings, and their words.
+    """The layout of a section's table.
 
-    ``unit`` multiplies the numbers; ``decimals`` None means two or three significant digits, as wide as need be.
-    ``marked`` names for a value the column that is there where its numbers bear `MARK`.
+    Attributes:
+        values: the columns to print for each dtype, with their headings.
+        caption: the caption.
+        marked: for a column of ``values`` the column that is present where its numbers have the `MARK`.
+        unit: a factor of the numbers.
+        decimals: digits after the point; None for two or three significant digits.
     """
 
     values: Mapping[str, str]
@@ -48,43 +52,43 @@ LAYOUTS = {
     "grades": Layout({}, f"Worst grade over all cases, rows and quantities: {LEGEND}."),
     "finiteness": Layout(
         {"finite where it should be": "finite", "not finite where it should not": "not"},
-        "Rows that are finite where the exact answer is, and not finite where it is not, in percent of those graded.",
+        "Percent of the graded rows: finite where the exact answer is finite, and not finite where it is not.",
         unit=100.0,
         decimals=1,
     ),
     "errors_loss": Layout(
         {"loss median": "median", "loss largest": "largest"},
-        "Errors of the loss in ulp of the dtype; infinite where a row is not finite and should be, or the reverse. "
+        "Errors of the loss in ulp of the dtype; infinite where a row is not finite but should be, or the reverse. "
         f"{MEANING}",
         {"loss largest": "loss uncounted"},
     ),
     "errors_gradient": Layout(
         {"gradient median": "median", "gradient largest": "largest"},
-        "Errors of the gradient in ulp of the dtype; infinite where a row is not finite and should be, or the reverse. "
+        "Errors of the gradient in ulp of the dtype; infinite where a row is not finite but should be, or the reverse. "
         f"{MEANING}",
         {"gradient largest": "gradient uncounted"},
     ),
     "bounds_loss": Layout(
         {"unshifted largest": "unshifted", "shifted largest": "shifted"},
-        "Largest error of the loss over its a-priori bound, without and with the shift by the maximum; at most 1 where "
-        "the bound holds.",
+        "Largest error of the loss divided by its a-priori bound, without and with the shift by the maximum; at most 1 "
+        "where the bound holds.",
     ),
     "stability": Layout(
         {"stability median": "median", "stability largest": "largest"},
-        "Relative error of the loss over condition number times unit roundoff, of the losses whose condition is at "
-        "least 1.",
+        "Relative error of the loss divided by condition number times unit roundoff, over losses with a condition of "
+        "at least 1.",
     ),
     "article": Layout(
-        {}, "The batch of the article: losses of its rows and their mean, and what the gradient of each is."
+        {}, "The article's batch: the loss of each row, their mean, and whether each gradient is finite."
     ),
 }
 
 
 def write_latex(found: Report, out: Path) -> list[Path]:
-    """Writes ``out/main.tex`` and, into ``out/tables``, each table with its numbers as CSV; returns the paths.
+    """Write ``out/main.tex``, and each table with its numbers as CSV into ``out/tables``; return the paths.
 
     Raises:
-        UsageError: where jinja2 or pylatexenc is not installed.
+        UsageError: if jinja2 or pylatexenc is not installed.
     """
     require("LaTeX tables need", "jinja2", "pylatexenc")
     folder = out / FOLDER
@@ -104,7 +108,7 @@ def write_latex(found: Report, out: Path) -> list[Path]:
 
 
 def _table(section: Section, layout: Layout) -> str:
-    """A section's table with its cells as lines and, for each dtype, a column for each of its values."""
+    """A section's table as LaTeX: a line for each cell, and for each dtype a column for each value."""
     table = section.table
     if layout.values:
         wide = by_dtype(table, table, {value: f"\n{heading}" for value, heading in layout.values.items()})
@@ -115,7 +119,7 @@ def _table(section: Section, layout: Layout) -> str:
 
 
 def _marks(table: pd.DataFrame, layout: Layout) -> dict[str, pd.Series[bool]]:
-    """For each column of marked numbers which of them bear the mark."""
+    """For each column of marked numbers, which of them have the mark."""
     if not layout.marked:
         return {}
     there = by_dtype(table, table, {column: f"\n{layout.values[value]}" for value, column in layout.marked.items()})
@@ -123,9 +127,9 @@ def _marks(table: pd.DataFrame, layout: Layout) -> dict[str, pd.Series[bool]]:
 
 
 def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd.Series[bool]]) -> str:
-    """A table as LaTeX: `CELL`'s columns as words, those of numbers aligned by siunitx, others centred.
+    """A table as LaTeX: the columns of `CELL` as words, numbers aligned by siunitx, other columns centred.
 
-    ``marks`` tells for a column of numbers which of them bear the mark.
+    ``marks`` has for a column of numbers which of them have the mark.
     """
     kept = table.drop(columns=[c for c, unsaid in (("mode", "eager"), ("device", "cpu")) if set(table[c]) == {unsaid}])
     columns, formats, headings, width = {}, [], [], 0.0
@@ -145,7 +149,7 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
             words = max((len(str(w)) for w in [lower, *([] if digits else columns[column])]), default=0) * CHARACTER
             width += max(digits, words) + BESIDE
     turned = TEXT - width - 2 * BESIDE < NAME[0]
-    left = min(max((TURNED if turned else TEXT) - width - 2 * BESIDE, NAME[0]), NAME[1])
+    left = min(max((LANDSCAPE if turned else TEXT) - width - 2 * BESIDE, NAME[0]), NAME[1])
     formats[list(columns).index("implementation")] = (
         rf">{{\raggedright\arraybackslash\hangindent=1em}}p{{{left:.0f}pt}}"
     )
@@ -153,18 +157,18 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
     simple = all(not upper for upper, _ in headings)
     body.columns = pd.Index([lower for _, lower in headings]) if simple else pd.MultiIndex.from_tuples(headings)
     long = len(body) > MAX_LINES
-    made: str = body.style.hide(axis="index").to_latex(
+    latex: str = body.style.hide(axis="index").to_latex(
         column_format="".join(formats), hrules=True, siunitx=True, multicol_align="c",
         caption=tex(layout.caption, 1000), label=f"tab:{label}", environment="longtable" if long else "table",
         position=None if long else "!htbp", position_float=None if long else "centering",
     )  # fmt: skip
-    return f"\\begin{{landscape}}\n{made}\\end{{landscape}}\n" if turned else made
+    return f"\\begin{{landscape}}\n{latex}\\end{{landscape}}\n" if turned else latex
 
 
 def _numbers(
     values: pd.Series[float], decimals: int | None, marked: pd.Series[bool] | None
 ) -> tuple[pd.Series[str], str, float]:
-    """Numbers as siunitx reads them, words in braces; its column with the room that they need, and that in points."""
+    """Numbers for siunitx with words in braces, the column's format, and its width in points."""
     write: Callable[[float], str] = _significant if decimals is None else lambda v: f"{v:.{decimals}f}"
     words = values.map(lambda v: "{--}" if pd.isna(v) else write(v) if math.isfinite(v) else INFINITIES[v])
     numbers = [re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?(?:e(\d+))?", w) for w in words]
@@ -179,7 +183,7 @@ def _numbers(
 
 
 def _significant(value: float) -> str:
-    """Two or three digits that count, with an exponent where there would be many others."""
+    """Two or three significant digits, with an exponent for large numbers."""
     size = abs(value)
     if 0 < size < LEAST:
         return rf"{{$<{LEAST}$}}"
@@ -190,7 +194,7 @@ def _significant(value: float) -> str:
 
 
 _DOCUMENT = r"""\documentclass[a4paper]{article}
-%% Made by LogitLab: pdflatex main.tex, two or three times, until the widths of the long tables have settled.
+%% Written by LogitLab. Run pdflatex main.tex two or three times, until the widths of the long tables are stable.
 \usepackage[margin=1.55cm]{geometry}
 \usepackage{array,booktabs,longtable,graphicx,lscape,siunitx}
 \sisetup{exponent-product=\cdot}

@@ -1,15 +1,15 @@
-"""Words that are data, as LaTeX."""
+"""Data as LaTeX that prints it."""
 
 import re
 from functools import cache
 from typing import Any
 
 MAX_LINES = 120  # characters of a name or a message
-UNBROKEN = 9  # characters without a joint, after which a name may be broken anywhere
+MAX_UNBROKEN = 9  # characters without a joint; in longer pieces a line break is possible anywhere
 
 
 def tex(words: object, most: int = MAX_LINES) -> str:
-    """Words on one line, as LaTeX that prints them; what pdflatex has no glyph for as its number, ``U+4E2D``."""
+    """Return words as LaTeX on one line; a character without a glyph in pdflatex becomes its number, ``U+4E2D``."""
     printable = "".join(c if c.isprintable() else " " for c in str(words))
     whole = " ".join(printable.split())
     if len(whole) > most:
@@ -18,16 +18,16 @@ def tex(words: object, most: int = MAX_LINES) -> str:
 
 
 def name(words: object) -> str:
-    """A dotted name that may be broken at its joints, and within what has none for long."""
+    """Return a dotted name as LaTeX, with line breaks allowed at its joints and within long pieces."""
     pieces = re.split(r"(?<=[/._,\-])|(?=\[)|(?<=[a-z])(?=[A-Z])", " ".join(str(words).split())[:MAX_LINES])
-    # Within a piece at a price, where nothing else is left; a character that is told by its number is long by itself.
-    short = (re.findall(rf"[^\x00-\x7f]|[\x00-\x7f]{{1,{UNBROKEN}}}", piece) for piece in pieces)
+    # A break within a piece has a penalty. A character printed as its number is a piece by itself, since it is long.
+    short = (re.findall(rf"[^\x00-\x7f]|[\x00-\x7f]{{1,{MAX_UNBROKEN}}}", piece) for piece in pieces)
     breakable = (r"\penalty1000{}".join(map(tex, parts)) for parts in short)
     return r"\allowbreak{}".join(breakable) + "..." * (len(str(words)) > MAX_LINES)
 
 
 def prose(words: str) -> str:
-    """A paragraph, its long words broken as names are."""
+    """Return a paragraph as LaTeX, with line breaks allowed in long words."""
     return " ".join(map(name, words.split()))
 
 
@@ -35,8 +35,7 @@ def prose(words: str) -> str:
 def _encoder() -> Any:
     from pylatexenc import latexencode  # noqa: PLC0415 - an extra
 
-    # The fonts of pdflatex without further packages have a dash where others have the bar.
-    # The dagger of text would come from a font of bitmaps.
+    # The default fonts of pdflatex have a dash in place of the bar, and the text dagger only as a bitmap.
     words = {ord("|"): r"\textbar", ord("†"): r"\ensuremath{\dagger}"}
     ours = latexencode.UnicodeToLatexConversionRule(latexencode.RULE_DICT, words)
     return latexencode.UnicodeToLatexEncoder(

@@ -1,4 +1,4 @@
-"""Matrices: the grades of every implementation, and in which families of cases it is not finite where it should be."""
+"""Matrices: the grades of every implementation, and its share of wrongly finite rows by family of cases."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,28 +12,28 @@ from ..charts.style import CHARACTER, SMALL, WIDE, WIDTH, Figure, distinct, laid
 from ..tables.errors import by_family
 from ..tables.grades import LEGEND, grade_matrix, grades_across, labels
 
-NONE = "-"  # where there is no grade
+NONE = "-"  # no grade
 CELL = 12  # points, of a grade
 ROW = 8.5
-BESIDE = 10  # points that are neither labels nor cells
-WIDEST = 0.75  # of the figure may be labels
+MARGIN = 10  # points beside labels and cells
+MAX_LABELS = 0.75  # share of the figure's width for labels
 MAX_COLUMNS = 8  # of a figure as wide as a column
 
-# Shares of rows, from the lightest to the darkest: told apart by lightness alone.
+# Shares of rows, from the lightest to the darkest shade, which lightness alone tells apart.
 SHARES = {"0": 0.0, "≤ 1%": 0.01, "≤ 10%": 0.1, "≤ 50%": 0.5, "≤ 100%": 1.0}
 _SHADES = ("#f4f4f4", "#cfd8ea", "#8aa5d6", "#3d6ab0", "#0b2a5b")
-LABELS = 0.46  # of a wide figure may be names
+MAX_NAMES = 0.46  # share of a wide figure's width for names
 LONGEST_FAMILY = 30  # characters
 
 
 def figures(found: Measurements) -> Iterator[Figure]:
-    """The grade matrix, and a heatmap for each dtype, mode and device in which something is not finite."""
+    """Yield the grade matrix, and a heatmap for each dtype, mode and device with wrongly finite rows."""
     grades = grades_across(grade_matrix(found))
     if len(grades):
         yield Figure(
             "grades",
-            f"Worst grade of each implementation over all cases, rows and quantities: {LEGEND}; - nothing to grade. "
-            "What is eager and on the CPU is not named.",
+            f"Worst grade of each implementation over all cases, rows and quantities: {LEGEND}; - not graded. "
+            "Columns without a mode or device are eager and on the CPU.",
             _grades(grades),
             grades,
         )
@@ -44,8 +44,8 @@ def figures(found: Measurements) -> Iterator[Figure]:
         if (shares.iloc[:, 1:] > 0).any(axis=None):
             yield Figure(
                 slug(f"finiteness {label}"),
-                f"Share of the rows that are not finite where they should be, or the reverse, {label}: losses down, "
-                "families of cases across; - is not measured. Losses and families without any such row are left out.",
+                f"Share of rows that are not finite where they should be, or the reverse ({label}). Losses are rows and "
+                "families of cases columns; - is not measured. Losses and families without such rows are left out.",
                 _heatmap(shares),
                 shares,
             )
@@ -56,7 +56,7 @@ def _grades(grades: pd.DataFrame) -> Any:
 
     columns = list(grades.columns[2:])
     width = WIDTH if len(columns) <= MAX_COLUMNS else WIDE
-    room = min(width - BESIDE - CELL * len(columns), WIDTH * WIDEST)
+    room = min(width - MARGIN - CELL * len(columns), WIDTH * MAX_LABELS)
     names = distinct(list(grades["implementation"]), int(room / (CHARACTER * SMALL)))
     cells = grades.assign(key=names).melt("key", columns, "column", "grade").dropna(subset="grade")
     cells["letter"] = cells["grade"].where(cells["grade"].isin(list(GRADE_COLOURS)), NONE)
@@ -77,14 +77,14 @@ def _heatmap(shares: pd.DataFrame) -> Any:
     bad = shares.set_index("implementation")
     bad = bad.loc[(bad > 0).any(axis=1), (bad > 0).any(axis=0)]
     families = distinct(list(bad.columns), LONGEST_FAMILY)
-    names = distinct(list(bad.index), int(WIDE * LABELS / (CHARACTER * SMALL)))
+    names = distinct(list(bad.index), int(WIDE * MAX_NAMES / (CHARACTER * SMALL)))
     binned = bad.apply(lambda c: c.map(_bin)).set_axis(names).set_axis(families, axis=1).rename_axis("label")
     cells = binned.reset_index().melt("label", families, "family", "share")
     x = alt.X("family:N", sort=families, title=None).axis(
         labelAngle=-90, labelFontSize=SMALL, labelLimit=200, labelOverlap=False, ticks=False
     )
     y = alt.Y("label:N", sort=names, title=None).axis(
-        labelLimit=WIDE * LABELS + 20, labelFontSize=SMALL, labelOverlap=False, ticks=False
+        labelLimit=WIDE * MAX_NAMES + 20, labelFontSize=SMALL, labelOverlap=False, ticks=False
     )
     legend = alt.Legend(
         orient="top", title="rows not finite where they should be, or the reverse", symbolStrokeWidth=0, columns=5,

@@ -12,13 +12,13 @@ FOLDERS = ("assets", "cases", "implementations", "charts", "data")
 
 
 def write_site(found: Report, out: Path) -> list[Path]:
-    """Writes the site into a folder and returns the path of its first page.
+    """Write the site into a folder, and return the path of its first page.
 
     Raises:
-        UsageError: where a package of the extra ``report`` is not installed, or the folder cannot be written.
+        UsageError: if a package of the extra ``report`` is not installed, or the folder cannot be written.
     """
     require("the site needs", "jinja2", "altair", "vl-convert-python")
-    # What these import is an extra too.
+    # These import packages of the extra too.
     from ._environment import copy_assets, environment  # noqa: PLC0415
     from ._site import Site  # noqa: PLC0415
     from .pages import pages  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Charts, drawn by Altair: pictures that need no script, and error curves to be explored."""
+"""Charts by Altair: pictures that need no script, and error curves that a script redraws."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ..tables.curves import PREFIX, QUANTITIES, bounds_along, curve, drawable
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK, FAINT = "#1d2733", "#d9dee5"
 BOUND = "#1d2733"
-FLOOR = 0.05  # ulp; what is below, an exact zero too, is drawn there: the axis has no zero
-LOGARITHMIC = 50.0  # the ratio of last to first from which an axis is
+FLOOR = 0.05  # ulp; smaller errors are drawn here, since a logarithmic axis has no zero
+LOGARITHMIC = 50.0  # the ratio of last to first value that makes an axis logarithmic
 LABELS = {f.value: f.label for f in Formula}
 _ORDER = (Formula.BUILTIN.label, "bound", Formula.NAIVE.label, Formula.LSE.label, Formula.LOG1P.label)
 _BOUNDS = {"bound_shifted": "a-priori bound, shifted", "bound_unshifted": "a-priori bound, unshifted"}
-CHARACTER, LONGEST = 7.0, 90  # pixels of a name's characters, and how many are shown
+CHARACTER, LONGEST = 7.0, 90  # pixels of a character, and the most characters of a name
 NOTHING_RIGHT = 4.0  # times 1/u ulp: the end of the axis
 _SHADES = ["#f3f5f8", "#0b3c6f"]
 
 
 def write_svg(chart: Any, out: Path, file: str) -> None:
-    """Writes a chart as a picture into ``out/charts``."""
+    """Write a chart as a picture into ``out/charts``."""
     import vl_convert  # noqa: PLC0415 - an extra
 
     (out / "charts" / file).write_text(vl_convert.vegalite_to_svg(chart.to_dict()), encoding="utf-8")
 
 
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script, as vl-convert brings them, that leaves only `vegaEmbed` behind."""
+    """Return Vega, Vega-Lite and Vega-Embed from vl-convert as one script, which defines only `vegaEmbed`."""
     import vl_convert  # noqa: PLC0415 - an extra
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -47,7 +47,7 @@ def library() -> str:
 
 
 class Point(NamedTuple):
-    """A point of a curve that is drawn: ``kind`` is a formula's label, or ``bound``."""
+    """A point of a curve; ``kind`` is a formula's label or ``bound``."""
 
     implementation: str
     kind: str
@@ -56,9 +56,11 @@ class Point(NamedTuple):
 
 
 def points(found: Measurements, axis: str) -> pd.DataFrame:
-    """The lines of an axis: ``quantity``, ``dtype``, ``implementation``, ``kind``, the axis as ``x``, ulp as ``y``.
+    """Return the curves along an axis, a point a line.
 
-    Of the first mode and device; the a-priori bounds of the loss, the largest of the rows, are implementations here.
+    The columns are ``quantity``, ``dtype``, ``implementation``, ``kind``, ``x`` (the axis) and ``y`` (error in ulp).
+    The points are of the first mode and device. The a-priori bounds of the loss, the largest of the rows, count as
+    implementations.
     """
     family = quoted(f"{PREFIX}{axis}")
     first = found.sql(f"SELECT mode, device FROM measurements WHERE family = {family} ORDER BY place LIMIT 1")
@@ -78,19 +80,20 @@ def _bounds(found: Measurements, axis: str) -> pd.DataFrame:
 
 
 def drawn(lines: pd.DataFrame, dtype: str, quantity: str) -> list[Point]:
-    """The points of one dtype and quantity that `curves` draws."""
+    """Return the points of one dtype and quantity that `curves` draws."""
     shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
     if _logarithmic(shown["x"]):
         shown = shown[shown["x"] > 0]
-    # What is drawn last lies on top: a formula over the built-ins, which are many.
+    # The last curve drawn is on top: the formulas cover the many built-ins.
     shown = shown.sort_values("kind", key=lambda kinds: kinds.map(_ORDER.index), kind="stable")
     x, y = ([float(f"{v:.4g}") for v in shown[c].clip(upper=1e300)] for c in ("x", "y"))
     return [Point(*point) for point in zip(shown["implementation"], shown["kind"], x, y, strict=True)]
 
 
 def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int | str) -> Any:
-    """The error curves of one dtype and quantity as a chart of the data set ``lines``, the points of `drawn` as
-    records; ``width`` may be ``container``.
+    """Return the error curves of one dtype and quantity as a chart.
+
+    Its data set ``lines`` has the points of `drawn` as records. ``width`` is in pixels, or ``container``.
     """
     import altair as alt  # noqa: PLC0415 - an extra
 
@@ -133,7 +136,7 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
 
 
 def with_points(chart: Any, points: Sequence[Point]) -> Any:
-    """A chart of `curves` with its data in it."""
+    """Return a chart of `curves` that contains its data."""
     return chart.properties(datasets={"lines": [point._asdict() for point in points]})
 
 
@@ -146,7 +149,7 @@ def _logarithmic(x: pd.Series[float]) -> bool:
 
 
 def differences(table: pd.DataFrame, column: str) -> Any:
-    """How many rows have other bits than the base has, for each implementation, of loss and gradient."""
+    """Return a chart of the share of rows whose bits differ from the base, for each implementation and quantity."""
     import altair as alt  # noqa: PLC0415 - an extra
 
     shown = table[table["quantity"].isin(QUANTITIES)]
@@ -155,7 +158,7 @@ def differences(table: pd.DataFrame, column: str) -> Any:
     order = list(pd.unique(shown["implementation"]))
     colour = alt.Color("quantity:N", title=None, legend=alt.Legend(orient="top", symbolType="circle"))
     x = (
-        alt.X("share:Q", title="rows with other bits")
+        alt.X("share:Q", title="rows whose bits differ")
         .axis(format=".0%", orient="top", values=[0, 0.25, 0.5, 0.75, 1])
         .scale(domain=[0, 1])
     )
@@ -172,7 +175,7 @@ def differences(table: pd.DataFrame, column: str) -> Any:
 
 
 def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
-    """On how many of the rows that two implementations have in common their losses are the same, in every bit."""
+    """Return a chart of the share of common rows on which two implementations return the same bits."""
     import altair as alt  # noqa: PLC0415 - an extra
 
     part = pairs[(pairs["dtype"] == dtype) & (pairs["rows"] > 0)].assign(share=lambda t: t["equal"] / t["rows"])
@@ -187,7 +190,7 @@ def equal_losses(pairs: pd.DataFrame, dtype: str) -> Any:
 
 
 def _names(names: Sequence[str]) -> dict[str, Any]:
-    """An axis of names, with room for them in the widest font that a reader may have."""
+    """The settings of an axis of names, with room for wide fonts."""
     return {
         "labelLimit": CHARACTER * LONGEST,
         "minExtent": CHARACTER * min(max(map(len, names)), LONGEST),
@@ -197,7 +200,7 @@ def _names(names: Sequence[str]) -> dict[str, Any]:
 
 
 def dressed(chart: Any, spare: float = 0.0) -> Any:
-    """The chart in the fonts and colours of the site, with so many pixels to spare at its right."""
+    """Return the chart in the fonts and colours of the site, with ``spare`` more pixels at its right."""
     return (
         chart.configure(font=FONT, background="white", padding={"left": 4, "top": 4, "right": 4 + spare, "bottom": 4})
         .configure_axis(

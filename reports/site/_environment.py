@@ -1,4 +1,4 @@
-"""The templates, which escape whatever they are given, and the files that pages load."""
+"""The templates, which escape all values, and the files that pages load."""
 
 import re
 from importlib.resources import as_file, files
@@ -20,33 +20,33 @@ JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
 
 
 def environment(found: Report) -> jinja2.Environment:
-    """The templates, with what all pages of a report have in common."""
-    made = jinja2.Environment(
+    """Return the templates, with the values that all pages of a report share."""
+    templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"short": _short, "broken": broken, "size": _size}
-    made.globals |= {
+    templates.filters |= {"short": _short, "broken": broken, "size": _size}
+    templates.globals |= {
         "nav": NAVIGATION,
         "state": state,
         "meanings": MEANINGS,
         "runs": found.manifests,
         "damage": found.damage,
     }
-    return made
+    return templates
 
 
 def broken(words: object) -> Markup:
-    """Words that may be broken at the joints of dotted names, and where one is too long anywhere."""
+    """Return words with a possible line break at each joint of a dotted name."""
     pieces = [piece for piece in JOINTS.split(_short(words)) if piece]
     return Markup("<wbr>").join(map(escape, pieces))
 
 
 def copy_assets(folder: Path) -> None:
-    """Style, with the colours of grades, scripts and the libraries with their licences."""
+    """Copy the style sheet, scripts, and libraries with their licences; add the colours of grades to the style."""
     with as_file(HERE / "assets") as assets:
         for file in sorted(assets.rglob("*")):
             if file.is_file():

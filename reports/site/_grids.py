@@ -1,4 +1,4 @@
-"""Tables as data for the table library: columns, and rows of numbers and of places in lists of words."""
+"""Tables as data for the table library: columns, and rows of numbers and of indices into lists of words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...core.formats import DTYPES
 from ...core.vocabulary import GRADES
 
 DIGITS = 4  # significant ones, of a measured error
-LONGEST = 400  # characters of a message; the downloads have all of it
+LONGEST = 400  # characters of a message; the downloads have the whole message
 FILTERS = ("framework", "formula", "mode", "device", "dtype", "family", "quantity", "status", "verdict", "stage")
 NAMELESS = "(no name)"
 EXACT = ("value", "exact")
@@ -39,7 +39,7 @@ class GridColumn(TypedDict):
 
 
 class Grid(NamedTuple):
-    """A table of a page: its name, which stands in addresses, its size, and what the script makes of it."""
+    """A table of a page: its name, which addresses use, its title and note, its size, and its data for the script."""
 
     name: str
     title: str
@@ -58,16 +58,16 @@ def grid(
     order: Order = (),
     unpicked: Sequence[str] = (),
 ) -> Grid:
-    """A table as a grid.
+    """Return a table as a grid.
 
     Args:
-        name: what it is called in addresses; one of its own on a page.
+        name: its name in addresses, unique on the page.
         table: words, numbers and flags. A column ``<dtype> case`` becomes the link of the grade in ``<dtype>``.
-        title: what stands above it.
-        note: and below the title.
+        title: the heading.
+        note: the text below the title.
         links: for a column the address of a word, or None.
         order: columns and ``asc`` or ``desc``.
-        unpicked: columns whose words are not to be picked from a list.
+        unpicked: columns without a list to filter by.
     """
     links = dict(links or {})
     shown = [c for c in table.columns if not (c.endswith(" case") and c.removesuffix(" case") in table)]
@@ -109,7 +109,7 @@ def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) 
     described: GridColumn = {"title": name, "kind": _kind(name, shown), "words": shown}
     if link is not None:
         described["links"] = [link(str(w)) for w in words]
-    # A name begins with its framework, and a lone device goes without saying; what is picked by them stays.
+    # Hide the framework, which the name starts with, and a column of one usual value; filters still use them.
     if (name == "framework" and beside_name) or (name in ("device", "status") and shown in (["cpu"], ["ok"])):
         described["hidden"] = True
     if (name in FILTERS or described["kind"] == "grade") and len(shown) <= MAX_PICKED:
@@ -118,7 +118,7 @@ def _column(values: pd.Series[Any], link: Address | None, *, beside_name: bool) 
 
 
 def _coded(values: pd.Series[Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
-    """The words that are there, and for each value its place among them, -1 for none."""
+    """The distinct words, and for each value its index, -1 where it is missing."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
         places, words = pd.factorize(values.astype(object).where(values.notna(), None))
         return places, list(words)
@@ -146,25 +146,25 @@ def _numbers(name: str, values: pd.Series[Any]) -> tuple[GridColumn, list[Any]]:
 
 
 def _given(value: Any) -> float | str | None:
-    """What a loss is: NaN is a result here, and nothing is None."""
+    """A loss: NaN is a result here, and None is missing."""
     if value is None or value is pd.NA:
         return None
     return "NaN" if math.isnan(value) else _number(float(value))
 
 
 def _measured(value: float) -> float | str | None:
-    """An error: NaN stands for none, and more digits than a few for nothing."""
+    """An error in a few digits; NaN is missing."""
     return None if math.isnan(value) else _number(value if math.isinf(value) else float(f"{value:.{DIGITS}g}"))
 
 
 def _number(value: float) -> float | str:
-    """A number, or a word where JSON has none for it."""
+    """A number, or a word for an infinity, which JSON cannot hold."""
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value
 
 
 def short(words: str) -> str:
-    """Words on one line and of bounded length, without characters that steer a screen and show nothing."""
+    """Return words on one line of bounded length, without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""The picture that the first page leads with: the formulas and a shipped loss of one framework along an axis."""
+"""The picture of the first page: the formulas and a built-in loss of one framework along an axis."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ AXES = {
     "gap": ("Let the largest logit lead", "lead of the largest logit"),
     "classes": ("Add classes", "classes"),
 }
-PREFERRED = "torch"  # where several frameworks have as many formulas
-MIN_VALUES = 3  # of an axis, for a line
+PREFERRED = "torch"  # if several frameworks have the most formulas
+MIN_VALUES = 3  # of an axis, to draw a line
 MAX_NAME = 40  # characters
 RIGHT = 16.0  # ulp: an error up to here is a few roundings
 WRONG = 100.0  # ulp: from here on, digits are lost
 WIDTH, HEIGHT = 480, 400  # pixels of the plot
-FONT, LINE, SPARE = 13, 16, 2.5  # of the labels: pixels, a line's height, and what a character may be wider elsewhere
-DARKER = 0.7  # of a line's colour, for words: a contrast of at least 4.5 to 1
+FONT, LINE, SPARE = 13, 16, 2.5  # of the labels: pixels, a line's height, and extra width of a character in other fonts
+DARKER = 0.7  # for words in a line's colour: a contrast of at least 4.5 to 1
 CROSS = "M-1,-1L1,1M-1,1L1,-1"  # where a loss ends
 _GIVEN = {Verdict.NAN: "NaN", Verdict.OVERFLOW: "infinite", Verdict.UNDERFLOW: "0"}
 
 
 class Picture(NamedTuple):
-    """A picture of the first page: what it finds, what it shows, and its file in ``charts``."""
+    """The picture: its title, which states the finding, its caption, its description, and its file in ``charts``."""
 
     title: str
     caption: str
@@ -48,9 +48,9 @@ class Picture(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A loss along the axis: its short name, its formula, and a point (x, ulp) for each value that is finite.
+    """A loss along the axis: its name, its formula, and a point (x, ulp) for each value.
 
-    The points end before the first value at which the loss is not finite; ``broken`` says what it is there.
+    The points end before the first value at which the loss is not finite; ``broken`` names its value there.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Line(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What is written beside the line."""
+        """The text beside the line."""
         if self.broken:
             return f"{self.name}: {self.broken}"
         rounded = float(f"{self.largest:.2g}")
@@ -72,7 +72,7 @@ class Line(NamedTuple):
 
 
 def lead(found: Measurements, reference: Column | None, out: Path) -> Picture | None:
-    """The picture, drawn into ``out/charts``; None where no run has a sweep of the reference's dtype and mode."""
+    """Draw the picture into ``out/charts``; return None if no run has a sweep in the reference's dtype and mode."""
     if reference is None:
         return None
     for axis in (a for a in AXES if a in axes(found)):
@@ -96,15 +96,15 @@ def _picture(
     charts.write_svg(_drawn(lines, bounds, axis, reference.dtype), out, FILE)
     return Picture(
         f"{AXES[axis][0]}: {_found(lines)}",
-        f"Largest error of the losses of {framework} in {reference.label}, in ulp: the spacing of numbers at the exact "
-        f"loss. Half an ulp is a correctly rounded loss; at {1 / FORMATS[reference.dtype].unit_roundoff:,.0f} ulp no "
-        "digit is right. Dashed: what rounding error analysis promises.",
+        f"Largest error of losses of {framework} in {reference.label}. An ulp is the spacing of numbers at the exact "
+        "loss: a correctly rounded loss is off by at most 0.5 ulp, and no digit is right at "
+        f"{1 / FORMATS[reference.dtype].unit_roundoff:,.0f} ulp. Dashed: the bound of rounding error analysis.",
         f"Error of the loss in ulp along the {axis}, on logarithmic axes. {'; '.join(line.label for line in lines)}.",
     )
 
 
 def _shown(found: Measurements, there: Sequence[str]) -> tuple[str, dict[str, Formula]]:
-    """A framework, and of its losses the first of each formula."""
+    """The framework with the most formulas, and its first loss of each formula."""
     formula = found.cells.drop_duplicates("implementation").set_index("implementation")["formula"]
     frameworks: dict[str, dict[str, Formula]] = {}
     for name in there:
@@ -132,13 +132,13 @@ def _line(found: Measurements, reference: Column, axis: str, table: pd.DataFrame
 
 
 def _found(lines: Sequence[Line]) -> str:
-    """What the lines show, in one sentence."""
+    """The finding of the lines, in one sentence."""
     breaks = [line.name for line in lines if line.broken]
     loses = [line.name for line in lines if not line.broken and line.largest >= WRONG]
     holds = [line.name for line in lines if not line.broken and line.largest <= RIGHT]
     said = ((breaks, "breaks", "break"), (loses, "loses digits", "lose digits"), (holds, "stays right", "stay right"))
     parts = [f"{_and(names)} {one if len(names) == 1 else many}" for names, one, many in said if names]
-    return ", ".join(parts) or "how wrong the loss becomes"
+    return ", ".join(parts) or "the error of the loss"
 
 
 def _and(names: Sequence[str]) -> str:
@@ -146,7 +146,7 @@ def _and(names: Sequence[str]) -> str:
 
 
 class Label(NamedTuple):
-    """Words in a colour at a point: beside the end of a line that ends at the right, below one that ends earlier."""
+    """Coloured words: beside the end of a line that ends at the right, below a line that ends earlier."""
 
     words: str
     colour: str
@@ -196,18 +196,18 @@ def _drawn(lines: Sequence[Line], bounds: pd.DataFrame, axis: str, dtype: str) -
         layers.append(
             written.mark_text(align="left", fontSize=FONT, fontWeight="bold", color=_dark(label.colour), **aside)
         )
-    # A reader's font may be wider than the one that room is made for here.
+    # The reader's font may be wider than the font that this layout assumes.
     spare = SPARE * max(len(label.words) for label in labels)
     return charts.dressed(alt.layer(*layers, *crosses).properties(width=WIDTH, height=HEIGHT), spare)
 
 
 def _dark(colour: str) -> str:
-    """A colour that words are read in on white."""
+    """A darker colour, legible as text on white."""
     return "#" + "".join(f"{int(int(colour[i : i + 2], 16) * DARKER):02x}" for i in (1, 3, 5))
 
 
 def _apart(labels: Sequence[Label], top: float) -> list[Label]:
-    """The labels at the right end moved up so far that none is written over another."""
+    """The labels at the right end, moved up so that none covers another."""
     decade = HEIGHT / (math.log10(top) - math.log10(charts.FLOOR))
     moved = [label for label in labels if not label.at_end]
     least = -math.inf

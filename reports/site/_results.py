@@ -1,4 +1,4 @@
-"""What each cell gave on each row of each case: the quantities of a row in one line, in the SQL table ``results``."""
+"""The result of each cell on each row of each case, with all quantities in one line: the SQL table ``results``."""
 
 import pandas as pd
 
@@ -44,27 +44,30 @@ _CREATE = f"""
 
 
 def define_results(found: Measurements) -> None:
-    """Makes the table ``results``: one line for each case row and cell.
+    """Create the table ``results``: one line for each case row and cell.
 
-    It has the words of the row and cell; ``value`` and ``exact`` of the loss, and whether it was ``given``; for each
-    quantity its grade as ``<quantity>`` and its error as ``<quantity> ulp``; the worst of the grades as ``grade``, and
-    of what it is the grade of ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``; where nothing
-    is graded, those of a quantity whose verdict tells of a fault, if any. ``number`` orders the lines, and ``rank`` is
-    the row's place among those of its case in its cell, 1 for the worst. A reduced loss is row -1, apart from its
-    gradient's rows.
+    Its columns, after those that name the row and cell:
+
+    - ``value`` and ``exact`` of the loss, and ``given``, whether the call returned a loss;
+    - for each quantity its grade ``<quantity>`` and its error ``<quantity> ulp``;
+    - ``grade``, the worst of the grades, with ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``
+      of that quantity; without a grade, those of a quantity whose verdict names a fault, if any;
+    - ``number``, the order of the lines, and ``rank``, 1 for the worst row of a case in a cell.
+
+    A reduced loss is row -1, on another line than the rows of its gradient.
     """
     found.run(_CREATE)
 
 
 def results(found: Measurements, condition: str = "true", order: str = "number") -> pd.DataFrame:
-    """Those lines of ``results`` that fulfil a condition in SQL, in this order; words are categories."""
+    """Return the lines of ``results`` that meet an SQL condition, in this order, with words as categories."""
     define_results(found)
     table = found.sql(f"SELECT * FROM results WHERE {condition} ORDER BY {order}")
     return table.astype(dict.fromkeys((c for c in table if c in _WORDS), "category"))
 
 
 def shares_by_family(found: Measurements) -> pd.DataFrame:
-    """The share of graded rows that are not F, between 0 and 1, for each cell (a line) and family (a column)."""
+    """Return the share of graded rows that are not F, between 0 and 1, by cell (line) and family (column)."""
     define_results(found)
     shares = found.sql(
         f"""SELECT {KEYS}, family, avg((grade <> 'F')::INTEGER) AS share

@@ -1,4 +1,4 @@
-"""What every page of a site rests on: the report, the cell that stands for it, and the addresses of pages."""
+"""The data that all pages of a site share: the report, the cell that stands for it, and the addresses of pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._slugs import slugs
 
 @dataclass(frozen=True, kw_only=True)
 class WebPage:
-    """A page before it is written: its ``file``, and what its template is given."""
+    """A page before it is written: its ``file``, and the values of its template."""
 
     template: ClassVar[str]
     file: str
@@ -31,13 +31,13 @@ class WebPage:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A report on its way to pages.
+    """A report with the addresses of its pages.
 
     Attributes:
-        report: the report; what it was measured from has the table ``results``, see `define_results`.
+        report: the report; its source has the table ``results``, see `define_results`.
         grades: the grade matrix.
-        reference: what stands for the run; None if nothing was graded.
-        cases, implementations: of each name the name of its page, without folder and ending.
+        reference: the dtype, mode and device that stand for the run; None if nothing was graded.
+        cases, implementations: the file name of each name's page, without folder and ending.
     """
 
     report: Report
@@ -58,22 +58,22 @@ class Site:
         return cls(report, matrix, reference_column(found.cells), cases, implementations)
 
     def case(self, root: str) -> Address:
-        """The addresses of cases, from a page whose way to the first page is ``root``."""
+        """Return the addresses of cases, for a page whose path to the first page is ``root``."""
         return lambda name: f"{root}cases/{self.cases[name]}.html" if name in self.cases else None
 
     def implementation(self, root: str) -> Address:
-        """The same of implementations."""
+        """Return the addresses of implementations, for a page whose path to the first page is ``root``."""
         return lambda name: (
             f"{root}implementations/{self.implementations[name]}.html" if name in self.implementations else None
         )
 
     def addresses(self, root: str) -> dict[str, Address]:
-        """Of the columns of tables those whose words have pages."""
+        """Return the addresses for each table column whose words have pages."""
         case, implementation = self.case(root), self.implementation(root)
         names = ("implementation", "one", "other", "lowest", "highest")
         return {"case": case, "first": case, "worst case": case} | dict.fromkeys(names, implementation)
 
 
 def state(grid: str, picked: Mapping[str, str]) -> str:
-    """The part of an address after ``#`` that opens a page with a table's columns picked so."""
+    """Return the part of an address after ``#`` that opens a page with a table's columns filtered so."""
     return urlencode({f"{grid}.{column}": word for column, word in picked.items()})

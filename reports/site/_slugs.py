@@ -1,4 +1,4 @@
-"""File names of pages, made from names that may hold anything."""
+"""File names of pages, made from arbitrary names."""
 
 import hashlib
 import re
@@ -9,10 +9,10 @@ LONGEST = 80
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
-    """For each name a file name of ``a-z``, ``0-9``, ``.``, ``_`` and ``-``, no two alike in any case of letters.
+    """Return a unique file name for each name, of ``a-z``, ``0-9``, ``.``, ``_`` and ``-`` only.
 
-    It has neither a separator nor a dot at an end, so that it stays in its folder, and is the same for the same set of
-    names.
+    A file name has no separator and no dot at either end, so it cannot leave its folder. The same set of names gives
+    the same file names.
     """
     found = {name: _plain(name) for name in names}
     while shared := {slug for slug, count in Counter(found.values()).items() if count > 1}:
@@ -26,6 +26,6 @@ def _plain(name: str) -> str:
 
 
 def _marked(name: str, slug: str) -> str:
-    """With a digest of the name, and of what it is called already, for that may collide again."""
+    """The slug with a digest of itself and the name; a digest of the name only could collide again."""
     digest = hashlib.blake2b(f"{slug}\0{name}".encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{slug[:LONGEST]}-{digest}".lstrip("-")

@@ -1,7 +1,7 @@
-"""Who agrees with whom: modes with eager, devices with the CPU, and implementations with each other.
+"""Agreement of modes with eager, of devices with the CPU, and of implementations with each other.
 
-Two results are *equal* if their bits are (all NaN are one), else as far apart as the difference of two losses is in ulp
-of the dtype at the exact loss: infinitely, where one is finite and the other is not.
+Two results are *equal* if they have the same bits; all NaN count as the same. Otherwise their distance is the
+difference of the losses in ulp of the dtype at the exact loss, and infinite if only one of them is finite.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MARK = "+"  # before the variant of a mode
 KEY = 32  # bits of a row in a number of its case and itself
 
 
-# Cells, cases and rows are numbered, so that what is held of half of the lines is small.
+# Numbers for cells, cases and rows keep the table of compared lines small.
 _AGAINST = f"""
     WITH done AS (
         SELECT sides.number AS cell, dtype, (cases.number << {KEY}) + row + 1 AS key, quantity, out_dtype, bits,
@@ -56,17 +56,17 @@ _AGAINST = f"""
 
 
 def against(measurements: Measurements | pd.DataFrame, column: str, base: str) -> pd.DataFrame:
-    """Results in one mode or device against the same in another, for each cell and quantity.
+    """Compare the results of each cell and quantity with those of another mode or device.
 
     Args:
         measurements: those of a run.
         column: ``mode`` or ``device``.
-        base: the mode or device that the others are compared with; the variant of a mode is compared with that mode.
+        base: the mode or device to compare with; a variant of a mode is compared with that mode.
 
     Returns:
-        Columns `CELL`, ``quantity``, ``rows``, ``different`` (how many of them have other bits), ``worse`` and
-        ``better`` (how many have another grade), ``largest`` (between two losses, in ulp) and ``case``, that of the
-        largest difference, of a worse grade first.
+        Columns `CELL`, ``quantity``, ``rows``, ``different`` (rows whose bits differ), ``worse`` and ``better`` (rows
+        whose grade differs), ``largest`` (distance of two losses in ulp) and ``case`` (of the largest distance, among
+        worse grades first).
     """
     found = _measurements(measurements)
     if set(found.cells[column]) <= {base}:
@@ -75,7 +75,7 @@ def against(measurements: Measurements | pd.DataFrame, column: str, base: str) -
 
 
 def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
-    """The cells with a ``number`` and that of the cell which each is compared with, ``base``, where there is one."""
+    """The cells with a ``number``, and as ``base`` the number of the cell to compare with, if there is one."""
     numbered = cells.assign(number=range(len(cells)))
     against = [v.partition(MARK)[0] if MARK in v else base for v in numbered[column]]
     asked = numbered.assign(**{column: against}).drop(columns="number")
@@ -84,10 +84,10 @@ def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
 
 
 def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
-    """The measurements, with what their queries here need."""
+    """The measurements, with the SQL functions and tables that the queries here need."""
     found = Measurements.of(source)
     define_spacing(found)
-    # Missing numbers are NaN: the losses that are so are the same.
+    # A missing loss is NaN, and two NaN losses are equal.
     found.run(
         """CREATE OR REPLACE TEMP MACRO apart(one, other, spacing) AS CASE
             WHEN one IS NOT DISTINCT FROM other THEN 0.0::DOUBLE
@@ -102,10 +102,10 @@ def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
 
 
 class Losses(NamedTuple):
-    """The losses of one dtype: eager, on the first device of the run, of the rows that have an answer.
+    """The losses of one dtype in eager mode on the run's first device, for rows with an exact answer.
 
-    They are in the temporary table ``table``: ``key``, which names a case and row (`KEY`), ``i``, the implementation's
-    place in ``names``, ``value``, ``spacing`` (an ulp at the exact loss) and ``place``.
+    They are in the temporary table ``table`` with the columns ``key`` (a case and row, see `KEY`), ``i`` (the index of
+    the implementation in ``names``), ``value``, ``spacing`` (an ulp at the exact loss) and ``place``.
     """
 
     found: Measurements
@@ -118,7 +118,7 @@ _LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS D
 
 
 def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
-    """Those of each dtype, from the measurements."""
+    """Return the losses of each dtype."""
     found = _measurements(measurements)
     of_cells = found.sql(
         f"""SELECT dtype, device, implementation, min(place) AS first
@@ -128,14 +128,14 @@ def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
 
 
 def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
-    """``cells`` are those that gave a loss in the dtype, in the order of the run."""
+    """``cells`` are the cells with a loss in the dtype, in the order of the run."""
     devices = list(cells["device"].head(1))
     names = list(cells[cells["device"].isin(devices)]["implementation"])
     table = f"losses_{dtype}"
     places = pd.DataFrame({"implementation": pd.Series(names, dtype=object), "i": range(len(names))})
     found.sql(
-        # Of a row with options the exact loss is that of the definition which an implementation documents: those that
-        # are held to another than most do not take part. A plain row, which has bounds, has one exact loss for all.
+        # A row with options has the exact loss of the definition that an implementation documents. Implementations with
+        # another definition than most are left out. A plain row, which has bounds, has one exact loss for all.
         f"""CREATE OR REPLACE TEMP TABLE {table} AS
         WITH usual AS (
             SELECT "case", row, mode(exact) AS usual FROM measurements
@@ -154,12 +154,12 @@ def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
 
 
 def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
-    """For each case and dtype the row on which the implementations' losses are farthest apart.
+    """Return the row of each case and dtype on which the implementations' losses are farthest apart.
 
     Returns:
-        ``case``, ``dtype``, ``row``, ``implementations`` (that gave a loss), ``answers`` (different ones), ``apart``
-        (largest distance of two finite ones in ulp), ``lowest`` and ``highest`` (who gave them), ``not finite`` (who
-        gave no finite loss where another did).
+        ``case``, ``dtype``, ``row``, ``implementations`` (how many returned a loss), ``answers`` (how many different
+        losses), ``apart`` (largest distance of two finite losses in ulp), ``lowest`` and ``highest`` (implementations),
+        ``not finite`` (implementations whose loss is not finite although another's is).
     """
     tables = [_farthest(one) for one in of_dtypes]
     return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
@@ -211,8 +211,9 @@ def _farthest(one: Losses) -> pd.DataFrame:
 
 
 def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
-    """Every two implementations and dtype: on how many rows both gave a loss, and on how many the losses are equal,
-    within `NEAR` ulp of each other, or farther apart.
+    """Return for each pair of implementations and dtype how many rows both measured, and how the losses compare.
+
+    The losses are equal, within `NEAR` ulp of each other, or farther apart.
     """
     counts = ["rows", "equal", *(f"within {n:g} ulp" for n in NEAR), "apart"]
     limits = ", ".join(f"count(*) FILTER (apart <= {n})" for n in (0, *NEAR))
@@ -231,7 +232,7 @@ def pairs(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
 
 
 def identical(of_pairs: pd.DataFrame) -> pd.DataFrame:
-    """For each dtype the groups of implementations whose losses are equal on every row that any two have in common."""
+    """Return for each dtype the groups of implementations whose losses are equal on every common row of each pair."""
     found = []
     for dtype, table in of_pairs.groupby("dtype", sort=False):
         alike = table[(table["rows"] > 0) & (table["equal"] == table["rows"])]
@@ -243,4 +244,4 @@ def identical(of_pairs: pd.DataFrame) -> pd.DataFrame:
                 groups.append(home := [])
             home.append(name)
         found += [(dtype, len(g), ", ".join(g)) for g in groups if len(g) > 1]
-    return pd.DataFrame(found, columns=["dtype", "implementations", "with the same losses in every bit"])
+    return pd.DataFrame(found, columns=["dtype", "implementations", "with the same losses, bit for bit"])

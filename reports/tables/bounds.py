@@ -1,4 +1,4 @@
-"""Measured errors held against what rounding error analysis promises."""
+"""Measured errors compared with the bounds of rounding error analysis."""
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,12 @@ _ROWS = f"""
 
 
 def against_bounds(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """For each implementation, mode, device, dtype and quantity: errors over their a-priori bounds, and stability.
+    """Return errors as multiples of their a-priori bounds, and the stability of the loss, by cell and quantity.
 
-    For each of the two bounds: ``rows`` that have one, ``median`` and ``largest`` error as a multiple of it (inf where
-    a row is not finite and should be), and the rows ``beyond`` it. Of the loss also the median and the largest
-    stability ratio, over the rows whose condition is at least 1: below, the ratio of even a correctly rounded loss has
-    no bound.
+    For each of the two bounds: the number of ``rows`` with a bound, the ``median`` and ``largest`` multiple (inf where
+    a row is not finite but should be), and the number of rows ``beyond`` the bound. For the loss also the median and
+    the largest stability ratio, over rows with a condition of at least 1: below 1 the ratio of even a correctly rounded
+    loss has no bound.
     """
     found = Measurements.of(measurements)
     counted = ", ".join(
@@ -46,10 +46,10 @@ def against_bounds(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_by_bound(found: Measurements) -> pd.DataFrame:
-    """The largest error among the losses of a formula whose bound is about as large, both in ulp of the exact loss.
+    """Return the largest error of each formula among losses with a similar bound, both in ulp of the exact loss.
 
-    Naive is held against the bound without shift, the others against that with it. An error that is not finite is left
-    out: it would hide how all the others stand to the bound.
+    Naive is compared with the unshifted bound, the others with the shifted bound. Errors that are not finite are left
+    out, since they would hide all others.
 
     Returns:
         ``dtype``, ``mode``, ``device``, ``formula``; ``bound at least``, a half power of ten; the ``rows``, their
@@ -81,7 +81,7 @@ def largest_by_bound(found: Measurements) -> pd.DataFrame:
 
 
 def define_spacing(found: Measurements) -> None:
-    """Makes ``spacing(exact, dtype)``: an ulp of the dtype at the exact value."""
+    """Define the SQL function ``spacing(exact, dtype)``: an ulp of the dtype at the exact value."""
     found.define("spacing", _spacing, ["DOUBLE", "VARCHAR"], "DOUBLE")
 
 
@@ -90,7 +90,7 @@ def _spacing(exacts: pa.ChunkedArray, dtype: pa.ChunkedArray) -> pa.Array:
     spacing = np.full(exact.shape, np.nan)
     for name in pd.unique(dtypes):
         of_dtype = dtypes == name
-        # Where the exact loss is no number the largest stands for it: there the difference in kind counts.
+        # An exact loss that is not finite takes the spacing of the largest number: only the kind of result matters.
         at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], FORMATS[name].largest)
         spacing[of_dtype] = ulp(at, FORMATS[name])
     return pa.array(spacing)

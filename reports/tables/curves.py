@@ -15,21 +15,21 @@ from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_large
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
 BOUNDS = ("bound_shifted", "bound_unshifted")
-ALONG = "CAST(split_part(\"case\", '/', -1) AS DOUBLE)"  # a value is what the name of its case ends with
-MAX_SHOWN = 6  # values of an axis on a page; the CSV file has them all
+ALONG = "CAST(split_part(\"case\", '/', -1) AS DOUBLE)"  # the name of a case ends with its value
+MAX_SHOWN = 6  # values of an axis on a page; the CSV file has all
 
 
 def axes(measurements: Measurements | pd.DataFrame) -> list[str]:
-    """The axes that the measurements have a sweep of, in their order."""
-    # Files are named after them; what was never an axis may be anything.
+    """Return the axes of the sweeps in the measurements, in their order."""
+    # Files are named after axes, so a name must be a plain word.
     found = (re.fullmatch(rf"{PREFIX}([a-z_]{{1,40}})", str(f)) for f in Measurements.of(measurements).families)
     return [match[1] for match in found if match is not None]
 
 
 def curve(measurements: Measurements | pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
-    """One line for each cell and value of the axis: median and largest error in ulp, over the graded rows.
+    """Return the median and largest error in ulp over the graded rows, a line for each cell and value of the axis.
 
-    ``uncounted`` is as in `errors`; where it alone is there, every row of the value is left out.
+    ``uncounted`` is as in `errors`; if it is the only number, every row of the value is left out.
     """
     found = Measurements.of(measurements)
     rows = f"""SELECT *, {ALONG} AS along FROM measurements
@@ -42,9 +42,9 @@ def curve(measurements: Measurements | pd.DataFrame, axis: str, quantity: str) -
 
 
 def bounds_along(found: Measurements, axis: str) -> pd.DataFrame:
-    """For each dtype and value of the axis the largest bound of the loss of any row, in ulp.
+    """Return the largest bound of the loss over the rows, in ulp, for each dtype and value of the axis.
 
-    Missing where a row has none: a bound of some rows alone is none of the value.
+    The bound is missing if a row has none, since it must hold for every row.
     """
     define_spacing(found)
     largest = ", ".join(
@@ -64,12 +64,12 @@ def bounds_along(found: Measurements, axis: str) -> pd.DataFrame:
 
 
 def drawable(table: pd.DataFrame) -> pd.Series[float]:
-    """The largest errors of a curve, 0 where no row counts in a grade: that much of the error the grade counts."""
+    """Return the largest errors of a curve, and 0 where the grade counts the error of no row."""
     return table["largest"].mask(table["largest"].isna() & table["uncounted"].notna(), 0.0)
 
 
 def shown(table: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The curve with a column for each of a few values, evenly taken from the first to the last."""
+    """Return the curve with a column for each of a few values, evenly spaced from the first to the last."""
     values = sorted(table[axis].unique())
     steps = min(len(values), MAX_SHOWN)
     taken = [values[round(i * (len(values) - 1) / max(steps - 1, 1))] for i in range(steps)]

@@ -1,4 +1,4 @@
-"""How often results are not finite where they should be, and how far off they are."""
+"""Shares of results that are finite where they should be, and sizes of errors."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ _SIDES = {True: "finite where it should be", False: "not finite where it should 
 
 
 def finiteness(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """Implementation, mode, device and dtype; the shares, between 0 and 1, with the number of rows behind each."""
+    """Return the shares of rightly finite rows, between 0 and 1, and their numbers of rows, a line for each cell."""
     found = Measurements.of(measurements)
     rows = found.sql(
         f"""SELECT {KEYS}, expected_finite AS side, count(*) AS count,
@@ -26,10 +26,10 @@ def finiteness(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """Median and largest error in ulp of loss and gradient, for each implementation, mode, device and dtype.
+    """Return the median and largest error in ulp of loss and gradient, a line for each cell.
 
-    ``<quantity> uncounted`` is the largest of the errors left out as `uncounted` says, where it is larger than the
-    others; missing elsewhere.
+    ``<quantity> uncounted`` is the largest error that the module `uncounted` leaves out, if it exceeds the others, and
+    missing otherwise.
     """
     found = Measurements.of(measurements)
     rows = "FROM measurements WHERE grade IS NOT NULL AND quantity IN ('loss', 'gradient') AND max_ulp IS NOT NULL"
@@ -44,8 +44,9 @@ def errors(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def by_family(found: Measurements, condition: str = "true") -> pd.DataFrame:
-    """The graded measurements of each cell and family of cases: how many ``rows``, how many of them ``F``, and the
-    share ``broken`` that is F and not finite where it should be, or the reverse. ``condition`` is SQL.
+    """Return the number of graded ``rows`` of each cell and family, how many are ``F``, and the share ``broken``.
+
+    A row is broken if it is F and not finite where it should be, or the reverse. ``condition`` is SQL.
     """
     return found.sql(
         f"""SELECT {KEYS}, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F,

@@ -18,13 +18,13 @@ LEGEND = ", ".join(f"{grade} {meaning}" for grade, meaning in MEANINGS.items())
 
 
 def grade_matrix(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """Implementation x dtype: the worst grade in a column named after the dtype, its case in ``<dtype> case``.
+    """Return the worst grade of each implementation in a column for each dtype, and its case in ``<dtype> case``.
 
-    Where nothing could be graded the column holds the status instead.
+    If nothing could be graded, the column has the status instead.
     """
     found = Measurements.of(measurements)
-    # Grades are letters in the order of the alphabet: the worst is the largest. Of equal grades the largest error
-    # stands for the cell, and of equal errors the first in the catalogue's order.
+    # Grades are letters in alphabetical order, so the worst is the largest. Among equal grades the largest error
+    # decides, and among equal errors the first case of the catalogue.
     worst_first = "(grade, coalesce(max_ulp, '-infinity'), -place)"
     worst = found.sql(
         f"""SELECT {KEYS}, max(grade) AS grade, arg_max("case", {worst_first}) AS "case"
@@ -39,7 +39,7 @@ def grade_matrix(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def grade_cells(matrix: pd.DataFrame) -> pd.DataFrame:
-    """The grade matrix with a line for each cell: its worst ``grade``, or status, and the ``case`` that caused it."""
+    """Return the grade matrix with a line for each cell: its worst ``grade``, or status, and the deciding ``case``."""
     who = ["framework", "implementation", "mode", "device"]
     each = [
         matrix[[*who, dtype, f"{dtype} case"]]
@@ -66,13 +66,14 @@ class Column(NamedTuple):
 
     @property
     def label(self) -> str:
-        """``float32``, ``float32 compiled``, ``float32 compiled cuda``: eager and the CPU go without saying."""
+        """``float32``, ``float32 compiled``, ``float32 compiled cuda``: eager and cpu are left out."""
         return " ".join([self.dtype, *(w for w, unsaid in ((self.mode, "eager"), (self.device, "cpu")) if w != unsaid)])
 
 
 def reference_column(cells: pd.DataFrame) -> Column | None:
-    """What stands for a run: float32, eager and the CPU, each the first that was graded where it was not; None if
-    nothing was graded. ``cells`` are those of `Measurements`.
+    """Return the column that stands for a run: float32, eager and the CPU, or the first graded instead.
+
+    ``cells`` are those of `Measurements`. Return None if nothing was graded.
     """
     graded = cells[cells["graded"] > 0].sort_values("first graded")
     if graded.empty:
@@ -86,7 +87,7 @@ def reference_column(cells: pd.DataFrame) -> Column | None:
 
 
 def worst_grades(matrix: pd.DataFrame, column: Column) -> pd.Series[str]:
-    """The worst grade of each implementation in one column of the matrix, those of the best grade first."""
+    """Return the worst grade of each implementation in one column of the matrix, the best grades first."""
     cells = grade_cells(matrix)
     there = (cells["dtype"] == column.dtype) & (cells["mode"] == column.mode) & (cells["device"] == column.device)
     graded = cells[there & cells["grade"].isin(GRADES)]
@@ -94,19 +95,19 @@ def worst_grades(matrix: pd.DataFrame, column: Column) -> pd.Series[str]:
 
 
 def labels(cells: pd.DataFrame) -> pd.Series[str]:
-    """The label of the `Column` that each line of a table belongs to."""
+    """Return the label of the `Column` of each line of a table."""
     said = [Column(*line).label for line in cells[["dtype", "mode", "device"]].itertuples(index=False)]
     return pd.Series(said, index=cells.index, dtype=object)
 
 
 def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
-    """The grade matrix with a line for each implementation: ``framework``, ``implementation``, a column for each label.
+    """Return the grade matrix with a line for each implementation, and a column for each label.
 
-    A column holds the status where nothing could be graded, and is missing where nothing was measured.
+    A cell has the status if nothing could be graded, and is missing if nothing was measured.
     """
     cells = grade_cells(matrix)
     cells["label"] = labels(cells)
-    # By device, then mode, as the run has them, then dtype.
+    # By device, then mode, both in the run's order, then dtype.
     place = {c: {v: i for i, v in enumerate(pd.unique(cells[c]))} for c in ("device", "mode")}
     place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
     ordered = cells.sort_values(list(place), key=lambda c: c.map(place[str(c.name)]), kind="stable")

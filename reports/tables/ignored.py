@@ -1,7 +1,7 @@
-"""What implementations do with ignored rows that have no softmax, and where no row counts.
+"""Results for ignored rows without a softmax, and for batches in which every row is ignored.
 
-Neither is graded. The cases are those of the catalogue's family ``ignored`` whose other rows are plain, so that what
-goes wrong beside the ignored row comes from it.
+Neither has a grade. The cases are those of the catalogue's family ``ignored`` whose other rows are plain: a fault in
+another row comes from the ignored row.
 """
 
 import pandas as pd
@@ -15,7 +15,7 @@ KINDS = {"NaN": "nan_row", "-inf": "masked_row", "+inf": "infinite_row"}
 ROWS = {f"ignored/{name}_{r}": kind for kind, name in KINDS.items() for r in ("none", "mean")}
 NONE_COUNTS = {f"ignored/all_{r}": f"none counts, {r}" for r in ("none", "sum", "mean")}
 OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
-# The gravest first; "correct" where an ignored row counts nothing, whatever is in it.
+# The gravest first; "correct" means that the ignored row counts nothing.
 GRAVEST_FIRST = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
 _QUANTITIES = ("loss", "gradient")
 _OF_STATUS = " ".join(f"WHEN status = '{s}' THEN '{done}'" for s in STATUSES if (done := Conduct.of_status(s)))
@@ -42,18 +42,22 @@ _SPREAD = f"""{_LINES}
 
 
 def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """What each implementation, mode, device and dtype does with ignored rows; one line for each that takes them.
+    """Return the results for ignored rows, a line for each cell that supports them.
 
     Returns:
-        `CELL`; for an ignored row with NaN, of nothing but -inf, and with +inf the columns ``<kind> loss`` and
-        ``<kind> gradient``; for a batch of which no row counts ``none counts, <reduction> loss`` and ``... gradient``.
-        Each holds a `Conduct`, the worst of the rows: right is ``zero``, and a mean over nothing has no right value.
-        ``NaN in other rows`` and ``NaN in the mean`` tell whether the ignored row made those NaN, and ``verdict`` is
-        the gravest of the ignored rows, ``nan`` too where NaN came out elsewhere; missing where nothing came out.
+        The columns of `CELL`, then:
+
+        - ``<kind> loss`` and ``<kind> gradient`` for an ignored row with NaN, with only -inf, and with +inf;
+        - ``none counts, <reduction> loss`` and ``... gradient`` for a batch in which every row is ignored;
+        - ``NaN in other rows`` and ``NaN in the mean``: whether the ignored row makes those NaN;
+        - ``verdict``: the gravest of the ignored rows, ``nan`` also if NaN reaches another place; missing without a
+          result.
+
+        The first two hold the worst `Conduct` of the rows. ``zero`` is right; a mean over nothing has no right value.
     """
     found = Measurements.of(measurements)
     of_cases = [(case, kind, case in ROWS) for case, kind in (ROWS | NONE_COUNTS).items()]
-    kinds = pd.DataFrame(of_cases, columns=["case", "kind", "counts"])  # whether any row of the case counts
+    kinds = pd.DataFrame(of_cases, columns=["case", "kind", "counts"])  # whether some row of the case is not ignored
     worst = found.sql(_WORST, kinds=kinds)
     if worst.empty:
         return worst[CELL]
@@ -68,7 +72,7 @@ def ignored_rows(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def in_brief(table: pd.DataFrame) -> pd.DataFrame:
-    """The table in words: loss and gradient in one column, and one line for dtypes that are alike."""
+    """Return the table as text: loss and gradient in one column, and one line for dtypes with the same results."""
     if table.empty:
         return table
     kinds = [k for k in (*KINDS, *NONE_COUNTS.values()) if f"{k} loss" in table]
@@ -97,10 +101,10 @@ def _pair(loss: str | float, gradient: str | float) -> str:
 
 
 def lets_nan_through(measurements: Measurements | pd.DataFrame) -> dict[Reach, tuple[str, ...]]:
-    """The implementations that let NaN from an ignored row through, in any dtype or mode, by how far it reaches.
+    """Return the implementations that let NaN from an ignored row through, in any dtype or mode, by its reach.
 
-    The row's own loss and gradient are looked at in every case of the run, the user's too: there only an ignored row
-    has a verdict and no grade.
+    The row's own loss and gradient are taken from every case of the run, even a user's: only an ignored row has a
+    verdict without a grade.
     """
     found = Measurements.of(measurements)
     own = found.sql(
@@ -120,7 +124,7 @@ def lets_nan_through(measurements: Measurements | pd.DataFrame) -> dict[Reach, t
 
 
 def describe_nan(measurements: Measurements | pd.DataFrame) -> list[str]:
-    """A sentence for each place that NaN from an ignored row reaches, with the implementations."""
+    """Return a sentence for each place that NaN from an ignored row reaches, with the implementations."""
     return [
         f"NaN from an ignored row reaches {where}: {', '.join(names)}"
         for where, names in lets_nan_through(measurements).items()

@@ -6,25 +6,25 @@ import pandas as pd
 
 from ...storage.querying import Measurements
 
-# A number less what this product leaves of it is the number rounded to 8 bits (Veltkamp 1968; Boldo 2006, "Pitfalls
-# of a full floating-point proof"), which keeps the order of numbers; a few thousand of these stand for any column.
+# Veltkamp's splitting (1968; Boldo 2006, "Pitfalls of a full floating-point proof") rounds a number to 8 bits with this
+# factor. Rounding keeps the order of numbers, and a column has at most a few thousand distinct rounded values.
 _SPLIT = 2**45 + 1
 _LARGEST = "1e290"  # the product must not overflow
 
 
 def medians(found: Measurements, keys: Sequence[str], columns: Mapping[str, str], rows: str) -> pd.DataFrame:
-    """The median of each of some columns for each group, as pandas computes it, missing numbers left out.
+    """Return the medians of columns for each group, as pandas computes them, without missing numbers.
 
-    The numbers are counted in buckets first, and only those that share a bucket with a median are held.
+    Numbers are counted in buckets first; only those that share a bucket with a median are kept in memory.
 
     Args:
         found: the measurements.
         keys: the columns of ``rows`` that name a group.
-        columns: of each median its name, and the number in SQL that it is of.
+        columns: the name of each median, and its number as SQL.
         rows: SQL of the rows.
 
     Returns:
-        A line for each group that has any number: ``keys`` and a column for each median.
+        A line for each group with numbers: ``keys`` and a column for each median.
     """
     names, groups = list(columns), ", ".join(f'"{k}"' for k in keys)
     bounded = f"greatest(least(x, {_LARGEST}), -{_LARGEST})"

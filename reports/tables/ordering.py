@@ -1,4 +1,4 @@
-"""What the tables have in common: the columns that name a line, and the order of the lines."""
+"""Shared by the tables: the columns that name a line, and the order of lines."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ KEYS = ", ".join(CELL)  # in SQL
 
 
 def without_categories(df: pd.DataFrame) -> pd.DataFrame:
-    """Words as strings: grouping by categories would list every combination of them."""
+    """Return the table with words as strings, since grouping by categories lists every combination."""
     words = [c for c in df.columns if isinstance(df[c].dtype, pd.CategoricalDtype)]
     return df.astype(dict.fromkeys(words, object))
 
 
 def by_dtype(run: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], also: Sequence[str] = ()) -> pd.DataFrame:
-    """One line for each implementation, mode, device and what is named; for each dtype one column for each value."""
+    """Return one line for each implementation, mode, device and ``also``; one column for each dtype and value."""
     wide = cells.pivot(index=[*(c for c in CELL if c != "dtype"), *also], columns="dtype", values=list(values))
     wide.columns = [f"{c[1]}{values[c[0]]}" for c in wide.columns]
     columns = [f"{d}{suffix}" for d in DTYPES for suffix in values.values() if f"{d}{suffix}" in wide.columns]
@@ -27,7 +27,7 @@ def by_dtype(run: pd.DataFrame, cells: pd.DataFrame, values: dict[str, str], als
 
 
 def in_order(run: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Lines in the order in which the run, or a table of its cells, lists these, dtypes from narrow to wide."""
+    """Return the lines in the order of the run's cells, with dtypes from narrow to wide."""
     seen = [c for c in CELL if c in table.columns]
     place = {column: {v: i for i, v in enumerate(pd.unique(run[column]))} for column in seen}
     if "dtype" in place:

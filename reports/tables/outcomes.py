@@ -1,4 +1,4 @@
-"""What became of single calls: the article's batch row by row, what was not measured, targets that are no class."""
+"""Results of single calls: the article's batch row by row, failed calls, and invalid targets."""
 
 import pandas as pd
 
@@ -12,10 +12,7 @@ ARTICLE, ARTICLE_MEAN = "seed/article", "seed/article_mean"
 
 
 def article(measurements: Measurements | pd.DataFrame, dtype: str | None = None) -> pd.DataFrame:
-    """The article's batch: each row's loss, their mean, and whether each row's gradient is finite.
-
-    Of one dtype, or of all.
-    """
+    """Return the article's batch in one dtype or all: each row's loss, their mean, and if each gradient is finite."""
     found = Measurements.of(measurements)
     columns = [*CELL, "case", "row", "quantity", "status", "value", "finite", "n_nan"]
     of_batch = without_categories(found.frame(columns, f"\"case\" IN ('{ARTICLE}', '{ARTICLE_MEAN}') AND {_of(dtype)}"))
@@ -33,9 +30,9 @@ def article(measurements: Measurements | pd.DataFrame, dtype: str | None = None)
 
 
 def faults(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """What was not measured: of each implementation each message, in how many cases and dtypes, and the first case.
+    """Return each message of each implementation, with its number of cases and dtypes and its first case.
 
-    A refusal of an invalid target is a result and no fault: see `invalid_targets`.
+    An error for an invalid target is a result, not a fault: see `invalid_targets`.
     """
     found = Measurements.of(measurements)
     table = found.sql(
@@ -48,9 +45,9 @@ def faults(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def invalid_targets(measurements: Measurements | pd.DataFrame, dtype: str | None = None) -> pd.DataFrame:
-    """Implementation x target that is none of the classes: ``raises``, ``NaN``, ``zero``, ``wraps`` or ``number``.
+    """Return what each implementation does with each invalid target, in one dtype or in all.
 
-    Of one dtype, or of all.
+    The words are ``raises``, ``NaN``, ``zero``, ``wraps`` and ``number``.
     """
     found = Measurements.of(measurements)
     which = f"family = '{INVALID}' AND quantity = 'loss' AND row = 0 AND status <> 'unsupported' AND {_of(dtype)}"

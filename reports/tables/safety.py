@@ -1,4 +1,4 @@
-"""Which losses are safe, and what decides the grades of the others: the worst grade of each, and one result with it."""
+"""The worst grade of each loss, and one result that decides it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...storage.querying import Measurements
 from .grades import Column, reference_column
 from .ordering import CELL
 
-# The cases that the documentation speaks of decide a grade wherever they can, the first before the others.
+# The cases in the documentation decide a grade if they can, the first before the others.
 KNOWN = ("seed/article", "masks/first", "masks/on_target", "offset/1e06", "gap/20_high")
 
 
@@ -42,18 +42,18 @@ _AT_WORST = """
 
 
 def safety(measurements: Measurements | pd.DataFrame, column: Column | None = None) -> pd.DataFrame:
-    """The worst grade of each implementation, and one result that has it.
+    """Return the worst grade of each implementation, and one result with that grade.
 
     Args:
         measurements: those of a run, or of several.
-        column: a dtype, mode and device; by default what stands for the run: float32, eager, the CPU.
+        column: a dtype, mode and device; by default float32, eager and the CPU, or the first measured instead.
 
     Returns:
-        ``implementation``, ``grade``, and of the result the columns of `Result`, all missing for grade A. Ordered by
-        grade; those that share a case, quantity and verdict stand together, as many as possible.
+        ``implementation``, ``grade`` and the columns of `Result`, which are missing for grade A. The lines are ordered
+        by grade; losses that the same case, quantity and verdict decide stand together.
 
     Raises:
-        UsageError: for anything but measurements, or where columns that are needed are left out.
+        UsageError: for anything but measurements, or if a needed column is missing.
     """
     if isinstance(measurements, pd.DataFrame):
         lacking = [c for c in NEEDED if c not in measurements]
@@ -72,15 +72,15 @@ def safety(measurements: Measurements | pd.DataFrame, column: Column | None = No
 
 
 def deciding(results: pd.DataFrame, known: Sequence[str] = KNOWN) -> pd.DataFrame:
-    """One result of each implementation whose grade is worse than A; few cases, quantities and verdicts decide all.
+    """Return one result of each implementation with a grade worse than A, from as few cases as possible.
 
     Args:
-        results: those with the worst grade of their implementations: ``implementation``, ``grade``, ``case``, ``row``,
-            ``quantity``, ``verdict``, ``classes``, and whatever else is wanted of them.
-        known: cases that decide a grade wherever they can.
+        results: the results with the worst grade of each implementation: ``implementation``, ``grade``, ``case``,
+            ``row``, ``quantity``, ``verdict``, ``classes``, and any other columns.
+        known: cases that decide a grade if they can.
 
     Returns:
-        Lines of ``results``, grade by grade, those that share a case, quantity and verdict together.
+        Lines of ``results``, grade by grade; lines that share a case, quantity and verdict stand together.
     """
     chosen = [results.head(0)]
     for grade in GRADES[1:]:

@@ -1,4 +1,4 @@
-"""A report's tables in reading order, each with its title, how to read it, and the words it has on a page."""
+"""A report's tables in reading order, each with a title, a note on how to read it, and its text for a page."""
 
 import textwrap
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from .ordering import CELL, by_dtype
 from .outcomes import article, faults, invalid_targets
 from .uncounted import MEANING, median_and_largest
 
-MAX_SHOWN = 20  # cases of a table that has all of them
+MAX_SHOWN = 20  # cases on a page; the table has all
 MAX_WORDS = 100  # characters of an error's message
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of a report: its title, how to read it, the numbers, and the words that stand for them on a page."""
+    """One table of a report: its title, a note on how to read it, the numbers, and their text for a page."""
 
     name: str
     title: str
@@ -34,10 +34,10 @@ class Section:
 
 
 def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
-    """All tables that the measurements can fill, in reading order; of a DataFrame or of what `Measurements` has."""
+    """Return all tables that the measurements can fill, in reading order."""
     found = Measurements.of(measurements)
     makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _agreement, _outcomes)
-    return [s for made in makers for s in made(found) if len(s.table)]
+    return [s for make in makers for s in make(found) if len(s.table)]
 
 
 def _overall(found: Measurements) -> Iterator[Section]:
@@ -45,7 +45,7 @@ def _overall(found: Measurements) -> Iterator[Section]:
     yield Section(
         "grades",
         "Grades",
-        f"The worst grade over all cases, rows and quantities, and the case that caused it: {LEGEND}.",
+        f"The worst grade over all cases, rows and quantities, and the case that decides it: {LEGEND}.",
         table,
         _merged(table),
     )
@@ -53,7 +53,7 @@ def _overall(found: Measurements) -> Iterator[Section]:
     yield Section(
         "finiteness",
         "Finiteness",
-        "Share of the graded rows that are finite where the exact answer is / not finite where it is not.",
+        "Share of graded rows: finite where the exact answer is finite / not finite where it is not.",
         table,
         _across_dtypes(found, table, "{finite where it should be:.1%} / {not finite where it should not:.1%}"),
     )
@@ -68,8 +68,8 @@ def _errors(found: Measurements) -> Iterator[Section]:
         yield Section(
             f"errors_{quantity}",
             f"Errors of the {quantity}, in ulp of the dtype",
-            "Median / largest over all graded rows; inf where a row is not finite and should be, or the reverse. B "
-            f"allows many ulp of a number that is small beside others of its row. {MEANING}",
+            "Median / largest over all graded rows; inf where a row is not finite but should be, or the reverse. "
+            f"Grade B allows many ulp in a number that is small beside the others of its row. {MEANING}",
             part,
             by_dtype(found.cells, part.assign(words=words), {"words": ""}),
         )
@@ -82,8 +82,9 @@ def _bounds(found: Measurements) -> Iterator[Section]:
         yield Section(
             f"bounds_{quantity}",
             f"Errors of the {quantity} against their a-priori bounds",
-            "Largest error over the bound of Blanchard, Higham and Higham for the unshifted formula / for the shifted "
-            "one; at most 1 where the bound holds. The unshifted has rows only where nothing over- or underflows.",
+            "Largest error divided by the bound of Blanchard, Higham and Higham: for the unshifted formula / for the "
+            "shifted formula. At most 1 where the bound holds. The unshifted bound exists only without overflow and "
+            "underflow.",
             part,
             _across_dtypes(found, part, "{unshifted largest:.2g} / {shifted largest:.2g}"),
         )
@@ -92,8 +93,8 @@ def _bounds(found: Measurements) -> Iterator[Section]:
     yield Section(
         "stability",
         "Stability of the loss",
-        "Relative error over condition number times unit roundoff, median / largest, of the losses whose condition "
-        "is at least 1: of order 1 if no more is lost than the rounding of the logits could cause.",
+        "Relative error divided by condition number times unit roundoff, median / largest, over losses with a "
+        "condition of at least 1. About 1 if the loss is as accurate as the rounding of the logits allows.",
         stability,
         _across_dtypes(found, stability, "{stability median:.2g} / {stability largest:.2g}"),
     )
@@ -106,7 +107,7 @@ def _curves_along_axes(found: Measurements) -> Iterator[Section]:
             yield Section(
                 f"curve_{axis}_{quantity}",
                 f"Errors of the {quantity} along the {axis}, in ulp of the dtype",
-                f"Median / largest; the column is the {axis}. The CSV file has every value of it. {MEANING}",
+                f"Median / largest; each column is a value of the {axis}. The CSV file has every value. {MEANING}",
                 table,
                 curves.shown(table, axis),
             )
@@ -125,8 +126,8 @@ def _sides(found: Measurements) -> Iterator[Section]:
         yield Section(
             f"{column}s",
             f"{title}, bit for bit",
-            f"Rows whose bits differ from those of {base}; behind them, in how many of those the grade is worse (-) or "
-            "better (+). The CSV file has the largest distance, and the case it was found in.",
+            f"Rows whose bits differ from {base}, then how many of these have a worse (-) or better (+) grade. "
+            "The CSV file has the largest distance and its case.",
             table,
             by_dtype(found.cells, by_quantity, {"words": ""}, ["quantity"]) if len(table) else table,
         )
@@ -143,7 +144,7 @@ def _agreement(found: Measurements) -> Iterator[Section]:
     yield Section(
         "agreement",
         "Where the implementations disagree most",
-        f"float32, eager: the {MAX_SHOWN} cases whose finite losses lie farthest apart, in ulp. "
+        f"The {MAX_SHOWN} cases whose finite losses differ most, in ulp (float32, eager). "
         "The CSV file has every case and dtype.",
         table,
         single.head(MAX_SHOWN)[["case", "row", "implementations", "answers", "apart", "lowest", "highest"]].assign(
@@ -154,7 +155,7 @@ def _agreement(found: Measurements) -> Iterator[Section]:
     yield Section(
         "pairs",
         "Implementations that agree",
-        "Groups whose losses are the same on every row that two of them have in common; pairs.csv has every pair.",
+        "Groups whose losses have the same bits on every common row; pairs.csv has every pair.",
         of_pairs,
         identical(of_pairs),
     )
@@ -172,9 +173,9 @@ def _outcomes(found: Measurements) -> Iterator[Section]:
     table = invalid_targets(found, "float32")
     yield Section(
         "invalid",
-        "Targets that are no class",
-        "float32, a target outside [0, 3) of three classes: refused, NaN, zero as if ignored, read from the end "
-        "(wraps), or some other plausible number, the worst.",
+        "Invalid targets",
+        "A target outside [0, 3) of three classes, in float32. The call raises, returns NaN, returns 0 as if the row "
+        "were ignored, counts from the end (wraps), or returns a plausible number, which is the worst.",
         table,
         table.drop(columns="dtype", errors="ignore").rename(columns=lambda name: name.replace("_", " ")),
     )
@@ -182,9 +183,8 @@ def _outcomes(found: Measurements) -> Iterator[Section]:
     yield Section(
         "ignored",
         "Ignored rows and means over nothing",
-        "Loss / gradient of an ignored row with NaN, of nothing but -inf, and with +inf: 0 is right, whatever is in it."
-        " Then a batch in which no row counts: 0 is right without a mean, and a mean over nothing has no value. "
-        "None of these rows is graded.",
+        "Loss / gradient of an ignored row that holds NaN, only -inf, or +inf: always 0 if right. Then a batch with "
+        "every row ignored: 0 is right for a sum, and a mean has no value. These rows have no grade.",
         table,
         in_brief(table),
     )
@@ -192,15 +192,15 @@ def _outcomes(found: Measurements) -> Iterator[Section]:
     yield Section(
         "faults",
         "Not measured",
-        "What raised, crashed or ran out of time, and in how many cases an option is not supported, by somebody's "
-        "own word; faults.csv has the words.",
+        "Calls that raised, crashed or ran out of time, and the number of cases with an option that the framework "
+        "reports as unsupported; faults.csv has the messages.",
         table,
-        _in_brief(table),
+        _faults_in_brief(table),
     )
 
 
-def _in_brief(bad: pd.DataFrame) -> pd.DataFrame:
-    """The faults one by one; what an implementation does not support, which is no fault, as one line."""
+def _faults_in_brief(bad: pd.DataFrame) -> pd.DataFrame:
+    """Each fault on a line, and the unsupported options of an implementation, which are no fault, on one line."""
     if bad.empty:
         return bad
     refused = bad[bad["status"] == "unsupported"].groupby(["framework", "implementation", "status"], sort=False)
@@ -219,7 +219,7 @@ def _four_decimals(value: object) -> object:
 
 
 def _merged(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Each dtype's grade and its case in one column."""
+    """The grade matrix with each dtype's grade and case in one column."""
     merged = matrix.copy()
     for dtype in DTYPES:
         if dtype in merged:
@@ -229,7 +229,7 @@ def _merged(matrix: pd.DataFrame) -> pd.DataFrame:
 
 
 def _across_dtypes(found: Measurements, table: pd.DataFrame, template: str) -> pd.DataFrame:
-    """One column for each dtype, its cells the template filled from the table's line for that dtype."""
+    """One column for each dtype: the template, filled with the table's line for that dtype."""
     words = [
         template.format_map(line).replace("nan%", "-").replace("100.0%", "100%") for line in table.to_dict("records")
     ]

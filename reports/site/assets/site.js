@@ -1,5 +1,5 @@
-// Fills the tables and the curves of a page from the data in it, and keeps what is picked in the page's address:
-// #TABLE.COLUMN=WORD, #TABLE.find=WORDS, #TABLE.order=COLUMN:asc, #TABLE.page=2. Whatever is shown is set as text.
+// Fill the tables and curves of a page from the data in it, and keep the reader's choices in the page's address:
+// #TABLE.COLUMN=WORD, #TABLE.find=WORDS, #TABLE.order=COLUMN:asc, #TABLE.page=2. All data is set as text, never as HTML.
 (() => {
   "use strict";
 
@@ -11,11 +11,11 @@
     if (value === "" || value === null) now.delete(key);
     else now.set(key, value);
     written = now.size ? "#" + now : "";
-    // A fragment of its own leaves the way back as it was.
+    // Replace the entry, so that the browser's back button still leaves the page.
     history.replaceState(null, "", written || location.href.split("#")[0]);
   }
 
-  // A link that only changes the fragment, or an address typed over, is a new view: as if the page were opened with it.
+  // A new fragment, from a link or typed, is a new view: load the page again.
   addEventListener("hashchange", () => {
     if (location.hash.includes("=") && location.hash !== written) location.reload();
   });
@@ -33,8 +33,8 @@
     return element("label", { className: "pick" }, element("span", { textContent: label }), select);
   };
 
-  // On a phone the names of pages are wider than the screen.
-  document.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  // On a phone the names of the pages are wider than the screen.
+  document.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   // --- tables -------------------------------------------------------------------------------------------------
 
@@ -127,11 +127,11 @@
         info: "_START_ to _END_ of _TOTAL_",
         infoEmpty: "none",
         infoFiltered: "(of _MAX_)",
-        zeroRecords: "Nothing fits what is picked.",
+        zeroRecords: "No line matches the filters.",
         paginate: { first: "First", last: "Last", next: "Next", previous: "Previous" },
       },
     });
-    // The library wraps its controls around the table: only the table itself scrolls.
+    // The library wraps its controls around the table, but only the table should scroll.
     const around = grid.table().container();
     box.append(around);
     scroll.remove();
@@ -163,7 +163,7 @@
         }),
       );
     });
-    // What is searched in a column of its own, from a link: a case of one implementation.
+    // A link can filter a column that has no list to pick from, such as the case.
     data.columns.forEach((column, i) => {
       const chosen = asked.get(name + "." + column.title);
       if (chosen && !column.pick && column.words) {

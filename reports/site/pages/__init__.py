@@ -1,4 +1,4 @@
-"""The pages of a site, and what the template of each is given."""
+"""The pages of a site, and the values that each template gets."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,14 +35,14 @@ NAVIGATION = (
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenancePage(WebPage):
-    """What ``provenance.html`` is given."""
+    """The values of ``provenance.html``."""
 
     template: ClassVar[str] = "provenance.html"
     manifests: Sequence[tuple[str, dict[str, dict[str, str]]]]
 
 
 def pages(site: Site, out: Path) -> Iterator[WebPage]:
-    """All pages; pictures and downloads are written into ``out`` on the way."""
+    """Yield all pages, and write pictures and downloads into ``out``."""
     sections = {s.name: s for s in site.report.sections}
     yield overview(site, out)
     yield from tables_pages(site, sections, out)
@@ -51,8 +51,7 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
     yield ProvenancePage(
         file="provenance.html",
         title="Provenance",
-        lede="What was run, with which versions, on which hardware, by which command: every number of this "
-        "report comes from these runs.",
+        lede="Every number of this report comes from these runs: here are their commands, versions and hardware.",
         manifests=[(m.run, _provenance(m)) for m in site.report.manifests],
     )
     yield data_page(site, out)
@@ -61,7 +60,7 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
 
 
 def _provenance(m: Manifest) -> dict[str, dict[str, str]]:
-    """A run's manifest as facts below titles."""
+    """The facts of a run's manifest, below titles."""
     left_out = ", ".join(f"{count} in {dtype}" for dtype, count in m.left_out_by_dtype.items())
     ran = {
         "LogitLab": m.logitlab,
@@ -70,7 +69,7 @@ def _provenance(m: Manifest) -> dict[str, dict[str, str]]:
         "finished": m.finished or "not finished",
         "complete": "yes" if m.complete else "no",
         "catalogue": f"{len(m.catalogue['cases']):,} cases, SHA-256 {m.catalogue['hash']}",
-        "left out": f"cases that a dtype cannot hold: {left_out}" if left_out else "none",
+        "skipped": f"cases that a dtype cannot hold: {left_out}" if left_out else "none",
     }
     blocks: list[tuple[str, Mapping[str, object]]] = [
         ("The run", ran),
@@ -80,7 +79,7 @@ def _provenance(m: Manifest) -> dict[str, dict[str, str]]:
         *((f"Settings of {name}", settings) for name, settings in m.nonempty_settings.items()),
         ("Devices", {name: ", ".join(devices) for name, devices in m.devices.items()}),
         ("Environment variables", m.environment),
-        ("Held to their own definitions", m.conventions),
+        ("Graded by their own definitions", m.conventions),
         ("Variants", m.variants),
         ("Logits from files", {file["path"]: file["digest"] for file in m.files}),
         ("Not installed", m.missing),

@@ -1,4 +1,4 @@
-"""A page for each case: its logits, the exact answer, and what each implementation gave."""
+"""A page for each case: its logits, the exact answer, and the result of each implementation."""
 
 import math
 import re
@@ -20,18 +20,18 @@ from .._grids import EXACT, Grid, grid, short
 from .._results import results
 from .._site import Site, WebPage
 
-MAX_ROWS = 8  # of a case, of which every row is on its page; of one with more the worst of each cell
+MAX_ROWS = 8  # a case with more rows has only the worst row of each cell on its page
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", "loss", "loss ulp", "gradient",
          "gradient ulp", "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
 NOT_KEPT = (
-    "The run does not keep what its cases are: it is of an older LogitLab, or the case is part of a file of logits."
+    "The run has no description of this case: an older LogitLab wrote it, or the case is part of a file of logits."
 )
-NOT_GRADED = "recorded, not graded"
+NOT_GRADED = "measured, not graded"
 
 
 class Facts(NamedTuple):
-    """What the run keeps of a case."""
+    """The description of a case that the run keeps."""
 
     why: str
     source: str
@@ -71,7 +71,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CasePage(WebPage):
-    """What ``case.html`` is given."""
+    """The values of ``case.html``."""
 
     template: ClassVar[str] = "case.html"
     facts: Facts | None
@@ -85,7 +85,7 @@ class CasePage(WebPage):
 
 
 def case_pages(site: Site) -> Iterator[CasePage]:
-    """The pages in the run's order."""
+    """Yield the pages in the run's order."""
     kept = {str(name): lines for name, lines in site.report.cases.groupby("case", sort=False)}
     nothing = site.report.cases.iloc[:0]
     names = list(site.cases)
@@ -106,7 +106,7 @@ def _page(site: Site, name: str, kept: pd.DataFrame, before: str | None, after: 
         grids=[_grid(site, rows)],
         facts=None if kept.empty else case_facts(kept.iloc[0]),
         rows=shown,
-        rows_note=f"{left_out:,} more rows are not shown." if left_out > 0 else "",
+        rows_note=f"The case has {left_out:,} more rows." if left_out > 0 else "",
         labels=order,
         groups=_groups(worst, order),
         command=explain_command(worst),
@@ -116,7 +116,7 @@ def _page(site: Site, name: str, kept: pd.DataFrame, before: str | None, after: 
 
 
 def case_facts(line: pd.Series) -> Facts:
-    """What the run keeps of a case, from a line of `store.CASES`."""
+    """Return the description of a case from a line of `store.CASES`."""
     words = {c: line[c] if isinstance(line[c], str) else "" for c in ("why", "source", "reported", "tags", "options")}
     thread = THREAD.fullmatch(words["source"])
     address = f"https://github.com/{thread[1]}/issues/{thread[2]}" if thread else None
@@ -124,7 +124,7 @@ def case_facts(line: pd.Series) -> Facts:
 
 
 def _rows(kept: pd.DataFrame, given: pd.DataFrame) -> tuple[list[ShownRow], int]:
-    """The first rows of the case, with logits from the run's cases and answers from its results; how many are left."""
+    """The first rows of the case, with logits from the run's cases and exact losses; and how many more there are."""
     answers: dict[int, dict[str, str]] = {}
     known = given.drop_duplicates(["row", "dtype"])
     for row, dtype, value in zip(known["row"], known["dtype"], known["exact"], strict=True):
@@ -155,7 +155,7 @@ def _row(place: int, line: pd.Series | None, answers: Mapping[str, str]) -> Show
 
 
 def _groups(worst: pd.DataFrame, order: Sequence[str]) -> list[Group]:
-    """Implementations with the same grades in every dtype, mode and device as one line, the worst first."""
+    """Implementations with the same grades in every dtype, mode and device, as one line; the worst first."""
     grades: dict[str, dict[str, str]] = {}
     graded = zip(worst["implementation"], labels(worst), worst["grade"], worst["status"], strict=True)
     for name, label, grade, status in graded:
@@ -171,27 +171,26 @@ def _groups(worst: pd.DataFrame, order: Sequence[str]) -> list[Group]:
 def _grid(site: Site, rows: pd.DataFrame) -> Grid:
     every_row = rows["row"].nunique() <= MAX_ROWS
     part = rows if every_row else _worst_of_many(rows)
-    # A loss that is NaN is something, and a column of such is kept.
+    # NaN is a result: a column of NaN losses stays.
     empty = [c for c in GIVEN if (not part["given"].any() if c in EXACT else part[c].isna().all())]
     part = part.assign(**{c: part[c].astype(object).where(part["given"], None) for c in EXACT})
     table = part[GIVEN].drop(columns=empty)
-    what = "Every row" if every_row else "Of each cell its worst row; the downloads have every row"
-    note = (
-        f"{what}. Value and exact are the loss; errors are in ulp of the dtype. Stage is the first at which a written "
-        "formula failed." + " Row -1 is the reduced loss." * bool((table["row"] < 0).any()) + f" {MANY_ULP}"
-    )
-    return grid("given", table, title="What each implementation gave", note=note, links=site.addresses("../"))
+    what = "Every row" if every_row else "The worst row of each cell; the downloads have every row"
+    note = f"{what}. Value is the loss returned, exact the exact loss; errors are in ulp of the dtype. "
+    note += "Stage is the first stage of a written formula that failed. "
+    note += "Row -1 is the reduced loss. " * bool((table["row"] < 0).any()) + MANY_ULP
+    return grid("given", table, title="Results of each implementation", note=note, links=site.addresses("../"))
 
 
 def _worst_of_many(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each cell the reduced loss, and the worst of the other rows."""
+    """The reduced loss of each cell, and the worst of its other rows."""
     reduced = rows["row"] < 0
     worst = rows[~reduced].sort_values("rank", kind="stable").drop_duplicates(CELL).sort_index()
     return pd.concat([rows[reduced], worst])
 
 
 def explain_command(worst: pd.DataFrame) -> str:
-    """The command that follows a case through the first formula that failed on it, or through any."""
+    """Return the command that explains a case by the first formula that failed on it, or by any."""
     failing_first = worst.iloc[np.argsort(worst["stage"].isna(), kind="stable")]
     of_first = failing_first[["case", "implementation", "dtype", "device", "mode"]].iloc[0].astype(str)
     case, implementation, dtype, device, mode = of_first

@@ -1,4 +1,4 @@
-"""The page of error curves, to be explored."""
+"""The page of error curves, with choices of dtype and quantity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .._slugs import slugs
 
 
 class Axis(NamedTuple):
-    """The curves along one axis: a picture, the data of the script that draws them anew, and files with the numbers."""
+    """The curves along one axis: a picture, the data for the script that redraws them, and files with the numbers."""
 
     id: str
     name: str
@@ -29,27 +29,27 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesPage(WebPage):
-    """What ``curves.html`` is given."""
+    """The values of ``curves.html``."""
 
     template: ClassVar[str] = "curves.html"
     axes: Sequence[Axis]
 
 
 def curves_page(site: Site, sections: Mapping[str, Section], out: Path) -> CurvesPage:
-    """The page; pictures and the library that draws are written into ``out``."""
+    """Return the page, and write its pictures and the drawing library into ``out``."""
     found = [_axis(site, axis, sections, out) for axis in axes(site.report.source)]
     if any(found):
         (out / "assets" / "vega.js").write_text(charts.library(), encoding="utf-8")
     return CurvesPage(
         file="curves.html",
         title="Error curves",
-        lede="The largest error at each value of an axis: scale multiplies the logits, offset is added to all of "
-        "them, gap is the lead of the largest, classes is their number. The same normal numbers stand behind all "
-        "values. Dashed: what rounding error analysis promises.",
+        lede="The largest error at each value of an axis. Scale multiplies the logits, offset is added to all of them, "
+        "gap is the lead of the largest logit, and classes is their number. All values use the same normal random "
+        "numbers. Dashed: the bound of rounding error analysis.",
         axes=[axis for axis in found if axis is not None],
         explores=any(found),
-        nothing="No run of this report has a sweep. A run that names no case has small ones in float32 and bfloat16, "
-        "logitlab run --sweep offset=0.1:1e6:40log makes a fine one, and logitlab report puts several runs together.",
+        nothing="No run of this report has a sweep. logitlab run has small sweeps unless it names cases. For a fine "
+        "sweep, use logitlab run --sweep offset=0.1:1e6:40log, then report both runs together.",
     )
 
 
@@ -88,6 +88,6 @@ def _axis(site: Site, axis: str, sections: Mapping[str, Section], out: Path) -> 
 
 
 def _coded(points: Sequence[charts.Point], names: Sequence[str]) -> list[tuple[int, int, float, float]]:
-    """Points with places in the list of names: a name would take most of their size."""
+    """Points with places in the list of names, since names would take most of the size."""
     place = {name: i for i, name in enumerate(names)}
     return [(place[p.implementation], place[p.kind], p.x, p.y) for p in points]

@@ -18,7 +18,7 @@ from .._site import Site, WebPage
 from .._slugs import slugs
 
 KINDS = ("csv", "parquet", "json")
-MAX_AS_JSON = 20_000  # lines; a longer table is many times larger so than as Parquet
+MAX_AS_JSON = 20_000  # lines; JSON of a longer table is many times larger than Parquet
 
 
 class Download(NamedTuple):
@@ -32,25 +32,25 @@ class Download(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DataPage(WebPage):
-    """What ``data.html`` is given."""
+    """The values of ``data.html``."""
 
     template: ClassVar[str] = "data.html"
     files: Sequence[Download]
 
 
 def data_page(site: Site, out: Path) -> DataPage:
-    """The page; the files are written into ``out/data``."""
+    """Return the page, and write the files into ``out/data``."""
     folder = out / "data"
     sections = list(site.report.sections)
     worst = results(site.report.source, "rank = 1").drop(columns=["number", "rank"])
     if len(worst):
-        note = "Of each case and cell the worst row: its grades and errors."
+        note = "The grades and errors of the worst row of each case and cell."
         sections.append(Section("cases", "Cases", note, worst, worst))
     names = slugs(s.name for s in sections)
     return DataPage(
         file="data.html",
         title="Data",
-        lede="The numbers behind every page. The columns are explained in LogitLab's documentation.",
+        lede="The numbers behind every page. LogitLab's documentation explains the columns.",
         files=[
             _measurements(site, folder),
             *(Download(s.title, s.note, len(s.table), _write(s.table, folder / names[s.name])) for s in sections),
@@ -59,14 +59,14 @@ def data_page(site: Site, out: Path) -> DataPage:
 
 
 def _write(table: pd.DataFrame, path: Path) -> list[Path]:
-    """Writes a table into files with the name of this path and an ending each."""
+    """Write a table as one file for each ending of `KINDS`, named after this path."""
     files = [path.with_name(f"{path.name}.{kind}") for kind in KINDS]
     files = files if len(table) <= MAX_AS_JSON else files[:2]
     named = table.rename(columns=str)
     named.to_csv(files[0], index=False)
     named.to_parquet(files[1], index=False)
     if len(files) == 3:
-        # JSON has no infinity, and pandas would write null, which stands for nothing.
+        # JSON has no infinity, and pandas would write null, which means missing.
         words = named.astype(dict.fromkeys(named.select_dtypes("float"), object)).replace({inf: "inf", -inf: "-inf"})
         words.to_json(files[2], orient="records", double_precision=15, indent=1)
     return files
@@ -79,13 +79,13 @@ def _measurements(site: Site, folder: Path) -> Download:
     _write_parquet(found.batches(), files[0])
     write_csv(found.batches(), files[1])
     return Download(
-        "Measurements", "One line for each case row, cell and quantity: everything that was measured.",
+        "Measurements", "Everything that was measured: one line for each case row, cell and quantity.",
         int(found.cells["lines"].sum()), files,
     )  # fmt: skip
 
 
 def _write_parquet(lines: pa.RecordBatchReader, path: Path) -> None:
-    """Writes lines, whose words are strings, batch by batch, so that pandas reads them with the table's types."""
+    """Write lines batch by batch, so that pandas reads them with the table's types."""
     dictionary = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([f.with_type(dictionary) if f.name in WORDS else f for f in lines.schema])
     metadata = pa.Schema.from_pandas(typed(pd.DataFrame()), preserve_index=False).metadata

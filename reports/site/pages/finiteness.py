@@ -1,4 +1,4 @@
-"""Finiteness: in which families of cases which loss is not finite where it should be, or the reverse."""
+"""Finiteness: how often each loss is NaN or infinite where it should be finite, or the reverse, by family of cases."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BINS = {"none": 0.0, "up to 1 %": 0.01, "up to 10 %": 0.1, "up to 50 %": 0.5, "m
 
 
 class HeatCell(NamedTuple):
-    """The share of rows that are F, in words, its place among `BINS`, and the state of the page that it leads to."""
+    """The share of rows that are F: its place among `BINS`, its text, and the view of the page that it links to."""
 
     bin: int
     text: str
@@ -41,7 +41,7 @@ class Heat(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FinitenessPage(WebPage):
-    """What ``finiteness.html`` is given."""
+    """The values of ``finiteness.html``."""
 
     template: ClassVar[str] = "finiteness.html"
     heats: Sequence[Heat]
@@ -49,12 +49,12 @@ class FinitenessPage(WebPage):
 
 
 def finiteness_page(site: Site, grids: Sequence[Grid]) -> FinitenessPage:
-    """The page, with these tables below the heatmaps."""
+    """Return the page, with these tables below the heatmaps."""
     return FinitenessPage(
         file="finiteness.html",
         title="Finiteness",
-        lede="Percent of the graded rows that are F: NaN or infinite where the exact answer is a number, or a "
-        "number where it is not. Families of cases stand across, losses down; a number leads to the cases behind it.",
+        lede="Percent of the graded rows with grade F: NaN or infinite where the exact answer is finite, or the "
+        "reverse. Each row is a loss, each column a family of cases. Click a number for its cases.",
         heats=_heats(site),
         nothing="Nothing could be graded.",
         grids=grids,

@@ -1,4 +1,4 @@
-"""A page for each implementation: its grades, and how it did on every case."""
+"""A page for each implementation: its grades, and its results on every case."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from .._site import Site, WebPage
 
 FORMULAS = {
     Formula.NAIVE.value: "softmax, then its logarithm",
-    Formula.LSE.value: "LogSumExp with the maximum added back, less the target logit",
-    Formula.LOG1P.value: "the maximum's own term taken out of the sum",
+    Formula.LSE.value: "LogSumExp with the maximum added back, minus the target logit",
+    Formula.LOG1P.value: "log1p of the sum without the maximum's own term, plus the maximum minus the target logit",
     Formula.BUILTIN.value: "a loss that the framework ships",
 }
 SHOWN = ["case", "family", "dtype", "mode", "device", "grade", "loss", "loss ulp", "gradient", "gradient ulp",
@@ -28,8 +28,9 @@ UNPICKED = ("loss", "gradient", "probabilities", "status")  # beside the grade a
 
 
 class Cell(NamedTuple):
-    """The worst grade or status in a dtype, mode and device; where something was graded the case that caused it, the
-    median errors in ulp, and the share of rows that are F, in words.
+    """The worst grade or status in a dtype, mode and device.
+
+    Where something was graded, also the deciding case, the median errors in ulp and the share of rows that are F.
     """
 
     dtype: str
@@ -44,7 +45,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ImplementationPage(WebPage):
-    """What ``implementation.html`` is given."""
+    """The values of ``implementation.html``."""
 
     template: ClassVar[str] = "implementation.html"
     framework: str
@@ -52,11 +53,11 @@ class ImplementationPage(WebPage):
 
 
 def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
-    """The pages in the run's order."""
+    """Yield the pages in the run's order."""
     found = site.report.source
     facts = found.cells.drop_duplicates("implementation").set_index("implementation")
     cells = _cells(site, found)
-    note = f"Of each case, dtype, mode and device the worst row. The downloads have every row. {MANY_ULP}"
+    note = f"The worst row of each case, dtype, mode and device. The downloads have every row. {MANY_ULP}"
     for name in site.implementations:
         rows = results(found, f"implementation = {quoted(name)} AND rank = 1", "grade DESC NULLS LAST, number")
         table = rows[SHOWN].dropna(axis=1, how="all")
@@ -74,7 +75,7 @@ def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
 
 
 def _cells(site: Site, found: Measurements) -> dict[str, list[Cell]]:
-    """Of each implementation its cells, by mode and device, then dtype."""
+    """The cells of each implementation, by mode and device, then dtype."""
     graded = "FROM results WHERE grade IS NOT NULL"
     broken = found.sql(f"SELECT {KEYS}, avg((grade = 'F')::INTEGER) AS broken {graded} GROUP BY {KEYS}")
     middle = medians(found, CELL, {"loss": '"loss ulp"', "gradient": '"gradient ulp"'}, f"SELECT * {graded}")

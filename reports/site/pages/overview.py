@@ -24,7 +24,7 @@ SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64
 
 
 class Chip(NamedTuple):
-    """A grade or status of the matrix, if there is one, and the case that caused it."""
+    """A grade or status of the matrix, if there is one, and the case that decides it."""
 
     dtype: str
     grade: str | None
@@ -66,7 +66,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Overview(WebPage):
-    """What ``index.html`` is given; ``dtypes`` has the short names of the matrix's dtypes."""
+    """The values of ``index.html``; ``dtypes`` has the short names of the matrix's dtypes."""
 
     template: ClassVar[str] = "index.html"
     headline: str
@@ -81,7 +81,7 @@ class Overview(WebPage):
 
 
 def overview(site: Site, out: Path) -> Overview:
-    """The first page; its picture is written into ``out``."""
+    """Return the first page, and write its picture into ``out``."""
     found, reference, summary = site.report.source, site.reference, site.report.summary
     present = set(found.cells["dtype"])
     dtypes = {d: SHORT[d] for d in DTYPES if d in present}

@@ -13,14 +13,14 @@ from .._grids import Grid, Order, grid
 from .._site import Site, WebPage
 from .._slugs import slugs
 
-# The sections of a report that have a page of their own; any other is on the page of errors.
+# Sections that have another page; the page of errors has the rest.
 ELSEWHERE = (
     "grades", "finiteness", "modes", "devices", "agreement", "pairs", "faults", "invalid", "ignored", "stability",
 )  # fmt: skip
 
 
 class Picture(NamedTuple):
-    """A picture in ``charts``, as wide as it is if no width is given."""
+    """A picture in ``charts``; without a width it keeps its own."""
 
     file: str
     title: str
@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TablesPage(WebPage):
-    """What ``tables.html`` is given."""
+    """The values of ``tables.html``."""
 
     template: ClassVar[str] = "tables.html"
     nothing: str = "The run has nothing for this page."
@@ -38,7 +38,7 @@ class TablesPage(WebPage):
 
 
 def tables_pages(site: Site, sections: Mapping[str, Section], out: Path) -> Iterator[TablesPage]:
-    """The pages; pictures are written into ``out``."""
+    """Yield the pages, and write their pictures into ``out``."""
     yield _grades(site, sections)
     yield _cases(site)
     yield _errors(site, sections)
@@ -54,7 +54,7 @@ def _grades(site: Site, sections: Mapping[str, Section]) -> TablesPage:
         file="grades.html",
         title="Grades",
         lede="The worst grade of each implementation over all cases, rows and quantities, in each mode and on each "
-        "device. A letter leads to the case that caused it.",
+        "device. Click a letter for the case that decides it.",
         grids=grids_of(site, sections.get("grades"), title="", note=""),
         with_legend=True,
     )
@@ -79,9 +79,9 @@ def _cases(site: Site) -> TablesPage:
     return TablesPage(
         file="cases.html",
         title="Cases",
-        lede=f"{len(table):,} cases, and how many implementations are F on each, in any mode and on any device.",
+        lede=f"{len(table):,} cases, and how many implementations have grade F on each, in any mode and on any device.",
         grids=[grid("cases", table.reset_index(), links=site.addresses(""))] if len(table) else [],
-        nothing="The run has no case.",
+        nothing="The run has no cases.",
     )
 
 
@@ -90,9 +90,9 @@ def _errors(site: Site, sections: Mapping[str, Section]) -> TablesPage:
     return TablesPage(
         file="errors.html",
         title="Errors",
-        lede="How far the results are from the exact answer, in ulp of the dtype: the spacing of its numbers there. "
-        "A correctly rounded result is off by at most a half.",
-        grids=[made for s in here for made in grids_of(site, s)],
+        lede="The distance of the results from the exact answer, in ulp: the spacing of the dtype's numbers there. "
+        "A correctly rounded result is off by at most half an ulp.",
+        grids=[table for s in here for table in grids_of(site, s)],
     )
 
 
@@ -102,15 +102,15 @@ def _side(site: Site, sections: Mapping[str, Section], out: Path, name: str, tit
     pictures = []
     if section is not None:
         charts.write_svg(charts.differences(section.table, column), out, f"{name}.svg")
-        pictures.append(Picture(f"{name}.svg", f"{section.title}: share of rows with other bits"))
+        pictures.append(Picture(f"{name}.svg", f"{section.title}: share of rows whose bits differ"))
     return TablesPage(
         file=f"{name}.html",
         title=title,
-        lede="The same rows, bit for bit: how many results differ, in how many of those the grade is worse or better, "
-        "and how far two losses lie apart, in ulp.",
+        lede="The same rows compared bit for bit: how many results differ, how many grades are worse or better, and "
+        "the largest distance of two losses in ulp.",
         grids=grids_of(site, section, title="", note=""),
         pictures=pictures,
-        nothing=f"The runs of this report have one {column} alone. {advice}, and put the runs together: "
+        nothing=f"The runs of this report have only one {column}. {advice}, then report both runs: "
         "logitlab report RUN RUN --format html.",
     )
 
@@ -121,28 +121,29 @@ def _agreement(site: Site, sections: Mapping[str, Section], out: Path) -> Tables
     dtype = site.reference.dtype if site.reference else ""
     if pairs is not None and len(pairs.table[(pairs.table["dtype"] == dtype) & (pairs.table["rows"] > 0)]):
         charts.write_svg(charts.equal_losses(pairs.table, dtype), out, "agreement.svg")
-        title = f"Rows on which two implementations give the same loss in every bit, {dtype}, eager"
+        title = f"Rows on which two implementations return the same loss, bit for bit ({dtype}, eager)"
         pictures.append(Picture("agreement.svg", title))
-    note = "Of each case and dtype, eager, the row whose finite losses lie farthest apart: how many answers there are, "
-    note += "who gave the lowest and the highest, and how many gave none that is finite; the downloads name them."
+    note = "For each case and dtype, in eager mode, the row with the largest distance between two finite losses: the "
+    note += "number of different answers, the lowest and highest, and how many losses are not finite (named in the "
+    note += "downloads)."
     grids = grids_of(site, _counted(sections.get("agreement")), note=note, order=[("apart", "desc")])
     if pairs is not None:
-        note = "Groups whose losses are the same on every row that two of them have in common."
+        note = "Groups whose losses have the same bits on every row that both members of a pair measured."
         grids.append(grid("groups", pairs.shown, title="Implementations that agree", note=note))
     note = "On how many rows the losses of two implementations are equal, near each other, or farther apart."
     grids += grids_of(site, pairs, title="Pair by pair", note=note)
     return TablesPage(
         file="agreement.html",
         title="Agreement",
-        lede="Who gives the same losses as whom, and on which cases the implementations lie farthest apart, in ulp of "
-        "the dtype at the exact loss.",
+        lede="Which implementations return the same losses, and on which cases their losses differ most. Distances are "
+        "in ulp of the dtype at the exact loss.",
         grids=grids,
         pictures=pictures,
     )
 
 
 def _counted(agreement: Section | None) -> Section | None:
-    """With the number of those that gave no finite loss, whose names would fill the page."""
+    """The table with the number of losses that are not finite, whose names would fill the page."""
     if agreement is None:
         return None
     names = agreement.table["not finite"].astype(str)
@@ -156,29 +157,29 @@ def _bounds(site: Site, sections: Mapping[str, Section], out: Path) -> TablesPag
         charts.write_svg(figure.chart, out, f"{name}.svg")
         pictures.append(Picture(f"{name}.svg", figure.title, 560))
     grids = [
-        made for n, s in sections.items() if n.startswith("bounds_") or n == "stability" for made in grids_of(site, s)
+        table for n, s in sections.items() if n.startswith("bounds_") or n == "stability" for table in grids_of(site, s)
     ]
     return TablesPage(
         file="bounds.html",
         title="Measured against bound",
-        lede="Measured errors over the a-priori bounds of Blanchard, Higham and Higham: at most 1 where a bound holds. "
-        "And over what the rounding of the logits alone may cost: the stability of the loss.",
+        lede="Measured errors divided by the a-priori bounds of Blanchard, Higham and Higham: at most 1 where a bound "
+        "holds. The last table divides them by the error that rounding the logits may cause.",
         grids=grids,
         pictures=pictures,
     )
 
 
 def _faults(site: Site, sections: Mapping[str, Section]) -> TablesPage:
-    note = "In how many cases and dtypes, and the first of the cases."
-    grids = grids_of(site, sections.get("faults"), title="Faults and refusals", note=note)
+    note = "Each message, with the number of its cases and dtypes, and its first case."
+    grids = grids_of(site, sections.get("faults"), title="Failed and unsupported calls", note=note)
     grids += grids_of(site, sections.get("invalid"))
     ignored = sections.get("ignored")
     grids += grids_of(site, ignored and replace(ignored, table=ignored.shown))
     return TablesPage(
         file="faults.html",
         title="Not measured",
-        lede="What raised, crashed or ran out of time; what an implementation does not support, in its own words; and "
-        "what happened to targets that are no class, to ignored rows and where no row counts.",
+        lede="Calls that raised, crashed or ran out of time, and options that the framework reports as unsupported. "
+        "Below, three things without a grade: invalid targets, ignored rows, and batches with every row ignored.",
         grids=grids,
         nothing="Everything was measured.",
     )
@@ -187,7 +188,7 @@ def _faults(site: Site, sections: Mapping[str, Section]) -> TablesPage:
 def grids_of(
     site: Site, section: Section | None, *, title: str | None = None, note: str | None = None, order: Order = ()
 ) -> list[Grid]:
-    """The table of a section, if there is one, with the section's title and note unless others are given."""
+    """Return the table of a section, if there is one; ``title`` and ``note`` replace the section's."""
     if section is None:
         return []
     title, note = section.title if title is None else title, section.note if note is None else note
