@@ -44,8 +44,8 @@ def figures(found: Measurements) -> Iterator[Figure]:
         if (shares.iloc[:, 1:] > 0).any(axis=None):
             yield Figure(
                 slug(f"finiteness {label}"),
-                f"Share of rows that are not finite where they should be, or the reverse ({label}). Losses are rows and "
-                "families of cases columns; - is not measured. Losses and families without such rows are left out.",
+                f"Share of rows that are not finite where they should be, or the reverse ({label}), by loss and family "
+                "of cases; - is not measured. Losses and families without such rows are left out.",
                 _heatmap(shares),
                 shares,
             )
