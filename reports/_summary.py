@@ -89,7 +89,7 @@ def group(safe: pd.DataFrame) -> list[Group]:
     """The lines of `safety` that share a grade, case, quantity and verdict."""
     groups = [
         Group(
-            Grade(grade),
+            Grade(str(grade)),
             None if grade == Grade.A else Result(*same[RESULT].iloc[0]),
             tuple(map(str, same["implementation"])),
         )

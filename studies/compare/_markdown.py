@@ -63,8 +63,9 @@ def escaped(text: str) -> str:
 
 def _findings(diff: Comparison, *, whole: bool) -> str:
     """The three things that matter: the worst change, the implementation with the most, and how the sides differ."""
-    lines = []
-    for title, changes in (("Worst", diff.regressions), ("Best", diff.improvements)):
+    lines: list[str] = []
+    ways = (("Worst", "regression", diff.regressions), ("Best", "improvement", diff.improvements))
+    for title, noun, changes in ways:
         if len(changes) and not lines:
             first = next(Change.each(changes.head(1)))
             cell, case = code(wording.cell_name(first.cell), MAX_CELL), code(wording.case_name(first), MAX_CELL)
@@ -73,10 +74,11 @@ def _findings(diff: Comparison, *, whole: bool) -> str:
             lines.append(f"**{title}**: {what}: {_moved(first)}.")
             counts = changes["implementation"].value_counts()
             most, number = str(counts.index[0]), int(counts.iloc[0])
-            lines.append(f"**Most**: {number:,} of {len(changes):,} in {code(most, MAX_CELL) or 'no single cell'}.")
-    facts = [*wording.origins(diff)]
+            where = code(most, MAX_CELL) or "cases that no cell has"
+            lines.append(f"**Most**: {number:,} of {wording.plural(len(changes), noun)} are in {where}.")
     limit = _WHOLE if whole else _MAX_FACTS
-    lines.append(f"**Sides**: {escaped('; '.join(wording.one_line(fact, limit) for fact in facts))}.")
+    facts = "; ".join(wording.one_line(fact, limit) for fact in wording.origins(diff))
+    lines.append(f"**Sides**: {escaped(facts)}.")
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
 
 
