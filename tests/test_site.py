@@ -167,6 +167,17 @@ def test_the_first_page_says_how_many_losses_are_safe(site, run):
     assert f"{safe} of {whole} losses are safe in float32" in Parsed(site / "index.html").words
 
 
+def test_the_first_page_names_each_loss_in_full_and_says_what_breaks_it(site, run):
+    page = Parsed(site / "index.html")
+    worst = reports.safety(run.read())
+    assert all(page.words.count(name) >= 2 for name in worst["implementation"])
+    for part, grades in (("Safe", "AB"), ("What breaks the others", "CDF")):
+        section = page.words.partition(f"\n{part}\n")[2].partition("\n\n\n")[0]
+        assert all(name in section for name in worst[worst["grade"].isin(list(grades))]["implementation"]), part
+    assert set(worst["case"].dropna()) <= {word.strip(":") for word in page.words.split()}
+    assert page.words.count("What to do:") == 3
+
+
 def test_the_matrix_has_every_implementation_and_leads_to_the_case_of_its_grade(site, run):
     page = Parsed(site / "index.html")
     matrix = reports.grade_matrix(run.read()).set_index("implementation")
@@ -277,7 +288,7 @@ def test_other_modes_and_devices_stand_against_eager_and_the_cpu(tmp_path):
 
 
 def test_without_them_their_pages_say_how_to_measure_them(site):
-    assert "one device alone" in Parsed(site / "devices.html").words
+    assert "have only one device" in Parsed(site / "devices.html").words
     assert "--mode compiled" in Parsed(site / "modes.html").words
 
 
@@ -345,7 +356,7 @@ def test_without_a_line_to_draw_the_first_page_has_no_picture(tmp_path, errors):
     run = kept(tmp_path / "run", *swept("x/naive", "naive", errors))
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")
     assert [attrs for tag, attrs in page.tags if tag == "img"] == []
-    assert "0 of 1 loss is safe" in page.words
+    assert "of 1 loss is safe" in page.words
 
 
 def test_libraries_come_with_their_licence(site):
