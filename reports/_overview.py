@@ -85,7 +85,10 @@ def _unsafe(groups: Sequence[Group], room: int, width: int) -> Iterator[Text]:
     """What breaks the other losses, in ``room`` lines: for each deciding case its result and the losses."""
     if not groups:
         return
-    shown = groups if 2 * len(groups) <= room else groups[: max((room - 1) // 2, MIN_GROUPS)]
+    shown = groups
+    if 2 * len(groups) > room:
+        largest = sorted(groups, key=lambda group: -len(group.implementations))[: max((room - 1) // 2, MIN_GROUPS)]
+        shown = [group for group in groups if group in largest]
     most = 2 if 3 * len(shown) <= room else 1
     yield Text()
     yield Text("What breaks the others", style="bold")
@@ -95,7 +98,7 @@ def _unsafe(groups: Sequence[Group], room: int, width: int) -> Iterator[Text]:
         case, colon, result = reason.partition(":")
         yield Text.assemble((f"{group.grade}  ", GRADE_STYLES[group.grade]), (case, "bold"), colon, result, losses)
         yield from _names(group.implementations, most, width)
-    if left := groups[len(shown) :]:
+    if left := [group for group in groups if group not in shown]:
         losses = count(sum(len(group.implementations) for group in left), "more loss")
         yield Text(f"and {losses}, decided by {count(len(left), 'more case')}; --all shows them")
 

@@ -15,7 +15,7 @@ MEANINGS = {
     Grade.F: ("breaks", "NaN or infinite where the answer is finite, or the reverse"),
 }
 SAFE = (Grade.A, Grade.B)
-_WRONG = {
+_WRONG: dict[str, str] = {
     Verdict.NAN: "is NaN",
     Verdict.OVERFLOW: "is infinite",
     Verdict.UNDERFLOW: "is 0 where it is not",
