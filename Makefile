@@ -2,7 +2,7 @@
 # make report   set up, run the default plan, write the report and print where; a first one while the run goes on
 # make test     set up, run the tests that take minutes together; a change is tried with these
 # make test-all set up, run all tests: every dtype and case, and those that need a cluster, LaTeX, a browser or an installer
-# make lint     set up, check style, types and, where its data can be reached, the pinned packages for known weaknesses
+# make lint     set up, check style, spelling, prose, types and, if reachable, the pinned packages for known weaknesses
 # make bench    set up, measure LogitLab's own speed; BENCH="--table b --keep docs/measured" are its options
 # make grades   set up, measure the grades that README and docs/measured/grades.md state; RUN="folder ..." takes these runs
 # make docs     set up, measure what the documentation speaks of, build it and print where
@@ -97,6 +97,8 @@ test-all: $(DEVELOP) $(TYPES)
 lint: $(DEVELOP) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
+	$(BIN)/python .ci/prose.py
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
 	$(BIN)/python .ci/audit.py constraints.txt
 

@@ -1,6 +1,6 @@
 """Ask pip-audit whether the pinned packages have known weaknesses: exit code 1, and a table, if one has.
 
-Where its data cannot be reached, a line says so and nothing fails.
+Where its data cannot be reached, it prints a line and nothing fails.
 """
 
 import json
@@ -30,7 +30,7 @@ class Package(TypedDict):
 
 
 def audited(pins: str) -> list[Package]:
-    """What pip-audit says of a file of pins; nothing if it fails. Nothing is installed or resolved."""
+    """Return pip-audit's report on a file of pins, empty if it fails. Nothing is installed or resolved."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", pins, "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", "--timeout", str(TIMEOUT)]
     try:
