@@ -73,7 +73,7 @@ NAMES = re.compile(r"(?:^|_)(told|mend\w*|offences?|begun|spent|lane)(?:_|$)")
 # A docstring's first sentence says what the function returns or does; one that opens so does not.
 RIDDLE = re.compile(r"^(What|Who|Where|Why|When|If)\b(?!.*\?$)")
 # A full stop, then a capital: but not in "e.g. X", "3.5" or after an initial.
-END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])")
+END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[#]*[A-Z0-9])")
 ABBREVIATED = re.compile(r"(\b(e\.g|i\.e|cf|vs|etc|al|No|Fig|Eq|Sec|[A-Z])\.)$")
 WORD = re.compile(r"[^\W_][\w.,'/+*^-]*")
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
 from findings import FINDINGS, Facts
 
+PROGRAM = re.compile(r"^```python\n(.*?)^```$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
 
@@ -34,7 +35,7 @@ def measurements() -> pd.DataFrame:
 
 def define_env(env: MacrosPlugin) -> None:
     """Gives the pages their macros and filters."""
-    for function in (finding, provenance, columns, catalogue, implementations, command_line, notebook):
+    for function in (finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook):
         env.macro(function)
     env.filter(number)
     env.filter(names)
@@ -64,6 +65,16 @@ def provenance() -> str:
     packages = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
     where = f"{machine['processor']} ({machine['machine']}), {machine['cores']} cores, Python {machine['python']}"
     return f"{len(measurements()):,} measurements with {packages}; {where}; LogitLab {manifests[0].logitlab}."
+
+
+def upstream(name: str) -> str:
+    """Return the program of a page in ``docs/upstream``, its output, and a link to the page."""
+    page = (ROOT / "docs" / "upstream" / f"{name}.md").read_text()
+    (program, output), *_ = PROGRAM.findall(page)
+    return (
+        f"```python\n{program}```\n\nIt prints:\n\n```text\n{output}```\n\n"
+        f"**Upstream.** Not yet reported. [The text for a report](upstream/{name}.md) is ready."
+    )
 
 
 def columns() -> str:
