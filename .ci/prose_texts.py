@@ -24,7 +24,8 @@ LITERAL = re.compile(r"``.+?``|`[^`\n]+`", re.DOTALL)
 DIRECTIVE = re.compile(r"^#!|^# (noqa|type:|fmt:|ruff:|mypy:|pragma|%%|---)")
 # A list item, the heading of a docstring's section, or an entry of one: each is a paragraph.
 ITEM = re.compile(
-    r"^\s*(?=[-*] |(?:Args|Attributes|Raises|Returns|Yields|Examples?):$|[\w.*]+(?: \([^)\n]*\))?: \w)", re.MULTILINE
+    r"^\s*(?:(?:Args|Attributes|Raises|Returns|Yields|Examples?):\s*$|(?=[-*] |[\w.*, ]+(?: \([^)\n]*\))?: \S))",
+    re.MULTILINE,
 )
 # A string with fewer words is a name, a key or a label.
 FEWEST_WORDS = 4
@@ -230,12 +231,13 @@ def _comments(source: str) -> Iterator[Text]:
         if run and (row, col) == (start + len(run), column):
             run.append(words)
             continue
-        if run:
-            yield _comment(start, run)
+        yield from _comment(start, run)
         run, start, column = [words], row, col
-    if run:
-        yield _comment(start, run)
+    yield from _comment(start, run)
 
 
-def _comment(line: int, run: list[str]) -> Text:
-    return Text(line, "comment", LITERAL.sub(lambda m: _blank(m, CODE), "\n".join(run)))
+def _comment(line: int, run: list[str]) -> Iterator[Text]:
+    for item in re.split(r"^(?=- )", LITERAL.sub(lambda m: _blank(m, CODE), "\n".join(run)), flags=re.MULTILINE):
+        if item.strip():
+            yield Text(line, "comment", item)
+        line += item.count("\n")

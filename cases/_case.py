@@ -1,4 +1,4 @@
-"""A case: one batch of logits with its targets and loss options, and why it is here."""
+"""A case: one batch of logits with its targets and loss options, and the reason for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,35 +12,36 @@ from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, quantize, representable
 from ..core.options import LossOptions, check_option
 
-# How the logits lie in memory when they are handed to a framework; the numbers are the same.
-#   rows: (B, C), one row after the other; transposed: the same (B, C) stored column by column; strided: every second
-#   number of a wider array; spatial: the rows are the d positions of (1, C, d), or (1, d, C) where classes come last.
+# The memory layout of the logits that a framework gets. The numbers are the same.
+# - rows: (B, C), one row after the other.
+# - transposed: the same (B, C) stored column by column.
+# - strided: every second number of a wider array.
+# - spatial: the rows are the d positions of (1, C, d), or of (1, d, C) if classes come last.
 LAYOUTS = ("rows", "transposed", "strided", "spatial")
-# Why a dtype cannot hold a case or a file; `why_unrepresentable` says what kind of number it is.
+# The reason why a dtype cannot hold a case or a file; `why_unrepresentable` names the kind of number.
 UNREPRESENTABLE = "a finite number would become infinite"
 
 
 @dataclass(frozen=True, eq=False)
 class Case(LossOptions):
-    """One batch of logits with targets and, by the names that `LossOptions` has, loss options.
+    """One batch of logits with targets and the loss options of `LossOptions`.
 
-    Class weights and what acts on logits are rounded like the logits.
+    Class weights and the options that act on logits are rounded like the logits.
 
     Attributes:
         family, name: together ``family/name``, unique in the catalogue.
-        why: one sentence, what the case is hard for.
+        why: one sentence on what the case tests.
         logits: (B, C) float64, rounded to a dtype before anything is computed with them.
         targets: (B,) int64 or int32 class indices, or (B, C) float64 class probabilities, rounded like the logits.
         reduction: ``none``, ``mean`` or ``sum``.
-        layout: how the logits lie in memory, one of `LAYOUTS`.
-        invalid: whether a target is none of the classes: what an implementation does is recorded, never graded.
+        layout: the memory layout of the logits, one of `LAYOUTS`.
+        invalid: whether a target is out of range. The results are recorded and not graded.
         source: the paper or public thread it comes from, if any.
-        reported: for a case from a public thread, one sentence: what was reported, and on which version.
-        tags: words to filter by; `cases/_tags.py` says what each means. The catalogue adds those that follow from
-            what the case holds.
-        first_row: of a piece of a file that is read piece by piece, the file's row that it begins with; None for a
-            case that is whole.
-        measured_in: the dtypes that a run measures it in, of those that can hold it; None for all.
+        reported: for a case from a public thread, the reported fault and its version.
+        tags: words to filter by, explained in `cases/_tags.py`. The catalogue adds those that follow from the case's
+            numbers and options.
+        first_row: for a piece of a file, its first row's number in the file; None for a whole case.
+        measured_in: the dtypes that a run measures it in, if they can hold it; None for all.
     """
 
     family: str
@@ -73,39 +74,39 @@ class Case(LossOptions):
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that the case is measured in.
 
-        Those that cannot hold it are left out: in them a finite number would become infinite, or an option 0.
+        A dtype cannot hold it if a finite number would become infinite, or an option 0.
         """
         return tuple(
             name for name, fmt in FORMATS.items() if self.is_wanted_in(name) and self.why_unrepresentable(fmt) is None
         )
 
     def is_wanted_in(self, dtype: str) -> bool:
-        """Whether a run measures the case in a dtype that can hold it."""
+        """Return whether a run measures the case in a dtype that can hold it."""
         return self.measured_in is None or dtype in self.measured_in
 
     def why_unrepresentable(self, fmt: Format) -> str | None:
-        """Why the dtype cannot hold the case; None if it can."""
+        """Return the reason why the dtype cannot hold the case; None if it can."""
         probabilities = self.targets if self.targets.ndim == 2 else None
         numbers = why_unrepresentable(fmt, logit=self.logits, target_probability=probabilities)
         return numbers or self.why_options_unrepresentable(fmt)
 
     @property
     def plain(self) -> bool:
-        """Whether the case is logits and class indices alone, and can share a call with others of its width."""
+        """Whether the case has only logits and class indices, and can share a call with others of its width."""
         bare = not self.set_options and not self.invalid
         return bare and self.reduction == "none" and self.layout == "rows" and self.targets.dtype == np.int64
 
     def quantized(self, fmt: Format) -> NDArray[Any]:
-        """The logits as the dtype holds them, (B, C) of that dtype."""
+        """Return the logits (B, C) rounded to the dtype."""
         return quantize(self.logits, fmt)
 
     def quantized_targets(self, fmt: Format) -> NDArray[Any]:
-        """Class indices as they are, class probabilities as the dtype holds them."""
+        """Return class indices unchanged, or class probabilities rounded to the dtype."""
         return self.targets if self.targets.ndim == 1 else quantize(self.targets, fmt)
 
 
 def why_unrepresentable(fmt: Format, **numbers: ArrayLike | None) -> str | None:
-    """Why the dtype cannot hold the numbers, given by what one of them is called; None if it can."""
+    """Return the reason why the dtype cannot hold the numbers, which are given by name; None if it can."""
     for name, values in numbers.items():
         if values is not None and not representable(values, fmt):
             return f"a finite {name.replace('_', ' ')} would become infinite"
@@ -122,10 +123,10 @@ def make(
     weight: ArrayLike | None = None,
     **others: Any,
 ) -> Case:
-    """A case from plain lists, checked: a mistake in the catalogue shows when it is loaded.
+    """Make a case from plain lists and check it, so that loading the catalogue reveals mistakes.
 
-    Targets that are an array keep its integer dtype; lists of integers become int64, anything else probabilities.
-    ``others`` are what else a `Case` has, by name.
+    An integer array of targets keeps its dtype. A list of integers becomes int64. Others are probabilities. ``others``
+    are further fields of `Case`, by name.
 
     Raises:
         ValueError: if the shapes do not fit, a target is not a class, an option is out of range, or an invalid case has
@@ -158,8 +159,8 @@ def make(
     if case.invalid and (case.reduction != "none" or t.ndim == 2):
         what = "class probabilities" if t.ndim == 2 else f"the reduction {case.reduction!r}"
         raise ValueError(
-            f"{case_id}: the case is invalid and has {what}; what a target that is no class gives is recorded row by "
-            "row, from class indices without a reduction"
+            f"{case_id}: the case is invalid and has {what}; expected class indices without a reduction, since the "
+            "results of invalid targets are recorded row by row"
         )
     if case.layout not in LAYOUTS:
         raise ValueError(f"{case_id}: unknown layout {case.layout!r}; the layouts are {', '.join(LAYOUTS)}")

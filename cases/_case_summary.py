@@ -1,4 +1,4 @@
-"""What a run keeps of a case for its reports: its texts, and as many of its logits as a page has room for."""
+"""Summarize a case for reports: its texts, and as many of its logits as fit on a page."""
 
 from collections.abc import Iterator
 from typing import Any, TypedDict
@@ -13,7 +13,7 @@ MAX_ROWS, MAX_CLASSES = 8, 12
 
 
 class CaseSummaryRow(TypedDict, total=False):
-    """One of a case's first rows, in the columns of `cases.parquet`; of a case without rows those up to ``classes``."""
+    """One of a case's first rows, in the columns of `cases.parquet`; up to ``classes`` for a case without rows."""
 
     case: str
     family: str
@@ -32,7 +32,7 @@ class CaseSummaryRow(TypedDict, total=False):
 
 
 def case_summary_rows(case: Case) -> Iterator[CaseSummaryRow]:
-    """A record for each of the first rows; one without a row for a case that has none."""
+    """Yield a record for each of the first rows, or one record for a case without rows."""
     summary: CaseSummaryRow = {
         "case": case.id,
         "family": case.family,
@@ -60,7 +60,7 @@ def case_summary_rows(case: Case) -> Iterator[CaseSummaryRow]:
 
 
 def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
-    """All classes, or of many the targets, the extremes, what is not finite, and the first."""
+    """Return all classes, or for many the targets, the extremes, some that are not finite, and the first ones."""
     if x.size <= MAX_CLASSES:
         return list(range(x.size))
     largest = np.argsort(-target, kind="stable")[:4] if np.ndim(target) else np.array([target])

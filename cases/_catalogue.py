@@ -13,13 +13,13 @@ from ._case import Case
 from ._tags import derived_tags
 
 QUICK = "quick"  # the tag of the cases of a quick run
-# The options that `content_hash` has in places of their own.
+# The options that `content_hash` hashes by themselves.
 HASHED = ("label_smoothing", "weight", "ignore_index")
 
 
 @cache
 def all_cases() -> tuple[Case, ...]:
-    """All cases. A module there whose name has no leading underscore is a family: it has ``cases()``, and ``QUICK``."""
+    """Return all cases. A module without a leading underscore is a family, with ``cases()`` and ``QUICK``."""
     package = importlib.import_module(".catalogue", __package__)
     families = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in families}
@@ -27,7 +27,7 @@ def all_cases() -> tuple[Case, ...]:
     ids = [case.id for case in found]
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
-        raise ValueError(f"two cases bear the same name: {', '.join(doubled)}")
+        raise ValueError(f"two cases have the same name: {', '.join(doubled)}")
     quick = {f"{name}/{module.QUICK}" for name, module in modules.items() if hasattr(module, "QUICK")}
     if unknown := sorted(quick.difference(ids)):
         raise ValueError(f"QUICK names no case of its family: {', '.join(unknown)}")
@@ -35,12 +35,12 @@ def all_cases() -> tuple[Case, ...]:
 
 
 def quick_cases() -> tuple[Case, ...]:
-    """The cases of a quick run: the article's batch, which speaks for its family, and one of each other family."""
+    """Return the cases of a quick run, one of each family."""
     return tuple(case for case in all_cases() if QUICK in case.tags)
 
 
 def get_case(case_id: str) -> Case:
-    """The one case of this ``family/name``; UsageError if there is none."""
+    """Return the case of this ``family/name``; raise UsageError if there is none."""
     found = [c for c in all_cases() if c.id == case_id]
     if not found:
         raise UsageError(f"no case is named {case_id!r}; give a full family/name, listed by `logitlab cases`")
@@ -48,7 +48,7 @@ def get_case(case_id: str) -> Case:
 
 
 def select_cases(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...]:
-    """The cases whose ``family/name`` matches one of the globs; all of them if there are none.
+    """Return the cases whose ``family/name`` matches one of the globs; all cases if there are no globs.
 
     Raises:
         UsageError: for a pattern that matches no case.
@@ -64,7 +64,7 @@ def select_cases(patterns: str | Sequence[str] | None = None) -> tuple[Case, ...
 
 
 def content_hash(cases: Iterable[Case]) -> str:
-    """A digest of everything in the cases that decides a result."""
+    """Return a digest of everything in the cases that determines a result."""
     digest = hashlib.sha256()
     for case in cases:
         options = (case.reduction, case.label_smoothing, case.ignore_index, case.layout, case.targets.dtype.str)
@@ -72,6 +72,6 @@ def content_hash(cases: Iterable[Case]) -> str:
         digest.update(case.logits.tobytes() + case.targets.tobytes())
         digest.update(b"" if case.weight is None else case.weight.tobytes())
         others = {name: value for name, value in case.set_options.items() if name not in HASHED}
-        # Without these the digest is what it was before there were such options.
+        # Without such options the digest is the same as before they existed.
         digest.update(repr(others).encode() if others else b"")
     return digest.hexdigest()

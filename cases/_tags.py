@@ -1,4 +1,4 @@
-"""The words to filter cases by: some a family gives, the others follow from what the case holds."""
+"""The words to filter cases by: a family sets some, and the others follow from the case."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from ._case import Case
 
 WIDE_FROM = 1000
 
-# What a family says of its cases.
+# Tags that a family sets.
 GIVEN = {
     "field": "reduced from a public report, which the source names",
     "near-zero": "a loss near zero, whose digits log(sum) drops, in one dtype or in all",
@@ -22,11 +22,11 @@ GIVEN = {
     "trained": "the logits of a trained model",
     **{name: f"made for a threshold of {name}" for name in FORMATS},
 }
-# What can be read off the case itself: in words, and whether it holds.
+# Tags that follow from the case: a description, and whether it applies.
 SEEN: dict[str, tuple[str, Callable[[Case], bool]]] = {
     "ignored": ("an ignore_index is set", lambda case: case.ignore_index is not None),
-    "invalid": ("a target is none of the classes", lambda case: case.invalid),
-    "layout": ("lies in memory otherwise than row after row", lambda case: case.layout != "rows"),
+    "invalid": ("a target is out of range", lambda case: case.invalid),
+    "layout": ("in memory other than row after row", lambda case: case.layout != "rows"),
     "logit-scale": (
         "logits are multiplied by a factor, one over a temperature",
         lambda case: case.logit_scale is not None,
@@ -47,5 +47,5 @@ TAGS = {**GIVEN, **{tag: words for tag, (words, _) in SEEN.items()}}
 
 
 def derived_tags(case: Case) -> Iterator[str]:
-    """The tags of `SEEN` that hold for the case."""
+    """Return the tags of `SEEN` that apply to the case."""
     return (tag for tag, (_, holds) in SEEN.items() if holds(case))

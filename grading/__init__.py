@@ -1,4 +1,4 @@
-"""HOW GOOD it is: finiteness, errors in ulp, grades."""
+"""HOW GOOD a result is: finiteness, errors in ulp, grades."""
 
 from ._analysis import FUNCTION_ROUNDINGS, apriori_bounds, stability_ratio
 from ._conduct import conduct, describe_empty_mean, describe_ignored_row, describe_reach, invalid_target_answers

@@ -1,9 +1,9 @@
-"""Stability and a-priori error bounds: what rounding error analysis promises, to be held against what was measured.
+"""Stability ratios and a-priori error bounds, to compare with measured errors.
 
-The bounds are those of P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax
-functions*, IMA J. Numer. Anal. 41, 2021, pages 2311-2330, doi 10.1093/imanum/draa038, of first order in the unit
-roundoff ``u`` there and made rigorous here. With ``n`` finite logits ``x``, ``a = max x``, ``y = log sum exp x``, the
-target's logit ``x_t``, the loss ``L = y - x_t`` and ``D = a - min x``:
+The bounds are by P. Blanchard, D. J. Higham and N. J. Higham, *Accurately computing the log-sum-exp and softmax
+functions*, IMA J. Numer. Anal. 41, 2021, pages 2311-2330, doi 10.1093/imanum/draa038. There they are of first order in
+the unit roundoff ``u``. Here they are rigorous. With ``n`` finite logits ``x``, ``a = max x``, ``y = log sum exp x``,
+the target's logit ``x_t``, the loss ``L = y - x_t`` and ``D = a - min x``:
 
 ==================  ======================================  ==========================================================
 softmax, unshifted  Theorem 3.3                             ``(n + 3) u max p``
@@ -13,24 +13,24 @@ loss, shifted       ``(a + log s) - x_t``, or               ``(L + n + D + (y - 
                     ``log s + (a - x_t)``
 ==================  ======================================  ==========================================================
 
-The paper has no loss. Its log-sum-exp errs by ``(|y| + n + 1) u`` unshifted (before Theorem 3.2) and, derived in the
-same manner, by ``(|y| + (y - a) + n + D) u`` shifted: the roundings of the sum ``s`` and of the shifted logits, of the
-logarithm, and of adding ``a`` back. Subtracting ``x_t`` rounds once more, ``L u``. The other way to the same loss is
-the negative logarithm of the softmax: Theorem 3.3 holds for each component, so that it errs by ``(L + n + 3) u``.
-Shifted it is ``log s + (a - x_t)``, which rounds ``a - x_t`` where the first rounds ``y``, and once more where it is
-carried wider and rounded to the dtype in the end. Either way is allowed, by the larger of the two.
+The paper has no loss. Its log-sum-exp errs by ``(|y| + n + 1) u`` unshifted (before Theorem 3.2). The same derivation
+gives ``(|y| + (y - a) + n + D) u`` shifted: the sum ``s``, the shifted logits, the logarithm and adding ``a`` back are
+rounded. Subtracting ``x_t`` rounds once more, ``L u``. The negative logarithm of the softmax is another way to the same
+loss. Theorem 3.3 holds for each component, so this way errs by ``(L + n + 3) u``. Shifted it is ``log s + (a - x_t)``.
+It rounds ``a - x_t`` instead of ``y``, and once more if a wider value is rounded to the dtype at the end. The bound is
+the larger of the two.
 
-The first order becomes a bound as follows. A computed sum of positive terms, and a quotient, is the exact one times
-factors ``1 + d`` or their inverses, ``|d| <= u``, which multiply to ``exp(r)``, ``|r| <= k u / (1 - u)`` for ``k``
-factors; rounding ``x - a`` multiplies its exponential by ``exp(d (x - a))``. So the softmax errs by ``expm1(r) p``, and
-a logarithm by ``r`` and its own rounding, for every ``n``; no ``n u < 1`` is needed.
+The first order becomes a bound as follows. A computed sum of positive terms, or a quotient, is the exact one times
+``k`` factors ``1 + d`` or their inverses, ``|d| <= u``. They multiply to ``exp(r)``, ``|r| <= k u / (1 - u)``. Rounding
+``x - a`` multiplies its exponential by ``exp(d (x - a))``. So the softmax errs by ``expm1(r) p``, and a logarithm by
+``r`` and its own rounding, for every ``n``. The condition ``n u < 1`` is not needed.
 
-The paper lets exp and log err by ``u``, and so do the bounds, unless told otherwise: a library whose functions are
-worse may exceed them, and the table then shows it; see `FUNCTION_ROUNDINGS`.
+The paper and the bounds let exp and log err by ``u`` (`FUNCTION_ROUNDINGS`). A library whose functions are worse may
+exceed the bounds, and the table shows it.
 
-The theorems bar overflow and underflow, and an unshifted row with either has no bound. Shifted there is no overflow
-of an exponential, and one that underflows (below the smallest normal number ``t``, which hardware may flush to zero)
-is left out of ``D`` and allowed ``2 t`` of the sum, which is at least 1.
+The theorems exclude overflow and underflow: an unshifted row with either has no bound. A shifted exponential does not
+overflow. It underflows below the smallest normal number ``t``, and hardware may flush it to zero. It is then left
+out of ``D``, and the sum, which is at least 1, may miss ``2 t``.
 """
 
 from dataclasses import dataclass
@@ -45,24 +45,24 @@ from ..oracle import Reference
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# How many u exp, log and log1p err by: the paper's assumption. In 16 bits, where they are evaluated wider and rounded,
-# it holds. In float32 on x86-64 were measured, at most: NumPy 2 exp 3.2 and log 3.8, PyTorch 2.13 log 1.4, TensorFlow
-# 2.21 log 3.7 and log1p 4.4, JAX log1p 3.3; and the written log1p squares exponentials of half the argument, which
-# is three roundings. The bounds' n leaves room for most of it.
+# The error of exp, log and log1p in u, as the paper assumes. It holds in 16 bits, where they are evaluated wider and
+# rounded. The largest errors measured in float32 on x86-64 are: NumPy 2 exp 3.2 and log 3.8, PyTorch 2.13 log 1.4,
+# TensorFlow 2.21 log 3.7 and log1p 4.4, JAX log1p 3.3. The written log1p squares exponentials of half the argument,
+# which is three roundings. The bounds' n leaves room for most of it.
 FUNCTION_ROUNDINGS = 1.0
 
 
 def stability_ratio(error: Float64, loss: Float64, condition: Float64, fmt: Format) -> Float64:
-    """``(|computed - L| / L) / (condition u)``: the error in units of what rounding the logits alone can cause.
+    """Return ``(|computed - L| / L) / (condition u)``: the error over the error that rounding the logits can cause.
 
-    Of order 1 for a stable evaluation of an ill-conditioned loss; large where digits are lost that the logits
-    determine. Where the condition is below 1, rounding the exact loss gives up to ``1 / condition``.
+    It is of order 1 for a stable evaluation of an ill-conditioned loss. It is large where digits are lost that the
+    logits determine. If the condition is below 1, rounding the exact loss gives up to ``1 / condition``.
 
     Args:
-        error: (B,) absolute errors, infinite where a loss is not of the kind it should be, NaN where not graded.
+        error: (B,) absolute errors; infinite where a loss is not of its exact value's kind, NaN where not graded.
         loss: (B,) exact losses ``L``.
-        condition: (B,) ``max|x| sum|g| / L``, as the reference has it.
-        fmt: the dtype whose unit roundoff ``u`` is.
+        condition: (B,) ``max|x| sum|g| / L``, from the reference.
+        fmt: the dtype with the unit roundoff ``u``.
 
     Returns:
         (B,), infinite where the error is; NaN where it is not graded, and where the condition is 0 or NaN.
@@ -71,7 +71,7 @@ def stability_ratio(error: Float64, loss: Float64, condition: Float64, fmt: Form
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         relative = error / np.where(known, loss, 1.0)
         ratio = relative / fmt.unit_roundoff / np.where(known, condition, 1.0)
-    # A condition of 1e-300 is no infinite error: infinity says that the loss is not of its kind.
+    # A condition of 1e-300 must not give infinity, which means that the loss is not of its exact value's kind.
     ratio = np.where(np.isinf(error), error, np.minimum(ratio, np.finfo(np.float64).max))
     return np.where(known, ratio, np.nan)
 
@@ -85,24 +85,26 @@ def apriori_bounds(
     *,
     function_roundings: float = FUNCTION_ROUNDINGS,
 ) -> tuple[Float64, Float64]:
-    """Largest absolute error of each row, unshifted and shifted, by rounding error analysis.
+    """Return the largest absolute error of each row, unshifted and shifted, by rounding error analysis.
 
     Args:
-        quantity: ``probabilities``, for the largest error of a row's softmax, or ``loss``, of cross-entropy with
-            class indices and no other option; others have no bound.
-        logits: (B, C) as the dtype holds them; those of ``-inf`` count nothing.
-        targets: class indices (B,); the softmax has none and ignores them.
-        fmt: the dtype whose unit roundoff counts; an evaluation in a wider one is within the bounds.
+        quantity: ``probabilities``, for the largest error of a row's softmax, or ``loss``, for cross-entropy with
+            class indices and no other option. Other quantities have no bound.
+        logits: (B, C) as the dtype holds them; ``-inf`` is ignored.
+        targets: class indices (B,); the softmax ignores them.
+        fmt: the dtype with the unit roundoff. An evaluation in a wider one is within the bounds.
         exact: the reference for these logits and targets.
-        function_roundings: how many ``u`` exp, log and log1p err by.
+        function_roundings: the error of exp, log and log1p in ``u``.
 
     Returns:
-        Two arrays (B,), or (1,) for a reduced loss; NaN where the analysis does not apply: a NaN or ``+inf`` logit, a
-        row without limit, an infinite loss, a target that is no class, class probabilities, a reduced or weighted
-        loss, a softcap, logit scale or z-loss, overflow, and unshifted underflow.
+        Two arrays (B,), or (1,) for a reduced loss. NaN where the analysis does not apply:
+
+        - a NaN or ``+inf`` logit, a row without limit, an infinite loss, overflow, or unshifted underflow;
+        - an invalid target, class probabilities, or a reduced or weighted loss;
+        - a softcap, logit scale or z-loss.
     """
     missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
-    # Logits near the end of float64 overflow on the way to having no bound.
+    # Logits near float64's largest number overflow here, and get no bound.
     with np.errstate(over="ignore", invalid="ignore"):
         if exact.transform.plain and quantity == "probabilities":
             return _softmax_bounds(_LogitRows.of(logits, fmt, exact), fmt, exact, function_roundings)
@@ -113,14 +115,14 @@ def apriori_bounds(
 
 @dataclass(frozen=True)
 class _LogitRows:
-    """What the analysis needs of the logits: arrays (B,), of no meaning where ``applies`` is False."""
+    """Numbers of a batch's rows that the bounds need: arrays (B,), without meaning where ``applies`` is False."""
 
     applies: Mask
     classes: Float64  # n
     maximum: Float64  # a
     minimum: Float64  # of all finite logits
     drop: Float64  # D, among the terms whose shifted exponential does not underflow
-    flushed: Float64  # what those that do may miss of the sum
+    flushed: Float64  # the most that the sum may miss of the terms that underflow
     lse: Float64  # y
 
     @classmethod
@@ -143,34 +145,34 @@ class _LogitRows:
         )
 
     def basic_in_range(self, fmt: Format, slack: Float64) -> Mask:
-        """Whether every exponential, unshifted, and their sum are normal numbers, even by ``exp(slack)`` off."""
+        """Return where every unshifted exponential and the sum are normal numbers, even if off by ``exp(slack)``."""
         low, high = np.log(fmt.smallest_normal), np.log(fmt.largest)
         in_range: Mask = self.applies & (self.minimum - slack >= low) & (self.lse + slack <= high)
         return in_range
 
     def shifted_in_range(self, fmt: Format, slack: Float64) -> Mask:
-        """Whether the sum of the shifted exponentials is finite, even by ``exp(slack)`` off.
+        """Return where the sum of the shifted exponentials is finite, even if off by ``exp(slack)``.
 
-        Of float16 it is not from 65,520 equal logits on.
+        In float16 it is infinite for 65,520 equal logits or more.
         """
         in_range: Mask = self.applies & (self.lse - self.maximum + slack <= np.log(fmt.largest))
         return in_range
 
 
 def _rigorous(roundings: Float64, fmt: Format, functions: float) -> Float64:
-    """What so many roundings, counted to first order, amount to with the higher orders."""
-    # Each of at most four errors that follow one upon another, of a function or an operation, is a factor more.
+    """Return the error of so many first-order roundings, with the higher orders."""
+    # At most four errors of functions or operations follow one another, and each is one more factor.
     u = fmt.unit_roundoff
     return roundings * u / (1 - 4 * functions * u)
 
 
 def _softmax_bounds(row: _LogitRows, fmt: Format, exact: Reference, f: float) -> tuple[Float64, Float64]:
     largest = exact.probabilities.hi.max(axis=1, initial=0.0)
-    # An exponential above and one below the line, n - 1 additions, a division, and the one more of the theorem.
+    # One exponential above and one below the line, n - 1 additions, a division, and the theorem's one more.
     basic = _rigorous(row.classes + 1 + 2 * f, fmt, f)
     shifted = _rigorous(row.classes + 2 * f + 2 * row.drop, fmt, f) + row.flushed
-    # A component that underflows is off by less than the smallest normal number, and that by less than u: within
-    # n u max p, as max p is at least 1 / n. And no error exceeds 1, as no computed component does.
+    # A component that underflows is off by less than the smallest normal number, which is less than u. It stays within
+    # n u max p, since max p is at least 1 / n. No error exceeds 1, since no computed component does.
     basic_bound, shifted_bound = (np.minimum(largest * np.expm1(np.minimum(r, 100.0)), 1.0) for r in (basic, shifted))
     return (
         np.where(row.basic_in_range(fmt, basic), basic_bound, np.nan),

@@ -1,24 +1,24 @@
-"""How large an error each grade allows.
+"""The largest error that each grade allows.
 
-With ``u`` the unit roundoff of the case's dtype, ``n`` the number of finite logits of the row, ``X`` the largest
-of their magnitudes, ``p`` the exact probabilities, ``L`` the exact loss, ``g`` the exact gradient, ``t`` the smallest
-normal number and ``a = 2 sqrt(n) min(u, 2^-24)``:
+The symbols: ``u`` is the unit roundoff of the case's dtype and ``t`` its smallest normal number. ``n`` is the number of
+finite logits of the row and ``X`` the largest of their magnitudes. ``p``, ``L`` and ``g`` are the exact probabilities,
+loss and gradient. ``a`` is ``2 sqrt(n) min(u, 2^-24)``.
 
-A, accurate: a few roundings relative to the value itself. ``8u`` are the roundings, ``2u |ln v|`` is what one
-rounding of a shifted logit of size ``|ln v|`` grows to in its exponential, and ``a`` is the sum over the classes, kept
-in at least float32 (the probabilistic bound of N. J. Higham and T. Mary, *A new approach to probabilistic rounding
-error analysis*, SIAM J. Sci. Comput. 41, 2019).
+A, accurate: a few roundings relative to the value itself. ``8u`` are the roundings. A rounding of a shifted logit of
+size ``|ln v|`` grows to ``2u |ln v|`` in its exponential. ``a`` is the sum over the classes, kept in at least float32.
+It is the probabilistic bound of N. J. Higham and T. Mary, *A new approach to probabilistic rounding error analysis*,
+SIAM J. Sci. Comput. 41, 2019.
 
-B, stable: the same roundings relative to the row's larger numbers, as a shifted log-softmax makes them: digits of a
-loss near zero, or of a gradient entry beside a large one, may be lost, nothing else.
+B, stable: the same roundings relative to the row's larger numbers, as in a shifted log-softmax. Digits of a loss near
+zero, or of a gradient entry beside a large one, may be lost.
 
-C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as adding the maximum back makes it.
+C, offset-sensitive: B and the rounding of a sum as large as the logits, ``4 u X``, as when the maximum is added back.
 
 A and B promise signs too: see `Standard.wrong_signs`.
 
-The bounds belong to an unreduced row. Where a case reduces, a row's gradient is multiplied by ``scale`` (``1 / B`` for
-a mean), and so are its bounds; for the reduced loss see `reduced_loss_bounds`. Loss and gradient are linear in the
-target weights, whose sum, the row's ``mass``, is 1 without options: what a bound allows beside the value itself grows
+The bounds are for an unreduced row. If a case reduces, a row's gradient and its bounds are multiplied by ``scale``
+(``1 / B`` for a mean). `reduced_loss_bounds` are for the reduced loss. Loss and gradient are linear in the target
+weights. Their sum, the row's ``mass``, is 1 without options. The terms of a bound that do not contain the value grow
 with it.
 """
 
@@ -47,11 +47,11 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class RowSizes:
-    """What the bounds of a batch need to know of its logits: arrays (B,), in float64.
+    """The sizes of a batch's rows on which the bounds depend: arrays (B,), in float64.
 
-    ``classes`` counts the finite logits, ``magnitude`` is the largest of them in absolute value, and ``mass`` the sum
-    of the target weights. ``beside`` is what A, B and C allow of a row loss besides, in a format: of a loss whose
-    logits are transformed (see `_transformed`).
+    ``classes`` counts the finite logits, ``magnitude`` is the largest of them in absolute value, and ``mass`` is the
+    sum of the target weights. ``beside`` returns what A, B and C allow in addition if the logits are transformed (see
+    `_transformed`).
     """
 
     classes: Float64
@@ -61,24 +61,24 @@ class RowSizes:
 
     @classmethod
     def of(cls, logits: NDArray[Any], mass: Float64) -> Self:
-        """From logits (B, C) of any of the four dtypes and the target mass (B,)."""
+        """Measure logits (B, C) of any of the four dtypes, with the target mass (B,)."""
         x = np.abs(logits.astype(np.float64))
         finite = np.isfinite(x)
         return cls(finite.sum(axis=1).astype(np.float64), np.where(finite, x, 0.0).max(axis=1, initial=0.0), mass)
 
 
 def wide_unit(fmt: Format) -> float:
-    """``v = min(u, 2^-24)``: the unit roundoff of what is held in at least float32."""
+    """Return ``v = min(u, 2^-24)``, the unit roundoff of a value held in at least float32."""
     return min(fmt.unit_roundoff, SUM_UNIT)
 
 
 def summation(classes: Float64, fmt: Format) -> Float64:
-    """``a = 2 sqrt(n) v``, of the shape of the number of classes."""
+    """Return ``a = 2 sqrt(n) v``, in the shape of ``classes``."""
     return SUM_ROUNDINGS * np.sqrt(classes) * wide_unit(fmt)
 
 
 def loss_bounds(loss: Float64, rows: RowSizes, fmt: Format) -> Bounds:
-    """Largest errors of row losses (B,) for A, B and C."""
+    """Return the largest errors of row losses (B,) for A, B and C."""
     u, t, a = fmt.unit_roundoff, fmt.smallest_normal, summation(rows.classes, fmt)
     accurate = (A_ROUNDINGS * u + A_ROUNDINGS_PER_LOG * u * np.maximum(0.0, -log(loss)) + a) * loss + t
     stable = u * 4 * loss + (8 * u + a) * rows.mass + t
@@ -91,7 +91,7 @@ def loss_bounds(loss: Float64, rows: RowSizes, fmt: Format) -> Bounds:
 def entry_bounds(
     values: Float64, probabilities: Float64, rows: RowSizes, fmt: Format, scale: float | Float64 = 1.0
 ) -> Bounds:
-    """Largest errors of the entries (B, C) of a gradient, or of the probabilities themselves, for A, B and C.
+    """Return the largest errors of the entries (B, C) of a gradient or of probabilities, for A, B and C.
 
     ``values`` are the exact entries multiplied by ``scale``, ``probabilities`` the unscaled softmax.
     """
@@ -106,7 +106,7 @@ def entry_bounds(
 
 
 def log(values: Float64) -> Float64:
-    """The natural logarithm, 0 for 0: each use is multiplied by the value, and ``v ln v`` goes to 0."""
+    """Return the natural logarithm, 0 for 0: each use is multiplied by the value, and ``v ln v`` goes to 0."""
     positive = values > 0
     return np.where(positive, np.log(np.where(positive, values, 1.0)), 0.0)
 
@@ -114,29 +114,29 @@ def log(values: Float64) -> Float64:
 def reduced_loss_bounds(
     row_losses: Float64, rows: RowSizes, fmt: Format, scale: float | Float64, *, rows_exposed: bool
 ) -> Bounds:
-    """Largest errors of a reduced loss for A, B and C, each of shape (1,).
+    """Return the largest errors of a reduced loss for A, B and C, each of shape (1,).
 
     Args:
-        row_losses: (N,), exact and before any reduction.
-        rows: of their logits.
+        row_losses: (N,), exact, before the reduction.
+        rows: the sizes of their logits.
         fmt: the case's dtype.
-        scale: what the sum is multiplied by, 1 or the 1 / N of a mean.
+        scale: the factor of the sum, 1 or the 1 / N of a mean.
         rows_exposed: whether the row losses came out in the dtype before they were summed.
 
     ``S`` is the scaled sum of the row losses and ``v = min(u, 2^-24)``. A sum of N terms held in at least float32 may
     lose ``a_N = 2 sqrt(N) v`` of it (N. J. Higham and T. Mary, as above). A reduction errs by ``(a_N + 4v + u) S``: the
-    sum, a division and its divisor, and one rounding of the result to the dtype. The errors of the rows, scaled and
-    summed, come on top:
+    sum, a division and its divisor, and one rounding of the result to the dtype. The rows' errors, scaled and summed,
+    are added:
 
-    A: those that A allows of a row, in ``v`` where the reduction happens inside the loss; in ``u`` where the row losses
-    are exposed, each of them rounded to the dtype.
+    A: A's bound of a row, in ``v`` if the reduction happens inside the loss. It is in ``u`` if the row losses are
+    exposed, since each is rounded to the dtype.
 
-    B: those that B allows of a row, in ``v`` and with each row rounded to the dtype, ``u S``; in ``u`` where the row
-    losses are exposed.
+    B: B's bound of a row, in ``v``, and a rounding of each row to the dtype, ``u S``. It is in ``u`` if the row losses
+    are exposed.
 
-    C: those that C allows of a row, in ``u``, and ``u ceil(log2 N) S`` of a pairwise sum in the dtype (N. J. Higham,
-    *The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993, section 3). A running total in the dtype
-    may lose ``N u S``: no grade above D allows it.
+    C: C's bound of a row, in ``u``, and ``u ceil(log2 N) S`` for a pairwise sum in the dtype. The latter is by N. J.
+    Higham, *The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993, section 3. A running total in the
+    dtype may lose ``N u S``: no grade above D allows it.
     """
     u, v, number = fmt.unit_roundoff, wide_unit(fmt), max(len(row_losses), 1)
     total = row_losses.sum() * scale

@@ -1,8 +1,7 @@
-"""What a loss does where it gets no grade: an ignored row without softmax, a mean over nothing, a target out of range.
+"""Describe results without a grade: an ignored row without softmax, a mean over nothing, an invalid target.
 
-An ignored row counts nothing: its loss and its gradient are exactly 0, also where its logits are NaN or all ``-inf``.
-A mean over nothing has no value, so that nothing it gives is right or wrong; nor is any answer to a target that is none
-of the classes.
+The loss and the gradient of an ignored row are exactly 0, also if its logits are NaN or all ``-inf``. A mean over
+nothing and an invalid target have no right answer.
 """
 
 from typing import Any
@@ -15,11 +14,11 @@ from ..core.vocabulary import Conduct, Reach
 
 Array = NDArray[Any]
 
-SAME = 5e-3  # two losses this near, relative to the exact one, are the same: every dtype has three digits
+SAME = 5e-3  # losses within this relative distance are the same: every dtype has three digits
 
 
 def conduct(values: Array) -> Conduct:
-    """What one row's values are: its loss (), or the entries (C,) of its gradient; NaN stands before infinity."""
+    """Classify one row's loss () or gradient (C,) as NaN, infinity, a number or 0; NaN comes before infinity."""
     v = np.asarray(values).astype(np.float64)
     if np.isnan(v).any():
         return Conduct.NAN
@@ -29,17 +28,17 @@ def conduct(values: Array) -> Conduct:
 
 
 def describe_ignored_row(loss: Conduct | None, gradient: Conduct | None) -> str:
-    """Two or three sentences on an ignored row; None for a quantity that the loss does not give."""
+    """Return two or three sentences on an ignored row. Pass None for a quantity that the loss does not return."""
     return f"The row is ignored: its loss and its gradient are exactly 0. {_sentences(loss, gradient)}".strip()
 
 
 def describe_empty_mean(loss: Conduct | None, gradient: Conduct | None) -> str:
-    """Two or three sentences on the mean of a batch in which no row counts."""
+    """Return two or three sentences on the mean of a batch whose rows are all ignored."""
     return f"No row counts: a mean over nothing has no value and no grade. {_sentences(loss, gradient)}".strip()
 
 
 def describe_reach(reached: Reach) -> str:
-    """One sentence on NaN that an ignored row let through."""
+    """Return one sentence on NaN that spreads from an ignored row."""
     return f"NaN from the ignored row reaches {reached}."
 
 
@@ -49,7 +48,7 @@ def _sentences(loss: Conduct | None, gradient: Conduct | None) -> str:
 
 
 def invalid_target_answers(losses: Array, logits: Array, targets: Array) -> list[InvalidTargetAnswer | None]:
-    """For each row (B,) what its loss is; None for a row whose target is a class."""
+    """Return a description of each row's loss (B,), None for a row whose target is a class."""
     x = logits.astype(np.float64)
     rows, top, classes = np.arange(len(x)), x.argmax(axis=1), x.shape[1]
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):

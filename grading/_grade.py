@@ -1,4 +1,4 @@
-"""Computed values against exact ones: finiteness, errors, grade and verdict of each row."""
+"""Compare computed values with exact ones: finiteness, errors, grade and verdict of each row."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 LETTERS = np.array(GRADES, object)
-LOST_FROM = 0.5  # a relative error from which not even the leading bit is right
+LOST_FROM = 0.5  # from this relative error on, even the leading bit is wrong
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One quantity of a batch, row by row; all arrays have shape (R,), R the rows, or 1 for a reduced loss.
+    """The grades and errors of one quantity; all arrays have shape (R,), R the rows, or 1 for a reduced loss.
 
-    ``grade`` holds letters, None where there is nothing to grade; an ignored row without a softmax has no grade and
-    yet a ``verdict`` and errors, against its exact 0. Errors are infinite where a value is not of the kind it should
-    be, and NaN where no value is right. ``max_rel`` looks only at entries in the dtype's
-    normal range: below it the format itself keeps no fixed number of digits.
+    ``grade`` has letters, None where there is nothing to grade. An ignored row without a softmax has no grade, but a
+    ``verdict`` and errors against its exact 0. Errors are infinite where a value is not of its exact value's kind, and
+    NaN where no value is right. ``max_rel`` is over entries in the dtype's normal range: below it the format keeps no
+    fixed number of digits.
     """
 
     grade: Array
@@ -44,11 +44,11 @@ class Graded:
     max_ulp: Float64
 
     def take(self, rows: NDArray[np.intp]) -> Graded:
-        """The grades of some of the rows, in another order or several times."""
+        """Return the grades of the given rows, which may repeat."""
         return Graded(**{name: values[rows] for name, values in vars(self).items()})
 
     def replaced(self, rows: NDArray[np.intp], others: Graded) -> Graded:
-        """The grades with those of some rows replaced."""
+        """Return a copy in which the given rows have other grades."""
         found = {name: values.copy() for name, values in vars(self).items()}
         for name, values in vars(others).items():
             found[name][rows] = values
@@ -66,16 +66,16 @@ def grade(
     row_losses: Exact | None = None,
     rows_exposed: bool = False,
 ) -> Graded:
-    """Grades one quantity.
+    """Grade one quantity.
 
     Args:
         quantity: ``probabilities``, ``loss`` or ``gradient``.
-        computed: (B, C), or (B,) for the loss, () if it is reduced; in the dtype it came in.
+        computed: (B, C), or (B,) for the loss, () if it is reduced; in the framework's dtype.
         logits: (B, C) as the dtype holds them.
         fmt: the case's dtype.
         exact: the reference for these logits and this reduction.
         reduction: ``none``, ``mean`` or ``sum``.
-        row_losses: the unreduced losses (B,), needed to bound a reduced one.
+        row_losses: the exact unreduced losses (B,), for the bound of a reduced one.
         rows_exposed: whether the row losses came out in the dtype before they were reduced.
     """
     standard = Standard.of(quantity, logits, fmt, exact, reduction, row_losses, rows_exposed=rows_exposed)
@@ -83,7 +83,7 @@ def grade(
 
 
 def grade_by(standard: Standard, computed: Array) -> Graded:
-    """As `grade`, by a standard that serves many computations of one quantity."""
+    """Grade one computation by a standard that many computations of the quantity share."""
     v = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
     errors, has_answer = standard.errors(v, computed.dtype), standard.has_answer
     error = errors.absolute
@@ -121,7 +121,7 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
 
 
 def _level(error: Float64, allowed: Bounds) -> NDArray[np.int64]:
-    """Index into GRADES of each row's worst entry, of those whose bounds hold for all entries; D where none does."""
+    """Return for each row the index into GRADES of the best grade whose bound holds for all entries, else of D."""
     level = np.zeros(len(error), np.int64)
     for bound in allowed:
         level += ~(error <= bound).all(axis=1)

@@ -1,4 +1,4 @@
-"""The entry that decides a row's grade: its error beside what each grade allows there."""
+"""Find the entry that decides a row's grade, with its error and each grade's bound."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ class Margin:
 
     Attributes:
         entry: its class; 0 for a loss.
-        value: as it was computed.
-        exact: rounded to float64.
-        error: absolute; infinite where value and exact value are not both finite, nor the same.
+        value: the computed value.
+        exact: the exact value, rounded to float64.
+        error: the absolute error; infinite unless both values are finite or the same.
         ulp: the error in spacings of the case's dtype.
-        allowed: the largest errors that A, B and C allow; no numbers where the exact value is not finite.
+        allowed: the largest errors that A, B and C allow; not finite if the exact value is not.
         fmt: the case's dtype.
     """
 
@@ -35,18 +35,18 @@ class Margin:
 
 
 def margin(standard: Standard, computed: NDArray[Any], row: int, grade: str | None, verdict: str) -> Margin:
-    """The entry of a row that comes closest to losing the row's grade, or that lost the next better one.
+    """Return the entry of a row that is closest to losing the row's grade, or that lost the next better one.
 
     Args:
-        standard: of the quantity.
+        standard: the exact values and bounds of the quantity.
         computed: the whole quantity, (B, C), or (B,) for the loss, () if it is reduced.
-        row: 0 for a reduced loss.
-        grade: of the row; None where it is not graded.
-        verdict: of the row; of a ``wrong_sign`` the largest entry that has it is meant.
+        row: the row's number, 0 for a reduced loss.
+        grade: the row's grade, None if it has none.
+        verdict: the row's verdict; ``wrong_sign`` selects the largest entry with a wrong sign.
     """
     values = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
     errors = standard.errors(values, computed.dtype)
-    # The bound that decides: the row's own of an A, else the one of the next better grade, which does not hold.
+    # The deciding bound is A's for an A, otherwise that of the next better grade, which does not hold.
     better = max(0, min(grade_rank(grade), grade_rank(Grade.D)) - 1)
     share = errors.relative_to(standard.allowed[better])[row]
     if verdict == Verdict.WRONG_SIGN:

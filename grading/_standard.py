@@ -1,4 +1,4 @@
-"""What the values of a batch are held against, whoever computes them: made once, it serves every implementation."""
+"""Exact values and bounds of a batch, built once and shared by every implementation."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
@@ -17,15 +17,16 @@ Float64 = NDArray[np.float64]
 
 
 class Errors(NamedTuple):
-    """Absolute errors (R, E); infinite where a value is not of its exact value's kind, 0 where both are the same
-    infinity or NaN. ``same_kind``: where both are finite.
+    """Absolute errors (R, E); infinite unless both values are finite, or the same infinity or NaN.
+
+    ``same_kind`` is True where both are finite.
     """
 
     absolute: Float64
     same_kind: NDArray[np.bool_]
 
     def relative_to(self, size: Float64) -> Float64:
-        """The errors in units of ``size``, as they are where not both are finite."""
+        """Return the errors in units of ``size``, unchanged where a value is not finite."""
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             relative = self.absolute / size
         return relative if self.same_kind.all() else np.where(self.same_kind, relative, self.absolute)
@@ -33,21 +34,21 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """One quantity's exact values and what is allowed of them: arrays (R, E), R rows, or 1 for a reduced loss.
+    """One quantity's exact values and bounds: arrays (R, E), R rows, or 1 for a reduced loss.
 
     Attributes:
         fmt: the case's dtype.
         wanted: the exact values.
-        allowed: the largest errors with which an entry has A, no worse than B, and no worse than C.
-        ulp: the dtype's spacing there.
-        size: magnitudes that a relative error is relative to: infinite below the normal range, where the format itself
+        allowed: the largest errors of an entry graded A, B or better, and C or better.
+        ulp: the dtype's spacing at each value.
+        size: the magnitude by which a relative error is divided; infinite below the normal range, where the format
             keeps no fixed number of digits.
         representable: where the value rounded to the dtype is not 0.
-        graded: (R,), whether there is something to grade.
-        targets: (R,), of a gradient the class whose entry may not be positive, while no other may be negative; -1 where
-            no sign is known. None of the other quantities, which are never negative.
-        has_answer: (R,), whether there is a right answer, and so a verdict: also for an ignored row without a softmax,
-            which is exactly 0 and gets no grade.
+        graded: (R,), whether the row has a grade.
+        targets: (R,), for a gradient: the class whose entry must not be positive, while no other may be negative. It is
+            -1 where no sign is known. None for the other quantities, which are never negative.
+        has_answer: (R,), whether the row has a right answer and so a verdict. An ignored row without a softmax has one,
+            exactly 0, and no grade.
     """
 
     fmt: Format
@@ -73,22 +74,22 @@ class Standard:
         *,
         rows_exposed: bool = False,
     ) -> Self:
-        """The standard of a quantity; for the arguments see `grade`."""
-        # The probabilities are the softmax itself, which no target and no reduction touches.
+        """Build the standard of a quantity; `grade` describes the arguments."""
+        # Targets and reductions do not change the probabilities, which are the softmax itself.
         x = exact.transform.logits(logits.astype(np.float64))
         transformed = Transformed.of(logits, exact)
         rows = RowSizes.of(x, np.ones(len(logits)) if quantity == Quantity.PROBABILITIES else exact.mass)
         rows = rows if transformed is None else replace(rows, beside=transformed.loss_allowances)
-        # A logit of +inf is not one of x under a softcap, and a finite one may be beyond float64 where x is.
+        # Under a softcap x is finite for a logit of +inf. Scaled, x may be infinite for a finite logit.
         infinite = np.isinf(x) & (logits == np.inf)
         graded = exact.defined & ~infinite.any(axis=1)
         wanted: Exact = getattr(exact, quantity)
         if quantity == Quantity.LOSS:
             wanted = Exact(wanted.hi.reshape(-1, 1), wanted.lo.reshape(-1, 1))
             if reduction != "none":
-                # Every row that counts has a grade, and a mean is over at least one.
+                # A reduced loss has a grade if every row that is not ignored has one, and a mean has such a row.
                 graded = np.array([(graded | ~(exact.mass > 0)).all() and not exact.is_over_nothing(reduction)])
-        # Where the exact value is not finite a bound is not either, and none is used.
+        # A bound is not finite where the exact value is not, and is not used there.
         with np.errstate(over="ignore", invalid="ignore"):
             if quantity == Quantity.LOSS:
                 if reduction == "none" or row_losses is None:
@@ -119,7 +120,7 @@ class Standard:
             )
 
     def take(self, rows: NDArray[np.intp]) -> Self:
-        """The standard of some of the rows, in another order or several times."""
+        """Return the standard of the given rows, which may repeat."""
         return replace(
             self,
             wanted=self.wanted[rows],
@@ -134,8 +135,9 @@ class Standard:
         )
 
     def expected(self, out_dtype: np.dtype[Any]) -> Float64:
-        """The values rounded to the format that decides whether one may be finite: the answer's own dtype where that
-        reaches further than the case's.
+        """Return the exact values rounded to the wider of the case's and the answer's dtype.
+
+        This decides where a result must be finite.
         """
         own = FORMATS[out_dtype.name]
         wider = own if own.largest > self.fmt.largest else self.fmt
@@ -145,21 +147,21 @@ class Standard:
         return self._expected[wider.name]
 
     def errors(self, values: Float64, out_dtype: np.dtype[Any]) -> Errors:
-        """How far values (R, E), which came in a dtype, are from the exact ones."""
+        """Return the errors of values (R, E) that were computed in a dtype."""
         expected = self.expected(out_dtype)
         same_kind = np.isfinite(values) & np.isfinite(expected)
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs((values - self.wanted.hi) - self.wanted.lo)
-            if not same_kind.all():  # which is rare
+            if not same_kind.all():  # rare
                 right = (np.isnan(values) & np.isnan(expected)) | ((values == expected) & np.isinf(expected))
                 error = np.where(same_kind, error, np.where(right, 0.0, np.inf))
         return Errors(error, same_kind)
 
     def wrong_signs(self, values: Float64) -> NDArray[np.bool_]:
-        """(R, E), where a value has a sign that no exact value can have, and is larger than the smallest normal number.
+        """Return where values (R, E) larger than the smallest normal number have a sign that no exact value can have.
 
-        A cross-entropy and a probability are never negative. With one target class the gradient is the softmax, and at
-        the target the softmax minus 1, times a weight that is never negative.
+        A cross-entropy and a probability are never negative. With one target class the gradient is the softmax, at the
+        target the softmax minus 1, times a weight that is never negative.
         """
         t = self.fmt.smallest_normal
         wrong: NDArray[np.bool_] = values < -t
@@ -172,7 +174,7 @@ class Standard:
 
 
 def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[np.bool_]:
-    """Which rows are exactly 0 whatever is in them; a reduced loss and the softmax itself are no such rows."""
+    """Return which rows are exactly 0 whatever their logits; False for a reduced loss and for the softmax."""
     if quantity == Quantity.PROBABILITIES or len(wanted.hi) != len(exact.mass):
         return np.zeros(len(wanted.hi), bool)
     nothing: NDArray[np.bool_] = (exact.mass == 0) & (wanted.hi == 0).all(axis=1)
@@ -180,10 +182,10 @@ def _counts_nothing(quantity: str, wanted: Exact, exact: Reference) -> NDArray[n
 
 
 def _cumulated(bounds: Bounds) -> Bounds:
-    """What a grade no worse than each allows: for a large value A's bound, relative to the value alone, is wider than
-    B's.
+    """Return bounds for A, B or better, and C or better.
 
-    No error at all passes whatever the bound: where the exact value is infinite the bounds are not numbers.
+    For a large value A's bound, which is relative to the value, is wider than B's. An error of 0 always passes: the
+    bounds of an infinite value are not numbers.
     """
     a, b, c = bounds
     a = np.fmax(a, 0.0)

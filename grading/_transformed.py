@@ -1,17 +1,17 @@
-"""What the grades allow where the loss is of ``x``, made of the logits ``z``, or has a z-loss.
+"""The errors that the grades allow if the loss is of ``x``, computed from the logits ``z``, or has a z-loss.
 
-The bounds of `_bounds` are for a loss of numbers that are there. Where ``x`` has to be computed it is rounded, and the
-loss is that of neighbours ``x_j + d_j``. With ``v = min(u, 2^-24)``
+The bounds of `_bounds` are for a loss of given numbers. A computed ``x`` is rounded, so that the loss is that of
+neighbours ``x_j + d_j``. With ``v = min(u, 2^-24)``
 
     |d_j| <= D_j = k v |x_j|,   k = 0  no cap, and a power of two as logit scale
                                 k = 2  another scale: the product, and the scale or a temperature
                                 k = 9  a cap: in r = s z / c two roundings and one of s, in tanh five, in c tanh(r) one;
                                        an error of r moves x by no more relative to x, since r sech^2 r <= tanh r.
 
-So A and B ask that ``x`` be held in at least float32. C allows each step rounded to the dtype: ``u`` in place of ``v``,
-but for tanh, which rounds once in ``u`` and errs by four ``v`` besides.
+So A and B require ``x`` in at least float32. C allows each step to be rounded to the dtype, with ``u`` for ``v``.
+Only tanh rounds once in ``u`` and errs by four ``v`` in addition.
 
-What ``d`` moves follows from the mean value theorem. Anywhere between ``x`` and ``x + d`` a probability is at most
+The effect of ``d`` follows from the mean value theorem. Anywhere between ``x`` and ``x + d`` a probability is at most
 ``P_j = min(1, exp(log p_j + D_j + sum_k p_k D_k))`` (by Jensen's inequality), and so
 
     |change of p_j| <= M_j = min(P_j, P_j ((1 - p_j)' D_j + sum_{k != j} P_k D_k))
@@ -21,17 +21,17 @@ What ``d`` moves follows from the mean value theorem. Anywhere between ``x`` and
 with ``g`` the derivative of the cross-entropy by ``x``, ``Q`` the row's mass, ``y = logsumexp(x)``, and ``(1 - p_j)'``
 the sum of the other ``P_k`` at the largest probability, 1 elsewhere.
 
-A z-loss ``c y^2`` errs by ``c (2 |y| e + e^2 + 4 u y^2)``, where ``e`` is the error of ``y = m + log T``: the change of
-``y``, and ``2 u |y| + 4 v (1 + log T) + a`` for A, ``4 u (1 + |y| + log T) + a`` for B, and ``4 u X`` more for C.
-It adds ``h_j = 2 c y p_j`` to the derivative. That errs as B allows a probability to, and by
-``2 c (e p_j + (|y| + e) M_j)``. A probability made of the rounded ``y``, as ``exp(x_j - y)``, errs by ``u |y|``
-relative to itself: where ``c y`` is not small, that is C.
+A z-loss ``c y^2`` errs by ``c (2 |y| e + e^2 + 4 u y^2)``. Here ``e`` is the error of ``y = m + log T``. It is the
+change of ``y``, and ``2 u |y| + 4 v (1 + log T) + a`` for A, ``4 u (1 + |y| + log T) + a`` for B, ``4 u X`` more for C.
+The z-loss adds ``h_j = 2 c y p_j`` to the derivative. This term errs by B's bound of a probability, and by
+``2 c (e p_j + (|y| + e) M_j)``. A probability computed from the rounded ``y``, as ``exp(x_j - y)``, has a relative
+error of ``u |y|``. If ``c y`` is not small, that is C.
 
 The gradient is ``(g_j + h_j) w_j`` with ``w_j = dx_j / dz_j``. Its error is that of ``g_j + h_j`` times ``w_j``, and
 ``g_j + h_j`` times the error of ``w_j``, and ``4 u`` of it for the roundings of products. Without a cap ``w_j`` is the
-scale itself. Under a cap it is ``s sech^2 r``: A allows an error relative to ``w_j``, ``(8 + 8 |r|) v``, as an error of
-``3 v`` in ``r`` makes it. The usual ``s (1 - tanh^2 r)`` loses digits where tanh is near 1: B allows ``8 v s`` besides,
-C ``8 u s``.
+scale itself. Under a cap it is ``s sech^2 r``. A allows a relative error of ``w_j`` of ``(8 + 8 |r|) v``, which an
+error of ``3 v`` in ``r`` causes. The usual ``s (1 - tanh^2 r)`` loses digits where tanh is near 1: B allows ``8 v s``
+in addition, C ``8 u s``.
 """
 
 import math
@@ -56,7 +56,7 @@ OF_SCALE, OF_CAP, OF_TANH = 2, 5, 4  # k, tanh's own apart
 
 @dataclass(frozen=True, eq=False)
 class _SoftmaxRows:
-    """What there is to know of ``x``: (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
+    """The softmax of ``x``: arrays (B, 1), and (B, C) for ``log_p`` and ``is_top``, the largest probability."""
 
     classes: Float64
     magnitude: Float64
@@ -103,7 +103,7 @@ class Transformed:
 
     @classmethod
     def of(cls, logits: NDArray[Any], exact: Reference) -> Self | None:
-        """From logits (B, C) of any of the four dtypes; None where the loss is of the logits themselves."""
+        """Return the transformed batch of logits (B, C); None if the loss is of the logits themselves."""
         t = exact.transform
         if t.plain or exact.inner is None:
             return None
@@ -113,11 +113,11 @@ class Transformed:
             return cls(t, t.logits(z), t.slopes(z), ratio, exact.inner, exact.probabilities.hi, exact.mass[:, None])
 
     def loss_allowances(self, fmt: Format) -> Bounds:
-        """What A, B and C allow of row losses (B,) besides the bounds of a plain loss."""
+        """Return the errors of row losses (B,) that A, B and C allow in addition to a plain loss's bounds."""
         return Bounds(*(self._of_loss(self._neighbours(grade, fmt), fmt) for grade in _BOUNDED))
 
     def gradient_bounds(self, fmt: Format, scale: float | Float64) -> Bounds:
-        """Largest errors of the entries (B, C) of a gradient for A, B and C."""
+        """Return the largest errors of the entries (B, C) of a gradient for A, B and C."""
         u, t, v, s = fmt.unit_roundoff, fmt.smallest_normal, wide_unit(fmt), self.transform.logit_scale
         capped = self.transform.softcap is not None
         size = np.abs(self.inner + self._pull)
@@ -145,7 +145,7 @@ class Transformed:
 
     @property
     def _pull(self) -> Float64:
-        """``h``, what the z-loss adds to the derivative."""
+        """Return ``h``, the z-loss's part of the derivative."""
         return 2 * self.transform.z_loss * self._row.y * self.probabilities
 
     def _neighbours(self, grade: Grade, fmt: Format) -> _Neighbours:
@@ -173,7 +173,7 @@ class Transformed:
         return allowed
 
     def _of_derivative(self, near: _Neighbours, grade: Grade, fmt: Format) -> Float64:
-        """What ``g + h`` may err by, (B, C)."""
+        """Return the largest error of ``g + h``, (B, C)."""
         size, pull, p, row = np.abs(self.inner), np.abs(self._pull), self.probabilities, self._row
         u, a, c = fmt.unit_roundoff, summation(row.classes, fmt), self.transform.z_loss
         relative = (8 + 2 * np.abs(log(p))) * u + a
@@ -191,7 +191,7 @@ class Transformed:
 
 
 def _rounding(transform: Transform, step: float, inside: float) -> float:
-    """``D`` relative to ``x``, where steps round to ``step`` and tanh is evaluated to ``inside``."""
+    """Return ``D`` relative to ``x``, if steps round to ``step`` and tanh is evaluated to ``inside``."""
     if transform.softcap is not None:
         return OF_CAP * step + OF_TANH * inside
     return 0.0 if math.frexp(transform.logit_scale)[0] == 0.5 else OF_SCALE * step

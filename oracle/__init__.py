@@ -1,4 +1,4 @@
-"""What the ANSWER is: exact loss, probabilities and gradient, enclosed by ball arithmetic."""
+"""The exact ANSWER: loss, probabilities and gradient, enclosed by ball arithmetic."""
 
 from ._answer import PER_ROW, Exact, Reference, per_row, stack_references, without_answers
 from .bulk import bulk, require_quad

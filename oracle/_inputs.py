@@ -1,4 +1,4 @@
-"""Logits, targets and class weights as the oracle takes them, checked."""
+"""Check logits, targets and class weights, and convert them for the oracle."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Float64 = NDArray[np.float64]
 
 
 def float_logits(logits: object) -> Float64:
-    """Logits (B, C) as float64, which holds each of them exactly; `UsageError` for others."""
+    """Return logits (B, C) as float64, which holds each of them exactly; raise `UsageError` for others."""
     x = to_numpy(logits, "logits")
     if x.dtype.kind in "iu":
         x = x.astype(np.float64)
@@ -42,7 +42,7 @@ def checked_targets(targets: object, shape: tuple[int, ...], ignore_index: int |
 
 
 def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) -> Array:
-    """Targets (B,) of an integer dtype as int64; `UsageError` for one that is none of the classes."""
+    """Return integer targets (B,) as int64; raise `UsageError` for a target out of range."""
     rows, classes = shape
     if t.shape != (rows,):
         raise UsageError(f"integer targets have shape {t.shape}; expected ({rows},), one for each row of the logits")

@@ -1,4 +1,4 @@
-"""Fixed-point numbers as two float64, ``hi`` and ``lo``, and whether the error that they may have decides those."""
+"""Round fixed-point numbers to two float64, ``hi`` and ``lo``, and find where their error bound decides both."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ _ABOUT = 2.0**-51  # more than the relative error of a rounding
 
 @dataclass(frozen=True)
 class Rounded:
-    """Values as two float64, and which of them are decided; they are ``(a + b) 2^exponent``, with a from 1/2 to 2."""
+    """Values as two float64, and which are decided. A value is ``(a + b) 2^exponent`` with a from 1/2 to 2."""
 
     hi: Float64
     lo: Float64
@@ -29,17 +29,17 @@ class Rounded:
 
 
 def rounded(value: Digits, exponent: Int64, tolerance: float | Float64) -> Rounded:
-    """Numbers from 1/2 to 2, multiplied by ``2^exponent``, as two float64, decided up to a relative tolerance.
+    """Round numbers from 1/2 to 2, times ``2^exponent``, to two float64, decided up to a relative tolerance.
 
-    Digits 0 and 1 are an integer of up to 61 bits. It is rounded to 53 bits, to nearest: what is lost is up to 2^7, and
-    with digit 2 has 38 bits and is a float. Its sum with digits 3 and 4, in units of 2^-150, is what ``lo`` is rounded
-    from. Digits 3 and 4 as a float are off by 2^6, which the tolerance of 2^11 units or more has room for.
+    Digits 0 and 1 are an integer of up to 61 bits. It is rounded to 53 bits, to nearest. The lost part is up to 2^7;
+    with digit 2 it has 38 bits and is a float. ``lo`` is its sum with digits 3 and 4, in units of 2^-150, rounded.
+    Digits 3 and 4 as a float are off by 2^6, which the tolerance of 2^11 units or more includes.
     """
     a0, a1, a2, a3, a4 = value
     first = (a0 << 30) + a1
     nearest = first.astype(np.float64).astype(np.int64)
     lost = first - nearest
-    # What lies half way between two floats is nearer to the upper one, by the digits that follow.
+    # A number half way between two floats is nearer to the upper one, by the digits that follow.
     half = np.where(first < 2**60, 64, 128)
     up = (lost == half) * (2 * half)
     nearest += up
@@ -65,16 +65,16 @@ def _correct_tiny(
     off: float | Float64,
     tiny: tuple[Array, ...],
 ) -> None:
-    """Corrects, in place, the values of which a half may be a subnormal number: both were rounded a second time.
+    """Correct in place the values with a subnormal ``hi`` or ``lo``: these were rounded a second time.
 
-    The second rounding is right wherever it takes both ends of an interval around the first to the same number.
+    The second rounding is right where it rounds both ends of an interval around the first to the same number.
     """
     a, b, exponent, high, low = a[tiny], b[tiny], exponent[tiny], hi[tiny], lo[tiny]
     around = (off if isinstance(off, float) else off[tiny]) + np.abs(b) * _ABOUT
     sure = times_power(b - around, exponent - FRACTION_BITS) == times_power(b + around, exponent - FRACTION_BITS)
     subnormal = high <= np.finfo(np.float64).smallest_normal
     whole = times_power(a * (1 - _ABOUT), exponent - 60) == times_power(a * (1 + _ABOUT), exponent - 60)
-    # Below a subnormal ``hi`` less than half of the smallest number is left: it is a zero, with the sign of that.
+    # Below a subnormal ``hi`` less than half of the smallest number remains: a zero with its sign.
     left = a - times_power(high, 60 - exponent)
     left = np.where(left == 0, b, left)
     lo[tiny] = np.where(subnormal, np.copysign(0.0, left), low)
@@ -83,7 +83,7 @@ def _correct_tiny(
 
 
 def times_power(values: Float64, exponent: Int64) -> Float64:
-    """``values 2^exponent``, rounded once, for values below 2^100; NumPy's ldexp is ten times slower."""
+    """Return ``values 2^exponent``, rounded once, for values below 2^100. NumPy's ldexp is ten times slower."""
     first = np.clip(exponent, -900, 900)
     second = np.clip(exponent - first, -1000, 900)
     scaled: Float64 = values * _power(first)
@@ -91,12 +91,12 @@ def times_power(values: Float64, exponent: Int64) -> Float64:
 
 
 def _power(exponent: Int64) -> Float64:
-    """``2^exponent`` for exponents of normal numbers, by its bits."""
+    """Return ``2^exponent`` for exponents of normal numbers, from its bits."""
     return ((exponent + 1023) << 52).view(np.float64)
 
 
 def two_product(a: Float64, b: Float64) -> tuple[Float64, Float64]:
-    """``a b`` as the sum of two floats, exactly (T. J. Dekker, Numer. Math. 18, 1971)."""
+    """Return ``a b`` as the exact sum of two floats (T. J. Dekker, Numer. Math. 18, 1971)."""
     product = a * b
     (a1, a2), (b1, b2) = _halves(a), _halves(b)
     return product, a2 * b2 - (((product - a1 * b1) - a2 * b1) - a1 * b2)

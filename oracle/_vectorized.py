@@ -1,11 +1,10 @@
-"""Many plain rows at once in fixed-point arithmetic, bit for bit as `balls` have them; the rest is left to balls.
+"""Evaluate many plain rows at once in fixed-point arithmetic, with the same bits as `balls`; balls do the rest.
 
-`_fixed_point` gives every value with a proven bound on its error: relative to the value less than 2^-140, or 2^-125 for
-a loss below log 2. The midpoint of a ball lies within the same bounds, up to 2^18 classes. Both ends of an interval
-twice as wide are rounded to ``hi`` and ``lo``. Where they give the same two floats the value is decided: the midpoint
-of a ball lies between them and gives those too. That fails for about one ordinary row in 1,000, and wherever a value is
-almost, or exactly, a number of float64: the probabilities of equal logits, and one, or a gradient, that is within
-2^-85 of 1.
+`_fixed_point` gives every value with a proven error bound: relative to the value less than 2^-140, or 2^-125 for a loss
+below log 2. The midpoint of a ball lies within the same bounds, up to 2^18 classes. Both ends of an interval twice as
+wide are rounded to ``hi`` and ``lo``. If both give the same two floats, the value is decided: the midpoint of a ball
+lies between them and gives the same. This fails for about one ordinary row in 1,000. It also fails for a value that is
+almost or exactly a float64: the probabilities of equal logits, and a probability or gradient within 2^-85 of 1.
 
 With ``n`` the number of logits equal to the largest, ``U = sum_(x_j < m) e_j`` and otherwise the names of `balls`::
 
@@ -14,8 +13,9 @@ With ``n`` the number of logits equal to the largest, ``U = sum_(x_j < m) e_j`` 
 
 Errors, relative to the value: ``e_j`` 2^-144, by `exp`. The terms of U are aligned to the largest of them, which is at
 least 1 - 2^-40, and cut at 2^-180: 2^-143.9, for up to 2^18 classes. T 2^-143.8, ``1 / T`` 2^-143.3, ``p_j`` 2^-142.4.
-``T - e_t`` is at least 1 - 2^-40: 2^-142.9, and the gradient 2^-142. log T is off by 2^-142 absolutely; log1p(U) is
-relative to it where U is less than 2^-15, and else at least 2^-16.1: 2^-125. Any other loss is at least log 2.
+``T - e_t`` is at least 1 - 2^-40: 2^-142.9, and the gradient 2^-142. log T is off by 2^-142 absolutely. The error
+of log1p(U) is relative to it if U is less than 2^-15. Otherwise it is at least 2^-16.1: 2^-125. Any other loss is at
+least log 2.
 """
 
 import numpy as np
@@ -28,10 +28,10 @@ from ._rounding import Rounded, rounded, times_power, two_product
 
 Mask = NDArray[np.bool_]
 
-# What a value may be off by, relative to it, with what the midpoint of a ball may be: twice as much.
+# The relative error of a value and of the midpoint of a ball together.
 _TOLERANCE = 2.0**-139
 _SMALL_LOSS_TOLERANCE = 2.0**-124  # of a loss below log 2
-# Logits that are evaluated together: few enough for the processor's cache.
+# Logits evaluated together, few enough for the processor's cache.
 _BLOCK = 2**14
 _SMALL = -16  # of U, below which log1p is taken by its series
 _LARGEST, _LEAST = 1e300, 1e-280  # of a row's logits, so that no difference and no condition leaves float64's range
@@ -40,16 +40,16 @@ _NO_EXPONENT = -(2**20)
 
 
 def evaluate(x: Float64, t: Int64) -> tuple[Reference, Mask]:
-    """The reference of rows (R, C) of finite or ``-inf`` logits, each with a finite one, and class indices (R,).
+    """Return the reference of rows (R, C) of finite or ``-inf`` logits, each with a finite one, and class indices (R,).
 
-    The second array (R,) says which rows are decided; of the others nothing is known.
+    The second array (R,) is True for decided rows. The values of other rows have no meaning.
     """
     rows, classes = x.shape
     loss, p, g = np.zeros((2, rows)), np.zeros((2, rows, classes)), np.zeros((2, rows, classes))
     condition, decided = np.zeros(rows), np.zeros(rows, bool)
     chosen = np.flatnonzero(_in_range(x, t) & ~_repetitive(x))
     blocks = min(len(chosen), -(-len(chosen) * classes // _BLOCK))
-    with np.errstate(all="ignore"):  # where a row is not decided, anything may happen
+    with np.errstate(all="ignore"):  # a row that is not decided may overflow
         for at in np.array_split(chosen, blocks) if blocks else ():
             block = _Block(x[at], t[at])
             p[:, at], sure = block.probabilities()
@@ -64,7 +64,7 @@ def evaluate(x: Float64, t: Int64) -> tuple[Reference, Mask]:
 
 
 def _in_range(x: Float64, t: Int64) -> Mask:
-    """Which rows have a target that is not masked, two different logits, and none beyond what is served."""
+    """Return which rows have an unmasked target, two different logits, and all logits in the supported range."""
     finite = np.isfinite(x)
     top, least = x.max(axis=1), np.where(finite, x, np.inf).min(axis=1)
     size = np.maximum(np.abs(top), np.abs(least))
@@ -75,7 +75,7 @@ def _in_range(x: Float64, t: Int64) -> Mask:
 
 
 def _repetitive(x: Float64) -> Mask:
-    """Which rows are wide and, by their first logits, have so few different ones that balls are quicker."""
+    """Return which rows are wide and have, by their first logits, so few different ones that balls are quicker."""
     if x.shape[1] < _WIDE:
         return np.zeros(len(x), bool)
     some = np.sort(x[:, : _WIDE // 4], axis=1)
@@ -107,7 +107,7 @@ class _Block:
         self.sole = (n == 1) & (self.d_target[0] == 0)
 
     def _power_of(self, t: Int64) -> tuple[Digits, Int64]:
-        """The exponential of each row's class ``t``."""
+        """Return the exponential of each row's class ``t``."""
         m, k = tuple(np.zeros(len(t), np.int64) for _ in range(fp.DIGITS)), np.zeros(len(t), np.int64)
         for part, (digits, exponent) in zip(self.parts, self.powers, strict=True):
             rows = np.flatnonzero((part.start <= t) & (t < part.stop))
@@ -117,7 +117,7 @@ class _Block:
         return m, k
 
     def probabilities(self) -> tuple[Float64, Mask]:
-        """``(hi, lo)`` (2, R, C), and in which rows all are decided."""
+        """Return ``(hi, lo)`` (2, R, C), and the rows in which all are decided."""
         p, decided = np.empty((2, *self.masked.shape)), np.ones(len(self.masked), bool)
         inverse = tuple(digit[:, None] for digit in self.inverse)
         for part, (m, k) in zip(self.parts, self.powers, strict=True):
@@ -128,7 +128,7 @@ class _Block:
         return p, decided
 
     def target_gradients(self) -> Rounded:
-        """How far the gradient at the target lies below 0: ``(T - e_t) / T``, or ``U / T``."""
+        """Return minus the gradient at the target: ``(T - e_t) / T``, or ``U / T``."""
         m, k = self.power_of_target
         e_target = fp.shift_right(m, -k)
         rest, exponent = fp.normalized(fp.add(self.total, fp.negative(e_target)))
@@ -151,7 +151,7 @@ class _Block:
 
 
 def _difference(a: Float64, b: Float64) -> tuple[Float64, Float64]:
-    """``a - b`` as the unevaluated sum of two floats, exactly (D. E. Knuth's TwoSum); 0 behind an infinite one."""
+    """Return ``a - b`` as the exact sum of two floats (D. E. Knuth's TwoSum), the second 0 if the first is infinite."""
     d = a - b
     back = d - a
     low = (a - (d - back)) - (b + back)
@@ -159,7 +159,7 @@ def _difference(a: Float64, b: Float64) -> tuple[Float64, Float64]:
 
 
 def _sum(powers: list[tuple[Digits, Int64]], chosen: list[Mask]) -> tuple[Digits, Int64]:
-    """The sums of the chosen numbers of each row, as a number from 1 to 2 and an exponent."""
+    """Return the sums of the chosen numbers of each row, as a number from 1 to 2 and an exponent."""
     largest = [np.where(mask, k, _NO_EXPONENT).max(axis=1) for (_, k), mask in zip(powers, chosen, strict=True)]
     top = np.max(largest, axis=0)
     digits = [np.zeros(len(top), np.int64)] * (fp.DIGITS + 1)
@@ -172,7 +172,7 @@ def _sum(powers: list[tuple[Digits, Int64]], chosen: list[Mask]) -> tuple[Digits
 
 
 def _plus_integer(a: Digits, exponent: Int64, n: Int64) -> Digits:
-    """``a 2^exponent + n``, for exponents up to 30."""
+    """Return ``a 2^exponent + n``, for exponents up to 30."""
     a = fp.shift_right(a, np.maximum(-exponent, 0))
     left = np.maximum(exponent, 0)
     first, *others = (digit << left for digit in a)
@@ -180,11 +180,11 @@ def _plus_integer(a: Digits, exponent: Int64, n: Int64) -> Digits:
 
 
 def _condition(size: Float64, fall: Rounded, loss: Rounded) -> tuple[Float64, Mask]:
-    """``2 size fall / loss`` rounded to float64, and where that is decided.
+    """Return ``2 size fall / loss`` rounded to float64, and where it is decided.
 
-    Quotient and product are double-word numbers, off by less than 2^-98 of themselves (M. Joldes, J.-M. Muller and
+    Quotient and product are double-word numbers with a relative error below 2^-98. M. Joldes, J.-M. Muller and
     V. Popescu, *Tight and rigorous error bounds for basic building blocks of double-word arithmetic*, ACM Trans. Math.
-    Softw. 44, 2017, give 2^-102 for each); fall and loss are off by 2^-124.
+    Softw. 44, 2017, give 2^-102 for each. fall and loss are off by 2^-124.
     """
     mantissa, exponent = np.frexp(size)
     q = fall.a / loss.a

@@ -1,9 +1,9 @@
-"""One row of softmax cross-entropy in ball arithmetic.
+"""Evaluate one row of softmax cross-entropy in ball arithmetic.
 
 Every number is an Arb ball, a midpoint and a radius that provably contain the true value
 (F. Johansson, *Arb: efficient arbitrary-precision midpoint-radius interval arithmetic*, IEEE Trans.
-Computers 66, 2017). The row is evaluated at rising precision until each ball that is asked for is
-far smaller, relative to its own value, than the 106 bits that two float64 can hold.
+Computers 66, 2017). The precision rises until each result's ball is far smaller, relative to its
+value, than the 106 bits that two float64 can hold.
 
 With ``m = max x``, ``e_j = exp(x_j - m)``, ``T = sum e_j`` and target weights ``q_j`` of sum ``Q``::
 
@@ -11,10 +11,10 @@ With ``m = max x``, ``e_j = exp(x_j - m)``, ``T = sum e_j`` and target weights `
     p_j        = e_j / T
     gradient_j = Q p_j - q_j = (e_j (Q - q_j) - q_j (T - e_j)) / T
 
-The last form never subtracts two numbers that agree: at the target of a one-hot row it is
+The last form never subtracts two numbers that agree. At the target of a one-hot row it is
 ``-(sum of the others) / T``, so that a gradient of -exp(-700) keeps all its digits.
 
-Where the loss is of ``x`` and the logits are ``z`` (see `transform`), the gradient is multiplied by ``dx_j / dz_j``. A
+If the loss is of ``x`` and the logits are ``z`` (see `transform`), the gradient is multiplied by ``dx_j / dz_j``. A
 z-loss adds ``c y^2`` to the loss and ``2 c y p_j`` to its derivative by ``x_j``, with ``y = log T + m``.
 """
 
@@ -45,10 +45,10 @@ _one_thread = threading.RLock()
 
 @dataclass(frozen=True)
 class ExactRow:
-    """What one row of finite or ``-inf`` logits gives: probabilities and gradient have shape (C,).
+    """The exact results of one row of finite or ``-inf`` logits: probabilities and gradient have shape (C,).
 
-    ``inner`` (C,) is the cross-entropy's derivative by ``x`` in float64, without scale and z-loss; None where the loss
-    is of the logits themselves.
+    ``inner`` (C,) is the cross-entropy's derivative by ``x`` in float64, without scale and z-loss. It is None if the
+    loss is of the logits themselves.
     """
 
     loss: Any  # an Arb ball, so that a reduction over rows stays a proof; None for an infinite loss
@@ -61,7 +61,7 @@ class ExactRow:
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Sets python-flint's working precision for the block, in which no other thread enters one: it is the process's."""
+    """Set python-flint's precision for the block. It belongs to the process, so that other threads wait."""
     with _one_thread:
         before = flint.ctx.prec
         flint.ctx.prec = bits
@@ -72,32 +72,32 @@ def precision(bits: int) -> Iterator[None]:
 
 
 def sharp(ball: Any) -> bool:
-    """Whether the ball is small relative to its value, or rounds to zero in float64 altogether."""
+    """Return whether the ball is small relative to its value, or rounds to zero in float64."""
     return bool(ball.rel_accuracy_bits() >= NEEDED_BITS or float(ball.abs_upper()) == 0.0)
 
 
 def split(ball: Any) -> tuple[float, float]:
-    """The ball's midpoint as ``hi + lo``; beyond float64's range ``hi`` is infinite and ``lo`` 0."""
+    """Return the ball's midpoint as ``hi + lo``; beyond float64's range ``hi`` is infinite and ``lo`` 0."""
     hi = float(ball)
     return (hi, 0.0) if hi in (math.inf, -math.inf) else (hi, float(ball - hi))
 
 
 def _spread(balls: list[Any], where: NDArray[np.intp]) -> Exact:
-    """Values of the distinct logits put back in their places; masked classes get the exact zero behind them."""
+    """Return the values of the distinct logits for all classes; masked classes get an exact zero."""
     halves = np.array([*map(split, balls), (0.0, 0.0)], np.float64)
     return Exact(halves[:, 0], halves[:, 1])[where]
 
 
 class _BlurredError(Exception):
-    """A ball is still too wide at the present precision."""
+    """A ball is too wide at the current precision."""
 
 
 def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform = PLAIN) -> ExactRow:
-    """The exact row, for logits (C,) that are finite or ``-inf`` with at least one finite; under a cap for all but NaN.
+    """Return the exact row for logits (C,) that are finite or ``-inf``, at least one finite. A cap allows ``+inf`` too.
 
-    ``weights`` maps class index to target weight ``q_j``, zero weights left out; the gradient is multiplied by
-    ``scale`` (the ``1 / N`` of a mean). Both are exact rationals: a ball of a fixed precision would keep a
-    gradient entry that is exactly zero from ever being sharp.
+    ``weights`` maps class indices to target weights ``q_j``, without zero weights. The gradient is multiplied by
+    ``scale`` (the ``1 / N`` of a mean). Both are exact rationals: with a ball of a fixed precision a gradient entry of
+    exactly zero would never be sharp.
     """
     bits = START_BITS
     while True:
@@ -109,7 +109,7 @@ def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Tr
 
 
 def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
-    # Equal logits have equal exponentials: a low-precision or tied row of 131,072 classes has few of them.
+    # Equal logits have equal exponentials. A low-precision or tied row of 131,072 classes has few different ones.
     values, counts, where = _distinct(logits, infinite=transform.softcap is not None)
     x = [transform.ball(v) for v in values] if transform.moves_logits else [arb(v) for v in values]
     top = x[-1]
@@ -138,7 +138,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
         factor = q_sum * scale
         g = p if factor == 1 else [b * arb(factor) for b in p]
         scaled_targets = {j: b * arb(scale) for j, b in at_targets.items()}
-        # The gradient sums to zero and is negative at targets alone.
+        # The gradient sums to zero and is negative only at targets.
         falls = sum((-b for b in at_targets.values() if b < 0), arb(0))
         return _sharp_row(p, g, scaled_targets, where, loss, _condition(largest, 2 * falls, loss))
 
@@ -147,7 +147,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
     pull = 2 * arb(transform.z_loss) * y
     of_x = [b * (arb(q_sum) + pull) for b in p]
     of_targets = {j: b if where[j] < 0 else b + pull * p[where[j]] for j, b in at_targets.items()}
-    slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, -math.inf)]  # the last is that of masked classes
+    slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, -math.inf)]  # the last is for masked classes
     sharp_row = _sharp_row(
         p,
         [b * slope for b, slope in zip(of_x, slopes, strict=False)],
@@ -164,7 +164,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
 def _sharp_row(
     p: list[Any], g: list[Any], at_targets: Mapping[int, Any], where: NDArray[np.intp], loss: Any, condition: float
 ) -> ExactRow:
-    """The row of the distinct logits' probabilities and gradients, and of the gradients at targets.
+    """Build the row from the distinct logits' probabilities and gradients, and the gradients at targets.
 
     Raises:
         _BlurredError: if one of them, or the loss, is not sharp.
@@ -180,8 +180,9 @@ def _sharp_row(
 
 
 def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], list[int], NDArray[np.intp]]:
-    """The finite logits in rising order, each once, how often each is there, and the place of each class among them,
-    -1 for a masked one; with ``infinite`` those too.
+    """Return the distinct finite logits in rising order, their counts, and each class's index, -1 for a masked one.
+
+    With ``infinite`` infinite logits are included.
     """
     if logits.size > NARROW:
         kept = np.isfinite(logits) | infinite
@@ -198,7 +199,7 @@ def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], 
 
 
 def _size(g: list[Any], counts: list[int], at_targets: Mapping[int, Any], where: NDArray[np.intp]) -> Any:
-    """``sum|g|`` over all classes, where ``g`` are the entries of the distinct logits but for targets."""
+    """Return ``sum|g|`` over all classes; ``g`` has the entries of the distinct logits without the targets."""
     others = Counter(dict(enumerate(counts)))
     others.subtract(int(where[j]) for j in at_targets)
     others.pop(-1, None)
@@ -206,7 +207,7 @@ def _size(g: list[Any], counts: list[int], at_targets: Mapping[int, Any], where:
 
 
 def _condition(largest: Any, size: Any, loss: Any) -> float:
-    """``max|x| * sum|g| / L``."""
+    """Return ``max|x| * sum|g| / L``."""
     if loss is None:
         return 0.0
     if float(loss.abs_upper()) == 0.0 and loss.is_zero():

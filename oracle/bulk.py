@@ -1,4 +1,4 @@
-"""``bulk``: the exact answers of very many plain rows, by `quad` where it can and by `balls` where it cannot."""
+"""``bulk``: the exact answers of very many plain rows, by `quad` where possible and otherwise by `balls`."""
 
 import warnings
 
@@ -11,12 +11,12 @@ from ._answer import Exact, Reference, merge_rows, take_rows
 from ._inputs import class_indices, float_logits
 from .reference import reference
 
-# Of the rows, one in so many is evaluated by balls too; a prime, lest it fall in step with a file's own period.
+# One row in this many is evaluated by balls too. A prime does not coincide with a period in a file.
 SAMPLED = 997
 
 
 def require_quad() -> None:
-    """Looks for numpy-quaddtype.
+    """Import numpy-quaddtype.
 
     Raises:
         UsageError: if it cannot be imported.
@@ -31,16 +31,16 @@ def require_quad() -> None:
 
 
 def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference:
-    """The exact softmax cross-entropy of rows without loss options, good to `quad.BITS` bits.
+    """Return the exact softmax cross-entropy of rows without loss options, to `quad.BITS` bits.
 
-    Rows with NaN, ``+inf`` or nothing but ``-inf``, and those with a value too near to a power of two, are evaluated by
-    balls, and so is every `SAMPLED`-th of the others: where that is not the same to as many bits, all are, with a
-    warning.
+    Rows with NaN, ``+inf`` or only ``-inf``, and rows with a value too close to a power of two, are evaluated by balls.
+    Every `SAMPLED`-th of the others is evaluated both ways. If a result differs, all rows are evaluated by balls, with
+    a warning.
 
     Args:
         logits: (B, C), of one of the four dtypes.
         targets: class indices (B,) of an integer dtype.
-        first_row: the number of the first one, where they are part of more.
+        first_row: the number of the first row, if the rows are a part of more.
 
     Raises:
         UsageError: as `reference`, and if numpy-quaddtype is not installed.
@@ -66,13 +66,13 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
 
 
 def _agree(found: Reference, proven: Reference, bits: int) -> bool:
-    """Whether the rows are the same both ways."""
+    """Return whether the rows are the same both ways."""
     for name in QUANTITIES:
         a: Exact = getattr(found, name)
         b: Exact = getattr(proven, name)
         with np.errstate(invalid="ignore"):
             apart = np.abs((a.hi - b.hi) + (a.lo - b.lo))
-        # Where lo would lie below float64's numbers, it has fewer bits.
+        # lo has fewer bits near float64's smallest numbers.
         allowed = np.ldexp(np.abs(b.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
         if not ((apart <= allowed) | ((a.hi == b.hi) & np.isinf(a.hi))).all():
             return False

@@ -1,8 +1,8 @@
-"""References kept on disk under the content of their inputs.
+"""Cache references on disk, by the content of their inputs.
 
-They lie in ``references`` below ``$LOGITLAB_CACHE`` if that is set (empty switches the cache off), else below the
-user's cache folder. A file is a NumPy archive. What has an entry for each logit is compressed by zstd in it, with the
-gradient as the bits in which it differs from the probabilities, most of which are 0: together a twelfth of the size.
+The folder is ``references`` below ``$LOGITLAB_CACHE`` (if empty, the cache is off) or below the user's cache folder. A
+file is a NumPy archive. Arrays with an entry for each logit are compressed by zstd. The gradient is stored as the bits
+that differ from the probabilities, most of which are 0. This saves eleven twelfths of the size.
 """
 
 import hashlib
@@ -22,22 +22,21 @@ from ..core.cache_folder import CacheKind, cache_folder
 from ._answer import Exact, Reference
 from .transform import Transform
 
-# Raised whenever the same inputs would give other arrays, or a file another form, so that an old file is never taken
-# for a new one.
+# Increased whenever the same inputs would give other arrays, or the file format changes, so that old files are ignored.
 SCHEMA = 4
 ARRAYS = ("condition", "defined", "mass", "scale", "sole_target")
-# What zipfile, NumPy and Arrow raise between them when a bit of the file has changed.
+# The errors that zipfile, NumPy and Arrow raise for a damaged file.
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_CODEC = "zstd"  # four times as quick to read as zlib; the archive's own checksums are over what is compressed
+_CODEC = "zstd"  # read four times as fast as zlib; the archive's checksums are over the compressed bytes
 
 
 def folder() -> Path | None:
-    """The cache folder, or None where it is switched off."""
+    """Return the cache folder, or None if the cache is off."""
     return cache_folder(CacheKind.REFERENCES)
 
 
 def key(parts: Mapping[str, ArrayLike]) -> str:
-    """A digest of named arrays and scalars: names, dtypes, shapes and bytes all count."""
+    """Return a digest of the names, dtypes, shapes and bytes of arrays and scalars."""
     digest = hashlib.sha256(f"logitlab reference {SCHEMA}".encode())
     for name, part in sorted(parts.items()):
         array = np.ascontiguousarray(part)
@@ -47,7 +46,7 @@ def key(parts: Mapping[str, ArrayLike]) -> str:
 
 
 def load(name: str, transform: Transform) -> Reference | None:
-    """The reference kept under a digest; None if there is none, or if the file is damaged."""
+    """Return the cached reference of a digest; None if there is none or its file is damaged."""
     root = folder()
     if root is None:
         return None
@@ -70,9 +69,9 @@ def load(name: str, transform: Transform) -> Reference | None:
 
 
 def save(name: str, reference: Reference) -> None:
-    """Keeps a reference, in one step, so that a reader never sees half a file.
+    """Write a reference in one step, so that a reader never sees half a file.
 
-    A folder that cannot be written costs time, never a result.
+    A folder that cannot be written is ignored.
     """
     root = folder()
     if root is None:
@@ -108,6 +107,6 @@ def _packed(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _unpacked(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint64]:
-    """The bits of float64 numbers of a shape, read-only; ValueError if there are more or fewer."""
+    """Return the bits of float64 numbers of a shape, read-only; raise ValueError for another size."""
     raw = pa.Codec(_CODEC).decompress(packed.tobytes(), 8 * int(np.prod(shape)))
     return np.frombuffer(raw, np.uint64).reshape(shape)

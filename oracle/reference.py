@@ -1,4 +1,4 @@
-"""``reference``: the exact softmax cross-entropy of a batch, special values included."""
+"""``reference``: the exact softmax cross-entropy of a batch, including special values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from .transform import Transform
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-# Below this many logits evaluating the balls is quicker than opening a file.
+# Below this many logits, balls are quicker than opening a file.
 CACHED_FROM = 4096
-# Below this many logits evaluating the balls is quicker than NumPy's calls for each operation of `_vectorized`.
+# Below this many logits, balls are quicker than NumPy's calls for each operation of `_vectorized`.
 VECTORIZED_FROM = 512
 
 
@@ -42,10 +42,11 @@ def reference(
     keep: bool = True,
     convention: Convention = STANDARD,
 ) -> Reference:
-    """The exact softmax cross-entropy of logits taken as exact numbers.
+    """Return the exact softmax cross-entropy of logits taken as exact numbers.
 
     With ``z`` the logits, the loss is that of ``x``: first ``x = logit_scale * z``, then
-    ``x = softcap * tanh(x / softcap)``. A row that counts has ``z_loss * logsumexp(x)^2`` added to its loss.
+    ``x = softcap * tanh(x / softcap)``. ``z_loss * logsumexp(x)^2`` is added to the loss of each row that is not
+    ignored.
 
     Arrays may be of any framework, on any device, and PyTorch's may require a gradient.
 
@@ -54,26 +55,26 @@ def reference(
         targets: class indices (B,) of an integer dtype, or class probabilities (B, C) of a float dtype.
         label_smoothing: in [0, 1]; the target becomes ``(1 - s) target + s / C``.
         weight: (C,), a non-negative factor for each class.
-        ignore_index: rows with this class index count nothing, whatever is in them: loss and gradient are 0
-            (integer targets only). One of NaN or without limit is not ``defined`` all the same: it has no softmax.
-        reduction: ``none``, ``sum`` or ``mean``. As PyTorch defines it, ``mean`` divides by the summed
-            weights of the rows that count for class indices, and by B for probabilities.
-        softcap: the bound of the capped logits, positive. It is applied to infinite logits too: a class masked with
-            ``-inf`` has ``x = -softcap``, and its share of the probability.
+        ignore_index: rows with this class index are ignored: their loss and gradient are 0, whatever their logits
+            (integer targets only). An ignored row of NaN or without limit has no softmax and is not ``defined``.
+        reduction: ``none``, ``sum`` or ``mean``. As in PyTorch, ``mean`` divides by the summed weights of the rows
+            that are not ignored for class indices, and by B for probabilities.
+        softcap: the bound of the capped logits, positive. It applies to infinite logits too: a class masked with
+            ``-inf`` has ``x = -softcap``, and a share of the probability.
         logit_scale: one over a temperature, positive.
         z_loss: the factor of the squared logsumexp, as in PaLM (A. Chowdhery et al., *PaLM: Scaling language modeling
-            with pathways*, JMLR 24, 2023, section 5). Neither class weights nor label smoothing change the term, as
-            Liger-Kernel's ``lse_square_scale`` has it; an ignored row has none. It is part of the row's loss, and a
-            reduction treats it as such: a weighted ``mean`` divides it by the summed weights too, where Liger-Kernel
-            divides it by the number of rows.
-        keep: whether a large reference is kept on disk, and taken from there.
-        convention: the definition of class weights and of their mean, where it is not the one above.
+            with pathways*, JMLR 24, 2023, section 5). Class weights and label smoothing do not change the term, as in
+            Liger-Kernel's ``lse_square_scale``. An ignored row has none. It is part of the row's loss for a reduction:
+            a weighted ``mean`` divides it by the summed weights too, where Liger-Kernel divides it by the number of
+            rows.
+        keep: whether a large reference is cached on disk.
+        convention: the definition of class weights and of their mean, if it is not the one above.
 
     Returns:
-        A `Reference`. A NaN logit makes its row NaN; a ``-inf`` logit has probability 0, and on the target the loss
-        ``+inf`` and the finite gradient ``softmax - onehot``; one ``+inf`` is the limit one-hot. A row that is all
-        ``-inf`` or has two or more ``+inf`` has no limit, and a mean over nothing that counts has no value: NaN, the
-        gradient too, and ``defined`` is False there. Under a cap all but NaN have a value.
+        A `Reference`. A NaN logit makes its row NaN. A ``-inf`` logit has probability 0; on the target it gives the
+        loss ``+inf`` and the finite gradient ``softmax - onehot``. One ``+inf`` is the limit one-hot. A row of only
+        ``-inf``, or with two or more ``+inf``, has no limit, and a mean over ignored rows has no value. Loss and
+        gradient are NaN there, and ``defined`` is False. Under a cap every row without NaN has a value.
 
     Raises:
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
@@ -126,8 +127,8 @@ def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, conven
     scale = 1 / divisor if divisor else fmpq(1)
     with balls.precision(4 * balls.START_BITS):
         rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
-        # A mean over no weight at all divides zero by zero: neither it nor its gradient has a value.
-        # So has the softmax of an ignored row of NaN or without limit, though the row counts nothing.
+        # A mean over no weight divides zero by zero: it and its gradient have no value.
+        # An ignored row of NaN or without limit has no softmax.
         defined = np.array([r is not None and r.defined and bool(divisor) for r in rows], bool)
         filled = [_not_a_number(x.shape[1]) if r is None else r for r in rows]
         if not divisor:
@@ -152,16 +153,16 @@ def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, conven
     )
 
 
-# Target weights, and what a mean divides by, are exact fractions; see `conventions`.
+# Target weights and the divisor of a mean are exact fractions; see `conventions`.
 
 
 def _rational(value: float) -> fmpq:
-    """A float as the fraction that it is."""
+    """Return a float as an exact fraction."""
     return fmpq(*float(value).as_integer_ratio())
 
 
 def _target_weights(t: Any, classes: int, options: LossOptions, weighting: Weighting) -> dict[int, fmpq]:
-    """The non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
+    """Return the non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
     own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
     s, w = _rational(options.label_smoothing), options.weight
     everywhere = range(classes) if s else own
@@ -176,7 +177,7 @@ def _target_weights(t: Any, classes: int, options: LossOptions, weighting: Weigh
 def _divisor_of_mean(
     t: NDArray[Any], w: Float64 | None, counted: NDArray[np.bool_], weights: list[dict[int, fmpq]], mean: MeanDivisor
 ) -> fmpq:
-    """What a mean divides by, exactly; ``weights`` are those of `_target_weights`, for each row."""
+    """Return the exact divisor of a mean; ``weights`` has each row's `_target_weights`."""
     rows = mean is MeanDivisor.ROWS or (mean is MeanDivisor.TARGET_WEIGHTS and t.ndim == 2)
     if rows or w is None:
         return fmpq(int(counted.sum()))
@@ -190,14 +191,14 @@ def _stacked(rows: Sequence[Exact], shape: tuple[int, ...]) -> Exact:
 
 
 def _rounded(value: fmpq) -> float:
-    # Python's own division of integers rounds once.
+    # Python's division of integers rounds once.
     return int(value.p) / int(value.q)
 
 
 def _row(
     z: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform, *, counted: bool
 ) -> ExactRow | None:
-    """One row with its special values; None for a row that has no limit."""
+    """Return one row with its special values; None for a row without limit."""
     transform = transform if counted else replace(transform, z_loss=0.0)
     is_nan = bool(np.isnan(z).any())
     infinite = np.flatnonzero(z == np.inf)
@@ -219,14 +220,14 @@ def _not_a_number(classes: int) -> ExactRow:
 
 
 def _ignored(classes: int) -> ExactRow:
-    """A row that counts nothing and has no softmax."""
+    """Return an ignored row without a softmax."""
     zero = np.zeros(classes)
     nan = Exact(np.full(classes, np.nan), zero)
     return ExactRow(arb(0), nan, Exact(zero, zero), np.nan, defined=False, inner=zero)
 
 
 def _one_hot_limit(z: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
-    """The limit as one logit grows without bound: it takes all the probability, and a z-loss grows with it."""
+    """Return the limit as one logit grows without bound. It gets all the probability, and a z-loss grows with it."""
     zero = np.zeros_like(z)
     p = zero.copy()
     p[hot] = 1.0
@@ -244,7 +245,7 @@ def _one_hot_limit(z: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmp
 
 
 def _total(losses: list[Any]) -> Any:
-    """The sum of the row losses: NaN if one is NaN, else infinite if one is."""
+    """Return the sum of the row losses: NaN if one is NaN, else infinite if one is."""
     if all(b.is_finite() for b in losses):
         return sum(losses, arb(0))
     return arb("nan") if any(b.is_nan() for b in losses) else arb("inf")

@@ -1,8 +1,8 @@
-"""The logits that the loss is of: ``x = logit_scale z``, then ``x = softcap tanh(x / softcap)``, and ``dx / dz``.
+"""Transform the logits: ``x = logit_scale z``, then ``x = softcap tanh(x / softcap)``, and ``dx / dz``.
 
-``tanh(-inf)`` is -1: under a cap a class with the logit ``-inf`` has ``x = -softcap``, its share of the probability,
-and a gradient of 0. That is the definition's own answer where the mask comes before the cap. A loss that wants the
-class to have no share masks it after the cap, and computes another function. So too ``+inf`` becomes ``softcap``.
+``tanh(-inf)`` is -1. Under a cap a class with the logit ``-inf`` has ``x = -softcap``, a share of the probability, and
+a gradient of 0. This follows from the definition, if the mask comes before the cap. A loss that masks after the cap
+computes another function. In the same way ``+inf`` becomes ``softcap``.
 """
 
 import math
@@ -20,7 +20,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Transform:
-    """The options that act on logits, and ``z_loss``, which acts on the ``logsumexp`` of what they become."""
+    """The options that transform logits, and ``z_loss``, which uses the ``logsumexp`` of the transformed ones."""
 
     logit_scale: float = 1.0
     softcap: float | None = None
@@ -33,7 +33,7 @@ class Transform:
 
     @property
     def moves_logits(self) -> bool:
-        """Whether ``x`` is anything else than ``z``."""
+        """Whether ``x`` differs from ``z``."""
         return self.logit_scale != 1.0 or self.softcap is not None
 
     @property
@@ -42,13 +42,13 @@ class Transform:
         return not self.moves_logits and self.z_loss == 0.0
 
     def logits(self, z: Float64) -> Float64:
-        """``x`` in float64, of the shape of ``z``; beyond float64 it is infinite."""
+        """Return ``x`` in float64, in the shape of ``z``; infinite beyond float64."""
         with np.errstate(over="ignore"):
             x = self.logit_scale * z
             return x if self.softcap is None else self.softcap * np.tanh(x / self.softcap)
 
     def slopes(self, z: Float64) -> Float64:
-        """``dx / dz`` in float64, of the shape of ``z``: ``logit_scale sech^2(logit_scale z / softcap)``."""
+        """Return ``dx / dz`` in float64, in the shape of ``z``: ``logit_scale sech^2(logit_scale z / softcap)``."""
         if self.softcap is None:
             return np.full(z.shape, self.logit_scale)
         with np.errstate(over="ignore"):
@@ -56,7 +56,7 @@ class Transform:
         return self.logit_scale * 4.0 * e / (1.0 + e) ** 2
 
     def ball(self, z: float) -> Any:
-        """``x`` of one logit, which may be infinite under a cap alone."""
+        """Return ``x`` of one logit, which may be infinite only under a cap."""
         if self.softcap is None:
             return arb(self.logit_scale) * arb(z)
         if math.isinf(z):
@@ -64,7 +64,7 @@ class Transform:
         return arb(self.softcap) * self._ratio(z).tanh()
 
     def slope_ball(self, z: float) -> Any:
-        """``dx / dz`` at one logit."""
+        """Return ``dx / dz`` at one logit."""
         if self.softcap is None:
             return arb(self.logit_scale)
         if math.isinf(z):

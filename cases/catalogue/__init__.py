@@ -1,5 +1,4 @@
 """The catalogue's families: every module without a leading underscore has a function `cases()`.
 
-A family's `QUICK` is the name of the case that speaks for it in a quick run: the one that breaks losses or separates
-them, with few classes and few rows.
+A family's `QUICK` names its case in a quick run. It breaks or separates losses, and has few classes and rows.
 """

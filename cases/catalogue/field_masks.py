@@ -18,7 +18,7 @@ def cases() -> Iterator[Case]:
         [[-INF, 0.0]],
         [1],
         source="google-deepmind/optax#896",
-        reported="optax.softmax_cross_entropy returns NaN where a logit of -inf has the label 0; the part that was "
+        reported="optax.softmax_cross_entropy returns NaN where a logit of -inf has the label 0. The part that was "
         "read names no version.",
     )
     yield field_case(
@@ -27,7 +27,7 @@ def cases() -> Iterator[Case]:
         [[-INF, 0.0], [-INF, 3.0]],
         [[0.0, 1.0], [0.0, 1.0]],
         source="google-deepmind/optax#896",
-        reported="optax.softmax_cross_entropy returns NaN where a logit of -inf has the label 0; the part that was "
+        reported="optax.softmax_cross_entropy returns NaN where a logit of -inf has the label 0. The part that was "
         "read names no version.",
     )
     yield field_case(
@@ -37,7 +37,7 @@ def cases() -> Iterator[Case]:
         [[0.0, 1.0, 0.0]],
         source="google-deepmind/optax#1762",
         reported="The forward-mode derivative of optax.safe_softmax_cross_entropy is NaN where a logit is -inf, "
-        "although its value is finite; no version given.",
+        "although its value is finite. No version given.",
     )
     lone = np.full(50257, -INF)
     lone[25000] = 10.0
@@ -76,7 +76,7 @@ def cases() -> Iterator[Case]:
         [[-INF, -INF]],
         [0],
         source="jax-ml/jax#6811",
-        reported="The gradient of jax.nn.logsumexp is NaN where every entry is -inf; the part that was read names no "
+        reported="The gradient of jax.nn.logsumexp is NaN where every entry is -inf. The part that was read names no "
         "version.",
     )
     yield field_case(
@@ -86,7 +86,7 @@ def cases() -> Iterator[Case]:
         [1, 1],
         source="allenai/allennlp#890",
         reported="masked_log_softmax gives NaN for a row whose mask is all zeros, beside a finite row without a "
-        "mask; the part that was read names no version.",
+        "mask. The part that was read names no version.",
     )
     yield field_case(
         "field_masks/pytorch_31829",
@@ -97,7 +97,7 @@ def cases() -> Iterator[Case]:
         reduction="sum",
         source="pytorch/pytorch#31829",
         reported="The gradients of logsumexp, softmax and log_softmax are NaN where all inputs are -inf, and 0 is "
-        "asked for, since it adds up with finite gradients; the part that was read names no version.",
+        "asked for, since it adds up with finite gradients. The part that was read names no version.",
     )
     yield field_case(
         "field_masks/jax_23842",
@@ -125,7 +125,7 @@ def cases() -> Iterator[Case]:
         reduction="mean",
         source="OpenBMB/ModelCenter#14",
         reported="A distillation loss that multiplies softmax with log-softmax is NaN where both models set the last "
-        "entry of the vocabulary to -inf; no version given.",
+        "entry of the vocabulary to -inf. No version given.",
     )
     yield field_case(
         "field_masks/torch_mojo_319",
@@ -134,5 +134,5 @@ def cases() -> Iterator[Case]:
         [0, 0],
         source="gabrieldemarmiesse/torch-mojo-backend#319",
         reported="A fused online log_softmax was NaN in every row narrower than one pass of its block, since idle "
-        "lanes subtract -inf from -inf; no version given.",
+        "lanes subtract -inf from -inf. No version given.",
     )

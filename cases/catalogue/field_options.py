@@ -55,7 +55,7 @@ def _ignored() -> Iterator[Case]:
         reduction="mean",
         source="OpenRLHF/OpenRLHF#583",
         reported="nn.CrossEntropyLoss is NaN where all labels of a part of a batch are ignored, and training appends "
-        "zeros to avoid it; no version given.",
+        "zeros to avoid it. No version given.",
     )
     yield field_case(
         "field_options/pytorch_63004",
@@ -65,7 +65,7 @@ def _ignored() -> Iterator[Case]:
         ignore_index=0,
         source="pytorch/pytorch#63004",
         reported="CrossEntropyLoss(ignore_index=0) still depends on the logit of class 0 in rows with other targets, "
-        "which is asked about as a bug; the part that was read names no version.",
+        "which is asked about as a bug. The part that was read names no version.",
     )
     yield field_case(
         "field_options/pytorch_15508",
@@ -75,7 +75,7 @@ def _ignored() -> Iterator[Case]:
         ignore_index=255,
         source="pytorch/pytorch#15508",
         reported="F.cross_entropy with ignore_index=255 and three classes raised an error with reduction='none' and "
-        "not with 'mean'; the part that was read names no version.",
+        "not with 'mean'. The part that was read names no version.",
     )
     yield field_case(
         "field_options/pytorch_20406",
@@ -84,7 +84,7 @@ def _ignored() -> Iterator[Case]:
         [1, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, 0],
         ignore_index=-1,
         source="pytorch/pytorch#20406",
-        reported="F.nll_loss(reduction='none') has a NaN in one of several ignored rows; the part that was read "
+        reported="F.nll_loss(reduction='none') has a NaN in one of several ignored rows. The part that was read "
         "names no version.",
     )
     yield field_case(
@@ -94,7 +94,7 @@ def _ignored() -> Iterator[Case]:
         [5, 2],
         ignore_index=5,
         source="tensorflow/tensorflow#8484",
-        reported="A label that is no class makes tf.nn.sparse_softmax_cross_entropy_with_logits raise on the CPU and "
+        reported="A label out of range makes tf.nn.sparse_softmax_cross_entropy_with_logits raise on the CPU and "
         "return NaN on a GPU, in TensorFlow 1.0.0.",
     )
     yield field_case(
@@ -134,17 +134,17 @@ def _smoothed() -> Iterator[Case]:
         reduction="mean",
         source="sooftware/kospeech#37",
         reported="A label-smoothed cross-entropy is NaN where NaN logits stand only in ignored rows, and another "
-        "implementation is not; the part that was read names no version.",
+        "implementation is not. The part that was read names no version.",
     )
     yield field_case(
         "field_options/pytext_1698",
-        "Label smoothing gives a masked class a share of the target: the loss is +inf, and so it is no bug.",
+        "Label smoothing gives a masked class a share of the target: the loss is +inf, which is right.",
         [[-INF, 1.0, 2.0], [0.0, 1.0, 2.0]],
         [1, 1],
         label_smoothing=0.1,
         source="facebookresearch/pytext#1698",
         reported="The smoothing part of a loss is infinite where any logit is -inf, and a factor of 0 does not help, "
-        "so that it had to be left out; no version given.",
+        "so that it had to be left out. No version given.",
     )
     yield field_case(
         "field_options/pytorch_69339",
@@ -157,11 +157,11 @@ def _smoothed() -> Iterator[Case]:
         reduction="mean",
         source="pytorch/pytorch#69339",
         reported="CrossEntropyLoss with weight, label_smoothing and an ignored target raises that -100 is out of "
-        "bounds; the part that was read names no version.",
+        "bounds. The part that was read names no version.",
     )
     yield field_case(
         "field_options/pytorch_72056",
-        "A rare class of weight 16 that is no target: under smoothing its share of each row is what counts.",
+        "A rare class of weight 16 that is not a target: under smoothing it has a share of each row.",
         [[0.1735, 0.2191], [-0.1377, 0.3467], [-0.2162, 0.2021], [-0.4211, 0.342]],
         [0, -1, 0, 0],
         label_smoothing=0.1,
@@ -194,7 +194,7 @@ def _smoothed() -> Iterator[Case]:
         weight=[0.1, 0.9],
         source="pytorch/pytorch#104776",
         reported="In CrossEntropyLoss class weights scale each class's share of the smoothed target, so that a rare "
-        "class is predicted too often; the part that was read names no version.",
+        "class is predicted too often. The part that was read names no version.",
     )
     yield field_case(
         "field_options/paddle_47813",
@@ -249,7 +249,7 @@ def _weighted() -> Iterator[Case]:
         reduction="mean",
         source="iree-org/iree#24228",
         reported="IREE divides the weighted mean of ONNX's SoftmaxCrossEntropyLoss by the number of rows where the "
-        "operator's definition divides by the targets' weights; the part that was read names no version.",
+        "operator's definition divides by the targets' weights. The part that was read names no version.",
     )
     yield field_case(
         "field_options/pytorch_14289",
@@ -279,12 +279,12 @@ def _weighted() -> Iterator[Case]:
 def _soft() -> Iterator[Case]:
     yield field_case(
         "field_options/tensorflow_2327",
-        "A row without a label, all zeros: its loss is 0, and so is its gradient, which softmax - labels is not.",
+        "A row without a label, all zeros: its loss and gradient are 0, while softmax - labels is not.",
         [[3.0, -1.0], [0.5, 2.0]],
         [[0.0, 0.0], [0.0, 1.0]],
         source="tensorflow/tensorflow#2327",
         reported="Training on rows without a label diverges with tf.nn.softmax_cross_entropy_with_logits and not "
-        "with a softmax and a logarithm, answered with the precondition that labels be a distribution; the part that "
+        "with a softmax and a logarithm. The answer is that labels must be a distribution. The part that "
         "was read names no version.",
     )
     yield field_case(
@@ -295,7 +295,7 @@ def _soft() -> Iterator[Case]:
         reduction="sum",
         source="tensorflow/tensorflow#1234",
         reported="tf.nn.softmax_cross_entropy_with_logits gives 0 for labels that are all 0, used to leave rows out "
-        "and asked to be documented; the part that was read names no version.",
+        "and asked to be documented. The part that was read names no version.",
     )
 
 

@@ -34,8 +34,8 @@ def _huge() -> Iterator[Case]:
         [[offset + 2.0, offset - 1.0] for offset in (0.0, 1e4, 1e6, 2.0**20 * 100)],
         [0, 0, 0, 0],
         source="ml-explore/mlx#4188",
-        reported="MLX's cross_entropy of 2 and -1 falls from 0.0486 to 0.0625 at an offset of 1e6 and to 0 at 1e8; "
-        "the part that was read names no version.",
+        reported="MLX's cross_entropy of 2 and -1 falls from 0.0486 to 0.0625 at an offset of 1e6 and to 0 at 1e8. "
+        "The part that was read names no version.",
     )
     yield field_case(
         "field_overflow/pytorch_38839",
@@ -53,7 +53,7 @@ def _huge() -> Iterator[Case]:
         [1, 1],
         source="tensorflow/tensorflow#1513",
         reported="tf.nn.softmax_cross_entropy_with_logits is 1.5e11 for logits of that size, asked about as a bug "
-        "and answered to be right; no version given.",
+        "and answered to be right. No version given.",
     )
     yield field_case(
         "field_overflow/tensorflow_21271",
@@ -91,7 +91,7 @@ def _unshifted() -> Iterator[Case]:
         [[800.0, 1.0, 1.0]],
         [0],
         source="dwavesystems/dwave-optimization#555",
-        reported="SoftMax of 800, 1 and 1 is NaN, since each exponential is taken as it is; the part that was read "
+        reported="SoftMax of 800, 1 and 1 is NaN, since each exponential is taken as it is. The part that was read "
         "names no version.",
     )
     yield field_case(
@@ -100,7 +100,7 @@ def _unshifted() -> Iterator[Case]:
         [[-10000.0, -10000.0]],
         [0],
         source="FluxML/NNlib.jl#43",
-        reported="softmax of two logits of -10000 failed, since the shift was never below 0; no version given.",
+        reported="softmax of two logits of -10000 failed, since the shift was never below 0. No version given.",
     )
     yield field_case(
         "field_overflow/paddle_21165",
@@ -109,7 +109,7 @@ def _unshifted() -> Iterator[Case]:
         [1, 2],
         source="PaddlePaddle/Paddle#21165",
         reported="softmax_with_cross_entropy clamped the maximum to -64, so that rows below -168 had an infinite "
-        "loss and training went to NaN; the part that was read names no version.",
+        "loss and training went to NaN. The part that was read names no version.",
     )
     yield field_case(
         "field_overflow/hb_pytorch_61",
@@ -117,7 +117,7 @@ def _unshifted() -> Iterator[Case]:
         [[88.72284]],
         [0],
         source="cornell-brg/hb-pytorch#61",
-        reported="log_softmax of the single logit 88.72284 is -inf instead of 0 on that backend; no version given.",
+        reported="log_softmax of the single logit 88.72284 is -inf instead of 0 on that backend. No version given.",
     )
     yield field_case(
         "field_overflow/pytorch_63132",
@@ -127,7 +127,7 @@ def _unshifted() -> Iterator[Case]:
         layout="spatial",
         source="pytorch/pytorch#63132",
         reported="For bfloat16 along a dimension that is not the last, softmax on the CPU did not subtract the "
-        "maximum, and gave NaN for inputs such as 1000; no version given.",
+        "maximum, and gave NaN for inputs such as 1000. No version given.",
     )
     for layout in ("rows", "spatial"):
         yield field_case(
@@ -150,7 +150,7 @@ def _saturated() -> Iterator[Case]:
         [0, 0],
         source="keras-team/keras#17634",
         reported="CategoricalCrossentropy from logits and from their softmax agree for logits up to 14 and differ "
-        "once they grow to 50; the part that was read names no version.",
+        "once they grow to 50. The part that was read names no version.",
     )
     yield field_case(
         "field_overflow/focal_loss_keras_17",
@@ -159,7 +159,7 @@ def _saturated() -> Iterator[Case]:
         [0, 0],
         source="mkocabas/focal-loss-keras#17",
         reported="A focal loss that takes the log of predicted probabilities goes to NaN, which an epsilon inside "
-        "the log mends for most; no version given.",
+        "the log fixes for most. No version given.",
     )
 
 
@@ -194,8 +194,8 @@ def _sums() -> Iterator[Case]:
         np.ones(9, np.int64),
         reduction="sum",
         source="PaddlePaddle/Paddle#74070",
-        reported="Paddle's float16 cross_entropy added up to infinity before it went on to NaN, which the reviewers "
-        "thought a matter of the format; no version given.",
+        reported="Paddle's float16 cross_entropy added up to infinity before it became NaN, which the reviewers "
+        "thought a matter of the format. No version given.",
     )
 
 

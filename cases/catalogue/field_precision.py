@@ -20,7 +20,7 @@ def _near_zero() -> Iterator[Case]:
         [[0.0, -40.0]],
         [0],
         source="scipy/scipy#18295",
-        reported="scipy.special.logsumexp of 0 and -40 is 0 instead of 4.2e-18; the part that was read names no "
+        reported="scipy.special.logsumexp of 0 and -40 is 0 instead of 4.2e-18. The part that was read names no "
         "version.",
         tags=NEAR_ZERO,
     )
@@ -32,7 +32,7 @@ def _near_zero() -> Iterator[Case]:
         [0, 0],
         source="scipy/scipy#19521",
         reported="scipy.special.log_softmax is 0 at the maximum once it leads by about 17 in float32 or 37 in "
-        "float64, where a log1p form keeps all digits; the part that was read names no version.",
+        "float64, where a log1p form keeps all digits. The part that was read names no version.",
         tags=NEAR_ZERO,
     )
     yield field_case(
@@ -42,7 +42,7 @@ def _near_zero() -> Iterator[Case]:
         [0],
         source="pytorch/pytorch#113708",
         reported="torch's log_softmax is 0 at the maximum where the answer is as small as the smallest normal "
-        "number; the part that was read names no version.",
+        "number. The part that was read names no version.",
         tags=NEAR_ZERO,
     )
     yield field_case(
@@ -52,7 +52,7 @@ def _near_zero() -> Iterator[Case]:
         [0],
         source="jax-ml/jax#40384",
         reported="One float64 gradient entry of jax.nn.log_softmax is 0 where it is 5.6e-17, so that the entries do "
-        "not add up to 0; the part that was read names no version.",
+        "not add up to 0. The part that was read names no version.",
         tags=NEAR_ZERO,
     )
     yield field_case(
@@ -86,7 +86,7 @@ def _rounded() -> Iterator[Case]:
         [0, 5],
         source="google-deepmind/optax#1020",
         reported="optax.softmax_cross_entropy_with_integer_labels of bfloat16 logits gives losses in steps of 1/32, "
-        "since the log-normalizer is rounded first; the part that was read names no version.",
+        "since the log-normalizer is rounded first. The part that was read names no version.",
     )
     yield field_case(
         "field_precision/pytorch_140222",
@@ -94,7 +94,7 @@ def _rounded() -> Iterator[Case]:
         [[-1.6640625, -0.921875], [2.515625, -0.46484375], [1.046875, 1.453125], [-0.2128906, -0.6640625]],
         [0, 0, 1, 1],
         source="pytorch/pytorch#140222",
-        reported="log_softmax of pairs of bfloat16 numbers differs between CPU and GPU; the part that was read names "
+        reported="log_softmax of pairs of bfloat16 numbers differs between CPU and GPU. The part that was read names "
         "no version.",
     )
     wide = (1103 * np.arange(2049) % 4096) / 512.0 - 4.0
@@ -116,7 +116,7 @@ def _rounded() -> Iterator[Case]:
         [0],
         source="Modalities/modalities#464",
         reported="With bfloat16 logits the returned loss is rounded to steps of 0.25 at a loss of 36, although the "
-        "sums inside are float32; the part that was read names no version.",
+        "sums inside are float32. The part that was read names no version.",
     )
     yield field_case(
         "field_precision/executorch_20090",
@@ -125,7 +125,7 @@ def _rounded() -> Iterator[Case]:
         [0, 1],
         source="pytorch/executorch#20090",
         reported="The portable softmax and log_softmax added in bfloat16, so that 512 equal inputs gave "
-        "probabilities of 1/256; the part that was read names no version.",
+        "probabilities of 1/256. The part that was read names no version.",
     )
     yield field_case(
         "field_precision/tensorflow_116933",

@@ -22,7 +22,7 @@ def cases() -> Iterator[Case]:
             softcap=softcap,
             source="unslothai/unsloth#10616",
             reported="The cross-entropy kernels load lanes beyond the vocabulary as -inf and cap them to -softcap, so "
-            "that they have a share of the probability; the part that was read names no version.",
+            "that they have a share of the probability. The part that was read names no version.",
         )
     yield field_case(
         "field_scaling/unsloth_zoo_593",
@@ -32,7 +32,7 @@ def cases() -> Iterator[Case]:
         softcap=30.0,
         source="unslothai/unsloth-zoo#593",
         reported="A log-softmax for reinforcement learning multiplied logits by tanh(logits / softcap) in place of "
-        "the softcap, so that a log-probability was -125 for -31; the part that was read names no version.",
+        "the softcap, so that a log-probability was -125 for -31. The part that was read names no version.",
     )
     yield field_case(
         "field_scaling/primus_1057",
@@ -42,7 +42,7 @@ def cases() -> Iterator[Case]:
         softcap=30.0,
         source="AMD-AGI/Primus#1057",
         reported="A fused softcap kernel makes tanh of exp(2x) and stores NaN for finite logits such as 2000 with a "
-        "softcap of 30; the part that was read names no version.",
+        "softcap of 30. The part that was read names no version.",
     )
     yield field_case(
         "field_scaling/trl_5691",
@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
         logit_scale=0.25,
         source="huggingface/trl#5691",
         reported="A review finds the softcap applied to raw logits and the logit scale after it, in the forward and "
-        "the backward pass; the part that was read names no version.",
+        "the backward pass. The part that was read names no version.",
     )
     yield field_case(
         "field_scaling/unsloth_11277",
@@ -62,7 +62,7 @@ def cases() -> Iterator[Case]:
         [1, 2],
         logit_scale=0.0625,
         source="unslothai/unsloth#11277",
-        reported="The fused loss was not given a model's logit scale and returned 7.898634 for 2.020318; the part "
+        reported="The fused loss was not given a model's logit scale and returned 7.898634 for 2.020318. The part "
         "that was read names no version.",
     )
     yield field_case(
@@ -74,7 +74,7 @@ def cases() -> Iterator[Case]:
         z_loss=0.015625,
         source="linkedin/Liger-Kernel#239",
         reported="The pull request adds a factor times the squared logsumexp to the loss, and derives its gradient as "
-        "twice the factor times logsumexp times softmax; the part that was read names no version.",
+        "twice the factor times logsumexp times softmax. The part that was read names no version.",
     )
     yield field_case(
         "field_scaling/jax_38609",
@@ -85,5 +85,5 @@ def cases() -> Iterator[Case]:
         logit_scale=1 / 0.7,
         source="jax-ml/jax#38609",
         reported="jax.jit of a softmax over scaled products gives NaN on the CPU where eager mode gives finite "
-        "numbers; the part that was read names no version.",
+        "numbers. The part that was read names no version.",
     )

@@ -21,7 +21,7 @@ def cases() -> Iterator[Case]:
         label_smoothing=0.1,
         source="huggingface/transformers#10674",
         reported="Evaluation in float16 with label smoothing has a loss of NaN, since the log-probabilities of a "
-        "vocabulary add up to 863,637 and more; the part that was read names no version.",
+        "vocabulary add up to 863,637 and more. The part that was read names no version.",
     )
     yield field_case(
         "field_widths/pytorch_111484",
@@ -31,7 +31,7 @@ def cases() -> Iterator[Case]:
         layout="spatial",
         source="pytorch/pytorch#111484",
         reported="float16 CrossEntropyLoss(reduction='none') of equal logits on CUDA is 10.82 in the first rows and "
-        "0 in others, traced to an index of 32 bits in inputs of more than 2^32 elements; the part that was read "
+        "0 in others, traced to an index of 32 bits in inputs of more than 2^32 elements. The part that was read "
         "names no version.",
     )
     peaked = np.zeros(131072)
@@ -43,7 +43,7 @@ def cases() -> Iterator[Case]:
         [65536],
         source="jax-ml/jax#40409",
         reported="The gradient of jax.nn.log_softmax is NaN for float16 arrays of about 2^16 elements and more, "
-        "although the value is finite and the gradient small; the part that was read names no version.",
+        "although the value is finite and the gradient small. The part that was read names no version.",
     )
     ramp = (613 * np.arange(1000) % 1024) / 256.0
     yield field_case(
@@ -53,5 +53,5 @@ def cases() -> Iterator[Case]:
         [17, 500],
         source="ROCm/MIOpen#3427",
         reported="The backward pass of the float16 log-softmax added in float16, which cost a digit at a width of "
-        "1500 until it added in float32; the part that was read names no version.",
+        "1500 until it added in float32. The part that was read names no version.",
     )

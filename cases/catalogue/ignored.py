@@ -37,7 +37,7 @@ def cases() -> Iterator[Case]:
         for reduction in ("none", "mean"):
             yield make(
                 f"ignored/{name}_{reduction}",
-                f"The ignored row {what}: it counts nothing, and neither the other rows nor the mean may notice.",
+                f"The ignored row {what}: it must not change the other rows or the mean.",
                 [LOGITS[0], row, LOGITS[2]],
                 [0, -100, 1],
                 ignore_index=-100,
@@ -45,7 +45,7 @@ def cases() -> Iterator[Case]:
             )
     yield make(
         "ignored/a_class",
-        "The ignored index is one of the classes: its rows count nothing, its logits still take part in the others.",
+        "The ignored index is one of the classes: its rows are ignored, and its logits still take part in the others.",
         LOGITS,
         [0, 2, 1],
         ignore_index=2,

@@ -1,4 +1,4 @@
-"""Targets that are none of the classes: who refuses them, and who returns a number."""
+"""Targets out of range, which some implementations reject and for which others return a number."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ TARGETS = {
     "classes": (3, "one past the last class"),
     "far_above": (1000, "far past the last class"),
     "beyond_int32": (2**31, "past what int32 holds, the first class if it is cut to 32 bits"),
-    "torch_ignore": (-100, "PyTorch's own index for rows that are ignored, given to a loss that was not told so"),
+    "torch_ignore": (-100, "PyTorch's own index for rows that are ignored, given to a loss without it"),
 }
 
 

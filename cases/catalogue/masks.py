@@ -38,7 +38,7 @@ def cases() -> Iterator[Case]:
         )
     yield make(
         "masks/all_but_target",
-        "Only the target is left: the loss is exactly 0 and so is every gradient.",
+        "Only the target is left: the loss and every gradient are exactly 0.",
         [[-INF, 5.0, -INF], [7e2, -INF, -INF]],
         [1, 0],
     )

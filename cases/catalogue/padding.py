@@ -9,7 +9,7 @@ from .._case import Case, make
 
 QUICK = "float16_min_beyond"
 TAGS = ("padding",)
-# What code in use writes: constants, and the most negative number of the dtype it expects.
+# The values in real code: constants, and the most negative number of the expected dtype.
 STAND_INS = {"1e4": -1e4, "1e9": -1e9, **{f"{name}_min": -FORMATS[name].largest for name in ("float16", "float32")}}
 WIDTH, WORDS = 128, 100
 

@@ -17,10 +17,10 @@ STAGES = {
 
 def cases() -> Iterator[Case]:
     with as_file(files(__package__) / "digits.npz") as path, np.load(path, allow_pickle=False) as kept:
-        for stage, told in STAGES.items():
+        for stage, training in STAGES.items():
             yield make(
                 f"real/digits_{stage}",
-                f"24 held-out digits under a softmax regression {told}.",
+                f"24 held-out digits under a softmax regression {training}.",
                 kept[stage],
                 kept["targets"],
                 tags=("trained",),

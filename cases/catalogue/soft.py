@@ -27,7 +27,7 @@ def cases() -> Iterator[Case]:
         [[-INF, 1.0, 2.0], [1.0, -INF, 2.0]],
         [[0.0, 0.5, 0.5], [0.25, 0.0, 0.75]],
         source="google-deepmind/optax#896",
-        reported="The one-hot loss gave NaN for a logit of -inf whose label is 0; no version given.",
+        reported="The one-hot loss gave NaN for a logit of -inf whose label is 0. No version given.",
     )
     yield make(
         "soft/some_on_mask",

@@ -1,4 +1,4 @@
-"""The fields of a case in a case file: what each may hold. Errors name the place, the value and what was expected."""
+"""Read and check the fields of a case file. Errors name the place, the value and the expectation."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _INT64 = np.iinfo(np.int64)
 
 
 def read_case(entry: Any, place: str) -> Case:
-    """The case of one entry of a file; ``place`` is where the entry is in the file.
+    """Return the case of one entry of a file; ``place`` is the entry's place in the file.
 
     Raises:
         InvalidFileError: for an invalid field, naming place and field.
@@ -47,12 +47,12 @@ def read_case(entry: Any, place: str) -> Case:
         _check_classes(logits, targets, values.get("ignore_index"), place)
     try:
         return make(values.pop("name"), values.pop("why"), logits, targets.astype(dtype or targets.dtype), **values)
-    except ValueError as error:  # fields that do not go together, in the catalogue's own words
+    except ValueError as error:  # fields that contradict each other
         raise InvalidFileError(f"{place}: {error}") from error
 
 
 def short_json(value: Any) -> str:
-    """A value as its file has it, shortened."""
+    """Return a value as JSON, shortened."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
@@ -79,7 +79,7 @@ def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: in
 
 
 def _checked(accepts: Callable[[Any], bool], expected: str) -> Read:
-    """Reads a value that needs no conversion."""
+    """Return a reader of a value that needs no conversion."""
 
     def read(value: Any, place: str) -> Any:
         if not accepts(value):
@@ -94,7 +94,7 @@ def _one_of(words: tuple[str, ...]) -> Read:
 
 
 def _items(read: Read, expected: str) -> Read:
-    """Reads a list, each of its items by ``read``."""
+    """Return a reader of a list that reads each item by ``read``."""
     read_list = _checked(lambda v: isinstance(v, list), expected)
     return lambda value, place: [read(v, f"{place}[{i}]") for i, v in enumerate(read_list(value, place))]
 
@@ -108,14 +108,14 @@ def _number(value: Any, place: str) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    # A literal such as 1e999 is infinite by now.
+    # A literal such as 1e999 became infinite.
     if math.isinf(number):
         raise InvalidFileError(f'{place}: a number exceeds float64; for an infinity, write "inf" or "-inf"')
     return number
 
 
 def _option(option: LossOption) -> Read:
-    """Reads a number as the option's declaration has it."""
+    """Return a reader of a number that the option accepts."""
 
     def read(value: Any, place: str) -> float:
         number = _number(value, place)
@@ -127,7 +127,7 @@ def _option(option: LossOption) -> Read:
 
 
 def _rows(read: Read) -> Read:
-    """Reads rows of one width, at least one of at least one number."""
+    """Return a reader of at least one row, all of the same width."""
     read_rows = _items(_items(read, "a row, a list of numbers"), "a list of rows, each a list of numbers")
 
     def read_array(value: Any, place: str) -> NDArray[np.float64]:
@@ -145,7 +145,7 @@ def _rows(read: Read) -> Read:
 
 
 def _targets(value: Any, place: str) -> NDArray[Any]:
-    """Class indices (B,) of int64, or class probabilities (B, C)."""
+    """Return class indices (B,) of int64, or class probabilities (B, C)."""
     soft = isinstance(value, list) and any(isinstance(entry, list) for entry in value)
     targets: NDArray[Any] = _probabilities(value, place) if soft else np.array(_indices(value, place), np.int64)
     return targets

@@ -1,4 +1,4 @@
-"""Case files: cases of one's own, or found by a hunt, as JSON that people read and version control compares.
+"""Case files: your cases, or those that a hunt found, as readable JSON.
 
 ::
 
@@ -17,11 +17,10 @@
      ]
     }
 
-Logits are rows (B, C), a row a line, their numbers the shortest decimals that float64 reads back, with ``"-inf"``,
-``"inf"`` and ``"nan"`` for what JSON has no number for. Targets are class indices (B,), or rows of class
-probabilities. A case may also have ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``),
-``reduction``, ``layout`` and ``invalid``, each as `cases.Case` has it, and the loss options by the names that
-`options.LossOptions` has.
+Logits are rows (B, C), one a line. Numbers are the shortest decimals that float64 reads back. ``"-inf"``, ``"inf"`` and
+``"nan"`` are strings, since JSON has no such numbers. Targets are class indices (B,), or rows of class probabilities.
+Optional fields of a case are ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``),
+``reduction``, ``layout`` and ``invalid``, as in `cases.Case`, and the loss options of `options.LossOptions`.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ T = TypeVar("T")
 
 FORMAT = "logitlab cases"
 VERSION = 1
-# Reports treat the cases of these families in another way.
+# Reports treat the cases of these families differently.
 RESERVED = (FAMILY, "invalid")
 
 
@@ -59,9 +58,9 @@ class CaseFile:
     """A case file that has been read.
 
     Attributes:
-        path: as it was given.
-        cases: what it holds, in its order.
-        digest: of what decides a result, so that a file with other words or another layout is the same.
+        path: the given path.
+        cases: its cases, in order.
+        digest: a digest of the numbers and options. Texts and formatting do not change it.
     """
 
     path: Path
@@ -70,7 +69,7 @@ class CaseFile:
 
     @classmethod
     def open(cls, path: str | Path) -> CaseFile:
-        """As `read_cases`."""
+        """Read a case file, with the errors of `read_cases`."""
         try:
             cases = tuple(_cases(_document(Path(path))))
         except InvalidFileError as error:
@@ -79,26 +78,25 @@ class CaseFile:
 
     @property
     def facts(self) -> InputFile:
-        """What a run's manifest says of it."""
+        """The file's entry in a run's manifest."""
         return {"path": str(self.path), "cases": [c.id for c in self.cases], "digest": self.digest}
 
 
 def read_cases(path: str | Path) -> tuple[Case, ...]:
-    """The cases of a case file, checked.
+    """Read and check the cases of a case file.
 
     Raises:
-        UsageError: for a path that is no readable case file, or an invalid case; it names the file, case and field, the
-            value, and what was expected. A name that the catalogue has, and a family that reports treat in another way,
-            are refused too.
+        UsageError: for an unreadable file or an invalid case. The message names the file, case, field, value and
+            expectation. A name of the catalogue, or a family that reports treat differently, is invalid too.
     """
     return CaseFile.open(path).cases
 
 
 def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
-    """The case of this full ``family/name``, from the case files, or else from the catalogue or a sweep.
+    """Return the case of this full ``family/name``, from the case files, the catalogue or a sweep.
 
     Raises:
-        UsageError: if there is none, or a file is not as it should be.
+        UsageError: if there is none, or a file is invalid.
     """
     own = [case for path in paths for case in read_cases(path)]
     for case in own:
@@ -115,10 +113,10 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
 
 
 def prepare_case_file(path: str | Path) -> None:
-    """Checks, before anything is measured, that `write_cases` can write a new file here, and makes its folder.
+    """Check, before measuring, that `write_cases` can write a new file here, and make its folder.
 
     Raises:
-        UsageError: for a file that is there already, or that cannot be written.
+        UsageError: if the file exists or cannot be written.
     """
     target = Path(path)
     files.refuse_existing(target)
@@ -127,11 +125,10 @@ def prepare_case_file(path: str | Path) -> None:
 
 
 def write_cases(path: str | Path, cases: Sequence[Case]) -> None:
-    """Writes a case file, which `read_cases` reads back number for number; the same cases give the same file.
+    """Write a case file that `read_cases` reads back exactly. The same cases give the same file.
 
     Raises:
-        UsageError: for a case without rows or classes, which the format has no form for, or a file that cannot be
-            written.
+        UsageError: for a case without rows or classes, which the format cannot hold, or if the file cannot be written.
     """
     for case in cases:
         if case.logits.size == 0:
@@ -162,7 +159,7 @@ def _document(path: Path) -> Any:
     except OSError as error:
         raise InvalidFileError(f"cannot be read ({error.strerror}); make it readable, or give another file") from error
     try:
-        # NaN and Infinity, which Python would read and nobody else, are left to the fields to refuse.
+        # The fields reject NaN and Infinity, which only Python reads as JSON.
         return json.loads(text, object_pairs_hook=_unique_fields, parse_constant=str)
     except InvalidFileError:
         raise
@@ -213,7 +210,7 @@ def _cases(document: Any) -> Iterator[Case]:
 
 
 def _fields(case: Case) -> str:
-    """The fields of a case, without those that have their default."""
+    """Format the fields of a case that differ from their defaults."""
     values = {
         "name": case.id,
         "why": case.why,

@@ -1,4 +1,4 @@
-"""Logits from a file: checked from end to end before anything is measured, then handed out piece by piece."""
+"""Read logits from a file: check the whole file before measuring, then yield it piece by piece."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Array = NDArray[Any]
 
 FAMILY = "file"
 NO_OPTIONS = FileOptions()
-# Logits at once. The exact answer and the grading of a piece hold some 300 bytes for each of its logits.
+# The most logits of a piece. Its exact answer and grading hold about 300 bytes for each.
 PIECE = 2**20
-# Logits of a file whose loss is reduced: they are one piece, since parts have no mean. Some 1.2 GiB at a time.
+# The most logits of a file with a reduced loss. It is one piece, about 1.2 GiB, since parts have no mean.
 MAX_REDUCED = 2**22
-# Rows at once, where they are narrow. The table holds some kilobytes for each row while a piece is measured.
+# The most rows of a piece. The table holds some kilobytes for each while a piece is measured.
 PIECE_ROWS = 2**14
 
 
 @dataclass(frozen=True)
 class LogitsFile:
-    """A file of logits (B, C) and targets (B,) or (B, C), whose numbers have been checked.
+    """A checked file of logits (B, C) and targets (B,) or (B, C).
 
     Attributes:
-        path: as it was given.
+        path: the given path.
         rows, classes: B and C.
-        dtype: the logits' own, by name.
-        largest: of their finite magnitudes.
+        dtype: the name of the logits' dtype.
+        largest: the largest finite magnitude of a logit.
         soft: whether the targets are class probabilities.
-        digest: of the numbers in it.
-        largest_probability: of the targets, where they are class probabilities.
-        options: the loss options that it is measured with.
+        digest: a digest of its numbers.
+        largest_probability: the largest target probability, if the targets are class probabilities.
+        options: the loss options of the measurement.
     """
 
     path: Path
@@ -57,11 +57,10 @@ class LogitsFile:
 
     @classmethod
     def open(cls, path: str | Path, options: FileOptions = NO_OPTIONS) -> LogitsFile:
-        """Reads the file once, to check every number of it.
+        """Read the file once and check every number.
 
         Raises:
-            UsageError: for a file that is not there, cannot be read, or whose shapes, dtypes or targets are wrong, or
-                for options that it cannot be measured with.
+            UsageError: for a missing or unreadable file, wrong shapes, dtypes or targets, or options that do not fit.
         """
         path = Path(path)
         if not path.is_file():
@@ -83,7 +82,7 @@ class LogitsFile:
 
     @property
     def facts(self) -> InputFile:
-        """What a run's manifest says of it."""
+        """The file's entry in a run's manifest."""
         facts: InputFile = {
             "case": self.id,
             "path": str(self.path),
@@ -96,7 +95,7 @@ class LogitsFile:
 
     @property
     def plain(self) -> bool:
-        """Whether it is logits and class indices alone, without loss options."""
+        """Whether it has only logits and class indices, without loss options."""
         return not self.soft and not self.options.keywords
 
     @property
@@ -105,17 +104,17 @@ class LogitsFile:
         return tuple(name for name, fmt in FORMATS.items() if self.why_unrepresentable(fmt) is None)
 
     def why_unrepresentable(self, fmt: Format) -> str | None:
-        """Why the dtype cannot hold the file and its options; None if it can."""
+        """Return the reason why the dtype cannot hold the file and its options; None if it can."""
         numbers = why_unrepresentable(fmt, logit=self.largest, target_probability=self.largest_probability)
         return numbers or self.options.why_options_unrepresentable(fmt)
 
     @property
     def piece_rows(self) -> int:
-        """How many rows are read at once: all of a file whose loss is reduced."""
+        """The number of rows read at once: all of a file with a reduced loss."""
         return _piece_rows(self.classes) if self.options.reduction == "none" else self.rows
 
     def pieces(self) -> Iterator[Case]:
-        """The file's rows, in cases of at most `piece_rows`, all under the file's own name."""
+        """Yield the file's rows in cases of at most `piece_rows`, all named after the file."""
         first_row = 0
         with reading(self.path):
             for logits, targets in READERS[self.path.suffix](self.path).rows(self.piece_rows):
@@ -169,10 +168,10 @@ def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool)
 
 
 def _scan(reader: ArrayReader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
-    """The largest finite magnitude, the largest target probability and a digest of all numbers.
+    """Return the largest finite magnitude, the largest target probability and a digest of all numbers.
 
     Raises:
-        InvalidFileError: for a target that is none.
+        InvalidFileError: for an invalid target.
     """
     digests = hashlib.sha256(), hashlib.sha256()
     largest, of_probabilities, first_row = 0.0, 0.0, 0

@@ -1,4 +1,4 @@
-"""The loss options that files of logits are measured with, and class weights from a file."""
+"""The loss options of files of logits, and class weights from a file."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class FileOptions(LossOptions):
 
     @property
     def facts(self) -> dict[str, str | float]:
-        """The options that are set, as a run's manifest keeps them: weights by a digest, since there may be many."""
+        """The options that are set, as a run's manifest keeps them: weights as a digest, since there may be many."""
         facts = cast(dict[str, str | float], dict(self.keywords))
         if self.weight is not None:
             facts[WEIGHT] = f"sha256:{hashlib.sha256(self.weight.tobytes()).hexdigest()}"
@@ -49,7 +49,7 @@ class FileOptions(LossOptions):
 def file_options(
     reduction: str = "none", weight: str | Path | ArrayLike | None = None, **numbers: float | None
 ) -> FileOptions:
-    """The options, checked.
+    """Check the options of files of logits.
 
     Args:
         reduction: ``none``, ``mean`` or ``sum``.
@@ -57,7 +57,7 @@ def file_options(
         numbers: the other options of `LossOptions`, by name.
 
     Raises:
-        UsageError: for an option that may not have its value, or a file of weights that cannot be read.
+        UsageError: for a value out of range, or an unreadable file of weights.
     """
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
@@ -71,7 +71,7 @@ def file_options(
 
 
 def _weight(weight: str | Path | ArrayLike) -> NDArray[np.float64]:
-    """Class weights (C,), from a ``.npy`` file or the array ``weight`` of a ``.npz`` or ``.safetensors`` file too."""
+    """Return class weights (C,) of an array, a ``.npy`` file, or ``weight`` of a ``.npz`` or ``.safetensors`` file."""
     if not isinstance(weight, str | Path):
         try:
             return _checked(np.asarray(weight))

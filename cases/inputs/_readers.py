@@ -1,7 +1,7 @@
-"""The arrays ``logits`` and ``targets`` of a file, a few rows at a time.
+"""Read the arrays ``logits`` and ``targets`` of a file, a few rows at a time.
 
-A reader is made from a path and has the shapes and dtypes of both arrays before it reads them. None unpickles: an array
-of Python objects is refused.
+A reader opens a path and has the shapes and dtypes of both arrays before it reads them. No reader unpickles: an array
+of Python objects raises an error.
 """
 
 import math
@@ -25,7 +25,7 @@ from ...core.errors import UsageError
 Array = NDArray[Any]
 Rows = Iterator[tuple[Array, Array]]
 NAMES = ("logits", "targets")
-# A row is held whole, and takes some 300 bytes for each of its logits; a small file may claim any number of them.
+# A whole row is in memory, with about 300 bytes for each logit. A small file may claim any number of them.
 MAX_CLASSES = 2**26
 
 
@@ -33,7 +33,7 @@ class InvalidFileError(ValueError):
     """An invalid file; the message follows the file's name."""
 
 
-# What the libraries raise for a file that is damaged or of another kind.
+# The errors that libraries raise for a damaged file or another format.
 _READ_ERRORS = (
     OSError,
     EOFError,
@@ -60,7 +60,7 @@ class ArrayReader(Protocol):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what is wrong with a file into a UsageError that begins with its path."""
+    """Turn errors of a file into a UsageError that begins with its path."""
     try:
         yield
     except InvalidFileError as error:
@@ -71,7 +71,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def require_arrays(found: Collection[str], *names: str) -> None:
-    """InvalidFileError if a file does not have all arrays of these names."""
+    """Raise InvalidFileError if an array of these names is missing."""
     for name in names:
         if name not in found:
             others = ", ".join(map(repr, found)) or "nothing"
@@ -81,7 +81,7 @@ def require_arrays(found: Collection[str], *names: str) -> None:
 
 @contextmanager
 def npz_members(path: Path, *names: str) -> Iterator[list[IO[bytes]]]:
-    """Arrays of a ``.npz`` archive, each opened as a ``.npy`` file; InvalidFileError if one is missing."""
+    """Open arrays of a ``.npz`` archive as ``.npy`` files; raise InvalidFileError if one is missing."""
     with zipfile.ZipFile(path) as archive, ExitStack() as members:
         require_arrays([n.removesuffix(".npy") for n in archive.namelist()], *names)
         yield [members.enter_context(archive.open(f"{name}.npy")) for name in names]
@@ -112,7 +112,7 @@ class Npz:
 
 
 def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype; afterwards the member stands at its first number."""
+    """Read shape and dtype, up to the member's first number."""
     try:
         version = np.lib.format.read_magic(member)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -129,7 +129,7 @@ def npy_header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[
 
 
 def npy_numbers(name: str, member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """The next numbers of a member."""
+    """Read the next numbers of a member."""
     size = math.prod(shape) * dtype.itemsize
     raw = member.read(size)
     if len(raw) < size:
@@ -176,7 +176,7 @@ class Parquet:
 
 
 def _check_widths(metadata: pq.FileMetaData) -> None:
-    """InvalidFileError if rows are so wide that not even the first may be read."""
+    """Raise InvalidFileError if rows are too wide to read even the first."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema.partition(".")[0] in NAMES:
@@ -184,7 +184,7 @@ def _check_widths(metadata: pq.FileMetaData) -> None:
 
 
 def check_width(classes: int, which: str = "logits have") -> None:
-    """InvalidFileError for rows of more classes than can be measured."""
+    """Raise InvalidFileError for rows of more classes than can be measured."""
     if classes > MAX_CLASSES:
         raise InvalidFileError(f"{which} {classes:,} classes; expected at most {MAX_CLASSES:,}")
 
@@ -226,7 +226,7 @@ class Safetensors:
     def rows(self, count: int) -> Rows:
         total = self.shapes["logits"][0]
         for start in range(0, total, count):
-            # Opened anew each time: the file is mapped, and pages once read would stay in memory.
+            # Opened again each time: the file is mapped, and its pages would stay in memory.
             with safe_open(self._path, framework="numpy") as file:
                 logits, targets = (file.get_slice(name)[start : min(start + count, total)] for name in NAMES)
             yield logits, targets

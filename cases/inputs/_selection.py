@@ -1,4 +1,4 @@
-"""What a run measures: cases held in memory, those of case files among them, and files read piece by piece."""
+"""Select the inputs of a run: cases in memory, also from case files, and files read piece by piece."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from ._sweeps import default_sweeps, sweep
 
 @dataclass(frozen=True)
 class CaseBlock:
-    """Cases that are measured together, in the dtypes they are measured in."""
+    """Cases that are measured together, and their dtypes."""
 
     cases: tuple[Case, ...]
     dtypes: tuple[str, ...]
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
-        """How many rows are measured in a dtype."""
+        """Return the number of rows measured in a dtype."""
         taken = (c for c in self.cases if dtype in c.dtypes and (c.plain or not plain_only))
         return sum(c.rows for c in taken) if dtype in self.dtypes else 0
 
@@ -31,7 +31,7 @@ class CaseBlock:
 class Selection:
     """The cases and files of a run, and the requested dtypes, None for all that fit.
 
-    ``cases`` has those of ``case_files`` too.
+    ``cases`` includes those of ``case_files``.
     """
 
     cases: tuple[Case, ...]
@@ -41,12 +41,12 @@ class Selection:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """All dtypes of the run: those requested, or all four for cases and their own for files."""
+        """All dtypes of the run: the requested ones, or all four for cases and the files' dtypes."""
         own = {f.dtype for f in self.files}
         return self.requested or tuple(d for d in FORMATS if self.cases or d in own)
 
     def blocks(self) -> Iterator[CaseBlock]:
-        """The cases at once, then the files piece by piece, always in the same order."""
+        """Yield all cases at once, then the files piece by piece, always in the same order."""
         if self.cases:
             yield CaseBlock(self.cases, self.dtypes)
         for file in self.files:
@@ -54,12 +54,12 @@ class Selection:
                 yield CaseBlock((piece,), self._dtypes_of(file))
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
-        """How many rows are measured in a dtype, all blocks together."""
+        """Return the number of rows of all blocks measured in a dtype."""
         of_files = (f.rows for f in self.files if dtype in self._dtypes_of(f) and (f.plain or not plain_only))
         return CaseBlock(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
 
     def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
-        """Whether a case or file is measured in a dtype, though it may have no rows."""
+        """Return whether a case or file is measured in a dtype, even if it has no rows."""
         in_memory = any(dtype in c.dtypes and (c.plain or not plain_only) for c in self.cases)
         return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
 
@@ -70,7 +70,7 @@ class Selection:
         return self.requested or (file.dtype,)
 
     def facts(self) -> Inputs:
-        """What a run's manifest says of it."""
+        """Return the inputs' entry in a run's manifest."""
         requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [
             (c, [d for d in self.dtypes if c.is_wanted_in(d)]) for c in self.cases
         ]
@@ -88,7 +88,7 @@ class Selection:
 
 
 def default_cases() -> tuple[Case, ...]:
-    """The cases of a run that names none: the whole catalogue, then the default sweeps."""
+    """Return the cases of a run that names none: the whole catalogue, then the default sweeps."""
     return (*all_cases(), *default_sweeps())
 
 
@@ -100,18 +100,17 @@ def select_inputs(
     case_files: Sequence[str | Path] = (),
     options: FileOptions = NO_OPTIONS,
 ) -> Selection:
-    """Cases of the catalogue by globs, files of logits, sweeps and case files; `default_cases` if nothing is named.
+    """Select cases by globs, files of logits, sweeps and case files; `default_cases` if nothing is named.
 
     ``options`` are the loss options of the files of logits.
 
     Raises:
-        UsageError: for a glob without a case, a sweep that cannot be read, a file that is not as it should be, or
-            options without a file of logits.
+        UsageError: for a glob without a case, an invalid sweep or file, or options without a file of logits.
     """
     if options.keywords and not logits:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
         raise UsageError(f"{flags} is given without a file of logits; add --logits FILE, or leave out {flags}")
-    # All before any is read, which may take minutes.
+    # Checked first, since reading may take minutes.
     for path in (*case_files, *logits):
         if not Path(path).exists():
             raise UsageError(f"{path}: no such file; give the path of an existing file")

@@ -1,7 +1,7 @@
 """Seeded families along an axis, for error curves: ``scale=0.1:1e4:40log``, ``classes=10,1000,50257``.
 
-All cases of an axis but ``classes`` have the same normal numbers behind them, so that a curve shows the axis and not
-the draw, and one width, so that compilers see one shape.
+All cases of an axis except ``classes`` use the same normal numbers, so that a curve shows the axis and not the draw.
+They have one width, so that compilers see one shape.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ Float64 = NDArray[np.float64]
 
 CLASSES = 128
 ROWS = 32
-# No case holds more logits than this: wide rows are fewer.
+# The most logits of a case: wide cases have fewer rows.
 MAX_LOGITS = 2**20
 WIDEST = 2**22
 PREFIX = "sweep_"
-# The sweeps of a run that names no case. Their widths are widths of the catalogue: compilers see no new one.
+# The sweeps of a run that names no case. The catalogue has the same widths, so that nothing more is compiled.
 DEFAULT_SPECS = (
     "offset=1:1e6:13log",
     "scale=0.1:1e4:11log",
@@ -37,7 +37,7 @@ SYNTAX = "give AXIS=VALUES, with numbers and ranges START:STOP:COUNT, such as sc
 
 @dataclass(frozen=True)
 class Axis:
-    """What a value along the axis does to standard normal logits (B, C), and which values there are."""
+    """A function of a value and standard normal logits (B, C), and the range of its values."""
 
     why: str
     logits: Callable[[float, Float64], Float64]
@@ -65,12 +65,12 @@ AXES: Mapping[str, Axis] = {
 
 
 def sweep(spec: str) -> tuple[Case, ...]:
-    """The cases of one axis, ``sweep_scale/0.1`` and so on, in rising order of the value.
+    """Return the cases of one axis, ``sweep_scale/0.1`` and so on, in rising order of the value.
 
     The first half of the rows has the largest logit as target, the others an arbitrary class.
 
     Raises:
-        UsageError: for an axis that is not known, or values that are no numbers or out of the axis's range.
+        UsageError: for an unknown axis, or values that are not numbers or out of the axis's range.
     """
     name, equals, text = spec.partition("=")
     if not equals or name not in AXES:
@@ -90,7 +90,7 @@ def sweep(spec: str) -> tuple[Case, ...]:
 
 @cache
 def default_sweeps() -> tuple[Case, ...]:
-    """The small sweeps of the default plan: of each case the first few rows, in a narrow and a wide dtype."""
+    """Return the small sweeps of the default plan: the first rows of each case, in a narrow and a wide dtype."""
     return tuple(_beginning(case) for spec in DEFAULT_SPECS for case in sweep(spec))
 
 
@@ -101,7 +101,7 @@ def _beginning(case: Case) -> Case:
 
 
 def find_swept(case_id: str) -> Case | None:
-    """The case of a sweep by its name, such as ``sweep_offset/1000``, with all its rows; None if none has this name."""
+    """Return a sweep's case by its name, such as ``sweep_offset/1000``, with all its rows; None for other names."""
     family, _, value = case_id.partition("/")
     try:
         (case,) = sweep(f"{family.removeprefix(PREFIX)}={value}")
@@ -127,7 +127,7 @@ def _values(spec: str, part: str) -> list[float]:
 
 
 def _named(value: float) -> float:
-    """The value that the case's name says, in six digits: nothing is measured that cannot be read off the table."""
+    """Round a value to the six digits of the case's name, so that the table shows the measured value."""
     return float(f"{value:.6g}")
 
 

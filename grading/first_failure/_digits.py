@@ -1,4 +1,4 @@
-"""Digits that are lost to underflow of what a logarithm is taken of, and to rounding in a loss, a sum or a gradient."""
+"""Rules for lost digits: underflow before a logarithm, and rounding in a loss, a sum or a gradient."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ._traced import BrokenRule, ComparedStage, Fix, TracedRow
 
 
 def underflow(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
-    """The rule by which the target's exponential or probability has underflowed."""
+    """Return the rule by which the target's exponential or probability underflowed, or None."""
     if row.formula != Formula.NAIVE or "forward" not in row.wrong or stage.symbol not in ("e", "p"):
         return None
     j, value = row.target, float(stage.values[row.target])
@@ -33,18 +33,18 @@ def underflow(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
 
 
 def _is_small(stage: ComparedStage, j: int) -> bool:
-    """Whether the exact value lies below the format's normal numbers."""
+    """Return whether the exact value is below the format's normal numbers."""
     return abs(float(stage.exact.hi[j])) < FORMATS[stage.dtype].smallest_normal
 
 
 def _blur(exact: float) -> float:
-    """How far off, relative to itself, an exact value is by being held as float64: much among the subnormals."""
+    """Return the relative error of an exact value held as float64, which is large among the subnormals."""
     half_spacing = FORMATS["float64"].smallest_subnormal / (2 * abs(exact)) if exact else np.inf
     return float(half_spacing)
 
 
 def _exp_underflow(row: TracedRow, stage: ComparedStage, j: int) -> BrokenRule:
-    """The exponential of an unshifted logit that is below the format's normal numbers."""
+    """Return the rule for an exponential of an unshifted logit below the format's normal numbers."""
     fmt, value, x = FORMATS[stage.dtype], float(stage.values[j]), float(row.logits[j])
     fate = "is zero" if value == 0 else "is subnormal, with few digits,"
     gone = x < underflow_to_zero(fmt)
@@ -58,8 +58,8 @@ def _exp_underflow(row: TracedRow, stage: ComparedStage, j: int) -> BrokenRule:
 
 
 def lost_in_loss(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
-    """Digits lost on the way to a wrong loss."""
-    # The loss itself only shows what was lost before it, and a shift's rounding is absorbed by its exponential.
+    """Return the rule by which a stage of a wrong loss lost digits, or None."""
+    # The loss only shows digits lost before it, and an exponential absorbs the rounding of a shift.
     if stage.operation not in ("log", "log1p", "+", "-") or stage.symbol in ("z", "loss") or not stage.exact.real.all():
         return None
     error, relative = float(stage.error[0]), float(stage.relative[0])
@@ -80,7 +80,7 @@ def lost_in_loss(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
 
 
 def bad_sum(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
-    """A sum that is off by as much as the quantity that came out wrong allows, or as it is off itself."""
+    """Return the rule for a sum whose error is as large as the wrong quantity's tolerance or error, or None."""
     if stage.operation != "sum" or not stage.finite.all():
         return None
     relative = float(stage.relative[0])
@@ -97,19 +97,19 @@ def bad_sum(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
 
 
 def _worst(stage: ComparedStage, fmt: Format) -> float:
-    """The largest relative error of the entries in the format's normal range."""
+    """Return the largest relative error of the entries in the format's normal range."""
     counted = np.abs(stage.exact.hi) >= fmt.smallest_normal
     return float(np.where(counted, stage.relative, 0.0).max())
 
 
 def lost_in_gradient(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
-    """Digits lost on the way to a wrong gradient, in the entries that are wrong."""
+    """Return the rule by which the wrong entries of a gradient lost digits, or None."""
     last = row.stages[-1]
     size = np.abs(last.exact.hi)
     wrong = (last.relative >= LOST_FROM) & (size >= row.fmt.smallest_normal)
     wrong |= (size == 0) & (last.error > row.fmt.unit_roundoff)
     watched = wrong if stage.values.size == wrong.size else np.full(stage.values.size, bool(wrong.any()))
-    # What should be zero has no relative error.
+    # An entry that should be zero has no relative error.
     off = (stage.relative >= LOST_FROM) | ((stage.exact.hi == 0) & (stage.error > row.fmt.unit_roundoff))
     lost = watched & off & stage.finite & np.isfinite(stage.exact.hi)
     if not lost.any():

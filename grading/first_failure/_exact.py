@@ -1,4 +1,4 @@
-"""The stages of a formula in exact numbers: Arb balls in NumPy object arrays, through the same lines of code."""
+"""Evaluate the stages of a formula in exact numbers: the same code runs on Arb balls in NumPy object arrays."""
 
 import math
 from collections import OrderedDict
@@ -16,11 +16,11 @@ from ...oracle import balls
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-# What two float64 hold, and room for the sums' carries and for the large exponents' leading bits.
+# The bits of two float64, and room for carries of sums and for the leading bits of large exponents.
 GUARD_BITS = 320
-# exp(-745) is the smallest that any of the formats sees; where two such are multiplied, its square.
+# exp(-745) is the smallest number of any of the formats. A product of two is its square.
 FARTHEST = 2500.0
-# Bytes that the remembered rows may take, estimated as if all their balls were there; a fourth of it is usual.
+# Bytes of the cached rows, estimated as if all their balls existed. A quarter of it is usual.
 MAX_KEPT = 2**28
 NONE = "none"
 
@@ -29,8 +29,8 @@ NONE = "none"
 class ExactValues:
     """Exact values ``hi + lo`` of one row, each float64 (E,).
 
-    ``real`` (E,) tells the finite real numbers, some of which are too large for float64 and have an infinite ``hi``;
-    ``known`` (E,) where there is a value at all, be it that a NaN logit makes the loss NaN. ``text_of`` writes
+    ``real`` (E,) is True for finite real numbers. Some are too large for float64 and have an infinite ``hi``.
+    ``known`` (E,) is True where there is a value; this includes the NaN that a NaN logit causes. ``text_of`` formats
     the value of an entry.
     """
 
@@ -42,7 +42,7 @@ class ExactValues:
 
     @classmethod
     def of(cls, hi: Float64, lo: Float64) -> Self:
-        """Of values that float64 can hold."""
+        """Wrap values that float64 can hold."""
         return cls(hi, lo, np.isfinite(hi), np.ones(hi.shape, bool), lambda j: short(float(hi[j])))
 
     @classmethod
@@ -51,17 +51,17 @@ class ExactValues:
         return cls(np.full(size, np.nan), np.zeros(size), nothing, nothing, lambda j: NONE)
 
     def text(self, j: int) -> str:
-        """The value of one entry in four digits."""
+        """Return the value of one entry in four digits."""
         return self.text_of(j) if self.known[j] else NONE
 
 
 def short(value: float) -> str:
-    """A number in four digits."""
+    """Format a number in four digits."""
     return "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
 class Stages:
-    """The exact stages of one row of logits (C,), by pass and symbol, each computed when it is first asked for.
+    """The exact stages of one row of logits (C,), by pass and symbol, each computed at its first use.
 
     Logits must be finite or ``-inf``, and at least one finite: otherwise there is no real number to compare with.
     """
@@ -71,7 +71,7 @@ class Stages:
         finite = logits[np.isfinite(logits)]
         # Halved, so that the spread of the largest numbers does not overflow.
         spread = 2 * min(float(finite.max() / 2 - finite.min() / 2), FARTHEST)
-        # 1 - p of a certain row cancels all of p's bits down to exp(-spread); below the formats' range it may be lost.
+        # 1 - p of a certain row cancels p's bits down to exp(-spread). Bits below the formats' range may be lost.
         self._bits = GUARD_BITS + math.ceil(1.5 * min(float(np.abs(finite).max()) + spread, FARTHEST))
         self._places = entries.places
         # In bytes: two stages of balls, one for each distinct logit, and some float64 for each class.
@@ -96,7 +96,7 @@ class Stages:
 
 
 class _Recent:
-    """The rows that were asked for last: one framework after the other asks for the same."""
+    """Cache the latest rows: one framework after the other needs the same rows."""
 
     def __init__(self) -> None:
         self._rows: OrderedDict[tuple[str, bytes, int], Stages] = OrderedDict()
@@ -120,14 +120,14 @@ stages = _Recent().stages
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """A row without its repetitions: equal logits have equal stages, and count in a sum as often as they are there.
+    """A row's distinct logits: equal logits have equal stages and are counted in sums.
 
-    The maximum and the target, which the formulas treat apart, stand for themselves alone, the maximum first.
+    The maximum and the target have their own entries, the maximum first, because the formulas treat them separately.
 
     Attributes:
-        logits, counts: (D,), the distinct logits and how many classes have them.
-        target: (1,), which of them is the target.
-        places: (C,), which of them each class is.
+        logits, counts: (D,), the distinct logits and the number of classes that have them.
+        target: (1,), the target's index among them.
+        places: (C,), each class's index among them.
     """
 
     logits: Float64
@@ -137,7 +137,7 @@ class Entries:
 
     @classmethod
     def of(cls, logits: Float64, target: int) -> Self:
-        """Of a row of logits (C,) and its target."""
+        """Collect the distinct entries of a row of logits (C,) and its target."""
         apart = list(dict.fromkeys([int(logits.argmax()), target]))
         rest = np.delete(np.arange(logits.size), apart)
         values, places, counts = np.unique(logits[rest], return_inverse=True, return_counts=True)
@@ -152,7 +152,7 @@ class Entries:
 
 def _values(entries: Array, places: NDArray[np.intp]) -> ExactValues:
     at = places if entries.size > 1 else np.zeros(1, np.intp)
-    # What cancelled altogether is zero; its midpoint is the noise that is left of it.
+    # A ball that contains 0 cancelled completely. Its midpoint is noise, and the value is 0.
     zero = np.array([b.is_finite() and b.contains(0) for b in entries], bool)
     pairs = np.array([balls.split(b) for b in entries], np.float64).reshape(-1, 2)
     pairs[zero] = 0.0
@@ -190,7 +190,7 @@ def _onehot(classes: Array, like: Array) -> Array:
 
 
 def _argmax(x: Array) -> Array:
-    # The logits are exact, so that their midpoints in float64 are they themselves.
+    # The logits are exact: each equals its midpoint in float64.
     largest: Array = _each(lambda b: float(b.mid()))(x).astype(np.float64).argmax(axis=1)
     return largest
 
@@ -201,7 +201,7 @@ def _pick(values: Array, classes: Array) -> Array:
 
 
 def _operations(counts: NDArray[np.int64]) -> Operations:
-    """The operations on rows (1, D) whose entries are there ``counts`` (D,) times."""
+    """Return the operations on rows (1, D) whose entries are repeated ``counts`` (D,) times."""
     times = counts.astype(object)
 
     def total(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Rules that give infinities and NaN: overflow, division by zero, the operations of IEEE 754 that have no number."""
+"""Rules that give infinities and NaN: overflow, division by zero, invalid operations of IEEE 754."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ Mask = NDArray[np.bool_]
 
 
 def _not_finite(stage: ComparedStage) -> Mask:
-    """Entries that are not finite though the real number is, or that have no exact value."""
+    """Return the entries that are not finite although the real number is, or that have no exact value."""
     if stage.finite.all():
         return ~stage.finite
     harmless = np.zeros_like(stage.finite)
     if stage.symbol == "z":
-        # The exponential of so low a shift is zero all the same.
+        # The exponential of such a low shift is zero anyway.
         harmless = (stage.values == -np.inf) & (stage.exact.hi < 2 * underflow_to_zero(FORMATS["float64"]))
     expected = np.ones_like(stage.finite) if stage.all_real else stage.exact.real | ~stage.exact.known
     return ~stage.finite & expected & ~harmless
 
 
 def non_finite(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
-    """The rule by which entries are infinite or NaN that should not be."""
+    """Return the rule by which entries are wrongly infinite or NaN, or None."""
     entries = _not_finite(stage)
     if not entries.any():
         return None
@@ -67,7 +67,7 @@ def _first_fix(row: TracedRow, stage: ComparedStage) -> Fix:
 
 
 def _ieee(row: TracedRow, stage: ComparedStage, operands: list[float], value: float) -> BrokenRule | None:
-    """The rule of IEEE 754 that made ``value`` of the operands at one entry; None for one that only passes it on."""
+    """Return the rule of IEEE 754 that produced ``value`` at one entry; None if an operand had it already."""
     if stage.operation in ("pick", "max", "share"):
         return None
     if stage.operation in ("exp", "log", "log1p", "negate"):
@@ -94,7 +94,7 @@ def _function_rule(row: TracedRow, stage: ComparedStage, x: float, value: float)
 
 
 def _shown(stage: ComparedStage, operands: Sequence[float]) -> str:
-    """The operation with the numbers in it: ``inf / inf``."""
+    """Format the operation with its numbers: ``inf / inf``."""
     if stage.operation == "quotient":
         known = zip(stage.operands, operands, strict=True)
         return f"{stage.text} with {', '.join(f'{symbol} = {short(o)}' for symbol, o in known)}"

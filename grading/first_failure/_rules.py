@@ -1,7 +1,7 @@
-"""Which rule of the format a stage broke, and what would fix it.
+"""Find the rule of the format that a stage broke, and what would fix it.
 
-A stage is looked at only where the row's loss or gradient came out wrong: an exponential that underflows in a sum, or
-a shift of minus infinity whose exponential is rightly zero, does no harm and is no failure.
+Only rows with a wrong loss or gradient are examined. An exponential that underflows in a sum does no harm. Neither does
+a shift of minus infinity, whose exponential is 0 as it should be.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from ._traced import BrokenRule, ComparedStage, TracedBatch, TracedRow
 
 
 def broken_rules(row: TracedRow) -> list[BrokenRule | None]:
-    """What broke at each stage, None where nothing did."""
+    """Return the rule that each stage broke, None where it broke none."""
     if row.formula == Formula.BUILTIN:
         return [wrong_result(s, row.verdict(s.name), row.fmt) for s in row.stages]
     if not row.wrong:
@@ -34,14 +34,14 @@ def broken_rules(row: TracedRow) -> list[BrokenRule | None]:
 
 
 def first_failures(traced: TracedBatch) -> dict[str, list[str | None]]:
-    """The stage at which each quantity of each row first went wrong, by the rules of ``explain``.
+    """Return the stage at which each quantity of each row first went wrong, by the rules of ``explain``.
 
-    A quantity is blamed on the stages that it rests on and on no others: a gradient that never takes the logarithm
-    does not fail there, though the loss beside it does.
+    A quantity fails only at stages that it depends on. A gradient that does not use the logarithm does not fail there,
+    even if the loss does.
 
     Returns:
-        For each quantity that was graded one entry a row: the name of a stage; the quantity's own name where its inside
-        is not seen or no stage on its way broke a rule; None where its verdict is correct or undefined.
+        For each graded quantity one entry a row. It is the name of a stage, or None where the verdict is correct or
+        undefined. It is the quantity's own name where the stages are not visible or none of them broke a rule.
     """
     graded = traced.graded
     found: dict[str, list[str | None]] = {q: [None] * len(g.verdict) for q, g in graded.items()}
@@ -59,7 +59,7 @@ def first_failures(traced: TracedBatch) -> dict[str, list[str | None]]:
 
 
 def _path(quantity: str, stages: Sequence[Stage]) -> frozenset[str]:
-    """The symbols of the stages that a quantity rests on."""
+    """Return the symbols of the stages that a quantity depends on."""
     path: set[str] = set()
     for s in reversed(stages):
         if s.symbol in path or _ends_in(quantity, s, stages):
@@ -71,17 +71,17 @@ def _ends_in(quantity: str, stage: Stage, stages: Sequence[Stage]) -> bool:
     if quantity == Quantity.GRADIENT:
         return stage.direction == "backward"
     if quantity == Quantity.PROBABILITIES:
-        # Where they are no stage of their own they are e / s all the same.
+        # Without a stage p the probabilities are still e / s.
         return stage.symbol in ("p",) if any(s.symbol == "p" for s in stages) else stage.symbol in ("e", "s")
     return stage.name == quantity
 
 
 def _first_broken_stages(row: TracedRow, paths: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """For each quantity the first stage that broke of those on its path, the quantity itself where none did.
+    """Return for each quantity the first broken stage on its path, or the quantity's name if none broke.
 
-    ``paths`` has the symbols that each quantity rests on. No stage is looked at after the last that is needed.
+    ``paths`` has the symbols that each quantity depends on. Stages after the last needed one are not examined.
     """
-    # What the gradient alone has lost is no failure of the loss.
+    # A loss does not fail for digits that only the gradient has lost.
     of_loss = replace(row, verdicts={**row.verdicts, Quantity.GRADIENT: Verdict.CORRECT})
     first: dict[str, str] = {}
     for stage in row.stages if row.wrong else ():
@@ -92,12 +92,12 @@ def _first_broken_stages(row: TracedRow, paths: Mapping[str, Collection[str]]) -
 
 
 def wrong_result(stage: ComparedStage, verdict: str, fmt: Format) -> BrokenRule | None:
-    """What is wrong with a quantity, whatever happened inside; None where its verdict is sound."""
+    """Return the fault of a result, regardless of its stages; None if its verdict is sound."""
     if verdict in SOUND:
         return None
     size = np.nan_to_num(stage.error, nan=np.inf, posinf=np.inf)
     if verdict == Verdict.WRONG_SIGN:
-        # Not the largest error, but the largest entry on the other side of zero.
+        # The largest entry on the wrong side of zero, which need not have the largest error.
         size = np.where(np.sign(stage.values) * np.sign(stage.exact.hi) < 0, np.abs(stage.values), -1.0)
     j = int(size.argmax())
     got, exact = short(stage.values[j]), stage.exact.text(j)
@@ -111,7 +111,7 @@ def wrong_result(stage: ComparedStage, verdict: str, fmt: Format) -> BrokenRule 
 
 
 def _findings(row: TracedRow, stage: ComparedStage) -> Iterator[BrokenRule]:
-    """What broke at one stage; digits are looked at where nothing coarser is found."""
+    """Yield the rules that one stage broke. Lost digits are examined only if nothing coarser is found."""
     found = False
     for rule in (non_finite, underflow):
         broke = rule(row, stage)
@@ -126,7 +126,7 @@ def _findings(row: TracedRow, stage: ComparedStage) -> Iterator[BrokenRule]:
             broke = lost_in_loss(row, stage)
         if broke is not None:
             yield broke
-    # Of the forward stages only the exponentials go on into the gradient and can lose an entry of it.
+    # The exponentials are the only forward stages that the gradient uses.
     if "backward" in row.wrong and (stage.direction == "backward" or stage.operation == "exp"):
         broke = lost_in_gradient(row, stage)
         if broke is not None:

@@ -1,4 +1,4 @@
-"""A computation that was traced, its rows one by one, and the stages of a row beside their exact values."""
+"""A traced computation, its rows, and the stages of a row with their exact values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 class Fix(StrEnum):
-    """What would have avoided a failure."""
+    """A change of a formula that avoids a failure."""
 
     SHIFT = "subtract the row maximum first"
     LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
@@ -38,7 +38,7 @@ class Fix(StrEnum):
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """``rule``: what the format did; ``fix``: what would have avoided it, None where an earlier stage is to blame."""
+    """``rule`` says what the format did; ``fix`` is a change that avoids it, None if an earlier stage caused it."""
 
     rule: str
     fix: str | None = None
@@ -48,8 +48,8 @@ class BrokenRule:
 class ComparedStage(Stage):
     """One stage of one row, whose ``value`` has shape (E,).
 
-    The exact values are computed when they are first used: ``answer`` returns them, and ``all_real`` says beforehand
-    that all are real numbers, as they are of a row of finite logits.
+    ``answer`` returns the exact values, which are computed at their first use. ``all_real`` says that all are real
+    numbers, as for a row of finite logits.
     """
 
     answer: Callable[[], ExactValues]
@@ -59,7 +59,7 @@ class ComparedStage(Stage):
     def of(
         cls, stage: Stage, value: NDArray[Any], answer: Callable[[], ExactValues], *, all_real: bool = False
     ) -> Self:
-        """The stage with its value in one row."""
+        """Return the stage with its value in one row."""
         kind = stage.direction, stage.name, stage.symbol, stage.text, stage.operation, stage.operands
         return cls(*kind, np.atleast_1d(value), answer, all_real)
 
@@ -83,7 +83,7 @@ class ComparedStage(Stage):
 
     @cached_property
     def error(self) -> Float64:
-        """Absolute; infinite where the value is not of the exact value's kind, NaN where there is no exact value."""
+        """The absolute error; infinite unless both values are finite or the same, NaN without an exact value."""
         hi, lo, v = self.exact.hi, self.exact.lo, self.values
         with np.errstate(invalid="ignore", over="ignore"):
             apart = np.where(np.isfinite(v) & np.isfinite(hi), np.abs((v - hi) - lo), np.inf)
@@ -92,13 +92,13 @@ class ComparedStage(Stage):
 
     @cached_property
     def relative(self) -> Float64:
-        """The error relative to the exact value; 0 where that is zero or not a number of float64."""
+        """The error relative to the exact value; 0 where that is 0 or not finite in float64."""
         size = np.abs(self.exact.hi)
         with np.errstate(invalid="ignore", over="ignore"):
             return np.where((size > 0) & np.isfinite(size), self.error / np.where(size > 0, size, 1.0), 0.0)
 
     def max_ulp(self, fmt: Format) -> float:
-        """The largest error in spacings of the format; NaN where there is no exact value."""
+        """Return the largest error in spacings of the format; NaN where there is no exact value."""
         with np.errstate(invalid="ignore", over="ignore"):
             spacing = np.where(np.isfinite(self.exact.hi), ulp(self.exact.hi, fmt, self.exact.lo), 1.0)
             errors: list[float] = (self.error / spacing)[self.exact.known].tolist()
@@ -110,12 +110,12 @@ class TracedRow:
     """One row of a traced computation.
 
     Attributes:
-        formula: whose stages these are; ``builtin`` where they are the quantities alone.
-        target: the class index, -1 where the targets are probabilities.
+        formula: the formula of the stages; ``builtin`` if only the quantities are visible.
+        target: the class index, -1 if the targets are probabilities.
         logits: (C,) in float64.
         fmt: the case's dtype.
         loss: the exact loss.
-        verdicts: of the quantities that came, by name.
+        verdicts: the verdicts of the computed quantities, by name.
         stages: in the order of the computation.
     """
 
@@ -128,12 +128,12 @@ class TracedRow:
     stages: tuple[ComparedStage, ...]
 
     def verdict(self, quantity: str) -> str:
-        """The verdict of a quantity; ``correct`` for one that did not come."""
+        """Return the verdict of a quantity; ``correct`` for one that was not computed."""
         return self.verdicts.get(quantity, Verdict.CORRECT)
 
     @cached_property
     def wrong(self) -> frozenset[str]:
-        """Which of the passes ``forward`` and ``backward`` ended wrong; ``softmax`` where it alone did."""
+        """The passes ``forward`` and ``backward`` that ended wrong; ``softmax`` if only the probabilities are wrong."""
         verdicts = {"forward": self.verdict(Quantity.LOSS), "backward": self.verdict(Quantity.GRADIENT)}
         if Verdict.UNDEFINED in verdicts.values():
             return frozenset()
@@ -143,33 +143,33 @@ class TracedRow:
 
     @cached_property
     def tolerance(self) -> float:
-        """Grade B's bound for the loss, that of a row of one target."""
+        """Grade B's bound for the loss of a row with one target."""
         size = self.loss if np.isfinite(self.loss) else 0.0
         return float(loss_bounds(np.array([size]), RowSizes.of(self.logits[None, :], np.ones(1)), self.fmt).b[0])
 
     @cached_property
     def symbols(self) -> dict[str, Float64]:
-        """The computed values by symbol; ``x`` are the logits."""
+        """The computed values by symbol; ``x`` has the logits."""
         return {"x": self.logits} | {s.symbol: s.values for s in self.stages}
 
 
 def shows_inside(stages: Sequence[Stage]) -> bool:
-    """Whether there are stages other than the quantities; a framework from outside may have none for its formulas."""
+    """Return whether any stage is not a quantity. An external framework may have none for its formulas."""
     return any(s.name not in QUANTITIES for s in stages)
 
 
 @dataclass(frozen=True, eq=False)
 class TracedBatch:
-    """A batch that was computed, and its intermediate values as far as they can be seen.
+    """A computed batch and its visible intermediate values.
 
     Attributes:
-        formula: of the implementation.
-        stages: of the whole batch, as `worker.trace_stages` returns them; none where there are none: of a built-in, of
-            a compiled computation, of a case with loss options or a reduction.
-        batch: what was computed.
+        formula: the implementation's formula.
+        stages: the stages of the whole batch, from `worker.trace_stages`. A built-in, a compiled computation, and a
+            case with loss options or a reduction have none.
+        batch: the computed batch.
         fmt: the case's dtype.
-        exact: the oracle's answer, of row losses.
-        graded: the grades of the quantities, each of B rows; without stages, of any number of rows.
+        exact: the oracle's answer for row losses.
+        graded: the grades of the quantities, each with B rows; without stages, with any number of rows.
     """
 
     formula: str
@@ -181,11 +181,11 @@ class TracedBatch:
 
     @property
     def visible_formula(self) -> str:
-        """The formula whose stages are there; ``builtin`` where only the quantities are."""
+        """The formula whose stages are visible; ``builtin`` if only the quantities are."""
         return self.formula if shows_inside(self.stages) else Formula.BUILTIN
 
     def row(self, number: int) -> TracedRow:
-        """One row; its exact values are computed when a rule needs them."""
+        """Return one row. Its exact values are computed when a rule needs them."""
         x, targets, formula = self.batch.logits[number].astype(np.float64), self.batch.targets, self.visible_formula
         target = int(targets[number]) if targets.ndim == 1 else -1
         has_exact_stages = formula != Formula.BUILTIN and bool((x < np.inf).all() and np.isfinite(x).any())
@@ -204,7 +204,7 @@ class TracedBatch:
         if stage.name not in QUANTITIES:
             return answer
         exact: Exact = getattr(self.exact, stage.name)[number]
-        # An ignored row's loss and gradient are exactly 0, also where it has no softmax.
+        # An ignored row's loss and gradient are exactly 0, even if it has no softmax.
         is_known = self.exact.defined[number] or not np.isnan(exact.hi).any()
         return partial(final_values, answer, exact) if is_known else answer
 
@@ -214,13 +214,13 @@ def _of_stage(exact_stages: _exact.Stages | None, stage: Stage, size: int) -> Ex
 
 
 def final_values(of_stage: Callable[[], ExactValues], answer: Exact) -> ExactValues:
-    """The oracle's answer for one quantity of a row, which is the limit where the formula's stages have none."""
+    """Return the oracle's answer for one quantity of a row: a limit where the formula's stages have no value."""
     hi, lo = np.atleast_1d(answer.hi), np.atleast_1d(answer.lo)
     limit = ExactValues.of(hi, lo)
     real = limit.real if limit.real.all() else limit.real | of_stage().real
 
     def text_of(j: int) -> str:
-        # Beyond the range of float64 only the stages' own balls still have digits.
+        # Beyond float64's range only the stages' balls have digits.
         return (of_stage() if of_stage().real[j] else limit).text_of(j)
 
     return ExactValues(hi, lo, real, limit.known, text_of)
