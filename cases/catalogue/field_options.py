@@ -206,7 +206,7 @@ def _smoothed() -> Iterator[Case]:
         reduction="mean",
         layout="spatial",
         source="PaddlePaddle/Paddle#47813",
-        reported="With weights and label smoothing together PyTorch gives 1.599 and Paddle's soft labels 1.5481; no "
+        reported="With weights and label smoothing together PyTorch gives 1.599 and Paddle's soft labels 1.5481. No "
         "version given.",
     )
 
@@ -284,8 +284,8 @@ def _soft() -> Iterator[Case]:
         [[0.0, 0.0], [0.0, 1.0]],
         source="tensorflow/tensorflow#2327",
         reported="Training on rows without a label diverges with tf.nn.softmax_cross_entropy_with_logits and not "
-        "with a softmax and a logarithm. The answer is that labels must be a distribution. The part that "
-        "was read names no version.",
+        "with a softmax and a logarithm (the answer: labels must be a distribution). The part that was read names no "
+        "version.",
     )
     yield field_case(
         "field_options/tensorflow_1234",
