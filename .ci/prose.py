@@ -52,7 +52,7 @@ RULES = [
     Rule("what is", r"\b[Ww]hat (is|are|was|were)\b(?!.*\?$)", "name the thing"),
     Rule("opens with what", r"^(What|Who|Whatever|Whoever) (?!.*\?$)", "put the subject first", SENTENCES),
     Rule("whether there", r"^Whether there (is|are|was)\b", "write: Return whether ..."),
-    Rule("is none", r"(?<![Tt]here )\b(is|are|was|were|be) none\b", "say what it is"),
+    Rule("is none", r"(?<![Tt]here )\b(is|are|was|were|be) none\b(?!,)", "say what it is"),
     Rule(
         "is no",
         r"(?<![Tt]here )\b(is|are|was|were) no (?!longer\b|more\b|less\b|better\b|worse\b)",

@@ -1,4 +1,4 @@
-"""Case files: what is written is read back, what is wrong is told in one line, and what is read is what is measured."""
+"""Case files: written files are read back, errors are reported in one line, and the read cases are measured."""
 
 import copy
 import json
@@ -102,7 +102,7 @@ def test_a_case_without_rows_is_refused_before_anything_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path):
+def test_an_unwritable_file_raises_a_usage_error(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"mine\.json: cannot be written"):
         write_cases(tmp_path / "taken" / "mine.json", [make("mine/x", "why", [[1.0]], [0])])
@@ -182,13 +182,13 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "told"), FAULTS)
-def test_what_is_wrong_is_told_with_its_place(tmp_path, written, told):
+@pytest.mark.parametrize(("written", "message"), FAULTS)
+def test_an_invalid_field_is_reported_with_its_place(tmp_path, written, message):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(written))
     with pytest.raises(UsageError) as caught:
         read_cases(path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -203,13 +203,13 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "told"), TEXTS)
-def test_what_is_no_json_is_told(tmp_path, written, told):
+@pytest.mark.parametrize(("written", "message"), TEXTS)
+def test_invalid_json_is_reported(tmp_path, written, message):
     path = tmp_path / "mine.json"
     path.write_bytes(written)
     with pytest.raises(UsageError) as caught:
         read_cases(path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -220,7 +220,7 @@ def test_a_number_that_became_infinite_is_no_infinity(tmp_path):
         read_cases(tmp_path / "mine.json")
 
 
-def test_a_path_that_is_no_such_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(UsageError, match=r"nowhere\.json: no such file"):
         read_cases(tmp_path / "nowhere.json")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -239,7 +239,7 @@ def test_no_change_of_a_byte_is_more_than_one_line(tmp_path_factory, data):
         (found,) = read_cases(path)
         assert found.logits.shape == (1, 2)
     except UsageError as error:
-        assert str(error).startswith(f"{path}: ")  # noqa: PT017 - most changes are told, some change a number alone
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017 - most changes are reported, some only change a number
         assert "\n" not in str(error)  # noqa: PT017
 
 
@@ -308,8 +308,8 @@ def test_the_command_line_runs_reports_and_explains_a_case_of_a_file(tmp_path, c
     assert main(["explain", "mine/a", *asked, "--row", "1"]) == 0
     assert "exp(300) is inf" in capsys.readouterr().out
     assert main(["explain", "mine/other", *asked]) == 2
-    told = capsys.readouterr().err
-    assert "no case is named 'mine/other'; the case files hold mine/a, mine/a_b;" in told
+    message = capsys.readouterr().err
+    assert "no case is named 'mine/other'; the case files hold mine/a, mine/a_b;" in message
 
 
 def test_a_case_of_the_catalogue_is_explained_with_a_case_file_there(tmp_path):

@@ -260,7 +260,7 @@ def test_masks_leave_something_to_grade_except_where_they_say_so():
     assert hidden == ["masks/all", "masks/all_beside_finite"]
 
 
-def test_a_case_is_refused_with_a_target_that_is_no_class():
+def test_a_case_with_an_invalid_target_raises():
     make = importlib.import_module("logitlab.cases._case").make
     assert isinstance(make("a/b", "Why.", [[0.0, 1.0]], [1]), Case)
     with pytest.raises(ValueError, match="a/b: a target is not one of its 2 classes"):

@@ -125,7 +125,7 @@ def test_a_probability_that_underflows_fails_at_exp_and_not_at_the_logarithm_of_
 
 
 def test_a_quotient_that_underflows_fails_at_divide():
-    """exp(-80) is a normal float32, and a share of it beside exp(80) is none."""
+    """exp(-80) is a normal float32, but its share beside exp(80) is not."""
     first, _ = failures("numpy/naive", [[80.0, -80.0]], [1])
     assert (first["loss"], first["gradient"]) == (["divide"], ["divide"])
 
@@ -159,13 +159,13 @@ def test_a_masked_target_fails_at_the_slope_of_the_logarithm():
 
 
 def test_an_exponential_that_underflows_beside_the_target_is_the_gradients_first_failure():
-    """exp(-108) is zero in float32, and so are probability and gradient e^-24; the loss would be log(1) without it."""
+    """exp(-108), its probability and its gradient e^-24 are zero in float32. The loss would be log(1) without it."""
     first, graded = failures("numpy/naive", [[-84.0, -108.0]], [0])
     assert graded["probabilities"].verdict[0] == "underflow"
     assert first == {"probabilities": ["exp"], "loss": ["log"], "gradient": ["exp"]}
 
 
-def test_a_sum_that_stands_still_is_what_the_softmax_fails_at():
+def test_a_softmax_fails_at_a_sum_that_stagnates():
     """256 terms of 2^-11 added to 1 one at a time in bfloat16 leave it at 1, where 1.125 is right."""
     row = np.append(0.0, np.full(256, -7.625))
     for formula in ("naive", "lse"):

@@ -296,7 +296,7 @@ def test_a_masked_class_may_not_be_pushed_up():
     assert only(graded("gradient", [[1e-8, 0.0]], [[0.0, -INF]], [0])) == ("C", "wrong_sign")
 
 
-def test_a_wrong_sign_below_the_smallest_normal_number_is_none():
+def test_a_wrong_sign_below_the_smallest_normal_number_is_ignored():
     assert only(graded("gradient", [[-0.5, 0.5, -1e-39]], [[0.0, 0.0, -INF]], [0])) == ("A", "correct")
     assert only(graded("loss", [-1e-39], [[100.0, 0.0]], [0]))[1] != "wrong_sign"
 

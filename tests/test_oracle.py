@@ -357,7 +357,7 @@ def test_an_ignored_row_has_no_loss_and_no_gradient_but_its_probabilities():
 
 
 @pytest.mark.parametrize("row", [[NAN, 1.0], [-INF, -INF], [INF, INF]])
-def test_an_ignored_row_counts_nothing_in_a_mean_whatever_is_in_it(row):
+def test_an_ignored_row_does_not_change_a_mean(row):
     """A padding position, as torch.nn.functional.cross_entropy leaves it out of the loss."""
     found = reference([row, [1.0, 2.0]], [-100, 1], ignore_index=-100, reduction="mean")
     assert values(found.loss) == values(reference([[1.0, 2.0]], [1], reduction="mean").loss)
@@ -366,13 +366,13 @@ def test_an_ignored_row_counts_nothing_in_a_mean_whatever_is_in_it(row):
 @pytest.mark.parametrize(
     ("row", "expected"), [([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([0.0, 0.0, 9e-300], [-1e-300, -1e-300, 2e-300])]
 )
-def test_a_gradient_of_nothing_or_next_to_it_ends_the_search_for_digits(row, expected):
+def test_a_zero_or_tiny_gradient_ends_the_search_for_digits(row, expected):
     """Smoothed to one third each, a target was a ball of fixed width, in which a gradient of 0 never became sharp."""
     program = (
         "from logitlab.oracle import reference\n"
         f"print(reference([{row}], [0], label_smoothing=1.0).gradient.hi.tolist())"
     )
-    # A process of its own, since where this fails it does not return.
+    # In a separate process, since a failure never returns.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     np.testing.assert_allclose(ast.literal_eval(done.stdout), [expected], rtol=1e-15)
 
@@ -498,7 +498,7 @@ def test_a_loss_beyond_float64_is_infinite():
         ((np.zeros((1, 2)), [0]), {"reduction": "max"}, "unknown reduction 'max'; choose one of none, mean, sum"),
     ],
 )
-def test_bad_input_is_refused_in_words(arguments, keywords, message):
+def test_bad_input_raises_with_a_message(arguments, keywords, message):
     with pytest.raises(UsageError, match=message):
         reference(*arguments, **keywords)
 

@@ -43,7 +43,7 @@ def _huge() -> Iterator[Case]:
         [[-1e7, -1e7, -1e7], [-1e7, -1e7, 1.0 - 1e7], [1.0 - 1e7, 1.0 - 1e7, -1e7]],
         [0, 2, 2],
         source="pytorch/pytorch#38839",
-        reported="log_softmax of logits near -1e7 comes out in whole numbers on CUDA and correct on the CPU; no "
+        reported="log_softmax of logits near -1e7 comes out in whole numbers on CUDA and correct on the CPU. No "
         "version given.",
     )
     yield field_case(
