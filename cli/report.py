@@ -15,7 +15,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
     whole: Annotated[bool, typer.Option("--all", help="Print every table, not the summary only.")] = False,
 ) -> None:
-    """Report which losses of a run are safe, what breaks the others, and what to run next.
+    """Report which losses are safe and what breaks the others.
 
     Give several runs to make one report of them. Without --out, print text, Markdown or JSON. Text and Markdown are a
     summary that fits one screen; --all prints every table. If several runs have the same measurement, the report shows
