@@ -81,7 +81,7 @@ def run(asked: dict) -> int:
         runner.execute(request, folder, warn=lambda line: print(line, file=sys.stderr))
     except UsageError as error:
         # What was told is kept for the test; on the standard error is only what should not be.
-        folder.with_suffix(".told").write_text(str(error))
+        folder.with_suffix(".error").write_text(str(error))
         return 2
     except BaseException:
         traceback.print_exc()

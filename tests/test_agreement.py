@@ -55,7 +55,7 @@ def test_devices_are_compared_with_the_cpu():
     assert (found["device"], found["different"], found["worse"], found["largest"]) == ("cuda", 1, 1, INF)
 
 
-def test_the_row_that_divides_them_most_stands_for_a_case():
+def test_a_case_shows_the_row_with_the_largest_difference():
     df = table(
         line("a", 1.0), line("b", 1.0),
         line("a", 1.0, row=1), line("b", 1.5, row=1),
@@ -81,7 +81,7 @@ def test_every_pair_is_counted_once():
     assert group["with the same losses, bit for bit"] == "x/a, x/b"
 
 
-def test_rows_without_an_answer_and_failed_calls_count_nothing():
+def test_rows_without_an_answer_and_failed_calls_are_not_counted():
     df = table(line("a", 1.0, verdict="undefined", grade=None), line("b", NAN, status="raised", verdict=None))
     assert agreement(losses(df)).empty
     assert pairs(losses(df)).empty
@@ -121,7 +121,7 @@ def test_twins_are_found(measured):
     assert any(twins <= g for g in groups), f"torch's losses differ now: {groups}"
 
 
-def test_bits_tell_numbers_apart_and_no_nan_from_another():
+def test_numbers_are_compared_by_bits_and_all_nans_are_equal():
     from logitlab.execution._rows import _bits
 
     one, other = np.array([0x7FC00000, 0x7FC00001], np.uint32).view(np.float32)

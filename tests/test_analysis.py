@@ -85,7 +85,7 @@ def test_first_order_of_the_softmax_bounds_is_that_of_theorems_3_3_and_4_3():
     np.testing.assert_allclose(shifted, (2 + 2 + 2 * 4) * fmt.unit_roundoff * largest, rtol=1e-14)
 
 
-def test_an_exponential_that_underflows_is_allowed_for_and_no_part_of_the_range():
+def test_the_bound_allows_for_underflowing_exponentials_and_leaves_them_out_of_the_range():
     (near,), (far,) = (bounds("loss", [[0.0, 0.0, low]], [0], FLOAT16)[1] for low in (-9.0, -60000.0))
     u, t = FLOAT16.unit_roundoff, FLOAT16.smallest_normal
     np.testing.assert_allclose(near - far, 9 * u / (1 - 4 * u) - 2 * t, rtol=1e-3)
@@ -117,13 +117,13 @@ def test_a_loss_has_a_bound_where_the_theorems_hold_and_none_elsewhere(logits, t
 
 
 @pytest.mark.parametrize("targets", [[1], [[0.25, 0.5, 0.25]]], ids=["indices", "probabilities"])
-def test_the_softmax_has_a_bound_whatever_the_targets(targets):
+def test_the_softmax_has_a_bound_for_any_targets(targets):
     x, t = quantize([[60.0, -40.0, 0.0]], FLOAT32), np.array(targets)
     found = apriori_bounds("probabilities", x, t, FLOAT32, reference(x, t))
     assert np.isfinite(found).all()
 
 
-def test_neither_a_gradient_nor_class_probabilities_nor_weights_nor_a_reduction_has_a_bound():
+def test_gradients_class_probabilities_weights_and_reductions_have_no_bound():
     x, t, soft = quantize([[2.0, 1.0]] * 2, FLOAT32), np.array([0, 1]), quantize([[0.5, 0.5]] * 2, FLOAT32)
     weight = np.array([1.0, 2.0], np.float32)
     unbounded = {
@@ -299,7 +299,7 @@ def measurements(lines):
     return df.astype(dict.fromkeys(words, "category"))
 
 
-def test_the_table_tells_errors_as_multiples_of_each_bound_and_counts_those_beyond():
+def test_the_table_shows_errors_as_multiples_of_each_bound_and_counts_those_beyond():
     df = measurements([
         ("torch/naive", "float32", "loss", 1.0, 2.0, 4.0, 3.0, 10.0),
         ("torch/naive", "float32", "loss", INF, NAN, 4.0, INF, 10.0),

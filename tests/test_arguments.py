@@ -54,7 +54,7 @@ def refused(function, *arguments, **keywords) -> str:
     ids=["run", "run, memory", "explain", "hunt", "hunt, seconds", "train_demo"],
 )
 @pytest.mark.usefixtures("_nothing_starts")
-def test_a_limit_that_is_no_positive_number_is_refused_before_anything_starts(call, name, limit):
+def test_a_limit_other_than_a_positive_number_is_refused_before_anything_starts(call, name, limit):
     assert refused(call, limit).startswith(f"{name} is {limit!r}; expected a finite number of ")
 
 
@@ -108,13 +108,13 @@ def test_an_empty_list_is_refused_and_does_not_mean_everything(function, name, e
 
 @pytest.mark.parametrize(("function", "name"), LISTS, ids=[f"{f.__name__}-{n}" for f, n in LISTS])
 @pytest.mark.usefixtures("_nothing_starts")
-def test_a_thing_of_another_type_is_refused_alone_and_in_a_list(function, name):
+def test_a_value_of_another_type_is_refused_alone_and_in_a_list(function, name):
     for given in (object(), [object()]):
         message = refused(function, **{name: given})
         assert message.startswith((f"{name} is <object", f"an item of {name} is <object", "unknown dtype <object"))
 
 
-def test_no_run_is_none_whichever_way_it_is_said():
+def test_an_empty_list_of_runs_is_refused_in_every_form():
     for runs in ([], [[]], [None]):
         assert refused(logitlab.tables, *runs) == "no run is given; give the folders of one or more runs"
 
@@ -177,7 +177,7 @@ def test_a_list_of_runs_has_the_tables_of_the_runs(small_run):
     ],
 )
 @pytest.mark.usefixtures("_nothing_starts")
-def test_a_wrong_argument_is_told_in_one_line(call, message, tmp_path, monkeypatch):
+def test_a_wrong_argument_is_reported_in_one_line(call, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message) as caught:
         call()
@@ -237,7 +237,7 @@ class Bits:
         return self._numbers.astype(dtype)
 
 
-def test_bits_that_are_handed_over_as_integers_are_not_taken_for_numbers():
+def test_bits_that_come_as_integers_are_not_read_as_numbers():
     np.testing.assert_array_equal(to_numpy(Bits([[1.5, -2.0]]), "logits"), np.array([[1.5, -2.0]], ml_dtypes.bfloat16))
 
 
@@ -254,7 +254,7 @@ def test_bits_that_are_handed_over_as_integers_are_not_taken_for_numbers():
         ((None, [0]), {}, "logits have dtype object; expected one of"),
     ],
 )
-def test_what_is_no_array_of_numbers_is_told_in_one_line(arguments, options, message):
+def test_anything_but_an_array_of_numbers_is_reported_in_one_line(arguments, options, message):
     assert refused(logitlab.reference, *arguments, **options).startswith(message)
 
 
@@ -268,7 +268,7 @@ def test_compare_says_which_folder_is_missing_before_it_reads_the_other(small_ru
     assert refused(logitlab.compare, *given).startswith("nope does not exist; ")
 
 
-def test_a_missing_file_of_logits_is_told_before_another_is_read(tmp_path, monkeypatch):
+def test_a_missing_file_of_logits_is_reported_before_another_is_read(tmp_path, monkeypatch):
     np.savez(tmp_path / "there.npz", logits=np.zeros((2, 3), np.float32), targets=[0, 1])
     monkeypatch.setattr(
         "logitlab.cases.inputs._logits_file.LogitsFile.open", lambda path: pytest.fail("a file was read")

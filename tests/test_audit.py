@@ -28,14 +28,14 @@ def test_a_known_weakness_fails_with_a_table(audit):
     assert "2 pinned packages looked at, 1 not known to pip-audit, 1 known weaknesses" in message
 
 
-def test_without_one_it_passes_and_says_how_many_were_looked_at(audit):
+def test_the_audit_passes_without_a_weakness_and_counts_the_packages(audit):
     assert audit.verdict([SOUND, SKIPPED]) == (
         "audit: 1 pinned packages looked at, 1 not known to pip-audit, no known weakness", 0,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("packages", [[], [SKIPPED]])
-def test_without_data_it_passes_and_says_so(audit, packages):
+def test_the_audit_passes_without_data_and_reports_that(audit, packages):
     message, code = audit.verdict(packages)
     assert code == 0
     assert "cannot be reached" in message
@@ -43,7 +43,7 @@ def test_without_data_it_passes_and_says_so(audit, packages):
 
 
 @pytest.mark.parametrize("said", ["", "ERROR: no network", None])
-def test_an_audit_that_says_nothing_or_takes_too_long_has_no_packages(audit, monkeypatch, said):
+def test_an_audit_that_prints_nothing_or_times_out_has_no_packages(audit, monkeypatch, said):
     def run(command, timeout, **_):
         assert {"--no-deps", "--disable-pip", "constraints.txt"} <= set(command)
         if said is None:
@@ -54,7 +54,7 @@ def test_an_audit_that_says_nothing_or_takes_too_long_has_no_packages(audit, mon
     assert audit.audited("constraints.txt") == []
 
 
-def test_what_it_says_is_read_whatever_its_exit_code(audit, monkeypatch):
+def test_the_output_of_the_audit_is_read_for_any_exit_code(audit, monkeypatch):
     said = json.dumps({"dependencies": [WEAK], "fixes": []})
     monkeypatch.setattr(subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, said, ""))
     assert audit.verdict(audit.audited("constraints.txt"))[1] == 1

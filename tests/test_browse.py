@@ -87,7 +87,7 @@ def test_every_tag_is_explained_and_every_explained_tag_is_used():
     assert set(USED) == set(TAGS)
 
 
-def test_a_tag_that_can_be_seen_is_there_where_it_holds():
+def test_tags_that_follow_from_the_arrays_are_set():
     for c in all_cases():
         assert ("wide" in c.tags) == (c.classes >= 1000)
         assert ("probabilities" in c.tags) == (c.targets.ndim == 2)
@@ -131,12 +131,12 @@ def test_every_digit_that_is_shown_is_right(name, dtype):
                 same(e.gradient, p[j] - (1 if j == target else 0))
 
 
-def same(told, exact):
-    if told == showing.BENEATH:
+def same(shown, exact):
+    if shown == showing.BENEATH:
         assert 0 < abs(exact) < 5e-324
     else:
         # Half a unit in the twentieth digit.
-        assert abs(mpf(told) - exact) <= mpf(10) ** (math.floor(mp.log10(abs(exact))) - 19) / 2
+        assert abs(mpf(shown) - exact) <= mpf(10) ** (math.floor(mp.log10(abs(exact))) - 19) / 2
 
 
 @settings(max_examples=examples(60))
@@ -144,11 +144,11 @@ def same(told, exact):
 def test_twenty_digits_are_the_sum_of_both_halves_rounded_once(hi, part):
     lo = float(np.spacing(hi)) * part
     with mp.workdps(700):
-        told, exact = showing.digits(Exact(np.float64(hi), np.float64(lo))), mpf(hi) + mpf(lo)
-        assert abs(mpf(told) - exact) <= mpf(10) ** (math.floor(mp.log10(exact)) - 19) / 2
+        shown, exact = showing.digits(Exact(np.float64(hi), np.float64(lo))), mpf(hi) + mpf(lo)
+        assert abs(mpf(shown) - exact) <= mpf(10) ** (math.floor(mp.log10(exact)) - 19) / 2
 
 
-def test_fewer_digits_are_told_where_float64_holds_fewer():
+def test_fewer_digits_are_shown_where_float64_holds_fewer():
     assert showing.digits(Exact(np.float64(2.0**-1060), np.float64(0.0))) == "8.09e-320"
 
 
@@ -181,7 +181,7 @@ def test_a_reduced_case_shows_the_mean_the_row_losses_and_the_gradient_of_the_me
         ("gap/2000_high", [showing.BENEATH] * 2, ""),
     ],
 )
-def test_rows_without_an_ordinary_answer_say_so(name, losses, note):
+def test_rows_without_an_ordinary_answer_have_a_note(name, losses, note):
     rows = showing.view(name).rows
     assert [row.loss for row in rows] == losses
     assert rows[0].note.startswith(note)
@@ -192,7 +192,7 @@ def test_a_loss_that_float64_cannot_hold_is_not_called_infinite():
     assert showing.view("special/float64_largest", "float64").rows[0].loss == showing.ABOVE
 
 
-def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
+def test_a_large_case_shows_the_target_and_the_extremes():
     for name in ("random/c1000_s10", "reductions/many_rows_mean", "masks/wide_990", "field_options/pytorch_116349"):
         seen = showing.view(name)
         assert len(seen.rows) <= showing.MAX_LINES
@@ -207,12 +207,12 @@ def test_of_many_rows_and_classes_the_target_and_the_extremes_are_shown():
 
 def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
     """The rows of masks/all_but_target have a loss of exactly 0, those of gap/2000_high of e^-2000."""
-    for name, told in (("masks/all_but_target", "0"), ("gap/2000_high", showing.BENEATH)):
+    for name, digits in (("masks/all_but_target", "0"), ("gap/2000_high", showing.BENEATH)):
         (c,) = select_cases(name)
         mean = dataclasses.replace(c, reduction="mean")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(showing, "get_case", lambda name, mean=mean: mean)
-            assert showing.view(name).loss == told
+            assert showing.view(name).loss == digits
 
 
 def test_one_row_is_shown_alone():
@@ -246,21 +246,21 @@ def test_underflow_cases_stand_within_an_ulp_of_where_exp_underflows(name, event
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sum_beyond_the_format_is_told_where_no_exponential_is(name):
+def test_a_sum_that_overflows_is_reported_where_no_exponential_does(name):
     seen = showing.view(f"overflow/{name}_sum", name)
     assert found(seen, 0, "sum", "the sum of exp(x) overflows").past == 1
     others = (a for a in seen.rows[0].thresholds() if a.threshold.event == "exp(x) overflows")
     assert not any(a.past for a in others)
 
 
-def test_a_lost_digit_is_told_from_the_margin_at_which_it_is_lost():
+def test_a_lost_digit_is_reported_from_the_margin_at_which_it_is_lost():
     """ln 2^-24 is -16.64; the others of a margin of 17 are exp(-17) + exp(-17.5), or -16.53: short of it."""
     for margin, near, past in (("16.5", True, 0), ("17", True, 0), ("25", False, 1)):
         line = found(showing.view(f"certainty/margin_{margin}"), 0, "others", "log(1 + others) is 0")
         assert (line.near, line.past) == (near, past)
 
 
-def test_a_spacing_larger_than_the_loss_is_told():
+def test_a_spacing_larger_than_the_loss_is_reported():
     seen = showing.view("field_overflow/pytorch_11752")
     assert found(seen, 1, "loss", "less than a spacing").value == pytest.approx(math.log(math.log(2)))
     assert found(seen, 1, "max|x|", "no odd numbers").past == 1
@@ -279,19 +279,19 @@ def test_terms_lost_beside_one_are_counted():
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_ordinary_logits_stand_near_nothing(name):
+def test_ordinary_logits_are_not_near_a_threshold(name):
     x = np.array([0.5, -1.0, 2.0])
     assert thresholds.near(x, np.array([True, False, False]), 0.5, FORMATS[name]) == []
 
 
 @pytest.mark.parametrize("row", [[math.nan, 1.0], [math.inf, 1.0], [-math.inf, -math.inf]])
-def test_a_row_without_a_softmax_of_numbers_stands_near_nothing(row):
+def test_a_row_without_a_finite_softmax_is_not_near_a_threshold(row):
     assert thresholds.near(np.array(row), np.array([True, False]), math.nan, FORMATS["float32"]) == []
 
 
 @settings(max_examples=examples(60))
 @given(st.lists(st.floats(-800, 800, width=16), min_size=1, max_size=6), st.sampled_from(list(FORMATS)))
-def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
+def test_thresholds_near_or_past_are_those_of_the_logits(logits, name):
     """The counts and the nearest number, against a plain loop over the logits."""
     fmt = FORMATS[name]
     lines = thresholds.near(np.array(logits), np.arange(len(logits)) == 0, math.nan, fmt)
@@ -310,7 +310,7 @@ def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["cases", "--family", "gaps"], "unknown family 'gaps'; choose from the families certainty, "),
         (["cases", "--tag", "nice"], "unknown tag 'nice'; choose from the tags bfloat16, field, "),
@@ -324,10 +324,10 @@ def test_what_is_near_or_past_is_what_the_logits_say(logits, name):
         (["cases", "show", "offset/1e07", "--dtype", "float16"], "float16 cannot hold offset/1e07: a finite logit"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys):
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 
@@ -345,7 +345,7 @@ def narrow(text):
         ["cases", "--dtype", "float16", "gap/5_*", "--family", "gap"],
     ],
 )
-def test_cases_lists_what_passes(arguments, capsys):
+def test_cases_lists_the_cases_that_pass_the_filters(arguments, capsys):
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "gap/5_low " in shown
@@ -380,7 +380,7 @@ def test_a_shown_case_names_its_threshold(capsys):
     assert "1 of 3 rows are shown" in shown
 
 
-def test_a_logit_that_rounding_changed_is_shown_with_what_was_given(capsys):
+def test_a_rounded_logit_is_shown_with_the_given_one(capsys):
     assert main(["cases", "show", "seed/article", "--dtype", "bfloat16"]) == 0
     assert "0.10009765625 (0.1)" in capsys.readouterr().out
 
@@ -389,9 +389,9 @@ def test_the_reasons_and_the_source_are_shown(capsys):
     assert main(["cases", "show", "field_masks/optax_896"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     (c,) = select_cases("field_masks/optax_896")
-    for told in (c.why, c.reported, f"source: {c.source}", "tags: field, mask", "held by: float16, bfloat16"):
-        assert told in shown
+    for words in (c.why, c.reported, f"source: {c.source}", "tags: field, mask", "held by: float16, bfloat16"):
+        assert words in shown
 
 
-def test_a_case_without_rows_shows_none():
+def test_a_case_without_rows_shows_no_rows():
     assert showing.view("reductions/empty_none").rows == ()

@@ -42,7 +42,7 @@ def assert_same(found, exact, bits=quad.BITS):
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", *(pytest.param(d, marks=pytest.mark.full) for d in ("bfloat16", "float64"))]
 )
-def test_the_whole_catalogue_is_as_balls_have_it(dtype):
+def test_the_whole_catalogue_agrees_with_balls(dtype):
     """Row 1 on, so that balls certify little and serve those alone that quadruple precision leaves to them."""
     fmt = FORMATS[dtype]
     for case in select_cases():
@@ -58,18 +58,18 @@ logits = st.one_of(
 
 
 @given(arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=logits), st.integers(0, 2**32))
-def test_any_rows_are_as_balls_have_them(x, seed):
+def test_any_rows_agree_with_balls(x, seed):
     t = np.random.default_rng(seed).integers(0, x.shape[1], len(x))
     assert_same(bulk(x, t, first_row=1), reference(x, t))
 
 
-def test_no_rows_have_no_answers():
+def test_a_batch_without_rows_has_no_answers():
     made = bulk(np.empty((0, 3)), np.empty(0, int))
     assert made.loss.hi.shape == (0,)
     assert made.gradient.hi.shape == (0, 3)
 
 
-def test_a_sample_is_held_to_balls_and_where_it_differs_all_are_by_balls(monkeypatch):
+def test_a_sample_is_compared_with_balls_and_a_difference_leaves_all_rows_to_balls(monkeypatch):
     rng = np.random.default_rng(0)
     x, t = rng.normal(0, 10, (5, 4)), np.array([0, 1, 2, 3, 0])
     whole = quad.evaluate
@@ -98,7 +98,7 @@ def file(tmp_path):
     return tmp_path / "x.npz"
 
 
-def test_a_run_of_a_file_grades_the_same_by_both(file, tmp_path, monkeypatch):
+def test_both_oracles_give_a_run_of_a_file_the_same_grades(file, tmp_path, monkeypatch):
     monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE_ROWS", 1000)
     one, other = (
         runner.run(
@@ -118,7 +118,7 @@ def test_a_run_of_a_file_grades_the_same_by_both(file, tmp_path, monkeypatch):
     assert "numpy-quaddtype" in manifests[1]["versions"]
 
 
-def test_a_run_is_not_gone_on_with_by_another_oracle(file, tmp_path, capsys):
+def test_a_run_is_not_resumed_with_another_oracle(file, tmp_path, capsys):
     words = ["run", "--logits", str(file), "--implementation", "numpy/lse", "--out", str(tmp_path / "run")]
     assert main([*words, "--oracle", "quad"]) == 0
     assert main([*words, "--resume"]) == 2

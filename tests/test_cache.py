@@ -100,7 +100,7 @@ def test_a_cache_that_is_switched_off_is_empty(monkeypatch, capsys):
 # --- the limit --------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_used_longest_ago_goes_first(root, monkeypatch):
+def test_the_least_recently_used_files_are_removed_first(root, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", str(3.5 / 1024))
     paths = [reference_file(root, i, seconds_ago=100 * i) for i in range(4)]
     program = kept(program_folder("jax") / "jit_sum-cache", 250)
@@ -124,7 +124,7 @@ def test_a_reference_that_is_read_counts_as_used(root, monkeypatch):
     assert [e.path for e in cache_entries()] == [first]
 
 
-def test_an_environment_of_today_stays_and_does_not_count(root, monkeypatch):
+def test_an_environment_used_today_stays_and_does_not_count(root, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", str(1.5 / 1024))
     today = environment(root, "0123456789abcdef", seconds_ago=3600)
     program = kept(program_folder("torch") / "fxgraph" / "program", 3600, 2 * MIB)
@@ -139,14 +139,14 @@ def test_an_environment_of_today_stays_and_does_not_count(root, monkeypatch):
     assert (today.exists(), answer.exists(), old.exists(), unfinished.exists()) == (True, True, False, False)
 
 
-def test_inf_is_no_limit(root, monkeypatch):
+def test_inf_means_no_limit(root, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "inf")
     reference_file(root, 1, seconds_ago=400 * DAY)
     assert trim_cache() == 0
 
 
 @pytest.mark.parametrize("given", ["much", "-1", "nan"])
-def test_a_wrong_limit_is_reported_and_stops_no_run(root, monkeypatch, capsys, given):
+def test_a_wrong_limit_is_reported_and_does_not_stop_a_run(root, monkeypatch, capsys, given):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", given)
     with pytest.raises(UsageError, match="set it to a number of GiB"):
         cache_limit.cache_limit()
@@ -160,7 +160,7 @@ def test_a_wrong_limit_is_reported_and_stops_no_run(root, monkeypatch, capsys, g
     assert answer.exists()
 
 
-def test_the_folder_is_looked_at_once_an_hour_or_after_much_was_written(root, monkeypatch):
+def test_the_folder_is_examined_once_an_hour_or_after_many_writes(root, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "0")
     monkeypatch.setattr(cache_limit, "_written", 0)
 
@@ -186,7 +186,7 @@ def test_a_run_trims_the_cache_when_it_ends(root, monkeypatch, tmp_path):
     assert not old.exists()
 
 
-def test_answers_stay_right_while_others_trim_and_clear(root, monkeypatch):
+def test_answers_stay_right_while_other_threads_trim_and_clear(root, monkeypatch):
     """The limit is 0: whatever a thread has just written, another removes."""
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "0")
     monkeypatch.setattr(cache_limit, "BYTES_BETWEEN_SCANS", 1)
@@ -213,7 +213,7 @@ def test_kinds_are_cleared_by_name(root, capsys):
     assert main(["cache", "clear", "letters"]) == 2
 
 
-def test_what_is_not_logitlabs_stays(root, monkeypatch, capsys):
+def test_files_of_other_programs_stay(root, monkeypatch, capsys):
     """LOGITLAB_CACHE may be set to a home folder by mistake."""
     strangers = [
         kept(root / "references" / "thesis.pdf", 9 * DAY),
@@ -281,7 +281,7 @@ def test_several_processes_write_one_file_at_once(root):
     assert list(root.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_nothing(root, monkeypatch):
+def test_a_failed_write_leaves_no_file(root, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

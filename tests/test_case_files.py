@@ -213,7 +213,7 @@ def test_invalid_json_is_reported(tmp_path, written, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_number_that_became_infinite_is_no_infinity(tmp_path):
+def test_a_number_beyond_float64_is_refused_and_not_read_as_infinity(tmp_path):
     text = json.dumps(changed()).replace("3.0", "1e999")
     (tmp_path / "mine.json").write_text(text)
     with pytest.raises(UsageError, match=r"logits\[1\]\[0\]: a number exceeds float64"):
@@ -229,7 +229,7 @@ def test_a_missing_file_is_reported(tmp_path):
 
 @settings(max_examples=examples(60))
 @given(data=st.data())
-def test_no_change_of_a_byte_is_more_than_one_line(tmp_path_factory, data):
+def test_a_changed_byte_gives_at_most_a_one_line_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("bytes") / "mine.json"
     write_cases(path, [make("mine/a", "why", [[1.5, -math.inf]], [0], label_smoothing=0.25, weight=[1.0, 2.0])])
     bytes_ = bytearray(path.read_bytes())
@@ -287,7 +287,7 @@ def test_the_manifest_names_the_file_and_what_a_dtype_cannot_hold(tmp_path):
     assert [(entry["case"], entry["dtype"]) for entry in manifest.left_out] == [("mine/a", "float16")]
 
 
-def test_a_resumed_run_notices_a_changed_number_and_no_changed_word(tmp_path):
+def test_a_resumed_run_notices_changed_numbers_and_ignores_changed_words(tmp_path):
     path = written(tmp_path)
     plan = {"case_files": path, "dtypes": "float32", "out": tmp_path / "run", **PLAN}
     whole = runner.run(**plan)

@@ -151,7 +151,7 @@ def changed(c, **fields):
     return content_hash([dataclasses.replace(c, **fields)])
 
 
-def test_the_content_hash_follows_everything_that_decides_a_result():
+def test_the_content_hash_depends_on_everything_that_decides_a_result():
     c = case("seed/article")
     moved = c.logits.copy()
     moved[0, 0] = np.nextafter(moved[0, 0], 3)
@@ -166,7 +166,7 @@ def test_the_content_hash_follows_everything_that_decides_a_result():
     assert len(set(hashes)) == len(hashes)
 
 
-def test_the_content_hash_does_not_follow_the_words():
+def test_the_content_hash_does_not_depend_on_the_words():
     c = case("seed/article")
     assert changed(c, why="Another reason.", tags=("new",), source="someone/something#1") == content_hash([c])
 

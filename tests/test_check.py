@@ -182,7 +182,7 @@ def test_a_defect_of_one_property_breaks_no_other():
     assert broken(checked_once(wants_contiguous)) == {"right in every layout"}
 
 
-def test_a_loss_that_writes_into_its_logits_is_told():
+def test_a_loss_that_writes_into_its_logits_is_reported():
     def in_place(x, t):
         with torch.no_grad():
             x -= x.max(1, keepdim=True).values
@@ -214,7 +214,7 @@ def test_a_loss_that_cannot_be_measured_is_refused(wrong, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_loss_that_raises_on_some_inputs_or_dtypes_fails_and_keeps_its_words():
+def test_a_loss_that_raises_on_some_inputs_or_dtypes_fails_with_its_message():
     def wants_many_rows(x, t):
         if len(x) < 64 or x.dtype is torch.float64:
             raise ValueError(f"no kernel for {len(x)} rows")
@@ -280,7 +280,7 @@ def test_a_loss_is_measured_with_and_without_the_options_that_its_signature_name
     assert len(reduced) > 100
 
 
-def test_a_loss_without_options_is_given_none():
+def test_a_loss_without_options_gets_no_options():
     result = checked(sound, cases=["seed/*", "check/width_3"])
     assert result.options == ()
     assert set(result.lines["options"]) == {""}
@@ -341,7 +341,7 @@ def test_an_option_without_a_default_is_always_given():
     assert result.options == ("weight", "reduction")
 
 
-def test_an_interrupt_is_the_users():
+def test_an_interrupt_reaches_the_caller():
     def interrupted(x, t):
         raise KeyboardInterrupt
 
@@ -360,7 +360,7 @@ def test_a_check_gives_the_same_lines_again():
     assert one.lines.equals(other.lines)
 
 
-def test_a_dtype_that_is_not_supported_fails_only_where_it_was_asked_for():
+def test_an_unsupported_dtype_fails_only_where_it_was_requested():
     def wide_only(x, t):
         if x.dtype is torch.float16:
             raise NotImplementedError("\"loss\" not implemented for 'Half'")
@@ -383,7 +383,7 @@ def _printed(script):
 # --- the other frameworks ---------------------------------------------------------------------------------------
 
 
-def test_jax_losses_and_what_the_process_had():
+def test_jax_losses_are_checked_and_settings_of_the_process_stay():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
 
@@ -437,7 +437,7 @@ def numpy_gradient(x, t):
     return e.astype(x.dtype)
 
 
-def test_numpy_is_given_its_gradient():
+def test_a_numpy_loss_takes_its_gradient_as_an_argument():
     cases = ["seed/*", "ties/*", "gap/*"]
     alone = logitlab.check(numpy_loss, "numpy", "float32", cases=cases)
     assert alone.passed
@@ -465,14 +465,14 @@ def test_numpy_is_given_its_gradient():
         ({"loss": 3}, "the loss is 3"),
     ],
 )
-def test_what_cannot_be_checked_is_told(options, words):
+def test_an_impossible_check_is_reported(options, words):
     options = {"loss": sound, "framework": "torch", "dtypes": "float32", "cases": "seed/*"} | options
     with pytest.raises(logitlab.UsageError, match=words.replace("*", r"\*")):
         logitlab.check(options.pop("loss"), options.pop("framework"), **options)
 
 
 @pytest.mark.parametrize("path", ["numpy", "numpy:", "no.such.module:loss", "numpy:no_such_loss", "numpy:pi"])
-def test_a_name_that_leads_to_no_function_is_told(path):
+def test_a_name_without_a_function_is_reported(path):
     with pytest.raises(logitlab.UsageError):
         named(path)
 
@@ -498,7 +498,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_command_says_yes_no_and_cannot(project, capsys):
+def test_the_command_reports_a_pass_a_failure_and_an_error(project, capsys):
     options = ["--framework", "torch", "--dtype", "float32", "--case", "seed/*"]
     assert main(["check", "my_losses:sound", *options]) == 0
     assert "passed, grade B required" in capsys.readouterr().out
@@ -525,7 +525,7 @@ def test_the_command_says_yes_no_and_cannot(project, capsys):
         ("def loss(x): return x", "loss", "cannot be called with logits and targets"),
     ],
 )
-def test_what_cannot_be_measured_is_exit_code_2_and_one_line(project, capsys, source, loss, words):
+def test_a_loss_that_cannot_be_measured_gives_exit_code_2_and_one_line(project, capsys, source, loss, words):
     (project / "broken_module.py").write_text(source)
     sys.modules.pop("broken_module", None)
     assert main(["check", f"broken_module:{loss}", "--framework", "torch", "--case", "seed/*"]) == 2

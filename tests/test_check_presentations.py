@@ -63,7 +63,7 @@ def test_the_batches_of_a_width_have_few_shapes_where_each_is_compiled():
     assert all(len(few[classes]) < len(many[classes]) for classes in (5, 65, 128))
 
 
-def test_few_shapes_present_every_row_and_leave_out_no_way():
+def test_few_shapes_present_every_row_in_every_way():
     def rows_and_ways(few_shapes):
         rows, ways = set(), set()
         for presented in each_way(CATALOGUE, few_shapes=few_shapes):
@@ -119,7 +119,7 @@ def test_jax_gets_fewer_widths_unless_others_are_named(widths):
 
 
 @pytest.mark.full
-def test_jax_meets_fewer_widths_alone(widths):
+def test_only_jax_meets_fewer_widths(widths):
     logitlab.check(seen(widths), "torch", "float32")
     assert widths == fewer_widths()
 
@@ -134,7 +134,7 @@ def wrong_from_five_classes(x, t):
 WIDTHS = ["check/width_2", "check/width_3", "check/width_5", "check/width_6"]
 
 
-def test_progress_and_the_first_failure_are_told_as_they_come():
+def test_progress_and_the_first_failure_are_reported_as_they_come():
     seen = []
     result = logitlab.check(
         wrong_from_five_classes, "torch", "float32", cases=WIDTHS,
@@ -165,7 +165,7 @@ def test_ctrl_c_after_a_failure_gives_the_result_so_far():
     assert result.script is not None
 
 
-def test_ctrl_c_before_a_failure_says_nothing_of_the_loss():
+def test_ctrl_c_before_a_failure_reports_nothing_about_the_loss():
     with pytest.raises(KeyboardInterrupt):
         logitlab.check(interrupted_at_six(sound), "torch", "float32", cases=WIDTHS)
 

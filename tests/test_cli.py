@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "--case", "nope/*"], "no case matches 'nope/*'"),
         (["run", "--framework", "mxnet"], "unknown framework 'mxnet'; choose one of"),
@@ -29,22 +29,22 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
         (["cases", "nope"], "no case matches 'nope'"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_option_that_is_not_one_has_exit_code_2(capsys):
+def test_an_unknown_option_has_exit_code_2(capsys):
     assert main(["run", "--swift"]) == 2
     assert "--swift" in capsys.readouterr().err
 
 
-def test_a_run_says_where_it_is_and_a_report_reads_it(tmp_path, capsys):
+def test_a_run_prints_its_folder_and_a_report_reads_it(tmp_path, capsys):
     folder = str(tmp_path / "run")
     asked = ["--case", "seed/article", "--implementation", "numpy/naive", "--dtype", "float32"]
     assert main(["run", *asked, "--out", folder]) == 0
@@ -88,7 +88,7 @@ def test_doctor_finds_the_set_up_sound(frameworks, monkeypatch, capsys):
     assert "broken" not in shown
 
 
-def test_doctor_tells_how_to_install_what_is_missing(monkeypatch, capsys):
+def test_doctor_shows_how_to_install_missing_packages(monkeypatch, capsys):
     described = listing.describe_frameworks(["numpy"])
     gone = {"torch": Description("torch", missing="cannot be imported: ModuleNotFoundError: No module named 'torch'")}
     monkeypatch.setattr(listing, "describe_frameworks", lambda: described | gone)
@@ -113,7 +113,7 @@ def test_the_implementations_are_a_table():
     assert {"torch/F.cross_entropy", "numpy/scipy.special.log_softmax"} <= set(table["implementation"])
 
 
-def test_a_missing_framework_is_a_line_without_implementation():
+def test_a_missing_framework_has_a_line_without_an_implementation():
     gone = {"torch": Description("torch", missing="cannot be imported")}
     (line,) = listing.tabulated(gone).to_dict("records")
     assert (line["framework"], line["available"], line["missing"]) == ("torch", False, "cannot be imported")

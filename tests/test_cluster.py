@@ -90,7 +90,7 @@ def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
 
 
 @pytest.mark.cluster
-def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
+def test_a_file_read_in_pieces_gives_that_table_too(two, tmp_path, monkeypatch):
     monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE", 2**8)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", logits=rng.normal(0, 50, (100, 10)), targets=rng.integers(0, 10, 100))
@@ -99,7 +99,7 @@ def test_a_file_read_piece_by_piece_does_so_too(two, tmp_path, monkeypatch):
 
 
 @pytest.mark.cluster
-def test_the_manifest_tells_who_measured(two, tmp_path):
+def test_the_manifest_names_the_workers_that_measured(two, tmp_path):
     runner.run(**PLAN, executor=two.executor, out=tmp_path / "run")
     manifest = Run(tmp_path / "run").manifest
     (host,) = manifest.cluster["hosts"]
@@ -135,7 +135,7 @@ def children(pid: int) -> set[int]:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("workers", [1, 2], ids=["the only one", "one of two"])
-def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
+def test_a_killed_worker_loses_no_measurement(local, tmp_path, workers):
     with cluster(n_workers=workers) as running:
         victims = list(pids(running).values())[:1]
 
@@ -149,7 +149,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(local, tmp_path, workers):
 
 
 @pytest.mark.cluster
-def test_a_run_that_was_stopped_goes_on_and_measures_only_what_is_left(two, local, tmp_path):
+def test_a_stopped_run_resumes_and_measures_only_the_rest(two, local, tmp_path):
     class StoppedError(Exception):
         pass
 
@@ -221,7 +221,7 @@ def started(command, environment):
 
 
 @pytest.mark.cluster
-def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
+def test_a_worker_without_the_framework_is_skipped(only, two, tmp_path):
     with one_more(two, PYTHONPATH=str(only), HAS_ONLY="1"):
         found = runner.run(
             cases="seed/article", frameworks=["numpy", "only"], implementations=["numpy/lse", "only/lse"],
@@ -235,7 +235,7 @@ def test_a_worker_without_the_framework_is_passed_over(only, two, tmp_path):
 
 
 @pytest.mark.cluster
-def test_workers_whose_environment_changes_numbers_otherwise_are_refused_by_name(two, tmp_path, capsys):
+def test_workers_whose_environment_changes_numbers_are_refused_by_name(two, tmp_path, capsys):
     with one_more(two, OMP_NUM_THREADS="7") as address:
         command = ["run", "--framework=numpy", "--executor", two.executor, "--out", str(tmp_path / "run")]
         assert main(command) == 2
@@ -259,7 +259,7 @@ def differences_of(*surveys):
     return differences({s.name: s.packages for s in surveys})
 
 
-def test_who_has_another_version_is_named_with_it():
+def test_a_worker_with_another_version_is_named_with_that_version():
     alike = [survey("tcp://a:1", "2.13.0"), survey("tcp://a:2", "2.13.0"), survey("tcp://a:3")]
     assert differences_of(*alike) == []
     (line,) = differences_of(*alike, survey("tcp://b:1", "2.12.0", host="b"))
@@ -270,7 +270,7 @@ def test_who_has_another_version_is_named_with_it():
     assert "logitlab is 0.1.0 on" in line
 
 
-def test_workers_together_have_what_one_of_them_has():
+def test_a_framework_is_there_if_one_worker_has_it():
     of_cpu, of_gpu, without = survey("1", "2.13.0"), survey("2", "2.13.0", ("cpu", "cuda")), survey("3")
     assert together(["torch"], [without])["torch"].missing == "cannot be imported"
     found = together(["torch"], [without, of_cpu, of_gpu])["torch"]
@@ -287,7 +287,7 @@ def cell(device):
     )
 
 
-def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
+def test_a_cell_goes_only_to_workers_with_its_device_and_version():
     both = survey("2", "2.13.0", ("cpu", "cuda"))
     assert [both.can(cell(d)) for d in ("cpu", "cuda")] == [True, True]
     assert not survey("1", "2.13.0").can(cell("cuda"))
@@ -296,7 +296,7 @@ def test_a_cell_goes_to_workers_with_its_device_and_version_alone():
 
 
 @pytest.mark.cluster
-def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monkeypatch):
+def test_a_cell_of_a_gpu_needs_a_worker_that_declares_a_gpu(two, tmp_path, monkeypatch):
     from logitlab.execution.executors import _cluster
     from logitlab.execution.executors._worker_runtime import Setting
 
@@ -318,7 +318,7 @@ def test_a_cell_of_a_gpu_needs_a_worker_that_says_it_has_one(two, tmp_path, monk
 
 
 @pytest.mark.parametrize("asked", ["dusk://a:1", "dask://a", "dask://:1", "local", ""])
-def test_an_unknown_executor_is_refused_with_what_it_may_be(tmp_path, asked):
+def test_an_unknown_executor_is_refused_with_the_choices(tmp_path, asked):
     with pytest.raises(UsageError, match="dask://HOST:PORT"):
         opened(asked, ["numpy"], tmp_path, 60)
 
@@ -372,7 +372,7 @@ def network():
 
 
 @pytest.mark.cluster
-def test_workers_with_networks_of_their_own_measure_together(network, local, tmp_path):
+def test_workers_in_separate_networks_measure_together(network, local, tmp_path):
     with ExitStack() as workers, cluster(n_workers=0, host="10.213.77.1") as running:
         for name, space in network.items():
             worker = (

@@ -110,7 +110,7 @@ def changed(before, after, **options):
         ({"exact": 0.0}, {"exact": -0.0}, None, ""),
     ],
 )
-def test_the_gravest_change_of_a_line_is_told(before, after, kind, way):
+def test_the_gravest_change_of_a_line_is_reported(before, after, kind, way):
     assert changed(before, after) == (kind, way)
 
 
@@ -157,7 +157,7 @@ def test_the_factor_of_an_error_that_was_next_to_nothing_is_infinite():
 
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, np.nan, np.inf])
-def test_a_factor_that_bounds_nothing_is_refused(factor):
+def test_a_factor_below_1_or_not_a_number_is_refused(factor):
     with pytest.raises(UsageError, match="expected a number of at least 1"):
         logitlab.compare(made(line()), made(line()), factor=factor)
 
@@ -169,13 +169,13 @@ def test_a_changed_case_taints_every_quantity_and_a_reduced_one_every_row():
     worse = before.assign(grade=pd.Categorical(["A"] + ["F"] * 5))
     worse.loc[[1, 4], "exact"] = 2.0
     found = logitlab.compare(before, worse)
-    told = found.others.set_index(["case", "quantity", "row"])["change"]
-    assert set(told.index) == {("f/r", "loss", 0), ("f/r", "gradient", 0), ("f/m", "loss", -1), ("f/m", "gradient", 0)}
-    assert set(told) == {"case changed"}
+    kinds = found.others.set_index(["case", "quantity", "row"])["change"]
+    assert set(kinds.index) == {("f/r", "loss", 0), ("f/r", "gradient", 0), ("f/m", "loss", -1), ("f/m", "gradient", 0)}
+    assert set(kinds) == {"case changed"}
     assert found.regressions[["case", "row"]].to_numpy().tolist() == [["f/r", 1]]
 
 
-def test_a_cell_that_is_gone_is_a_regression_unless_allowed():
+def test_a_missing_cell_is_a_regression_unless_allowed():
     before = made(line(), line(implementation="x/b"), line(implementation="x/b", row=1))
     found = logitlab.compare(before, made(line()))
     (gone,) = found.changes.to_dict("records")
@@ -198,7 +198,7 @@ def test_a_quantity_that_a_cell_no_longer_has_is_gone():
     assert (gone["change"], gone["quantity"], gone["regression"]) == ("cell gone", "gradient", True)
 
 
-def test_a_case_that_was_not_asked_for_is_no_regression_and_one_that_a_cell_skipped_is():
+def test_a_skipped_case_is_a_regression_and_a_case_that_was_not_requested_is_not():
     whole = made(*(line(implementation=i, case=c) for i in ("x/a", "x/b") for c in ("f/a", "f/b", "f/c")))
     narrower = whole[whole["case"] != "f/c"]
     (gone,) = logitlab.compare(whole, narrower).changes.to_dict("records")
@@ -209,7 +209,7 @@ def test_a_case_that_was_not_asked_for_is_no_regression_and_one_that_a_cell_skip
     assert logitlab.compare(skipped, whole).changes["change"].to_list() == ["case new"]
 
 
-def test_a_case_that_is_now_reduced_is_gone_and_new_and_no_regression():
+def test_a_case_that_is_now_reduced_is_gone_and_new_and_not_a_regression():
     rows = [line(case="f/r", row=r) for r in (0, 1)]
     found = logitlab.compare(made(line(), *rows), made(line(), line(case="f/r", row=-1)))
     assert found.changes["change"].to_list() == ["case gone", "case new"]
@@ -226,7 +226,7 @@ def test_two_sides_with_nothing_in_common_cannot_be_compared():
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         (pd.DataFrame({"a": [1]}), "its column implementation is missing or has gaps"),
         (made(line(), line()), "has 1 repeated measurements"),
@@ -235,8 +235,8 @@ def test_two_sides_with_nothing_in_common_cannot_be_compared():
         (made(line(device=None)), "its column device is missing or has gaps"),
     ],
 )
-def test_a_table_that_is_none_of_measurements_is_refused(table, told):
-    with pytest.raises(UsageError, match=re.escape(told)):
+def test_a_table_of_anything_but_measurements_is_refused(table, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         logitlab.compare(table, table)
 
 
@@ -377,7 +377,7 @@ def test_a_baseline_stands_for_its_table(tmp_path, pair, random):
     pd.testing.assert_frame_equal(found.changes[columns], logitlab.compare(kept, last).changes[columns])
 
 
-def test_against_a_baseline_a_case_is_told_as_a_whole(tmp_path):
+def test_a_comparison_with_a_baseline_reports_a_case_as_a_whole(tmp_path):
     rows = [*(line(row=r, max_ulp=0.1 + r) for r in range(3)), line(case="f/b")]
     comparison.write_baseline(made(*rows), tmp_path / "b.json")
     after = made(rows[0], rows[1] | NOT_FINITE, *rows[2:])
@@ -401,7 +401,7 @@ def test_a_baseline_is_json_with_a_line_for_each_case_of_a_cell(tmp_path):
     assert json.loads(f"{{{entry}}}")["f/a"] == cell["cases"]["f/a"]
 
 
-def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
+def test_a_baseline_notices_two_rows_that_exchanged_their_bits(tmp_path):
     comparison.write_baseline(made(line(row=0, bits=1), line(row=1, bits=2)), tmp_path / "b.json")
     (found,) = logitlab.compare(tmp_path / "b.json", made(line(row=0, bits=2), line(row=1, bits=1))).changes.to_dict(
         "records"
@@ -410,7 +410,7 @@ def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('"schema": 2', '"schema": 3', "a newer LogitLab .* upgrade"),
         ('"schema": 2', '"schema": 1', "an older LogitLab .* write it again"),
@@ -426,24 +426,24 @@ def test_a_baseline_sees_bits_that_two_rows_have_exchanged(tmp_path):
         ('0/1 #', '0/99999999999999999999 #', "damaged"),
     ],
 )  # fmt: skip
-def test_a_baseline_that_is_damaged_or_from_the_future_is_told(tmp_path, old, new, told):
+def test_a_damaged_or_newer_baseline_is_reported(tmp_path, old, new, message):
     path = tmp_path / "b.json"
     comparison.write_baseline(made(line()), path)
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         logitlab.compare(path, made(line()))
 
 
-def test_what_is_not_there_or_not_readable_is_told(tmp_path):
+def test_a_missing_or_unreadable_file_is_reported(tmp_path):
     (tmp_path / "bad.parquet").write_text("no")
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe")
-    for name, told in (
+    for name, message in (
         ("none", "does not exist"),
         ("bad.parquet", "cannot be read as Parquet"),
         ("bad.json", "not a ba"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             logitlab.compare(tmp_path / name, made(line()))
     with pytest.raises(UsageError, match="not a run"):
         logitlab.compare(tmp_path, made(line()))
@@ -455,7 +455,7 @@ def test_a_parquet_file_of_a_table_is_that_table(tmp_path):
     assert logitlab.compare(tmp_path / "t.parquet", table).empty
 
 
-def test_versions_that_differ_are_told():
+def test_different_versions_are_reported():
     found = logitlab.compare(made(line()), made(line(version="2")))
     assert found.notes == ("They differ in x/loss 1 -> 2",)
 
@@ -480,7 +480,7 @@ def hostile(tmp_path_factory):
     return found, {p.suffix: p.read_text(encoding="utf-8") for p in comparison.write(found, comparison.FORMATS, folder)}
 
 
-def test_text_fits_a_hundred_columns_and_obeys_no_control_character(hostile):
+def test_text_fits_a_hundred_columns_and_escapes_control_characters(hostile):
     text = hostile[1][".txt"]
     assert max(map(len, text.splitlines())) <= 100
     assert all(c == "\n" or c.isprintable() for c in text)
@@ -625,14 +625,14 @@ def comparison_of(sides):
     return [(name, _render._RENDERERS[name][1](found, False)) for name in comparison.FORMATS]
 
 
-def test_names_are_not_cut_but_in_short_markdown(many):
+def test_only_short_markdown_cuts_names(many):
     whole = {"markdown": _markdown.markdown(logitlab.compare(*many), whole=True)}
     for name, page in (dict(comparison_of(many)) | whole).items():
         assert LONG in "".join(html.unescape(page).split()), name
 
 
 @pytest.mark.parametrize("name", comparison.FORMATS)
-def test_no_change_is_told_in_every_format(name, tmp_path, capsys):
+def test_every_format_reports_that_nothing_changed(name, tmp_path, capsys):
     found = logitlab.compare(made(line()), made(line()))
     (path,) = comparison.write(found, [name], tmp_path)
     if name == "junit":
@@ -677,15 +677,15 @@ def test_a_worse_formula_under_the_same_name_is_a_regression(folder, tmp_path, c
     printed = capsys.readouterr().out
     assert printed.startswith("::error title=numpy/loss ")
     assert str(out / "compare.json") in printed
-    told = json.loads((out / "compare.json").read_text())["changes"]
-    article = [c for c in told if c["case"] == "seed/article" and c["dtype"] == "float32" and c["row"] == 1]
+    changes = json.loads((out / "compare.json").read_text())["changes"]
+    article = [c for c in changes if c["case"] == "seed/article" and c["dtype"] == "float32" and c["row"] == 1]
     assert {c["quantity"]: (c["change"], c["after"]) for c in article if c["quantity"] != "probabilities"} == {
         "loss": ("newly not finite", "F overflow"),
         "gradient": ("newly not finite", "F nan"),
     }
 
 
-def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsys):
+def test_an_unfinished_run_is_reported_and_makes_no_baseline(folder, tmp_path, capsys):
     whole = Run(folder)
     half = Run.create(tmp_path / "half", replace(whole.manifest, complete=False))
     half.write(0, whole.read())
@@ -697,7 +697,7 @@ def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["compare", "a", "b"], "a does not exist; give a run folder"),
         (
@@ -707,10 +707,10 @@ def test_an_unfinished_run_says_so_and_makes_no_baseline(folder, tmp_path, capsy
         (["baseline", "a", "b"], "a does not exist"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

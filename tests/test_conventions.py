@@ -68,7 +68,7 @@ def test_a_convention_other_than_the_default_names_its_source():
     assert ROWS.wording == "a weighted mean is divided by the number of rows (a test)"
 
 
-def test_pytorch_and_paddle_give_what_a_public_report_has_for_each():
+def test_pytorch_and_paddle_give_the_values_of_a_public_report():
     (case,) = select_cases("field_options/paddle_47813")
     given = {"weight": case.weight, "label_smoothing": 0.1, "reduction": "mean"}
     standard, paddle = (

@@ -52,7 +52,7 @@ def test_every_command_line_that_is_shown_parses(arguments):
     assert parsed(arguments).name
 
 
-def test_a_command_line_that_does_not_parse_would_be_noticed():
+def test_a_command_line_that_does_not_parse_is_noticed():
     with pytest.raises(Exception, match="No such option"):
         parsed(["run", "--no-such-option"])
 
@@ -74,8 +74,8 @@ def test_every_python_block_compiles_and_names_what_is_public():
 
 
 def test_the_python_reference_has_every_public_name():
-    told = re.findall(r"^(?::::|###) logitlab\.(\w+)$", (ROOT / "docs/reference/python.md").read_text(), re.MULTILINE)
-    assert sorted(told) == sorted(logitlab.__all__)
+    named = re.findall(r"^(?::::|###) logitlab\.(\w+)$", (ROOT / "docs/reference/python.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(logitlab.__all__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -106,15 +106,15 @@ def test_a_finding_is_computed_from_the_run(measured):
 
 def test_a_finding_that_no_longer_holds_stops_the_build(measured):
     findings = tool("findings")
-    mended = measured.assign(value=measured["exact"])
+    accurate = measured.assign(value=measured["exact"])
     with pytest.raises(findings.FindingGoneError, match=r"'near zero' no longer holds.*change docs/findings\.md"):
-        findings.near_zero(mended)
+        findings.near_zero(accurate)
     worse = measured.assign(grade=measured["grade"].where(measured["formula"] != "log1p", "B"))
     with pytest.raises(findings.FindingGoneError, match="results of the log1p formula are below A"):
         findings.log1p(worse)
 
 
-def test_a_run_without_what_a_finding_needs_is_told(measured):
+def test_a_run_without_the_rows_of_a_finding_is_reported(measured):
     findings = tool("findings")
     with pytest.raises(findings.FindingGoneError, match=r"needs measurements of .*masks/first"):
         findings.masks(measured)
@@ -154,7 +154,7 @@ def step(source, names):
     return [nameless(text) for text in shown if text]
 
 
-def test_the_steps_of_the_notebook_give_what_it_shows(notebook, in_this_process):
+def test_the_steps_of_the_notebook_give_the_shown_outputs(notebook, in_this_process):
     """In this process, which has PyTorch already; `make test-all` starts a kernel."""
     names = {"__name__": "__main__"}
     shown = [step(cell.source, names) for cell in notebook.cells if cell.cell_type == "code"]
@@ -163,7 +163,7 @@ def test_the_steps_of_the_notebook_give_what_it_shows(notebook, in_this_process)
 
 @pytest.mark.full
 @pytest.mark.filterwarnings("default")  # of the machinery that runs notebooks, in this process
-def test_the_notebook_gives_what_it_shows(notebook):
+def test_the_notebook_gives_the_shown_outputs(notebook):
     fresh = nbformat.from_dict(notebook)
     for cell in fresh.cells:
         if cell.cell_type == "code":

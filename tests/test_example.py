@@ -75,10 +75,10 @@ def test_the_example_gives_the_articles_numbers(measured):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_computed_in_float64_it_is_accurate_in_every_narrower_dtype(measured, dtype):
+def test_the_example_is_accurate_in_every_dtype_narrower_than_float64(measured, dtype):
     rows = measured[(measured["dtype"] == dtype) & measured["grade"].notna()]
-    told = rows[rows["grade"] != "A"][["case", "row", "quantity", "grade", "max_ulp"]].to_string()
-    assert set(rows["grade"]) == {"A"}, told
+    shown = rows[rows["grade"] != "A"][["case", "row", "quantity", "grade", "max_ulp"]].to_string()
+    assert set(rows["grade"]) == {"A"}, shown
 
 
 # --- the other verbs, by its one file ---------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_check_prints_a_program_that_shows_a_failure(done, installed, tmp_path):
     assert given != exact
 
 
-def test_explain_shows_what_goes_in_and_comes_out(done):
+def test_explain_shows_the_input_and_the_output(done):
     shown = done("explain", "seed/article", "--implementation", "example/math.fsum", "--row", 1)
     assert "2000" in shown
     assert "gradient" in shown

@@ -256,7 +256,7 @@ def test_a_failure_is_reported_where_a_quantity_is_wrong_and_nowhere_else(explai
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_a_nan_logit_has_no_exact_stages_and_is_no_failure(explain, formula):
+def test_a_nan_logit_has_no_exact_stages_and_no_failure(explain, formula):
     explained = explain("special/nan", f"torch/{formula}")
     assert explained.first is None
     assert stage(explained, "exp")["exact"] == "no exact value"
@@ -288,7 +288,7 @@ def test_a_masked_target_has_the_oracles_limit(explain):
     assert "NaN" in stage(explained, "gradient", "backward")["value"]
 
 
-def test_a_builtin_shows_what_goes_in_and_comes_out(explain):
+def test_a_builtin_shows_its_input_and_its_output(explain):
     explained = explain("masks/first", "jax/optax.softmax_cross_entropy")
     assert explained.stages["stage"].tolist() == ["logits", "loss", "gradient"]
     assert explained.first.rule == f"NaN where the exact value is {stage(explained, 'loss')['exact']}"
@@ -304,7 +304,7 @@ def test_a_builtin_takes_the_loss_options_and_a_written_formula_says_that_it_doe
         explain(case.id, "torch/naive")
 
 
-def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
+def test_a_framework_without_operations_shows_its_input_and_its_output(monkeypatch):
     from logitlab.execution import worker
     from logitlab.frameworks.numpy import NumpyFramework
 
@@ -322,7 +322,7 @@ def test_a_framework_without_operations_is_seen_from_outside(monkeypatch):
     assert traced.status == "ok"
 
 
-def test_a_fault_is_one_clear_line():
+def test_a_fault_is_reported_in_one_line():
     from logitlab.execution import worker
 
     batch = Batch(np.array([[1.0, 2.0]]), np.array([7]))
@@ -331,7 +331,7 @@ def test_a_fault_is_one_clear_line():
     assert traced.detail.startswith("IndexError: index 7 is out of bounds")
 
 
-def test_a_framework_that_is_too_slow_to_import_is_one_clear_line(monkeypatch):
+def test_a_framework_that_is_too_slow_to_import_is_reported_in_one_line(monkeypatch):
     """Its time-out is put in place of a real one: a short limit and a quick import would race."""
     from concurrent.futures import Future
 

@@ -264,14 +264,14 @@ def test_a_sum_in_the_dtype_is_the_reason_for_the_c_of_a_reduced_loss(explainer)
     assert explained.first.stage == "loss"
 
 
-def test_digits_that_b_gives_up_are_no_failure(explainer, capsys):
+def test_losing_the_digits_that_b_allows_is_not_a_failure(explainer, capsys):
     """A loss of -0: the bound allows it."""
     words = shown(explainer.explain(ExplainRequest("certainty/margin_12", BUILTIN, "bfloat16", 0)), capsys)
     assert "digits are lost first in: loss: -0 where the exact value is 9.871e-06" in words
     assert "fail" not in words
 
 
-def test_a_row_of_accurate_grades_says_so_of_each(explainer, capsys):
+def test_each_accurate_quantity_of_a_row_is_called_accurate(explainer, capsys):
     words = shown(explainer.explain(ExplainRequest("seed/article", "numpy/log1p", row=0)), capsys)
     for quantity in ("probabilities", "loss", "gradient"):
         assert f"{quantity}: A, accurate: " in words
@@ -287,7 +287,7 @@ def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate(explainer):
     )
 
 
-def test_a_wrong_sign_is_named_where_it_is():
+def test_a_wrong_sign_is_named_at_its_entry():
     """The larger error is another entry's."""
     values, exact = np.array([0.25, 1e-3, -0.5]), np.array([0.5, -1e-3, -0.5])
     kind = Stage.of_quantity("gradient", values)
@@ -296,7 +296,7 @@ def test_a_wrong_sign_is_named_where_it_is():
 
 
 @pytest.mark.parametrize("implementation", ["numpy/naive", "numpy/lse", "numpy/scipy.special.softmax"])
-def test_what_is_graded_c_or_worse_always_reads_as_a_failure_and_what_is_a_never(implementation, explainer):
+def test_grades_c_to_f_always_read_as_failures_and_grade_a_never_does(implementation, explainer):
     families = ["offset/*", "gap/*", "certainty/*", "underflow/*", "reductions/*"]
     for case in select_cases(families):
         if case.rows == 0 or case.classes > 10 or "float32" not in case.dtypes:
@@ -332,7 +332,7 @@ def test_an_ignored_row_whose_gradient_is_nan_is_the_worst_and_a_failure(explain
     assert shown(explained, capsys).endswith("first failure: gradient: NaN where the exact value is 0")
 
 
-def test_a_row_beside_an_ignored_one_that_went_wrong_says_so(explainer):
+def test_a_row_names_a_wrong_ignored_row_beside_it(explainer):
     (remark,) = explainer.explain(ExplainRequest("mine/ignored_mean", BUILTIN, row=0)).remarks
     assert remark.startswith("Beside it, row 1: The row is ignored")
     assert remark.endswith("The gradient is NaN.")
@@ -345,7 +345,7 @@ def test_a_reduced_loss_that_raises_has_no_stages_and_the_message(explainer, cap
     assert explained.remarks == ("loss: raised: ValueError: Input contains NaN.",)
 
 
-def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(explainer):
+def test_a_mean_over_no_rows_shows_the_result_and_has_no_exact_value(explainer):
     explained = explainer.explain(ExplainRequest("mine/nothing", BUILTIN))
     assert (explained.grades["loss"], line(explained, "loss")["value"]) == (None, "NaN")
     assert line(explained, "loss")["exact"] == "no exact value"
@@ -357,7 +357,7 @@ def test_a_mean_over_nothing_says_what_came_out_and_that_nothing_is_exact(explai
     )
 
 
-def test_a_target_that_is_no_class_says_what_the_implementation_made_of_it(explainer):
+def test_an_invalid_target_shows_what_the_implementation_returned(explainer):
     case = next(c for c in select_cases("invalid/*") if (c.targets < 0).any())
     row = int(np.flatnonzero(case.targets < 0)[0])
     explained = explainer.explain(ExplainRequest(case.id, "numpy/naive", row=row))

@@ -174,14 +174,14 @@ def test_a_fault_is_a_row_with_its_kind(table_of, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_costs_no_other_case(table_of, name):
+def test_a_fault_affects_no_other_case(table_of, name):
     table = table_of(name)
     article = table[(table["implementation"] == f"faulty/{name}") & (table["case"] == "seed/article")]
     assert article["status"].to_list() == ["ok"] * 3
     assert article["value"].to_list() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
 
 
-def test_a_fault_reaches_no_other_framework(measured):
+def test_a_fault_affects_no_other_framework(measured):
     numpy_rows = measured[measured["framework"] == "numpy"]
     assert set(numpy_rows["status"]) == {"ok"}
     assert set(numpy_rows["implementation"]) >= {"numpy/naive", "numpy/lse", "numpy/log1p"}
@@ -207,7 +207,7 @@ def test_the_message_is_kept_on_one_line(measured):
 
 
 @pytest.mark.parametrize("name", [param for param in NAMES if param.values[0] in LEFT])
-def test_what_a_call_changes_is_reported_and_meets_no_other_call(table_of, measured, name):
+def test_changes_made_by_a_call_are_reported_and_affect_no_other_call(table_of, measured, name):
     def of(table, implementation):
         return table[table["implementation"] == f"faulty/{implementation}"]
 
@@ -228,19 +228,19 @@ def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path, evaluate):
     assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
 
 
-def test_what_was_printed_is_kept_in_part(measured):
+def test_printed_output_is_kept_in_part(measured):
     log = Path(measured["out"].iloc[0]) / "logs" / "faulty.log"
     assert 2**20 < log.stat().st_size < 2**24
     assert b"LogitLab left out what was printed here" in log.read_bytes()
 
 
-def test_what_a_call_starts_ends_with_its_worker(faulty, measured, gone):
+def test_processes_started_by_a_call_end_with_its_worker(faulty, measured, gone):
     pids = [int(file.stem) for file in faulty.glob("*.pid")]
     assert len(pids) >= 2
     assert all(gone(pid) for pid in pids)
 
 
-def test_only_the_case_at_fault_is_lost_of_a_shared_call(faulty):
+def test_a_shared_call_loses_only_the_case_at_fault(faulty):
     """Both cases have three classes and share a call; only the first has a zero among its logits."""
     df = runner.run(
         cases=["overflow/float32_below", "seed/article"], implementations=["faulty/aborts"], frameworks=["faulty"]
@@ -258,7 +258,7 @@ def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, t
     assert "a_package_that_nobody_has" in manifest.missing["unimportable"]
 
 
-def test_with_nothing_left_to_run_the_reason_is_told(faulty):
+def test_the_reason_is_reported_when_nothing_is_left_to_run(faulty):
     with pytest.raises(UsageError, match="no chosen framework is installed: unimportable cannot be imported"):
         runner.run(cases="seed/article", frameworks=["unimportable"])
 
@@ -300,7 +300,7 @@ def test_a_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path, eval
 
 
 @pytest.mark.parametrize("times", [1, 1000], ids=["once", "whenever it is called"])
-def test_a_broken_pool_costs_no_more_than_the_call_that_breaks_it(monkeypatch, times):
+def test_a_broken_pool_loses_only_the_call_that_breaks_it(monkeypatch, times):
     left = [times]
 
     def breaks(args):

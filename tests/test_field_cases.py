@@ -12,9 +12,9 @@ from logitlab.core.formats import FORMATS
 
 INF, NAN = float("inf"), float("nan")
 FIELD = [c for c in all_cases() if "field" in c.tags]
-TOLD = (
+MESSAGE = (
     "{case} in {dtype}: {what} {version} now gives {now}, and was measured to give {was} (the report is {source}); "
-    "if a new version mended or broke it, say so in the CHANGELOG and change this measurement"
+    "if a new version fixed or broke it, say so in the CHANGELOG and change this measurement"
 )
 
 
@@ -31,9 +31,9 @@ def exact(c, dtype="float64"):
 def measured(c, what, version, now, was, *, dtype="float32", rtol=2e-6, atol=0.0):
     """Assert a measurement: NaN equals NaN, and finite values agree to a few roundings."""
     now = np.asarray(now, np.float64)
-    told = TOLD.format(case=c.id, dtype=dtype, what=what, version=version, now=now, was=was, source=c.source)
-    assert np.shape(now) == np.shape(was), told
-    assert np.allclose(now, was, rtol=rtol, atol=atol, equal_nan=True), told
+    message = MESSAGE.format(case=c.id, dtype=dtype, what=what, version=version, now=now, was=was, source=c.source)
+    assert np.shape(now) == np.shape(was), message
+    assert np.allclose(now, was, rtol=rtol, atol=atol, equal_nan=True), message
 
 
 # --- what a field case is ---------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_the_weighted_mean_of_paddle_47813_in_closed_form():
     assert exact(case("field_options/paddle_47813")).loss.hi == pytest.approx(sum(rows) / 3, rel=1e-14)
 
 
-def test_ignored_rows_count_nothing_whatever_is_in_them():
+def test_ignored_rows_do_not_count_whatever_they_hold():
     for name in ("field_options/kospeech_37", "field_masks/pytorch_31829"):
         reference = exact(case(name))
         assert np.isfinite(reference.loss.hi)
@@ -310,7 +310,9 @@ def test_torch_loses_the_loss_of_a_confident_prediction():
     c = case("field_precision/scipy_19521")
     assert exact(c, "float32").loss.hi == pytest.approx([8.7709e-8, 4.3855e-8], rel=1e-3)
     loss, _ = in_torch(c)
-    assert loss[1] == 0, TOLD.format(case=c.id, dtype="float32", what="torch", version="", now=loss, was=0, source="")
+    assert loss[1] == 0, MESSAGE.format(
+        case=c.id, dtype="float32", what="torch", version="", now=loss, was=0, source=""
+    )
 
 
 # --- what JAX, optax and SciPy do -------------------------------------------------------------------------------
@@ -462,7 +464,7 @@ def test_a_row_without_a_label_has_a_gradient_in_tensorflow(tf, case_id, was):
     measured(c, "the gradient of the dense loss of TensorFlow", tf.__version__, gradient, was)
 
 
-def test_a_label_that_is_no_class_raises_in_tensorflow_and_is_nan_compiled(tf):
+def test_an_invalid_label_raises_in_tensorflow_and_is_nan_compiled(tf):
     c, x, t = tf_case(tf, "field_options/tensorflow_8484")
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits
     with pytest.raises(tf.errors.InvalidArgumentError):

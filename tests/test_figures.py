@@ -78,7 +78,7 @@ def test_fonts_are_legible_and_nothing_is_cut_off(drawn, folder):
         assert "<text" in svg
 
 
-def test_lines_are_told_apart_by_dashes_and_points_as_well_as_colour(folder):
+def test_lines_differ_in_dashes_and_points_as_well_as_colour(folder):
     svg = (folder / "curve-offset-loss-float32.svg").read_text(encoding="utf-8")
     looks = set(
         re.findall(
@@ -206,7 +206,7 @@ def texts(figure):
     return [html.unescape(text) for text in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)</", _figures._svg(figure.chart))]
 
 
-def test_every_implementation_has_a_line_of_its_own_in_each_matrix(everyone):
+def test_every_implementation_has_a_separate_line_in_each_matrix(everyone):
     df = typed(pd.concat([cells(implementation=name, grade="F", finite=False) for name in everyone]))
     of = {figure.name: texts(figure) for figure in paper.figures(df)}
     for name in ("grades", "finiteness-float32"):
@@ -229,7 +229,7 @@ def test_losses_whose_names_shorten_alike_are_not_drawn_over_each_other():
     assert len(squares) == sum(share > 0 for share in shares)
 
 
-def test_legends_have_titles_and_nothing_is_framed_but_axes(drawn):
+def test_legends_have_titles_and_only_axes_are_framed(drawn):
     for name, figure in drawn.items():
         config = figure.chart.to_dict()["config"]["view"]
         assert (config["stroke"] is None) == name.startswith(("grades", "finiteness"))
@@ -268,7 +268,7 @@ def test_an_error_that_no_grade_counts_is_drawn_below_the_axis_of_a_curve():
     assert "smallest normal number" in figure.title
 
 
-def test_nothing_measured_draws_nothing(tmp_path):
+def test_a_run_without_measurements_has_no_figures(tmp_path):
     empty = typed(pd.DataFrame(columns=list(cells().columns)))
     assert list(paper.figures(empty)) == []
     assert [p.name for p in paper.write_figures(empty, tmp_path)] == ["figures.tex"]
@@ -278,13 +278,13 @@ def test_a_sweep_of_which_nothing_could_be_graded_has_no_curve():
     assert [f.name for f in paper.figures(cells(case="sweep_offset/1", family="sweep_offset", grade=None))] == []
 
 
-def test_a_name_of_a_figure_is_a_name_of_a_file(tmp_path):
+def test_names_of_figures_are_safe_file_names(tmp_path):
     paths = paper.write_figures(cells(mode="../../x y", grade="F", finite=False), tmp_path)
     assert {p.parent for p in paths} == {tmp_path / "figures"}
     assert all(re.fullmatch(r"[\w.+-]+", p.name) and not p.name.startswith(".") for p in paths)
 
 
-def test_what_draws_the_figures_is_asked_for_by_name(tmp_path, monkeypatch):
+def test_the_missing_package_for_figures_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "logitlab.reports.charts.style.find_spec", lambda module: None if module == "vl_convert" else module
     )
@@ -292,7 +292,7 @@ def test_what_draws_the_figures_is_asked_for_by_name(tmp_path, monkeypatch):
         paper.write_figures(cells(), tmp_path)
 
 
-def test_the_command_line_writes_them(tmp_path):
+def test_the_command_line_writes_the_figures(tmp_path):
     run = Run.create(tmp_path / "run", Manifest.parse({
         "run": "r", "frameworks": {}, "versions": {"logitlab": "0"}, "missing": {}, "left_out": [], "complete": True,
         "hardware": {"processor": "p", "machine": "", "system": ""}, "catalogue": {"cases": [], "hash": "0"},

@@ -58,7 +58,7 @@ def test_a_target_of_minus_100_is_refused_with_the_option_that_takes_it(dump, ca
         LogitsFile.open(dump, file_options(ignore_index=255))
 
 
-def test_ignored_rows_count_nothing_and_the_others_are_those_of_a_case(dump):
+def test_ignored_rows_do_not_count_and_the_others_equal_those_of_a_case(dump):
     df = runner.run(logits=dump, ignore_index=-100, **PLAN)
     found = losses(df)
     assert found.index.to_list() == list(range(ROWS))
@@ -100,7 +100,7 @@ def test_a_reduced_loss_is_the_whole_files_though_rows_are_read_in_pieces(dump, 
     assert sorted(gradients["row"]) == list(range(ROWS))
 
 
-def test_options_do_not_show_in_what_pieces_a_file_was_read(dump, monkeypatch):
+def test_results_with_options_do_not_depend_on_the_pieces_of_a_file(dump, monkeypatch):
     whole = runner.run(logits=dump, **OPTIONS, **PLAN)
     monkeypatch.setattr(_file, "PIECE", 3 * CLASSES)
     pieces = runner.run(logits=dump, **OPTIONS, **PLAN)
@@ -109,7 +109,7 @@ def test_options_do_not_show_in_what_pieces_a_file_was_read(dump, monkeypatch):
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_what_to_do(dump, monkeypatch):
+def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_advice(dump, monkeypatch):
     monkeypatch.setattr(_file, "MAX_REDUCED", 7 * CLASSES)
     with pytest.raises(UsageError) as caught:
         LogitsFile.open(dump, file_options("mean", ignore_index=-100))
@@ -120,7 +120,7 @@ def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_what_to_do(dump,
     assert LogitsFile.open(dump, file_options(ignore_index=-100)).rows == ROWS
 
 
-def test_every_loss_option_is_one_of_files_too(dump):
+def test_files_take_every_loss_option(dump):
     """So that one that is added is taken by `run`: its command line, its arguments and its files."""
     names = {f.name for f in fields(LossOptions)}
     assert names <= {f.name for f in fields(runner.Request)}
@@ -134,7 +134,7 @@ def test_every_loss_option_is_one_of_files_too(dump):
     np.testing.assert_array_equal(found, reference(logits, targets, ignore_index=-100, softcap=2.0).loss.hi)
 
 
-def test_a_run_is_resumed_with_the_same_options_alone(dump, tmp_path):
+def test_a_run_is_resumed_only_with_the_same_options(dump, tmp_path):
     runner.run(logits=dump, ignore_index=-100, out=tmp_path / "run", **PLAN)
     with pytest.raises(UsageError, match="its files differ"):
         runner.run(logits=dump, ignore_index=-100, weight=WEIGHT, out=tmp_path / "run", resume=True, **PLAN)
@@ -181,7 +181,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED)
-def test_an_option_that_makes_no_sense_is_one_line(options, message):
+def test_an_invalid_option_is_reported_in_one_line(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         file_options(**options)
     assert "\n" not in str(caught.value)

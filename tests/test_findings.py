@@ -14,8 +14,8 @@ KEPT = {d.implementation: d.grade for d in kept_grades.read().decisions}
 MEASURED = {
     name: grade for name, grade in KEPT.items() if name.split("/")[0] in ("numpy", "torch", "jax", "tensorflow")
 }
-TOLD = (
-    "{name} is graded {now} in float32 ({version}, worst at {case}), and was {was}: if a new version mended or broke "
+MESSAGE = (
+    "{name} is graded {now} in float32 ({version}, worst at {case}), and was {was}: if a new version fixed or broke "
     "it, run `make grades` and say so in the CHANGELOG; if not, find out which is right"
 )
 
@@ -56,12 +56,12 @@ def test_no_loss_raises_anywhere_in_the_catalogue(whole_float32):
 @pytest.mark.full
 @pytest.mark.pinned
 @pytest.mark.parametrize("name", MEASURED)
-def test_the_float32_grade_over_the_whole_catalogue_is_what_was_measured(whole_float32, name):
+def test_the_float32_grade_over_the_whole_catalogue_is_the_recorded_one(whole_float32, name):
     """test_grades.py measures the cases that decide them."""
     rows = whole_float32[(whole_float32["implementation"] == name) & whole_float32["grade"].notna()]
     of_all = worst(rows)
     now, was = of_all["grade"], MEASURED[name]
-    assert now == was, TOLD.format(name=name, now=now, was=was, version=of_all["version"], case=of_all["case"])
+    assert now == was, MESSAGE.format(name=name, now=now, was=was, version=of_all["version"], case=of_all["case"])
 
 
 @pytest.mark.full
@@ -91,8 +91,8 @@ def test_log1p_is_accurate_in_every_other_dtype(framework, cases, request):
         modes="compiled" if framework == "jax" else "eager",
     )  # fmt: skip
     below = df[df["grade"].notna() & (df["grade"] != "A")]
-    told = ["implementation", "dtype", "case", "row", "quantity", "grade", "max_ulp"]
-    assert below.empty, below[told].to_string()
+    columns = ["implementation", "dtype", "case", "row", "quantity", "grade", "max_ulp"]
+    assert below.empty, below[columns].to_string()
 
 
 @pytest.mark.pinned

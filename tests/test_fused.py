@@ -142,7 +142,7 @@ def test_liger_is_given_logits_by_columns_as_they_lie_in_memory(liger):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_the_classifier_is_the_identity_of_the_logits_dtype_and_asks_for_no_gradient(cut, dtype):
+def test_the_classifier_is_the_identity_in_the_logits_dtype_without_a_gradient(cut, dtype):
     x = torch.tensor(LOGITS, dtype=dtype, requires_grad=True)
     _torch_losses.cut_cross_entropy(x, torch.tensor(TARGETS), reduction="none")
     assert cut.e is x
@@ -159,25 +159,25 @@ def test_an_infinite_logit_makes_its_row_nan_times_the_identity_and_no_other_row
 
 
 @pytest.mark.parametrize("option", ["weight", "label_smoothing"])
-def test_an_option_that_the_cut_loss_does_not_take_it_refuses_itself(cut, option):
+def test_the_cut_loss_itself_refuses_an_option_that_it_does_not_take(cut, option):
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
         evaluated(CUT, LOGITS, TARGETS, **{option: 0.1})
 
 
-def test_an_identity_too_large_is_refused_before_it_is_made(cut):
+def test_a_larger_identity_is_refused_before_it_is_made(cut):
     with pytest.raises(NotImplementedError, match=r"50257 classes need an identity .* at most 16384 are taken"):
         evaluated(CUT, np.zeros((1, 50_257), np.float16), np.array([0]))
     assert not hasattr(cut, "c")
 
 
-def test_an_identity_of_as_many_classes_as_are_taken_is_made(cut, monkeypatch):
+def test_an_identity_of_the_largest_size_is_made(cut, monkeypatch):
     monkeypatch.setattr(_torch_losses, "MAX_IDENTITY_CLASSES", 3)
     evaluated(CUT, LOGITS, TARGETS)
     assert cut.c.shape == (3, 3)
 
 
 @pytest.mark.parametrize("implementation", [LIGER, CUT], ids=lambda i: i.package)
-def test_both_run_on_cuda_alone_and_eagerly_on_class_indices(implementation):
+def test_both_run_only_on_cuda_and_eagerly_on_class_indices(implementation):
     assert implementation.devices == ("cuda",)
     assert implementation.modes == ("eager",)
     assert implementation.reduces

@@ -90,14 +90,14 @@ def test_every_implementation_of_every_framework_has_a_kept_grade(measured_in_al
 
 @pytest.mark.pinned
 @pytest.mark.parametrize("decision", [d for d in KEPT.decisions if not _of_others(d)], ids=lambda d: d.implementation)
-def test_the_grade_in_readme_is_what_is_measured(measured, decision):
+def test_the_grade_in_readme_is_the_measured_one(measured, decision):
     _hold(measured, decision, "eager", KEPT.cases, decision.grade)
 
 
 @pytest.mark.full
 @pytest.mark.pinned
 @pytest.mark.parametrize("decision", [d for d in KEPT.decisions if _of_others(d)], ids=lambda d: d.implementation)
-def test_the_grade_of_keras_on_other_frameworks_is_what_is_measured(measured_in_all, decision):
+def test_the_grade_of_keras_on_other_frameworks_is_the_measured_one(measured_in_all, decision):
     _hold(measured_in_all, decision, "eager", KEPT.cases, decision.grade)
 
 
@@ -112,7 +112,7 @@ def test_the_grade_of_keras_on_other_frameworks_is_what_is_measured(measured_in_
         for decision, mode, grade in CHANGED
     ],
 )  # fmt: skip
-def test_the_grade_in_another_mode_is_what_is_measured(decision, mode, grade):
+def test_the_grade_in_another_mode_is_the_measured_one(decision, mode, grade):
     _hold(in_other_modes(decision.implementation.split("/")[0]), decision, mode, _cases(decision), grade)
 
 
@@ -121,7 +121,7 @@ def test_names_of_the_same_frameworks_stand_together():
     assert kept_grades.compact(names) == "jax, numpy: `lse`, `naive`; torch: `logsumexp`"
 
 
-def test_few_cases_decide_the_grades_and_the_known_ones_first():
+def test_few_cases_decide_the_grades_and_known_cases_come_first():
     lines = [
         ("numpy/a", "masks/last", "F"), ("numpy/b", "masks/last", "F"), ("numpy/b", "masks/first", "F"),
         ("numpy/c", "masks/last", "A"), ("numpy/a", "gap/20_high", "B"), ("numpy/d", "seed/article", "A"),
@@ -136,7 +136,7 @@ def test_few_cases_decide_the_grades_and_the_known_ones_first():
     }  # fmt: skip
 
 
-def test_a_grade_that_is_kept_and_no_longer_true_is_noticed():
+def test_an_outdated_grade_is_noticed():
     """README called Keras's sparse losses from logits B on JAX too, where they are F."""
     rows = [("keras-jax/losses.x", "eager", "field_masks/optax_896", "F", "3.15.1")]
     measured = pd.DataFrame(rows, columns=["implementation", "mode", "case", "grade", "version"])

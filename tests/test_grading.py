@@ -531,7 +531,7 @@ def test_a_verdict_says_what_happened(verdict):
     assert only(graded(*example)) == (letter, verdict)
 
 
-def test_a_zero_within_the_best_bound_is_no_underflow():
+def test_a_zero_within_the_best_bound_is_not_an_underflow():
     # e^-87.4 lies just below the smallest normal number, where a flushed zero is as good as it gets.
     result = graded("probabilities", [[1.0, 0.0]], [[87.4, 0.0]], [0])
     assert only(result) == ("A", "correct")

@@ -25,7 +25,7 @@ from logitlab.studies.hunt._mutations import MUTATIONS, fitted, fresh, held, mut
 from logitlab.studies.hunt._score import NOT_FINITE, score
 
 BENIGN = "random/c5_s1"  # five classes, logits of about 1: every formula is accurate on it
-TOLD = ["case", "row", "quantity", "status", "grade", "verdict", "max_ulp", "value", "exact"]
+COLUMNS = ["case", "row", "quantity", "status", "grade", "verdict", "max_ulp", "value", "exact"]
 
 
 def short(implementation, dtype="float32", **asked):
@@ -40,7 +40,7 @@ def naive():
 # --- what is found ----------------------------------------------------------------------------------------------
 
 
-def test_from_benign_rows_it_finds_where_naive_is_not_finite(naive):
+def test_a_hunt_from_benign_rows_finds_where_naive_is_not_finite(naive):
     assert set(naive.catalogue["grade"]) <= {"A", "B"}
     first = naive.findings.iloc[0]
     assert first["grade"] == "F"
@@ -56,7 +56,7 @@ def test_each_finding_is_worse_than_the_catalogue(naive):
         assert (line["grade"], line["of_bound"]) > (there["grade"], there["of_bound"])
 
 
-def test_what_is_found_is_small_and_round(naive):
+def test_findings_are_small_and_round(naive):
     assert max(case.classes for case in naive.cases) <= 5
     assert min(len(str(case.logits.tolist())) for case in naive.cases) <= len("[[100.0, 100.0]]")
 
@@ -64,7 +64,7 @@ def test_what_is_found_is_small_and_round(naive):
 @pytest.mark.parametrize(
     "dtype", [pytest.param(d, marks=[pytest.mark.full] if d in ("float16", "float64") else []) for d in FORMATS]
 )
-def test_by_ulp_it_finds_a_larger_error_of_lse(dtype):
+def test_a_hunt_by_ulp_finds_a_larger_error_of_lse(dtype):
     found = short("numpy/lse", dtype, by="ulp", quantities="loss")
     assert set(found.findings["quantity"]) == {"loss"}
     before, after = found.catalogue.iloc[0], found.findings.iloc[0]
@@ -79,21 +79,21 @@ def test_by_ulp_it_finds_a_larger_error_of_lse(dtype):
 
 
 @pytest.mark.parametrize(("implementation", "dtype"), [("numpy/lse", "bfloat16"), ("torch/F.cross_entropy", "float32")])
-def test_a_run_of_the_file_measures_what_the_hunt_told(tmp_path, implementation, dtype):
+def test_a_run_of_the_file_measures_what_the_hunt_reported(tmp_path, implementation, dtype):
     found = short(implementation, dtype, evaluations=4000)
     assert len(found.cases) > 0
     found.write(tmp_path / "found.json")
     df = runner.run(
         case_files=tmp_path / "found.json", implementations=implementation, dtypes=dtype, modes="eager", devices="cpu"
     ).astype({"case": str, "quantity": str})
-    told = found.findings[TOLD].merge(df[TOLD], on=["case", "row", "quantity"], suffixes=("", "_run"))
-    assert len(told) == len(found.findings)
-    for column in TOLD[3:]:
-        mine, theirs = told[column].astype(object), told[f"{column}_run"].astype(object)
+    merged = found.findings[COLUMNS].merge(df[COLUMNS], on=["case", "row", "quantity"], suffixes=("", "_run"))
+    assert len(merged) == len(found.findings)
+    for column in COLUMNS[3:]:
+        mine, theirs = merged[column].astype(object), merged[f"{column}_run"].astype(object)
         assert ((mine == theirs) | (mine.isna() & theirs.isna())).all(), column
 
 
-def test_a_case_tells_where_it_was_found_and_how_bad_it_is(naive):
+def test_a_case_records_where_it_was_found_and_how_bad_it_is(naive):
     line, case = naive.findings.iloc[0], naive.cases[0]
     assert case.why.startswith(
         f"Found by a hunt in numpy/naive in float32 on cpu, eager (numpy {np.__version__}, LogitLab"
@@ -119,7 +119,7 @@ def test_an_interrupted_search_keeps_what_it_has_found():
     assert found.findings["grade"].iloc[0] == "F"
 
 
-def test_where_nothing_is_worse_there_is_nothing_to_write(tmp_path):
+def test_a_hunt_that_finds_nothing_worse_has_nothing_to_write(tmp_path):
     found = hunt("numpy/naive", cases="seed/article", evaluations=1)
     assert found.cases == ()
     assert found.findings.empty
@@ -181,7 +181,7 @@ def odd(tmp_path_factory, distribution):
 
 
 @pytest.mark.parametrize(("name", "status"), [("raises", "raised"), ("dies", "crashed")])
-def test_a_row_that_is_not_answered_is_the_worst_that_is_found(odd, monkeypatch, name, status):
+def test_a_row_without_an_answer_is_the_worst_finding(odd, monkeypatch, name, status):
     monkeypatch.setattr(_search, "MAX_DEAD", 1)  # each costs a new worker
     found = short(f"odd/{name}", quantities="loss", evaluations=3000, keep=1)
     worst = found.findings.iloc[0]
@@ -191,7 +191,7 @@ def test_a_row_that_is_not_answered_is_the_worst_that_is_found(odd, monkeypatch,
     assert f"loss {status}, where the catalogue's worst is A" in case.why
 
 
-def test_an_implementation_that_answers_nothing_is_told(odd):
+def test_an_implementation_without_answers_is_reported(odd):
     with pytest.raises(
         UsageError, match=r"odd/never returns no result for .* in float32 \(raised: RuntimeError: not today\)"
     ):
@@ -202,7 +202,7 @@ def test_an_implementation_that_answers_nothing_is_told(odd):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
         ({"by": "error"}, "cannot hunt by 'error'; choose one of bound, ulp"),
@@ -224,33 +224,33 @@ def test_an_implementation_that_answers_nothing_is_told(odd):
         ({"mode": "compiled"}, "no chosen framework has the mode 'compiled'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(asked, told):
+def test_an_impossible_hunt_is_reported_in_one_line(asked, message):
     with pytest.raises(UsageError) as caught:
         hunt(**{"implementation": "numpy/naive", "evaluations": 1, "cases": BENIGN} | asked)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 # --- the command ------------------------------------------------------------------------------------------------
 
 
-def test_the_command_tells_writes_and_what_it_says_to_do_next_works(tmp_path, monkeypatch, capsys):
+def test_the_command_reports_and_writes_and_the_commands_that_it_proposes_work(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     asked = ["hunt", "numpy/naive", "--case", BENIGN, "--evaluations", "8000", "--keep", "2"]
     assert main(asked) == 0
-    told = capsys.readouterr().out
-    assert f"the catalogue's worst\n  {BENIGN}, row " in told
-    assert "\n2 rows are worse\n" in told
-    assert "F, nan" in told
+    printed = capsys.readouterr().out
+    assert f"the catalogue's worst\n  {BENIGN}, row " in printed
+    assert "\n2 rows are worse\n" in printed
+    assert "F, nan" in printed
     cases = read_cases("hunt.json")
-    assert all(case.id in told for case in cases)
-    commands = [shlex.split(line)[1:] for line in told.splitlines() if line.startswith("logitlab ")]
+    assert all(case.id in printed for case in cases)
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("logitlab ")]
     assert [command[0] for command in commands] == ["run", "explain"]
     assert [main(command) for command in commands] == [0, 0]
     assert "first failure: exp" in capsys.readouterr().out
 
 
-def test_the_command_writes_over_no_file(tmp_path, capsys):
+def test_the_command_does_not_overwrite_a_file(tmp_path, capsys):
     (tmp_path / "mine.json").write_text("mine")
     assert main(["hunt", "numpy/naive", "--out", str(tmp_path / "mine.json")]) == 2
     assert "mine.json already exists; remove it, or choose another file" in capsys.readouterr().err
@@ -259,7 +259,7 @@ def test_the_command_writes_over_no_file(tmp_path, capsys):
     assert (tmp_path / "mine.json").read_text() == "mine"
 
 
-def test_the_command_tells_that_nothing_is_worse_and_writes_nothing(tmp_path, capsys):
+def test_the_command_reports_that_nothing_is_worse_and_writes_nothing(tmp_path, capsys):
     path = tmp_path / "found.json"
     assert main(["hunt", "numpy/naive", "--case", "seed/article", "--evaluations", "1", "--out", str(path)]) == 0
     assert "no worse row was found" in capsys.readouterr().out

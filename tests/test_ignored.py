@@ -56,7 +56,7 @@ def test_an_ignored_row_without_a_softmax_has_a_verdict_against_0_and_no_grade(i
 
 
 @pytest.mark.parametrize("ignored", WITHOUT_SOFTMAX.values(), ids=WITHOUT_SOFTMAX)
-def test_its_probabilities_stay_undefined(ignored):
+def test_the_probabilities_of_an_ignored_row_stay_undefined(ignored):
     found = graded("probabilities", np.full((2, 3), NAN, np.float32), ignored)
     assert (found.grade[1], found.verdict[1]) == (None, "undefined")
 
@@ -68,7 +68,7 @@ def test_a_row_that_counts_and_has_no_limit_stays_undefined():
 
 
 @pytest.mark.parametrize("value", [0.0, NAN, 7.0])
-def test_a_mean_over_nothing_stays_undefined(value):
+def test_a_mean_over_no_rows_stays_undefined(value):
     batch = np.array([PLAIN, [NAN] * 3], np.float32), np.array([-100, -100]), "mean"
     found = graded_as("loss", np.float32(value), *batch)
     assert (found.grade[0], found.verdict[0]) == (None, "undefined")
@@ -93,7 +93,7 @@ def test_nan_that_an_ignored_row_lets_into_the_reduced_loss_is_f(reduction):
         ([], Conduct.ZERO),
     ],
 )
-def test_conduct_is_what_the_values_are(values, expected):
+def test_conduct_follows_from_the_values(values, expected):
     assert conduct(np.array(values, np.float32)) is expected
 
 
@@ -153,7 +153,7 @@ def test_the_gradient_of_pytorchs_ignored_row_is_nan_in_the_table_of_a_run(run):
         assert pd.isna(gradient["grade"][1])
 
 
-def test_the_table_says_what_comes_out_of_ignored_rows(table):
+def test_the_table_shows_the_results_of_ignored_rows(table):
     assert "torch/naive" not in table.index.get_level_values(0)  # which has no ignore_index
     for dtype in ("float16", "float32"):
         torch = table.loc[("torch/F.cross_entropy", dtype)]
@@ -181,7 +181,7 @@ def line_of(df):
     return table.loc[("torch/nn.CrossEntropyLoss", "float32")]
 
 
-def test_nan_that_spreads_is_reported_by_where_it_arrives(run):
+def test_nan_that_spreads_is_reported_where_it_arrives(run):
     others = changed(run, "ignored/nan_row_none", 2, "gradient", n_nan=3, grade="F", verdict="nan")
     assert line_of(others)["NaN in other rows"]
     assert reports.lets_nan_through(others)[Reach.OTHER_ROWS] == ("torch/nn.CrossEntropyLoss",)
@@ -202,7 +202,7 @@ def test_nan_that_spreads_is_reported_by_where_it_arrives(run):
         ({"status": "timeout", "value": None, "n_nan": None}, Conduct.HANGS),
     ],
 )
-def test_a_mean_over_nothing_is_reported_in_one_word(run, values, expected):
+def test_a_mean_over_no_rows_is_reported_in_one_word(run, values, expected):
     df = changed(run, "ignored/all_mean", -1, "loss", **values)
     assert line_of(df)["none counts, mean loss"] == expected
 
@@ -219,7 +219,7 @@ def test_a_sound_loss_has_the_verdict_correct_and_is_not_named(run):
     assert all("torch/nn.CrossEntropyLoss" not in names for names in reports.lets_nan_through(sound).values())
 
 
-def test_the_first_page_and_every_format_have_it(run, tmp_path):
+def test_the_first_page_and_every_format_show_the_verdict(run, tmp_path):
     names = "torch/F.cross_entropy, torch/nn.CrossEntropyLoss"
     text, markdown = printed(run, "text", whole=True), printed(run, "markdown")
     assert f"NaN from an ignored row reaches its own gradient: {names}" in text.partition("Grades")[0]
@@ -248,7 +248,7 @@ def test_a_page_about_a_case_shows_the_verdict_of_an_ignored_row(run):
     assert rows["grade"].isna().to_list() == [False, True, False]
 
 
-def test_a_run_without_such_cases_says_nothing_of_them(run):
+def test_a_run_without_ignored_rows_does_not_mention_them(run):
     df = run.read()
     plain = df[df["case"] == "ignored/one_none"]
     assert reports.ignored_rows(plain).empty

@@ -82,14 +82,14 @@ def test_an_import_that_exits_dies_or_fails_makes_its_framework_missing_and_the_
     assert "absent is not measured: cannot be imported: ModuleNotFoundError" in shown
 
 
-def test_a_run_of_nothing_but_an_import_that_exits_is_exit_code_2(installed, tmp_path, capsys):
+def test_a_run_whose_only_import_exits_has_exit_code_2(installed, tmp_path, capsys):
     assert main(["run", "--case", "seed/article", "--framework", "exits", "--out", str(tmp_path / "run")]) == 2
     assert (
         "no chosen framework is installed: exits failed when it was imported: SystemExit: 0" in capsys.readouterr().err
     )
 
 
-def test_a_failed_import_that_nobody_asked_for_is_reported_and_an_absent_package_is_not(installed, monkeypatch, capsys):
+def test_a_failed_import_is_reported_unasked_and_an_absent_package_is_not(installed, monkeypatch, capsys):
     monkeypatch.setattr(registry, "names", lambda: ("absent", "exits", "numpy"))
     with pytest.warns(UserWarning, match="exits is not measured: failed when it was imported") as warned:
         runner.run(**PLAN)
@@ -101,13 +101,13 @@ def test_the_time_limit_of_calls_does_not_limit_imports(installed):
     assert set(df["status"]) == {"ok"}
 
 
-def test_the_import_after_a_call_that_was_given_up_has_the_limit_of_imports_too(installed):
+def test_an_import_after_a_timed_out_call_has_the_limit_of_imports_too(installed):
     df = runner.run(**PLAN, frameworks=["hanging"], timeout=1.0)
     status = df.groupby("case", observed=True)["status"].agg(lambda s: "/".join(sorted(set(s))))
     assert status.to_dict() == {"gap/5_low": "timeout", "seed/article": "ok"}
 
 
-def test_an_import_has_a_limit(installed, monkeypatch, tmp_path, evaluate):
+def test_an_import_has_a_time_limit(installed, monkeypatch, tmp_path, evaluate):
     monkeypatch.setattr(pool, "IMPORT_TIMEOUT", 0.5)
     with pool.Pools(["slow"], tmp_path) as pools:
         assert pools.describe()["slow"].missing == "did not finish importing within 0.5 s"
@@ -115,9 +115,7 @@ def test_an_import_has_a_limit(installed, monkeypatch, tmp_path, evaluate):
     assert (outcome.status, outcome.detail) == ("timeout", "slow did not finish importing within 0.5 s")
 
 
-def test_an_import_that_fails_in_a_mode_of_its_own_process_is_the_fault_of_each_of_its_calls(
-    installed, tmp_path, evaluate
-):
+def test_an_import_that_fails_in_the_process_of_a_mode_fails_each_of_its_calls(installed, tmp_path, evaluate):
     with pool.Pools(["dies"], tmp_path) as pools:
         outcomes = evaluate(pools, "dies", worker.call, [None, None])
     assert {o.status for o in outcomes} == {"crashed"}

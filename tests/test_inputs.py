@@ -109,7 +109,7 @@ def _change(array, at, value):
 
 LOGITS, TARGETS = batch()
 SOFT = batch(soft=True)[1]
-OFFENCES = [
+DEFECTS = [
     (LOGITS[0], TARGETS, "logits have shape (7,); expected (B, C)"),
     (LOGITS[None], TARGETS, "logits have shape (1, 50, 7); expected (B, C)"),
     (LOGITS[:, :0], TARGETS, "logits have shape (50, 0); expected (B, C) with at least one row and one class"),
@@ -124,14 +124,14 @@ OFFENCES = [
 ]
 
 
-@pytest.mark.parametrize(("logits", "targets", "told"), OFFENCES)
+@pytest.mark.parametrize(("logits", "targets", "message"), DEFECTS)
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_what_is_wrong_is_told_in_one_line_with_the_file(tmp_path, monkeypatch, suffix, logits, targets, told):
+def test_a_wrong_file_is_reported_in_one_line_with_its_path(tmp_path, monkeypatch, suffix, logits, targets, message):
     monkeypatch.setattr(_file, "PIECE", 20 * CLASSES)
     path = save(tmp_path / f"own{suffix}", logits, targets)
     with pytest.raises(UsageError) as caught:
         LogitsFile.open(path)
-    assert str(caught.value).startswith(f"{path}: {told}")
+    assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
 
 
@@ -146,17 +146,17 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize(("columns", "told"), TABLES)
-def test_what_is_wrong_with_a_table_is_told(tmp_path, columns, told):
+@pytest.mark.parametrize(("columns", "message"), TABLES)
+def test_a_wrong_table_is_reported(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "own.parquet")
     with pytest.raises(UsageError) as caught:
         LogitsFile.open(tmp_path / "own.parquet")
-    assert str(caught.value).startswith(f"{tmp_path / 'own.parquet'}: {told}")
+    assert str(caught.value).startswith(f"{tmp_path / 'own.parquet'}: {message}")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_damaged_file_is_told(tmp_path, suffix, share):
+def test_a_damaged_file_is_reported(tmp_path, suffix, share):
     path = save(tmp_path / f"own{suffix}", *batch(rows=500))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
@@ -166,20 +166,20 @@ def test_a_damaged_file_is_told(tmp_path, suffix, share):
 
 @settings(max_examples=examples(40))
 @given(data=st.data())
-def test_no_change_of_a_byte_is_more_than_one_line(tmp_path_factory, data):
+def test_a_changed_byte_gives_at_most_a_one_line_error(tmp_path_factory, data):
     suffix = data.draw(st.sampled_from([".npz", ".parquet", ".safetensors"]))
     path = save(tmp_path_factory.mktemp("bytes") / f"own{suffix}", *batch(rows=5))
     bytes_ = bytearray(path.read_bytes())
     at = data.draw(st.integers(0, len(bytes_) - 1))
     bytes_[at] ^= data.draw(st.integers(1, 255))
     path.write_bytes(bytes_)
-    told = ""
+    message = ""
     try:
         file = LogitsFile.open(path)
     except UsageError as error:
-        told = str(error)
-    assert "\n" not in told
-    assert told or sum(p.rows for p in file.pieces()) == file.rows
+        message = str(error)
+    assert "\n" not in message
+    assert message or sum(p.rows for p in file.pieces()) == file.rows
 
 
 class _Bomb:
@@ -204,7 +204,7 @@ def test_an_array_stored_by_columns_is_refused_with_the_remedy(tmp_path):
         LogitsFile.open(tmp_path / "own.npz")
 
 
-def test_a_member_that_ends_early_is_told(tmp_path):
+def test_a_truncated_member_is_reported(tmp_path):
     save(tmp_path / "whole.npz", *batch())
     with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "own.npz", "w") as short:
         for name in whole.namelist():
@@ -213,13 +213,13 @@ def test_a_member_that_ends_early_is_told(tmp_path):
         LogitsFile.open(tmp_path / "own.npz")
 
 
-def test_a_path_that_is_no_such_file_is_told(tmp_path):
+def test_a_path_without_a_file_of_logits_is_reported(tmp_path):
     (tmp_path / "own.csv").write_text("1,2\n")
-    for name, told in {
+    for name, message in {
         "nowhere.npz": "no such file",
         "own.csv": "give a file of logits that ends in .npz, .parquet, .s",
     }.items():
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             LogitsFile.open(tmp_path / name)
 
 
@@ -229,7 +229,7 @@ PLAN = {"frameworks": ["numpy"], "implementations": ["*/lse", "*/log1p"]}
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_run_does_not_show_in_what_pieces_a_file_was_read(tmp_path, monkeypatch, soft):
+def test_results_do_not_depend_on_the_pieces_of_a_file(tmp_path, monkeypatch, soft):
     path = save(tmp_path / "own.npz", *batch(soft=soft))
     plan = {"implementations": ["torch/F.cross_entropy[probabilities]", "torch/lse"], "modes": "eager"}
     whole = runner.run(logits=path, **plan)
@@ -242,7 +242,7 @@ def test_a_run_does_not_show_in_what_pieces_a_file_was_read(tmp_path, monkeypatc
     assert sorted(whole["row"].unique()) == list(range(ROWS))
 
 
-def test_a_file_is_measured_in_its_own_dtype_and_in_those_asked_for(tmp_path):
+def test_a_file_is_measured_in_its_own_dtype_and_in_the_requested_ones(tmp_path):
     logits, targets = batch()
     path = save(tmp_path / "own.npz", _change(logits, (0, 0), 1e5), targets)
     assert set(runner.run(logits=path, **PLAN)["dtype"]) == {"float32"}
@@ -252,7 +252,7 @@ def test_a_file_is_measured_in_its_own_dtype_and_in_those_asked_for(tmp_path):
     assert left_out == {"case": "file/own", "dtype": "float16", "why": "a finite logit would become infinite"}
 
 
-def test_a_file_among_cases_is_left_out_only_where_it_was_to_be_measured(tmp_path):
+def test_a_file_is_left_out_only_in_dtypes_that_were_requested_for_it(tmp_path):
     logits, targets = batch()
     path = save(tmp_path / "own.npz", _change(logits, (0, 0), 1e5), targets)
 
@@ -270,7 +270,7 @@ def test_files_sweeps_and_cases_go_together(tmp_path):
     assert set(df["case"]) == {"seed/article", "file/a", "file/b", "sweep_gap/1", "sweep_gap/2"}
 
 
-def test_two_files_of_one_name_are_told_apart_by_their_user(tmp_path):
+def test_two_files_with_one_name_are_refused(tmp_path):
     paths = [save(tmp_path / name, *batch()) for name in ("own.npz", "own.parquet")]
     with pytest.raises(UsageError, match="another file of this run has the same name; rename one of the files"):
         inputs.select_inputs(logits=paths)
@@ -294,7 +294,7 @@ def test_an_interrupted_run_over_a_file_resumes_to_the_same_table(tmp_path, monk
     assert 0 < Run(tmp_path / "run").lines() < len(whole)
     seen = []
     resumed = runner.run(
-        logits=path, out=tmp_path / "run", resume=True, progress=lambda *told: seen.append(told[:2]), **PLAN
+        logits=path, out=tmp_path / "run", resume=True, progress=lambda *counts: seen.append(counts[:2]), **PLAN
     )
     pd.testing.assert_frame_equal(
         resumed.drop(columns="run").astype(object), whole.drop(columns="run").astype(object), check_dtype=False
@@ -344,7 +344,7 @@ def test_a_range_has_as_many_values_as_it_says_at_equal_ratios():
     assert [float(c.name) for c in sweep("offset=-2:2:5")] == [-2, -1, 0, 1, 2]
 
 
-def test_values_and_ranges_join_and_none_is_doubled():
+def test_values_and_ranges_join_without_duplicates():
     assert [c.classes for c in sweep("classes=10,2:4:3,3")] == [2, 3, 4, 10]
 
 
@@ -367,7 +367,7 @@ def test_half_of_the_targets_are_the_largest_logit():
     assert not top[case.rows // 2 :].all()
 
 
-def test_a_run_that_names_nothing_has_the_catalogue_and_sweeps_along_every_axis():
+def test_a_run_without_a_choice_has_the_catalogue_and_sweeps_along_every_axis():
     chosen = inputs.select_inputs()
     swept = [c for c in chosen.cases if c.family.startswith("sweep_")]
     assert [c for c in chosen.cases if c not in swept] == list(all_cases())
@@ -390,7 +390,7 @@ def test_default_sweeps_are_measured_in_two_dtypes_and_at_widths_that_the_catalo
 @pytest.mark.parametrize(
     "named", [{"cases": "seed/*"}, {"cases": "*"}, {"sweeps": ["gap=7"]}, {"cases": "seed/*", "sweeps": ["gap=7"]}]
 )
-def test_what_is_named_is_run_without_the_default_sweeps(named):
+def test_a_run_of_named_inputs_has_no_default_sweeps(named):
     chosen = inputs.select_inputs(**named)
     assert {c.id for c in chosen.cases if c.family.startswith("sweep_")} <= {"sweep_gap/7"}
     assert all(c.measured_in is None for c in chosen.cases)
@@ -407,7 +407,7 @@ def test_a_default_sweep_has_the_first_rows_of_the_sweep_of_its_name():
 
 
 @pytest.mark.parametrize("name", ["sweep_offset/1e3", "sweep_offset/", "sweep_width/1", "sweep_gap/1,2", "sweep_gap"])
-def test_no_case_is_found_by_a_name_that_no_sweep_gives(name):
+def test_a_name_that_no_sweep_gives_finds_no_case(name):
     with pytest.raises(UsageError, match="no case is named"):
         inputs.find_case(name)
 
@@ -418,7 +418,7 @@ def test_a_sweep_is_the_same_every_time():
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "message"),
     [
         ("scale", "unknown axis 'scale'; choose one of scale, offset"),
         ("width=1", "unknown axis 'width'; choose one of scale, offset, gap, classes"),
@@ -433,11 +433,11 @@ def test_a_sweep_is_the_same_every_time():
         ("classes=0", "0 is out of range; give a value within it: classes goes from 1 to"),
     ],
 )
-def test_a_sweep_that_cannot_be_read_is_told_in_one_line(spec, told, tmp_path, monkeypatch, capsys):
+def test_an_invalid_sweep_is_reported_in_one_line(spec, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "--sweep", spec]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

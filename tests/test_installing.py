@@ -46,7 +46,7 @@ def test_each_python_has_one_pin_of_each_package(python):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_tensorflow_and_paddle_alone_have_no_wheel_for_the_newest_python(python):
+def test_only_tensorflow_and_paddle_have_no_wheel_for_the_newest_python(python):
     def is_brought(requirement: Requirement) -> bool:
         return requirement.marker is None or requirement.marker.evaluate({"python_version": python})
 
@@ -75,14 +75,14 @@ def test_an_extra_whose_packages_have_no_wheel_is_named(without_tensorflow):
     assert extras.notice("numpy") is None
 
 
-def test_without_such_an_extra_nothing_is_said(monkeypatch):
+def test_nothing_is_reported_without_such_an_extra(monkeypatch):
     monkeypatch.setattr(extras.metadata, "requires", lambda name: [PRESENT, ALL])
     assert extras.left_out() == ()
     assert extras.notices() == []
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_doctor_and_frameworks_name_it(without_tensorflow, monkeypatch, capsys, failed):
+def test_doctor_and_frameworks_name_that_extra(without_tensorflow, monkeypatch, capsys, failed):
     """But not where the framework is installed all the same, and fails."""
     described = listing.describe_frameworks(["numpy"])
     gone = Description("tensorflow", missing="cannot be imported: no module", failed=failed)
@@ -135,12 +135,12 @@ def setup(tmp_path):
     return run
 
 
-def test_pip_installs_what_a_run_needs(setup):
+def test_pip_installs_the_packages_that_a_run_needs(setup):
     (pip,) = setup(uv=None)
     assert pip == "python -m pip install --quiet --no-compile --constraint constraints.txt --editable .[all]"
 
 
-def test_uv_does_where_it_is_on_the_path(setup):
+def test_uv_installs_them_where_it_is_on_the_path(setup):
     (uv,) = setup(uv=0)
     assert uv == (
         "uv pip install --quiet --python .venv/bin/python --torch-backend auto --constraint constraints.txt "
@@ -148,7 +148,7 @@ def test_uv_does_where_it_is_on_the_path(setup):
     )
 
 
-def test_pip_does_what_uv_cannot(setup):
+def test_pip_installs_them_where_uv_fails(setup):
     uv, pip = setup(uv=2)
     assert uv.startswith("uv pip install")
     assert pip.startswith("python -m pip install")

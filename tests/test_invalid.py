@@ -39,7 +39,7 @@ def test_the_detail_says_what_the_loss_did_and_is_read_back(loss, target, detail
     assert conduct_of_detail(detail) is conduct
 
 
-def test_a_target_that_is_a_class_has_no_answer():
+def test_a_valid_target_has_no_answer():
     assert invalid_target_answers(np.array([0.417]), LOGITS, np.array([0])) == [None]
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_graded_and_nothing_crashes(float32):
         ("tensorflow/nn.softmax_cross_entropy_with_logits", "invalid/classes", "ok", "gave 0, as if the row were"),
     ],
 )
-def test_the_installed_versions_do_what_was_measured(float32, implementation, case, status, words):
+def test_the_installed_versions_behave_as_recorded(float32, implementation, case, status, words):
     now = what(float32, implementation, case)
     assert now[0] == status, f"{implementation} on {case} was measured {status!r}, and is now {now}"
     assert words in now[1], f"{implementation} on {case} was measured {words!r}, and is now {now}"

@@ -38,8 +38,8 @@ MEASURED = {
         SPARSE_OBJECT: "A", DENSE_OBJECT: "F",
     },
 }  # fmt: skip
-TOLD = (
-    "{name} is now graded {now} ({framework}, {mode}, Keras {version}), and was {was}: if a new version mended or "
+MESSAGE = (
+    "{name} is now graded {now} ({framework}, {mode}, Keras {version}), and was {was}: if a new version fixed or "
     "broke it, say so in the CHANGELOG and change this table; if not, find out which is right"
 )
 
@@ -87,13 +87,13 @@ CELLS = [(*cell, loss) for cell, losses in MEASURED.items() for loss in losses]
 
 
 @pytest.mark.parametrize(("framework", "mode", "loss"), CELLS)
-def test_the_grade_on_hard_rows_is_what_was_measured(pools, descriptions, framework, mode, loss):
+def test_the_grade_on_hard_rows_is_the_recorded_one(pools, descriptions, framework, mode, loss):
     answer = _answer(pools, framework, loss, logits=HARD, targets=HARD_TARGETS, mode=mode)
     exact = reference(HARD.astype(np.float32), np.array(HARD_TARGETS))
     graded = grade("loss", answer["loss"], HARD.astype(np.float32), FORMATS["float32"], exact)
     now, was = max(graded.grade, key=GRADES.index), MEASURED[framework, mode][loss]
-    told = {"framework": framework, "mode": mode, "version": dict(descriptions[framework].versions)["keras"]}
-    assert now == was, TOLD.format(name=loss, now=now, was=was, **told)
+    measurement = {"framework": framework, "mode": mode, "version": dict(descriptions[framework].versions)["keras"]}
+    assert now == was, MESSAGE.format(name=loss, now=now, was=was, **measurement)
 
 
 def test_every_keras_loss_has_a_measured_grade(descriptions):
@@ -102,14 +102,14 @@ def test_every_keras_loss_has_a_measured_grade(descriptions):
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
-def test_from_logits_the_articles_rows_come_out(pools, framework):
+def test_the_losses_from_logits_are_right_on_the_articles_rows(pools, framework):
     loss = _answer(pools, framework, f"{SPARSE}[from_logits]")["loss"]
     assert loss.tolist() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
 @pytest.mark.parametrize("loss", [SPARSE, DENSE])
-def test_from_probabilities_the_loss_saturates_and_its_gradient_is_lost(pools, framework, loss):
+def test_the_loss_from_probabilities_saturates_and_loses_its_gradient(pools, framework, loss):
     """keras-team/keras#17634: the probability is clipped to 1e-7, on every backend; the exact loss is 2000."""
     answer = _answer(pools, framework, loss)
     assert answer["loss"][1] == pytest.approx(-math.log(1e-7), abs=1e-5), f"{loss} no longer clips at 1e-7"
@@ -117,7 +117,7 @@ def test_from_probabilities_the_loss_saturates_and_its_gradient_is_lost(pools, f
 
 
 @pytest.mark.parametrize("loss", [f"{SPARSE}[from_logits]", f"{DENSE}[from_logits]"])
-def test_on_jax_compiling_mends_a_masked_class(pools, loss):
+def test_compiling_fixes_a_masked_class_on_jax(pools, loss):
     """In eager mode the one-hot is multiplied with a log-probability of -inf; XLA's program never does it."""
     masked = {"logits": HARD, "targets": HARD_TARGETS}
     eager, compiled = (
@@ -157,7 +157,7 @@ def test_a_loss_answers_in_the_dtype_of_its_logits(pools, framework, dtype):
     assert float(answer["loss"][0]) == pytest.approx(0.4170300162778335, rel=digits)
 
 
-def test_on_torch_a_float64_mean_of_keras_is_answered_in_float32(pools):
+def test_a_float64_mean_of_keras_is_float32_on_torch(pools):
     by_object = _answer(pools, "keras-torch", SPARSE_OBJECT, dtype="float64", reduction="mean")
     by_caller = _answer(pools, "keras-torch", f"{SPARSE}[from_logits]", dtype="float64", reduction="mean")
     assert by_caller["loss"].dtype == np.float64
@@ -194,7 +194,7 @@ def test_each_loss_takes_the_options_that_keras_documents(pools, framework):
 
 
 @pytest.mark.parametrize("target", [-1, 3])
-def test_a_target_that_is_no_class_costs_nothing_on_jax_and_is_refused_on_torch(pools, target):
+def test_an_invalid_target_has_a_loss_of_0_on_jax_and_is_refused_on_torch(pools, target):
     """Its one-hot is all zeros, and so are the row's loss and gradient."""
     call = {"loss": f"{SPARSE}[from_logits]", "targets": [0, target, 1]}
     on_jax = _answer(pools, "keras-jax", **call)
@@ -204,7 +204,7 @@ def test_a_target_that_is_no_class_costs_nothing_on_jax_and_is_refused_on_torch(
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
-def test_a_worker_holds_the_framework_of_its_backend_alone(pools, framework):
+def test_a_worker_imports_only_the_framework_of_its_backend(pools, framework):
     frameworks = {"torch", "jax", "jaxlib", "tensorflow", "onnxruntime", "paddle"}
     own = {"keras-jax": {"jax", "jaxlib"}, "keras-torch": {"torch"}}
     question = "{m.split('.')[0] for m in __import__('sys').modules}"

@@ -17,7 +17,7 @@ KILLED = -9
 
 
 @pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.kills)])
-def test_after_kills_at_random_moments_no_row_is_lost_and_none_is_there_twice(forks, tmp_path, number):
+def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path, number):
     random = np.random.default_rng(0)
     kills = chains = 0
     while kills < number:
@@ -36,7 +36,7 @@ STEPS = pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.k
 
 @STEPS
 @pytest.mark.parametrize("how", ["step", "torn"])
-def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path, how, apart):
+def test_a_run_killed_at_any_step_in_the_folder_resumes(forks, tmp_path, how, apart):
     """``step``: before each change there; ``torn``: with the end of each file missing that was being written."""
     number = 0
     while (ended := forks.run(tmp_path / f"{number}", forks.small, **{how: number})) == KILLED:
@@ -50,7 +50,7 @@ def test_a_run_killed_at_each_of_its_steps_in_the_folder_goes_on(forks, tmp_path
 
 
 @STEPS
-def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path, apart):
+def test_a_resumed_run_killed_at_any_step_resumes(forks, tmp_path, apart):
     half, number = tmp_path / "half", 0
     assert forks.run(half, forks.small, step=16) == KILLED
     assert len(Run(half).parts()) == 1
@@ -65,15 +65,15 @@ def test_a_resumed_run_killed_at_each_of_its_steps_goes_on(forks, tmp_path, apar
     assert number >= 15
 
 
-def wait_until(told, seconds=60) -> None:
+def wait_until(condition, seconds=60) -> None:
     end = time.monotonic() + seconds
-    while not told():
+    while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kills", [(1,), pytest.param((0, 1, 3), marks=pytest.mark.kills)])
-def test_the_command_killed_with_workers_under_way_goes_on_and_its_workers_end(forks, tmp_path, gone, kills):
+def test_a_command_killed_with_busy_workers_resumes_and_its_workers_end(forks, tmp_path, gone, kills):
     """After so many parts each time."""
     words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]
     command = [sys.executable, "-m", "logitlab", "run", *words, "--out", str(tmp_path / "run")]

@@ -291,7 +291,7 @@ def same(found, expected):
     seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.001, 0.02, 0.2, 0.9]), parts=st.integers(1, 4),
     without=st.sets(st.sampled_from(["bits", "stability_ratio", "bound_shifted", "first_failure", "detail"])),
 )  # fmt: skip
-def test_tables_from_parts_are_those_of_pandas_to_the_last_bit(tmp_path_factory, loaded, seed, share, parts, without):
+def test_tables_from_parts_equal_those_of_pandas_to_the_last_bit(tmp_path_factory, loaded, seed, share, parts, without):
     run = written(tmp_path_factory.mktemp("drawn") / "run", drawn(seed, share), parts, without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(querying, "LOADED", loaded)
@@ -299,11 +299,11 @@ def test_tables_from_parts_are_those_of_pandas_to_the_last_bit(tmp_path_factory,
     df = run.read()
     tables = {s.name: s.table for s in found.sections if s.name != "invalid"}
     same(tables, by_pandas(df))
-    told = [c for c in df if df[c].notna().any()]  # what no line has may have categories of any type
-    pd.testing.assert_frame_equal(found.source.frame()[told], df[told], check_exact=True)
+    filled = [c for c in df if df[c].notna().any()]  # what no line has may have categories of any type
+    pd.testing.assert_frame_equal(found.source.frame()[filled], df[filled], check_exact=True)
 
 
-def test_tables_of_a_real_run_are_those_of_pandas(small_run):
+def test_tables_of_a_real_run_equal_those_of_pandas(small_run):
     df = small_run.read()
     same({s.name: s.table for s in reports.make_report([small_run]).sections if s.name != "article"}, by_pandas(df))
     same({s.name: s.table for s in reports.sections(df) if s.name != "article"}, by_pandas(df))
@@ -316,7 +316,7 @@ def test_tables_of_a_real_run_are_those_of_pandas(small_run):
         min_size=1, max_size=4,
     )
 )  # fmt: skip
-def test_medians_of_any_numbers_are_those_of_pandas(groups):
+def test_medians_of_any_numbers_equal_those_of_pandas(groups):
     lines = [(f"x/{i}", x) for i, numbers in enumerate(groups) for x in numbers]
     df = pd.DataFrame(lines, columns=["implementation", "max_ulp"])
     from logitlab.reports.tables.medians import medians
@@ -327,7 +327,7 @@ def test_medians_of_any_numbers_are_those_of_pandas(groups):
     pd.testing.assert_frame_equal(found, expected, check_exact=True, check_dtype=False, check_column_type=False)
 
 
-def test_of_several_runs_the_first_that_has_a_case_in_a_cell_counts(tmp_path):
+def test_the_first_of_several_runs_that_has_a_case_in_a_cell_counts(tmp_path):
     one, other = (drawn(seed, 0.3) for seed in (1, 2))
     runs = [written(tmp_path / "one", one, 2), written(tmp_path / "two", other, 3)]
     runs[1].manifest = replace(runs[1].manifest, run="two")
@@ -367,8 +367,8 @@ def test_a_damaged_part_is_left_out_and_named(tmp_path, monkeypatch, damage, loa
     else:
         run.part(1).write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
     page = reports.make_report([run])
-    (told,) = page.damage
-    assert "00001.parquet is damaged" in told
+    (damage,) = page.damage
+    assert "00001.parquet is damaged" in damage
     whole = typed(pd.concat([pd.read_parquet(run.part(i)).astype(object) for i in (0, 2)], ignore_index=True))
     same({s.name: s.table for s in page.sections if s.name != "invalid"}, by_pandas(whole))
 
@@ -381,7 +381,7 @@ def run(tmp_path):
     return written(tmp_path / "run", drawn(7, 0.2), 3)
 
 
-def test_columns_and_lines_are_read_that_are_wanted(run):
+def test_only_the_requested_columns_and_lines_are_read(run):
     df = run.read()
     found = logitlab.read(run.folder, ["case", "row", "max_ulp"], "quantity = 'loss' AND grade = 'F' AND \"row\" >= 0")
     wanted = df[(df["quantity"] == "loss") & (df["grade"] == "F") & (df["row"] >= 0)]
@@ -403,12 +403,12 @@ def test_a_query_is_answered(run):
 
 
 @pytest.mark.parametrize("words", ["no SQL", "SELECT nothing FROM measurements", "SELECT * FROM elsewhere"])
-def test_a_query_that_is_none_is_told(run, words):
+def test_an_invalid_query_is_reported(run, words):
     with pytest.raises(UsageError, match="cannot answer"):
         logitlab.query(run.folder, words)
 
 
-def test_an_unknown_column_and_a_condition_that_is_none_are_told(run):
+def test_an_unknown_column_and_an_invalid_condition_are_reported(run):
     with pytest.raises(UsageError, match="no column 'ulp'"):
         logitlab.read(run.folder, ["ulp"])
     with pytest.raises(UsageError, match="where 'grade >'"):
@@ -462,7 +462,7 @@ def test_a_report_takes_a_fraction_of_the_memory_that_the_table_would(small_run,
     assert report < loading / 2, (report, loading)
 
 
-def test_duckdb_is_held_to_its_memory():
+def test_duckdb_keeps_to_its_memory_limit():
     found = Measurements.of(drawn(1, 0.01))
     (limit,) = found.sql("SELECT current_setting('memory_limit') AS m")["m"]
     assert limit == "953.6 MiB"

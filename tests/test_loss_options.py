@@ -103,7 +103,7 @@ def test_gradients_with_options_are_the_derivative_of_the_loss_in_mpmath(z, opti
 
 @settings(max_examples=examples(60), deadline=None)
 @given(rows, options_of_logits)
-def test_the_probabilities_and_the_condition_are_of_the_logits_that_the_loss_is_of(z, options):
+def test_probabilities_and_condition_are_those_of_the_transformed_logits(z, options):
     found = reference([z], [0], **options)
     with mp.workprec(BITS):
         x = mp_logits(z, options["softcap"], options["logit_scale"])
@@ -225,7 +225,7 @@ def test_logits_that_a_scale_takes_beyond_float64_have_a_loss():
     assert reference([[0.0, 1e308]], [0], logit_scale=1e10).loss.hi[0] == INF
 
 
-def test_a_single_class_has_no_loss_but_its_z_loss():
+def test_the_loss_of_a_single_class_is_its_z_loss():
     found = reference([[7.0], [0.0]], [0, 0], softcap=2.0)
     assert values(found.loss) == ([0.0, 0.0], [0.0, 0.0])
     assert not found.gradient.hi.any()
@@ -490,7 +490,7 @@ def test_a_tanh_of_exponentials_that_overflow_is_not_finite():
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_a_z_loss_that_is_not_differentiated_has_a_wrong_gradient_alone(dtype):
+def test_only_the_gradient_is_wrong_where_a_z_loss_is_not_differentiated(dtype):
     case = make("mine/z", "why", [[6.0, -1.0, 2.5], [-3.0, -9.0, -6.0]], [0, 1], z_loss=0.1)
     found = graded(constant_z_loss, case, dtype)
     assert found["loss"] <= "B"
@@ -540,7 +540,7 @@ def test_under_a_softcap_a_row_with_an_infinite_logit_is_graded():
     assert grade("loss", np.zeros(2), logits, fmt, reference(logits, [0, 0])).grade[0] is None
 
 
-def test_a_priori_bounds_are_those_of_plain_losses_alone():
+def test_only_plain_losses_have_a_priori_bounds():
     logits, fmt = np.array([[1.0, 2.0]], np.float32), FORMATS["float32"]
     for options in ({"softcap": 2.0}, {"logit_scale": 2.0}, {"z_loss": 1.0}):
         exact = reference(logits, [0], **options)

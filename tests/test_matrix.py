@@ -94,20 +94,20 @@ def built_once(folder: Path) -> LogitLabSource:
 
 
 def matrix(sets, out, **options):
-    told = []
-    options = {"cases": CASES, "frameworks": "tiny", "tell": told.append} | options
-    return logitlab.matrix(sets, out, **options), told
+    messages = []
+    options = {"cases": CASES, "frameworks": "tiny", "tell": messages.append} | options
+    return logitlab.matrix(sets, out, **options), messages
 
 
-def built(told):
-    return [line for line in told if line.startswith("building")]
+def built(messages):
+    return [line for line in messages if line.startswith("building")]
 
 
 @pytest.mark.venv
-def test_what_changed_from_each_version_to_the_next(offline, tmp_path):
-    found, told = matrix(["tiny==1.0", "tiny==1.1", "tiny==1.2"], tmp_path / "runs")
+def test_changes_from_each_version_to_the_next_are_reported(offline, tmp_path):
+    found, messages = matrix(["tiny==1.0", "tiny==1.1", "tiny==1.2"], tmp_path / "runs")
     assert not found.failed
-    assert len(built(told)) == 3
+    assert len(built(messages)) == 3
     assert {name: path.name for name, path in found.runs.items()} == {
         f"tiny=={v}": f"tiny-{v}" for v in ("1.0", "1.1", "1.2")
     }
@@ -121,15 +121,15 @@ def test_what_changed_from_each_version_to_the_next(offline, tmp_path):
     assert found.exit_code == 1
 
     # Again, and the environments are there; in the other direction nothing got worse.
-    found, told = matrix(["tiny==1.1", "tiny==1.2"], tmp_path / "again")
-    assert built(told) == []
+    found, messages = matrix(["tiny==1.1", "tiny==1.2"], tmp_path / "again")
+    assert built(messages) == []
     assert found.exit_code == 0
 
 
 @pytest.mark.parametrize(
     "others", [("tiny==1.0",), pytest.param(("tiny==1.0", "tiny==1.2"), marks=pytest.mark.venv)], ids=len
 )
-def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(others, offline, tmp_path, capsys):
+def test_a_failed_install_is_reported_and_the_other_sets_are_measured(others, offline, tmp_path, capsys):
     arguments = ["--case", CASES, "--framework", "tiny", "--format", "json", "--out", str(tmp_path / "runs")]
     sets = [others[0], "tiny==7", *others[1:]]
     code = main(["matrix", *(word for one in sets for word in ("--with", one)), *arguments])
@@ -147,7 +147,7 @@ def test_what_cannot_be_installed_is_told_and_costs_the_others_nothing(others, o
 
 
 @pytest.mark.venv
-def test_a_run_that_fails_is_told_in_its_own_words(offline, tmp_path):
+def test_a_failed_run_is_reported_with_its_message(offline, tmp_path):
     found, _ = matrix(["tiny==1.0", "tiny==1.2"], tmp_path / "runs", implementations="tiny/nothing")
     assert found.exit_code == 2
     assert set(found.failed) == {"tiny==1.0", "tiny==1.2"}
@@ -174,21 +174,21 @@ def test_the_environment_holds_this_logitlab_and_not_the_callers_packages_path(o
         _environment.environments_folder(), ours, (), ["tiny==1.0"], sys.executable, print, fresh=False
     )
     code = "import logitlab, sys; print(logitlab.__file__, logitlab.__version__, *sys.path, sep='\\n')"
-    told = subprocess.run(
+    printed = subprocess.run(
         [python, "-c", code], capture_output=True, text=True, env=_environment.variables(), check=True
     )
-    where, version, *path = told.stdout.split("\n")
+    where, version, *path = printed.stdout.split("\n")
     assert Path(where).is_relative_to(_environment.environments_folder())
     assert version == logitlab.__version__
     assert str(tmp_path) not in path
 
 
 @pytest.mark.venv
-def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_half_built(offline, tmp_path, monkeypatch):
-    root, told = tmp_path / "environments", []
+def test_an_environment_is_rebuilt_on_request_and_never_used_half_built(offline, tmp_path, monkeypatch):
+    root, messages = tmp_path / "environments", []
 
     def made(**options):
-        arguments = (root, _matrix.running_source(tmp_path), (), ["tiny==1.0"], sys.executable, told.append)
+        arguments = (root, _matrix.running_source(tmp_path), (), ["tiny==1.0"], sys.executable, messages.append)
         return _environment.environment(*arguments, **{"fresh": False} | options)
 
     def dies(folder, requirements, uv):
@@ -206,7 +206,7 @@ def test_an_environment_is_built_anew_where_that_is_asked_for_and_never_used_hal
     assert mark.exists()
     assert made(fresh=True) == python
     assert not mark.exists()
-    assert len(told) == 3
+    assert len(messages) == 3
 
 
 def test_another_logitlab_is_another_environment(tmp_path):
@@ -218,7 +218,7 @@ def test_another_logitlab_is_another_environment(tmp_path):
     assert one.requirement([]).startswith("logitlab @ file:")
 
 
-def test_an_interpreter_that_is_none_is_told(offline, tmp_path):
+def test_an_invalid_interpreter_is_reported(offline, tmp_path):
     with pytest.raises(UsageError, match="does not run as a Python interpreter"):
         matrix(["tiny==1.0", "tiny==1.2"], tmp_path, python=str(tmp_path / "none"))
 
@@ -227,7 +227,7 @@ def test_an_interpreter_that_is_none_is_told(offline, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["scipy==1.14.1"], "expected at least two sets of requirements, and 1 is given"),
         (["scipy==1.14.1", " "], "the requirements are ' '; give some"),
@@ -236,10 +236,10 @@ def test_an_interpreter_that_is_none_is_told(offline, tmp_path):
         (["scipy==1.14.1 numpy<2.3", "numpy<2.3 scipy==1.14.1"], "are equal up to punctuation"),
     ],
 )
-def test_what_are_no_sets_is_told(given, told):
+def test_invalid_sets_are_reported(given, message):
     with pytest.raises(UsageError) as caught:
         parse_sets(given)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -258,5 +258,5 @@ def test_a_package_brings_its_extra_and_its_framework(words, wanted, extras, fra
     assert scope([RequirementSet.parse(w) for w in words], wanted) == (extras, frameworks)
 
 
-def test_a_folder_is_named_after_what_is_in_it():
+def test_a_folder_is_named_after_its_content():
     assert RequirementSet.parse("scipy==1.14.1 numpy<2.3").folder == "numpy-2.3-scipy-1.14.1"

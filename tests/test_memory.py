@@ -41,7 +41,7 @@ def group(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_a_containers_limit_is_what_there_is(group, name):
+def test_the_limit_of_a_container_is_the_memory_there_is(group, name):
     own, file = GROUPS[name]
     group(own, file, LIMIT)
     assert memory.total() == LIMIT
@@ -49,7 +49,7 @@ def test_a_containers_limit_is_what_there_is(group, name):
 
 
 @pytest.mark.parametrize("limit", ["max", 2**63 - 4096, "nonsense"])
-def test_no_limit_leaves_the_machines(group, limit):
+def test_without_a_limit_it_is_the_memory_of_the_machine(group, limit):
     group("0::/\n", "memory.max", limit)
     assert memory.total() == MACHINE
     assert not memory.is_limited()
@@ -60,6 +60,6 @@ def test_workers_queries_reports_and_doctor_respect_it(group, small_run, tmp_pat
     assert watchdog.default_limit() == LIMIT // 2
     (set_,) = Measurements.of(small_run.read()).sql("SELECT current_setting('memory_limit') AS m")["m"]
     assert set_ == "150.0 MiB"
-    told = next(f.message for f in doctor.examine() if f.subject == "memory")  # the frameworks come after it
-    assert told == "0.293 GiB, the limit of the container; a worker may use half of it"
+    message = next(f.message for f in doctor.examine() if f.subject == "memory")  # the frameworks come after it
+    assert message == "0.293 GiB, the limit of the container; a worker may use half of it"
     assert querying.MEMORY > LIMIT // 2

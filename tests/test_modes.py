@@ -131,7 +131,7 @@ def test_like_batches_share_a_trace_of_tensorflow(options):
 
 
 @pytest.mark.parametrize("mode", ["graph", "compiled"])
-def test_a_loss_of_a_users_may_branch_on_tensors(mode):
+def test_a_users_loss_may_branch_on_tensors(mode):
     import tensorflow as tf
 
     from logitlab.frameworks import tensorflow
@@ -166,7 +166,7 @@ def test_an_option_is_part_of_a_program_of_tensorflow(mode):
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
-def test_a_refusal_comes_in_the_losss_own_words(mode):
+def test_a_refusal_has_the_message_of_the_loss(mode):
     with pytest.raises(NotImplementedError, match="autocast makes logits of float16 or bfloat16"):
         evaluate("torch/F.cross_entropy[autocast]", *article(), mode)
     with pytest.raises(TypeError, match="unexpected keyword argument 'label_smoothing'"):
@@ -183,7 +183,7 @@ def test_the_modes_for_plain_rows_are_among_the_modes(owner):
 
 
 @pytest.mark.parametrize("loss", KERAS)
-def test_keras_finds_the_logits_behind_a_softmax_in_a_graph_alone(loss):
+def test_keras_finds_the_logits_behind_a_softmax_only_in_a_graph(loss):
     """Eagerly it clips the probability to 1e-7, and a loss of 2000 comes out as -log(1e-7)."""
     name, batch = f"tensorflow/keras.losses.{loss}", article()
     assert evaluate(name, *batch, "eager")["loss"][1] == pytest.approx(16.118095, abs=1e-5)

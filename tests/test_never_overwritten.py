@@ -17,7 +17,7 @@ def refused(command, capsys) -> str:
     return line
 
 
-def test_pack_does_not_write_over_a_run_and_does_not_advise_what_it_lacks(small_run, tmp_path, capsys):
+def test_pack_does_not_overwrite_a_run_or_advise_an_option_that_it_lacks(small_run, tmp_path, capsys):
     assert main(["pack", str(small_run.folder), str(tmp_path / "packed")]) == 0
     capsys.readouterr()
     line = refused(["pack", small_run.folder, tmp_path / "packed"], capsys)
@@ -25,12 +25,12 @@ def test_pack_does_not_write_over_a_run_and_does_not_advise_what_it_lacks(small_
     assert main(["pack", str(small_run.folder), str(tmp_path / "another")]) == 0
 
 
-def test_run_advises_to_resume_which_it_has(small_run, capsys):
+def test_run_advises_to_resume(small_run, capsys):
     line = refused(["run", "--case", "seed/*", "--framework", "numpy", "--out", small_run.folder], capsys)
     assert line.endswith("already holds a run; resume it with --resume, remove it, or choose another folder")
 
 
-def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkeypatch):
+def test_baseline_does_not_overwrite_a_file(small_run, tmp_path, capsys, monkeypatch):
     kept = tmp_path / "baseline.json"
     kept.write_text(TORN)
     # Nor is the run read for nothing.
@@ -43,7 +43,7 @@ def test_baseline_does_not_write_over_a_file(small_run, tmp_path, capsys, monkey
     assert main(["baseline", str(small_run.folder), str(kept)]) == 0
 
 
-def test_train_demo_trains_nothing_where_it_could_not_keep_it(tmp_path, capsys, monkeypatch):
+def test_train_demo_does_not_start_if_its_result_cannot_be_kept(tmp_path, capsys, monkeypatch):
     (tmp_path / "training.csv").write_text(TORN)
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_demo", lambda *_, **__: pytest.fail("a classifier was trained"))
@@ -52,7 +52,7 @@ def test_train_demo_trains_nothing_where_it_could_not_keep_it(tmp_path, capsys, 
     assert (tmp_path / "training.csv").read_text() == TORN
 
 
-def test_check_checks_nothing_where_it_could_not_keep_it(tmp_path, capsys, monkeypatch):
+def test_check_does_not_start_if_its_result_cannot_be_kept(tmp_path, capsys, monkeypatch):
     (tmp_path / "failures.csv").write_text(TORN)
     with monkeypatch.context() as patch:
         patch.setattr("logitlab.studies.check.check", lambda *_, **__: pytest.fail("a loss was checked"))
@@ -61,13 +61,13 @@ def test_check_checks_nothing_where_it_could_not_keep_it(tmp_path, capsys, monke
     assert (tmp_path / "failures.csv").read_text() == TORN
 
 
-def test_hunt_hunts_nothing_where_it_could_not_keep_it(tmp_path, capsys):
+def test_hunt_does_not_start_if_its_result_cannot_be_kept(tmp_path, capsys):
     (tmp_path / "found.json").write_text(TORN)
     line = refused(["hunt", "numpy/lse", "--evaluations", "1", "--out", tmp_path / "found.json"], capsys)
     assert line == f"logitlab: {tmp_path / 'found.json'} already exists; remove it, or choose another file"
 
 
-def test_matrix_does_not_write_over_a_run(small_run, tmp_path):
+def test_matrix_does_not_overwrite_a_run(small_run, tmp_path):
     small_run.pack(tmp_path / "scipy-1.14.1")
     with pytest.raises(logitlab.UsageError, match=r"already holds a run; remove it, or choose another folder$"):
         logitlab.matrix(["scipy==1.14.1", "scipy==1.15.3"], tmp_path)

@@ -92,7 +92,7 @@ class Bomb:
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_pickle_in_an_archive_is_refused_and_not_made(tmp_path, monkeypatch, capsys):
+def test_a_pickle_in_an_archive_is_refused_and_not_loaded(tmp_path, monkeypatch, capsys):
     canary = tmp_path / "canary"
     np.savez(tmp_path / "bomb.npz", logits=np.array([[Bomb(canary)]], object), targets=[0])
     assert main(["run", "--logits", str(tmp_path / "bomb.npz"), "--framework", "numpy"]) == 2
@@ -101,7 +101,7 @@ def test_a_pickle_in_an_archive_is_refused_and_not_made(tmp_path, monkeypatch, c
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_pickle_in_the_cache_is_not_made(tmp_path, monkeypatch):
+def test_a_pickle_in_the_cache_is_not_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path / "cache"))
     canary = tmp_path / "canary"
     # Wide enough to be kept.
@@ -129,7 +129,7 @@ def npz_header(path: Path, header: str) -> Path:
 
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "message"),
     [
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1000000000000), }", "at most 67,108,864"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000, 3), }", "ends early"),
@@ -138,10 +138,10 @@ def npz_header(path: Path, header: str) -> Path:
     ],
     ids=["wide", "long", "dimensions", "code"],
 )  # fmt: skip
-def test_a_header_that_promises_too_much_is_refused(tmp_path, header, told, capsys):
+def test_a_header_that_promises_too_much_is_refused(tmp_path, header, message, capsys):
     path = npz_header(tmp_path / "swells.npz", header)
     assert main(["run", "--logits", str(path), "--framework", "numpy"]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_class_weights_whose_header_promises_too_much_are_refused(tmp_path):
@@ -170,7 +170,7 @@ NAMES = [
 
 
 @given(st.text() | st.sampled_from(NAMES))
-def test_a_file_name_made_of_any_name_stays_in_its_folder_and_is_its_alone(name):
+def test_a_file_name_made_of_any_name_stays_in_its_folder_and_is_unique(name):
     made = files.plain_name(name)
     assert made == Path(made).name
     assert made.encode("ascii").decode() == made
@@ -217,7 +217,7 @@ def measured(tmp_path_factory):
         *(pytest.param(n, marks=pytest.mark.full) for n in ("/../../canary/x", "..", "a\0b", "x" * 3000)),
     ],
 )
-def test_names_in_a_run_lead_no_report_out_of_its_folder(canary, measured, name):
+def test_a_report_stays_in_its_folder_whatever_the_names_in_a_run(canary, measured, name):
     """A run from elsewhere, every word of which is hostile."""
     columns = ("case", "family", "implementation", "framework", "mode", "device", "run", "version")
     table = measured.read().astype(dict.fromkeys(columns, object))
@@ -256,7 +256,7 @@ def test_names_in_a_run_lead_no_report_out_of_its_folder(canary, measured, name)
         "a/" + "x" * 10_000,
     ],
 )
-def test_case_names_are_names_or_refused(canary, name, capsys):
+def test_case_names_that_are_not_plain_names_are_refused(canary, name, capsys):
     case = {"name": name, "why": "Hostile.", "logits": [[1.0, 2.0]], "targets": [0]}
     (canary / "cases.json").write_text(json.dumps({"format": "logitlab cases", "version": 1, "cases": [case]}))
     asked = ["--case-file", str(canary / "cases.json"), "--implementation", "numpy/lse", "--dtype", "float32"]
@@ -274,7 +274,7 @@ def test_case_names_are_names_or_refused(canary, name, capsys):
 
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", ["parts", "logs", "cases.parquet", "parts.sha256", "lock", "parts/00000.parquet"])
-def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
+def test_a_run_is_not_resumed_through_a_link_in_its_folder(canary, measured, name):
     run = canary / "run"
     run.mkdir()
     (run / "manifest.json").write_bytes(measured.manifest.encoded())
@@ -293,7 +293,7 @@ def test_a_run_goes_on_through_no_link_in_its_folder(canary, measured, name):
 
 
 @pytest.mark.parametrize("kind", ["text", "markdown", "csv", "html", "latex", "figures"])
-def test_a_report_is_written_through_no_link(canary, measured, kind, capsys):
+def test_a_report_is_not_written_through_a_link(canary, measured, kind, capsys):
     out = canary / "out"
     out.mkdir()
     outside = canary.parent / "canary"
@@ -305,7 +305,7 @@ def test_a_report_is_written_through_no_link(canary, measured, kind, capsys):
     assert "is a link; LogitLab does not write through links" in capsys.readouterr().err
 
 
-def test_other_outputs_are_written_through_no_link(canary, measured, tmp_path):
+def test_other_outputs_are_not_written_through_a_link(canary, measured, tmp_path):
     outside = canary.parent / "canary" / "x"
     for name in ("report.txt", "compare.md", "hunt.json", "baseline.json"):
         (canary / name).symlink_to(outside)
@@ -318,7 +318,7 @@ def test_other_outputs_are_written_through_no_link(canary, measured, tmp_path):
         list(checking.write(result, canary))
 
 
-def test_a_link_to_another_folder_beside_a_report_is_no_offence(canary, measured):
+def test_a_link_to_another_folder_beside_a_report_is_allowed(canary, measured):
     (canary / "elsewhere").symlink_to(canary.parent)
     assert main(["report", str(measured.folder), "--format", "csv", "--out", str(canary)]) == 0
 
@@ -338,7 +338,7 @@ def test_a_link_to_another_folder_beside_a_report_is_no_offence(canary, measured
         "./folder",
     ],
 )
-def test_a_set_of_requirements_holds_no_option_of_pip(words):
+def test_an_option_of_pip_in_a_set_of_requirements_is_refused(words):
     with pytest.raises(UsageError, match="is not a requirement"):
         parse_sets([words, "scipy"])
 
@@ -360,7 +360,7 @@ def site(tmp_path_factory, monkeypatch, distribution):
     return install
 
 
-def test_entry_points_are_listed_and_nothing_is_imported(site, capsys):
+def test_entry_points_are_listed_without_an_import(site, capsys):
     trace = site("stranger", "stranger = stranger:FRAMEWORK")
     assert main(["frameworks", "--entry-points"]) == 0
     shown = capsys.readouterr().out
@@ -371,7 +371,7 @@ def test_entry_points_are_listed_and_nothing_is_imported(site, capsys):
     assert not trace.exists()
 
 
-def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys, monkeypatch):
+def test_a_run_reports_whose_code_it_imports_before_the_import(site, tmp_path, capsys, monkeypatch):
     trace = site("stranger", "stranger = stranger:FRAMEWORK")
     execute, seen = runner.execute, []
     monkeypatch.setattr(runner, "execute", lambda *a, **k: (seen.append(trace.exists()), execute(*a, **k))[1])
@@ -391,8 +391,8 @@ def test_a_run_tells_whose_code_it_imports_before_it_does(site, tmp_path, capsys
 
 def test_a_package_cannot_take_the_place_of_another_framework(site):
     trace = site("stranger", "numpy = stranger:FRAMEWORK")
-    told = listing.describe_frameworks(["numpy"])["numpy"].missing
-    assert "2 packages offer it, as logitlab.frameworks.numpy:FRAMEWORK and stranger:FRAMEWORK" in told
+    reason = listing.describe_frameworks(["numpy"])["numpy"].missing
+    assert "2 packages offer it, as logitlab.frameworks.numpy:FRAMEWORK and stranger:FRAMEWORK" in reason
     assert not trace.exists()
 
 

@@ -13,7 +13,7 @@ OPTIONS = ["weights/*", "ignored/*", "reductions/*", "layout/*"]
 EMPTY = {"reductions/empty_mean", "reductions/empty_sum"}
 # The worst grade over the plain families here. In float16 the operator computes in float32 and rounds once.
 MEASURED = {"float16": "A", "float32": "B", "float64": "F"}
-TOLD = "{dtype} is now graded {now} at {case} (ONNX Runtime {version}), and was {was}: say so in the CHANGELOG"
+MESSAGE = "{dtype} is now graded {now} at {case} (ONNX Runtime {version}), and was {was}: say so in the CHANGELOG"
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def options():
 
 
 @pytest.mark.parametrize("dtype", MEASURED)
-def test_the_grade_is_what_was_measured(plain, dtype):
+def test_the_grade_is_the_recorded_one(plain, dtype):
     rows = plain[(plain["dtype"] == dtype) & plain["grade"].notna()]
     worst = rows.iloc[rows["grade"].map(GRADES.index).astype(int).argmax()]
     now, was = worst["grade"], MEASURED[dtype]
-    assert now == was, TOLD.format(dtype=dtype, now=now, was=was, case=worst["case"], version=worst["version"])
+    assert now == was, MESSAGE.format(dtype=dtype, now=now, was=was, case=worst["case"], version=worst["version"])
 
 
-def test_in_float64_a_nan_logit_is_swallowed(plain):
+def test_a_nan_logit_is_swallowed_in_float64(plain):
     """The maximum of a row of float64 passes over a NaN, and the loss is a number; in float32 it is NaN."""
     rows = plain[plain["case"].isin(["special/nan", "special/nan_and_mask"])]
     verdicts = rows.groupby("dtype", observed=True)["verdict"].agg(set)
@@ -42,45 +42,45 @@ def test_in_float64_a_nan_logit_is_swallowed(plain):
     assert verdicts["float64"] == {"swallowed"}, "a NaN logit now makes the float64 loss NaN"
 
 
-def test_without_it_float64_is_stable(plain):
+def test_float64_is_stable_without_a_nan_logit(plain):
     rows = plain[(plain["dtype"] == "float64") & ~plain["case"].str.startswith("special/nan")]
     assert set(rows["grade"].dropna()) == {"A", "B"}
 
 
-def test_bfloat16_is_refused_in_its_own_words(plain):
+def test_bfloat16_is_refused_with_the_message_of_onnxruntime(plain):
     rows = plain[plain["dtype"] == "bfloat16"]
     assert set(rows["status"]) == {"unsupported"}, "ONNX Runtime now computes bfloat16 on the CPU"
     assert rows["detail"].str.contains("Type 'tensor(bfloat16)' of input parameter", regex=False).all()
 
 
-def test_the_articles_rows_come_out(plain):
+def test_the_articles_rows_are_right(plain):
     rows = plain[(plain["case"] == "seed/article") & (plain["dtype"] == "float32")]
     assert rows["value"].to_list() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
 
 
-def test_it_gives_the_loss_and_nothing_else(plain):
+def test_onnxruntime_gives_only_the_loss(plain):
     assert set(plain["quantity"]) == {"loss"}
 
 
 @pytest.mark.parametrize("family", [glob.split("/")[0] for glob in OPTIONS])
-def test_its_weights_ignored_rows_and_reductions_are_pytorchs(options, family):
+def test_weights_ignored_rows_and_reductions_agree_with_pytorch(options, family):
     rows = options[options["family"] == family]
-    told = rows[["case", "status", "detail", "value", "exact", "grade"]].to_string()
+    shown = rows[["case", "status", "detail", "value", "exact", "grade"]].to_string()
     answered = rows[rows["status"] == "ok"]
-    assert not answered.empty, told
-    assert set(answered["grade"].dropna()) <= {"A", "B"}, told
+    assert not answered.empty, shown
+    assert set(answered["grade"].dropna()) <= {"A", "B"}, shown
     refused = rows.loc[rows["status"] == "unsupported", "detail"]
-    assert refused.str.contains("class indices, not class probabilities|label_smoothing").all(), told
+    assert refused.str.contains("class indices, not class probabilities|label_smoothing").all(), shown
     raised = rows.loc[rows["status"] == "raised", "case"]
-    assert set(raised) <= EMPTY, told
+    assert set(raised) <= EMPTY, shown
 
 
-def test_label_smoothing_is_no_option_of_it(options):
+def test_label_smoothing_is_unsupported(options):
     rows = options[options["family"] == "smoothing"]
     assert set(rows["status"]) == {"unsupported"}
 
 
-def test_a_target_that_is_no_class_is_refused_or_told(options):
+def test_an_invalid_target_is_refused_or_counted_from_the_end(options):
     """Counted from the end down to minus the number of classes, as ONNX's GatherElements documents; else refused."""
     rows = options[options["family"] == "invalid"].set_index("case")
     assert set(rows["status"]) == {"ok", "raised"}
@@ -88,7 +88,7 @@ def test_a_target_that_is_no_class_is_refused_or_told(options):
         assert "Out of range" in rows.loc[[case], "detail"].iloc[0] or "out of" in rows.loc[[case], "detail"].iloc[0]
 
 
-def test_its_worker_holds_no_other_framework(tmp_path):
+def test_the_worker_imports_no_other_framework(tmp_path):
     with Pools(["onnxruntime"], tmp_path) as pools:
         pools.describe()
         question = "{m.split('.')[0] for m in __import__('sys').modules}"

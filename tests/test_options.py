@@ -25,12 +25,12 @@ def rows_of(df, **wanted):
     return df
 
 
-def test_what_is_not_measured_is_unsupported_by_somebodys_word(float32):
+def test_a_case_without_a_measurement_is_unsupported_with_a_message(float32):
     failed = float32[float32["status"] != "ok"]
     # scikit-learn takes no NaN, and raises for a row that has one.
     failed = failed[failed["detail"] != "ValueError: Input contains NaN."]
-    told = failed[["implementation", "case", "status", "detail"]].drop_duplicates()
-    assert set(failed["status"]) == {"unsupported"}, told[told["status"] != "unsupported"].to_string()
+    shown = failed[["implementation", "case", "status", "detail"]].drop_duplicates()
+    assert set(failed["status"]) == {"unsupported"}, shown[shown["status"] != "unsupported"].to_string()
     assert failed["detail"].str.len().min() > 0
 
 
@@ -96,7 +96,7 @@ def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation
         ("torch/F.cross_entropy", "layout/int32_targets", "expected target dtype to be Long"),
     ],
 )
-def test_an_option_that_a_loss_does_not_have_is_told(float32, implementation, case, word):
+def test_an_option_that_a_loss_does_not_have_is_reported(float32, implementation, case, word):
     rows = rows_of(float32, implementation=implementation, case=case)
     assert word in rows[rows["status"] == "unsupported"]["detail"].iloc[0]
 
@@ -124,13 +124,13 @@ def test_an_empty_batch_has_no_rows_and_its_reduced_loss_one(float32):
 
 
 @pytest.mark.parametrize("case", ["ignored/all_mean", "weights/only_zero_mean"])
-def test_a_mean_over_nothing_has_no_value_and_no_gradient(float32, case):
+def test_a_mean_over_no_rows_has_no_value_and_no_gradient(float32, case):
     rows = rows_of(float32, implementation="torch/F.cross_entropy", case=case)
     assert set(rows["verdict"]) == {"undefined"}
     assert rows["grade"].isna().all()
 
 
-def test_the_reference_tells_mass_and_scale():
+def test_the_reference_reports_mass_and_scale():
     logits = np.array([[1.0, 2.0, 3.0]] * 3)
     found = reference(logits, [0, -100, 2], weight=[0.5, 1.0, 2.0], ignore_index=-100, reduction="mean")
     assert found.mass.tolist() == [0.5, 0.0, 2.0]
@@ -183,7 +183,7 @@ def test_weights_and_probabilities_are_rounded_to_the_dtype_like_logits():
     ],
     ids=str,
 )
-def test_a_mistake_in_a_case_shows_when_it_is_made(changes):
+def test_a_mistake_in_a_case_raises_when_the_case_is_made(changes):
     with pytest.raises(ValueError, match="x/y: "):
         make(**({"case_id": "x/y", "why": "Why.", "logits": np.zeros((2, 3)), "targets": [0, 1]} | changes))
 

@@ -308,7 +308,7 @@ def test_every_combination_of_options_agrees_with_mpmath(seed, options):
 
 @settings(max_examples=examples(150))
 @given(st.integers(0, 2**32), OPTIONS)
-def test_every_combination_of_options_means_what_it_means_in_pytorch(seed, options):
+def test_every_combination_of_options_agrees_with_pytorch(seed, options):
     import torch
 
     logits, targets, keywords = call(seed, options)
@@ -348,7 +348,7 @@ def test_the_mean_over_no_counted_row_is_nan_as_in_pytorch():
     assert math.isnan(found.loss.hi)
 
 
-def test_an_ignored_row_has_no_loss_and_no_gradient_but_its_probabilities():
+def test_an_ignored_row_has_probabilities_and_no_loss_or_gradient():
     found = reference([[0.0, 0.0], [1.0, 2.0]], [-100, 1], ignore_index=-100)
     assert found.loss.hi[0] == 0
     assert values(found.gradient[0]) == [0, 0]
@@ -531,7 +531,7 @@ def never(*_):
     raise AssertionError("evaluated again")
 
 
-def test_a_second_call_reads_what_the_first_one_kept(folder, monkeypatch):
+def test_a_second_call_reads_the_kept_answer(folder, monkeypatch):
     first = reference(LARGE, TARGETS)
     monkeypatch.setattr(importlib.import_module("logitlab.oracle.balls"), "row", never)
     assert bits(reference(LARGE, TARGETS)) == bits(first)
@@ -611,7 +611,7 @@ def test_an_empty_variable_switches_the_cache_off(tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_written_costs_no_result(folder, monkeypatch):
+def test_a_folder_that_cannot_be_written_does_not_prevent_a_result(folder, monkeypatch):
     expected = bits(reference(LARGE, TARGETS))
     folder.parent.joinpath("a file").write_text("in the way")
     monkeypatch.setenv("LOGITLAB_CACHE", str(folder.parent / "a file" / "below"))

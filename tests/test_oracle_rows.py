@@ -60,7 +60,7 @@ LOGITS = st.one_of(
 
 
 @given(arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 8)), elements=LOGITS), st.integers(0, 2**32))
-def test_what_is_decided_is_what_balls_give_for_any_rows(x, seed):
+def test_decided_rows_equal_those_of_balls(x, seed):
     decided_rows(x, np.random.default_rng(seed).integers(0, x.shape[1], len(x)))
 
 
@@ -97,7 +97,7 @@ def test_a_wide_row_of_few_different_logits_is_left_to_balls():
     assert vectorized.evaluate(x, np.array([1, 1]))[1].tolist() == [True, False]
 
 
-def test_a_batch_gives_each_row_as_it_is_alone_whichever_way_that_is_evaluated():
+def test_a_row_in_a_batch_equals_the_row_alone_in_each_way_of_evaluation():
     rng = np.random.default_rng(1)
     x = rng.normal(0, 30, (200, 10)).astype(np.float32)
     x[3], x[5, 2], x[7, 0], x[9] = np.nan, np.inf, -np.inf, -np.inf
@@ -124,14 +124,14 @@ def decided_share_of_catalogue(dtype):
 @pytest.mark.parametrize(
     "dtype", ["float32", *(pytest.param(d, marks=pytest.mark.full) for d in FORMATS if d != "float32")]
 )
-def test_the_catalogue_is_as_balls_have_it(dtype):
+def test_the_catalogue_agrees_with_balls(dtype):
     assert decided_share_of_catalogue(dtype) > 0.1
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("size", [1.0, 30.0, 300.0])
 @pytest.mark.parametrize("classes", [2, 10, 64])
-def test_very_many_rows_are_as_balls_have_them(size, classes):
+def test_very_many_rows_agree_with_balls(size, classes):
     rng = np.random.default_rng(int(size) + classes)
     rows = 100_000 // classes
     decided_rows(rng.normal(0, size, (rows, classes)).astype(np.float32), rng.integers(0, classes, rows))

@@ -74,7 +74,7 @@ def busy(one):
     return one
 
 
-def test_no_more_workers_compute_than_asked_and_the_longest_work_begins_first():
+def test_no_more_workers_compute_than_requested_and_the_longest_work_starts_first():
     short, long = queue("a", 2, "float16"), queue("b", 9, "float16")
     compiled = queue("a", 2, mode="compiled")
     assert next_to_start([short, long, compiled], 2) == [compiled, long]
@@ -98,7 +98,7 @@ def test_a_worker_that_grew_is_replaced_where_a_width_begins_and_not_within_it()
     assert [one.answered(*answer) for answer in answers] == [False, False, True, False, False]
 
 
-def test_the_first_look_comes_when_eager_float32_is_whole_and_more_is_to_come(tmp_path):
+def test_the_first_look_comes_when_eager_float32_is_complete_and_the_run_is_not(tmp_path):
     seen = []
 
     def look(run):
@@ -136,7 +136,7 @@ def test_a_run_interrupted_before_or_after_the_first_look_resumes_to_the_same_ta
     pd.testing.assert_frame_equal(resumed.drop(columns="run"), whole.drop(columns="run"))
 
 
-def test_the_first_report_says_that_the_run_goes_on_and_the_last_one_does_not(tmp_path, capsys, monkeypatch):
+def test_the_first_report_says_that_the_run_continues_and_the_last_one_does_not(tmp_path, capsys, monkeypatch):
     seen = []
     start = _run_report.ReportsOfRun.start_first
 

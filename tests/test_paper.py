@@ -98,7 +98,7 @@ COMPLAINTS = re.compile(r"^!|Overfull|undefined|Missing character|LaTeX Warning"
 
 @pytest.mark.latex
 @needs_latex
-def test_the_document_compiles_without_a_complaint(run, tmp_path):
+def test_the_document_compiles_without_a_warning(run, tmp_path):
     reports.write(run, ["latex", "figures"], tmp_path)
     assert COMPLAINTS.findall(compiled(tmp_path)) == []
 
@@ -123,12 +123,12 @@ def test_each_special_character_is_escaped(character):
     )
 
 
-def test_what_has_no_glyph_is_printed_as_its_number():
+def test_a_character_without_a_glyph_is_printed_as_its_number():
     assert "U+4E2D" in _latex_escape.tex("中")
     assert _latex_escape.tex("λ") == r"\ensuremath{\lambda}"
 
 
-def test_a_name_may_be_broken_at_its_joints_alone():
+def test_a_name_breaks_only_at_its_joints():
     assert _latex_escape.name("keras-torch/losses.SparseX[from_logits]").split(r"\allowbreak{}") == [
         "keras-", "torch/", "losses.", "Sparse", "X", r"[from\_", "logits]",
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_grades_stand_in_the_table_as_letters(written, run):
     assert [line[1:] for line in body(written, "grades")] == matrix[["float16", "float32"]].to_numpy().tolist()
 
 
-def test_a_long_table_goes_on_over_pages_and_a_short_one_floats(written, hostile, tmp_path):
+def test_a_long_table_continues_over_pages_and_a_short_one_floats(written, hostile, tmp_path):
     assert r"\begin{table}[!htbp]" in (written / "tables" / "grades.tex").read_text(encoding="utf-8")
     df = hostile.read()
     many = pd.concat([df.astype({"implementation": object}).assign(implementation=f"x/{i}") for i in range(50)])
@@ -185,7 +185,7 @@ def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
     assert COMPLAINTS.findall(compiled(tmp_path)) == []
 
 
-def test_only_what_is_not_installed_is_told(run, monkeypatch, tmp_path):
+def test_only_missing_packages_are_reported(run, monkeypatch, tmp_path):
     monkeypatch.setattr(style, "find_spec", lambda module: None if module == "pylatexenc" else module)
     with pytest.raises(UsageError, match=r"LaTeX tables need pylatexenc: pip install 'logitlab\[report\]'"):
         reports.write(run, ["latex"], tmp_path)
@@ -218,13 +218,13 @@ def test_hostile_facts_stay_within_their_block(hostile):
     ]  # fmt: skip
 
 
-def test_a_run_that_is_not_complete_says_so_in_how_to_reproduce_it(hostile, tmp_path):
+def test_how_to_reproduce_an_incomplete_run_says_that_it_is_incomplete(hostile, tmp_path):
     half = Run.create(tmp_path / "run", Manifest.parse({**MANIFEST, "complete": False}))
     assert "Not complete" in paper.reproduce([half], [], tmp_path)
     assert "Not complete" not in paper.reproduce([hostile], [], tmp_path)
 
 
-def test_the_pins_are_those_that_plain_pip_finds_and_the_builds_are_told(tmp_path):
+def test_the_pins_are_those_that_plain_pip_finds_and_the_builds_are_named(tmp_path):
     """Reported: `torch==2.13.0+cpu`, `paddle==` and always `tensorflow-cpu`, none of which pip finds there."""
     frameworks = {"torch": {"torch": "2.13.0+cpu"}, "tensorflow": {"tensorflow": "2.21.0"}, "paddle": {"paddle": "3.3"}}
     frameworks["tiny"] = {"numpy": "2.4"}

@@ -37,7 +37,7 @@ def test_a_run_in_a_program_shows_nothing(monkeypatch):
     assert shown(monkeypatch, io.StringIO()) == ""
 
 
-def test_a_run_in_a_notebook_writes_one_line_over_and_over_and_clears_it(monkeypatch):
+def test_a_run_in_a_notebook_rewrites_one_line_and_clears_it(monkeypatch):
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     written = shown(monkeypatch, io.StringIO())
     assert "numpy/l" in written
@@ -61,6 +61,6 @@ def test_a_hunt_shows_its_progress_too(monkeypatch):
     assert "importing the frameworks" in stream.getvalue()
 
 
-def test_anything_else_is_refused():
+def test_any_other_progress_is_refused():
     with pytest.raises(UsageError, match="progress is 5; expected a function"), progress.reporting(5):
         pass

@@ -119,7 +119,7 @@ def test_a_project_chooses_by_its_configuration_and_the_command_line_goes_first(
 
 
 @pytest.mark.parametrize(
-    ("marker", "told"),
+    ("marker", "message"),
     [
         ("'maskz/*'", "no case matches 'maskz/[*]'"),
         ("dtypes=['float8']", "*float8*"),
@@ -131,7 +131,7 @@ def test_a_project_chooses_by_its_configuration_and_the_command_line_goes_first(
         ("cases='masks/*'", "the marker logit_cases has unknown arguments cases; give globs"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line_and_the_other_tests_run(project, marker, told):
+def test_a_wrong_value_is_reported_in_one_line_and_the_other_tests_run(project, marker, message):
     project.makepyfile(
         test_wrong=f"""
         import pytest
@@ -144,7 +144,7 @@ def test_a_wrong_word_is_told_in_one_line_and_the_other_tests_run(project, marke
     )
     result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--continue-on-collection-errors")
     result.assert_outcomes(errors=1, passed=1)
-    result.stdout.fnmatch_lines([f"*test_wrong.py::test_it: *{told}*"])
+    result.stdout.fnmatch_lines([f"*test_wrong.py::test_it: *{message}*"])
     assert "Traceback" not in result.stdout.str()
 
 
@@ -166,7 +166,7 @@ def test_options_marker_and_fixtures_are_described(project):
     assert "A case of LogitLab's catalogue in a dtype" in shown
 
 
-def test_pytest_starts_without_importing_what_no_test_asked_for(project):
+def test_pytest_starts_without_importing_frameworks_that_no_test_uses(project):
     project.makepyfile(
         """
         import sys
@@ -226,16 +226,16 @@ def test_the_worst_entry_of_a_gradient_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [(np.zeros((3, 1), np.float32), "shape (3, 1), expected (3,)"), (np.zeros(3, np.int64), "dtype int64, expected")],
 )
-def test_what_is_no_row_of_losses_is_told(values, told):
+def test_anything_but_a_row_of_losses_is_reported(values, message):
     with pytest.raises(AssertionError) as caught:
         one("seed/article").assert_loss(values)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_grade_that_is_none_is_refused():
+def test_an_unknown_grade_is_refused():
     with pytest.raises(UsageError, match="cannot require grade 'E'"):
         one("seed/article").assert_loss(np.zeros(3, np.float32), require="E")
 
@@ -248,7 +248,7 @@ def test_a_nan_row_wants_nan():
         case.assert_loss(np.nan_to_num(exact))
 
 
-def test_assert_conforms_hands_on_what_check_takes():
+def test_assert_conforms_takes_the_arguments_of_check():
     logitlab.assert_conforms(
         torch.nn.CrossEntropyLoss(reduction="none"), "torch", "float32", cases="seed/*", first=True
     )

@@ -65,7 +65,7 @@ def test_the_cases_of_a_quick_run_can_be_listed_by_their_tag():
     assert set(logitlab.catalogue(tags=QUICK)["case"]) == {case.id for case in quick_cases()}
 
 
-def test_a_family_that_names_no_case_of_its_own_is_refused(monkeypatch):
+def test_a_family_that_names_none_of_its_cases_is_refused(monkeypatch):
     monkeypatch.setattr(gap, "QUICK", "20_higher")
     with pytest.raises(ValueError, match="QUICK names no case of its family: gap/20_higher"):
         all_cases.__wrapped__()
@@ -84,7 +84,7 @@ def test_a_family_without_a_quick_case_is_left_out(monkeypatch):
     "given", ["--case=seed/*", "--logits=x.npz", "--sweep=gap=1:2:2", "--case-file=x.json", "--dtype=float64",
               "--mode=compiled", "--variant=all"],
 )  # fmt: skip
-def test_what_a_quick_run_chooses_cannot_be_given_too(given, tmp_path, capsys):
+def test_options_that_a_quick_run_sets_are_refused(given, tmp_path, capsys):
     assert main(["run", "--quick", given, "--framework", "numpy", "--out", str(tmp_path / "run")]) == 2
     option = given.partition("=")[0]
     message = f"logitlab: --quick sets cases, dtype and mode, and {option} is given too; leave out one of them\n"
@@ -92,7 +92,7 @@ def test_what_a_quick_run_chooses_cannot_be_given_too(given, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_python_refuses_them_too():
+def test_python_refuses_these_options_too():
     with pytest.raises(UsageError, match="--case, --dtype is given too; leave out one of them"):
         logitlab.run(quick=True, cases="seed/*", dtypes="float64")
 
@@ -141,7 +141,7 @@ def test_a_quick_run_gives_each_loss_the_grade_of_the_whole_catalogue(quick):
 
 @pytest.mark.full
 @pytest.mark.pinned
-def test_it_does_so_in_every_framework():
+def test_a_quick_run_gives_each_loss_that_grade_in_every_framework():
     frameworks = {d.implementation.partition("/")[0] for d in kept_grades.read().decisions}
     assert_as_kept(logitlab.run(quick=True, frameworks=sorted(frameworks)), frameworks)
 
@@ -207,7 +207,7 @@ def test_the_answer_warns_that_it_is_a_quick_look(quick):
     assert "NaN from an ignored row reaches its own gradient in 6 of these losses." in words
 
 
-def test_the_answer_names_what_is_not_measured(quick):
+def test_the_answer_names_the_frameworks_that_are_not_measured(quick):
     run = Run(quick[0].folder)
     lacking = {"jax": "cannot be imported", "paddle": "cannot be imported", "torch/liger": "liger is not installed"}
     run.manifest = replace(run.manifest, missing=lacking)
@@ -240,7 +240,7 @@ def test_two_dtypes_are_answered_one_after_the_other(small_run):
         ("probabilities", "nan", 0, float("nan"), float("nan"), "an entry of the probabilities is NaN"),
     ],
 )
-def test_a_result_is_told_in_words(quantity, verdict, row, value, exact, words):
+def test_a_result_is_described_in_words(quantity, verdict, row, value, exact, words):
     assert outcome(Result("seed/article", row, quantity, verdict, value, exact, max_ulp=8763.2)) == words
 
 
@@ -251,7 +251,7 @@ def test_a_result_is_told_in_words(quantity, verdict, row, value, exact, words):
         (pd.DataFrame({"grade": ["A"]}), "the table has no column framework, implementation, .*; give the whole table"),
     ],
 )
-def test_what_is_no_table_of_measurements_is_refused(given, message):
+def test_anything_but_a_table_of_measurements_is_refused(given, message):
     with pytest.raises(UsageError, match=message):
         logitlab.safety(given)
 

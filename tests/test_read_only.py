@@ -42,7 +42,7 @@ def state(folder) -> dict:
         "",
     ],
 )
-def test_what_is_no_query_of_the_run_is_refused_and_leaves_no_trace(run, sql, tmp_path):
+def test_anything_but_a_query_of_the_run_is_refused_and_changes_nothing(run, sql, tmp_path):
     (tmp_path / "secret.csv").write_text("a\n1\n")
     before = state(run.folder)
     given = sql.format(part=run.part(0), out=tmp_path / "out", secret=tmp_path / "secret.csv", forced=FORCED)
@@ -57,7 +57,7 @@ def test_what_is_no_query_of_the_run_is_refused_and_leaves_no_trace(run, sql, tm
     "where",
     ["true; COPY (SELECT 1 AS a) TO '{part}' {forced}", "true UNION ALL FROM read_csv('{secret}')", "true) --"],
 )
-def test_neither_does_the_condition_of_read_reach_anything_else(run, where, tmp_path):
+def test_the_condition_of_read_reaches_nothing_but_the_run(run, where, tmp_path):
     (tmp_path / "secret.csv").write_text("a\n1\n")
     before = state(run.folder)
     given = where.format(part=run.part(0), secret=tmp_path / "secret.csv", forced=FORCED)

@@ -25,8 +25,8 @@ STEPS = 40  # more than a small run has
 PLAN = {"cases": ["seed/article", "gap/5_low"], "implementations": ["numpy/l*"], "dtypes": ["float16", "float32"]}
 
 
-def told_of(folder: Path) -> str:
-    return folder.with_suffix(".told").read_text()
+def error_of(folder: Path) -> str:
+    return folder.with_suffix(".error").read_text()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,32 +34,32 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.full)])
-def test_whichever_step_the_disk_refuses_the_run_tells_it_and_goes_on_when_it_may(forks, tmp_path, apart):
-    told = 0
+def test_a_run_reports_a_full_disk_at_any_step_and_can_be_resumed(forks, tmp_path, apart):
+    refusals = 0
     for number in range(0, STEPS, apart):
         folder = tmp_path / f"{number}"
         ended = forks.run(folder, forks.small, step=number, refused=errno.ENOSPC)
         if ended != 0:  # the lock is tried again, and may be left
             assert ended == REFUSED
-            assert f"cannot write to {folder}: No space left on device; make room, or " in told_of(folder)
+            assert f"cannot write to {folder}: No space left on device; make room, or " in error_of(folder)
             assert not list(folder.rglob("*.tmp"))
             before = contents(folder)
             assert forks.run(folder, forks.small) == 0
             assert before.items() <= contents(folder).items()
-            told += 1
+            refusals += 1
         (folder / "lock").unlink(missing_ok=True)
         forks.assert_whole(folder, "small")
-    assert told >= 20 // apart
+    assert refusals >= 20 // apart
 
 
-def test_files_that_may_not_grow_are_told(forks, tmp_path):
+def test_a_limit_on_the_size_of_files_is_reported(forks, tmp_path):
     """A limit that the system itself enforces in the middle of a file, wherever the tests run."""
     sizes = sorted({p.stat().st_size for p in (forks.folder / "small").rglob("*") if p.is_file()})
     kept = set()
     for largest in [size - 1 for size in sizes if size > 100]:
         folder = tmp_path / f"{largest}"
         assert forks.run(folder, forks.small, largest=largest) == REFUSED
-        assert "File too large; raise the limit on the size of files, or " in told_of(folder)
+        assert "File too large; raise the limit on the size of files, or " in error_of(folder)
         assert not list(folder.rglob("*.tmp"))
         kept.add(len(contents(folder)))
         assert forks.run(folder, forks.small) == 0
@@ -68,11 +68,11 @@ def test_files_that_may_not_grow_are_told(forks, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
-def test_other_refusals_are_told_with_what_to_do(forks, tmp_path, number):
+def test_other_refusals_are_reported_with_advice(forks, tmp_path, number):
     folder = tmp_path / "run"
     assert forks.run(folder, forks.small, step=16, refused=number) == REFUSED
     remedy = {errno.EIO: ""}.get(number, "make room, or " if number == errno.EDQUOT else "make it writable, or ")
-    assert told_of(folder) == (
+    assert error_of(folder) == (
         f"cannot write to {folder}: {os.strerror(number)}; {remedy}resume the run with --resume: its "
         "measurements so far are kept"
     )
@@ -98,7 +98,7 @@ COMMAND = [sys.executable, "-m", "logitlab", "run"] + [
 
 
 @pytest.mark.full
-def test_a_disk_that_is_full_and_one_that_is_read_only(may_mount, tmp_path):
+def test_a_full_disk_and_a_read_only_disk_are_reported(may_mount, tmp_path):
     if not may_mount:
         pytest.skip("no file system can be mounted here; the limit on the size of files above is enforced everywhere")
     disk, kept = tmp_path / "disk", tmp_path / "kept"
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(may_mount, tmp_path):
     assert verify(kept).sound
 
 
-def test_a_folder_that_is_removed_under_the_run_is_told(tmp_path):
+def test_a_folder_removed_during_the_run_is_reported(tmp_path):
     def remove(done, total, label):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
@@ -161,17 +161,17 @@ TIMES = pytest.mark.parametrize("times", [2, pytest.param(6, marks=pytest.mark.f
 
 
 @TIMES
-def test_of_runs_that_start_at_once_in_one_new_folder_one_is_made(forks, tmp_path, times):
+def test_only_one_of_several_runs_starts_in_one_new_folder(forks, tmp_path, times):
     for number in range(times):
         folder = tmp_path / f"{number}"
         ends = forks.run(folder, forks.small, together=4)
         assert sorted(ends) == [0, REFUSED, REFUSED, REFUSED]
-        assert re.search("is in use by|already holds a run", told_of(folder))
+        assert re.search("is in use by|already holds a run", error_of(folder))
         forks.assert_whole(folder, "small")
 
 
 @TIMES
-def test_of_runs_that_go_on_at_once_with_one_folder_each_ends_with_the_whole_table(forks, tmp_path, times):
+def test_runs_that_resume_one_folder_at_once_all_end_with_the_whole_table(forks, tmp_path, times):
     for number in range(times):
         folder = tmp_path / f"{number}"
         forks.run(folder, forks.small, step=15 - number)
@@ -182,7 +182,7 @@ def test_of_runs_that_go_on_at_once_with_one_folder_each_ends_with_the_whole_tab
 
 
 @pytest.mark.parametrize("left", [[], ["parts"], ["parts", "lock"], ["parts", ".manifest.json.tmp"]])
-def test_a_run_killed_before_it_had_a_manifest_is_started_by_resume_and_without(tmp_path, left):
+def test_a_run_killed_before_it_had_a_manifest_starts_with_and_without_resume(tmp_path, left):
     for resume in (True, False):
         folder = tmp_path / f"{resume}"
         folder.mkdir()
@@ -194,7 +194,7 @@ def test_a_run_killed_before_it_had_a_manifest_is_started_by_resume_and_without(
 
 
 @pytest.mark.parametrize("name", ["parts/00000.parquet", "notes.txt"])
-def test_a_folder_of_other_things_is_not_started_by_resume(tmp_path, name):
+def test_resume_does_not_start_a_run_in_a_folder_of_other_files(tmp_path, name):
     (tmp_path / "run" / "parts").mkdir(parents=True)
     (tmp_path / "run" / name).write_text("mine")
     with pytest.raises(UsageError, match=r"is not a run: it has no manifest\.json; to start a run there, leave out"):

@@ -57,7 +57,7 @@ def test_the_grade_matrix_shows_the_worst_and_its_case():
     assert matrix[["float32", "float32 case"]].to_numpy().tolist() == [["C", "f/c"]]
 
 
-def test_of_equal_errors_the_first_case_stands_for_the_cell():
+def test_a_cell_shows_the_first_case_of_equal_errors():
     df = made(*(line(case=f"f/{i}", grade="F", max_ulp=np.inf) for i in range(30)))
     assert reports.grade_matrix(df)["float32 case"].to_list() == ["f/0"]
 
@@ -67,7 +67,7 @@ def test_a_cell_without_a_grade_shows_its_status():
     assert reports.grade_matrix(df)[["float16", "float32"]].to_numpy().tolist() == [["unsupported", "A"]]
 
 
-def test_modes_and_devices_are_lines_of_their_own():
+def test_modes_and_devices_have_separate_lines():
     df = made(line(), line(mode="compiled", grade="B"), line(device="cuda", grade="D"))
     matrix = reports.grade_matrix(df)
     assert matrix[["mode", "device", "float32"]].to_numpy().tolist() == [
@@ -104,7 +104,7 @@ FLUSHED = {"case": "f/flushed", "value": 0.0, "exact": 1.1e-38, "max_abs": 1.1e-
 UNSURE = {"case": "f/small", "grade": "B", "max_ulp": 1.7e7}  # B: an error as of a number near 1, of one near 0
 
 
-def test_errors_that_no_grade_counts_are_no_largest_error_and_are_told():
+def test_errors_that_no_grade_counts_are_reported_apart_from_the_largest_error():
     df = made(line(max_ulp=3.0), line(row=1, max_ulp=0.5), line(**FLUSHED), line(**FLUSHED | {"quantity": "gradient"}))
     (table,) = reports.errors(df).to_dict("records")
     assert (table["loss median"], table["loss largest"], table["loss uncounted"]) == (1.75, 3.0, 7.8e6)
@@ -122,7 +122,7 @@ def test_a_large_error_that_a_grade_counts_stays():
     assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (1.7e7, True)
 
 
-def test_what_a_allows_without_the_smallest_normal_number_is_its_relative_part():
+def test_without_the_smallest_normal_number_the_bound_of_a_is_its_relative_part():
     for fmt in FORMATS.values():
         base, of_sum = accurate_ulps(fmt)
         ratio = min(1.0, 2.0**-24 / fmt.unit_roundoff)
@@ -157,7 +157,7 @@ def test_faults_are_counted_by_message():
     assert (fault["cases"], fault["dtypes"], fault["first"], fault["detail"]) == (1, 1, "f/a", "E: x")
 
 
-def test_the_article_stands_row_by_row(measurements):
+def test_the_article_is_shown_row_by_row(measurements):
     table = reports.article(measurements[measurements["dtype"] == "float32"]).set_index("implementation")
     naive, lse = table.loc["torch/naive"], table.loc["torch/lse"]
     assert naive[["loss 1", "loss 2", "loss 3", "mean"]].to_list() == pytest.approx(
@@ -170,7 +170,7 @@ def test_the_article_stands_row_by_row(measurements):
     assert table.loc["numpy/scipy.special.log_softmax", "grad 1"] == "none"
 
 
-def test_on_a_page_refusals_are_counted_and_faults_told():
+def test_a_page_counts_refusals_and_lists_faults():
     refused = {"status": "unsupported", "grade": None}
     df = made(
         line(**refused, detail="no weight"),
@@ -185,7 +185,7 @@ def test_on_a_page_refusals_are_counted_and_faults_told():
     ]
 
 
-def test_what_an_invalid_target_did_is_one_word():
+def test_the_effect_of_an_invalid_target_is_one_word():
     invalid = {"case": "invalid/minus_one", "family": "invalid", "grade": None}
     df = made(
         line(**invalid, detail="target -1 was read from the end: the loss of class 2"),
@@ -211,7 +211,7 @@ def test_all_prints_every_table_in_a_hundred_columns(run):
         assert word in text
 
 
-def test_markdown_tells_what_matters_of_a_run(run):
+def test_markdown_shows_the_main_results_of_a_run(run):
     page = printed(run, "markdown")
     assert page.startswith("# LogitLab report\n")
     assert "`torch/naive`" in page
@@ -236,7 +236,7 @@ def test_every_format_becomes_files_where_a_folder_is_given(run, measurements, t
     assert {"main.tex", "grades.tex", "grades.csv", "grades.pdf", "reproduce.md"} <= names
 
 
-def test_an_unfinished_run_says_so(run, tmp_path):
+def test_an_unfinished_run_is_reported(run, tmp_path):
     half = Run.create(tmp_path / "run", replace(run.manifest, complete=False))
     half.write(0, made(line()))
     assert "NOT COMPLETE" in printed(half, "text")
@@ -261,7 +261,7 @@ FIRST_LINES = {"text": 1, "markdown": 3, "json": 3, "latex": 16, "html": 60}
 
 
 @pytest.mark.parametrize("name", FIRST_LINES)
-def test_a_report_of_a_damaged_run_says_so_first_and_on_standard_error(name, tmp_path, capsys):
+def test_a_report_of_a_damaged_run_names_the_damage_first_and_on_standard_error(name, tmp_path, capsys):
     run, part = damaged(tmp_path)
     assert cli.main(["report", str(run.folder), "--format", name, "--out", str(tmp_path / "out")]) == 0
     messages = capsys.readouterr().err
@@ -272,7 +272,7 @@ def test_a_report_of_a_damaged_run_says_so_first_and_on_standard_error(name, tmp
 
 
 @pytest.mark.parametrize("name", FIRST_LINES)
-def test_a_report_of_a_whole_run_says_nothing_of_the_kind(name, tmp_path, capsys):
+def test_a_report_of_a_whole_run_mentions_no_damage(name, tmp_path, capsys):
     run = kept(tmp_path, "whole", line())
     run.finish()
     assert cli.main(["report", str(run.folder), "--format", name, "--out", str(tmp_path / "out")]) == 0
@@ -282,7 +282,7 @@ def test_a_report_of_a_whole_run_says_nothing_of_the_kind(name, tmp_path, capsys
     assert '"partial": false' in text if name == "json" else "partial" not in text
 
 
-def test_a_report_of_an_unfinished_run_says_so_on_standard_error(tmp_path, capsys):
+def test_a_report_of_an_unfinished_run_warns_on_standard_error(tmp_path, capsys):
     half = kept(
         tmp_path,
         "half",
@@ -296,7 +296,7 @@ def test_a_report_of_an_unfinished_run_says_so_on_standard_error(tmp_path, capsy
     assert printed.err.startswith("logitlab: This report is partial: The run half is not complete")
 
 
-def test_a_part_that_a_complete_run_has_lost_is_told(tmp_path, capsys):
+def test_a_part_that_a_complete_run_has_lost_is_reported(tmp_path, capsys):
     run = kept(tmp_path, "lost", line())
     run.write(1, made(line(implementation="x/other")))
     run.finish()
@@ -305,7 +305,7 @@ def test_a_part_that_a_complete_run_has_lost_is_told(tmp_path, capsys):
     assert f"{run.part(1)} is damaged (it is missing)" in capsys.readouterr().err
 
 
-def test_of_many_faults_the_first_are_told_and_the_others_counted():
+def test_the_first_of_many_faults_are_listed_and_the_others_counted():
     assert reports.partial([f"{i} is damaged" for i in range(9)]) == [
         *(f"This report is partial: {i} is damaged" for i in range(5)),
         "This report is partial: 4 more faults; `logitlab doctor RUN` lists those of a run",
@@ -339,7 +339,7 @@ OPTIONAL = "torch/liger_kernel.liger_cross_entropy"
         (None, [OPTIONAL], {"absent", OPTIONAL}),
     ],
 )
-def test_only_what_was_asked_for_is_told_to_be_missing(frameworks, implementations, expected):
+def test_only_requested_frameworks_are_reported_as_missing(frameworks, implementations, expected):
     infos = (
         ImplementationInfo("torch/F.cross_entropy", "builtin", "torch", "2", ("eager",)),
         ImplementationInfo(OPTIONAL, "builtin", "liger_kernel", None, ("eager",)),
@@ -389,7 +389,7 @@ def test_a_curve_is_shown_from_its_first_value_to_its_last(swept):
     assert list(titles["curve_classes_gradient"].shown.columns[-2:]) == ["3", "10"]
 
 
-def test_errors_stand_against_their_bounds(measurements):
+def test_errors_are_compared_with_their_bounds(measurements):
     table = {s.name: s.table for s in reports.sections(measurements)}["bounds_loss"]
     lse = table[table["implementation"].isin(["numpy/lse", "torch/lse"])]
     assert len(lse) == 4
@@ -435,8 +435,8 @@ def test_a_run_given_twice_is_refused(tmp_path):
         reports.make_report([run, run])
 
 
-def test_what_a_framework_computes_with_is_told(run):
+def test_the_settings_of_a_framework_are_reported(run):
     page = reports.make_report([run])
-    told = {name: words for name, _, words in (p.partition(": ") for p in page.preamble)}
-    assert "oneDNN" in told["Settings of torch"]
-    assert "subnormals kept" in told["Settings of numpy"]
+    facts = {name: words for name, _, words in (p.partition(": ") for p in page.preamble)}
+    assert "oneDNN" in facts["Settings of torch"]
+    assert "subnormals kept" in facts["Settings of numpy"]

@@ -89,7 +89,7 @@ def test_programs_in_numpy_show_memory_and_calls(name):
     assert not np.allclose(came, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_what_is_found_depends_on_no_clock(monkeypatch):
+def test_findings_do_not_depend_on_a_clock(monkeypatch):
     planted = named("rows_as_they_lie_in_memory", "numpy")
     once = checked("numpy", planted).script
     late = itertools.count(0, 1000)

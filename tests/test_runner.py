@@ -109,7 +109,7 @@ def test_a_failure_is_named_where_there_is_one_and_nowhere_else(everywhere):
     assert (inside_unseen["first_failure"].astype(object) == inside_unseen["quantity"].astype(object)).all()
 
 
-def test_the_analysis_stands_where_it_applies(everywhere):
+def test_the_analysis_is_given_where_it_applies(everywhere):
     graded = everywhere[everywhere["grade"].notna() & (everywhere["case"] == "seed/article")]
     losses, gradients = rows_of(graded, quantity="loss"), rows_of(graded, quantity="gradient")
     assert losses["bound_shifted"].notna().all()
@@ -131,7 +131,7 @@ def test_a_reduced_loss_is_row_minus_one_and_its_gradient_has_rows(everywhere):
 @pytest.mark.parametrize(
     "asked", [("numpy", "torch"), pytest.param(("numpy", "torch", "jax"), marks=pytest.mark.full)], ids=len
 )
-def test_a_worker_holds_no_framework_but_its_own(tmp_path, asked):
+def test_a_worker_imports_only_its_own_framework(tmp_path, asked):
     modules = {"torch": "torch", "jax": "jaxlib", "tensorflow": "tensorflow", "pandas": "pandas", "flint": "flint"}
     # TensorFlow is not asked, since it imports JAX or pandas where it finds them.
     with Pools(asked, tmp_path) as pools:
@@ -144,7 +144,7 @@ def test_a_worker_holds_no_framework_but_its_own(tmp_path, asked):
         assert not (found & others), f"the {name} worker loaded {found & others}"
 
 
-def test_what_a_dtype_cannot_hold_is_left_out_and_the_manifest_says_so(tmp_path):
+def test_a_case_that_a_dtype_cannot_hold_is_left_out_and_named_in_the_manifest(tmp_path):
     df = runner.run(cases="offset/1e30", frameworks="numpy", dtypes=["float16", "float32"], out=tmp_path / "run")
     assert set(df["dtype"]) == {"float32"}
     left_out = Run(tmp_path / "run").manifest.left_out
@@ -229,7 +229,7 @@ def test_a_run_is_not_resumed_with_another_plan(tmp_path):
     ],
     ids=["python runner.py", "python -m logitlab run", "logitlab run"],
 )
-def test_three_ways_to_start_are_one(tmp_path, entry):
+def test_three_ways_to_start_give_one_table(tmp_path, entry):
     options = ["--case", "seed/article", "--framework", "numpy", "--dtype", "float32", "--out", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, *entry, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -263,11 +263,11 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
         (["nowhere/lse"], FRAMEWORKS),
     ],
 )
-def test_only_frameworks_that_may_be_asked_are_imported(globs, found):
+def test_only_frameworks_that_a_glob_may_match_are_imported(globs, found):
     assert owners(FRAMEWORKS, globs) == found
 
 
-def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
+def test_a_call_holds_a_limited_number_of_logits(monkeypatch):
     monkeypatch.setattr(_groups, "MAX_LOGITS", 3000)
     made = [g for g in groups(select_cases(["random/*"]), FORMATS["float32"]) if g.plain]
     assert all(g.logits.size <= 3000 or len(g.cases) == 1 for g in made)
@@ -278,7 +278,7 @@ def test_a_call_holds_so_many_logits_and_no_more(monkeypatch):
 SMALL = {"cases": "seed/article", "implementations": "numpy/lse", "dtypes": "float32"}
 
 
-def test_runs_started_in_the_same_second_have_names_of_their_own():
+def test_runs_started_in_the_same_second_have_different_names():
     names = [runner.run(**SMALL)["run"].iloc[0] for _ in range(2)]
     assert len({*names, *(runner.run_name() for _ in range(1000))}) == 1002
 
@@ -326,7 +326,7 @@ def test_runs_of_one_name_in_two_folders_are_one_report(tmp_path, capsys):
     assert "run is given twice; give each run once" in capsys.readouterr().err
 
 
-def test_cases_without_rows_are_no_fault_and_no_success(tmp_path, capsys):
+def test_a_run_of_cases_without_rows_completes_and_reports_that_nothing_was_measured(tmp_path, capsys):
     """Reported: ZeroDivisionError in the progress line, which nobody watches."""
     options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
     assert main(["run", "--case", "reductions/empty_none", *options]) == 1
@@ -335,14 +335,14 @@ def test_cases_without_rows_are_no_fault_and_no_success(tmp_path, capsys):
     assert Run(tmp_path / "run").manifest.complete
 
 
-def test_a_run_whose_calls_all_fail_is_no_success(tmp_path, capsys):
+def test_a_run_whose_calls_all_fail_is_not_a_success(tmp_path, capsys):
     # LogitLab's own formulas take no class weights.
     options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
     assert main(["run", "--case", "weights/*", *options]) == 1
     assert "nothing was measured: no call returned a result; read the messages with `" in capsys.readouterr().err
 
 
-def test_a_dtype_that_holds_no_chosen_case_is_told_before_anything_is_measured(tmp_path):
+def test_a_dtype_that_holds_no_chosen_case_is_reported_before_anything_is_measured(tmp_path):
     with pytest.raises(UsageError, match="no chosen case can be measured in float16, mode eager: a finite number"):
         runner.run(cases="offset/1e30", frameworks="numpy", dtypes="float16", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -75,7 +75,7 @@ def test_a_case_alone_is_not_filled_up(pattern):
         assert batch.filled() is batch
 
 
-def test_filler_repeats_the_own_rows_and_is_dropped():
+def test_filler_repeats_the_rows_of_the_batch_and_is_dropped():
     framework = Filling()
     batch = Batch(LOGITS, TARGETS, common_rows=5)
     values = evaluated(framework, batch)
@@ -94,7 +94,7 @@ def test_a_reduction_leaves_the_filler_out():
     assert values["gradient"].shape == (1, 3)
 
 
-def test_a_batch_without_rows_stays_without():
+def test_a_batch_without_rows_gets_no_filler():
     empty = Batch(LOGITS[:0], TARGETS[:0], reduction="mean", common_rows=4)
     assert empty.filled() is empty
 
@@ -106,7 +106,7 @@ def test_a_framework_that_compiles_nothing_is_given_the_batch_as_it_is(name):
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_jax_gives_the_own_rows_of_a_filled_batch(reduction):
+def test_jax_returns_only_the_original_rows_of_a_filled_batch(reduction):
     framework = registry.load("jax")
     chosen = next(i for i in framework.implementations if i.name == "jax/lse")
     alone = Batch(np.delete(LOGITS, 0, axis=0).repeat(2, axis=0), np.array([0, 1]), reduction)
@@ -134,7 +134,7 @@ def test_jax_compiles_like_batches_once_and_forgets_its_programs():
     assert jax._compiled(chosen, batch) is not program
 
 
-def test_what_jax_lowers_in_a_worker_shares_one_context_until_its_programs_are_forgotten():
+def test_programs_that_jax_lowers_in_a_worker_share_one_context_until_they_are_forgotten():
     jax = pytest.importorskip("jax")
     framework = registry.load("jax")
 

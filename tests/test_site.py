@@ -69,9 +69,9 @@ class Parsed(HTMLParser):
 
     def grid(self, name):
         """The table of this name as a DataFrame of words and numbers."""
-        told = next(d for d in (json.loads(text) for kind, text in self.scripts) if d.get("name") == name)
-        table = pd.DataFrame(told["rows"], columns=[c["title"] for c in told["columns"]], dtype=object)
-        for c in told["columns"]:
+        data = next(d for d in (json.loads(text) for kind, text in self.scripts) if d.get("name") == name)
+        table = pd.DataFrame(data["rows"], columns=[c["title"] for c in data["columns"]], dtype=object)
+        for c in data["columns"]:
             if "words" in c:
                 codes = [v[0] if isinstance(v, list) else v for v in table[c["title"]]]
                 table[c["title"]] = [None if v is None or v < 0 else c["words"][v] for v in codes]
@@ -120,8 +120,8 @@ def hostile_site(folder):
         lines.append(line(case=words, family=words, implementation=words, framework=words, version=words))
         lines.append(line(case=words, family=words, status="raised", grade=None, detail=words, row=1))
         lines.append(line(case=words, family=words, grade="F", first_failure=words, verdict=words, row=2))
-        told = {"case": words, "family": words, "why": words, "source": words, "reported": words, "tags": words}
-        told |= {
+        fields = {"case": words, "family": words, "why": words, "source": words, "reported": words, "tags": words}
+        fields |= {
             "options": words,
             "rows": 1,
             "classes": 2,
@@ -130,7 +130,7 @@ def hostile_site(folder):
             "shown": [0, 1],
             "logits": [0.0, 1.0],
         }
-        cases.append(told)
+        cases.append(fields)
     nasty = "".join(HOSTILE.values())
     facts = {
         "run": nasty, "command": nasty, "frameworks": {nasty: {nasty: nasty}}, "missing": {nasty: nasty},
@@ -217,7 +217,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
             assert loaded is None or urlsplit(loaded).scheme in ("", "data"), (path, loaded)
 
 
-def test_a_case_has_its_logits_its_exact_answer_and_what_each_implementation_gave(site, run):
+def test_a_case_shows_its_logits_the_exact_answer_and_each_result(site, run):
     page = Parsed(site / "cases" / "seed-article.html")
     case = get_case("seed/article")
     assert case.why in page.words
@@ -274,7 +274,7 @@ def test_the_downloads_hold_the_measurements_and_the_tables(site, run):
     assert len(pd.read_csv(site / "data" / "errors_loss.csv")) == len(wanted)
 
 
-def test_other_modes_and_devices_stand_against_eager_and_the_cpu(tmp_path):
+def test_other_modes_and_devices_are_compared_with_eager_and_the_cpu(tmp_path):
     run = kept(
         tmp_path / "run", line(), line(mode="compiled", bits=2, grade="C", value=2.0), line(device="cuda", bits=3)
     )
@@ -287,7 +287,7 @@ def test_other_modes_and_devices_stand_against_eager_and_the_cpu(tmp_path):
         assert f"charts/{file}.svg" in page.addresses()
 
 
-def test_without_them_their_pages_say_how_to_measure_them(site):
+def test_pages_of_modes_and_devices_without_any_say_how_to_measure_them(site):
     assert "have only one device" in Parsed(site / "devices.html").words
     assert "--mode compiled" in Parsed(site / "modes.html").words
 
@@ -371,7 +371,7 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch):
         reports.write(run, ["html"], tmp_path / "site")
 
 
-def test_a_folder_that_cannot_be_written_is_told(run, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(run, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"cannot write the site to .*taken"):
         reports.write(run, ["html"], tmp_path / "taken")
@@ -426,7 +426,7 @@ def test_a_run_in_which_all_is_well_has_fewer_findings():
     assert [f.title for f in found] == ["1 of 1 are accurate everywhere"]
 
 
-def test_a_run_keeps_what_its_cases_are(run, tmp_path):
+def test_a_run_keeps_its_cases(run, tmp_path):
     cases = run.cases()
     article = cases[cases["case"] == "seed/article"]
     case = get_case("seed/article")
@@ -437,7 +437,7 @@ def test_a_run_keeps_what_its_cases_are(run, tmp_path):
     pd.testing.assert_frame_equal(packed.cases(), cases)
 
 
-def test_of_many_classes_the_target_the_extremes_and_the_masked_are_kept():
+def test_a_wide_row_keeps_the_target_the_extremes_and_the_masked_classes():
     logits = np.zeros((20, 1000))
     logits[:, 500], logits[:, 600], logits[:, 700] = 9.0, -9.0, -np.inf
     lines = list(
@@ -485,7 +485,7 @@ def test_hostile_names_stay_in_their_folder_and_have_a_page_each(hostile):
     assert all(hostile in p.parents for p in written)
 
 
-def test_hostile_words_of_a_run_are_told_as_text(hostile):
+def test_hostile_words_of_a_run_are_shown_as_text(hostile):
     words = Parsed(hostile / "provenance.html").words
     assert HOSTILE["script"] in words
     assert "49" not in words.split()  # no template was evaluated
@@ -528,7 +528,7 @@ def test_file_names_are_plain_short_and_of_one_page_each(names):
 # --- partial runs -----------------------------------------------------------------------------------------------
 
 
-def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path):
+def test_a_part_that_cannot_be_read_is_left_out_and_reported(tmp_path):
     run = kept(tmp_path / "run", line())
     run.write(1, made(line(implementation="x/other")))
     part = run.part(1)
@@ -541,7 +541,7 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told(tmp_path):
     assert "**This report is partial**" in markdown.read_text(encoding="utf-8")
 
 
-def test_a_run_that_was_not_finished_says_how_much_is_there(tmp_path):
+def test_the_site_of_an_unfinished_run_says_how_much_is_there(tmp_path):
     cells = [["x/loss", "float32", "cpu", "eager", "1"], ["x/loss", "float64", "cpu", "eager", "1"]]
     run = kept(tmp_path / "run", line(), complete=False, cells=cells)
     page = Parsed(site_of(run, tmp_path / "site") / "grades.html")
@@ -554,13 +554,13 @@ def test_a_manifest_that_lost_facts_still_gives_a_report_that_names_them(tmp_pat
     assert "manifest.json is damaged: it has no versions, no hardware" in page.words
 
 
-def test_a_run_without_rows_gives_pages_that_say_so(tmp_path):
+def test_a_run_without_rows_gives_pages_that_say_that_there_are_none(tmp_path):
     site = site_of(kept(tmp_path / "run", complete=False), tmp_path / "site")
     assert "Nothing has been graded" in Parsed(site / "index.html").words
     assert "The run r is not complete" in Parsed(site / "index.html").words
 
 
-def test_cases_that_the_run_does_not_keep_or_that_are_damaged_have_a_page_that_says_so(tmp_path):
+def test_damaged_cases_and_cases_that_the_run_does_not_keep_have_a_page_with_the_reason(tmp_path):
     run = kept(tmp_path / "run", line())
     kept_cases = run.folder / "cases.parquet"
     kept_cases.write_bytes(b"PAR1")

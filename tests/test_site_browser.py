@@ -74,10 +74,10 @@ def test_every_kind_of_page_fits_its_width_and_is_accessible(page, site):
         found[file] += [
             (v["id"], [n["html"] for n in v["nodes"]][:2]) for v in violations if v["impact"] in ("serious", "critical")
         ]
-    assert {file: told for file, told in found.items() if told} == {}
+    assert {file: problems for file, problems in found.items() if problems} == {}
 
 
-def test_from_the_matrix_to_a_case_and_back(page, site):
+def test_links_lead_from_the_matrix_to_a_case_and_back(page, site):
     opened(page, site, "index.html")
     letter = page.get_by_role("link", name="numpy/naive, float32: F")
     letter.click()
@@ -94,7 +94,7 @@ def test_from_the_matrix_to_a_case_and_back(page, site):
     assert set(column(page, "given", "implementation")) == {"numpy/naive"}
 
 
-def test_what_is_picked_is_shown_and_stands_in_the_address(page, site):
+def test_a_selection_is_applied_and_kept_in_the_address(page, site):
     opened(page, site, "implementations/numpy-naive.html")
     page.get_by_role("combobox", name="family").select_option("masks")
     page.get_by_role("combobox", name="dtype").select_option("float64")
@@ -108,7 +108,7 @@ def test_what_is_picked_is_shown_and_stands_in_the_address(page, site):
     assert page.get_by_role("combobox", name="family").input_value() == "masks"
 
 
-def test_what_is_looked_for_is_found(page, site):
+def test_the_search_field_filters_the_table(page, site):
     opened(page, site, "cases.html")
     page.get_by_label("Find").fill("article_mean")
     page.wait_for_function("location.hash.includes('cases.find=article_mean')")
@@ -120,8 +120,8 @@ def test_numbers_sort_as_numbers_with_infinity_at_an_end(page, site):
     heading = page.locator("[data-grid='errors_loss'] thead th", has_text="loss largest")
     heading.locator("[role=button], button").first.click()
     page.wait_for_function("location.hash.includes('errors_loss.order')")
-    told = column(page, "errors_loss", "loss largest")
-    values = [float(v) for v in told]
+    shown = column(page, "errors_loss", "loss largest")
+    values = [float(v) for v in shown]
     assert values == sorted(values)
     assert values[-1] == float("inf")
     assert heading.get_attribute("aria-sort") == "ascending"
@@ -130,7 +130,7 @@ def test_numbers_sort_as_numbers_with_infinity_at_an_end(page, site):
     assert column(page, "errors_loss", "implementation") == first
 
 
-def test_curves_are_drawn_and_what_is_picked_is_sent(page, site):
+def test_curves_are_drawn_and_the_selection_is_in_the_address(page, site):
     opened(page, site, "curves.html")
     page.locator(".drawing svg").first.wait_for()
     page.get_by_role("combobox", name="quantity").select_option("gradient")
@@ -140,7 +140,7 @@ def test_curves_are_drawn_and_what_is_picked_is_sent(page, site):
     page.locator("svg[aria-label='Error of the gradient along the offset, float64']").wait_for()
 
 
-def test_without_a_script_the_matrix_and_the_case_are_still_there(browser, site):
+def test_the_matrix_and_the_case_are_shown_without_scripts(browser, site):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((site / "index.html").as_uri())

@@ -45,7 +45,7 @@ def test_a_packed_run_holds_the_same_in_one_part(run, tmp_path):
     assert packed.manifest == replace(run.manifest, packed=True)
 
 
-def test_what_is_not_complete_is_not_packed(run, tmp_path):
+def test_an_incomplete_run_is_not_packed(run, tmp_path):
     with pytest.raises(UsageError, match="is incomplete; to see how to resume"):
         run.pack(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
@@ -85,7 +85,7 @@ def test_a_lost_fact_that_becomes_known_is_written():
     assert json.loads(replace(lost, complete=True).encoded())["complete"] is True
 
 
-def test_a_part_number_tells_its_cell():
+def test_a_part_number_identifies_its_cell():
     cells = [PlannedCell(name, "float32", "cpu", "eager") for name in ("x/a", "x/b", "x/c")]
     manifest = Manifest(cells=cells)
     assert [manifest.part(block, 1) for block in (0, 1, 2)] == [1, 4, 7]
@@ -99,7 +99,7 @@ def test_finishing_is_remembered(run):
     assert Run(run.folder).manifest.finished == "now"
 
 
-def test_nothing_temporary_is_left_behind(run):
+def test_no_temporary_file_is_left_behind(run):
     run.write(0, pd.DataFrame([LINE]))
     run.finish()
     run.close()
@@ -107,7 +107,7 @@ def test_nothing_temporary_is_left_behind(run):
     assert names == ["00000.parquet", "manifest.json", "parts", "parts.sha256"]
 
 
-def test_a_second_run_does_not_write_over_the_first(run):
+def test_a_second_run_does_not_overwrite_the_first(run):
     with pytest.raises(UsageError, match="already holds a run"):
         Run.create(run.folder, Manifest())
 
@@ -117,20 +117,20 @@ def test_a_folder_without_manifest_is_not_a_run(tmp_path):
         Run(tmp_path)
 
 
-def test_a_file_where_the_folder_should_be_is_told(tmp_path):
+def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*taken"):
         Run.create(tmp_path / "taken" / "run", Manifest())
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"no": "schema"}', '{"schema": "x"}'])
-def test_a_damaged_manifest_is_told(run, content):
+def test_a_damaged_manifest_is_reported(run, content):
     (run.folder / "manifest.json").write_text(content)
     with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
         Run(run.folder)
 
 
-def test_a_run_of_a_newer_logitlab_is_told(run):
+def test_a_run_of_a_newer_logitlab_is_reported(run):
     (run.folder / "manifest.json").write_text(json.dumps({"schema": 999}))
     with pytest.raises(UsageError, match="newer LogitLab"):
         Run(run.folder)

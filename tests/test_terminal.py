@@ -164,7 +164,7 @@ def test_provenance_is_one_line_that_says_when_a_run_is_not_complete(tmp_path):
         assert word in line
 
 
-def test_a_run_without_a_grade_says_so(tmp_path):
+def test_a_run_without_a_grade_is_reported(tmp_path):
     assert "Nothing could be graded." in markdown(tmp_path, few(status="crashed", grade=None, detail="died"))
 
 
@@ -276,13 +276,13 @@ def test_no_number_is_broken(page, width):
     assert set(numbers) <= whole
 
 
-def test_grades_have_their_colours_where_there_are_any(page):
+def test_grades_are_coloured_where_the_terminal_has_colours(page):
     text = printed(page, 100, force_terminal=True, color_system="truecolor", no_color=False)
     red, green, blue = (int(GRADE_COLOURS["F"][i : i + 2], 16) for i in (1, 3, 5))
     assert f"\x1b[1;38;2;{red};{green};{blue}mF\x1b[0m" in text
 
 
-def test_no_color_takes_the_colours_and_leaves_the_words(page, monkeypatch):
+def test_no_color_removes_the_colours_and_keeps_the_words(page, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     text = printed(page, 100, force_terminal=True, color_system="truecolor")
     assert not re.search(r"\x1b\[[\d;]*[34]8;", text)
@@ -303,7 +303,7 @@ def small(tmp_path_factory):
     return made
 
 
-def test_in_a_pipe_there_are_no_escapes_and_a_hundred_columns(small, monkeypatch, capsys):
+def test_a_pipe_gets_no_escapes_and_a_hundred_columns(small, monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     reports.write(small, ["text"])
     text = capsys.readouterr().out
@@ -318,7 +318,7 @@ def test_a_pipe_is_as_wide_as_columns_says(small, monkeypatch, capsys):
     assert max(len(line) for line in lines if not line.startswith("  logitlab ")) <= 80
 
 
-def test_markup_in_a_name_is_a_name(tmp_path):
+def test_markup_in_a_name_is_shown_as_text(tmp_path):
     run = Run.create(tmp_path / "run", manifest(run="[bold]r[/bold]"))
     run.write(0, typed(pd.DataFrame([few(implementation="x/[red]loss[/red]")])))
     text = printed(reports.make_report([run]), 100, color_system=None)
@@ -339,7 +339,7 @@ def test_grades_are_coloured_letters():
         assert re.search(rf'id="{first}"[^>]*>{grade}<', html)
 
 
-def test_numbers_have_the_digits_they_deserve():
+def test_numbers_are_formatted_by_their_kind():
     table = pd.DataFrame(
         {
             "loss largest": [np.inf, 1234567.0, np.nan],
@@ -371,7 +371,7 @@ def test_the_table_itself_stays_as_it_is():
     assert table.index.to_list() == [3, 3]
 
 
-def test_styling_says_what_it_needs(monkeypatch):
+def test_styling_names_the_package_that_it_needs(monkeypatch):
     monkeypatch.setattr("logitlab.reports._style.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="jinja2"):
         logitlab.style(pd.DataFrame())

@@ -283,16 +283,16 @@ def test_a_loss_that_raises_is_a_fault():
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [(CallTimeoutError(), "no answer within 7 s"), (ProcessExpired("gone", -9), "the worker process died (SIGKILL)")],
 )
-def test_a_process_that_dies_or_hangs_is_a_fault(error, told):
+def test_a_process_that_dies_or_hangs_is_a_fault(error, message):
     future = Future()
     future.set_exception(error)
-    assert _demo._result(future, 7.0) == Traced((), told)
+    assert _demo._result(future, 7.0) == Traced((), message)
 
 
-def test_a_missing_framework_is_left_out_and_an_error_when_it_was_asked_for():
+def test_a_missing_framework_is_left_out_and_raises_if_it_was_requested():
     here, gone = Description("numpy"), Description("torch", missing="cannot be imported: no torch")
     assert _demo._present({"numpy": here, "torch": gone}, asked=False) == {"numpy": here}
     with pytest.raises(UsageError, match="no framework to train with: torch cannot be imported: no torch"):
@@ -308,7 +308,7 @@ def shown(table):
     return page.getvalue()
 
 
-def test_the_shown_table_fits_a_hundred_columns_and_tells_deaths_and_faults(table, frameworks):
+def test_the_printed_table_fits_a_hundred_columns_and_shows_deaths_and_faults(table, frameworks):
     more = [table.assign(learning_rate=table["learning_rate"] * 10.0**i) for i in range(4)]
     page = shown(pd.concat(more))
     assert max(map(len, page.splitlines())) <= 100
@@ -354,7 +354,7 @@ def test_the_chart_marks_what_died_and_draws_no_line_through_it(table):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--framework", "mxnet"], "unknown framework 'mxnet'; choose one of"),
         (["--dtype", "float8"], "unknown dtype 'float8'; choose one of"),
@@ -367,26 +367,26 @@ def test_the_chart_marks_what_died_and_draws_no_line_through_it(table):
         (["--out", "file"], "file is a file; give a folder as --out"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(arguments, told, capsys, tmp_path, monkeypatch):
+def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     assert main(["train-demo", *arguments]) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_without_the_extra_the_command_tells_what_to_install_before_it_trains(tmp_path, capsys, monkeypatch):
+def test_the_command_names_the_missing_extra_before_it_trains(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_chart, "find_spec", lambda module: None)
     assert main(["train-demo", "--out", str(tmp_path / "demo")]) == 2
-    told = "logitlab: the chart needs altair and vl-convert-python; install with `pip install 'logitlab[report]'`\n"
-    assert capsys.readouterr().err == told
+    message = "logitlab: the chart needs altair and vl-convert-python; install with `pip install 'logitlab[report]'`\n"
+    assert capsys.readouterr().err == message
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_framework_without_a_training_step_is_left_out_and_an_error_when_it_was_asked_for():
+def test_a_framework_without_a_training_step_is_left_out_and_raises_if_it_was_requested():
     numpy, none = describe_training("numpy"), describe_training("onnxruntime")
     assert numpy == TrainingInfo("eager", ("numpy/naive", "numpy/lse", "numpy/log1p"))
     assert none is None

@@ -18,7 +18,7 @@ def test_a_variant_stands_beside_the_mode_it_changes():
     assert variables("jax", "eager+one-thread") == VARIANTS["one-thread"].variables["jax"]
 
 
-def test_all_stands_for_all_and_an_unknown_name_is_refused():
+def test_all_selects_every_variant_and_an_unknown_name_is_refused():
     assert choose_variants(["all"]) == tuple(VARIANTS)
     assert choose_variants(None) == ()
     with pytest.raises(UsageError, match="unknown variant 'fast'; choose from onednn-off"):
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     return Run(folder)
 
 
-def test_a_run_measures_the_variant_beside_the_mode_and_says_what_was_set(run):
+def test_a_run_measures_the_variant_beside_the_mode_and_records_the_settings(run):
     df = run.read()
     assert set(df["mode"]) == {"eager", "eager+one-thread", "eager+flush-subnormals"}
     assert set(df[df["framework"] == "numpy"]["mode"]) == {"eager"}

@@ -124,7 +124,7 @@ DAMAGE = {
 }  # fmt: skip
 
 
-def test_a_sound_run_is_told_to_be(run, whole, capsys):
+def test_a_sound_run_is_reported_as_sound(run, whole, capsys):
     seen = verify(run)
     assert (seen.sound, seen.complete) == (True, True)
     assert {f.state for f in seen.findings} == {"ok"}
@@ -137,12 +137,12 @@ def test_a_sound_run_is_told_to_be(run, whole, capsys):
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_found_and_named(run, kind, capsys):
-    damage, subject, told = DAMAGE[kind]
+    damage, subject, message = DAMAGE[kind]
     damage(run)
     broken = [f for f in verify(run).findings if f.state == "broken"]
-    assert [f.message for f in broken if f.subject == subject and told in f.message], broken
+    assert [f.message for f in broken if f.subject == subject and message in f.message], broken
     assert main(["doctor", str(run)]) == 1
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["a flipped bit", "a truncated part", "a missing part", "a checksum that is lost"])
@@ -168,7 +168,7 @@ def test_in_python_a_damaged_part_is_a_warning(run, whole):
     pd.testing.assert_frame_equal(table, whole[1], check_exact=True)
 
 
-def test_what_was_set_aside_before_is_not_written_over(run):
+def test_a_file_that_was_set_aside_before_is_not_overwritten(run):
     aside = part(run).with_name("00001.parquet.damaged")
     aside.write_text("precious")
     flip_a_bit(run)
@@ -196,22 +196,22 @@ def test_a_part_that_the_run_did_not_write_is_not_read(run, whole):
     pd.testing.assert_frame_equal(Run(run).read(), whole[1])
 
 
-def test_other_files_are_told_and_no_damage(run):
+def test_other_files_are_reported_and_are_not_damage(run):
     (run / "notes.txt").write_text("mine")
     (run / "parts" / "copy of 00001.parquet").write_text("mine")
     (run / "report").mkdir()
     (run / "parts" / ".00002.parquet.tmp").write_text("half")
     seen = verify(run)
-    told = {f.subject: f.message for f in seen.findings if f.state == "note"}
+    notes = {f.subject: f.message for f in seen.findings if f.state == "note"}
     assert seen.sound
-    assert "notes.txt, parts/copy of 00001.parquet:" in told["other files"]
-    assert "parts/.00002.parquet.tmp" in told["temporary files"]
+    assert "notes.txt, parts/copy of 00001.parquet:" in notes["other files"]
+    assert "parts/.00002.parquet.tmp" in notes["temporary files"]
     Run.reopen(run).close()
     assert not (run / "parts" / ".00002.parquet.tmp").exists()
     assert (run / "notes.txt").read_text() == "mine"
 
 
-def test_a_run_that_was_stopped_is_sound_and_how_to_go_on_is_told(run, capsys):
+def test_a_stopped_run_is_sound_and_doctor_shows_how_to_resume_it(run, capsys):
     manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False}
     manifest |= {"command": "logitlab run --case x", "interface": "command line"}
     (run / "manifest.json").write_text(json.dumps(manifest))
@@ -222,7 +222,7 @@ def test_a_run_that_was_stopped_is_sound_and_how_to_go_on_is_told(run, capsys):
     assert "incomplete: 3 of 4 parts are measured" in shown
 
 
-def test_who_writes_to_the_run_is_told(run):
+def test_a_process_that_writes_to_the_run_is_reported(run):
     held = Lock(run)
     try:
         (note,) = (f for f in verify(run).findings if f.state == "note")
@@ -234,7 +234,7 @@ def test_who_writes_to_the_run_is_told(run):
 
 
 @pytest.mark.parametrize("content", [None, json.dumps({"schema": 999})], ids=["none", "newer"])
-def test_what_is_no_run_that_is_known_has_exit_code_2(run, content, capsys):
+def test_a_folder_without_a_known_run_has_exit_code_2(run, content, capsys):
     (run / "manifest.json").unlink()
     if content is not None:
         (run / "manifest.json").write_text(content)
@@ -281,7 +281,7 @@ def test_other_programs_verify_the_checksums_too(run):
     assert "manifest.json: OK" in done.stdout
 
 
-def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tells(whole, tmp_path, capsys):
+def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_shows(whole, tmp_path, capsys):
     """Reported: `-c --resume`, since the command was taken from the interpreter's arguments."""
 
     def stop(done, total, label):
@@ -291,16 +291,16 @@ def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_tell
     with pytest.raises(InterruptedError):
         runner.run(**PLAN, dtypes=DTYPES, timeout=60, out=folder, progress=stop)
     assert main(["doctor", str(folder)]) == 0
-    told = next(line for line in capsys.readouterr().out.splitlines() if "incomplete" in line)
-    call = told.partition("to resume it, call `")[2].removesuffix("`")
+    advice = next(line for line in capsys.readouterr().out.splitlines() if "incomplete" in line)
+    call = advice.partition("to resume it, call `")[2].removesuffix("`")
     table = eval(call, {"logitlab": logitlab})  # noqa: S307 - it is for people to paste
     pd.testing.assert_frame_equal(table.drop(columns="run"), whole[1].drop(columns="run"))
     assert Run(folder).manifest.complete
 
 
-def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_was_started(run):
+def test_the_command_line_that_doctor_shows_resumes_a_run_however_it_was_started(run):
     manifest = json.loads((run / "manifest.json").read_text()) | {"complete": False, "interface": "command line"}
-    for command, told in {
+    for command, advice in {
         "logitlab run --case 'gap/*' --out 'my runs/a'": "run `logitlab run --case 'gap/*' --out 'my runs/a' --resume`",
         "logitlab run --out=a --resume": "run `logitlab run --out=a --resume`",
         "__main__.py run --case x": f"run `logitlab run --case x --resume --out {run}`",
@@ -308,7 +308,7 @@ def test_the_command_line_that_doctor_tells_resumes_a_run_however_the_program_wa
     }.items():
         (run / "manifest.json").write_text(json.dumps(manifest | {"command": command}))
         (note,) = (f.message for f in verify(run).findings if f.subject == "run")
-        assert note == f"incomplete: 4 of 4 parts are measured; to resume it, {told}"
+        assert note == f"incomplete: 4 of 4 parts are measured; to resume it, {advice}"
 
 
 def test_a_run_records_the_command_line_that_started_it(tmp_path):
