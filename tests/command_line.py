@@ -1,4 +1,4 @@
-"""The command line as its parser sees it: the verbs, and the verb that a command line reaches."""
+"""Helpers that ask the command line's parser: its verbs, and the verb that a command line reaches."""
 
 import typer
 
@@ -17,7 +17,7 @@ def parsed(arguments):
 
 
 def verbs(group=None, words=()):
-    """Yield the words of each verb, those of groups of verbs too: ``("cases",)``, ``("cases", "show")``."""
+    """Yield the words of each verb, including those in groups: ``("cases",)``, ``("cases", "show")``."""
     group = typer.main.get_command(app) if group is None else group
     for name, command in group.commands.items():
         yield (*words, name)

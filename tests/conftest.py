@@ -1,19 +1,19 @@
-"""What all tests share: a cache that lasts, groups of tests that one worker runs, and Hypothesis without chance.
+"""Fixtures and settings for all tests: a lasting cache, groups of tests for one worker, Hypothesis without chance.
 
 `make test` tries each kind of check on its smallest inputs, `make test-all` everything:
 
-- A test that `make test` leaves out is marked with the reason: `full` (more dtypes, cases or inputs of what a smaller
-  test checks already), `cluster`, `latex`, `browser`, `venv` or `kills`. pyproject.toml says what each means. A mark
-  may stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
-- No kind of check is in `make test-all` alone, but for what LaTeX and a browser make of a report: beside each other
-  test so marked stands a smaller one without a mark.
+- A test that `make test` leaves out has a mark with the reason: `full`, `cluster`, `latex`, `browser`, `venv` or
+  `kills`, which pyproject.toml explains. `full` means more dtypes, cases or inputs than a smaller test. A mark may
+  stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
+- Beside each marked test stands a smaller one without a mark, so that `make test` tries every kind of check. Only
+  compiled LaTeX and the site in a browser have none.
 - `make test-all` draws 100 Hypothesis examples, `make test` 25; where a test needs another number, `examples` of
   `example_counts.py` gives a fifth of it in `make test`.
-- Tests run in groups, each in one worker: those of a file, or of several files in `GROUPS`, since they share a run or
-  import JAX or TensorFlow in the test process, which one worker each does. The groups that take longest come first.
-- What costs seconds is made once: take `float32_run` before you call `runner.run` with a framework.
-- Call the command line by `logitlab.cli.main([...])`; start a process only where the process is what is tested. A run
-  starts workers: where they are not what is tested, take the fixture `in_this_process`, or `calls_in_this_process` of
+- Tests run in groups, each in one worker: the tests of a file, or of several files in `GROUPS`. These share a run, or
+  import JAX or TensorFlow, which one worker each does. The groups that take longest come first.
+- Share whatever costs seconds: use `float32_run` before you call `runner.run` with a framework.
+- Call the command line by `logitlab.cli.main([...])`; start a process only to test the process. A run starts
+  workers: unless the test is about them, use the fixture `in_this_process`, or `calls_in_this_process` of
   `in_process.py` in a fixture that lasts longer.
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
@@ -36,8 +36,8 @@ import pytest
 from hypothesis import settings
 from in_process import calls_in_this_process
 
-# Before a test imports PyTorch: GNU's OpenMP spins while it waits, and two test processes share the cores. LogitLab's
-# own workers do the same; it changes no number.
+# Set before a test imports PyTorch: GNU's OpenMP spins while it waits, and two test processes share the cores.
+# LogitLab's workers set it too; it changes no number.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 settings.register_profile("full", derandomize=True, deadline=None)
@@ -47,7 +47,7 @@ settings.load_profile("quick")
 # Patterns of node ids; the first that matches names the test's group. The two workers finish together if the groups
 # that take longest come first.
 GROUPS = {
-    # Apart, since TensorFlow alone takes 0.6 GiB.
+    # In a separate worker, since TensorFlow alone takes 0.6 GiB.
     "tensorflow": r"test_(analysis|check|defects|explain|field_cases|formulas|modes|shapes)\.py::.*(keras|tensorflow)",
     "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[jax-"
@@ -65,7 +65,7 @@ GROUPS = {
 
 
 def _group(nodeid: str) -> str:
-    """The group of a test: one of `GROUPS`, or its file."""
+    """Return the group of a test: one of `GROUPS`, or its file."""
     return next((name for name, ids in GROUPS.items() if re.search(ids, nodeid)), nodeid.partition("::")[0])
 
 
@@ -90,7 +90,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
-    """Say beside the failure of a pinned test which versions are not those of constraints.txt."""
+    """Add to the failure of a pinned test the versions that differ from constraints.txt."""
     report = yield
     if report.failed and item.get_closest_marker("pinned") is not None:
         others = persistent_cache.unpinned()
@@ -107,7 +107,7 @@ def cache_folder():
         yield folder
 
 
-# What a test process may grow by, in bytes, before it drops what it can make again.
+# A test process that has grown by this many bytes drops its compiled programs.
 GROWTH = 200 * 2**20
 
 
@@ -118,7 +118,7 @@ def _size_when_dropped() -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _drop_programs(_size_when_dropped):
-    """Keep this process below 1.5 GiB: frameworks keep each program that they compiled, and malloc what was freed."""
+    """Keep this process below 1.5 GiB: frameworks keep their compiled programs, and malloc keeps freed memory."""
     yield
     from logitlab.execution import registry
     from logitlab.execution._watchdog import return_freed_memory
@@ -134,7 +134,7 @@ def _drop_programs(_size_when_dropped):
 
 
 class Forks:
-    """The program that forks runs and kills them (`forked.py`), and how long one takes that it leaves alone."""
+    """The program that forks runs and kills them (`forked.py`), and the seconds that an undisturbed run takes."""
 
     def __init__(self, folder: Path) -> None:
         self.plan = {
@@ -158,7 +158,7 @@ class Forks:
         self.tables = {name: Run(folder / name).read() for name in ("plan", "small")}
 
     def run(self, out: Path, plan: dict, **also) -> int:
-        """One more run in the folder, and how it ended."""
+        """Start or resume a run in the folder and return its exit code."""
         asked = {"out": str(out), "plan": plan, "resume": out.exists(), **also}
         self._program.stdin.write(json.dumps(asked) + "\n")
         self._program.stdin.flush()
@@ -168,7 +168,7 @@ class Forks:
         return self._program.communicate()[1]
 
     def assert_whole(self, folder: Path, name: str) -> None:
-        """The table is that of a run left alone, bit for bit but for the run's name; and `doctor` finds nothing."""
+        """Assert that the table equals an undisturbed run's bit for bit, except its name; `doctor` finds nothing."""
         import numpy as np
         import pandas as pd
 
@@ -191,13 +191,13 @@ class Forks:
 def forks(tmp_path_factory):
     made = Forks(tmp_path_factory.mktemp("undisturbed"))
     yield made
-    # Neither a traceback nor an error, in whatever state a run was found.
+    # No run printed a traceback or an error, whatever state it found.
     assert made.end() == ""
 
 
 @pytest.fixture(scope="session")
 def distribution():
-    """Writes beside a module what pip leaves of a package: its name, version, and frameworks as entry points."""
+    """Return a function that writes the metadata pip would: name, version, and frameworks as entry points."""
 
     def write(site: Path, name: str, points: str, version: str = "1.0") -> None:
         info = site / f"{name}-{version}.dist-info"
@@ -210,7 +210,7 @@ def distribution():
 
 @pytest.fixture
 def gone():
-    """Whether a process has ended, though nobody may have asked how."""
+    """Return a function that says whether a process has ended; a zombie counts as ended."""
     import psutil
 
     def ended(pid: int) -> bool:
@@ -224,10 +224,10 @@ def gone():
 
 # --- runs that are measured once ---------------------------------------------------------------------------------
 
-# Cases with options, plain cases that findings are about, and targets that are no class.
+# Cases with options, plain cases that findings are about, and invalid targets.
 OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
 SHARED_CASES = [*OPTION_CASES, "seed/*", "special/nan", "masks/first", "gap/*", "invalid/*"]
-# JAX and TensorFlow dispatch each operation slowly, and JAX compiles it for each shape: only what a test asks for.
+# JAX and TensorFlow dispatch slowly, and JAX compiles for each shape: only the cases that a test needs.
 JAX_CASES = [
     "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
     "layout/spatial", "invalid/minus_one", "invalid/classes", "seed/*", "special/nan",
@@ -240,7 +240,7 @@ TENSORFLOW_CASES = [
 
 @pytest.fixture(scope="session")
 def float32_tables():
-    """Tables of runs in float32, eager, over the cases that decide README's grades and more, by framework.
+    """Return tables of eager float32 runs, by framework, over the cases that decide README's grades and more.
 
     The first is NumPy's and PyTorch's, over `SHARED_CASES` too; then ONNX Runtime's, JAX's and TensorFlow's.
     """
@@ -264,7 +264,7 @@ def float32_tables():
 
 @pytest.fixture(scope="session")
 def float32_run(float32_tables):
-    """All of `float32_tables` in one."""
+    """Return all of `float32_tables` as one table."""
     import pandas as pd
 
     return pd.concat(float32_tables, ignore_index=True)
@@ -272,7 +272,7 @@ def float32_run(float32_tables):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A run of a few cases and a sweep, in NumPy."""
+    """Return a run of a few cases and a sweep, in NumPy."""
     from logitlab import runner
     from logitlab.storage.store import Run
 
@@ -287,14 +287,14 @@ def small_run(tmp_path_factory):
 
 @pytest.fixture
 def in_this_process():
-    """Runs start no worker: see `in_process.py`."""
+    """Let runs make their calls in this process, without workers: see `in_process.py`."""
     with calls_in_this_process():
         yield
 
 
 @pytest.fixture(scope="session")
 def small_site(small_run, tmp_path_factory):
-    """Its site."""
+    """Return the folder of the site of `small_run`."""
     from logitlab import reports
 
     (first,) = reports.write(small_run, ["html"], tmp_path_factory.mktemp("site"))
@@ -303,7 +303,7 @@ def small_site(small_run, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium, or Google Chrome, driven by Playwright."""
+    """Yield Debian's Chromium or Google Chrome, driven by Playwright."""
     found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
     if found is None:
         pytest.skip("no browser: install Debian's chromium, or Google Chrome, to test the site in one")
@@ -321,7 +321,7 @@ def browser():
 
 @pytest.fixture
 def evaluate():
-    """Calls of any function in the worker of a framework, and their outcomes in that order."""
+    """Return a function that calls any function in a framework's worker and returns the outcomes in order."""
     from logitlab.execution.plan import Call, Cell
     from logitlab.execution.registry import ImplementationInfo
 

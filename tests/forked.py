@@ -1,11 +1,11 @@
-"""A program that starts runs in forks of itself and kills them, as it is told on its standard input.
+"""A program that forks runs and kills them, as the lines of JSON on its standard input say.
 
-Forking from a process that has imported all there is makes a start cost milliseconds. A line of JSON is answered by
-one, with how the run ended: its exit code, or -9 where it was killed. A run is killed ``after`` so many seconds, at its
-n-th ``step`` in the folder (before it is taken), or with the n-th file ``torn``, as it is synchronized to the disk. Or
-the system refuses it the n-th step, with the error ``refused``, or all files that are larger than ``largest``.
+A fork of a process that has imported everything starts in milliseconds. Each line gets one line as the answer: the
+run's exit code, or -9 if it was killed. A run is killed ``after`` some seconds, before its n-th ``step`` in the folder,
+or with the n-th file ``torn`` as it is synchronized to the disk. Or the system refuses the n-th step with the error
+``refused``, or refuses all files larger than ``largest``.
 
-Of several runs started ``together`` the answer has each one's end.
+For several runs started ``together`` the answer lists every exit code.
 """
 
 import json
@@ -80,7 +80,7 @@ def run(asked: dict) -> int:
         request = runner.Request(resume=asked["resume"], **asked["plan"])
         runner.execute(request, folder, warn=lambda line: print(line, file=sys.stderr))
     except UsageError as error:
-        # What was told is kept for the test; on the standard error is only what should not be.
+        # The test reads the message from a file; standard error shows only what must not happen.
         folder.with_suffix(".error").write_text(str(error))
         return 2
     except BaseException:
@@ -97,7 +97,7 @@ def forked(asked: dict) -> int:
 
 
 def ended(pid: int, after: float | None) -> int:
-    """How the process ended, by itself or killed."""
+    """Return the exit code of the process; kill it if it runs longer than `after`."""
     deadline = None if after is None else time.monotonic() + after
     while True:
         found, status = os.waitpid(pid, 0 if deadline is None else os.WNOHANG)

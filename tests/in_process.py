@@ -1,4 +1,4 @@
-"""Runs whose calls are made in the test's own process.
+"""Runs that make their calls in the test process.
 
 A worker takes half a second to start, with PyTorch three. Where a test is about the files that a run reads, about what
 it keeps or what it says, no worker is needed.
@@ -16,7 +16,7 @@ from logitlab.execution import executors, registry
 
 
 class InThisProcess(executors.Local):
-    """Calls that fail are divided as those of workers are; none has a limit of time or memory."""
+    """Failed calls are divided as in workers; calls have no limit of time or memory."""
 
     def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
         super().__init__(frameworks, logs, timeout, memory_limit)

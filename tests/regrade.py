@@ -1,4 +1,4 @@
-"""Grades worked out again from their published definition (docs/concepts/grades.md), in mpmath.
+"""Grades computed independently from their published definition (docs/concepts/grades.md), in mpmath.
 
 Nothing here uses LogitLab's oracle or its grading. Run as a program, it grades every plain row of the catalogue up to a
 width, for each framework named, and counts the grades that agree::
@@ -30,7 +30,7 @@ DTYPES = {
     "float32": (24, -126, 127),
     "float64": (53, -1022, 1023),
 }
-NEAR = mpf(10) ** -9  # an error as near to a bound as this may get either grade
+NEAR = mpf(10) ** -9  # an error this near to a bound may get either grade
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def graded(self) -> bool:
-        """Whether the row has a limit that formats reach."""
+        """Return whether the row has a limit that a format can represent."""
         return math.inf not in self.logits and (self.is_nan or any(x > -math.inf for x in self.logits))
 
     @property
@@ -56,12 +56,12 @@ class Row:
 
     @cached_property
     def bits(self) -> int:
-        """Working precision: the digits of a difference of logits, and more than two float64 hold."""
+        """Return the working precision: the digits of a difference of logits, and more than two float64 hold."""
         return 250 + max(0, math.frexp(max(map(abs, self.finite)))[1])
 
     @cached_property
     def exact(self) -> dict[str, list[mpf]]:
-        """Loss (1 number), gradient and probabilities (C numbers)."""
+        """Return the loss (1 number), the gradient and the probabilities (C numbers each)."""
         with mp.workprec(self.bits):
             shifts = [mpf(x) - max(self.finite) for x in self.logits]
             terms = [mp.exp(s) if s > -mp.inf else mpf(0) for s in shifts]
@@ -76,7 +76,7 @@ class Row:
 
     @cached_property
     def bounds(self) -> dict[str, list[tuple[mpf, mpf, mpf]]]:
-        """What A, B and C allow of each number."""
+        """Return the errors that A, B and C allow for each number."""
         precision, emin, _ = DTYPES[self.dtype]
         u, t, n = mpf(2) ** -precision, mpf(2) ** emin, len(self.finite)
         largest = max(abs(mpf(x)) for x in self.finite)
@@ -96,7 +96,7 @@ class Row:
         return {"loss": [of_loss], "gradient": of_entries(self.exact["gradient"]), "probabilities": of_entries(p)}
 
     def grade(self, quantity: str, values: np.ndarray) -> str | None:
-        """The worst letter of the numbers that came; None where one is so near a bound that either is right."""
+        """Return the worst letter of the numbers; None if one is so near a bound that either letter is right."""
         answered = values.dtype.name
         found = [self._letter(quantity, j, float(v), answered) for j, v in enumerate(values.reshape(-1))]
         return None if None in found else max(found)
@@ -121,7 +121,7 @@ class Row:
 
 
 def _limit(*dtypes: str) -> mpf:
-    """The least magnitude that rounds to infinity in the dtype that reaches furthest."""
+    """Return the least magnitude that rounds to infinity in the dtype with the largest range."""
     return max((2 - mpf(2) ** -DTYPES[d][0]) * mpf(2) ** DTYPES[d][2] for d in dtypes)
 
 

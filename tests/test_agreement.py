@@ -1,4 +1,4 @@
-"""Who agrees with whom: modes with eager, devices with the CPU, implementations with each other."""
+"""The agreement of modes with eager, of devices with the CPU, and of implementations with each other."""
 
 import numpy as np
 import pandas as pd

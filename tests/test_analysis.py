@@ -1,4 +1,4 @@
-"""Stability ratio and a-priori bounds: their values, where they apply, and that the written formulas stay within."""
+"""Stability ratio and a-priori bounds: their values, where they apply, and that formulas stay within them."""
 
 import mpmath
 import numpy as np
@@ -31,7 +31,7 @@ def written(owner):
 
 
 def multiples(implementation, logits, targets, fmt, exact, **options):
-    """Quantity and each row's error as a multiple of the bound; NaN for a row that is not graded or has none."""
+    """Yield each quantity with its rows' errors as multiples of the bound; NaN without a grade or a bound."""
     owner = framework(implementation.name.split("/")[0])
     for quantity, values in owner.evaluate(implementation, Batch(logits, targets), "cpu", "eager"):
         if quantity != "gradient":
@@ -98,7 +98,7 @@ def test_the_bound_allows_for_underflowing_exponentials_and_leaves_them_out_of_t
     ("logits", "target", "unshifted", "shifted"),
     [
         pytest.param([2.0, 1.0, 0.0], 0, True, True, id="all is well"),
-        pytest.param([2.0, -INF, 0.0], 0, True, True, id="a masked class counts nothing"),
+        pytest.param([2.0, -INF, 0.0], 0, True, True, id="a masked class is ignored"),
         pytest.param([89.0, 0.0, 0.0], 0, False, True, id="an exponential overflows"),
         pytest.param([88.5, 88.5, 0.0], 0, False, True, id="only the sum overflows"),
         pytest.param([3e30, 3e30, 3e30], 0, False, True, id="however large the offset"),
@@ -154,7 +154,7 @@ def test_a_shifted_sum_that_overflows_float16_has_no_bound():
 
 @st.composite
 def batches(draw):
-    """Logits of a dtype, of any size up to 300, some masked, and targets."""
+    """Draw logits of a dtype, up to 300 in magnitude, some masked, and targets."""
     fmt = FORMATS[draw(st.sampled_from(sorted(FORMATS)))]
     classes = draw(st.sampled_from([1, 2, 3, 5, 40]))
     seed = draw(st.integers(0, 2**32 - 1))
@@ -165,7 +165,7 @@ def batches(draw):
     return fmt, quantize(x, fmt), rng.integers(0, classes, 20)
 
 
-# The functions are taken to err by 4 u, as NumPy's in float32 do.
+# The functions are assumed to err by 4 u, as NumPy's in float32 do.
 @settings(max_examples=examples(60))
 @given(batches())
 def test_formulas_written_in_numpy_stay_within_their_bounds(batch):

@@ -1,4 +1,4 @@
-"""What the public functions are given: each mistake is one line before any work starts, and each convenience works."""
+"""Arguments of the public functions: a mistake raises one line before any work starts; each convenience works."""
 
 import math
 
@@ -21,7 +21,7 @@ NO_LIMITS = ["x", 0, -1, math.nan, math.inf, True]
 
 @pytest.fixture
 def _nothing_starts(monkeypatch):
-    """No worker process may start where an argument is refused."""
+    """Fail the test if a worker process starts: a wrong argument is refused first."""
     monkeypatch.setattr("logitlab.execution.pool.ProcessPool", lambda *_, **__: pytest.fail("a process was started"))
 
 
@@ -223,7 +223,7 @@ def test_a_jax_array_has_a_reference():
 
 
 class Bits:
-    """A bfloat16 array that hands its bits over as integers, as Paddle's does."""
+    """A bfloat16 array that converts to the integers of its bits, as Paddle's does."""
 
     dtype = "paddle.bfloat16"
 

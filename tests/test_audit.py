@@ -1,4 +1,4 @@
-"""`make lint` asks for known weaknesses of the pinned packages, and fails for one, and not for want of a network."""
+"""`make lint` fails for a known weakness of a pinned package, but not for a missing network."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Browsing the catalogue: filters as laws, one case's exact numbers, and the thresholds it stands near."""
+"""Browsing the catalogue: the laws of filters, the exact numbers of a case, and the thresholds near it."""
 
 import dataclasses
 import itertools
@@ -292,7 +292,7 @@ def test_a_row_without_a_finite_softmax_is_not_near_a_threshold(row):
 @settings(max_examples=examples(60))
 @given(st.lists(st.floats(-800, 800, width=16), min_size=1, max_size=6), st.sampled_from(list(FORMATS)))
 def test_thresholds_near_or_past_are_those_of_the_logits(logits, name):
-    """The counts and the nearest number, against a plain loop over the logits."""
+    """The counts and the nearest number equal those of a plain loop over the logits."""
     fmt = FORMATS[name]
     lines = thresholds.near(np.array(logits), np.arange(len(logits)) == 0, math.nan, fmt)
     of_x = [line for line in lines if line.threshold.event == "exp(x) overflows"]

@@ -1,4 +1,4 @@
-"""Rows of files in quadruple precision: as balls have them, to 100 bits, and held to balls while a run goes on."""
+"""Rows of files in quadruple precision: they agree with balls to 100 bits, and runs compare a sample with balls."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def assert_same(found, exact, bits=quad.BITS):
             apart = np.abs((a.hi - b.hi) + (a.lo - b.lo))
         allowed = np.ldexp(np.abs(b.hi), -bits) + 2 * np.finfo(np.float64).smallest_subnormal
         assert ((apart <= allowed) | ~np.isfinite(b.hi)).all()
-    # Balls tell no number where what is left of the other classes lies beyond their exponents.
+    # Balls give no number if the sum of the other classes lies beyond their exponents.
     known = ~np.isnan(exact.condition)
     np.testing.assert_allclose(found.condition[known], exact.condition[known], rtol=1e-15)
     np.testing.assert_array_equal(found.defined, exact.defined)
@@ -43,7 +43,7 @@ def assert_same(found, exact, bits=quad.BITS):
     "dtype", ["float16", "float32", *(pytest.param(d, marks=pytest.mark.full) for d in ("bfloat16", "float64"))]
 )
 def test_the_whole_catalogue_agrees_with_balls(dtype):
-    """Row 1 on, so that balls certify little and serve those alone that quadruple precision leaves to them."""
+    """Starts at row 1: balls certify little and compute only the rows that quadruple precision leaves to them."""
     fmt = FORMATS[dtype]
     for case in select_cases():
         if case.plain and dtype in case.dtypes and case.classes < 100_000:

@@ -1,4 +1,4 @@
-"""The cache: what lies in it, what goes when it grows beyond its limit, and what is none of its own and stays."""
+"""The cache: its content, the files removed when it exceeds its limit, and files of other programs, which stay."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def root(tmp_path, monkeypatch):
 
 
 def kept(path: Path, seconds_ago: float, size: int = MIB) -> Path:
-    """A file of a size that was used so long ago."""
+    """Write a file of this size, last used this long ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
     os.utime(path, (time.time() - seconds_ago,) * 2)
@@ -58,12 +58,12 @@ def environment(root: Path, name: str, seconds_ago: float) -> Path:
 
 
 def sizes() -> dict[str, float]:
-    """MiB by kind."""
+    """Return the MiB of each kind."""
     return {kind.value: sum(e.size for e in cache_entries(kind)) / MIB for kind in CacheKind}
 
 
 def doctors_line() -> Finding:
-    """What `doctor` says of the cache; it goes no further, to the frameworks."""
+    """Return what `doctor` reports about the cache, without examining the frameworks."""
     return next(finding for finding in doctor.examine() if finding.subject == "cache")
 
 
@@ -187,7 +187,7 @@ def test_a_run_trims_the_cache_when_it_ends(root, monkeypatch, tmp_path):
 
 
 def test_answers_stay_right_while_other_threads_trim_and_clear(root, monkeypatch):
-    """The limit is 0: whatever a thread has just written, another removes."""
+    """The limit is 0: another thread removes each file as soon as it is written."""
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "0")
     monkeypatch.setattr(cache_limit, "BYTES_BETWEEN_SCANS", 1)
     batches = [LARGE + i for i in range(3)]
@@ -258,11 +258,11 @@ def test_a_kept_answer_has_every_bit_and_is_small(root):
         for half in ("hi", "lo"):
             assert getattr(getattr(again, part), half).tobytes() == getattr(getattr(whole, part), half).tobytes()
     assert again.inner.tobytes() == whole.inner.tobytes()
-    again.inner[0, 0] = again.gradient.hi[0, 0] = again.probabilities.lo[0, 0] = 1.0  # arrays of their own
+    again.inner[0, 0] = again.gradient.hi[0, 0] = again.probabilities.lo[0, 0] = 1.0  # separate arrays
 
 
 def test_several_processes_write_one_file_at_once(root):
-    """The file is one writer's, whole, whenever it is looked at, and nothing else is left."""
+    """At any moment the file is complete and from one writer, and no other file is left."""
     code = (
         "import sys; from pathlib import Path; from logitlab.core import files\n"
         "for _ in range(200): files.write(Path(sys.argv[1]), sys.argv[2].encode() * 100_000, in_cache=True)"

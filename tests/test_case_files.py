@@ -39,7 +39,7 @@ def assert_same(one, other):
 
 
 def renamed(case):
-    """The case under a name that the catalogue does not have."""
+    """Return the case under a name that the catalogue does not have."""
     return Case(**{f.name: getattr(case, f.name) for f in fields(Case)} | {"family": "mine_" + case.family})
 
 

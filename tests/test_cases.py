@@ -1,4 +1,4 @@
-"""The catalogue: what it must hold, and that its thresholds stand where they say."""
+"""The catalogue: its required content, and that its thresholds lie where their names say."""
 
 import dataclasses
 import importlib
@@ -302,7 +302,7 @@ def test_neighbours_have_no_number_between_them(c):
 
 
 def test_padding_stands_in_for_minus_infinity():
-    """Among ordinary classes the padded ones change nothing; where nothing else is left they share the softmax."""
+    """Beside ordinary classes the padded ones change nothing; without any, they share the softmax."""
     for c in select_cases("padding/*"):
         padded = c.logits <= -1e4
         if c.name in ("1e4", "1e9", "float16_min", "float32_min", "vocabulary"):
@@ -360,7 +360,7 @@ def test_the_tool_recreates_the_committed_digits(tmp_path, capsys):
 @pytest.mark.usefixtures("single_thread")
 @pytest.mark.parametrize("stage", ["sane", "large", "absurd"])
 def test_training_gives_the_same_digits_whatever_the_order_of_its_sums(stage):
-    """Another processor's matrix product adds in another order; the tool must make the same file there."""
+    """A matrix product on another processor adds in another order; the tool must write the same file there."""
     from sklearn.datasets import load_digits
 
     tool = load(TOOL)

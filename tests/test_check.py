@@ -1,4 +1,4 @@
-"""A loss of one's own: what check says of sound ones, and of ones with a single planted defect."""
+"""`check` of a user's loss: what it reports for sound losses and for losses with one planted defect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import logitlab
 from logitlab.cli import main
 from logitlab.studies.check import named
 
-# Of the ties those of fewer than a hundred classes: two that are wider take as long as all else.
+# Ties of fewer than a hundred classes: the two wider cases take as long as all the others.
 FEW = ["seed/*", "masks/*", "ties/?", "ties/??", "ties/two_*", "offset/*", "special/*", "layout/*", "gap/*"]
 
 
@@ -288,7 +288,7 @@ def test_a_loss_without_options_gets_no_options():
 
 
 def half_of_the_classes(x, t, *, label_smoothing=0.0):
-    """Each of two ranks takes its half of the classes for all of them: NVIDIA/Megatron-LM#737."""
+    """Each of two ranks treats its half of the classes as all classes: NVIDIA/Megatron-LM#737."""
     half, log_p = max(x.shape[1] // 2, 1), torch.log_softmax(x, 1)
     rows = -log_p.gather(1, t[:, None]).squeeze(1)
     return (1.0 - label_smoothing) * rows - label_smoothing * log_p[:, :half].mean(1) if label_smoothing else rows
@@ -301,7 +301,7 @@ def mean_of_all_rows(x, t, *, ignore_index=-100, reduction="none"):
 
 
 def upstream_of_a_mean_ignored(x, t, *, reduction="none"):
-    """The gradient of a reduced loss is made in the forward pass, and nothing is multiplied in."""
+    """The forward pass computes the gradient of a reduced loss, and the upstream gradient is ignored."""
     return upstream_ignored(x, t) if reduction == "none" else _Reduced.apply(x, t, reduction)
 
 
@@ -373,7 +373,7 @@ def test_an_unsupported_dtype_fails_only_where_it_was_requested():
 
 
 def _printed(script):
-    """What a program prints, line by line, without the first word."""
+    """Return the lines that a program prints, without their first word."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(compile(script, "reproduce.py", "exec"), {})  # noqa: S102 - the program under test

@@ -1,4 +1,4 @@
-"""How check presents rows: few shapes where each is compiled, equal answers graded once, progress, Ctrl-C."""
+"""How `check` presents rows: few shapes where each is compiled, equal answers graded once, progress, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sound(x, t):
 
 
 def by_the_batch(x, t):
-    """Wrong in large batches, in a row alone, and beside NaN."""
+    """A loss that is wrong in large batches, for a single row, and beside NaN."""
     rows = sound(x, t)
     return rows * 1.01 if len(x) > 1000 or len(x) == 1 else rows + 0 * rows.sum()
 
@@ -43,7 +43,7 @@ def each_way(cases, *, few_shapes):
 @pytest.mark.parametrize("few_shapes", [False, True])
 def test_an_answer_that_is_not_graded_again_has_the_lines_that_it_would_get(few_shapes):
     candidate = Candidate("by_the_batch", load_framework("torch"), by_the_batch, None, "cpu", "eager")
-    # Rows without an origin are graded anew.
+    # Rows without an origin are graded again.
     for rows in each_way(CATALOGUE, few_shapes=few_shapes):
         once, again = (table(measure(candidate, r)) for r in (rows, replace(rows, origin=None)))
         assert once.equals(again), str(rows.how)
@@ -86,7 +86,7 @@ def test_a_copy_that_fills_a_batch_up_counts_as_its_row():
 
 @pytest.fixture
 def widths(monkeypatch):
-    """Those that a check of `seen` meets, in a PyTorch that is said to compile each shape."""
+    """Return the widths that `seen` is checked on, in a PyTorch declared to compile each shape."""
     monkeypatch.setattr(type(load_framework("torch")), "compiles_shapes", lambda self, mode: True)
     return set()
 
@@ -142,7 +142,7 @@ def test_progress_and_the_first_failure_are_reported_as_they_come():
     )  # fmt: skip
     assert seen[:3] == [(n, 4, f"float32, {c} classes") for n, c in enumerate((2, 3, 5))]
     assert seen[3] == "check/width_5[0] in float32: loss has grade D (inaccurate)"
-    assert seen[4] == (3, 4, "float32, 6 classes"), "it goes on after the first failure"
+    assert seen[4] == (3, 4, "float32, 6 classes"), "it continues after the first failure"
     assert seen[5][2] == "looking for the smallest input that fails"
     assert result.complete
 

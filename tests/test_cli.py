@@ -1,4 +1,4 @@
-"""The command line: what it prints, and one clear line for bad input."""
+"""The command line: its output, and one line for bad input."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run on a Dask cluster is the run of one machine: its table, bit for bit, whoever measured what and whoever died."""
+"""A run on a Dask cluster gives the table of one machine, bit for bit, even if workers die."""
 
 import json
 import os
@@ -36,8 +36,8 @@ PATIENCE = 60
 
 @contextmanager
 def cluster(environment=None, **options):
-    """Workers of this machine; the executor's name for them comes with it."""
-    # Dask would set the numbers of threads, and a run tells an environment with them from one without.
+    """Return workers on this machine, and the executor's name for them."""
+    # Dask would set the numbers of threads, and a run distinguishes environments by these.
     quiet = {"distributed.nanny.pre-spawn-environ": {}, "distributed.admin.system-monitor.gil.enabled": False}
     asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"} | options
     with dask.config.set(quiet), distributed.LocalCluster(processes=True, env=environment, **asked) as running:
@@ -82,7 +82,7 @@ def test_a_cluster_gives_the_table_of_one_machine_bit_for_bit(two, local, tmp_pa
 
 @pytest.mark.cluster
 def test_a_worker_with_many_threads_gives_that_table_too(two, tmp_path):
-    """Exact answers are computed at a precision that threads share: one at a time, or they are not exact."""
+    """Threads share the precision of exact answers, so these must be computed one at a time."""
     plan = {"cases": ["padding/*", "random/*"], "implementations": PLAN["implementations"], "dtypes": "float32"}
     with one_more(two, threads=4):
         found = runner.run(**plan, executor=two.executor)
@@ -125,7 +125,7 @@ def wait_for_no_processes(before: dict[int, set[int]]) -> None:
 
 
 def children(pid: int) -> set[int]:
-    """Of a worker, without Python's own."""
+    """Return the child processes of a worker, without Python's helpers."""
     found = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):  # of a thread that has ended since
@@ -173,7 +173,7 @@ def test_a_stopped_run_resumes_and_measures_only_the_rest(two, local, tmp_path):
 
 @pytest.fixture(scope="module")
 def only(tmp_path_factory, distribution):
-    """A package with a framework, `only`, which can be imported where an environment variable allows it."""
+    """Return a package whose framework, `only`, can be imported where an environment variable allows it."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "only.py").write_text(
         "import os\n"
@@ -345,7 +345,7 @@ def ip(*words):
 
 @pytest.fixture
 def network():
-    """Two namespaces with a network and a host name of their own, and a bridge between them and this machine."""
+    """Two namespaces, each with a network and a host name, and a bridge between them and this machine."""
     if not (shutil.which("ip") and shutil.which("unshare")):
         pytest.skip("no ip and unshare: network namespaces need iproute2 and util-linux")
     tag = f"ll{os.getpid() % 10**6}"

@@ -71,12 +71,12 @@ def changed(before, after, **options):
         (NOT_FINITE, NOT_FINITE, None, ""),
         ({"grade": "B"}, {"grade": "C"}, "grade lost", "-"),
         ({"grade": "C"}, {"grade": "B"}, "grade won", "+"),
-        # Finite where it may not be is as wrong as the reverse, and no loss of finiteness.
+        # A finite value in place of an infinite one is as wrong as the reverse, but finiteness is not lost.
         ({"expected_finite": False, "finite": False}, SWALLOWED, "grade lost", "-"),
         (SWALLOWED, {"expected_finite": False, "finite": False}, "grade won", "+"),
         ({"max_ulp": 1.0}, {"max_ulp": 2.1, "bits": 8}, "error grown", "-"),
         ({"max_ulp": 2.1}, {"max_ulp": 1.0}, "error shrunk", "+"),
-        ({"max_ulp": 0.5}, {"max_ulp": 1.5, "bits": 8}, "bits changed", ""),  # thrice as large, and no ulp more
+        ({"max_ulp": 0.5}, {"max_ulp": 1.5, "bits": 8}, "bits changed", ""),  # three times, but no ulp more
         ({"max_ulp": 100.0}, {"max_ulp": 200.0, "bits": 8}, "bits changed", ""),  # an exact factor is no more than it
         ({"max_ulp": 0.0}, {"max_ulp": 2.0}, "error grown", "-"),
         ({"max_ulp": 5.0}, {"max_ulp": np.inf}, "error grown", "-"),
@@ -91,7 +91,7 @@ def changed(before, after, **options):
         ({}, RAISED, "status changed", "-"),
         (RAISED, CRASHED, "status changed", ""),
         (RAISED, RAISED | {"detail": "E: in other words"}, None, ""),
-        # To refuse a row without a right answer is no loss; to die of it is.
+        # To refuse a row without a right answer is not a regression; a crash is.
         (UNGRADED, RAISED, "status changed", ""),
         (UNGRADED, CRASHED, "status changed", "-"),
         # An ignored row has no grade; its verdict is compared instead.
@@ -102,7 +102,7 @@ def changed(before, after, **options):
         (IGNORED_NAN, IGNORED_NAN, None, ""),
         (IGNORED, RAISED, "status changed", "-"),
         (UNGRADED | {"finite": False, "bits": 4}, IGNORED_NAN, None, ""),  # measured before there were such verdicts
-        # A row that is no longer graded, or of which the exact answer is another, is another row.
+        # A row that is no longer graded, or has another exact answer, is a different row.
         ({}, UNGRADED, "case changed", ""),
         ({}, NOT_FINITE | {"exact": 2.0}, "case changed", ""),
         ({}, NOT_FINITE | {"classes": 3}, "case changed", ""),
@@ -361,7 +361,7 @@ def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
 def test_a_baseline_stands_for_its_table(tmp_path, pair, random):
     before, after = pair
     kept, again, last = (tmp_path / name for name in ("base.json", "again.json", "last.json"))
-    for path in (kept, again, last):  # an earlier example's
+    for path in (kept, again, last):  # from an earlier example
         path.unlink(missing_ok=True)
     order = list(range(len(before)))
     random.shuffle(order)

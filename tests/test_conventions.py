@@ -110,7 +110,7 @@ def test_every_loss_of_pytorch_agrees_with_its_documented_mean(weighted_means):
     graded = of_weights[of_weights["grade"].notna()]
     wrong = graded[~graded["grade"].isin(["A", "B"])]
     assert wrong[["implementation", "case", "quantity", "grade", "value", "exact"]].to_dict("records") == []
-    # It divides by N, and by the weights' sum of 5: each is right by its own documentation.
+    # One divides by N, one by the weights' sum of 5: each is right by its documentation.
     iree = graded[(graded["case"] == "field_options/iree_24228") & (graded["row"] == -1)]
     values = iree.set_index("implementation")["value"]
     assert values["torch/F.cross_entropy"] == pytest.approx(3.0587, abs=5e-5)

@@ -9,8 +9,8 @@ import pytest
 
 import logitlab
 
-# A sound loss fails nowhere: it is checked on a few widths, whose rows are of every kind. JAX compiles each step anew
-# for each way of presenting each width, and TensorFlow takes its time: there it is one width.
+# A sound loss passes everywhere: it is checked on a few widths, with rows of every kind. JAX compiles each step again
+# for each presentation of each width, and TensorFlow is slow: they use one width.
 SOME = ("seed/article", "masks/first", "check/width_5", "check/width_33", "check/gaps_2")
 ONE = ("check/width_5",)
 DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()

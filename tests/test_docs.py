@@ -1,4 +1,4 @@
-"""README and docs say what is: commands parse, names and files exist, columns are told, the notebook still runs."""
+"""README and docs are true: commands parse, names and files exist, columns are documented, the notebook runs."""
 
 import ast
 import importlib.util
@@ -126,7 +126,7 @@ def test_every_finding_is_on_the_page():
 
 
 def outputs(notebook):
-    """What each step shows: text, or HTML where a table is styled, without the names that pandas draws for it."""
+    """Return what each step shows: text, or the HTML of a styled table without pandas' random names."""
     shown = []
     for cell in (c for c in notebook.cells if c.cell_type == "code"):
         kept = [out for out in cell["outputs"] if out.get("name") != "stderr"]
@@ -145,7 +145,7 @@ def notebook():
 
 
 def step(source, names):
-    """What a step prints, and the value of its last line as a notebook shows it."""
+    """Return what a step prints, and the value of its last line as a notebook shows it."""
     *before, last = ast.parse(source).body
     with redirect_stdout(io.StringIO()) as printed:
         exec(compile(ast.Module(before, []), "a step", "exec"), names)  # noqa: S102 - the notebook is ours
@@ -155,14 +155,14 @@ def step(source, names):
 
 
 def test_the_steps_of_the_notebook_give_the_shown_outputs(notebook, in_this_process):
-    """In this process, which has PyTorch already; `make test-all` starts a kernel."""
+    """The steps run in this process, which has imported PyTorch; `make test-all` starts a kernel."""
     names = {"__name__": "__main__"}
     shown = [step(cell.source, names) for cell in notebook.cells if cell.cell_type == "code"]
     assert shown == outputs(notebook)
 
 
 @pytest.mark.full
-@pytest.mark.filterwarnings("default")  # of the machinery that runs notebooks, in this process
+@pytest.mark.filterwarnings("default")  # from the packages that run notebooks
 def test_the_notebook_gives_the_shown_outputs(notebook):
     fresh = nbformat.from_dict(notebook)
     for cell in fresh.cells:

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "logitlab-example"
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory):
-    """The example, installed as a user would install it, in a folder where this process and its workers find it."""
+    """Install the example as a user would, in a folder where this process and its workers find it."""
     folder = tmp_path_factory.mktemp("example")
     # Building writes into the sources.
     sources = shutil.copytree(EXAMPLE, folder / "sources")
@@ -32,7 +32,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def done(capsys, tmp_path, monkeypatch):
-    """Runs a command in a folder of its own, and gives what it prints."""
+    """Return a function that runs a command in an empty folder and returns its output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words, code=0):
@@ -53,7 +53,7 @@ def measured(tmp_path_factory):
 
 
 def test_the_installed_example_is_listed_among_the_frameworks(done, tmp_path, monkeypatch):
-    # The others need not be imported for this: in the workers they are made missing.
+    # The other frameworks are made missing in the workers, to save their imports.
     for name in ("torch", "jax", "tensorflow", "keras", "onnxruntime", "paddle"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not here')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,4 @@
-"""``explain``: the stages are those of the formulas, the exact values exact, and the rule that broke is named."""
+"""``explain``: the stages of the formulas, their exact values, and the name of the broken rule."""
 
 import math
 import subprocess
@@ -28,7 +28,7 @@ LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
 
 @pytest.fixture(scope="module")
 def explain():
-    """As `logitlab.explain`, in workers that are started once."""
+    """Return a function like `logitlab.explain` whose workers start once."""
     with ExitStack() as opened:
         explainers = {}
 
@@ -42,7 +42,7 @@ def explain():
 
 
 def stage(explained, name, direction="forward"):
-    """The line of one stage."""
+    """Return the line of one stage."""
     found = explained.stages
     (line,) = found[(found["stage"] == name) & (found["pass"] == direction)].to_dict("records")
     return line
@@ -56,7 +56,7 @@ def rules(explained):
 
 
 def rows_of_three(dtype):
-    """The plain rows of three classes in one batch: one shape is all that a compiler sees."""
+    """Return the plain rows of three classes in one batch, so that a compiler sees one shape."""
     fmt = FORMATS[dtype]
     cases = [c for c in all_cases() if c.plain and c.classes == 3 and c.rows and dtype in c.dtypes]
     return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
@@ -71,7 +71,7 @@ def rows_of_three(dtype):
     ],
 )
 def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
-    """Eagerly and on the CPU, over every row of three classes, NaN and infinities included."""
+    """Eager, on the CPU, over every row of three classes, including NaN and infinities."""
     framework = registry.load(owner)
     x, t = rows_of_three(dtype)
     for formula, trace_stages in FORMULAS.items():
@@ -208,7 +208,7 @@ def test_log1p_has_no_failure_on_the_same_offset(explain):
 
 
 def test_a_small_exponential_in_a_sum_does_no_harm(explain):
-    """exp(-2000) is zero in every format, and the shifted row is right all the same."""
+    """exp(-2000) is zero in every format, and the shifted row is still right."""
     explained = explain("seed/article", "numpy/lse", row=1)
     assert "0" in stage(explained, "exp")["value"].split(", ")
     assert explained.first is None
@@ -241,7 +241,7 @@ def test_a_certain_row_loses_its_loss_beside_one(explain):
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_failure_is_reported_where_a_quantity_is_wrong_and_nowhere_else(explain, formula, dtype):
-    """Every plain row of three classes."""
+    """Covers every plain row of three classes."""
     for case in select_cases(["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*"]):
         if case.classes != 3 or dtype not in case.dtypes or not case.plain:
             continue
@@ -277,7 +277,7 @@ def test_rows_without_a_limit_are_traced_and_have_no_failure(explain, formula, c
 
 
 def test_a_masked_target_has_the_oracles_limit(explain):
-    """The loss is rightly infinite; the gradient has a limit, which 1 / 0 on the way to it has not."""
+    """The loss is infinite, which is right. The gradient has a limit, but the 1 / 0 on the way to it does not."""
     (found,) = select_cases("masks/all_but_one")
     masked = np.flatnonzero(np.isneginf(found.logits[np.arange(found.rows), found.targets]))
     explained = explain("masks/all_but_one", "numpy/naive", row=int(masked[0]))
@@ -332,7 +332,7 @@ def test_a_fault_is_reported_in_one_line():
 
 
 def test_a_framework_that_is_too_slow_to_import_is_reported_in_one_line(monkeypatch):
-    """Its time-out is put in place of a real one: a short limit and a quick import would race."""
+    """The time-out is simulated: a short limit and a quick import would race."""
     from concurrent.futures import Future
 
     from logitlab.execution import outcomes, pool

@@ -1,4 +1,4 @@
-"""``explain`` gives the grades of the measurements table, whatever the case and the mode, and says why in words.
+"""``explain`` gives the grades of the measurements table in every case and mode, and the reasons in words.
 
 ``python tests/test_explain_grades.py torch`` compares every float32 line of the catalogue, in eager mode.
 """
@@ -35,7 +35,7 @@ FLOAT32 = FORMATS["float32"]
 
 
 def sample():
-    """Of each family one case of every combination of options, the narrowest; the widest rows are left to `whole`."""
+    """Return, for each family, the narrowest case of every combination of options; `whole` covers the widest rows."""
     chosen = {}
     for case in sorted((c for c in all_cases() if c.logits.size <= 10_000), key=lambda c: c.logits.size):
         options = tuple(case.options(FORMATS["float64"]))
@@ -46,12 +46,12 @@ def sample():
 
 
 def disagreements(table, explainer, rows_of=lambda rows: rows):
-    """Lines of a table whose grade `explain` does not give, and how many lines were compared.
+    """Return the lines of a table whose grade `explain` does not give, and the number of compared lines.
 
     Args:
-        table: of a run.
-        explainer: an open one, for the frameworks of the run.
-        rows_of: picks those of a case's rows that are explained.
+        table: the measurements of a run.
+        explainer: an open explainer for the frameworks of the run.
+        rows_of: returns the rows of a case to explain.
     """
     found, compared = [], 0
     cells = table.groupby(["implementation", "dtype", "device", "mode", "case"], observed=True, sort=False)
@@ -72,7 +72,7 @@ def disagreements(table, explainer, rows_of=lambda rows: rows):
 
 
 def ends(rows):
-    """The reduced loss, and the last row."""
+    """Return the reduced loss and the last row."""
     return sorted({rows[0], rows[-1]})
 
 
@@ -108,7 +108,7 @@ BUILTIN = "torch/F.cross_entropy"
 
 @pytest.fixture(scope="module")
 def explainer(tmp_path_factory):
-    """NumPy and PyTorch, started once, with the cases above."""
+    """Start NumPy and PyTorch once, with the cases above."""
     path = tmp_path_factory.mktemp("cases") / "mine.json"
     cases = [{"name": f"mine/{name}", "why": "One case.", **case} for name, case in MINE.items()]
     path.write_text(json.dumps({"format": "logitlab cases", "version": 1, "cases": cases}))
@@ -171,7 +171,7 @@ def test_a_weighted_mean_is_divided_by_the_weights(explainer):
 
 
 class Recorded(Pools):
-    """Worker processes that remember what they were asked."""
+    """Worker processes that record their calls."""
 
     asked: ClassVar[list] = []
 
@@ -205,7 +205,7 @@ def test_layout_and_options_reach_the_call(asked):
 
 @pytest.mark.parametrize("mode", ["compiled", "eager+one-thread"])
 def test_a_mode_is_measured_in_its_own_process(asked, mode):
-    """What is compiled cannot be traced; a variant of the eager mode can, in the process that has its settings."""
+    """Compiled code cannot be traced; a variant of eager mode can, in the process that has its settings."""
     explained = logitlab.explain("seed/article", "jax/naive", mode=mode)
     assert {call.cell.worker_key for call in asked} == {f"jax-{mode}"}
     assert all(call.cell.variables == asked[0].cell.variables for call in asked)
@@ -288,7 +288,7 @@ def test_a_loss_flushed_to_zero_within_t_says_why_that_is_accurate(explainer):
 
 
 def test_a_wrong_sign_is_named_at_its_entry():
-    """The larger error is another entry's."""
+    """The larger error is in another entry."""
     values, exact = np.array([0.25, 1e-3, -0.5]), np.array([0.5, -1e-3, -0.5])
     kind = Stage.of_quantity("gradient", values)
     stage = ComparedStage.of(kind, values, lambda: ExactValues.of(exact, np.zeros(3)))
@@ -366,7 +366,7 @@ def test_an_invalid_target_shows_what_the_implementation_returned(explainer):
 
 
 def whole(framework):
-    """Compares every line of a float32 run of a framework over the catalogue."""
+    """Compare every line of a framework's float32 run over the catalogue."""
     table = logitlab.run(frameworks=framework, dtypes="float32", modes="eager")
     with explanation.Explainer([framework]) as explainer:
         found, compared = disagreements(table, explainer)

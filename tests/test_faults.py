@@ -1,4 +1,4 @@
-"""A framework that does everything wrong, and a run that loses nothing else by it."""
+"""A framework with every fault, and a run that loses only the faulty calls."""
 
 import sys
 import textwrap
@@ -15,7 +15,7 @@ from logitlab.core.errors import UsageError
 from logitlab.execution import pool, registry, worker
 from logitlab.frameworks import Batch
 
-# What a call does, and how it ends.
+# For each faulty call: its status, and the message in its detail.
 FAULTS = {
     "sound": ("return losses(batch)", "ok"),
     "raises": ("raise RuntimeError('no\\nsuch \\x1b[31mluck')", "raised"),
@@ -45,7 +45,7 @@ FAULTS = {
     "floods": ("for _ in range(64): os.write(2, b'x' * 2**20)", "ok"),
     "takes_all_memory": ("while True: KEPT.append(np.ones(2**21))", "crashed"),
 }
-# What a call leaves behind, and what its detail says of it; each is ok.
+# For each call that changes the process: the change, and its message in the detail. All are ok.
 LEFT = {
     "changes_a_setting": (
         "SETTINGS['default dtype'] = 'float64'",
@@ -68,7 +68,7 @@ LEFT = {
     ),
 }
 FAULTS |= {name: (line, "ok") for name, (line, _) in LEFT.items()}
-# Each of these costs a process, and `make test` tries another of its kind.
+# Each of these takes a process; `make test` tries another fault of the same kind.
 FULL = {
     "segfaults", "ends_well", "holds_the_interpreter", "loses_its_settings", "makes_numpy_raise", "sets_a_variable",
     "makes_warnings_errors", "ignores_a_signal", "sets_an_alarm", "goes_elsewhere", "leaks_memory", "leaks_threads",
@@ -79,7 +79,7 @@ WITH_A_ZERO = "if (batch.logits == 0).any():"
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory, distribution):
-    """A package with an entry point in the group, as another distribution would bring it."""
+    """Write a package with an entry point, as another distribution would."""
     site = tmp_path_factory.mktemp("site")
     functions = "\n".join(
         f"def {name}(batch):\n    {WITH_A_ZERO}\n        {line}\n    return losses(batch)\n"
@@ -141,7 +141,7 @@ def faulty(tmp_path_factory, distribution):
 
 
 def measure(names, out):
-    """The faults strike rows with a zero in them, in the first of three cases, all in one run."""
+    """Measure all faults in one run; they happen for rows with a zero, in the first of three cases."""
     return runner.run(
         cases=["gap/5_low", "seed/article", "seed/article_mean"], frameworks=["faulty", "numpy"],
         implementations=[*(f"faulty/{name}" for name in names), "numpy/*"], dtypes=["float32"], timeout=6,
@@ -156,7 +156,7 @@ def measured(faulty, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table_of(faulty, measured, tmp_path_factory):
-    """The table in which a fault is; those of `FULL` are measured where one is asked for."""
+    """Return a function that gives the table of a fault; faults in `FULL` are measured on the first request."""
 
     @cache
     def others():
@@ -195,7 +195,7 @@ def test_the_message_is_kept_on_one_line(measured):
     assert message("raises") == "RuntimeError: no such [31mluck"
     assert message("raises_what_has_no_words") == "Wordless: no message, Unheard in __str__"
     assert message("exits") == "SystemExit: 3"
-    # Without its signal where the process died before it had said that it took the call.
+    # The signal is missing if the process died before it confirmed the call.
     assert message("aborts").startswith("the worker process died")
     assert message("killed").startswith("the worker process died")
     assert message("hangs") == "no answer within 6 s"
@@ -269,7 +269,7 @@ def test_the_frameworks_are_listed_without_importing_any(faulty):
 
 
 class _BrokenOncePool:
-    """A pool that breaks as pebble's does when its process dies between taking a call and having said so."""
+    """A pool that breaks as pebble's does if its process dies after it takes a call and before it confirms it."""
 
     def __init__(self, pool, breaks):
         self.pool, self.breaks, self.active = pool, breaks, True

@@ -1,4 +1,4 @@
-"""Cases from public reports: each is cited, its answer is what the report expects, and what installed versions do."""
+"""Cases from public reports: their citations, the answers the reports expect, and what installed versions do."""
 
 import re
 
@@ -130,7 +130,7 @@ def test_equal_logits_are_a_guess_at_any_offset():
 def test_tensorflow_21271_is_the_share_of_a_huge_gap():
     c = case("field_overflow/tensorflow_21271")
     (low, high), (share, _) = c.quantized(FORMATS["float32"])[0].astype(float), c.targets[0]
-    # The other log-probability is -e^-9763, nothing beside it.
+    # The other log-probability is -e^-9763, which is negligible.
     assert close(exact(c, "float32").loss, 0, mpf(float(np.float32(share))) * (mpf(high) - mpf(low)))
 
 
@@ -183,7 +183,7 @@ def test_ignored_rows_do_not_count_whatever_they_hold():
 
 
 def in_torch(c, dtype="float32"):
-    """Loss and gradient (B, C) of F.cross_entropy on the CPU."""
+    """Return the losses and the gradient (B, C) of F.cross_entropy on the CPU."""
     import torch
 
     def tensor(values):
@@ -239,14 +239,14 @@ MENDED_IN_TORCH = [
 
 @pytest.mark.parametrize("case_id", MENDED_IN_TORCH)
 def test_torch_gives_the_exact_loss_in_float32(case_id):
-    """Mended since the report, right already then, or an error of another library."""
+    """Fixed since the report, right at the time, or an error of another library."""
     # A loss near zero comes from a log-softmax with the absolute error of numbers near 1.
     torch_gives(case_id, exact(case(case_id), "float32").loss.hi, atol=2.0**-22)
 
 
 @pytest.mark.parametrize("layout", ["rows", "spatial"])
 def test_torch_is_finite_for_float16_logits_of_minus_20000(layout):
-    """pytorch/pytorch#158310, mended since 2.7.1."""
+    """pytorch/pytorch#158310, fixed since 2.7.1."""
     torch_gives(f"field_overflow/pytorch_158310_{layout}", [16.0, 0.693359375, 0.0], dtype="float16", rtol=0)
 
 
@@ -260,14 +260,14 @@ def test_torch_has_all_positions_of_a_wide_row():
 
 @pytest.mark.parametrize("case_id", ["field_overflow/pytorch_29429", "field_overflow/pytorch_85791"])
 def test_the_float16_mean_of_nine_losses_of_8192_is_infinite_in_torch(case_id):
-    """Reported for CUDA; so it is on the CPU, rows and positions alike."""
+    """Reported for CUDA; the CPU gives the same for rows and positions."""
     assert exact(case(case_id), "float16").loss.hi == 8192.0
     torch_gives(case_id, INF, dtype="float16")
     torch_gives(case_id, 8192.0, dtype="bfloat16", rtol=0)
 
 
 def test_label_smoothing_over_a_vocabulary_is_infinite_in_torch_in_float16():
-    """huggingface/transformers#10674 was the trainer's own sum of log-probabilities; torch's does the same."""
+    """huggingface/transformers#10674 was about the trainer's sum of log-probabilities; torch's does the same."""
     assert exact(case("field_widths/transformers_10674"), "float16").loss.hi[0] == pytest.approx(2.0, abs=1e-3)
     torch_gives("field_widths/transformers_10674", [INF], dtype="float16")
 
@@ -320,8 +320,8 @@ def test_torch_loses_the_loss_of_a_confident_prediction():
 
 @pytest.fixture(scope="module")
 def jax():
-    # With float64, as in LogitLab's workers. Not left to an import: another test of this process may have had it first,
-    # and a check sets the flag back to what it was.
+    # Enable float64, as in LogitLab's workers. An import does not suffice: another test of this process may have
+    # imported JAX first, and a check restores the flag.
     import jax
 
     before = jax.config.jax_enable_x64

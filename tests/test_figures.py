@@ -1,4 +1,4 @@
-"""Figures at column width: their size and fonts, what tells their lines apart, and the numbers behind them."""
+"""Figures at column width: their size, their fonts, the styles of their lines, and their numbers."""
 
 import html
 import re
@@ -192,7 +192,7 @@ def test_shortened_names_stay_apart(most):
 
 @pytest.fixture(scope="module", params=["README's", pytest.param("the installed frameworks'", marks=pytest.mark.full)])
 def everyone(request):
-    """The names of the implementations that README grades, or of every framework's, be their packages there or not."""
+    """Return the implementations that README grades, or those of every framework, installed or not."""
     if request.param == "README's":
         names = [decision.implementation for decision in kept_grades.read().decisions]
     else:
@@ -202,7 +202,7 @@ def everyone(request):
 
 
 def texts(figure):
-    """All words of a figure's picture."""
+    """Return all text of a figure."""
     return [html.unescape(text) for text in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)</", _figures._svg(figure.chart))]
 
 

@@ -1,4 +1,4 @@
-"""Loss options for files of logits: the rows are those of a case with the same options, in whatever pieces."""
+"""Loss options for files of logits: any pieces give the rows of a case with the same options."""
 
 import inspect
 import re
@@ -67,7 +67,7 @@ def test_ignored_rows_do_not_count_and_the_others_equal_those_of_a_case(dump):
     logits, targets = batch()
     np.testing.assert_array_equal(found["exact"], reference(logits, targets, ignore_index=-100).loss.hi)
     assert set(found["grade"].dropna()) <= {"A", "B"}
-    # LogitLab's own formulas take no options, and the table says so.
+    # LogitLab's own formulas take no options: their status is `unsupported`.
     assert set(losses(df, "numpy/log1p")["status"]) == {"unsupported"}
 
 
@@ -121,7 +121,7 @@ def test_a_file_too_large_to_be_reduced_at_once_is_refused_with_advice(dump, mon
 
 
 def test_files_take_every_loss_option(dump):
-    """So that one that is added is taken by `run`: its command line, its arguments and its files."""
+    """Fails if `run` lacks a new option in its command line, its arguments or its files."""
     names = {f.name for f in fields(LossOptions)}
     assert names <= {f.name for f in fields(runner.Request)}
     assert names <= set(inspect.signature(runner.run).parameters)

@@ -1,4 +1,4 @@
-"""What the installed versions do, as measurements: when a new version mends one, the message says so."""
+"""Measurements of the installed versions; a failure names the version that changed one."""
 
 import findings
 import kept_grades
@@ -9,7 +9,7 @@ from logitlab import runner
 from logitlab.cases import select_cases
 from logitlab.core.vocabulary import GRADES
 
-# What README states, of the frameworks that are measured whole here.
+# The grades in README of the frameworks that are measured over the whole catalogue here.
 KEPT = {d.implementation: d.grade for d in kept_grades.read().decisions}
 MEASURED = {
     name: grade for name, grade in KEPT.items() if name.split("/")[0] in ("numpy", "torch", "jax", "tensorflow")
@@ -20,14 +20,14 @@ MESSAGE = (
 )
 
 
-# JAX compiles each step for each width. The other cases would cost minutes, and those that decide its grades are here.
+# JAX compiles each step for each width. All cases would take minutes; those that decide its grades are included.
 OF_JAX = [c.id for c in select_cases() if c.plain and c.classes in (2, 3, 10, 257, 2049)]
 DECIDING = kept_grades.read().cases
 
 
 @pytest.fixture(scope="module")
 def whole_float32():
-    """The catalogue in float32, eager, through every implementation; in JAX the plain cases of some widths."""
+    """Measure the catalogue in eager float32 in every implementation; in JAX only plain cases of some widths."""
     whole = runner.run(frameworks=["numpy", "torch", "tensorflow"], dtypes="float32", modes="eager", cases="*")
     jax = runner.run(frameworks="jax", dtypes="float32", modes="eager", cases=[*OF_JAX, *DECIDING])
     return pd.concat([whole, jax])
@@ -70,7 +70,7 @@ def test_every_implementation_has_a_measured_grade(whole_float32):
 
 
 SOME = ["seed/article", "gap/*", "masks/first"]
-# In JAX the widths that cost seconds to compile are left to the float32 run.
+# JAX leaves the widths that take seconds to compile to the float32 run.
 NARROW = ["seed/*", "overflow/*", "underflow/*", "gap/*", "certainty/m*", "masks/*", "special/*", "offset/*"]
 
 

@@ -1,4 +1,4 @@
-"""``first_failures``: the stage that each wrong row is blamed on, for a whole batch, by the rules of ``explain``."""
+"""``first_failures``: the stage where each wrong row of a batch fails, by the rules of ``explain``."""
 
 import mpmath
 import numpy as np
@@ -20,13 +20,13 @@ SOUND = {"correct", "undefined"}
 
 
 def graded_of(implementation, batch, fmt, exact):
-    """The grades of every quantity that the implementation gives."""
+    """Return the grades of every quantity of the implementation."""
     values = worker.call(worker.Evaluation(implementation.split("/")[0], implementation, batch)).values
     return {q: grade(q, array, batch.logits, fmt, exact) for q, array in values}
 
 
 def failures(implementation, logits, targets, dtype="float32"):
-    """First failures of a written formula, with the grades that they belong to."""
+    """Return the first failures of a formula, with their grades."""
     fmt = FORMATS[dtype]
     x = quantize(logits, fmt)
     owner, formula = implementation.split("/")
@@ -45,7 +45,7 @@ def of_case(case_id, implementation, dtype="float32"):
 
 
 class InProcess:
-    """Stands for `pool.Pools`: the worker's functions are called where we are, so that many rows can be explained."""
+    """Replaces `pool.Pools`: calls the worker's functions in this process, so that many rows can be explained."""
 
     def __init__(self, owners, logs, timeout):
         self.owners = owners
@@ -78,7 +78,7 @@ def test_the_earliest_failure_is_the_one_that_explain_names(implementation, dtyp
                 continue
             first, graded = failures(implementation, case.logits, case.targets, dtype)
             wrong = [r for r in range(case.rows) if {graded[q].verdict[r] for q in ("loss", "gradient")} - SOUND]
-            # Every fourth case: of each family many are alike.
+            # Every fourth case is enough: many cases of a family are alike.
             for row in wrong if compared % 4 == 0 else ():
                 explained = explainer.explain(ExplainRequest(case.id, implementation, dtype, row))
                 order = explained.stages["stage"].tolist()
@@ -131,14 +131,14 @@ def test_a_quotient_that_underflows_fails_at_divide():
 
 
 def test_an_offset_fails_where_the_maximum_is_added_back_and_only_in_the_loss():
-    """The gradient takes the shifted logits alone: it is right, and would not rest on that sum if it were not."""
+    """The gradient uses only the shifted logits: it is right and does not depend on that sum."""
     first = of_case("offset/10000", "numpy/lse")
     assert set(first["loss"]) == {"add max"}
     assert set(first["gradient"]) == {None}
 
 
 def test_a_gradient_is_not_blamed_on_a_logarithm_that_it_does_not_take():
-    """A target beside certainty: the loss is lost in log(1), the gradient where p - 1 cancels."""
+    """The target is almost certain: the loss is lost in log(1), the gradient where p - 1 cancels."""
     first, _ = failures("numpy/naive", [[20.0, 0.0]], [0])
     assert first == {"probabilities": [None], "loss": ["log"], "gradient": ["add"]}
     assert failures("numpy/lse", [[20.0, 0.0]], [0])[0] == {"loss": ["log"], "gradient": ["gradient"]}
@@ -153,7 +153,7 @@ def test_rows_without_a_softmax_have_no_failure(formula):
 
 
 def test_a_masked_target_fails_at_the_slope_of_the_logarithm():
-    """The loss is rightly infinite; its slope -1 / 0 times the exponential 0 is NaN."""
+    """The loss is infinite, which is right; its slope -1 / 0 times the exponential 0 is NaN."""
     first, _ = failures("numpy/naive", [[-np.inf, 1.0, 2.0]], [0])
     assert first == {"probabilities": [None], "loss": [None], "gradient": ["slope of log"]}
 
@@ -194,7 +194,7 @@ def test_float64s_subnormals_hide_no_failure():
 
 
 def verdicts(*names):
-    """Grades of which the verdicts alone are known."""
+    """Return grades with these verdicts and nothing else."""
     unknown = dict.fromkeys((f for f in Graded.__dataclass_fields__ if f != "verdict"), np.full(len(names), np.nan))
     return Graded(verdict=np.array(names), **unknown)
 
@@ -245,7 +245,7 @@ def test_an_overflow_of_finite_logits_is_named_without_exact_numbers(monkeypatch
 @pytest.mark.parametrize("formula", ["naive", "lse", "log1p"])
 @pytest.mark.parametrize("target", range(6))
 def test_repeated_logits_count_as_often_as_they_are_there(formula, target):
-    """The maximum twice, the smallest three times, each of them the target once."""
+    """The maximum occurs twice and the smallest three times; each is the target once."""
     logits = [0.5, 2.0, -3.0, 2.0, -3.0, -3.0]
     got, exact = _exact.stages(formula, np.array(logits), target), reference([logits], [target])
     with mpmath.workdps(60):
@@ -258,7 +258,7 @@ def test_repeated_logits_count_as_often_as_they_are_there(formula, target):
 
 
 def test_the_slope_of_the_maximum_is_exactly_zero():
-    """1 - n cancels altogether: what the balls leave of it is noise, not an exact value."""
+    """1 - n cancels completely: the rest in the balls is noise, not an exact value."""
     slope = _exact.stages("lse", np.array([0.1, 0.7, -0.3]), 0)["backward", "dm"]
     assert (slope.hi, slope.lo, slope.text(0)) == (0.0, 0.0, "0")
 

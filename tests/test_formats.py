@@ -1,4 +1,4 @@
-"""The number formats against NumPy's, ml_dtypes' and exact rational arithmetic."""
+"""The number formats compared with NumPy, ml_dtypes and exact rational arithmetic."""
 
 import math
 from fractions import Fraction
@@ -25,13 +25,13 @@ def floor_log2(value):
 
 
 def spacing(value, info):
-    """The distance of the numbers of a format at an exact rational value."""
+    """Return the distance between numbers of a format at an exact rational value."""
     exponent = floor_log2(abs(value)) if value else info.minexp
     return Fraction(2) ** (min(max(exponent, info.minexp), info.maxexp - 1) - info.nmant)
 
 
 def nearest_even(value, info):
-    """An exact rational rounded once; Python rounds halves of a Fraction to even."""
+    """Return an exact rational rounded once; Python rounds halves of a Fraction to even."""
     step = spacing(value, info)
     rounded = round(value / step) * step
     return math.copysign(math.inf, value) if abs(rounded) >= Fraction(2) ** int(info.maxexp) else float(rounded)

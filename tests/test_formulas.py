@@ -61,7 +61,7 @@ def implementation(name):
 
 
 def evaluate(name, logits, targets, reduction="none"):
-    """Quantity to array, on the CPU and eagerly."""
+    """Return the array of each quantity, eager, on the CPU."""
     owner = framework(name.split("/")[0])
     return dict(owner.evaluate(implementation(name), Batch(logits, targets, reduction), "cpu", "eager"))
 
@@ -72,7 +72,7 @@ def article(name, reduction):
 
 
 def grades(name, logits, targets, reduction="none", fmt=FLOAT32):
-    """The letters of every row and quantity."""
+    """Return the letters of every row and quantity."""
     x = quantize(logits, fmt)
     exact, rows = reference(x, targets, reduction=reduction), reference(x, targets).loss
     answers = evaluate(name, x, np.array(targets), reduction)
@@ -156,7 +156,7 @@ NARROW = [f"{family}/*" for family in ("seed", "overflow", "underflow", "gap", "
 
 @cache
 def narrow_rows(dtype):
-    """All rows of two and three classes as one batch of three: one shape is all that compilers see."""
+    """Return all rows of two and three classes as one batch of three, so that compilers see one shape."""
     fmt = FORMATS[dtype]
     fitting = [c for c in select_cases(NARROW) if c.classes in (2, 3) and dtype in c.dtypes]
     masked = ((0, 0), (0, 1))
@@ -165,7 +165,7 @@ def narrow_rows(dtype):
     return logits, targets, reference(logits, targets)
 
 
-# JAX compiles each operation anew for each dtype.
+# JAX compiles each operation again for each dtype.
 @pytest.mark.parametrize(
     ("owner", "dtype"),
     [

@@ -1,4 +1,4 @@
-"""The fused kernels' adapters, with stand-ins for the packages: they need a GPU, and these tests have none."""
+"""The adapters of fused kernels, with stand-ins for the packages, which need a GPU."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -25,7 +25,7 @@ LIGER_OPTIONS = (
 
 
 class _GradientInPlace(torch.autograd.Function):
-    """As Liger's: the forward pass writes the gradient over its input, behind autograd's back."""
+    """Like Liger's: the forward pass overwrites its input with the gradient, without autograd's knowledge."""
 
     @staticmethod
     def forward(ctx, x, target, options):
@@ -45,7 +45,7 @@ class _GradientInPlace(torch.autograd.Function):
 
 @pytest.fixture
 def liger(monkeypatch):
-    """The signature of liger_kernel 0.8.5; what it was called with is kept."""
+    """A stand-in with the signature of liger_kernel 0.8.5 that records its arguments."""
     seen = SimpleNamespace()
 
     def liger_cross_entropy(
@@ -75,7 +75,7 @@ def liger(monkeypatch):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """The signature of cut_cross_entropy 25.1.1; what it was called with is kept."""
+    """A stand-in with the signature of cut_cross_entropy 25.1.1 that records its arguments."""
     seen = SimpleNamespace()
 
     def linear_cross_entropy(

@@ -1,4 +1,4 @@
-"""The tables of grades in README and the documentation are true: their deciding cases are measured again."""
+"""The tables of grades in README and the documentation: their deciding cases are measured again."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from logitlab import runner
 from logitlab.core.vocabulary import GRADES
 
 KEPT = kept_grades.read()
-# Keras's own losses on other frameworks than its usual one are left to `make test-all`.
+# `make test-all` measures Keras's own losses on its other backends.
 OTHERS = ["keras-jax", "keras-torch"]
 CHANGED = [(d, mode, grade) for d in KEPT.decisions for mode, grade in d.other_modes if grade != d.grade]
 CHANGED_GRADE = (
@@ -24,7 +24,7 @@ CHANGED_GRADE = (
 
 @pytest.fixture(scope="module")
 def measured(float32_run):
-    """The cases that decide the grades, eager, of all frameworks but `OTHERS`."""
+    """Measure the cases that decide the grades, eager, in all frameworks except `OTHERS`."""
     return float32_run[float32_run["case"].isin(KEPT.cases) & float32_run["grade"].notna()]
 
 
@@ -36,7 +36,7 @@ def measured_in_all(measured):
 
 @cache
 def in_other_modes(framework):
-    """The framework's losses whose grade another mode changes, in those modes, at the cases that decide it."""
+    """Measure a framework's losses in the modes that change their grade, at the cases that decide it."""
     changed = [(d, mode) for d, mode, _ in CHANGED if d.implementation.split("/")[0] == framework]
     df = runner.run(
         frameworks=framework,

@@ -1,4 +1,4 @@
-"""Grades and verdicts: the bounds worked out again, and each rule by an example."""
+"""Grades and verdicts: the bounds computed independently, and an example of each rule."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ FORMAT = st.sampled_from(list(FORMATS.values()))
 
 
 def graded(quantity, computed, logits, targets, fmt=FLOAT32, dtype=None, reduction="none"):
-    """The grade of values written by hand, answered in the case's dtype if in no other."""
+    """Return the grade of values written by hand, in the case's dtype unless another is given."""
     x = quantize(logits, fmt)
     exact = reference(x, targets, reduction=reduction)
     row_losses = None if reduction == "none" else reference(x, targets).loss
@@ -38,7 +38,7 @@ def only(result):
 
 
 def size_of(logits):
-    """Number and largest magnitude of the finite logits."""
+    """Return the number and the largest magnitude of the finite logits."""
     finite = [abs(v) for v in logits if math.isfinite(v)]
     return len(finite), max(finite)
 
@@ -48,7 +48,7 @@ def sums(n, u):
 
 
 def loss_bounds(loss, logits, fmt):
-    """A, B and C of a row loss, as the design's section 4 writes them."""
+    """Return the bounds A, B and C of a row loss, as section 4 of the design defines them."""
     u, t, (n, largest) = mpf(fmt.unit_roundoff), mpf(fmt.smallest_normal), size_of(logits)
     a = sums(n, u)
     stable = u * (4 * loss + 8) + a + t
@@ -56,7 +56,7 @@ def loss_bounds(loss, logits, fmt):
 
 
 def entry_bounds(g, p, largest_g, logits, fmt):
-    """A, B and C of one entry of a gradient."""
+    """Return the bounds A, B and C of one entry of a gradient."""
     u, t, (n, largest) = mpf(fmt.unit_roundoff), mpf(fmt.smallest_normal), size_of(logits)
     a = sums(n, u)
     stable = ((8 + 2 * abs(mp.log(p))) * u + a) * p + (8 * u + a) * largest_g + t
@@ -70,7 +70,7 @@ def best_grade(error, bounds, *, wrong_sign=False):
 
 
 def at_bound(exact, bound, side, fmt):
-    """A float64 whose error is just within or just beyond a bound: a quarter of it where float64 itself is graded."""
+    """Return a float64 with an error just within or beyond a bound; a quarter of it where float64 is graded."""
     slack = 0.25 if fmt.name == "float64" else 1e-6
     value = float(exact + bound * (1 + side * slack))
     error = abs(mpf(value) - exact)
@@ -79,7 +79,7 @@ def at_bound(exact, bound, side, fmt):
 
 
 def clear_of(error, bounds):
-    """Whether the error is not so near a bound that the bound's own rounding decides."""
+    """Return whether the error is far enough from a bound that the bound's rounding does not decide."""
     return all(abs(error / bound - 1) > 1e-9 for bound in bounds)
 
 
@@ -148,7 +148,7 @@ def test_probabilities_are_held_to_the_gradients_bounds(logits, fmt, which, side
 
 
 def test_a_large_loss_within_eight_roundings_of_itself_is_accurate():
-    """For a loss of 1000 the bound of A lies beyond those of B and C: eight roundings each relative to the loss."""
+    """For a loss of 1000 the bound of A exceeds those of B and C: eight roundings, relative to the loss."""
     value = 1000 * (1 + 8 * FLOAT32.unit_roundoff)
     assert only(graded("loss", [value], [[1000.0, 0.0]], [1])) == ("A", "correct")
 
@@ -197,7 +197,7 @@ def test_a_reduced_loss_may_err_as_its_rows_may_and_by_the_roundings_of_a_sum(
 
 
 def reduced_bounds(losses, logits, fmt, scale, *, exposed):
-    """A, B and C of a reduced loss; A's rows are held in float32 at least where they are not exposed."""
+    """Return A, B and C of a reduced loss; A assumes rows in at least float32 where they are not returned."""
     u, number = mpf(fmt.unit_roundoff), len(losses)
     inside = fmt if exposed or fmt.precision > 24 else FLOAT32
     total = scale * mp.fsum(losses)
@@ -217,7 +217,7 @@ EACH = 1.0035119409074615  # log1p(exp(SECOND)) - SECOND
 
 
 def graded_sum(value, *, second=SECOND, exposed=False):
-    """The grade of a sum over the rows; 65,536 is a power of two, so that the exact sum is that of one row, scaled."""
+    """Return the grade of a sum over the rows: 65,536 is a power of two, so the exact sum is a scaled row."""
     row = quantize([[0.0, second]], BFLOAT16)
     one = reference(row, [1])
     assert one.loss.hi.item() == pytest.approx(math.log1p(math.exp(second)) - second, rel=1e-15)
@@ -248,7 +248,7 @@ def test_rows_that_came_out_in_bfloat16_bring_their_roundings_with_them():
 
 
 def test_a_pairwise_sum_in_bfloat16_is_offset_sensitive_and_a_running_total_inaccurate():
-    # The pairwise sum of equal numbers doubles them: only the rows' own rounding is left, so its worst is made up.
+    # A pairwise sum of equal numbers only doubles them: the rows' rounding is the only error, so the worst is made up.
     assert graded_sum(MANY * EACH * (1 - 16 * BFLOAT16.unit_roundoff))[0] == "C"
     total, each = 0.0, float(round_to(EACH, BFLOAT16))
     while (grown := float(round_to(total + each, BFLOAT16))) > total:
@@ -261,7 +261,7 @@ def test_a_pairwise_sum_in_bfloat16_is_offset_sensitive_and_a_running_total_inac
 def test_pytorch_sums_row_losses_in_bfloat16(second, letter):
     """torch 2.13 on the CPU keeps partial sums of row losses in bfloat16, which costs up to 2 % over 65,536 rows.
 
-    Where this fails with a newer PyTorch, its sum has changed: put the new letters here and in the findings.
+    If this fails with a newer PyTorch, its sum has changed: write the new letters here and in the findings.
     """
     torch = pytest.importorskip("torch")
     logits = torch.tensor([[0.0, second]], dtype=torch.bfloat16).repeat(MANY, 1)
@@ -410,7 +410,7 @@ def test_finite_and_infinite_and_nan_entries_are_counted():
 
 
 def test_zeros_are_counted_where_the_dtype_has_a_number_for_the_exact_value():
-    # p is e^-20 and then e^-200, for which float32 has nothing but 0.
+    # p is e^-20 and then e^-200, which is 0 in float32.
     result = graded("probabilities", [[1.0, 0.0, 0.0]], [[0.0, -20.0, -200.0]], [0])
     assert result.n_zeroed.tolist() == [1]
 

@@ -15,7 +15,7 @@ WIDTH = 80
 
 @pytest.fixture
 def help_of(capsys, monkeypatch):
-    """A function that returns a verb's help on a terminal of 80 columns."""
+    """Return a function that gives a verb's help on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
 
     def shown(*words):

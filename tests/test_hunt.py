@@ -1,4 +1,4 @@
-"""Hunts: what is found is worse, is what a run measures, is small, and comes again; and the laws of the parts."""
+"""Hunts: findings are worse than the catalogue, small, reproducible and confirmed by a run; laws of the parts."""
 
 import math
 import shlex
@@ -70,7 +70,7 @@ def test_a_hunt_by_ulp_finds_a_larger_error_of_lse(dtype):
     before, after = found.catalogue.iloc[0], found.findings.iloc[0]
     assert after["grade"] != "F"
     assert after["max_ulp"] > 10 * before["max_ulp"]
-    # Against the oracle itself, without the grading.
+    # Compared with the oracle, without grading.
     (case,) = (c for c in found.cases if c.id == after["case"])
     exact = logitlab.reference(case.quantized(FORMATS[dtype]), case.targets).loss
     assert after["exact"] == exact.hi[0]
@@ -132,7 +132,7 @@ def test_a_hunt_that_finds_nothing_worse_has_nothing_to_write(tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory, distribution):
-    """A framework from outside, accurate but for what it does to a row with a logit above 500."""
+    """Write an external framework that is accurate except in rows with a logit above 500."""
     site = tmp_path_factory.mktemp("site")
     (site / "odd.py").write_text(
         textwrap.dedent(
@@ -273,7 +273,7 @@ formats = st.sampled_from(list(FORMATS.values()))
 
 @st.composite
 def rows(draw, most=6):
-    """A format, logits (B, C) that it holds, any of its numbers or -inf, one of a row finite, and targets (B,)."""
+    """Draw a format, logits (B, C) of its numbers or -inf with one finite logit in each row, and targets (B,)."""
     fmt = draw(formats)
     width = {"float16": 16, "float64": 64}.get(fmt.name, 32)
     numbers = st.floats(-fmt.largest, fmt.largest, width=width) | st.floats(-200.0, 200.0, width=width)
@@ -365,7 +365,7 @@ def test_the_score_is_the_grade_and_the_share_of_its_bound():
 
 
 def test_a_row_is_made_smaller_as_far_as_it_stays_as_bad():
-    """Bad is a logit of 88.8 or more; the smallest such row has two classes and one round number."""
+    """A row is bad if a logit is 88.8 or more; the smallest such row has two classes and one round number."""
     fmt, rng = FORMATS["float32"], np.random.Generator(np.random.Philox(0))
     x = held(rng.standard_normal((1, 300)) * 3, fmt)[0]
     x[7] = np.float32(91.23456)

@@ -1,4 +1,4 @@
-"""Ignored rows without a softmax, and means over nothing: neither is graded, and neither is passed over in silence."""
+"""Ignored rows without a softmax, and means over no rows: they get no grade, and reports name them."""
 
 import io
 
@@ -25,7 +25,7 @@ WITHOUT_SOFTMAX = {"NaN": [NAN, 0.0, 1.0], "all -inf": [-INF] * 3, "+inf": [INF,
 
 
 def graded(quantity, computed, ignored, reduction="none"):
-    """Grades a plain row and, after it, an ignored row of these logits."""
+    """Return the grades of a plain row and an ignored row with these logits."""
     return graded_as(quantity, computed, np.array([PLAIN, ignored], np.float32), np.array([0, -100]), reduction)
 
 
@@ -144,7 +144,7 @@ def test_the_catalogue_has_the_rows_that_the_table_is_about():
 
 
 def test_the_gradient_of_pytorchs_ignored_row_is_nan_in_the_table_of_a_run(run):
-    """pytorch/pytorch#11551: rows set to -inf since they are ignored make the gradient NaN."""
+    """pytorch/pytorch#11551: ignored rows that are set to -inf make the gradient NaN."""
     df = run.read()
     for case in ("field_options/pytorch_11551_mean", "field_options/pytorch_11551_none"):
         which = (df["case"] == case) & (df["implementation"] == "torch/F.cross_entropy") & (df["dtype"] == "float32")

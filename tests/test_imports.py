@@ -1,4 +1,4 @@
-"""Frameworks of other packages whose import exits, dies, fails or is slow: each is missing, and no other is."""
+"""Frameworks of other packages whose import exits, dies, fails or is slow: only these are missing."""
 
 import sys
 import textwrap
@@ -37,7 +37,7 @@ class Sound(Framework):
 
 FRAMEWORK = Sound()
 """
-# What an import does, and what is said of it.
+# For each import: its effect, and the message about it.
 FAULTS = {
     "exits": ("import sys; sys.exit(0)", "failed when it was imported: SystemExit: 0"),
     "exits_without_code": ("raise SystemExit", "failed when it was imported: SystemExit:"),
@@ -51,7 +51,7 @@ PLAN = {"cases": ["seed/article", "gap/5_low"], "dtypes": "float32", "modes": "e
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, distribution):
-    """A package whose frameworks fail when they are imported, and one that takes more than a second and is sound."""
+    """Write a package whose frameworks fail at import, and one with a slow import that works."""
     site = tmp_path_factory.mktemp("site")
     for name, (line, _) in FAULTS.items():
         (site / f"{name}.py").write_text(f"{line}\n")

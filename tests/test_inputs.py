@@ -1,4 +1,4 @@
-"""Your own logits: what a file holds is what is measured, piece by piece; a sweep goes along its axis and no other."""
+"""Files of logits are measured as they are, piece by piece; a sweep changes only its axis."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def _ragged(array):
 
 
 def save(path, logits, targets):
-    """Writes both arrays in the way that the path's suffix says."""
+    """Write both arrays in the format of the path's suffix, and return the path."""
     if path.suffix == ".npz":
         np.savez_compressed(path, logits=logits, targets=targets)
     elif path.suffix == ".parquet":
@@ -314,7 +314,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(res
 
 
 def _peak(folder, rows):
-    """Peak memory in MiB, of the run and of its worker, over a file of float32 logits, 1,024 classes."""
+    """Return the peak MiB of the run and of its worker, over a file of float32 logits, 1,024 classes."""
     generator = np.random.Generator(np.random.Philox(2))
     # Few distinct numbers, so that the exact answers take little time.
     logits = generator.integers(-80, 80, size=(rows, 1024)).astype(np.float32) / 8
@@ -328,9 +328,9 @@ def _peak(folder, rows):
 
 @pytest.mark.full
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """A file of 48 MiB against one of 8 MiB; held at once, it and its exact answers alone would take 500 MiB more."""
+    """Compares files of 48 and 8 MiB; in memory the larger and its exact answers would take 500 MiB more."""
     small, large = _peak(tmp_path, 2048), _peak(tmp_path, 12288)
-    # A piece that has been measured may wait for the garbage collector while the next is there: some 100 MiB.
+    # A measured piece may wait for the garbage collector beside the next one: about 100 MiB.
     assert large[0] - small[0] < 200
     assert large[1] - small[1] < 60
 
@@ -397,7 +397,7 @@ def test_a_run_of_named_inputs_has_no_default_sweeps(named):
 
 
 def test_a_default_sweep_has_the_first_rows_of_the_sweep_of_its_name():
-    """A report of a default run and of a sweep shows the same logits for the rows that both have."""
+    """Reports of a default run and of a sweep show the same logits for their common rows."""
     for case in (c for c in inputs.select_inputs().cases if c.family.startswith("sweep_")):
         whole = inputs.find_case(case.id)
         assert whole.rows >= case.rows
@@ -443,7 +443,7 @@ def test_an_invalid_sweep_is_reported_in_one_line(spec, message, tmp_path, monke
 
 
 def test_the_error_of_lse_grows_along_the_offset():
-    """The article's lse rounds what it adds back: its error in ulp of the loss rises with the offset."""
+    """The article's lse rounds the maximum that it adds back: its error in ulp of the loss grows with the offset."""
     df = runner.run(sweeps="offset=0,10000", implementations="numpy/lse", frameworks="numpy", dtypes="float32")
     worst = df[df["quantity"] == "loss"].groupby("case", observed=True)["max_ulp"].max()
     assert worst["sweep_offset/10000"] > 100 * worst["sweep_offset/0"]

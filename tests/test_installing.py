@@ -1,4 +1,4 @@
-"""Installing: pins for each Python, what an extra leaves out, and uv or pip behind `make setup`."""
+"""Installing: pins for each Python, packages that an extra leaves out, and `make setup` with uv or pip."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_only_tensorflow_and_paddle_have_no_wheel_for_the_newest_python(python):
 
 @pytest.fixture
 def without_tensorflow(monkeypatch):
-    """A LogitLab whose extra `tensorflow` has a marker that this Python does not meet."""
+    """Give the extra `tensorflow` a marker that this Python does not meet."""
     declared = metadata.metadata("logitlab")
     monkeypatch.setattr(extras.metadata, "requires", lambda name: [*ABSENT, ALL])
     monkeypatch.setattr(extras.metadata, "metadata", lambda name: declared)
@@ -83,7 +83,7 @@ def test_nothing_is_reported_without_such_an_extra(monkeypatch):
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_doctor_and_frameworks_name_that_extra(without_tensorflow, monkeypatch, capsys, failed):
-    """But not where the framework is installed all the same, and fails."""
+    """They do not name it if the framework is installed anyway and fails."""
     described = listing.describe_frameworks(["numpy"])
     gone = Description("tensorflow", missing="cannot be imported: no module", failed=failed)
     monkeypatch.setattr(listing, "describe_frameworks", lambda *_: described | {"tensorflow": gone})
@@ -104,7 +104,7 @@ if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
 
 @pytest.fixture
 def setup(tmp_path):
-    """Makes the environment of a checkout with a Python and a uv that write down what they are asked for."""
+    """Return a function that runs `make setup` with a Python and a uv that record their arguments."""
     checkout, path = tmp_path / "checkout", tmp_path / "bin"
     checkout.mkdir()
     path.mkdir()
@@ -121,7 +121,7 @@ def setup(tmp_path):
         python = program("python-that-logs", PYTHON)
         if uv is not None:
             program("uv", f'#!/bin/sh\necho "uv $*" >> "$LOG"\nexit {uv}\n')
-        # Only what a Makefile needs: a uv of the user's is not to be found.
+        # Only the programs that a Makefile needs, so that a user's uv is not found.
         for tool in ("sh", "mkdir", "touch", "date", "cp", "rm", "ln"):
             if not (path / tool).exists():
                 (path / tool).symlink_to(shutil.which(tool))

@@ -1,4 +1,4 @@
-"""Targets that are none of the classes: the table records what each implementation does."""
+"""Targets outside the classes: the table records the result of each implementation."""
 
 import numpy as np
 import pytest

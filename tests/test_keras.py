@@ -1,4 +1,4 @@
-"""Keras's losses on its JAX and PyTorch backends: what the installed versions do, as measurements."""
+"""Keras's losses on its JAX and PyTorch backends: measurements of the installed versions."""
 
 import math
 
@@ -22,8 +22,8 @@ ARTICLE = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]])
 # With a masked class in the last row.
 HARD, HARD_TARGETS = np.vstack([ARTICLE, [-np.inf, 1.0, 2.0]]), (0, 2, 1, 1)
 
-# The worst loss of the hard rows in float32. A masked class gives 0 x -inf, except where XLA, which compiles the
-# one-hot, the product and the sum together, makes a choice of them; and a clipped probability is wrong everywhere.
+# The worst loss of the hard rows in float32. A masked class gives 0 x -inf, unless XLA compiles the one-hot, the
+# product and the sum into a selection. A clipped probability is wrong everywhere.
 MEASURED = {
     ("keras-jax", "eager"): {
         f"{SPARSE}[from_logits]": "F", SPARSE: "D", f"{DENSE}[from_logits]": "F", DENSE: "D",
@@ -71,7 +71,7 @@ def _outcome(
     mode="eager",
     **options,
 ):
-    """What the framework's worker answers."""
+    """Return the answer of the framework's worker."""
     batch = Batch(logits.astype(FORMATS[dtype].dtype), np.array(targets), reduction, options)
     evaluation = worker.Evaluation(framework, _name(framework, loss), batch, mode=mode)
     return pools.worker(framework).schedule(worker.call, args=[evaluation]).result()
@@ -118,7 +118,7 @@ def test_the_loss_from_probabilities_saturates_and_loses_its_gradient(pools, fra
 
 @pytest.mark.parametrize("loss", [f"{SPARSE}[from_logits]", f"{DENSE}[from_logits]"])
 def test_compiling_fixes_a_masked_class_on_jax(pools, loss):
-    """In eager mode the one-hot is multiplied with a log-probability of -inf; XLA's program never does it."""
+    """Eager mode multiplies the one-hot with a log-probability of -inf; XLA's program does not."""
     masked = {"logits": HARD, "targets": HARD_TARGETS}
     eager, compiled = (
         _answer(pools, "keras-jax", loss, mode=mode, **masked)["loss"][3] for mode in ("eager", "compiled")
@@ -129,7 +129,7 @@ def test_compiling_fixes_a_masked_class_on_jax(pools, loss):
 
 @pytest.mark.parametrize("framework", BACKENDS)
 def test_the_loss_object_reduces_by_itself(pools, framework):
-    """By mpmath 1.3 at 60 digits the mean is 667.2748786602407..., and the sum three times that."""
+    """mpmath 1.3 at 60 digits gives a mean of 667.2748786602407... and three times that as the sum."""
     mean = _answer(pools, framework, SPARSE_OBJECT, reduction="mean")
     total = _answer(pools, framework, DENSE_OBJECT, reduction="sum")
     assert float(mean["loss"]) == pytest.approx(667.2748786602407, rel=1e-7)
@@ -149,7 +149,7 @@ def test_on_jax_the_loss_object_of_no_rows_is_one_number(pools, mode):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("framework", BACKENDS)
 def test_a_loss_answers_in_the_dtype_of_its_logits(pools, framework, dtype):
-    """On JAX 64 bits are on for float64 alone: its one-hot, and so a sparse loss of float32, would be float64."""
+    """64 bits are on only for float64 in JAX: the one-hot, and with it a float32 sparse loss, would be float64."""
     answer = _answer(pools, framework, f"{SPARSE}[from_logits]", dtype=dtype)
     assert {quantity: array.dtype.name for quantity, array in answer.items()} == {"loss": dtype, "gradient": dtype}
     # By mpmath 1.3 at 60 digits, with 0.1 taken as its float64.
@@ -166,11 +166,11 @@ def test_a_float64_mean_of_keras_is_float32_on_torch(pools):
 
 @pytest.mark.parametrize("framework", BACKENDS)
 def test_the_sparse_loss_object_rounds_the_class_index_to_the_dtype(pools, framework):
-    """It casts targets with the logits: above 256 bfloat16 has no odd numbers, and the loss is another class's."""
+    """It casts targets like logits: bfloat16 has no odd numbers above 256, so the loss is that of another class."""
     logits = np.zeros((1, 300))
     logits[0, 257] = 8
     batch = {"dtype": "bfloat16", "logits": logits, "targets": [257]}
-    # 256 or 258, whichever 257 is rounded to, has the loss of every other class.
+    # 257 is rounded to 256 or 258; both have the loss of every other class.
     right, another = np.log(299 + np.exp(8)) - 8, np.log(299 + np.exp(8))
     by_function = float(_answer(pools, framework, f"{SPARSE}[from_logits]", **batch)["loss"][0])
     by_object = float(_answer(pools, framework, SPARSE_OBJECT, **batch)["loss"][0])
@@ -195,7 +195,7 @@ def test_each_loss_takes_the_options_that_keras_documents(pools, framework):
 
 @pytest.mark.parametrize("target", [-1, 3])
 def test_an_invalid_target_has_a_loss_of_0_on_jax_and_is_refused_on_torch(pools, target):
-    """Its one-hot is all zeros, and so are the row's loss and gradient."""
+    """Its one-hot is all zeros, which makes the row's loss and gradient 0."""
     call = {"loss": f"{SPARSE}[from_logits]", "targets": [0, target, 1]}
     on_jax = _answer(pools, "keras-jax", **call)
     assert on_jax["loss"][1] == 0, "Keras no longer passes over a target that is no class"

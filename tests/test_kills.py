@@ -1,4 +1,4 @@
-"""A run that is killed, whenever it is, goes on to the table of one that was not, and leaves nobody behind."""
+"""A run killed at any moment resumes to the table of an undisturbed run and leaves no process behind."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path
     kills = chains = 0
     while kills < number:
         folder, killed = tmp_path / f"{chains}", 0
-        # Later stages are met by runs that are resumed. A run that is left alone ends the chain, or a tenth kill.
+        # Resumed runs are killed in later stages. The chain ends with an undisturbed run or a tenth kill.
         while killed < 10 and forks.run(folder, forks.plan, after=random.uniform(0, 0.7 * forks.seconds)) == KILLED:
             killed += 1
         assert killed < 10 or forks.run(folder, forks.plan) == 0
@@ -37,7 +37,7 @@ STEPS = pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.k
 @STEPS
 @pytest.mark.parametrize("how", ["step", "torn"])
 def test_a_run_killed_at_any_step_in_the_folder_resumes(forks, tmp_path, how, apart):
-    """``step``: before each change there; ``torn``: with the end of each file missing that was being written."""
+    """``step`` kills before each change there; ``torn`` cuts the end of the file that is being written."""
     number = 0
     while (ended := forks.run(tmp_path / f"{number}", forks.small, **{how: number})) == KILLED:
         folder = tmp_path / f"{number}"
@@ -74,7 +74,7 @@ def wait_until(condition, seconds=60) -> None:
 
 @pytest.mark.parametrize("kills", [(1,), pytest.param((0, 1, 3), marks=pytest.mark.kills)])
 def test_a_command_killed_with_busy_workers_resumes_and_its_workers_end(forks, tmp_path, gone, kills):
-    """After so many parts each time."""
+    """Each kill comes after this many parts."""
     words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]
     command = [sys.executable, "-m", "logitlab", "run", *words, "--out", str(tmp_path / "run")]
     for parts in kills:
@@ -94,7 +94,7 @@ def test_a_command_killed_with_busy_workers_resumes_and_its_workers_end(forks, t
 
 @pytest.mark.parametrize("call", ["__import__('time').sleep(600)", "sum(range(10**12))"], ids=["waiting", "computing"])
 def test_a_worker_ends_with_its_parent_in_the_middle_of_a_call(tmp_path, call, gone):
-    """The second holds the interpreter all the while, as native code may."""
+    """The second call holds the interpreter throughout, as native code may."""
     program = """
 import sys, tempfile
 from pathlib import Path

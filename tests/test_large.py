@@ -1,4 +1,4 @@
-"""Aggregates from parts without loading them: the same numbers as pandas, whatever the parts hold, in little memory."""
+"""Aggregates of parts that are not loaded: the numbers equal those of pandas and take little memory."""
 
 import importlib.util
 import sys
@@ -60,7 +60,7 @@ def finiteness(df):
 
 
 def counted(rows, keys):
-    """Median and largest error of the rows that count, and the largest of the others where it is larger."""
+    """Return the median and largest error of the rows that count, and a larger error of the others."""
     limit = {d: 8 - 2 * np.log(2 * f.smallest_normal) for d, f in FORMATS.items()}
     of_sum = {d: 2 * min(1.0, 2.0**-24 / f.unit_roundoff) for d, f in FORMATS.items()}
     allowed = rows["dtype"].map(limit) + rows["dtype"].map(of_sum) * np.sqrt(rows["classes"].astype(float))
@@ -157,7 +157,7 @@ def against(df, column, base):
 
 
 def losses(df, dtype):
-    """The losses of a dtype by row and implementation, and the ulp of each row."""
+    """Return the losses of a dtype by row and implementation, and the ulp of each row."""
     wanted = (df["mode"] == "eager") & (df["quantity"] == "loss") & (df["dtype"] == dtype) & (df["status"] == "ok")
     eager = without_categories(df[wanted & (df["verdict"] != "undefined")])
     one = eager[eager["device"] == eager["device"].iloc[0]] if len(eager) else eager
@@ -201,7 +201,7 @@ def pairs(df):
 
 
 def by_pandas(df):
-    """The tables of a report that aggregate measurements, those that have lines."""
+    """Return the tables of a report that aggregate measurements and have lines."""
     of_bounds = bounds(df)
     loss = of_bounds[of_bounds["quantity"] == "loss"]
     tables = {
@@ -227,7 +227,7 @@ def by_pandas(df):
 
 
 def drawn(seed, share):
-    """Measurements of a few cells, in any order, a share of all that could be; every kind of number is among them."""
+    """Return a random share of a few cells' measurements, in any order, with every kind of number."""
     rng = np.random.default_rng(seed)
     cases = ["f/a", "f/b", "sweep_offset/1", "sweep_offset/1e3", "invalid/minus_one"]
     cells = [["x", "y"], ["a", "b"], ["float16", "float32"], ["cpu", "cuda"], ["eager", "compiled", "compiled+fast"]]
@@ -265,7 +265,7 @@ def drawn(seed, share):
 
 
 def written(folder, df, parts, without=()):
-    """A run of these measurements in so many parts, the first from a time that had not yet some columns."""
+    """Write a run of these measurements in this many parts; the first lacks columns that were added later."""
     run = Run.create(folder, Manifest.parse(MANIFEST))
     for i, places in enumerate(np.array_split(np.arange(len(df)), parts)):
         run.write(i, df.iloc[places])
@@ -299,7 +299,7 @@ def test_tables_from_parts_equal_those_of_pandas_to_the_last_bit(tmp_path_factor
     df = run.read()
     tables = {s.name: s.table for s in found.sections if s.name != "invalid"}
     same(tables, by_pandas(df))
-    filled = [c for c in df if df[c].notna().any()]  # what no line has may have categories of any type
+    filled = [c for c in df if df[c].notna().any()]  # an empty column may have categories of any type
     pd.testing.assert_frame_equal(found.source.frame()[filled], df[filled], check_exact=True)
 
 

@@ -1,4 +1,4 @@
-"""The layout: ten rooms whose imports lead downward, no circle of files, no file that has grown past one idea."""
+"""The layout: ten packages whose imports lead downward, no import cycle, no file that is too long."""
 
 import ast
 import shutil
@@ -31,7 +31,7 @@ MAX_LINES = 350
 
 @cache
 def modules() -> dict[str, tuple[Path, bool]]:
-    """The package's modules by dotted name without ``logitlab``, and whether each is a package."""
+    """Return the modules by dotted name without ``logitlab``, and whether each is a package."""
     files = [*ROOT.glob("*.py"), *(f for room in EVERY_ROOM for f in (ROOT / room).rglob("*.py"))]
     found = {}
     for file in files:
@@ -42,7 +42,7 @@ def modules() -> dict[str, tuple[Path, bool]]:
 
 
 def imported(name: str) -> set[str]:
-    """The modules of the package that a module imports, inside functions and for type checking too."""
+    """Return the modules of LogitLab that a module imports, including those in functions and for type checking."""
     file, is_package = modules()[name]
     package = name.split(".") if name else []
     package = package if is_package else package[:-1]
@@ -56,7 +56,7 @@ def imported(name: str) -> set[str]:
                 found.add(full if full in modules() else module)
         elif isinstance(node, ast.ImportFrom | ast.Import):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            # runner.py is also a program, which is no part of its package.
+            # runner.py is also a program, which imports the package from outside.
             assert name in ("runner", "__main__") or not any(n.split(".")[0] == "logitlab" for n in names), file
     return found - {name}
 

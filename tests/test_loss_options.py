@@ -1,4 +1,4 @@
-"""The options that act on logits, softcap and logit scale, and the z-loss: the oracle against mpmath and limits."""
+"""Softcap, logit scale and z-loss: the oracle compared with mpmath and with limits."""
 
 import inspect
 import json
@@ -41,7 +41,7 @@ def mp_logits(z, softcap, logit_scale):
 
 
 def mp_loss(z, q, softcap=None, logit_scale=None, z_loss=0.0):
-    """The definition, line by line: the cross-entropy of x with target weights q, and the z-loss."""
+    """Return the cross-entropy of x with target weights q plus the z-loss, line by line from the definition."""
     x = mp_logits(z, softcap, logit_scale)
     top = max(x)
     lse = top + mp.log(mp.fsum(mp.exp(v - top) for v in x))
@@ -49,7 +49,7 @@ def mp_loss(z, q, softcap=None, logit_scale=None, z_loss=0.0):
 
 
 def mp_gradient(z, q, **options):
-    """By differentiation of the loss, not by a formula."""
+    """Return the derivative of the loss by numeric differentiation, without a formula."""
     z = [mpf(v) for v in z]
 
     def moved(j, v):
@@ -97,7 +97,7 @@ def test_gradients_with_options_are_the_derivative_of_the_loss_in_mpmath(z, opti
     found = reference([z], [target], **options)
     with mp.workprec(BITS):
         expected = mp_gradient(z, one_hot(len(z), target), **options)
-        # What numeric differentiation leaves of an entry that is 0.
+        # Numeric differentiation leaves this much of an entry that is 0.
         assert all(agrees(pair(found.gradient, (0, j)), g, mpf(2) ** -500) for j, g in enumerate(expected))
 
 
@@ -383,7 +383,7 @@ def test_a_case_file_with_an_option_out_of_range_is_refused(tmp_path, option, va
 
 
 def graded(loss, case, dtype):
-    """The worst grades of a loss and its gradient in PyTorch."""
+    """Return the worst grades of a loss and its gradient in PyTorch."""
     fmt = FORMATS[dtype]
     logits, options = case.quantized(fmt), case.options(fmt)
     exact = reference(logits, case.targets, **options)
@@ -407,12 +407,12 @@ def finished(x, t, z_loss, dtype):
 
 
 def sound(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
-    """The logits scaled and capped in float32, then a shifted log-softmax."""
+    """Scale and cap the logits in float32, then take a shifted log-softmax."""
     return finished(transformed(z, softcap, logit_scale), t, z_loss, z.dtype)
 
 
 def in_the_dtype(z, t, *, softcap=None, logit_scale=None, z_loss=0.0):
-    """The same with each step rounded to the dtype."""
+    """Do the same with each step rounded to the dtype."""
     return finished(transformed(z, softcap, logit_scale, inside=False), t, z_loss, z.dtype)
 
 
@@ -570,7 +570,7 @@ def test_a_loss_that_takes_the_options_is_given_them():
 
 
 def test_rows_that_are_picked_or_permuted_keep_all_of_their_exact_answer():
-    """With the answer of another row a sound gradient would have a wrong sign, or a bound of another row."""
+    """With another row's answer a sound gradient would have a wrong sign or a wrong bound."""
     fmt, options = FORMATS["float32"], {"softcap": 3.0, "logit_scale": 0.5}
     logits, targets = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.array([0, 1, 2, 3, 4, 0])
     owner = make("mine/a", "why", logits, targets)

@@ -1,4 +1,4 @@
-"""One plan in several environments, built without an index: a framework whose second version gives other losses."""
+"""One plan in several environments, built without an index, for a framework whose versions give different losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from logitlab.studies.matrix import _environment, _matrix
 from logitlab.studies.matrix._requirements import RequirementSet, parse_sets, scope
 from logitlab.studies.matrix._source import LogitLabSource, running_source
 
-# The framework of a package from outside, in NumPy; its loss is put in by version.
+# A framework of another package, in NumPy; each version fills in its loss.
 MODULE = """
 import numpy as np
 from logitlab.frameworks import Framework, Implementation
@@ -46,7 +46,7 @@ CASES = "gap/5_*"
 
 
 def wheel(folder: Path, version: str) -> None:
-    """A wheel written by hand: nothing has to be built."""
+    """Write a wheel by hand, so that nothing has to be built."""
     info = f"tiny-{version}.dist-info"
     with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as file:
         named = MODULE.replace("tiny/loss", NAMES.get(version, "tiny/loss"))
@@ -61,7 +61,7 @@ def wheel(folder: Path, version: str) -> None:
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory):
-    """An index of four versions, and environments that find LogitLab's dependencies where this one has them."""
+    """Set up an index of four versions, and environments that use this one's installed dependencies."""
     index, cache = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("cache")
     for version in CHANGES:
         wheel(index, version)
@@ -85,7 +85,7 @@ def offline(tmp_path_factory):
 
 
 def built_once(folder: Path) -> LogitLabSource:
-    """A wheel of this LogitLab from the sources that an environment would be given."""
+    """Build one wheel of this LogitLab from the sources that an environment gets."""
     found = running_source(folder / "source")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*build, "--wheel-dir", folder, folder / "source"], check=True, capture_output=True)
@@ -120,7 +120,7 @@ def test_changes_from_each_version_to_the_next_are_reported(offline, tmp_path):
     assert better[2].regressions.empty
     assert found.exit_code == 1
 
-    # Again, and the environments are there; in the other direction nothing got worse.
+    # The second call reuses the environments; in the other direction nothing gets worse.
     found, messages = matrix(["tiny==1.1", "tiny==1.2"], tmp_path / "again")
     assert built(messages) == []
     assert found.exit_code == 0
@@ -156,7 +156,7 @@ def test_a_failed_run_is_reported_with_its_message(offline, tmp_path):
 
 @pytest.mark.venv
 def test_sets_that_share_nothing_keep_their_results(offline, tmp_path, capsys):
-    """Version 2.0 calls its loss otherwise, so that no result of it is one of version 1.2."""
+    """Version 2.0 names its loss differently, so it shares no result with version 1.2."""
     arguments = ["--case", CASES, "--framework", "tiny", "--out", str(tmp_path / "runs")]
     sets = ["tiny==1.0", "tiny==1.2", "tiny==2.0"]
     assert main(["matrix", *(word for one in sets for word in ("--with", one)), *arguments]) == 2

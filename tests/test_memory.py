@@ -1,4 +1,4 @@
-"""How much memory there is: the machine's, or the limit of a control group of version 1 or 2, whichever is less."""
+"""The available memory: the machine's, or the limit of a control group (version 1 or 2) if it is less."""
 
 import psutil
 import pytest
@@ -11,10 +11,10 @@ from logitlab.studies import doctor
 
 MACHINE = psutil.virtual_memory().total
 LIMIT = 300 * 2**20
-# For each hierarchy: what /proc/self/cgroup says, and the file that holds the limit.
+# For each hierarchy: the text of /proc/self/cgroup, and the file that holds the limit.
 GROUPS = {
     "version 2": ("0::/\n", "memory.max"),
-    "version 2, a group of its own": ("0::/system.slice/job\n", "system.slice/job/memory.max"),
+    "version 2, a separate group": ("0::/system.slice/job\n", "system.slice/job/memory.max"),
     "version 2, the group around": ("0::/system.slice/job\n", "system.slice/memory.max"),
     "version 1": ("5:memory:/\n0::/\n", "memory/memory.limit_in_bytes"),
     "version 1, seen from inside": ("5:cpu,memory:/docker/0a1b\n", "memory/memory.limit_in_bytes"),
@@ -26,7 +26,7 @@ GROUPS = {
 
 @pytest.fixture
 def group(tmp_path, monkeypatch):
-    """Writes the files of control groups in place of the machine's."""
+    """Return a function that replaces the machine's files of control groups."""
     monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
 

@@ -1,4 +1,4 @@
-"""The shape of every error: one line that names what was given and ends with a command or an instruction."""
+"""Every error is one line that names the wrong value and ends with a command or an instruction."""
 
 import re
 
@@ -13,7 +13,7 @@ INSTRUCTION = re.compile(
     r"; (?:choose|give|expected|leave|remove|add|set|run|write|to start a run there, leave) [^;]+$"
 )
 
-# Each bad command line, and the words of it that its error names.
+# Each bad command line, and the words of it that the error repeats.
 BAD = {
     "run --case nope/*": "'nope/*'",
     "run --dtype float8": "'float8'",

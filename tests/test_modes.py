@@ -1,4 +1,4 @@
-"""The ways a loss is run: eager, as a graph, compiled; and where compilers keep their programs."""
+"""The modes of a loss: eager, graph and compiled; and the folders where compilers keep programs."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import grade
 from logitlab.oracle import reference
 
-# Those that PyTorch gives itself cause for when it compiles.
+# Warnings that PyTorch's own code causes when it compiles.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 FLOAT32 = FORMATS["float32"]
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
-# In PyTorch each program is compiled by a C++ compiler for seconds; these stand for the others.
+# PyTorch compiles each program with a C++ compiler for seconds; these represent the others.
 TORCH = ("torch/F.cross_entropy", "torch/log1p", "torch/F.nll_loss[F.log_softmax]", "torch/logsumexp")
 # The article's second row underflows in them.
 UNSOUND = ("naive", "nn.softmax")
@@ -27,7 +27,7 @@ KERAS = (
     "CategoricalCrossentropy",
 )
 MODES = [("torch", "compiled"), ("jax", "compiled"), ("tensorflow", "graph"), ("tensorflow", "compiled")]
-# `make test` compiles every third of their implementations, and of PyTorch's one.
+# `make test` compiles every third of their implementations, and one of PyTorch's.
 STEP = {"torch": 4, "jax": 3, "tensorflow": 3}
 
 
@@ -51,7 +51,7 @@ def article():
 
 
 def sound(owner, mode):
-    """The names of the owner's implementations that are right on the article's batch in that mode."""
+    """Return the owner's implementations that are right on the article's batch in a mode."""
     offered = [i.name for i in framework(owner).implementations if mode in i.modes]
     return [n for n in offered if n.split("/")[1] not in UNSOUND and (owner != "torch" or n in TORCH)]
 
@@ -79,7 +79,7 @@ SHAPES = [(3, 3), (5, 40)]
 
 
 def in_order(name, mode, shapes):
-    """Shape to the bits of loss and gradient, evaluated in that order."""
+    """Return the bits of loss and gradient of each shape, evaluated in this order."""
     logits = {s: np.random.default_rng(s[1]).normal(scale=20, size=s).astype(np.float32) for s in shapes}
     return {
         s: [v.tobytes() for v in evaluate(name, x, np.arange(len(x)) % s[1], mode).values()] for s, x in logits.items()
@@ -89,7 +89,7 @@ def in_order(name, mode, shapes):
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
 @pytest.mark.parametrize("again", [SHAPES[:0:-1], pytest.param(SHAPES[::-1], marks=pytest.mark.full)], ids=len)
 def test_results_of_torch_do_not_depend_on_the_order_of_shapes_or_on_a_cache(again):
-    """The last shape comes first, and nothing is kept."""
+    """The last shape comes first, and no program is kept."""
     import torch
     import torch._inductor.config as inductor
 
@@ -184,7 +184,7 @@ def test_the_modes_for_plain_rows_are_among_the_modes(owner):
 
 @pytest.mark.parametrize("loss", KERAS)
 def test_keras_finds_the_logits_behind_a_softmax_only_in_a_graph(loss):
-    """Eagerly it clips the probability to 1e-7, and a loss of 2000 comes out as -log(1e-7)."""
+    """In eager mode Keras clips the probability to 1e-7, and a loss of 2000 becomes -log(1e-7)."""
     name, batch = f"tensorflow/keras.losses.{loss}", article()
     assert evaluate(name, *batch, "eager")["loss"][1] == pytest.approx(16.118095, abs=1e-5)
     assert evaluate(name, *batch, "graph")["loss"][1] == 2000

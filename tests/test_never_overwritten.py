@@ -1,4 +1,4 @@
-"""One rule for every verb that keeps results: what is there is not written over, and the advice works."""
+"""One rule for every verb that keeps results: existing files are not overwritten, and the advice works."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import logitlab
 from logitlab.cli import main
 from logitlab.studies import training
 
-TORN = "what was here before"
+TORN = "the earlier content"
 
 
 def refused(command, capsys) -> str:
@@ -33,7 +33,7 @@ def test_run_advises_to_resume(small_run, capsys):
 def test_baseline_does_not_overwrite_a_file(small_run, tmp_path, capsys, monkeypatch):
     kept = tmp_path / "baseline.json"
     kept.write_text(TORN)
-    # Nor is the run read for nothing.
+    # The run is not read either.
     with monkeypatch.context() as patch:
         patch.setattr("logitlab.storage.store.Run.read", lambda run: pytest.fail("the run was read"))
         line = refused(["baseline", small_run.folder, kept], capsys)

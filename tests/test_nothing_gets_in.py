@@ -1,4 +1,4 @@
-"""What others wrote - files, names, packages - is never run unasked, and writes nothing outside the output folder."""
+"""Files, names and packages of others run no code unasked and write nothing outside the output folder."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ NO_PART = {"tests", "docs", "examples", "build", "dist"}
 
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
 CALLS = {"eval", "exec", "compile_command", "read_pickle", "to_pickle", "extractall", "unpack_archive", "load_module"}
-# (module, function) whose argument decides whether a file's objects are made.
+# (module, function) with an argument that allows the objects in a file to be loaded.
 GUARDED = {("np", "load"), ("numpy", "load"), ("np", "savez"), ("torch", "load"), ("np", "fromfile")}
 
 
@@ -82,7 +82,7 @@ def test_the_search_for_pickles_finds_them(line):
 
 
 class Bomb:
-    """Unpickling this makes a file."""
+    """Unpickling an instance creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,7 +190,7 @@ def test_ordinary_names_are_left_as_they_are():
 
 @pytest.fixture
 def canary(tmp_path):
-    """A folder around the one that is written to, in which nothing may be when the test ends but what was there."""
+    """Return a folder inside another that must have no new files when the test ends."""
     (tmp_path / "in").mkdir()
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary" / "x").write_text("untouched")
@@ -218,7 +218,7 @@ def measured(tmp_path_factory):
     ],
 )
 def test_a_report_stays_in_its_folder_whatever_the_names_in_a_run(canary, measured, name):
-    """A run from elsewhere, every word of which is hostile."""
+    """A foreign run in which every name is hostile."""
     columns = ("case", "family", "implementation", "framework", "mode", "device", "run", "version")
     table = measured.read().astype(dict.fromkeys(columns, object))
     sweep = table["family"].str.startswith("sweep_")
@@ -345,7 +345,7 @@ def test_an_option_of_pip_in_a_set_of_requirements_is_refused(words):
 
 @pytest.fixture
 def site(tmp_path_factory, monkeypatch, distribution):
-    """Makes distributions with entry points, each of which leaves a trace where its module is imported."""
+    """Return a function that writes distributions whose modules leave a trace when they are imported."""
 
     tmp_path = tmp_path_factory.mktemp("packages")
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime's SoftmaxCrossEntropyLoss: what the installed version does, as measurements."""
+"""ONNX Runtime's SoftmaxCrossEntropyLoss: measurements of the installed version."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from logitlab.execution.pool import Pools
 NAME = "onnxruntime/SoftmaxCrossEntropyLoss"
 PLAIN = ["seed/*", "masks/*", "gap/*", "offset/*", "overflow/*", "underflow/*", "special/*", "certainty/m*"]
 OPTIONS = ["weights/*", "ignored/*", "reductions/*", "layout/*"]
-# A batch of no rows cannot be reshaped by the operator's definition, which it is replaced with.
+# The operator is replaced with its definition, which cannot reshape a batch without rows.
 EMPTY = {"reductions/empty_mean", "reductions/empty_sum"}
 # The worst grade over the plain families here. In float16 the operator computes in float32 and rounds once.
 MEASURED = {"float16": "A", "float32": "B", "float64": "F"}
@@ -35,7 +35,7 @@ def test_the_grade_is_the_recorded_one(plain, dtype):
 
 
 def test_a_nan_logit_is_swallowed_in_float64(plain):
-    """The maximum of a row of float64 passes over a NaN, and the loss is a number; in float32 it is NaN."""
+    """The maximum of a float64 row ignores a NaN, so the loss is a number; in float32 it is NaN."""
     rows = plain[plain["case"].isin(["special/nan", "special/nan_and_mask"])]
     verdicts = rows.groupby("dtype", observed=True)["verdict"].agg(set)
     assert verdicts["float32"] == verdicts["float16"] == {"correct"}
@@ -81,7 +81,7 @@ def test_label_smoothing_is_unsupported(options):
 
 
 def test_an_invalid_target_is_refused_or_counted_from_the_end(options):
-    """Counted from the end down to minus the number of classes, as ONNX's GatherElements documents; else refused."""
+    """Targets down to -C count from the end, as ONNX's GatherElements documents; others are refused."""
     rows = options[options["family"] == "invalid"].set_index("case")
     assert set(rows["status"]) == {"ok", "raised"}
     for case in ("invalid/classes", "invalid/far_above", "invalid/far_below"):

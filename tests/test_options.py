@@ -1,4 +1,4 @@
-"""Loss options: who takes them, who says that it does not, and what comes out."""
+"""Loss options: which implementations take them, which report them as unsupported, and the results."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from logitlab.oracle import reference
 
 @pytest.fixture(scope="module")
 def float32(float32_run):
-    """Of the shared run what has options; of JAX the losses that Optax has, and a formula."""
+    """Return the rows of the shared run with options; for JAX, only Optax's losses and a formula."""
     options = {
         c.id for c in select_cases(["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"])
     }

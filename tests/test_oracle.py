@@ -1,4 +1,4 @@
-"""The oracle against mpmath, PyTorch, closed forms and the limits it promises."""
+"""The oracle compared with mpmath, PyTorch, closed forms and its documented limits."""
 
 import ast
 import importlib
@@ -29,9 +29,9 @@ SMALLEST = mpf(2) ** -1074  # float64's smallest number, below which a low part 
 
 
 def mp_softmax(logits):
-    """Probabilities, what each lacks to 1, and log-probabilities, all to the working precision.
+    """Return probabilities p, 1 - p and log p, all to the working precision.
 
-    Everything is taken relative to class k itself: log p_k = -log(1 + sum of exp(x_j - x_k) over the others). The
+    All terms are relative to class k: log p_k = -log(1 + sum of exp(x_j - x_k) over the others). The
     differences are exact and all terms positive, so nothing cancels, however near to 0 or 1 a probability is.
     """
     p, not_p, log_p = [], [], []
@@ -45,7 +45,7 @@ def mp_softmax(logits):
 
 
 def pair(exact, index):
-    """The exact sum of a pair of float64, as mpmath holds it at any precision."""
+    """Return the exact sum of a pair of float64, at any working precision of mpmath."""
     with mp.workprec(2200):
         return mpf(float(exact.hi[index])) + mpf(float(exact.lo[index]))
 
@@ -78,7 +78,7 @@ def batches(elements, rows=8, classes=(1, 6)):
 
 
 def values(exact):
-    """The high parts, for values that are exact or special."""
+    """Return the high parts, for exact or special values."""
     return exact.hi.tolist()
 
 
@@ -135,13 +135,13 @@ def test_the_high_part_is_the_exact_value_rounded_to_float64(batch):
 
 
 def is_rounded(hi, value):
-    """To nearest, or to the other neighbour of a value that lies next to half way between two (2^-50 of a spacing)."""
+    """Return whether x is rounded to nearest, or to either neighbour within 2^-50 of a spacing of the midpoint."""
     away = abs(mpf(float(hi)) - value) / mpf(float(np.spacing(np.abs(hi))))
     return float(hi) == nearest_float64(value) or abs(away - mpf(1) / 2) < mpf(2) ** -50
 
 
 def nearest_float64(value):
-    """Rounded once, subnormals too; mpmath's own conversion rounds those twice."""
+    """Return the value rounded once; mpmath's own conversion rounds subnormals twice."""
     _, mantissa, exponent, _ = value._mpf_
     return float((-1 if value < 0 else 1) * Fraction(int(mantissa)) * Fraction(2) ** exponent)
 
@@ -223,7 +223,7 @@ def test_a_batch_without_rows_has_empty_answers():
 
 
 def drawn(seed, rows=4, classes=5):
-    """A batch with everything an option can need; the target probabilities do not sum to one exactly."""
+    """Draw a batch with the arguments of every option; target probabilities do not sum to one exactly."""
     generator = np.random.default_rng(seed)
     shares = generator.random((rows, classes))
     return {
@@ -235,7 +235,7 @@ def drawn(seed, rows=4, classes=5):
 
 
 def mp_weights(targets, r, classes, smoothing, weight):
-    """The target weights of one row, ``w_j ((1 - s) y_j + s / C)``."""
+    """Return the target weights of one row, ``w_j ((1 - s) y_j + s / C)``."""
     own = (
         [mpf(float(v)) for v in targets[r]]
         if targets.ndim == 2
@@ -254,7 +254,7 @@ def mp_divisor(targets, weight, counted, reduction):
 
 
 def mp_batch(logits, targets, *, label_smoothing=0.0, weight=None, ignore_index=None, reduction="none"):
-    """Row losses or reduced loss, and the gradient, straight from their definitions."""
+    """Return row losses or the reduced loss, and the gradient, from their definitions."""
     classes = logits.shape[1]
     counted = [targets.ndim == 2 or t != ignore_index for t in targets]
     divisor = mp_divisor(targets, weight, counted, reduction)
@@ -280,7 +280,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 def call(seed, options):
-    """Logits, targets and keyword arguments of one drawn combination."""
+    """Draw logits, targets and keyword arguments of one combination."""
     batch = drawn(seed)
     targets = batch["shares"] if options["probabilities"] else batch["indices"]
     keywords = {k: options[k] for k in ("label_smoothing", "reduction")}
@@ -358,7 +358,7 @@ def test_an_ignored_row_has_probabilities_and_no_loss_or_gradient():
 
 @pytest.mark.parametrize("row", [[NAN, 1.0], [-INF, -INF], [INF, INF]])
 def test_an_ignored_row_does_not_change_a_mean(row):
-    """A padding position, as torch.nn.functional.cross_entropy leaves it out of the loss."""
+    """A padding position, which torch.nn.functional.cross_entropy leaves out of the loss."""
     found = reference([row, [1.0, 2.0]], [-100, 1], ignore_index=-100, reduction="mean")
     assert values(found.loss) == values(reference([[1.0, 2.0]], [1], reduction="mean").loss)
 
@@ -367,7 +367,7 @@ def test_an_ignored_row_does_not_change_a_mean(row):
     ("row", "expected"), [([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([0.0, 0.0, 9e-300], [-1e-300, -1e-300, 2e-300])]
 )
 def test_a_zero_or_tiny_gradient_ends_the_search_for_digits(row, expected):
-    """Smoothed to one third each, a target was a ball of fixed width, in which a gradient of 0 never became sharp."""
+    """With targets smoothed to one third each, a gradient of 0 was a ball that never became narrow."""
     program = (
         "from logitlab.oracle import reference\n"
         f"print(reference([{row}], [0], label_smoothing=1.0).gradient.hi.tolist())"
@@ -553,7 +553,7 @@ def overwrite(offset, value):
 
 
 def central(raw):
-    """Where the zip file's central directory begins."""
+    """Return the offset of the zip file's central directory."""
     return raw.index(b"PK\x01\x02")
 
 

@@ -1,4 +1,4 @@
-"""Many rows evaluated together: bit for bit what balls give one by one, within the bounds that are proven for them."""
+"""Many rows evaluated together: bit for bit the results of balls row by row, within the proven bounds."""
 
 import importlib
 
@@ -24,14 +24,14 @@ def bits(value):
 
 
 def by_balls(x, t):
-    """The reference with all of its rows evaluated by balls."""
+    """Return the reference with all rows evaluated by balls."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "VECTORIZED_FROM", np.inf)
         return reference(x, t, keep=False)
 
 
 def decided_rows(x, t):
-    """Which rows are decided; they are held to balls in every bit, signs of zeros too."""
+    """Return which rows are decided, and assert that they equal balls in every bit, including signs of zeros."""
     x, t = np.ascontiguousarray(x, np.float64), np.asarray(t, np.int64)
     found, decided = vectorized.evaluate(x, t)
     expected = by_balls(x, t)
@@ -141,13 +141,13 @@ def test_very_many_rows_agree_with_balls(size, classes):
 
 
 def exact(digits, at=0):
-    """The number as a ball; none of its 150 bits is lost at the precision it is used in."""
+    """Return the number as a ball; the precision keeps all of its 150 bits."""
     units = sum(int(d[at]) << (fp.DIGIT_BITS * i) for i, d in enumerate(reversed(digits)))
     return arb(units) / (1 << fp.DIGIT_BITS * len(digits))
 
 
 def apart(digits, at, expected):
-    """The most by which the number may differ from the ball."""
+    """Return an upper bound of the difference between the number and the ball."""
     return float(abs(exact(digits, at) - expected).upper())
 
 

@@ -94,7 +94,7 @@ def test_a_worker_that_grew_is_replaced_where_a_width_begins_and_not_within_it()
     small, large = (Outcome(resident=size) for size in (2**29, _queues.MAX_RESIDENT + 1))
     narrow, wide = _Waiting(cell("a/x"), "narrow"), _Waiting(cell("a/x"), "wide")
     answers = [(narrow, small), (narrow, large), (wide, large), (wide, large), (narrow, large)]
-    # The last is of the next process, which is as large from its first call on: another would be no smaller.
+    # The last value belongs to the next process, which is as large from its first call: a new one would not help.
     assert [one.answered(*answer) for answer in answers] == [False, False, True, False, False]
 
 

@@ -1,4 +1,4 @@
-"""LaTeX tables for papers: that they compile, say what the CSV beside them says, and survive hostile names."""
+"""LaTeX tables for papers: they compile, agree with the CSV beside them, and survive hostile names."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ MANIFEST = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The written formulas and SciPy's, of two dtypes, on cases of the catalogue and along two axes."""
+    """Run the written formulas and SciPy's in two dtypes, on cases of the catalogue and along two axes."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     with calls_in_this_process():
         runner.run(
@@ -52,7 +52,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """Measurements of implementations, cases and devices with names that no one should have."""
+    """Return measurements of implementations, cases and devices with hostile names."""
     lines = [
         {
             "case": f"{SPECIAL}/{q}", "family": SPECIAL, "row": 0, "classes": 2, "framework": "x",
@@ -76,7 +76,7 @@ def written(run, tmp_path_factory):
 
 
 def compiled(folder):
-    """The log of pdflatex, run until the widths of long tables have settled."""
+    """Return the log of pdflatex, run until the widths of long tables are stable."""
     for _ in range(3):
         done = subprocess.run(
             [PDFLATEX, "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
@@ -117,7 +117,7 @@ def test_hostile_names_compile_and_are_printed_as_they_are(hostile, tmp_path):
 
 @pytest.mark.parametrize("character", SPECIAL)
 def test_each_special_character_is_escaped(character):
-    # What pdflatex reads as itself; the compiled document is the proof, where there is a pdflatex.
+    # Characters that pdflatex prints as they are; where there is a pdflatex, the compiled document proves it.
     assert (
         _latex_escape.tex(character) == character if character.isalpha() else _latex_escape.tex(character) != character
     )
@@ -225,7 +225,7 @@ def test_how_to_reproduce_an_incomplete_run_says_that_it_is_incomplete(hostile, 
 
 
 def test_the_pins_are_those_that_plain_pip_finds_and_the_builds_are_named(tmp_path):
-    """Reported: `torch==2.13.0+cpu`, `paddle==` and always `tensorflow-cpu`, none of which pip finds there."""
+    """The report was about `torch==2.13.0+cpu`, `paddle==` and `tensorflow-cpu`, which plain pip does not find."""
     frameworks = {"torch": {"torch": "2.13.0+cpu"}, "tensorflow": {"tensorflow": "2.21.0"}, "paddle": {"paddle": "3.3"}}
     frameworks["tiny"] = {"numpy": "2.4"}
     plugins = {"tiny": {"distribution": "tiny-losses", "version": "1.1"}}

@@ -1,4 +1,4 @@
-"""The tests' own cache: a run gives the same table without it, and old ones do not stay."""
+"""The cache of the tests: a run gives the same table without it, and old caches are removed."""
 
 import os
 

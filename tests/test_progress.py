@@ -1,4 +1,4 @@
-"""Progress of a long call: what is shown by default, on a terminal, in a notebook and elsewhere."""
+"""Progress of a long call: the default display on a terminal, in a notebook and elsewhere."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""The pytest plugin in projects of others, and the assertions behind it."""
+"""The pytest plugin in a user's project, and the assertions behind it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def naive(x, t):
 
 @pytest.fixture
 def project(pytester):
-    """A project of somebody else, whose folders bear the names of LogitLab's own."""
+    """Write a user's project whose folders have the same names as LogitLab's."""
     for name in ("cases", "reports", "frameworks", "oracle", "grading"):
         pytester.mkpydir(name).joinpath("__init__.py").write_text(f"MINE = {name!r}\n")
     pytester.makepyfile(losses=LOSSES, plan="MINE = 'plan'", store="MINE = 'store'")

@@ -1,4 +1,4 @@
-"""The quick run: its cases, its answer on a terminal, and that it agrees with the whole catalogue."""
+"""The quick run: its cases, its answer on a terminal, and its agreement with the whole catalogue."""
 
 import io
 from contextlib import redirect_stdout
@@ -26,7 +26,7 @@ FEW = ["numpy", "torch", "onnxruntime"]
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """A quick run of three frameworks from the command line, and what it prints where no terminal tells its width."""
+    """Return a quick run of three frameworks from the command line, and its output without a terminal."""
     folder = tmp_path_factory.mktemp("quick") / "run"
     frameworks = [word for name in FEW for word in ("--framework", name)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:

@@ -1,4 +1,4 @@
-"""A query reads a run and nothing else: whatever it says, no file is written, and no other is read."""
+"""A query reads only its run: no query writes a file or reads another."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the system refuses a run, room, permission or its folder, is told in a line and costs nothing measured."""
+"""A full disk, a missing permission or a removed folder is reported in one line, and no measurement is lost."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def test_a_run_reports_a_full_disk_at_any_step_and_can_be_resumed(forks, tmp_pat
 
 
 def test_a_limit_on_the_size_of_files_is_reported(forks, tmp_path):
-    """A limit that the system itself enforces in the middle of a file, wherever the tests run."""
+    """The system enforces this limit in the middle of a file, wherever the tests run."""
     sizes = sorted({p.stat().st_size for p in (forks.folder / "small").rglob("*") if p.is_file()})
     kept = set()
     for largest in [size - 1 for size in sizes if size > 100]:
@@ -86,7 +86,7 @@ def in_a_namespace_of_its_own(script: str, *arguments: object) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def may_mount(tmp_path_factory):
-    """Whether a file system can be mounted here; where not, the tests above stand for it."""
+    """Return whether a file system can be mounted here; if not, the tests above cover the same errors."""
     if shutil.which("unshare") is None:
         return False
     return in_a_namespace_of_its_own("mount -t tmpfs -o size=64k none $1", tmp_path_factory.mktemp("m")).returncode == 0

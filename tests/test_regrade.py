@@ -1,4 +1,4 @@
-"""Grades of the catalogue's plain rows against a grader that shares no code with LogitLab's."""
+"""Grades of the catalogue's plain rows compared with a grader that shares no code with LogitLab."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The tables of a report, from a small run and from measurements made by hand."""
+"""The tables of a report, from a small run and from handmade measurements."""
 
 import html
 import io
@@ -248,7 +248,7 @@ def test_a_run_without_measurements_gives_a_report_without_tables(run, tmp_path)
 
 
 def damaged(folder):
-    """A run of two parts, one of them torn, with the path of that one."""
+    """Return a run of two parts, one of them torn, and the path of that part."""
     run = kept(folder, "torn", line())
     run.write(1, made(line(implementation="x/other")))
     run.finish()

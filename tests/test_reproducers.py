@@ -1,4 +1,4 @@
-"""The program that a check prints: it shows the property that is broken, by finite numbers where they show it."""
+"""The program that a check prints: it shows the broken property, by finite numbers where they show it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STANDING = [found for found in DEFECTS if found.breaks is not None]
 
 
 def printed(script):
-    """What a program prints, each line as its words and its numbers."""
+    """Return the lines that a program prints, each as its words and its numbers."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), np.errstate(all="ignore"):
         exec(compile(script, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - the program under test
@@ -32,7 +32,7 @@ def printed(script):
 
 
 def numbers(text):
-    # "nan" and "inf" are no literals.
+    # "nan" and "inf" are not literals of Python.
     return ast.literal_eval(text.replace("nan", "None").replace("inf", "1e999"))
 
 

@@ -25,13 +25,13 @@ ROOT = Path(__file__).parent.parent
 
 # The article and a mask.
 CASES = ["seed/article", "seed/article_mean", "seed/article_sum", "seed/mild_mean", "masks/first", "special/nan"]
-# Of JAX, which compiles each step, two.
+# Two cases for JAX, which compiles each step.
 ALL_LOSSES = ["numpy/*", "torch/*", "tensorflow/*", "jax/naive", "jax/lse"]
 
 
 @pytest.fixture(scope="module", params=["two frameworks", pytest.param("four frameworks", marks=pytest.mark.full)])
 def tables(request, tmp_path_factory):
-    """`CASES` in all dtypes; in `make test` through two frameworks, and through the others in float32 alone."""
+    """Return tables of `CASES` in all dtypes; `make test` measures most frameworks only in float32."""
     if request.param == "four frameworks":
         out = tmp_path_factory.mktemp("runs") / "run"
         return [runner.run(cases=CASES, frameworks=FRAMEWORKS, implementations=ALL_LOSSES, modes="eager", out=out)]
@@ -117,7 +117,7 @@ def test_the_analysis_is_given_where_it_applies(everywhere):
     assert gradients["bound_shifted"].isna().all()
     sound = losses[losses["formula"].isin(["lse", "log1p"])]
     assert (sound["max_abs"] <= sound["bound_shifted"]).all()
-    # exp(1000) has no unshifted bound below float64's end; in the other rows nothing overflows.
+    # exp(1000) has no unshifted bound below float64; the other rows do not overflow.
     single = rows_of(losses, dtype="float32")
     assert (single["bound_unshifted"].notna() == (single["row"] != 1)).all()
 
@@ -133,7 +133,7 @@ def test_a_reduced_loss_is_row_minus_one_and_its_gradient_has_rows(everywhere):
 )
 def test_a_worker_imports_only_its_own_framework(tmp_path, asked):
     modules = {"torch": "torch", "jax": "jaxlib", "tensorflow": "tensorflow", "pandas": "pandas", "flint": "flint"}
-    # TensorFlow is not asked, since it imports JAX or pandas where it finds them.
+    # Leave out TensorFlow, which imports JAX or pandas if they are installed.
     with Pools(asked, tmp_path) as pools:
         pools.describe()
         question = "sorted({m.split('.')[0] for m in __import__('sys').modules})"
@@ -166,8 +166,8 @@ def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
     "losses", ["numpy/*", "torch/F.cross_entropy", pytest.param("torch/*", marks=pytest.mark.full)]
 )
 def test_batched_and_one_by_one_tables_are_bitwise_equal(losses, monkeypatch):
-    """Where the framework's rows do not depend on their neighbours, batching does not show, not in one bit. They do in
-    PyTorch's F.linear_cross_entropy, whose gradient is a product of matrices.
+    """Batching changes no bit, unless the framework's rows depend on their neighbours. They do in PyTorch's
+    F.linear_cross_entropy, whose gradient is a matrix product.
     """
     patterns = ["seed/*", "overflow/float32_*", "masks/*", "special/n*", "gap/??_*", "ties/??", "certainty/*"]
     request = {"cases": patterns, "implementations": losses, "dtypes": "float32", "modes": "eager"}
@@ -240,7 +240,7 @@ def test_three_ways_to_start_give_one_table(tmp_path, entry):
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
-    """Spawned workers import the main module again, unless it is kept from them."""
+    """Spawned workers import the main module again, unless LogitLab prevents it."""
     script = tmp_path / "script.py"
     script.write_text(
         "import logitlab\n"
@@ -284,7 +284,7 @@ def test_runs_started_in_the_same_second_have_different_names():
 
 
 def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_path):
-    """With a clock that stands still, so that the second is the same whatever the machine does."""
+    """The clock is stopped, so that both start in the same second on any machine."""
     program = (
         "import datetime, logitlab.runner as runner\n"
         "class Still(datetime.datetime):\n"
@@ -327,7 +327,7 @@ def test_runs_of_one_name_in_two_folders_are_one_report(tmp_path, capsys):
 
 
 def test_a_run_of_cases_without_rows_completes_and_reports_that_nothing_was_measured(tmp_path, capsys):
-    """Reported: ZeroDivisionError in the progress line, which nobody watches."""
+    """The report was a ZeroDivisionError in the progress line."""
     options = ["--implementation", "numpy/lse", "--dtype", "float32", "--out", str(tmp_path / "run")]
     assert main(["run", "--case", "reductions/empty_none", *options]) == 1
     expected = "nothing was measured: the chosen cases have no rows; choose other cases from `logitlab cases`\n"

@@ -1,4 +1,4 @@
-"""What keeps workers cheap: compilers see few shapes, programs do not pile up in memory, waiting threads sleep."""
+"""Workers stay cheap: compilers see few shapes, programs do not pile up in memory, waiting threads sleep."""
 
 import os
 from collections import defaultdict
@@ -24,7 +24,7 @@ def _loss(logits, targets):
 
 
 class Filling(Framework):
-    """Fills every batch up, and remembers the batches that it was given and how often it forgot its programs."""
+    """A framework that fills up every batch, and records its batches and how often it forgot its programs."""
 
     name = "filling"
     implementations = (Implementation("filling/loss", "builtin", _loss, "numpy"),)

@@ -1,4 +1,4 @@
-"""The report as a web site, without a browser: what is on the pages, and that what it is made of stays data."""
+"""The report as a web site, without a browser: the content of the pages, and that data is never executed."""
 
 import json
 from collections import Counter
@@ -68,7 +68,7 @@ class Parsed(HTMLParser):
         return [value for _, attrs in self.tags for key, value in attrs.items() if key in ("href", "src")]
 
     def grid(self, name):
-        """The table of this name as a DataFrame of words and numbers."""
+        """Return the table of this name as a DataFrame of words and numbers."""
         data = next(d for d in (json.loads(text) for kind, text in self.scripts) if d.get("name") == name)
         table = pd.DataFrame(data["rows"], columns=[c["title"] for c in data["columns"]], dtype=object)
         for c in data["columns"]:
@@ -114,7 +114,7 @@ def site_of(run, out):
 
 
 def hostile_site(folder):
-    """A site of a run in which every word that can be hostile is."""
+    """Return the site of a run in which every name is hostile."""
     lines, cases = [], []
     for words in HOSTILE.values():
         lines.append(line(case=words, family=words, implementation=words, framework=words, version=words))
@@ -305,7 +305,7 @@ def test_curves_hold_every_implementation_and_the_bounds(site, run):
 
 
 def swept(implementation, formula, errors):
-    """Lines of a sweep of the offset: for each value the error of the loss in ulp, inf for NaN."""
+    """Return the lines of an offset sweep with the error of the loss in ulp at each value; inf gives NaN."""
     for offset, error in errors.items():
         grade = "A" if error < 10 else "C" if error < np.inf else "F"
         bad = {"verdict": "nan", "value": None, "finite": False} if grade == "F" else {}
@@ -499,7 +499,7 @@ def test_hostile_words_run_nothing_in_a_browser(browser, hostile):
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    # A page of an implementation is made as that of a case is.
+    # Pages of implementations are made like those of cases.
     few = [p for p in sorted(hostile.rglob("*.html")) if p.parent.name != "implementations" or "script" in p.name]
     for file in few:
         page.goto(file.as_uri())

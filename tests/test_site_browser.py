@@ -1,4 +1,4 @@
-"""The site in a browser: opened from disk, at the width of a desk and of a phone."""
+"""The site in a browser: opened from disk, at the width of a desktop and of a phone."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
-# Of each template one page; the others are of the same.
+# One page of each template.
 KINDS = [
     "index.html", "agreement.html", "finiteness.html", "curves.html", "provenance.html", "data.html",
     "cases/seed-article.html", "implementations/numpy-naive.html",
@@ -23,7 +23,7 @@ def site(small_site):
 
 @pytest.fixture(params=WIDTHS)
 def page(request, browser):
-    """A page that fails the test for an error on its console, or for a request that leaves the disk."""
+    """Return a page that fails the test for an error on its console or a request that leaves the disk."""
     width, height = WIDTHS[request.param]
     context = browser.new_context(viewport={"width": width, "height": height})
     context.set_default_timeout(20_000)
@@ -41,7 +41,7 @@ def page(request, browser):
 
 
 def opened(page, site, file, fragment=""):
-    page.goto("about:blank")  # so that an address with another fragment is loaded anew
+    page.goto("about:blank")  # so that an address with another fragment is loaded again
     page.goto((site / file).as_uri() + fragment)
     if page.locator(".grid").count():
         page.locator(".grid tbody tr").first.wait_for()
@@ -49,7 +49,7 @@ def opened(page, site, file, fragment=""):
 
 
 def column(page, grid, title):
-    """The words of a column of a table, as they are read."""
+    """Return the words of a table's column in the order shown."""
     titles = page.locator(f"[data-grid='{grid}'] thead th").all_inner_texts()
     index = [t.strip() for t in titles].index(title)
     cells = page.locator(f"[data-grid='{grid}'] tbody tr td:nth-child({index + 1})")
@@ -69,7 +69,7 @@ def test_every_kind_of_page_fits_its_width_and_is_accessible(page, site):
         found[file] = [f"{beyond} pixels too wide"] * (beyond > 0)
         if file in OTHERS or (page.viewport_size["width"] < 1000 and file not in AGAIN_ON_A_PHONE):
             continue
-        # Style sheets are not read over again, which the pages' own policy would refuse.
+        # Do not read style sheets again: the pages' policy would refuse it.
         violations = axe.run(page, options={"preload": False}).response["violations"]
         found[file] += [
             (v["id"], [n["html"] for n in v["nodes"]][:2]) for v in violations if v["impact"] in ("serious", "critical")
@@ -83,7 +83,7 @@ def test_links_lead_from_the_matrix_to_a_case_and_back(page, site):
     letter.click()
     page.locator("[data-grid='given'] tbody tr").first.wait_for()
     assert "/cases/" in page.url
-    # The letter leads to what this implementation gave in this dtype.
+    # The letter links to the result of this implementation in this dtype.
     assert set(column(page, "given", "implementation")) == {"numpy/naive"}
     assert set(column(page, "given", "dtype")) == {"float32"}
     page.get_by_role("link", name="All grades").click()

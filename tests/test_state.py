@@ -1,4 +1,4 @@
-"""What a call leaves otherwise than it found it is seen, in each framework's own settings too."""
+"""Changes that a call makes to its process are noticed, including each framework's settings."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Run folders: what is written comes back, and what is damaged is named."""
+"""Run folders: written parts are read back, and damaged files are named."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is read in a pull request, a terminal and a notebook: how long, how wide, and what is said without colour."""
+"""Output in a pull request, a terminal and a notebook: its length, its width, and its words without colour."""
 
 import io
 import re
@@ -40,7 +40,7 @@ def manifest(**changes):
 
 
 def large():
-    """60 implementations, 4 dtypes and 3 modes, no two implementations alike, something wrong with everything."""
+    """Return 60 different implementations in 4 dtypes and 3 modes, with an error in each."""
     random = np.random.default_rng(0)
     lines = [
         (name, dtype, mode, quantity, case)
@@ -96,7 +96,7 @@ def markdown(tmp_path, *lines, whole=False, **facts):
 
 
 def cells_of(text):
-    """The cells of the tables of Markdown, as they are read."""
+    """Return the cells of the tables in Markdown."""
     lines = [line.strip("| ") for line in text.split("\n") if line.startswith("|")]
     return [cell.strip().replace("\\|", "|") for line in lines for cell in re.split(r"(?<!\\)\|", line)]
 

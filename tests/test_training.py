@@ -1,4 +1,4 @@
-"""``train-demo``: the same start and batches everywhere, right gradients, and counts that are what they say."""
+"""``train-demo``: the same start and batches everywhere, right gradients, and right counts."""
 
 import importlib.util
 import io
@@ -46,7 +46,7 @@ def frameworks(request):
 
 @pytest.fixture(scope="module")
 def table(frameworks):
-    """Each framework and loss in two dtypes, for three steps at a sane rate and an absurd one."""
+    """Train each framework and loss in two dtypes, for three steps at a sane and an absurd rate."""
     return training.train_demo(frameworks, models="two-layer", rates=[ABSURD, SANE], steps=STEPS)
 
 
@@ -124,7 +124,7 @@ def test_a_pass_shows_each_image_at_most_once_and_more_steps_keep_the_first():
 
 
 def mean_loss(weights, images, labels):
-    """The mean cross-entropy of a model with at most one hidden layer, in float64, by SciPy."""
+    """Return the mean cross-entropy of a model with at most one hidden layer, in float64, by SciPy."""
     *hidden, last, last_bias = weights
     if hidden:
         images = np.maximum(images @ hidden[0] + hidden[1], 0)
@@ -132,7 +132,7 @@ def mean_loss(weights, images, labels):
 
 
 def slopes(weights, images, labels):
-    """Its gradient by central differences."""
+    """Return the gradient of `mean_loss` by central differences."""
     found = []
     for i, w in enumerate(weights):
         slope = np.zeros_like(w)
@@ -166,7 +166,7 @@ def test_numpys_gradient_is_that_of_finite_differences(model, formula):
 
 
 def test_an_infinite_slope_does_not_pass_a_unit_that_is_off():
-    """As the frameworks' ReLU: a product of infinity and 0 would be NaN."""
+    """NumPy's ReLU agrees with the frameworks': a product of infinity and 0 would be NaN."""
     loss = Implementation("x", "naive", lambda x, t: x[:, 0], "numpy", gradient=lambda x, t: np.full_like(x, np.inf))
     weights = (np.array([[1.0, -1.0]]), np.zeros(2), np.ones((2, 2)), np.zeros(2))
     with np.errstate(invalid="ignore"):
@@ -175,7 +175,7 @@ def test_an_infinite_slope_does_not_pass_a_unit_that_is_off():
 
 
 def loss_of_the_last_batch(model, dtype):
-    """Of float64, from the start of the dtype, with gradients by central differences."""
+    """Return this loss in float64, from the start of the dtype, with gradients by central differences."""
     weights = [w.astype(np.float64) for w in Task(model, dtype, (SANE,), STEPS, 0).start()]
     *before, last = Task(model, "float64", (SANE,), STEPS, 0).batches()
     for images, labels in before:
@@ -202,7 +202,7 @@ def test_the_linear_model_trains_as_it_should(formula):
 
 
 def test_each_count_is_the_first_step_at_which_a_number_was_not_finite():
-    """Logits at step 2, the loss at 3, a gradient at 4, a weight at 5; all are finite again at 6, which is not made."""
+    """Logits fail at step 2, the loss at 3, a gradient at 4, a weight at 5; step 6 is finite but not taken."""
     number = iter(range(1, 9))
 
     def step(weights, images, labels):
@@ -241,7 +241,7 @@ def test_naive_never_outlives_lse(table, frameworks):
     wide = runs.pivot(index=["framework", "dtype"], columns="formula", values="weights_step")
     assert len(wide) == 2 * len(frameworks)
     assert (wide["naive"] <= wide["lse"]).all()
-    # Measured with the versions of constraints.txt: the first step makes logits that exp cannot take.
+    # Measured with the versions of constraints.txt: after the first step exp of the logits overflows.
     assert wide["naive"].eq(2).all()
     float32 = wide.xs("float32", level="dtype")
     assert float32["lse"].eq(STEPS + 1).all(), "lse stays finite in float32"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# The frameworks' and pandas' own types take half a minute, and are not what is asked for here.
+# The types of the frameworks and pandas take half a minute and are not tested here.
 CONFIGURATION = """[mypy]
 follow_imports = skip
 [mypy-logitlab,logitlab.core.errors,logitlab.oracle.*]
@@ -18,7 +18,7 @@ follow_imports = silent
 
 @pytest.fixture
 def environment(tmp_path):
-    """An environment as `make setup` leaves it, without the packages."""
+    """Return an environment as `make setup` leaves it, without the packages."""
     make = shutil.which("make")
     assert make is not None, "make is needed to set up an environment"
     folder = tmp_path / "environment"

@@ -31,7 +31,7 @@ print(json.dumps(outputs))
 
 
 class Documented(NamedTuple):
-    """A program on a page, with the output that the page shows."""
+    """A program on a page, and the output shown there."""
 
     page: Path
     program: str
@@ -43,7 +43,7 @@ class Documented(NamedTuple):
 
     @property
     def group(self) -> str:
-        """The programs that share a process; those that take seconds are a group each."""
+        """Return the group of programs that share a process; a slow program has its own."""
         if "torch.compile" in self.program:
             return "inductor"
         return next(g for g in ("tensorflow", "keras", "jax", "torch") if f"import {g}" in self.program)
@@ -65,7 +65,7 @@ def outputs(group: str) -> dict[str, str]:
 
 
 def same(printed: str, shown: str) -> bool:
-    """Whether the words are equal and the numbers nearly so: the last digits depend on the processor."""
+    """Return whether words are equal and numbers nearly equal: the last digits depend on the processor."""
 
     def alike(a: str, b: str) -> bool:
         try:

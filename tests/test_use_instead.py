@@ -1,4 +1,4 @@
-"""The page that recommends losses is true: its grades are measured again, and its functions get A."""
+"""The page that recommends losses: its grades are measured again, and its functions get A."""
 
 import re
 from functools import cache
@@ -17,7 +17,7 @@ STATED = re.compile(r"(\w+|-)(?: `([\w/]+)`)?")
 
 
 def statements():
-    """What the tables state: implementation, column, grade or verdict, and the case that gives it, if one is named."""
+    """Return the statements of the tables: implementation, column, grade or verdict, and the named case or None."""
     columns = []
     for line in PAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -37,7 +37,7 @@ CASES = sorted({case for *_, case in STATEMENTS if case})
 
 @cache
 def measured(framework):
-    """The cases that the page names, through the losses of this framework that it names."""
+    """Measure the cases on the page with this framework's losses on the page."""
     names = sorted({name for name, *_ in STATEMENTS if name.split("/")[0] == framework})
     return runner.run(frameworks=framework, implementations=names, modes="eager", cases=CASES)
 

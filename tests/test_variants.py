@@ -1,4 +1,4 @@
-"""Settings that change numbers: told to a worker before its framework is imported, and recorded."""
+"""Settings that change numbers: a worker gets them before it imports its framework, and the run records them."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, m
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run in NumPy and PyTorch, with two variants."""
+    """Return a run in NumPy and PyTorch with two variants."""
     folder = tmp_path_factory.mktemp("variants") / "run"
     runner.run(
         cases=["seed/article", "gap/100_low"], frameworks=["numpy", "torch"], implementations=["*/lse", "torch/naive"],
@@ -58,7 +58,7 @@ def test_a_run_measures_the_variant_beside_the_mode_and_records_the_settings(run
 
 
 def test_flushing_subnormals_loses_them(run):
-    """e^-100 is subnormal in float32: flushed it is 0, as it is in the other row, where exp(100) is infinite."""
+    """e^-100 is subnormal in float32 and flushed to 0; it is 0 in the other row too, where exp(100) is infinite."""
     df = run.read()
     df = df[
         (df["case"] == "gap/100_low") & (df["implementation"] == "torch/naive") & (df["quantity"] == "probabilities")

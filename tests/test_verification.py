@@ -1,4 +1,4 @@
-"""`logitlab doctor RUN`: a sound run is called sound, and each kind of damage by its name."""
+"""`logitlab doctor RUN`: a sound run is reported as sound, and each kind of damage by name."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def part(run: Path, index: int = 1) -> Path:
 
 
 def record(run: Path, path: Path) -> None:
-    """Gives a file the checksum that it would have, had the run written it."""
+    """Record the checksum of a file as if the run had written it."""
     with (run / "parts.sha256").open("a") as file:
         file.write(f"{files.digest(path.read_bytes())}  {path.relative_to(run)}\n")
 
@@ -110,7 +110,7 @@ DAMAGE = {
     "a manifest that says other things": (
         lambda run: (run / "manifest.json").write_text('{"schema": 1, "cells": [3]}'), "manifest.json", "no plan"
     ),
-    "a part that is no Parquet": (
+    "a part that is not Parquet": (
         lambda run: (part(run).write_text("mine"), record(run, part(run))), "parts/00001.parquet", "cannot be read"
     ),
     "a folder in a part's place": (
@@ -178,7 +178,7 @@ def test_a_file_that_was_set_aside_before_is_not_overwritten(run):
 
 
 def test_a_flipped_bit_does_not_reach_a_report(run):
-    """Parquet alone takes most of them for another number."""
+    """Without the checksum Parquet reads most flipped bits as another number."""
     flip_a_bit(run)
     with pytest.raises(UsageError, match=r"00001\.parquet is damaged .*checksum.* --resume"):
         Run(run).read()
@@ -282,7 +282,7 @@ def test_other_programs_verify_the_checksums_too(run):
 
 
 def test_a_stopped_run_of_the_python_api_is_resumed_by_the_call_that_doctor_shows(whole, tmp_path, capsys):
-    """Reported: `-c --resume`, since the command was taken from the interpreter's arguments."""
+    """The report was `-c --resume`: the command came from the interpreter's arguments."""
 
     def stop(done, total, label):
         raise InterruptedError
