@@ -198,7 +198,7 @@ def test_an_invalid_target_has_a_loss_of_0_on_jax_and_is_refused_on_torch(pools,
     """Its one-hot is all zeros, which makes the row's loss and gradient 0."""
     call = {"loss": f"{SPARSE}[from_logits]", "targets": [0, target, 1]}
     on_jax = _answer(pools, "keras-jax", **call)
-    assert on_jax["loss"][1] == 0, "Keras no longer passes over a target that is no class"
+    assert on_jax["loss"][1] == 0, "Keras no longer gives a loss of 0 for an invalid target"
     assert (on_jax["gradient"][1] == 0).all()
     assert _outcome(pools, "keras-torch", **call).status == "raised"
 

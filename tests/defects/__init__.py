@@ -1,8 +1,8 @@
 """Losses with one planted defect each, which a check must catch, and sound ones, which it must pass.
 
-A defect is one that real code has had or could have: a kernel's tiles, its memory, its calls, its numbers, its
-backward pass. Where the like was seen in public the thread is named. Each stands in for code that is compiled in
-earnest: what a kernel would do with its tiles and strides is written out in its framework's own words.
+Each defect is one that real code has had or could have: in a kernel's tiles, memory, calls, numbers or backward pass.
+A defect that was reported in public names the thread. Each function stands in for compiled code: it writes out in its
+framework how a kernel would treat tiles and strides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-# The modules of each framework, beside that of its sound losses.
+# The modules of each framework with defects.
 MODULES = {
     "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties"),
     "jax": ("losses",),
@@ -32,16 +32,16 @@ class Planted:
     """A loss of the corpus.
 
     Attributes:
-        name: its function's.
+        name: the name of its function.
         loss: logits (B, C) and targets (B,) to row losses (B,).
         gradient: the same to the gradient (B, C), for a framework that does not differentiate.
-        dtypes: those in which it must be caught, each of them; of a sound one those in which it must pass.
-        wrong: what is wrong with it, ``loss`` or ``gradient``; None of a sound one.
-        seen: the public thread where the like was seen.
-        how: the way of presenting the rows that it takes to see it; None where the rows alone show it.
-        writes: whether it is caught by what it does to its logits, whatever it returns.
-        shown_by: globs over the cases that show it, where the whole check takes a compiler or a wide row to get there.
-        breaks: the property that it breaks, where it stands for it: the program that shows it is run.
+        dtypes: the dtypes in which it must be caught; those in which a sound loss must pass.
+        wrong: the wrong part, ``loss`` or ``gradient``; None for a sound loss.
+        seen: the public thread with a similar defect.
+        how: the presentation of the rows that shows it; None if any shows it.
+        writes: whether it is caught because it writes into its logits.
+        shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first.
+        breaks: the property that it represents; the program that shows the failure is run.
     """
 
     name: str
@@ -57,17 +57,17 @@ class Planted:
 
 
 def wrong_loss(*dtypes: str, **more: Any) -> Callable[[Function], Function]:
-    """Marks a function whose losses are wrong, with the dtypes in which that must be caught."""
+    """Mark a function with wrong losses, and the dtypes in which they must be caught."""
     return lambda function: _marked(function, dtypes, "loss", more)
 
 
 def wrong_gradient(*dtypes: str, of: Callable[..., Any] | None = None, **more: Any) -> Callable[[Function], Function]:
-    """Marks a loss whose values are right and whose gradient is not; or a gradient function, ``of`` a sound loss."""
+    """Mark a loss with right values and a wrong gradient, or a wrong gradient function ``of`` a sound loss."""
     return lambda function: _marked(function, dtypes, "gradient", more, of)
 
 
 def sound(*dtypes: str, gradient: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
-    """Marks a loss that must pass in these dtypes."""
+    """Mark a loss that must pass in these dtypes."""
 
     def mark(function: Function) -> Function:
         function.planted = Planted(function.__name__, function, gradient, dtypes, None)  # type: ignore[attr-defined]
@@ -87,12 +87,12 @@ def _marked(
 
 @dataclass(frozen=True)
 class Listed:
-    """A loss of the corpus as its module's source names it: its framework is imported when it is loaded.
+    """A loss of the corpus, found in its module's source; `load` imports its framework.
 
     Attributes:
         framework: the framework whose arrays it takes.
-        module: the module of this package that holds it, by its bare name.
-        name: its function's.
+        module: the bare name of the module of this package that holds it.
+        name: the name of its function.
         dtypes: as of ``Planted``.
         wrong: as of ``Planted``.
         breaks: as of ``Planted``.
@@ -106,14 +106,14 @@ class Listed:
     breaks: str | None
 
     def load(self) -> Planted:
-        """The loss itself."""
+        """Import the module and return the loss."""
         module = importlib.import_module(f"{__name__}.{self.module}")
         planted: Planted = getattr(module, self.name).planted
         return planted
 
 
 def planted_in(module: ModuleType) -> Iterator[Planted]:
-    """What a module of the corpus holds, in the order in which it is written."""
+    """Return the losses of a module of the corpus, in source order."""
     for value in vars(module).values():
         if getattr(value, "__module__", None) == module.__name__ and isinstance(
             getattr(value, "planted", None), Planted
@@ -122,12 +122,12 @@ def planted_in(module: ModuleType) -> Iterator[Planted]:
 
 
 def defects() -> list[Listed]:
-    """Each framework's defects, of those that are installed."""
+    """Return the defects of each installed framework."""
     return [found for framework, parts in MODULES.items() for part in parts for found in _part(framework, part)]
 
 
 def sound_ones() -> list[Listed]:
-    """Each framework's sound losses, of those that are installed."""
+    """Return the sound losses of each installed framework."""
     return [found for framework in MODULES for found in _part(framework, "sound")]
 
 
@@ -136,7 +136,7 @@ def _part(framework: str, part: str) -> tuple[Listed, ...]:
 
 
 def listed_in(framework: str, module: str) -> tuple[Listed, ...]:
-    """What the source of a module of the corpus marks, in the order in which it is written."""
+    """Return the losses that a module of the corpus marks, in source order, without importing it."""
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
     known: dict[str, tuple[str, ...]] = {}
     found = []

@@ -32,18 +32,18 @@ def shift(x: Array) -> Array:
 
 
 def shifted(x: Array, t: Array) -> Array:
-    """The loss as it should be."""
+    """Return the right loss."""
     s = shift(x)
     return (jnp.log(jnp.exp(s).sum(axis=1)) - pick(s, t)).astype(x.dtype)
 
 
 def slope(x: Array, t: Array, p: Array, upstream: Array) -> Array:
-    """The gradient as it should be."""
+    """Return the right gradient."""
     return (p - onehot(t, p)) * upstream[:, None]
 
 
 def _parts(value: Callable[..., Array], forward: Callable[..., Array], gradient: Callable[..., Array]) -> Any:
-    """A custom_vjp of a value, the value of its forward rule, and a gradient."""
+    """Return a custom_vjp of a value, the value of its forward rule, and a gradient."""
     loss = jax.custom_vjp(lambda x, t: value(x, t).astype(x.dtype))
 
     def rule(x: Array, t: Array) -> tuple[Array, tuple[Array, ...]]:
@@ -57,14 +57,14 @@ def _parts(value: Callable[..., Array], forward: Callable[..., Array], gradient:
 
 
 def value_alone(value: Callable[..., Array]) -> Callable[..., Array]:
-    """A loss of these values, with the right gradient."""
+    """Return a loss with these values and the right gradient."""
     return wraps(value)(_parts(value, value, slope))
 
 
 def gradient_alone(gradient: Callable[..., Array]) -> Callable[..., Array]:
-    """The right loss, with a backward rule of logits, targets, probabilities and upstream (B,)."""
+    """Return the right loss with a backward rule of logits, targets, probabilities and upstream (B,)."""
     loss = wraps(gradient)(_parts(shifted, shifted, gradient))
-    loss.__wrapped__ = shifted  # whose signature it has
+    loss.__wrapped__ = shifted  # it has the same signature
     return loss
 
 
@@ -90,7 +90,7 @@ def slice_is_moved_back(x, t, block=2):
 @wrong_loss("float32", shown_by="order/ramp_257")
 @value_alone
 def target_in_a_signed_byte(x, t):
-    """Targets as int8: class 128 becomes -128, which counts from the end without a word."""
+    """Targets as int8: class 128 becomes -128, which silently counts from the end."""
     return shifted(x, t.astype(jnp.int8))
 
 
@@ -112,7 +112,7 @@ def logits_of_reduced_precision(x, t):
 
 @wrong_loss("float64", shown_by="neighbours/float64_one")
 def float32_whatever_comes(x, t):
-    """The logits become float32, float64 ones too."""
+    """The logits become float32, even from float64."""
     return shifted(x.astype(jnp.float32), t).astype(x.dtype)
 
 
@@ -132,7 +132,7 @@ def probability_plus_epsilon(x, t):
 @wrong_loss("float32", shown_by="special/nan")
 @value_alone
 def maximum_without_nan(x, t):
-    """NaN is taken for -inf."""
+    """NaN is treated as -inf."""
     return shifted(jnp.where(jnp.isnan(x), -INF, x), t)
 
 
@@ -150,7 +150,7 @@ def _primal_is_coarse() -> Any:
 
 @wrong_loss("float32", how="without its gradient", shown_by="check/width_5")
 def primal_is_coarse(x, t, loss=_primal_is_coarse()):  # noqa: B008 - made once, as a decorated function is
-    """The function itself goes through bfloat16, its forward rule does not: evaluation is worse than training."""
+    """The function computes in bfloat16, its forward rule does not: evaluation is worse than training."""
     return loss(x, t)
 
 
@@ -161,7 +161,7 @@ def primal_is_coarse(x, t, loss=_primal_is_coarse()):  # noqa: B008 - made once,
 def slope_behind_a_where(x, t):
     """The logarithm of a masked class's probability is selected away, but not its slope: 0 x inf."""
     p = jax.nn.softmax(x, axis=1)
-    # Beyond float32's range of p the value is the right one's: the slope alone is meant to be wrong.
+    # Beyond float32's range of p the value is the right one: only the slope is meant to be wrong.
     chosen = -jnp.where(onehot(t, x) == 1, jnp.log(p), 0.0).sum(axis=1)
     return lax.stop_gradient(shifted(x, t)) + jnp.where(jnp.isfinite(chosen), chosen - lax.stop_gradient(chosen), 0.0)
 
@@ -177,14 +177,14 @@ def normalizer_is_half_stopped(x, t):
 @wrong_gradient("float32", shown_by="check/width_4")
 @gradient_alone
 def upstream_is_ignored(x, t, p, upstream):
-    """The gradient as if every row had the weight 1."""
+    """The gradient ignores the upstream weights, as if each were 1."""
     return p - onehot(t, p)
 
 
 @wrong_gradient("float32", shown_by="check/width_4")
 @gradient_alone
 def upstream_is_summed(x, t, p, upstream):
-    """The mean of the upstream gradients for all rows."""
+    """All rows use the mean of the upstream gradients."""
     return (p - onehot(t, p)) * upstream.mean()
 
 

@@ -1,4 +1,4 @@
-"""JAX losses that are right, each in a way of its own."""
+"""Right JAX losses, each with a different method."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def custom_backward(x, t, p, upstream):
 
 @sound(*ALL)
 def one_hot_with_a_guard(x, t):
-    """A one-hot product in which what is not chosen is 0 before it is multiplied."""
+    """A one-hot product in which all other entries are set to 0 before the multiplication."""
     hot = onehot(t, wide(x)) == 1
     return -jnp.where(hot, jax.nn.log_softmax(wide(x), axis=1), 0.0).sum(axis=1).astype(x.dtype)
 
@@ -63,6 +63,6 @@ def one_row_at_a_time(x, t):
 
 @sound("float16", "bfloat16")
 def answered_in_float32(x, t):
-    """Half precision in, float32 out."""
+    """Takes half precision and returns float32."""
     s = shift(x)
     return jax.nn.logsumexp(s, axis=1) - pick(s, t)

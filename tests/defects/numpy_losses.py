@@ -1,4 +1,4 @@
-"""NumPy losses with one defect each, and gradients written by hand with one each."""
+"""NumPy losses and handwritten gradients with one defect each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def onehot(t: Array, like: Array) -> Array:
 
 
 def shift(x: Array) -> Array:
-    """In C order: along another NumPy adds one by one, which loses digits of its own."""
+    """Returns C order: in another order NumPy adds one by one, which itself loses digits."""
     wide = np.ascontiguousarray(x.astype(np.promote_types(x.dtype, np.float32)))
     return wide - wide.max(axis=1, keepdims=True)
 
 
 def shifted(x: Array, t: Array) -> Array:
-    """The loss as it should be."""
+    """Return the right loss."""
     s = shift(x)
     return (np.log(np.exp(s).sum(axis=1)) - pick(s, t)).astype(x.dtype)
 
@@ -95,7 +95,7 @@ def infinities_are_numbers(x, t):
 
 @wrong_loss("float32")
 def rows_are_sorted(x, t):
-    """Losses come in the order of their targets."""
+    """Losses are returned in the order of their targets."""
     order = np.argsort(t, kind="stable")
     return shifted(x[order], t[order])
 
@@ -112,7 +112,7 @@ def result_is_overwritten_by_the_next_call(x, t):
 
 @wrong_loss("float64")
 def float32_whatever_comes(x, t):
-    """The terms are float32, of float64 logits too."""
+    """The terms are float32, even for float64 logits."""
     s = shift(x)
     return np.log(np.exp(s.astype(np.float32)).sum(axis=1)).astype(x.dtype) - pick(s, t)
 
@@ -144,7 +144,7 @@ def divided_by_the_batch(x, t):
 
 @wrong_gradient("float32", of=shifted)
 def written_row_after_row(x, t):
-    """The gradient takes the logits' memory order and is filled as if that were rows."""
+    """The gradient has the logits' memory order but is filled as if its rows were contiguous."""
     found = np.empty_like(x)
     memory = found.T if found.T.flags.c_contiguous else found
     memory[...] = (softmax(x) - onehot(t, x)).reshape(memory.shape)
@@ -194,7 +194,7 @@ def probabilities_by_shape(x, t):
 
 
 def loss_that_keeps_its_probabilities(x, t):
-    """Right, and what the gradient below is of."""
+    """Return the right loss; the gradient below belongs to it."""
     _latest[:] = [softmax(x)]
     return shifted(x, t)
 
@@ -204,7 +204,7 @@ _latest: list[Array] = []
 
 @wrong_gradient("float32", of=loss_that_keeps_its_probabilities, how="another batch in between")
 def probabilities_of_the_latest_call(x, t):
-    """The gradient takes the probabilities that the loss has left behind, whoever called it last."""
+    """The gradient uses the probabilities of the latest call of the loss, which may be another batch's."""
     return (_latest[-1] - onehot(t, x)).astype(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""NumPy losses that are right, each in a way of its own, with their gradients."""
+"""Right NumPy losses with their gradients, each with a different method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def softmax_less_onehot(x, t):
 
 
 def target_from_the_others(x, t):
-    """At the target minus the sum of the others, so that nothing cancels where it is nearly certain."""
+    """The target's gradient is minus the sum of the others, so that nothing cancels near certainty."""
     e = np.exp(shift(x))
     hot = onehot(t, e) == 1
     rest = np.where(hot, 0, e).sum(axis=1, keepdims=True)

@@ -31,13 +31,13 @@ def shift(x: Tensor) -> Tensor:
 
 
 def shifted(x: Tensor, t: Tensor) -> Tensor:
-    """The loss as it should be."""
+    """Return the right loss."""
     s = shift(x)
     return tf.cast(tf.math.log(tf.reduce_sum(tf.exp(s), axis=1)) - pick(s, t), x.dtype)
 
 
 def slope(x: Tensor, t: Tensor, p: Tensor, upstream: Tensor) -> Tensor:
-    """The gradient as it should be."""
+    """Return the right gradient."""
     return (p - onehot(t, p)) * upstream[:, None]
 
 
@@ -55,12 +55,12 @@ def _parts(value: Callable[..., Tensor], gradient: Callable[..., Tensor]) -> Cal
 
 
 def value_alone(value: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A loss of these values, with the right gradient."""
+    """Return a loss with these values and the right gradient."""
     return wraps(value)(_parts(value, slope))
 
 
 def gradient_alone(gradient: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The right loss, with a gradient of logits, targets, probabilities and upstream (B,)."""
+    """Return the right loss with a gradient of logits, targets, probabilities and upstream (B,)."""
     return wraps(gradient)(_parts(shifted, gradient))
 
 
@@ -118,7 +118,7 @@ def sum_stays_in_the_dtype(x, t):
 @wrong_loss("float64")
 @value_alone
 def float32_whatever_comes(x, t):
-    """The logits become float32, float64 ones too."""
+    """The logits become float32, even from float64."""
     return tf.cast(shifted(tf.cast(x, tf.float32), t), x.dtype)
 
 
@@ -138,7 +138,7 @@ def target_in_eight_bits(x, t):
 @wrong_loss("float32")
 @value_alone
 def ties_share_the_maximum(x, t):
-    """All that equal the maximum are taken out of the sum, for log1p."""
+    """All logits equal to the maximum are left out of the sum for log1p."""
     s = shift(x)
     return tf.math.log1p(tf.reduce_sum(tf.where(s == 0, tf.zeros_like(s), tf.exp(s)), axis=1)) - pick(s, t)
 
@@ -153,7 +153,7 @@ def infinite_loss_is_bounded(x, t):
 @wrong_loss("float32")
 @value_alone
 def nan_does_not_multiply(x, t):
-    """Terms are multiplied by whether they count with multiply_no_nan, which makes 0 of a NaN."""
+    """Terms are masked with multiply_no_nan, which turns NaN into 0."""
     s = x - tf.reduce_max(tf.where(tf.math.is_nan(x), -INF, x), axis=1, keepdims=True)
     terms = tf.math.multiply_no_nan(tf.exp(s), tf.cast(s <= 0, s.dtype))
     return tf.math.log(tf.reduce_sum(terms, axis=1)) - pick(s, t)
@@ -164,7 +164,7 @@ _batches: list[int] = []
 
 @wrong_loss("float32")
 def batch_of_the_first_call(x, t):
-    """The batch's size is read once, as in a traced function, and later rows are averaged over it."""
+    """The batch size is read once, as in a traced function, and later batches are averaged over it."""
     if not _batches and x.shape[0]:
         _batches.append(x.shape[0])
     return shifted(x, t) * (x.shape[0] / _batches[0] if _batches else 1.0)
@@ -184,14 +184,14 @@ def normalizer_is_half_stopped(x, t):
 @wrong_gradient("float32")
 @gradient_alone
 def upstream_is_ignored(x, t, p, upstream):
-    """The gradient as if every row had the weight 1."""
+    """The gradient ignores the upstream weights, as if each were 1."""
     return p - onehot(t, p)
 
 
 @wrong_gradient("float32")
 @gradient_alone
 def upstream_loses_its_sign(x, t, p, upstream):
-    """The upstream gradient is taken for a weight."""
+    """The upstream gradient is treated as a weight, without its sign."""
     return (p - onehot(t, p)) * tf.abs(upstream)[:, None]
 
 
@@ -242,6 +242,6 @@ def nan_becomes_zero(x, t, p, upstream):
 @wrong_gradient("float32")
 @gradient_alone
 def last_class_has_no_one(x, t, p, upstream):
-    """The 1 at the target is left out where that is the last class."""
+    """The 1 at the target is missing if the target is the last class."""
     last = tf.cast(t, tf.int64) == tf.cast(tf.shape(p)[1] - 1, tf.int64)
     return (p - tf.where(last[:, None], tf.zeros_like(p), onehot(t, p))) * upstream[:, None]

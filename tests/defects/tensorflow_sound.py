@@ -1,4 +1,4 @@
-"""TensorFlow losses that are right, each in a way of its own."""
+"""Right TensorFlow losses, each with a different method."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ALL = ("float16", "bfloat16", "float32", "float64")
 
 @sound("float32", "float64")
 def builtin(x, t):
-    """TensorFlow's own."""
+    """The loss of TensorFlow."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x)
 
 
 @sound("float16", "bfloat16")
 def builtin_in_float32(x, t):
-    """TensorFlow's own, in float32."""
+    """The loss of TensorFlow, in float32."""
     return tf.cast(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=wide(x)), x.dtype)
 
 
@@ -43,13 +43,13 @@ def custom_backward(x, t, p, upstream):
 
 @sound("float32", "float64")
 def one_hot_with_a_guard(x, t):
-    """A one-hot product in which what is not chosen is 0 before it is multiplied."""
+    """A one-hot product in which all other entries are set to 0 before the multiplication."""
     return -tf.reduce_sum(tf.where(onehot(t, x) == 1, tf.nn.log_softmax(x, axis=1), tf.zeros_like(x)), axis=1)
 
 
 @sound("float32", "float64")
 def online_in_tiles(x, t, block=128):
-    """Maximum and sum tile by tile, the maximum from the lowest number on."""
+    """Maximum and sum tile by tile; the maximum starts at the lowest number."""
     m, s = tf.fill(tf.shape(x)[:1], x.dtype.min), tf.zeros(tf.shape(x)[:1], x.dtype)
     for i in range(0, x.shape[1], block):
         tile = x[:, i : i + block]
@@ -61,6 +61,6 @@ def online_in_tiles(x, t, block=128):
 
 @sound("float16", "bfloat16")
 def answered_in_float32(x, t):
-    """Half precision in, float32 out."""
+    """Takes half precision and returns float32."""
     s = shift(x)
     return tf.reduce_logsumexp(s, axis=1) - pick(s, t)

@@ -1,4 +1,4 @@
-"""What goes wrong in rows, memory and from call to call: torch losses with one defect each."""
+"""PyTorch losses with one defect each in their rows, their memory or their state between calls."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def rows_beyond_1023_are_zero(x, t):
 
 @wrong_loss("float32", seen="torch/cunn#144")
 def rows_beyond_65535_are_zero(x, t):
-    """A grid dimension ends at 65,535, and further rows are skipped without a word."""
+    """A grid dimension ends at 65,535, and further rows are silently skipped."""
     return F.pad(shifted(x[:65535], t[:65535]), (0, max(len(x) - 65535, 0)))
 
 
 @wrong_loss("float32", breaks="rows independent of each other")
 def rows_in_fours(x, t):
-    """Four rows a block: what is left of a larger batch is not computed."""
+    """A block has four rows, and the remaining rows of a larger batch are not computed."""
     done = len(x) // 4 * 4 if len(x) > 4 else len(x)
     return F.pad(shifted(x[:done], t[:done]), (0, len(x) - done))
 
 
 @wrong_loss("float32")
 def one_row_alone_is_scaled(x, t):
-    """A batch of one takes a path of its own, which divides by the classes."""
+    """A batch of one row takes a separate path, which divides by the number of classes."""
     return shifted(x, t) / (x.shape[1] if len(x) == 1 else 1)
 
 
 @wrong_loss("float32", how="in a square batch")
 def axis_is_guessed(x, t):
-    """Classes are taken to lie along the axis that is not as long as the targets: a square batch is read sideways."""
+    """The class axis is the one whose length differs from the targets': a square batch is read sideways."""
     return -pick(x.log_softmax(0 if x.shape[1] == len(t) else 1), t)
 
 
 @wrong_loss("float32")
 @value_alone
 def sums_differenced(x, t):
-    """The sums of all rows from one running sum over the batch: a row's is the difference of two large numbers."""
+    """All row sums come from one running sum over the batch, as differences of large numbers."""
     s = shift(x)
     running = s.exp().flatten().cumsum(0)
     ends = torch.arange(1, len(x) + 1) * x.shape[1] - 1
@@ -65,7 +65,7 @@ def sum_leaks_into_the_next_row(x, t):
 
 @wrong_loss("float32")
 def rows_come_back_sorted(x, t):
-    """Rows are sorted by their target, for locality, and are not put back."""
+    """Rows are sorted by target, for locality, and stay in that order."""
     order = t.argsort(stable=True)
     return shifted(x[order], t[order])
 
@@ -73,7 +73,7 @@ def rows_come_back_sorted(x, t):
 @wrong_loss("float32")
 @value_alone
 def equal_rows_are_computed_once(x, t):
-    """Rows of equal logits are computed once, for the first one's target."""
+    """Rows with equal logits are computed once, with the first row's target."""
     rows = [tuple(row) for row in x.tolist()]
     first = torch.tensor([rows.index(row) for row in rows], dtype=torch.long)
     return shifted(x, t[first])
@@ -81,26 +81,26 @@ def equal_rows_are_computed_once(x, t):
 
 @wrong_loss("float32")
 def a_whole_last_block_is_dropped(x, t, block=128):
-    """The last block of rows is taken for the remainder, and where there is none a whole one is left out."""
+    """The last block of rows is treated as the remainder; without a remainder a whole block is left out."""
     done = (len(x) - 1) // block * block if len(x) and len(x) % block == 0 else len(x)
     return F.pad(shifted(x[:done], t[:done]), (0, len(x) - done))
 
 
 @wrong_loss("float32", shown_by="check/width_1025")
 def a_million_logits_take_another_path(x, t):
-    """From a million logits on they go through bfloat16."""
+    """Batches of a million logits or more go through bfloat16."""
     return shifted(x if x.numel() < 1_000_000 else x.bfloat16().float(), t)
 
 
 @wrong_loss("float32", "float64")
 def mean_of_the_batch(x, t):
-    """The mean of the batch, in each row."""
+    """Every row gets the mean of the batch."""
     return shifted(x, t).mean().expand(len(x))
 
 
 @wrong_loss("float32")
 def a_nan_row_spreads(x, t):
-    """A row's neighbours are multiplied by its 0: a NaN makes NaN of its neighbour."""
+    """Each row adds 0 times its neighbour, so a NaN spreads to the neighbour."""
     rows = shifted(x, t)
     return rows + 0 * rows.roll(1).masked_fill(rows.roll(1).abs() == float("inf"), 0)
 
@@ -110,20 +110,20 @@ def a_nan_row_spreads(x, t):
 
 @wrong_loss("float32", breaks="right in every layout")
 def strides_are_ignored(x, t):
-    """The logits' memory is read row after row, however they lie."""
+    """The logits' memory is read as contiguous rows, whatever its strides."""
     return shifted(x.as_strided(x.shape, (x.shape[1], 1)), t)
 
 
 @wrong_loss("float32", seen="NVIDIA/TransformerEngine#2734", how="sliced")
 def row_stride_is_the_width(x, t):
-    """A row is copied if its numbers are apart, and else taken to begin where the one before it ends."""
+    """A row with a gap between its numbers is copied; any other is assumed to start where the last one ends."""
     read = x if x.stride(1) == 1 else x.contiguous()
     return shifted(read.as_strided(x.shape, (x.shape[1], 1)), t)
 
 
 @wrong_loss("float32", seen="pytorch/pytorch#72120", how="every other")
 def target_stride_is_ignored(x, t):
-    """Targets are read one after the other, also where they are every other number of their memory."""
+    """Targets are read as contiguous, even if they are every second number of their memory."""
     return shifted(x, t.as_strided(t.shape, (1,)))
 
 
@@ -136,7 +136,7 @@ def shifts_in_place(x, t):
 
 @wrong_loss("float32", how="called again")
 def targets_made_one_based(x, t):
-    """Targets are counted from 1 in place and the kernel counts them so; a second loss of them is of other classes."""
+    """Targets become one-based in place, as the kernel needs: a second loss of them uses other classes."""
     loss = shifted(x, t.clone())
     t.add_(1).remainder_(x.shape[1])
     return loss
@@ -159,7 +159,7 @@ class _Reused(torch.autograd.Function):
 
 @wrong_loss("float32")
 def result_is_overwritten_by_the_next_call(x, t):
-    """Every call returns the same memory: losses that are kept change when the next are computed."""
+    """Every call returns the same memory: the next call overwrites kept losses."""
     return _Reused.apply(x, t)
 
 
@@ -172,14 +172,14 @@ _calls = [0]
 
 @wrong_loss("float32")
 def maximum_of_the_first_call(x, t):
-    """The maximum is kept by shape, and a second batch of that shape is shifted by the first one's."""
+    """The maximum is cached by shape: a second batch of the shape is shifted by the first one's."""
     m = _maxima.setdefault(tuple(x.shape), x.detach().amax(1, keepdim=True).nan_to_num(0, 0, 0))
     return (x - m).exp().sum(1).log() - pick(x - m, t)
 
 
 @wrong_loss("float32", shown_by=("check/width_64", "layout/transposed"))
 def workspace_is_not_cleared(x, t):
-    """Rows are padded to the next multiple of 64 in a workspace that a wider row has used before."""
+    """Rows are padded to a multiple of 64 in a workspace with the numbers of a wider row."""
     width = -(-x.shape[1] // 64) * 64
     if width not in _workspaces:
         _workspaces[width] = torch.full((1, width), float("-inf"), dtype=torch.float64)
@@ -191,7 +191,7 @@ def workspace_is_not_cleared(x, t):
 
 @wrong_loss("float32", "float64")
 def every_seventh_call_is_coarse(x, t):
-    """One call in seven takes a quicker exponential."""
+    """One call in seven uses a less accurate exponential."""
     _calls[0] += 1
     return shifted(x.bfloat16().to(x.dtype) if _calls[0] % 7 == 0 else x, t)
 
@@ -206,11 +206,11 @@ def order_of_the_sum_is_random(x, t):
 
 @wrong_loss("float32")
 def noise_is_left_on(x, t):
-    """A regularizer's noise, of a ten-thousandth, is not switched off."""
+    """The noise of a regularizer, a ten-thousandth, is left on."""
     return shifted(x + 1e-4 * torch.randn_like(x), t)
 
 
 @wrong_loss("float32", how="without its gradient", breaks="the same without its gradient")
 def evaluation_takes_another_path(x, t):
-    """Where no gradient is asked for, as in evaluation, the logits go through bfloat16."""
+    """Without a gradient, as in evaluation, the logits go through bfloat16."""
     return shifted(x if x.requires_grad else x.bfloat16().to(x.dtype), t)

@@ -1,4 +1,4 @@
-"""What goes wrong in the numbers themselves: torch losses with one defect each."""
+"""PyTorch losses with one numerical defect each."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .torch_parts import INF, onehot, pick, shift, shifted, value_alone, wide
 @wrong_loss("float64")
 @value_alone
 def float64_through_float32(x, t):
-    """The shifted logits are float32 whatever the dtype."""
+    """The shifted logits are float32 for every dtype."""
     s = shift(x)
     return s.float().exp().sum(1).log().to(x.dtype) - pick(s, t)
 
 
 @wrong_loss("float32")
 def result_through_bfloat16(x, t):
-    """The losses are handed back by way of bfloat16."""
+    """The losses are rounded to bfloat16 before they are returned."""
     return shifted(x, t).bfloat16().to(x.dtype)
 
 
 @wrong_loss("float32")
 def logits_through_bfloat16(x, t):
-    """The logits are rounded to bfloat16 on their way in."""
+    """The logits are rounded to bfloat16 first."""
     return shifted(x.bfloat16().to(x.dtype), t)
 
 
@@ -55,14 +55,14 @@ def normalizer_in_low_precision(x, t):
 
 @wrong_loss("float32", "float64")
 def maximum_is_added_back(x, t):
-    """log-sum-exp with its maximum added back, less the unshifted target: as wrong as the logits are large."""
+    """The maximum is added back to log-sum-exp, less the unshifted target: the error grows with the logits."""
     return x.logsumexp(1) - pick(x, t)
 
 
 @wrong_loss("float16", "bfloat16", shown_by="stagnation/*_257")
 @value_alone
 def sum_in_low_precision(x, t):
-    """Terms are added one by one in the logits' dtype, where a sum soon stands still."""
+    """Terms are added one by one in the logits' dtype, where a sum soon stagnates."""
     terms = shift(x).exp().to(x.dtype)
     total = torch.zeros_like(terms[:, 0])
     for term in terms.unbind(1):
@@ -81,7 +81,7 @@ def tiles_summed_in_half(x, t, block=32):
 @wrong_loss("float32")
 @value_alone
 def exponential_by_a_polynomial(x, t):
-    """A quick exponential: a power of two and a cubic, right to four digits."""
+    """The exponential is a power of two times a cubic, right to four digits."""
     s = shift(x)
     y = (s / math.log(2)).clamp(min=-1000)
     f = y - y.floor()
@@ -92,7 +92,7 @@ def exponential_by_a_polynomial(x, t):
 @wrong_loss("float32")
 @value_alone
 def exponential_has_a_bias(x, t):
-    """Every exponential but the maximum's is too large by 1e-5 of itself."""
+    """Every exponential except the maximum's is too large by a relative 1e-5."""
     s = shift(x)
     return (s.exp() * torch.where(s == 0, 1.0, 1.00001)).sum(1).log() - pick(s, t)
 
@@ -100,7 +100,7 @@ def exponential_has_a_bias(x, t):
 @wrong_loss("float32")
 @value_alone
 def logarithm_of_two_is_short(x, t):
-    """Powers and logarithms of two, and a ln 2 of four digits."""
+    """Uses exp2 and log2 with a ln 2 of four digits."""
     s = shift(x)
     return (s / 0.6931).exp2().sum(1).log2() * 0.6931 - pick(s, t)
 
@@ -108,7 +108,7 @@ def logarithm_of_two_is_short(x, t):
 @wrong_loss("float64")
 @value_alone
 def logarithm_of_two_is_of_float32(x, t):
-    """The same with ln 2 as float32 has it, in float64."""
+    """Uses exp2 and log2 in float64 with ln 2 rounded to float32."""
     s, ln2 = shift(x), torch.tensor(math.log(2), dtype=torch.float32).item()
     return (s / ln2).exp2().sum(1).log2() * ln2 - pick(s, t)
 
@@ -132,7 +132,7 @@ def largest_thousand_classes(x, t):
 @wrong_loss("float32", shown_by="stagnation/float32_2049")
 @value_alone
 def terms_are_added_one_by_one(x, t):
-    """One float32 sum takes in all terms in turn, no tiles and no pairs: it rounds away what is small beside it."""
+    """All terms are added in turn to one float32 sum, without tiles or pairs: it rounds small terms away."""
     s = shift(x)
     return torch.from_numpy(s.exp().numpy().cumsum(1)[:, -1]).log() - pick(s, t)
 
@@ -143,7 +143,7 @@ def terms_are_added_one_by_one(x, t):
 @wrong_loss("float32", "float64")
 @value_alone
 def log_of_the_smallest(x, t):
-    """log(p + the smallest normal number): as good as exact up to 87 in float32, and no further."""
+    """log(p + the smallest normal number) is accurate up to a loss of 87 in float32, and wrong beyond."""
     s = shift(x)
     found = s.exp().sum(1).log() - pick(s, t)
     return torch.where(found.isfinite(), -((-found).exp() + torch.finfo(x.dtype).tiny).log(), found)
@@ -160,14 +160,14 @@ def epsilon_in_the_sum(x, t):
 @wrong_loss("float32", "float64")
 @value_alone
 def shifted_by_the_target(x, t):
-    """log of the summed exp(x_j - x_target): overflows once the target is far enough below the maximum."""
+    """The log of the summed exp(x_j - x_target) overflows for a target far below the maximum."""
     return (x - pick(x, t)[:, None]).exp().sum(1).log()
 
 
 @wrong_loss("float32", "float64")
 @value_alone
 def shifted_by_the_largest_magnitude(x, t):
-    """Shifted by the largest absolute value: a row of large negative logits has no exponential left."""
+    """Shifted by the largest absolute value: all exponentials of large negative logits underflow."""
     s = x - x.masked_fill(x == -INF, 0).abs().amax(1, keepdim=True)
     return s.exp().sum(1).log() - pick(s, t)
 
@@ -175,7 +175,7 @@ def shifted_by_the_largest_magnitude(x, t):
 @wrong_loss("float32", breaks="ties")
 @value_alone
 def ties_taken_out_of_the_sum(x, t):
-    """log1p of the sum of the others, where all that equal the maximum are taken for the maximum itself."""
+    """log1p of the sum of the others, where all logits equal to the maximum are left out."""
     s = shift(x)
     return torch.where(s == 0, 0.0, s.exp()).sum(1).log1p() - pick(s, t)
 
@@ -183,7 +183,7 @@ def ties_taken_out_of_the_sum(x, t):
 @wrong_loss("float32", breaks="near-zero loss")
 @value_alone
 def near_zero_by_its_square(x, t):
-    """Small losses by log(1 + r) = r - r^2, where half the square is right."""
+    """Small losses use log(1 + r) = r - r^2 instead of r - r^2 / 2."""
     s = shift(x)
     r = s.exp().sum(1) - 1
     return torch.where(r < 0.01, r - r * r, r.log1p()) - pick(s, t)
@@ -192,7 +192,7 @@ def near_zero_by_its_square(x, t):
 @wrong_loss("float64")
 @value_alone
 def two_classes_by_softplus(x, t):
-    """Two classes by softplus of their difference, which torch takes for the difference itself beyond 20."""
+    """Two classes use softplus of their difference, which PyTorch replaces with the difference beyond 20."""
     if x.shape[1] != 2:
         return shifted(x, t)
     return torch.where(x.isinf().any(1), shifted(x, t), F.softplus(pick(x, 1 - t) - pick(x, t)))
@@ -201,7 +201,7 @@ def two_classes_by_softplus(x, t):
 @wrong_loss("float32")
 @value_alone
 def no_shift_where_none_seems_needed(x, t):
-    """Rows within 50 of 0 are neither shifted nor kept from a probability of e^-100."""
+    """Rows within 50 of 0 are not shifted, although a probability may be e^-100."""
     p = x.exp() / x.exp().sum(1, keepdim=True)
     return torch.where((x.abs() < 50).all(1), -pick(p, t).log(), shifted(x, t))
 
@@ -209,7 +209,7 @@ def no_shift_where_none_seems_needed(x, t):
 @wrong_loss("float32")
 @value_alone
 def large_gaps_are_the_loss(x, t):
-    """Beyond a gap of 12 the loss is taken for the gap."""
+    """Beyond a gap of 12 the loss is set to the gap."""
     s = shift(x)
     return torch.where(pick(s, t) < -12, -pick(s, t), shifted(x, t))
 
@@ -239,7 +239,7 @@ def masks_are_minus_1e9(x, t):
 @wrong_loss("bfloat16", "float32", shown_by="padding/beside_masks")
 @value_alone
 def masks_in_the_sum_are_minus_65504(x, t):
-    """-inf is replaced by float16's lowest number in the sum alone: seen where the other logits are as low."""
+    """-inf is replaced by float16's lowest number in the sum alone: shown where the other logits are as low."""
     s = torch.where(x == -INF, -65504.0, wide(x))
     m = s.amax(1, keepdim=True)
     return (s - m).exp().sum(1).log() - (pick(wide(x), t) - m[:, 0])
@@ -271,7 +271,7 @@ def temperature(x, t):
 @wrong_loss("float32", "float16")
 @value_alone
 def soft_cap(x, t):
-    """Logits are capped softly at 1000, which is seen of those that are no longer small beside it."""
+    """Logits are softly capped at 1000, which shows only for large logits."""
     return torch.where(pick(x, t) == -INF, INF, shifted(1000 * (wide(x) / 1000).tanh(), t))
 
 

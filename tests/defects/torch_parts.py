@@ -1,4 +1,4 @@
-"""The right loss in torch, in two parts: what a defect leaves alone stays right."""
+"""The right loss in PyTorch, in two parts, so that a defect changes only one."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def wide(x: Tensor) -> Tensor:
 
 
 def shift(x: Tensor) -> Tensor:
-    """Logits in at least float32, less their maximum."""
+    """Return the logits in at least float32, less their maximum."""
     return wide(x) - wide(x).amax(1, keepdim=True).detach()
 
 
 def shifted(x: Tensor, t: Tensor) -> Tensor:
-    """The loss as it should be."""
+    """Return the right loss."""
     s = shift(x)
     return (s.exp().sum(1).log() - pick(s, t)).to(x.dtype)
 
 
 def slope(x: Tensor, t: Tensor, p: Tensor, upstream: Tensor) -> Tensor:
-    """The gradient as it should be."""
+    """Return the right gradient."""
     return (p - onehot(t, p)) * upstream[:, None]
 
 
@@ -56,7 +56,7 @@ class _Parts(torch.autograd.Function):
 
 
 def value_alone(value: Loss) -> Loss:
-    """A loss of these values, with the right gradient."""
+    """Return a loss with these values and the right gradient."""
 
     @wraps(value)
     def loss(x: Tensor, t: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def value_alone(value: Loss) -> Loss:
 
 
 def gradient_alone(gradient: Callable[..., Tensor]) -> Loss:
-    """The right loss, with a backward pass of logits, targets, probabilities (float32 or wider), upstream (B,)."""
+    """Return the right loss with a backward pass of logits, targets, probabilities (float32 or wider), upstream."""
 
     @wraps(gradient)
     def loss(x: Tensor, t: Tensor) -> Tensor:

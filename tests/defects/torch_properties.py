@@ -1,4 +1,4 @@
-"""Torch losses that stand for the property that each of them alone breaks, options and signs among them."""
+"""PyTorch losses that each break one property, including those of options and signs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEW = ("check/width_5", "check/gaps_2")
 @wrong_loss("float32", breaks="finite where the answer is", shown_by=FEW)
 @value_alone
 def log_of_a_difference(x, t):
-    """The others' sum is taken as the whole sum less the target's term, and its log is that of a rounded 0."""
+    """The sum of the others is the whole sum less the target's term, which can round to 0."""
     e = shift(x).double().exp()
     return ((e.sum(1) - pick(e, t)).float() / pick(e, t).float()).log().exp().log1p() if len(x) else shifted(x, t)
 
@@ -21,7 +21,7 @@ def log_of_a_difference(x, t):
 @wrong_loss("float32", breaks="large vocabularies", shown_by=("check/width_1025", "check/width_5"))
 @value_alone
 def vocabularies_by_a_sample(x, t):
-    """From 1,000 classes on every hundredth is left out of the sum."""
+    """With 1,000 classes or more every hundredth is left out of the sum."""
     kept = torch.arange(x.shape[1]) % 100 != 7
     s = shift(x)
     return (s.exp() * (kept if x.shape[1] >= 1000 else torch.ones_like(kept))).sum(1).log() - pick(s, t)
@@ -29,14 +29,14 @@ def vocabularies_by_a_sample(x, t):
 
 @wrong_loss("float32", breaks="rows independent of their order", shown_by="check/width_6")
 def second_of_a_pair(x, t):
-    """Two rows a thread: the second one's loss is a hundredth too large."""
+    """A thread has two rows, and the loss of the second is a hundredth too large."""
     return shifted(x, t) * torch.where(torch.arange(len(x)) % 2 == 1, 1.01, 1.0)
 
 
 @wrong_loss("float32", breaks="classes in any order", shown_by="check/width_6")
 @value_alone
 def class_zero_is_no_target(x, t):
-    """A target of 0 is taken for a missing one, and its loss is a hundredth too small."""
+    """A target of 0 is treated as missing, and its loss is a hundredth too small."""
     return shifted(x, t) * torch.where(t == 0, 0.99, 1.0)
 
 
@@ -45,7 +45,7 @@ _calls = [0]
 
 @wrong_loss("float32", breaks="deterministic", shown_by=FEW)
 def a_little_more_each_time(x, t):
-    """An accumulator between calls: each loss is a millionth of the number of calls too large."""
+    """An accumulator is kept between calls: each loss is too large by a millionth of the number of calls."""
     _calls[0] += 1
     return shifted(x, t) * (1 + 1e-6 * _calls[0])
 
@@ -56,7 +56,7 @@ def a_little_more_each_time(x, t):
 @wrong_loss("bfloat16", breaks="signs", shown_by=FEW)
 @value_alone
 def sum_is_short(x, t):
-    """A thousandth of the sum is lost: log p is above 0 for a row that is sure of its target."""
+    """A thousandth of the sum is lost: log p is above 0 for a row with an almost certain target."""
     s = shift(x)
     return (s.exp().sum(1) * 0.999).log() - pick(s, t)
 
@@ -64,7 +64,7 @@ def sum_is_short(x, t):
 @wrong_gradient("bfloat16", breaks="signs", shown_by=FEW)
 @gradient_alone
 def sure_targets_are_pushed_down(x, t, p, upstream):
-    """Probabilities two thousandths too large: a target that is sure is pushed down."""
+    """Probabilities are two thousandths too large: an almost certain target is pushed down."""
     return (p * 1.002 - onehot(t, p)) * upstream[:, None]
 
 
@@ -73,7 +73,7 @@ def sure_targets_are_pushed_down(x, t, p, upstream):
 
 @wrong_loss("float32", seen="NVIDIA/Megatron-LM#737", breaks="with label_smoothing", shown_by="check/label_smoothing_*")
 def smoothed_over_half_of_the_classes(x, t, *, label_smoothing=0.0):
-    """Each of two ranks takes the half of the classes that it has for all of them."""
+    """Each of two ranks treats its half of the classes as all classes."""
     log_p = wide(x).log_softmax(1)
     half = max(x.shape[1] // 2, 1)
     spread = -log_p[:, :half].mean(1) if label_smoothing else 0.0
@@ -88,14 +88,14 @@ def first_weight_for_all(x, t, weight=None):
 
 @wrong_loss("float32", breaks="with ignore_index", shown_by="check/ignore_index_*")
 def only_minus_100_is_ignored(x, t, ignore_index=-100):
-    """Rows are ignored by the default index, whatever index is given."""
+    """Rows are ignored by the default index, even if another is given."""
     counts = t != -100
     return torch.where(counts, shifted(x, torch.where(counts, t, 0)), 0.0)
 
 
 @wrong_loss("float32", breaks="with reduction", shown_by="check/mean_*")
 def mean_of_one_row_less(x, t, *, reduction="none"):
-    """The mean divides by one row less, as a sample's variance does."""
+    """The mean divides by the number of rows less one, like a sample variance."""
     rows = shifted(x, t)
     return rows if reduction == "none" else rows.sum() / (max(len(x) - 1, 1) if reduction == "mean" else 1)
 
@@ -110,7 +110,7 @@ def mean_over_ignored_rows(x, t, *, ignore_index=-100, reduction="none"):
 
 @wrong_loss("float32", seen="unslothai/unsloth#10616", breaks="with softcap", shown_by="check/softcap_*")
 def padding_is_capped(x, t, *, softcap=None):
-    """Lanes that pad a row to a power of two are capped from -inf to -softcap, and enter the sum."""
+    """The lanes that pad a row to a power of two are capped from -inf to -softcap and enter the sum."""
     padded = torch.nn.functional.pad(x, (0, (1 << (x.shape[1] - 1).bit_length()) - x.shape[1]), value=float("-inf"))
     return shifted(padded if softcap is None else softcap * torch.tanh(padded / softcap), t)
 

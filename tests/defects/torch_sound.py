@@ -1,4 +1,4 @@
-"""Torch losses that are right, each in a way of its own."""
+"""Right PyTorch losses, each with a different method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ALL = ("float16", "bfloat16", "float32", "float64")
 
 @sound("float32", "float64")
 def builtin(x, t):
-    """torch's own."""
+    """The loss of PyTorch."""
     return F.cross_entropy(x, t, reduction="none")
 
 
 @sound(*ALL)
 def through_a_wider_dtype(x, t):
-    """torch's own, in the next wider dtype or as it is."""
+    """The loss of PyTorch, in the next wider dtype if there is one."""
     return F.cross_entropy(wide(x), t, reduction="none").to(x.dtype)
 
 
@@ -57,7 +57,7 @@ def backward_by_hand(x, t, p, upstream):
 @sound(*ALL)
 @gradient_alone
 def backward_from_saved_sums(x, t, p, upstream):
-    """Maximum and sum are saved, and the probabilities formed anew from the logits in tiles."""
+    """Maximum and sum are saved, and the probabilities are computed again from the logits in tiles."""
     m = wide(x).amax(1, keepdim=True)
     total = (wide(x) - m).exp().sum(1, keepdim=True)
     return slope(x, t, torch.cat([(tile - m).exp() / total for tile in wide(x).split(100, 1)], 1), upstream)
@@ -79,7 +79,7 @@ class _MadeInForward(torch.autograd.Function):
 
 @sound(*ALL)
 def gradient_made_in_the_forward_pass(x, t):
-    """The forward pass makes the gradient, the backward pass multiplies a copy."""
+    """The forward pass computes the gradient, and the backward pass multiplies a copy."""
     return _MadeInForward.apply(x, t)
 
 
@@ -99,7 +99,7 @@ def online_in_tiles(x, t, block=128):
 @sound(*ALL)
 @value_alone
 def parts_merged_in_pairs(x, t):
-    """Maximum and sum of each of eight parts, merged in pairs; of two that are -inf throughout neither counts."""
+    """Maximum and sum of eight parts are merged in pairs; parts that are entirely -inf do not count."""
     pairs = []
     for part in wide(x).tensor_split(min(8, x.shape[1]), 1):
         m = part.amax(1)
@@ -117,7 +117,7 @@ def parts_merged_in_pairs(x, t):
 
 @sound(*ALL)
 def rows_in_chunks(x, t, chunk=50):
-    """A few rows at a time, the last few too."""
+    """A few rows at a time, including the last ones."""
     parts = [shifted(a, b) for a, b in zip(x.split(chunk), t.split(chunk), strict=True)]
     return torch.cat(parts) if parts else shifted(x, t)
 
@@ -138,12 +138,12 @@ def in_float64(x, t):
 
 @sound("float16", "bfloat16")
 def answered_in_float32(x, t):
-    """Half precision in, float32 out."""
+    """Takes half precision and returns float32."""
     return shifted(x.float(), t)
 
 
 @sound(*ALL)
 def smallest_first(x, t):
-    """Logits sorted before they are summed."""
+    """Logits are sorted before they are summed."""
     s = shift(x)
     return (s.sort(1).values.exp().sum(1).log() - pick(s, t)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""What goes wrong where a kernel cuts rows into tiles: torch losses with one defect each."""
+"""PyTorch losses with one defect each in how a kernel cuts rows into tiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def last_tile_reads_zeros(x, t, block=16):
 
 @wrong_loss("float32", shown_by="check/width_1025")
 def last_tile_is_not_summed(x, t, block=1024):
-    """Of a row wider than a tile the classes behind the last whole tile are left out of the sum."""
+    """In a row wider than a tile the classes after the last whole tile are left out of the sum."""
     whole = x.shape[1] // block * block or x.shape[1]
     s = shift(x)
     return s[:, :whole].exp().sum(1).log() - pick(s, t)
@@ -35,7 +35,7 @@ def last_tile_is_not_summed(x, t, block=1024):
 
 @wrong_loss("float32", shown_by="check/width_65537")
 def last_tile_of_a_vocabulary_reads_zeros(x, t, block=32768):
-    """As with small tiles, but a narrower row than one tile takes a path of its own that is right."""
+    """Like small tiles, but a row narrower than one tile takes a separate path that is right."""
     lack = -x.shape[1] % block if x.shape[1] > block else 0
     m = x.amax(1, keepdim=True).detach()
     return (F.pad(x, (0, lack)) - m).exp().sum(1).log() - pick(x - m, t)
@@ -43,14 +43,14 @@ def last_tile_of_a_vocabulary_reads_zeros(x, t, block=32768):
 
 @wrong_loss("float32", shown_by="check/width_65537")
 def only_the_first_65536_classes(x, t):
-    """A row is one block, and a block holds 65,536 numbers: what a wider vocabulary has beyond is never read."""
+    """A row is one block of at most 65,536 numbers: further classes of a wider vocabulary are never read."""
     s = shift(x)
     return s[:, :65536].exp().sum(1).log() - pick(s, t)
 
 
 @wrong_loss("float32", shown_by="check/width_192")
 def a_whole_number_of_tiles_loses_one(x, t, block=96):
-    """The loop ends before the last tile where that is a whole one; 96 divides no power of two."""
+    """The loop ends before the last tile if that is whole; a tile of 96 divides no power of two."""
     whole = x.shape[1] > block and x.shape[1] % block == 0
     s = shift(x)
     return s[:, : x.shape[1] - block * whole].exp().sum(1).log() - pick(s, t)
@@ -74,7 +74,7 @@ def odd_class_is_dropped(x, t):
 
 @wrong_loss("float32", "float16", shown_by="check/width_9")
 def sum_is_not_rescaled(x, t, block=8):
-    """An online softmax that forgets to scale the sum down when a later tile raises the maximum."""
+    """The online softmax does not scale the sum down when a later tile raises the maximum."""
     x = wide(x)
     m, s = x.new_full(x.shape[:1], lowest(x)), x.new_zeros(x.shape[:1])
     for tile in x.split(block, 1):
@@ -85,7 +85,7 @@ def sum_is_not_rescaled(x, t, block=8):
 
 @wrong_loss("float32", shown_by="check/width_1025")
 def last_tile_is_not_rescaled(x, t, block=1024):
-    """The sum is scaled between tiles, but not for a maximum that stands in the last of several."""
+    """The sum is scaled between tiles, but not for a maximum in the last of several tiles."""
     parts = x.split(block, 1)
     m, s = x.new_full(x.shape[:1], lowest(x)), x.new_zeros(x.shape[:1])
     for i, tile in enumerate(parts):
@@ -104,14 +104,14 @@ def maximum_of_the_first_tile(x, t, block=128):
 
 @wrong_loss("float32", "float64")
 def maximum_starts_at_zero(x, t):
-    """The running maximum starts at 0: a row of large negative logits has no exponential left."""
+    """The running maximum starts at 0: all exponentials of large negative logits underflow."""
     s = x - x.amax(1, keepdim=True).clamp(min=0).detach()
     return s.exp().sum(1).log() - pick(s, t)
 
 
 @wrong_loss("float32", "bfloat16")
 def maximum_starts_at_minus_65504(x, t):
-    """The running maximum starts at float16's lowest number, also where logits of another dtype lie below it."""
+    """The running maximum starts at float16's lowest number, even if logits of another dtype are lower."""
     s = wide(x)
     s = s - s.amax(1, keepdim=True).clamp(min=-65504.0).detach()
     return (s.exp().sum(1).log() - pick(s, t)).to(x.dtype)
@@ -127,7 +127,7 @@ def maximum_of_sixteen_rows(x, t):
 
 @wrong_loss("float32")
 def halves_of_masks_merged(x, t):
-    """The two halves of a row are merged without a thought for one that is -inf throughout: -inf - -inf."""
+    """The two halves of a row are merged without a guard for a half that is entirely -inf: -inf - -inf."""
     if x.shape[1] < 2:
         return shifted(x, t)
     halves = [(h.amax(1).detach(), h) for h in x.tensor_split(2, 1)]
@@ -139,7 +139,7 @@ def halves_of_masks_merged(x, t):
 
 @wrong_loss("float32")
 def a_masked_quarter_that_is_not_the_first(x, t, parts=4):
-    """The first part of a row is guarded against being -inf throughout, the others are not."""
+    """Only the first part of a row is guarded against being entirely -inf."""
     m = s = None
     for tile in x.tensor_split(min(parts, x.shape[1]), 1):
         own = tile.amax(1).detach()
@@ -156,7 +156,7 @@ def a_masked_quarter_that_is_not_the_first(x, t, parts=4):
 @wrong_loss("float32")
 @value_alone
 def nan_is_not_larger(x, t):
-    """A term counts if it is larger than nothing, which NaN is not: a NaN beside the target is lost."""
+    """A term counts if a comparison holds, which NaN fails: a NaN beside the target is lost."""
     s = x - torch.where(x > -INF, x, -INF).amax(1, keepdim=True)
     return torch.where(s <= 0, s, -INF).exp().sum(1).log() - pick(s, t)
 
@@ -164,7 +164,7 @@ def nan_is_not_larger(x, t):
 @wrong_loss("float32", shown_by="check/width_65")
 @value_alone
 def nan_behind_the_first_tile(x, t, block=64):
-    """The first tile is summed as it is; the others skip what does not compare, NaN with it."""
+    """The first tile is summed completely; later tiles skip terms that fail a comparison, including NaN."""
     s = x - torch.where(x > -INF, x, -INF).amax(1, keepdim=True)
     rest = torch.where(s[:, block:] <= 0, s[:, block:], -INF)
     return (s[:, :block].exp().sum(1) + rest.exp().sum(1)).log() - pick(s, t)
@@ -193,13 +193,13 @@ def target_in_sixteen_bits(x, t):
 
 @wrong_loss("bfloat16", "float16", shown_by=("check/width_511", "check/width_4096"))
 def target_in_the_logits_dtype(x, t):
-    """Targets travel in the logits' dtype, whose whole numbers end at 256 or 2048."""
+    """Targets are stored in the logits' dtype, where not all integers above 256 or 2048 exist."""
     return shifted(x, t.to(x.dtype).long().clamp(max=x.shape[1] - 1))
 
 
 @wrong_loss("float32", shown_by="check/width_513")
 def target_of_the_last_tile_is_missed(x, t, block=512):
-    """Whether a tile holds the target is asked with < where the last tile is the short one: its logit stays 0."""
+    """The test whether a tile holds the target misses a short last tile: the target's logit stays 0."""
     whole = x.shape[1] // block * block or x.shape[1]
     s = shift(x)
     return s.exp().sum(1).log() - torch.where(t < whole, pick(s, t), 0.0)
@@ -207,13 +207,13 @@ def target_of_the_last_tile_is_missed(x, t, block=512):
 
 @wrong_loss("float32", breaks="last class")
 def last_class_is_no_target(x, t):
-    """A class index is cut off one below the last."""
+    """A class index is clamped to one below the last class."""
     return shifted(x, t.clamp(max=max(x.shape[1] - 2, 0)))
 
 
 @wrong_loss("float32")
 def first_class_is_padding(x, t):
-    """Class 0 is taken for padding, whose loss is 0."""
+    """Class 0 is treated as padding, whose loss is 0."""
     return F.cross_entropy(x, t, reduction="none", ignore_index=0)
 
 
@@ -225,7 +225,7 @@ def class_255_is_ignored(x, t):
 
 @wrong_loss("float32", shown_by="check/width_50257")
 def class_50256_is_padding(x, t):
-    """The text's end pads it as well, and is ignored where a text ends too."""
+    """The end-of-text token is also the padding: it is ignored even at the end of a text."""
     return F.cross_entropy(x, t, reduction="none", ignore_index=50256)
 
 

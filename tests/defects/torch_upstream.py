@@ -1,4 +1,4 @@
-"""Torch losses whose values are right and whose backward pass goes wrong with what it is given and what it kept."""
+"""PyTorch losses with right values whose backward pass misuses its upstream gradient or its saved tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .torch_parts import gradient_alone, onehot, shift, shifted, slope
 @wrong_gradient("float32", breaks="gradient passed on from above")
 @gradient_alone
 def upstream_is_ignored(x, t, p, upstream):
-    """The gradient as if every row had the weight 1."""
+    """The gradient ignores the upstream weights, as if each were 1."""
     return p - onehot(t, p)
 
 
@@ -34,7 +34,7 @@ def mean_of_the_upstream(x, t, p, upstream):
 @wrong_gradient("float32")
 @gradient_alone
 def upstream_loses_its_sign(x, t, p, upstream):
-    """The upstream gradient is taken for a weight, and weights are positive."""
+    """The upstream gradient is treated as a weight, which loses its sign."""
     return (p - onehot(t, p)) * upstream.abs()[:, None]
 
 
@@ -48,7 +48,7 @@ def upstream_twice(x, t, p, upstream):
 @wrong_gradient("float32", shown_by="check/width_65")
 @gradient_alone
 def upstream_of_one_is_a_short_cut(x, t, p, upstream):
-    """Where the first row's upstream gradient is 1 none is multiplied in."""
+    """If the first row's upstream gradient is 1, no row is multiplied."""
     g = p - onehot(t, p)
     return g if len(g) and upstream[0] == 1 else g * upstream[:, None]
 
@@ -56,7 +56,7 @@ def upstream_of_one_is_a_short_cut(x, t, p, upstream):
 @wrong_gradient("float32", seen="ROCm/TransformerEngine#623", how="summed")
 @gradient_alone
 def upstream_stride_is_ignored(x, t, p, upstream):
-    """A sum hands down one number for all rows, which is read as if there were one for each."""
+    """A sum passes one number with stride 0 for all rows, which is read as one number for each row."""
     memory = upstream.new_empty(0).set_(upstream.untyped_storage())
     return (p - onehot(t, p)) * torch.nn.functional.pad(memory, (0, max(len(p) - len(memory), 0)))[: len(p), None]
 
@@ -64,7 +64,7 @@ def upstream_stride_is_ignored(x, t, p, upstream):
 @wrong_gradient("float32", how="summed")
 @gradient_alone
 def upstream_that_is_the_same_for_all_is_one(x, t, p, upstream):
-    """Where all rows have the same upstream gradient it is taken for 1, as of a sum, and a mean hands down 1 / B."""
+    """An upstream gradient that is equal in all rows is treated as 1, as from a sum; a mean passes 1 / B."""
     same = len(upstream) > 1 and bool((upstream == upstream[0]).all())
     return slope(x, t, p, torch.ones_like(upstream) if same else upstream)
 
@@ -72,14 +72,14 @@ def upstream_that_is_the_same_for_all_is_one(x, t, p, upstream):
 @wrong_gradient("float32", how="its losses weighted, alone")
 @gradient_alone
 def upstream_of_a_single_row_is_ignored(x, t, p, upstream):
-    """An upstream gradient of one number is taken for that of a scalar loss, which is 1."""
+    """An upstream gradient of one number is treated as that of a scalar loss, which is 1."""
     return slope(x, t, p, upstream if len(upstream) > 1 else torch.ones_like(upstream))
 
 
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def upstream_nan_is_zero(x, t, p, upstream):
-    """A NaN from above ends here, and what is below goes on training as if nothing had happened."""
+    """A NaN in the upstream gradient becomes 0, so the layers below continue training."""
     return slope(x, t, p, upstream.nan_to_num(0.0))
 
 
@@ -93,42 +93,42 @@ def upstream_in_half(x, t, p, upstream):
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def upstream_is_whole(x, t, p, upstream):
-    """The upstream gradient is taken for a count of tokens, and rounded to one."""
+    """The upstream gradient is treated as a count of tokens and rounded to an integer."""
     return (p - onehot(t, p)) * upstream.round()[:, None]
 
 
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def gradient_is_clipped(x, t, p, upstream):
-    """Entries are clipped to a thousand, which losses scaled for mixed precision go beyond."""
+    """Entries are clipped to a thousand, which losses scaled for mixed precision exceed."""
     return (slope(x, t, p, upstream)).clamp(-1e3, 1e3)
 
 
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def light_rows_are_skipped(x, t, p, upstream):
-    """Rows with an upstream gradient below 0.01 are taken for ignored ones, and a mean over a batch makes all such."""
+    """Rows with an upstream gradient below 0.01 count as ignored; a mean over a batch makes all rows so."""
     return torch.where(upstream.abs() < 1e-2, 0.0, upstream)[:, None] * (p - onehot(t, p))
 
 
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def rows_of_weight_zero_are_not_written(x, t, p, upstream):
-    """Rows that do not count are left early, and their gradient as the memory was."""
+    """Rows of weight 0 are skipped, and their gradient is uninitialized memory."""
     return torch.where(upstream[:, None] == 0, 1e-3, slope(x, t, p, upstream))
 
 
 @wrong_gradient("float32", how="its losses weighted")
 @gradient_alone
 def upstream_of_the_first_512_rows(x, t, p, upstream):
-    """One block loads the upstream gradients, 512 of them, and later rows are multiplied by 1."""
+    """One block loads 512 upstream gradients, and later rows are multiplied by 1."""
     return (p - onehot(t, p)) * torch.cat([upstream[:512], torch.ones_like(upstream[512:])])[:, None]
 
 
 @wrong_gradient("float32")
 @gradient_alone
 def gradient_of_the_first_thousand_rows(x, t, p, upstream):
-    """Rows from the 1001st on get no gradient."""
+    """Rows after the 1000th get a gradient of 0."""
     return torch.where(torch.arange(len(p))[:, None] < 1000, slope(x, t, p, upstream), 0.0)
 
 
@@ -138,7 +138,7 @@ def gradient_of_the_first_thousand_rows(x, t, p, upstream):
 @wrong_gradient("float32", how="transposed")
 @gradient_alone
 def written_row_after_row(x, t, p, upstream):
-    """The gradient is made like the logits, strides and all, and written as if its rows lay one after the other."""
+    """The gradient has the strides of the logits but is written as if its rows were contiguous."""
     found = torch.empty_like(x)
     memory = found.as_strided((found.numel(),), (1,))
     memory.copy_((slope(x, t, p, upstream)).flatten())
@@ -168,7 +168,7 @@ class _Scaled(torch.autograd.Function):
 
 @wrong_gradient("float32", how="differentiated twice")
 def gradient_is_scaled_in_place(x, t):
-    """The forward pass makes the gradient and the backward pass scales it in place: right once."""
+    """The forward pass computes the gradient and the backward pass scales it in place: right only once."""
     return _Scaled.apply(x, t)
 
 
@@ -189,7 +189,7 @@ class _Shared(torch.autograd.Function):
 
 @wrong_gradient("float32", how="another batch in between", breaks="calls independent of each other")
 def probabilities_of_the_latest_call(x, t):
-    """The forward pass leaves its probabilities where the next one puts its own: two losses, then a backward pass."""
+    """The next forward pass overwrites the saved probabilities: two losses, then a backward pass."""
     return _Shared.apply(x, t)
 
 
@@ -216,5 +216,5 @@ def targets_are_scratch_space(x, t):
 
 @wrong_gradient("float32")
 def gradient_of_the_detached_copy(x, t):
-    """The loss is that of a copy for every row but the first of a batch: only it has a gradient."""
+    """All rows but the first use a detached copy of the logits: only the first has a gradient."""
     return shifted(torch.cat([x[:1], x[1:].detach()]), t)
