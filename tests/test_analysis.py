@@ -254,7 +254,7 @@ def ratio_of(formula, logits, target, fmt=FLOAT32):
     return stability_ratio(error, exact.loss.hi, exact.condition, fmt)[0]
 
 
-def test_the_ratio_is_the_error_over_what_rounding_the_logits_can_cause():
+def test_the_ratio_is_the_error_over_the_error_of_rounding_the_logits():
     x, t = quantize([[3.0, -1.0]], FLOAT32), np.array([1])
     exact = reference(x, t)
     with mpmath.workdps(40):

@@ -46,7 +46,7 @@ def listed(**filters):
 
 @settings(max_examples=examples(12))
 @given(st.fixed_dictionaries(some))
-def test_filters_given_together_keep_what_each_alone_keeps(filters):
+def test_filters_given_together_keep_the_cases_that_each_keeps(filters):
     alone = [listed(**{name: words}) for name, words in filters.items()]
     assert listed(**filters) == set.intersection(*alone)
 

@@ -278,7 +278,7 @@ def test_two_files_with_a_case_of_one_name_are_refused(tmp_path):
         inputs.select_inputs(case_files=paths)
 
 
-def test_the_manifest_names_the_file_and_what_a_dtype_cannot_hold(tmp_path):
+def test_the_manifest_names_the_file_and_the_cases_that_a_dtype_cannot_hold(tmp_path):
     path = written(tmp_path, logits=((1e30, 0.0), (1.0, 2.0)))
     runner.run(case_files=path, dtypes=["float16", "float32"], out=tmp_path / "run", **PLAN)
     manifest = Run(tmp_path / "run").manifest

@@ -240,7 +240,7 @@ def test_a_table_of_anything_but_measurements_is_refused(table, message):
         logitlab.compare(table, table)
 
 
-def test_cells_count_what_was_compared_and_what_changed():
+def test_cells_count_the_comparisons_and_the_changes():
     cells = [line(row=r, quantity=q) for r in range(3) for q in ("loss", "gradient")]
     after = made(cells[0] | NOT_FINITE, cells[1], cells[2] | {"bits": 8}, *cells[3:])
     table = logitlab.compare(made(*cells), after).cells.set_index("quantity")
@@ -248,7 +248,7 @@ def test_cells_count_what_was_compared_and_what_changed():
     assert table.loc["gradient", ["rows", "regressions", "improvements"]].to_list() == [3, 0, 0]
 
 
-def test_the_worst_stands_first():
+def test_the_worst_change_comes_first():
     rows = [line(implementation=i, row=r) for i in ("x/bits", "x/one", "x/grown", "x/two") for r in (0, 1)]
     worse = {0: {"bits": 9}, 1: {"bits": 9}, 2: NOT_FINITE, 4: {"max_ulp": 50.0}, 6: NOT_FINITE, 7: NOT_FINITE}
     before, after = made(*rows), made(*(row | worse.get(i, {}) for i, row in enumerate(rows)))
@@ -358,7 +358,7 @@ def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
 
 @given(pairs(), st.randoms())
 @settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_baseline_stands_for_its_table(tmp_path, pair, random):
+def test_a_baseline_can_replace_its_table(tmp_path, pair, random):
     before, after = pair
     kept, again, last = (tmp_path / name for name in ("base.json", "again.json", "last.json"))
     for path in (kept, again, last):  # from an earlier example

@@ -70,7 +70,7 @@ def rows_of_three(dtype):
         for dtype in FORMATS
     ],
 )
-def test_the_last_stages_are_bit_for_bit_what_evaluate_yields(owner, dtype):
+def test_the_last_stages_equal_the_results_of_evaluate_bit_for_bit(owner, dtype):
     """Eager, on the CPU, over every row of three classes, including NaN and infinities."""
     framework = registry.load(owner)
     x, t = rows_of_three(dtype)

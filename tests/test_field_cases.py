@@ -401,7 +401,7 @@ def test_131072_float16_classes_are_infinite_in_jax_and_their_gradients_nan(jax)
     measured(c, "the NaNs in grad of jax.nn.log_softmax", jax.__version__, now, 131072, dtype="float16")
 
 
-def test_scipys_logsumexp_keeps_what_its_log_softmax_loses():
+def test_scipys_logsumexp_keeps_the_digits_that_its_log_softmax_loses():
     import scipy
     from scipy.special import log_softmax, logsumexp
 

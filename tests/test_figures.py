@@ -274,7 +274,7 @@ def test_a_run_without_measurements_has_no_figures(tmp_path):
     assert [p.name for p in paper.write_figures(empty, tmp_path)] == ["figures.tex"]
 
 
-def test_a_sweep_of_which_nothing_could_be_graded_has_no_curve():
+def test_a_sweep_without_grades_has_no_curve():
     assert [f.name for f in paper.figures(cells(case="sweep_offset/1", family="sweep_offset", grade=None))] == []
 
 

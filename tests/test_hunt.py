@@ -109,7 +109,7 @@ def test_the_same_seed_finds_the_same_and_another_does_not(naive):
     assert [c.id for c in other.cases] != [c.id for c in naive.cases]
 
 
-def test_an_interrupted_search_keeps_what_it_has_found():
+def test_an_interrupted_search_keeps_its_findings():
     def interrupt(done, total, label):
         if "0 kinds" not in label:
             raise KeyboardInterrupt

@@ -43,7 +43,7 @@ def test_a_valid_target_has_no_answer():
     assert invalid_target_answers(np.array([0.417]), LOGITS, np.array([0])) == [None]
 
 
-def test_nothing_is_graded_and_nothing_crashes(float32):
+def test_invalid_targets_are_not_graded_and_do_not_crash(float32):
     assert float32[float32["quantity"] != "probabilities"]["grade"].isna().all()
     outside_autocast = float32["detail"].fillna("").str.contains("autocast makes logits of float16")
     assert set(float32[~outside_autocast]["status"]) == {"ok", "raised"}

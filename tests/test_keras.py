@@ -139,7 +139,7 @@ def test_the_loss_object_reduces_by_itself(pools, framework):
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
-def test_on_jax_the_loss_object_of_no_rows_is_one_number(pools, mode):
+def test_the_loss_object_of_no_rows_is_one_number_on_jax(pools, mode):
     """Keras returns an array of no losses, whatever the reduction."""
     none = {"logits": np.empty((0, 3)), "targets": np.empty(0, np.int64)}
     answer = _answer(pools, "keras-jax", SPARSE_OBJECT, reduction="sum", mode=mode, **none)

@@ -551,7 +551,7 @@ def test_only_plain_losses_have_a_priori_bounds():
 # --- what implementations do with them ----------------------------------------------------------------------------
 
 
-def test_an_implementation_that_takes_no_such_option_is_unsupported():
+def test_an_implementation_without_the_option_is_unsupported():
     cases = [*select_cases("field_scaling/*")]
     df = runner.run(
         cases="field_scaling/*", dtypes="float32", modes="eager", implementations=["torch/*", "numpy/*"], devices="cpu"

@@ -83,7 +83,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("line", BAD)
-def test_an_error_names_what_was_given_and_ends_with_what_to_do(line, capsys, tmp_path, monkeypatch):
+def test_an_error_names_the_wrong_value_and_ends_with_advice(line, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.csv").write_text("1,2\n")
     (tmp_path / "folder").mkdir()

@@ -65,7 +65,7 @@ def defects(tree: ast.AST) -> list[str]:
     return found
 
 
-def test_no_source_reads_a_pickle_or_runs_what_it_reads():
+def test_no_source_reads_a_pickle_or_executes_data():
     found = {str(p.relative_to(ROOT)): defects(ast.parse(p.read_text(encoding="utf-8"))) for p in sources()}
     assert len(found) > 100
     # Written for the repository's own data, by a tool that is not installed; savez writes no objects by itself.

@@ -113,7 +113,7 @@ def test_a_masked_class_with_target_zero_breaks_the_dense_losses(float32):
         assert losses["verdict"].to_list() == ["nan", "nan"], f"{name} no longer gives NaN for 0 x -inf"
 
 
-def test_an_empty_batch_has_no_rows_and_its_reduced_loss_one(float32):
+def test_an_empty_batch_has_no_rows_and_one_reduced_loss(float32):
     torch = rows_of(float32, implementation="torch/F.cross_entropy", quantity="loss")
     assert rows_of(torch, case="reductions/empty_none").empty
     (mean,) = rows_of(torch, case="reductions/empty_mean").to_dict("records")

@@ -453,7 +453,7 @@ def test_a_nan_logit_makes_its_own_row_nan_and_no_other(row, target):
 
 @pytest.mark.parametrize(("row", "total"), [([-INF, 0.0], INF), ([NAN, 0.0], NAN), ([-INF, -INF], NAN)])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_reduction_spreads_what_is_not_finite(row, total, reduction):
+def test_a_reduction_spreads_values_that_are_not_finite(row, total, reduction):
     found = reference([row, [0.0, 1.0]], [0, 1], reduction=reduction)
     np.testing.assert_equal(float(found.loss.hi), total)
 

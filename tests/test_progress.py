@@ -45,7 +45,7 @@ def test_a_run_in_a_notebook_rewrites_one_line_and_clears_it(monkeypatch):
     assert written.split("\r")[-2:] == [" " * progress.NOTEBOOK_WIDTH, ""]
 
 
-def test_a_function_is_called_with_what_is_done_and_the_whole(monkeypatch):
+def test_a_function_is_called_with_the_done_and_the_total_count(monkeypatch):
     calls = []
     assert shown(monkeypatch, Terminal(), progress=lambda *call: calls.append(call)) == ""
     done, total, label = calls[-1]

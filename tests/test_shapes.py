@@ -100,7 +100,7 @@ def test_a_batch_without_rows_gets_no_filler():
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch", "tensorflow"])
-def test_a_framework_that_compiles_nothing_is_given_the_batch_as_it_is(name):
+def test_a_framework_without_a_compiler_gets_the_original_batch(name):
     framework = registry.load(name)
     assert not framework.fills_up(framework.implementations[0], Batch(LOGITS, TARGETS, common_rows=5), "eager")
 

@@ -352,7 +352,7 @@ def test_the_picture_says_what_each_loss_does_and_takes_the_framework_with_most_
 @pytest.mark.parametrize(
     "errors", [{1: 0.5, 10: 0.5}, {-3: 0.5, -2: 0.5, -1: 0.5}, {1: np.inf, 10: np.inf, 100: np.inf}]
 )
-def test_without_a_line_to_draw_the_first_page_has_no_picture(tmp_path, errors):
+def test_the_first_page_has_no_picture_without_a_line_to_draw(tmp_path, errors):
     run = kept(tmp_path / "run", *swept("x/naive", "naive", errors))
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")
     assert [attrs for tag, attrs in page.tags if tag == "img"] == []
@@ -403,7 +403,7 @@ def test_the_worst_row_of_a_case_is_by_grade_then_by_error():
     assert results(Measurements.of(df), "rank = 1")["row"].to_list() == [1]
 
 
-def test_findings_count_what_breaks_and_name_the_family():
+def test_findings_count_the_failures_and_name_the_family():
     df = made(
         line(implementation="x/a", grade="F", family="masks", case="masks/one"),
         line(implementation="x/b", grade="F", family="masks", case="masks/one"),

@@ -365,7 +365,7 @@ def test_words_in_a_styled_table_are_escaped():
     assert "&lt;script&gt;" in html
 
 
-def test_the_table_itself_stays_as_it_is():
+def test_styling_does_not_change_the_table():
     table = pd.DataFrame({"grade": ["A", "A"]}, index=[3, 3])
     logitlab.style(table).to_html()
     assert table.index.to_list() == [3, 3]

@@ -343,7 +343,7 @@ def test_the_command_shows_the_table_and_writes_it_with_a_chart(table, tmp_path,
         assert words in svg
 
 
-def test_the_chart_marks_what_died_and_draws_no_line_through_it(table):
+def test_the_chart_marks_dead_runs_and_draws_no_line_through_them(table):
     drawn = _chart._drawn(table)
     died = table["weights_step"].notna()
     assert died.any()

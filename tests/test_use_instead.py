@@ -44,7 +44,7 @@ def measured(framework):
 
 @pytest.mark.pinned
 @pytest.mark.parametrize("framework", sorted({name.split("/")[0] for name, *_ in STATEMENTS}))
-def test_the_page_states_what_is_measured(framework):
+def test_the_page_states_the_measured_grades(framework):
     df = measured(framework)
     wrong = []
     for name, column, stated, case in STATEMENTS:
