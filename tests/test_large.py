@@ -409,7 +409,7 @@ def test_an_invalid_query_is_reported(run, words):
 
 
 def test_an_unknown_column_and_an_invalid_condition_are_reported(run):
-    with pytest.raises(UsageError, match="no column 'ulp'"):
+    with pytest.raises(UsageError, match="unknown column 'ulp'"):
         logitlab.read(run.folder, ["ulp"])
     with pytest.raises(UsageError, match="where 'grade >'"):
         logitlab.read(run.folder, where="grade >")
