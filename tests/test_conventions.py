@@ -63,7 +63,7 @@ def test_a_divisor_is_exact():
 
 
 def test_a_convention_other_than_the_default_names_its_source():
-    with pytest.raises(ValueError, match="names its source"):
+    with pytest.raises(ValueError, match="source is ''; give package, version and function"):
         Convention(MeanDivisor.ROWS)
     assert ROWS.wording == "a weighted mean is divided by the number of rows (a test)"
 

@@ -152,7 +152,7 @@ def test_workers_collect_the_same(project):
     project.makepyfile(
         "def test_it(logit_case):\n    assert logit_case.exact.loss.hi.shape == logit_case.targets.shape\n"
     )
-    result = project.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--logit-cases", "ties/*")
+    result = project.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--logit-cases", "seed/*")
     assert result.ret == 0, result.stdout.str()
     assert "Different tests were collected" not in result.stdout.str()
 

@@ -343,6 +343,6 @@ def test_a_run_whose_calls_all_fail_is_not_a_success(tmp_path, capsys):
 
 
 def test_a_dtype_that_holds_no_chosen_case_is_reported_before_anything_is_measured(tmp_path):
-    with pytest.raises(UsageError, match="no chosen case can be measured in float16, mode eager: a finite number"):
+    with pytest.raises(UsageError, match="no chosen case can be measured in float16 and mode eager: a finite number"):
         runner.run(cases="offset/1e30", frameworks="numpy", dtypes="float16", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -367,7 +367,7 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch):
     from logitlab.reports.charts import style
 
     monkeypatch.setattr(style, "find_spec", lambda name: None if name == "jinja2" else name)
-    with pytest.raises(UsageError, match=r"the site needs jinja2: pip install 'logitlab\[report\]'"):
+    with pytest.raises(UsageError, match=r"the site needs jinja2; install with `pip install 'logitlab\[report\]'`"):
         reports.write(run, ["html"], tmp_path / "site")
 
 
