@@ -187,9 +187,7 @@ def test_a_table_that_is_too_wide_for_a_page_is_turned(hostile, tmp_path):
 
 def test_only_missing_packages_are_reported(run, monkeypatch, tmp_path):
     monkeypatch.setattr(style, "find_spec", lambda module: None if module == "pylatexenc" else module)
-    with pytest.raises(
-        UsageError, match=r"LaTeX tables need pylatexenc; install with `pip install 'logitlab\[report\]'`"
-    ):
+    with pytest.raises(UsageError, match=r"LaTeX tables need pylatexenc; install with `pip install"):
         reports.write(run, ["latex"], tmp_path)
 
 

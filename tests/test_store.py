@@ -126,7 +126,7 @@ def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"no": "schema"}', '{"schema": "x"}'])
 def test_a_damaged_manifest_is_reported(run, content):
     (run.folder / "manifest.json").write_text(content)
-    with pytest.raises(UsageError, match=r"the manifest\.json of .* is damaged"):
+    with pytest.raises(UsageError, match=r"the manifest\.json of .* is damaged .*; copy it from a backup, or"):
         Run(run.folder)
 
 
