@@ -10,6 +10,9 @@
 #
 # TORCH=cpu     with any of these: take PyTorch's CPU build, which is a fifth of the size, from PyTorch's own index
 
+# Where this is set, each process compiles LogitLab and the tests again.
+export PYTHONDONTWRITEBYTECODE =
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
