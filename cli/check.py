@@ -1,4 +1,3 @@
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,8 +36,9 @@ def check(
     with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
     fails and a program that reproduces it.
     """
-    # Set before the loss's module imports PyTorch, so that idle threads do not keep the cores busy.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from ..core.threads import let_idle_threads_sleep
+
+    let_idle_threads_sleep()  # before the loss's module imports PyTorch
     from ..studies import check as checking
 
     if out is not None:

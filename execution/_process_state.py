@@ -1,4 +1,4 @@
-"""What a call may change in its process for good, so that the next would not be made as it was asked for."""
+"""Settings of a process that a call may change and leave changed, so that later calls would run differently."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ _SIGNALS = [
 ]
 _MAX_SHOWN = 120  # characters of a value
 
-# The value of one thing, or of several by name.
+# One value, or several by name.
 Value = str | Mapping[str, str]
 
 
 class ProcessState:
-    """What a process shares among its calls, as it is when this is made.
+    """A snapshot of the settings that all calls of a process share.
 
-    It is what the process itself can be asked for and a result or the process may depend on, and what the framework
-    tells of its settings; not a library's inner variables, of which nobody has a list. A look takes a tenth of a
-    millisecond.
+    It holds the settings that the process can read and that a result may depend on, and the framework's settings.
+    Inner variables of libraries are not included, since there is no list of them. A snapshot takes 0.1 ms.
 
     Args:
-        settings: the framework's own; see `frameworks.Framework`.
+        settings: returns the framework's settings; see `frameworks.Framework.settings`.
     """
 
     def __init__(self, settings: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -39,9 +38,9 @@ class ProcessState:
         self._by_imports = {name: _value(probe) for name, probe in _SET_BY_IMPORTS.items()}
 
     def changes(self, before: ProcessState) -> tuple[str, ...]:
-        """The differences to an earlier state, each in a few words; empty if there is none.
+        """Return a few words for each difference from an earlier snapshot.
 
-        What modules set when they are imported is not held against the call that needed them first.
+        Settings that modules change on import are ignored if the call imported a module.
         """
         found = _differences(before._values, self._values)
         if self._modules == before._modules:
@@ -52,7 +51,7 @@ class ProcessState:
 def _value(probe: Callable[[], Value]) -> Value:
     try:
         return probe()
-    except Exception as error:  # what can no longer be told has changed
+    except Exception as error:  # a setting that can no longer be read has changed
         return f"unknown, {type(error).__name__}"
 
 
@@ -74,7 +73,7 @@ def _shown(value: Value | None) -> str:
 
 
 def _rounding() -> str:
-    """The processor's mode, by what it does to sums that lie between two numbers."""
+    """Return the processor's rounding mode, found from sums that lie between two numbers."""
     one, little = np.float64(1), np.float64(2.0**-60)
     if one + little > one:
         return "up"

@@ -1,4 +1,4 @@
-"""The calls that wait for each worker, and which worker is to make its calls next."""
+"""The calls that wait for each worker, and the choice of the worker that runs next."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 # One call running and one waiting keep a worker busy without holding many batches in its pipe.
 IN_FLIGHT = 2
-# Seconds that a call is thought to take before one was made: what is compiled takes longest, and is started first.
+# Estimated seconds of a worker's first call. Compiled calls take longest and start first.
 EAGER_SECONDS, COMPILED_SECONDS = 0.05, 0.5
-# A worker that holds more is replaced where a dtype or a width begins, if so much of it came with its calls: the
-# compiled programs of those before are of no more use, and not every framework can forget them.
+# A worker with more bytes than MAX_RESIDENT, of which its calls added MAX_GROWTH, is replaced before the next dtype or
+# width. It no longer needs the earlier compiled programs, and not every framework can drop them.
 MAX_RESIDENT, MAX_GROWTH = 3 * 2**29, 2**29
 
 C = TypeVar("C", bound="Call")
@@ -29,7 +29,7 @@ C = TypeVar("C", bound="Call")
 
 @dataclass(eq=False)
 class Queue(Generic[C]):
-    """The calls that wait for a worker, those that it was given, and the import that comes before them."""
+    """The waiting and running calls of a worker, and the import that precedes them."""
 
     key: str
     waiting: deque[C] = field(default_factory=deque)
@@ -39,20 +39,20 @@ class Queue(Generic[C]):
     attempts: int = 0
     _answers: int = 0
     _seconds: float = 0.0
-    _since: float = 0.0  # when it began, or was answered last
+    _since: float = 0.0  # time of the start or of the latest answer
     _kind: Hashable = None
-    _base: int = 0  # bytes that its process held after the first call
+    _base: int = 0  # bytes of its process after the first call
 
     @property
     def futures(self) -> tuple[Future[Any], ...]:
         return (*self.running, *filter(None, [self.importing]))
 
     def begin(self) -> None:
-        """Starts the clock: from now on its calls are made."""
+        """Start the clock when the first call starts."""
         self._since = time.monotonic()
 
     def answered(self, call: C, outcome: Outcome) -> bool:
-        """Notes the answer to a call, and returns whether its process has grown so much that another should go on."""
+        """Record the answer to a call; return whether the process has grown so much that it should be replaced."""
         now = time.monotonic()
         self._answers, self._seconds, self._since = self._answers + 1, self._seconds + now - self._since, now
         begins, self._kind = call.kind != self._kind, call.kind
@@ -64,13 +64,15 @@ class Queue(Generic[C]):
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the call that comes next is of a cell that comes first."""
+        """Whether the next call belongs to a cell that is measured first."""
         return bool(self.waiting) and self.waiting[0].cell.comes_first
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """What is to be made first has the largest: cells that come first; then workers that were not tried yet, so
-        that it is known how long each takes; then what will take longest.
+        """The priority as a sort key; the largest runs first.
+
+        Cells that are measured first precede workers without an answer, so that each worker's speed is known early.
+        Then comes the worker with the most work left.
         """
         eager = self.waiting[0].cell.base_mode == "eager"
         guess = EAGER_SECONDS if eager else COMPILED_SECONDS
@@ -79,7 +81,7 @@ class Queue(Generic[C]):
 
 
 def next_to_start(queues: Collection[Queue[Any]], at_once: int) -> list[Queue[Any]]:
-    """The queues that should begin now, so that no more than so many workers make calls at once."""
+    """Return the queues that should start now, so that at most ``at_once`` workers run."""
     room = at_once - sum(bool(queue.futures) for queue in queues)
     if room <= 0:
         return []
@@ -87,7 +89,7 @@ def next_to_start(queues: Collection[Queue[Any]], at_once: int) -> list[Queue[An
 
 
 def goes_on(queue: Queue[Any], queues: Collection[Queue[Any]]) -> bool:
-    """Whether a worker that was answered makes its next call, or leaves its place to one that is more urgent."""
+    """Return whether a worker that has answered runs its next call, rather than a more urgent worker."""
     return bool(queue.waiting) and not any(other.rank[:2] > queue.rank[:2] for other in _idle(queues))
 
 
@@ -96,5 +98,5 @@ def _idle(queues: Collection[Queue[Any]]) -> list[Queue[Any]]:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The rows of the measurements table that a call gives, and the table of a cell."""
+"""The rows of one call in the measurements table, and the table of a cell."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from ..storage.schema import COLUMNS
 from .plan import Cell, GradedCall, Group
 
 Array = NDArray[Any]
-# The values of a column in these rows: one for each, one string for all, or none.
+# The values of a column: one for each row, one string for all rows, or None for missing values.
 Column = Array | Sequence[Any] | str | None
 
 
 @dataclass(frozen=True, eq=False)
 class QuantityRows:
-    """One quantity of one call in the measurements table, by its columns; `cell_table` adds those of the cell."""
+    """The columns of one quantity of one call in the measurements table; `cell_table` adds the cell's columns."""
 
     case: Sequence[str]
     family: Sequence[str]
@@ -58,25 +58,25 @@ class QuantityRows:
 
 
 def quantity_rows(graded: GradedCall, stages: Sequence[Stage]) -> list[QuantityRows]:
-    """The rows of one call, by quantity; ``stages`` are those of a call that was traced.
+    """Return the rows of one call, by quantity; ``stages`` are the stages of a traced call.
 
-    They become a table in `cell_table`, once for all of a cell's calls: there are many small calls, and most of a
-    table's cost is in its columns.
+    `cell_table` builds one table from all calls of a cell. A cell has many small calls, and most of a table's cost is
+    in its columns.
     """
     call, outcome = graded.call, graded.outcome
     group, info = call.group, call.cell.implementation
     traced = TracedBatch(info.formula, stages, group.batch(), group.fmt, group.exact, graded.graded)
     first = first_failures(traced)
-    # The fault of a quantity that did not come is in its own rows.
+    # The fault of a missing quantity is in the rows of that quantity.
     message = replace(outcome, detail="" if outcome.lacking else outcome.detail).message
     present = [_present(group, q, array, graded.graded[q], first[q], message) for q, array in outcome.values]
-    # A process that died returned no quantity and named none.
+    # A process that died returned no quantity and listed no missing ones.
     lacking = outcome.lacking or (() if outcome.values else info.quantities)
     return present + [_rows(group, quantity, outcome.status, outcome.message) for quantity in lacking]
 
 
 def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.DataFrame:
-    """The measurements of a cell's calls in one table."""
+    """Return the measurements of a cell's calls in one table."""
     info = cell.implementation
     of_cell = {
         "run": run_name, "framework": cell.framework, "implementation": info.name, "formula": info.formula,
@@ -93,7 +93,7 @@ def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.D
 
 
 def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array | ExtensionArray | pd.Series:
-    """A column of a table from those of its parts, in its type: converting a whole table costs more than making it."""
+    """Return a column joined from its parts, in its type; converting the whole table later would cost more."""
     pairs = list(zip(parts, sizes, strict=True))
     if kind == "category":
         return _categories(pairs)
@@ -131,7 +131,7 @@ def _listed(part: Column, size: int) -> list[Any]:
 
 
 def _rows(group: Group, quantity: str, status: Status, detail: str | None) -> QuantityRows:
-    """The rows of a quantity that did not come."""
+    """Return the rows of a missing quantity."""
     rows = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
     return QuantityRows(rows.case, rows.family, rows.row, rows.classes, quantity, status.value, detail)
 
@@ -139,7 +139,7 @@ def _rows(group: Group, quantity: str, status: Status, detail: str | None) -> Qu
 def _present(
     group: Group, quantity: str, array: Array, graded: Graded, first_failure: Sequence[str | None], message: str
 ) -> QuantityRows:
-    """The rows of a quantity that came; ``message`` is what there is to say of the call beside."""
+    """Return the rows of a returned quantity; ``message`` is the remark about the call, or empty."""
     exact = group.exact
     of_case = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
     rows = QuantityRows(
@@ -167,7 +167,7 @@ def _present(
 
 
 def _bits(values: Array) -> NDArray[np.int64]:
-    """A digest of each row (R,) or (R, E) of values as they came, the same for the same bits; all NaN are one."""
+    """Return a digest of each row of values (R,) or (R, E); equal bits give equal digests, and all NaN are equal."""
     same = np.ascontiguousarray(np.where(np.isnan(values), values.dtype.type(np.nan), values))
     digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in same)
     return np.frombuffer(digests, np.dtype("<i8")).astype(np.int64)

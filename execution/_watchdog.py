@@ -1,4 +1,4 @@
-"""What a worker process watches beside its calls: its parent, its memory, and how much it prints."""
+"""The watchdog thread of a worker process: it watches the parent, the memory and the size of the log."""
 
 import ctypes
 import os
@@ -17,9 +17,9 @@ if sys.platform == "linux":
     import fcntl
 
 POLL_SECONDS = 0.1
-# The exit code of a worker that took more memory than it may.
+# The exit code of a worker that exceeded its memory limit.
 TOO_MUCH_MEMORY = 97
-# A log that is longer keeps so much of its beginning and of its end.
+# A longer log is cut to its first FIRST and its last LAST bytes.
 MAX_LOG_BYTES, FIRST, LAST = 2**23, 2**20, 2**20
 # A framework keeps a few threads for each core.
 _MAX_THREADS = 1000 + 16 * (os.cpu_count() or 1)
@@ -27,14 +27,14 @@ _MAX_FILES = 512
 
 
 def default_limit() -> int:
-    """Bytes of resident memory that one worker may take: half of what there is."""
+    """Return the default memory limit of a worker in bytes: half of the machine's memory."""
     return memory.total() // 2
 
 
 def keep_watch(log: Path, limit: int) -> None:
-    """Kill this process when its parent dies, even in the middle of a call, and when it has more than ``limit`` bytes
-    of resident memory: a run that was killed leaves nothing behind that keeps cores and memory busy. The log stays
-    small.
+    """Kill this process when its parent dies or its resident memory exceeds ``limit`` bytes, even during a call.
+
+    A killed run thus leaves no process behind that keeps cores and memory busy. The thread also keeps the log short.
     """
     _prefer_for_oom_kill()
     parent = parent_process()
@@ -45,25 +45,25 @@ def keep_watch(log: Path, limit: int) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Return the bytes of resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
 
 
 def return_freed_memory() -> None:
-    """Gives back to the system what this process has freed; glibc keeps small pieces for later."""
-    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+    """Return freed memory to the system; glibc keeps small pieces for later."""
+    with suppress(AttributeError, OSError, TypeError):  # a C library other than glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def outgrown(limit: int) -> bool:
-    """Whether this process should make no further call: it leaks memory, threads or files."""
+    """Return whether this process leaks memory, threads or files, and should run no further call."""
     me = psutil.Process()
     with me.oneshot():
         return me.memory_info().rss > limit // 2 or me.num_threads() > _MAX_THREADS or _open_files() > _MAX_FILES
 
 
 def _open_files() -> int:
-    """At least as many as this are open, or were: the lowest free number tells it without listing them."""
+    """Return a lower bound of the open files: the lowest free descriptor, which needs no listing."""
     try:
         free = os.open(os.devnull, os.O_RDONLY)
     except OSError:
@@ -82,15 +82,17 @@ def _watch(sentinel: list[int], log: Path, limit: int) -> None:
 
 
 def _prefer_for_oom_kill() -> None:
-    """Where the whole machine runs out of memory, Linux ends this process and not the run."""
+    """Make Linux kill this process, rather than the run, when the machine runs out of memory."""
     if sys.platform == "linux":
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _end_with(sentinel: int) -> None:
-    """Native code that holds the interpreter keeps the watchdog waiting. The sentinel is a pipe that only the parent
-    can write to; when it closes, the kernel sends the signal by itself. What this process has started ends with it.
+    """Make the kernel kill this process and its children when the sentinel closes.
+
+    The watchdog thread cannot run while native code holds the interpreter. The sentinel is a pipe that only the parent
+    can write to, and it closes when the parent dies.
     """
     if sys.platform == "linux":
         os.setsid()
@@ -101,12 +103,12 @@ def _end_with(sentinel: int) -> None:
 
 
 def _shorten(log: Path) -> None:
-    """Leaves the beginning and the end of what was printed, once it is long: a disk is soon full."""
+    """Cut the middle out of a long log, so that it does not fill the disk."""
     with suppress(OSError):
         size = log.stat().st_size
         if size <= MAX_LOG_BYTES:
             return
-        # Those who print go on behind what is left, since they append.
+        # Other writers append, so they continue behind the shortened text.
         file = os.open(log, os.O_RDWR | os.O_APPEND)
         try:
             os.lseek(file, size - LAST, os.SEEK_SET)

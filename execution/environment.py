@@ -1,4 +1,4 @@
-"""What a result depends on besides the code: versions, hardware, and the variables that change numerics."""
+"""Facts that a result depends on besides the code: versions, hardware, and environment variables."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..storage.manifest import Hardware
 
-# Variables by which the frameworks and their libraries are told to compute otherwise.
+# Environment variables that change how the frameworks and their libraries compute.
 _NUMERIC = re.compile(
     r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF(?!_CLI)|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
     r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES)_|^LOGITLAB_(?!CACHE)"
@@ -17,17 +17,17 @@ _OWN = ("logitlab", "numpy", "pandas", "pyarrow", "ml-dtypes", "python-flint", "
 
 
 def numeric_variables() -> dict[str, str]:
-    """The environment variables set now that can change a result."""
+    """Return the current environment variables that can change a result."""
     return {k: v for k, v in sorted(os.environ.items()) if _NUMERIC.match(k)}
 
 
 def own_versions(*also: str) -> dict[str, str]:
-    """The versions of LogitLab and of what it measures with, and of these packages."""
+    """Return the versions of LogitLab, of the packages it measures with, and of the given packages."""
     return {name: metadata.version(name) for name in (*_OWN, *also)}
 
 
 def hardware() -> Hardware:
-    """Processor, cores, memory and operating system, as far as the machine tells."""
+    """Return processor, cores, memory and operating system, as far as the machine reports them."""
     return {
         "system": platform.platform(),
         "machine": platform.machine(),

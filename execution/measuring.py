@@ -1,4 +1,4 @@
-"""The cells of one block measured in worker processes, and the table of each."""
+"""Measure the cells of one block in worker processes, and build the table of each cell."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +13,16 @@ from ._rows import QuantityRows, cell_table, quantity_rows
 from .plan import Cell, GradedCall, Group, PlannedCall, groups, ordered
 from .pool import Pools
 
-# The groups of a block's cases in each dtype; and what keeps the table of a part.
+# The groups of a block's cases in each dtype; and the function that stores the table of a part.
 Grouped = Mapping[str, tuple[Group, ...]]
 Keep = Callable[[int, pd.DataFrame], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Cases that are measured together, in some cells, and the number of the part that each cell's table becomes.
+    """Cases that are measured together, and for each cell the number of the part that holds its table.
 
-    ``is_last`` says that no block follows: a worker ends as soon as its calls are made.
+    ``is_last`` means that no block follows, so each worker ends after its last call.
     """
 
     cases: tuple[Case, ...]
@@ -31,12 +31,15 @@ class Block:
     is_last: bool = False
 
     def grouped(self) -> Grouped:
-        """The groups of the cases in each dtype of the cells."""
+        """Return the groups of the cases, by dtype."""
         return {d: groups(self.cases, FORMATS[d], self.oracle) for d in {cell.dtype for cell in self.parts}}
 
 
 def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: Keep) -> Iterator[tuple[int, str]]:
-    """Measures cells and yields each call's rows and cell; the last call of a cell gives its table to ``keep``."""
+    """Measure the cells; yield the rows and the cell of each call.
+
+    After the last call of a cell, ``keep`` receives the cell's table.
+    """
     order = {c.id: i for i, c in enumerate(block.cases)}
     calls = ordered(
         PlannedCall(cell, group.with_convention(cell.implementation.convention))
@@ -45,7 +48,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
         for cell in block.parts
         if cell.dtype == dtype and (group.plain or not cell.plain_only)
     )
-    # From here on the calls alone keep the groups: exact answers are dropped once all workers are past them.
+    # After this only the calls refer to the groups, so exact answers are freed once all workers have used them.
     del grouped
     missing = Counter[Cell]()
     for call in calls:
@@ -53,7 +56,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
     for cell in (c for c in block.parts if not missing[c]):
         keep(block.parts[cell], pd.DataFrame())
     tables: dict[Cell, list[QuantityRows]] = {cell: [] for cell in block.parts}
-    failing: dict[PlannedCall, GradedCall] = {}  # by the call that traces it
+    failing: dict[PlannedCall, GradedCall] = {}  # the key is the call that traces the stages
     for call, outcome in pools.evaluate(_consumed(calls), is_last=block.is_last):
         graded = failing.pop(call) if call.traced else GradedCall(call, outcome, call.graded(outcome))
         if not call.traced and graded.needs_trace:
@@ -65,7 +68,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
         tables[cell] += quantity_rows(graded, outcome.stages)
         missing[cell] -= len(call.group.cases)
         if missing[cell] == 0:
-            # Calls end in any order and in any division; the table does not show it.
+            # Calls end in any order and division, but the table has a fixed order.
             table = cell_table(run_name, cell, tables.pop(cell))
             keep(
                 block.parts[cell], table.sort_values("case", key=lambda ids: ids.map(order).astype(int), kind="stable")
@@ -74,7 +77,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
 
 
 def _consumed(calls: list[PlannedCall]) -> Iterator[PlannedCall]:
-    """The calls, each of which the list holds no longer."""
+    """Yield the calls and remove each from the list."""
     calls.reverse()
     while calls:
         yield calls.pop()

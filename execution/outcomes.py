@@ -1,6 +1,6 @@
-"""What became of a worker's task: its answer, or why there is none, from the future that pebble gave for it.
+"""Turn the future of a worker's task into its answer or its fault.
 
-Errors are asked for and not raised: a SystemExit from another package's code would end this process.
+Errors are read from the future and not raised, since a SystemExit from another package would end this process.
 """
 
 import signal
@@ -16,23 +16,26 @@ from ._watchdog import TOO_MUCH_MEMORY
 from .registry import Description
 from .worker import Outcome
 
-# Stands for the exit code 0 of a process that ended in the middle of its work; no process has it.
+# Replaces the exit code 0 of a process that ended during a call; no process has this code.
 EXITED = 256
 
 
 def description(name: str, future: Future[Description], limit: float) -> Description:
-    """What the framework says of itself, or why it is missing; ``limit`` is that of an import, in seconds."""
+    """Return the framework's description, or the reason why it is missing.
+
+    ``limit`` is the time limit of the import in seconds.
+    """
     error = future.exception()
     if error is None:
         return future.result()
     fault = _fault(error, f"did not finish importing within {limit:g} s", "its process died when it was imported")
-    # Its description may be what cannot be sent.
+    # The status is raised too if the description itself cannot be sent.
     how = "failed when it was imported: " if fault.status is Status.RAISED else ""
     return Description(name, missing=f"{how}{fault.detail}", failed=True)
 
 
 def import_fault(framework: str, future: Future[str | None], limit: float) -> Outcome | None:
-    """Why the framework was not imported, as the outcome of each call that needs it; None if it was."""
+    """Return the outcome of all calls of a framework that cannot be imported; None if it was imported."""
     error = future.exception()
     if error is None:
         message = future.result()
@@ -42,12 +45,12 @@ def import_fault(framework: str, future: Future[str | None], limit: float) -> Ou
 
 
 def ends_process(outcome: Outcome) -> bool:
-    """Whether the process that gave this outcome is gone, or makes no further call."""
+    """Return whether the process of this outcome is dead or runs no further call."""
     return outcome.exhausted or outcome.status in (Status.CRASHED, Status.TIMEOUT)
 
 
 def failed(error: BaseException, timeout: float) -> Outcome:
-    """The outcome of a call whose future ended in an error."""
+    """Return the outcome of a call whose future ended in an error."""
     return _fault(error, f"no answer within {timeout:g} s", "the worker process died")
 
 
@@ -58,14 +61,14 @@ def _fault(error: BaseException, late: str, died: str) -> Outcome:
         return Outcome(status=Status.CRASHED, detail=f"{died} ({_exit(error)})")
     if isinstance(error, BrokenProcessPool):
         return Outcome(status=Status.CRASHED, detail=died)
-    # An answer that cannot be sent back is a fault of this call alone.
+    # An answer that cannot be sent back is a fault of this call only.
     return Outcome(status=Status.RAISED, detail=format_error(error))
 
 
 def _exit(error: ProcessExpired) -> str:
     code = error.exitcode
     if code == TOO_MUCH_MEMORY:
-        return "it took more memory than it may"
+        return "it exceeded its memory limit"
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {0 if code == EXITED else code}"

@@ -1,4 +1,4 @@
-"""Frameworks in worker processes of their own: a fault costs the call that caused it and no other."""
+"""Worker processes, at least one for each framework, so that a fault costs only the call that caused it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .plan import Call
 
 DEFAULT_TIMEOUT = 120.0
-# Seconds for an import, which on a shared disk with a cold cache may take minutes; the limit of calls is the user's.
+# Time limit of an import in seconds; on a shared disk with a cold cache an import may take minutes.
 IMPORT_TIMEOUT = 600.0
-# A process that dies while it imports may have been killed from outside: it is tried once more.
+# A process that dies during an import may have been killed from outside, so the import is tried again.
 IMPORT_ATTEMPTS = 2
 GIB = 2**30
 
@@ -44,14 +44,14 @@ _main_lock = threading.Lock()
 class _Process(SpawnProcess):
     @property
     def exitcode(self) -> int | None:
-        # pebble takes 0 for the end of a worker that has nothing left to do, and would wait for the answer to its call.
-        # None of ours ends by itself.
+        # pebble takes 0 for the end of an idle worker, and would wait forever for the answer to the call. LogitLab's
+        # workers never end by themselves.
         return EXITED if super().exitcode == 0 else super().exitcode
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-        # A spawned process imports its parent's main module again. That would run a user's script a second time where
-        # it has no `if __name__ == "__main__"`, and import the script's frameworks into every worker.
+        # A spawned process imports its parent's main module again. That would run a user's script a second time if it
+        # has no `if __name__ == "__main__"`, and would import the script's frameworks into every worker.
         with _main_lock:
             main = sys.modules["__main__"]
             sys.modules["__main__"] = types.ModuleType("__main__")
@@ -68,14 +68,14 @@ class _Context(SpawnContext):
 class Pools:
     """Worker processes of each framework, for the length of a ``with`` block.
 
-    A worker's key names it: calls of one key run one after the other in one process; keys run side by side, no more of
-    them at once than keep the cores busy.
+    Each worker has a key. Calls with the same key run one after the other in one process. Different keys run side by
+    side, only as many as keep the cores busy.
 
     Args:
         frameworks: their names.
-        logs: a folder for what the workers print, one file for each key.
-        timeout: seconds after which a call is given up and its worker replaced; an import has `IMPORT_TIMEOUT`.
-        memory_limit: GiB of memory above which a worker is ended; half of the machine's by default.
+        logs: the folder for the output of the workers, one file for each key.
+        timeout: the time limit of a call in seconds, after which its worker is replaced; imports have `IMPORT_TIMEOUT`.
+        memory_limit: the memory limit of a worker in GiB; half of the machine's memory by default.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Pools:
         self._pools: dict[str, ProcessPool] = {}
         self._imports: dict[str, Future[str | None]] = {}
         self._queues: dict[str, Queue[Any]] = {}
-        # One more than there are cores, since a worker waits while its results are graded or a compiler reads a disk.
+        # One more than the cores, since a worker waits while its results are graded or a compiler reads from disk.
         self._at_once = cores() + 1
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Pools:
             self._discard(key)
 
     def describe(self) -> dict[str, Description]:
-        """Every framework's description; they import side by side."""
+        """Import all frameworks side by side and return their descriptions."""
         futures = {
             name: self.worker(name).schedule(registry.describe, args=[name], timeout=IMPORT_TIMEOUT)
             for name in self._frameworks
@@ -108,11 +108,10 @@ class Pools:
         return {name: description(name, future, IMPORT_TIMEOUT) for name, future in futures.items()}
 
     def evaluate(self, calls: Iterable[C], *, is_last: bool = False) -> Iterator[tuple[C, Outcome]]:
-        """Makes the calls, each worker's in their order, and yields them as they end.
+        """Run the calls, each worker's in their order, and yield them as they end.
 
-        A call that fails is divided and made again in parts, until the fault has one cause. While the calls are made,
-        `add` takes more of them. ``is_last`` says that nothing else will be asked of these workers: each ends when its
-        calls are made.
+        A call that fails is divided and run again in parts, until the fault has one cause. During the evaluation, `add`
+        adds calls. With ``is_last`` each worker ends after its last call.
         """
         self._queues = {}
         for call in calls:
@@ -130,13 +129,13 @@ class Pools:
                 queue = futures[future]
                 if future is queue.importing:
                     yield from self._import_ended(queue, future)
-                elif future in queue.running:  # and not withdrawn since
+                elif future in queue.running:  # a restart may have withdrawn it
                     yield from self._ended(queue, future)
                 if is_last and not queue.waiting and not queue.futures and queue.key in self._pools:
                     self._discard(queue.key)
 
     def add(self, call: Call) -> None:
-        """One more call for the `evaluate` that is under way, the next that its worker makes."""
+        """Add a call to the running `evaluate`; its worker runs it next."""
         queue = self._queue(call)
         queue.waiting.appendleft(call)
         if queue.futures or queue in next_to_start(self._queues.values(), self._at_once):
@@ -147,7 +146,7 @@ class Pools:
         return self._queues.setdefault(key, Queue(key))
 
     def _import_ended(self, queue: Queue[C], future: Future[str | None]) -> Iterator[tuple[C, Outcome]]:
-        """Makes the waiting calls; if the framework was not imported, all of them have its fault."""
+        """Run the waiting calls; if the import failed, yield all of them with its fault."""
         cell = queue.waiting[0].cell
         fault = import_fault(cell.framework, future, IMPORT_TIMEOUT)
         queue.importing = None
@@ -166,17 +165,17 @@ class Pools:
         error = future.exception()
         if isinstance(error, BrokenProcessPool) and queue.in_flight > 1:
             queue.in_flight = 1
-            self._start_anew(queue)
+            self._restart(queue)
             return
         call = queue.running.pop(future)
         if isinstance(error, ExhaustedError):
-            # The answer of the call that exhausted the process has come too, and is next.
+            # The next answer is that of the call that exhausted the process.
             queue.waiting.appendleft(call)
             return
         outcome = future.result() if error is None else failed(error, self._timeout)
         if queue.answered(call, outcome) or ends_process(outcome):
             self._discard(call.cell.worker_key)
-            self._start_anew(queue)
+            self._restart(queue)
         parts = call.divided() if outcome.failed else ()
         queue.waiting.extendleft(reversed(parts))
         if goes_on(queue, self._queues.values()):
@@ -184,12 +183,12 @@ class Pools:
         if not parts:
             yield call, outcome
 
-    def _start_anew(self, queue: Queue[C]) -> None:
-        """Makes the calls in flight once more, in another process.
+    def _restart(self, queue: Queue[C]) -> None:
+        """Run the calls in flight again in a new process.
 
-        The pool of this one is given up where a call has ended its process, so that the framework is imported into the
-        next before a call's time begins. It broke where it is not known which of the calls in flight broke it: pebble
-        gives up a pool whose process dies between taking a call and having said so. Then they are made one by one.
+        After a call that ended its process, the caller discards the pool, so that the new process imports the framework
+        before the time of a call starts. A pool also breaks if its process dies after it took a call and before it
+        reported that. Then the call at fault is not known, and the caller runs the calls one by one.
         """
         queue.waiting.extendleft(reversed(queue.running.values()))
         queue.running.clear()
@@ -215,11 +214,11 @@ class Pools:
             queue.running[future] = call
 
     def worker(self, key: str, variables: Mapping[str, str] = MappingProxyType({})) -> ProcessPool:
-        """The pool of one process of that key, started when it is first needed or has broken."""
+        """Return the one-process pool of a key; start it if it does not exist or is broken."""
         if key in self._pools and not self._pools[key].active:
             self._discard(key)
         if key not in self._pools:
-            log = str(self._logs / f"{plain_name(key)}.log")  # another package's framework may be called anything
+            log = str(self._logs / f"{plain_name(key)}.log")  # another package's framework may have any name
             arguments = [log, dict(variables), self._memory]
             self._pools[key] = ProcessPool(1, initializer=worker.prepare, initargs=arguments, context=_Context())
         return self._pools[key]

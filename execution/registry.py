@@ -1,4 +1,4 @@
-"""The frameworks that are installed, and what each says of itself; only the one asked for is imported."""
+"""The installed frameworks and their descriptions; only the requested framework is imported."""
 
 import os
 import re
@@ -17,7 +17,7 @@ GROUP = "logitlab.frameworks"
 
 @dataclass(frozen=True)
 class ImplementationInfo:
-    """What a framework says of one of its implementations; ``version`` is None where its package is missing."""
+    """The description of one implementation; ``version`` is None if its package is missing."""
 
     name: str
     formula: str
@@ -33,11 +33,11 @@ class ImplementationInfo:
 
 @dataclass(frozen=True)
 class Description:
-    """What a framework says of itself.
+    """The description of a framework.
 
     Attributes:
-        missing: why it cannot be used; None where it can.
-        failed: whether it is missing though its packages are installed: its import failed, died or hung.
+        missing: why it cannot be used; None if it can.
+        failed: whether its packages are installed but its import failed, died or hung.
         distributions: for each of ``versions``, the distribution that holds the import package, as
             ``("paddle", "paddlepaddle")``.
     """
@@ -53,13 +53,13 @@ class Description:
 
 
 def names() -> tuple[str, ...]:
-    """The frameworks there are, LogitLab's own and those of other packages, without importing any."""
+    """Return the names of all frameworks, LogitLab's and other packages', without importing any."""
     return tuple(sorted({e.name for e in metadata.entry_points(group=GROUP)}))
 
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """Where a framework comes from; whatever is there is imported, and so run, when the framework is asked for."""
+    """The entry point of a framework and its distribution; loading the framework imports and runs that code."""
 
     framework: str
     value: str
@@ -68,12 +68,12 @@ class Entry:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is another package's than LogitLab."""
+        """Whether a package other than LogitLab provides it."""
         return self.distribution != "logitlab"
 
 
 def entries() -> tuple[Entry, ...]:
-    """Where the frameworks that there are come from, without importing any."""
+    """Return the entry points of all frameworks, without importing any."""
     found = metadata.entry_points(group=GROUP)
     packages = ((e, e.dist.name, e.dist.version) if e.dist is not None else (e, "?", "?") for e in found)
     return tuple(sorted({Entry(e.name, e.value, name, version) for e, name, version in packages}))
@@ -81,7 +81,7 @@ def entries() -> tuple[Entry, ...]:
 
 @cache
 def load(name: str) -> Framework:
-    """The framework of this name, imported into this process, which is made ready for measuring."""
+    """Import the framework, prepare this process for measuring, and return the framework."""
     framework = imported(name)
     framework.prepare()
     return framework
@@ -89,7 +89,11 @@ def load(name: str) -> Framework:
 
 @cache
 def imported(name: str) -> Framework:
-    """The framework of this name, imported into this process and nothing more."""
+    """Import the framework into this process and return it, without preparing the process.
+
+    Raises:
+        ImportError: if two packages offer the name, or the entry point is not a Framework.
+    """
     found = {e.value: e for e in metadata.entry_points(group=GROUP, name=name)}
     if len(found) > 1:
         raise ImportError(f"{len(found)} packages offer it, as {' and '.join(sorted(found))}; uninstall all but one")
@@ -101,11 +105,11 @@ def imported(name: str) -> Framework:
 
 
 def describe(name: str) -> Description:
-    """Imports the framework and asks it."""
+    """Import the framework and return its description."""
     pid = os.getpid()
     description = _described(name)
     if os.getpid() != pid:
-        os._exit(0)  # a copy of this process that the import forked would answer too
+        os._exit(0)  # a fork of this process, made by the import, must not answer too
     return description
 
 
@@ -120,7 +124,7 @@ def _described(name: str) -> Description:
             name, tuple(framework.devices()), infos, versions,
             settings=tuple(framework.settings().items()), distributions=distributions,
         )  # fmt: skip
-    except BaseException as error:  # another package's code: whatever it raises, SystemExit too, the others still run
+    except BaseException as error:  # another package may raise anything, even SystemExit; other frameworks still run
         how = "cannot be imported" if isinstance(error, ImportError) else "failed when it was imported"
         failed = not isinstance(error, ModuleNotFoundError)
         return Description(name, missing=f"{how}: {format_error(error)}", failed=failed)
@@ -136,15 +140,15 @@ def _info(implementation: Implementation) -> ImplementationInfo:
 
 
 def version_of(package: str) -> str | None:
-    """The version of an import package, which may be distributed under another name (tensorflow-cpu)."""
+    """Return the version of an import package, whose distribution may have another name (tensorflow-cpu)."""
     distribution = _distribution_of(package)
     return None if distribution is None else metadata.version(distribution)
 
 
 def _distribution_of(package: str) -> str | None:
-    """The distribution that holds an import package; the one of its own name where several have a share in it."""
+    """Return the distribution that holds an import package; of several, the one with the same name."""
     try:
-        # Most are distributed under their own name, and each worker that starts would read what all others hold.
+        # Most distributions have the package's name. Only for others are all distributions read, in each new worker.
         own = metadata.distribution(package)
         if _holds(own, package):
             return own.name
@@ -160,9 +164,9 @@ def _all_that_hold(package: str) -> tuple[str, ...]:
 
 
 def _holds(distribution: metadata.Distribution, package: str) -> bool:
-    """Whether an import package is one of the distribution's.
+    """Return whether a distribution holds an import package.
 
-    `importlib.metadata.packages_distributions` makes a path of each installed file, and takes ten times as long.
+    `importlib.metadata.packages_distributions` builds a path for each installed file and takes ten times as long.
     """
     listed = distribution.read_text("top_level.txt")
     if listed is not None:

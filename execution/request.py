@@ -1,4 +1,4 @@
-"""What a run is asked for, and how it was started."""
+"""The options of a run, and the command that started it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..core.errors import UsageError
 from ..core.vocabulary import OracleKind
 from .pool import DEFAULT_TIMEOUT
 
-# Numbers of an array in the words of a command; of class weights there may be many.
+# The most numbers of an array that a command shows; class weights may be many.
 MAX_SHOWN = 32
-# What a quick run chooses, and the options that would choose it.
+# The fields that a quick run sets, and the command-line option of each.
 CHOSEN_BY_QUICK = {
     "cases": "--case", "logits": "--logits", "sweeps": "--sweep", "case_files": "--case-file", "dtypes": "--dtype",
     "modes": "--mode", "variants": "--variant",
@@ -26,7 +26,7 @@ CHOSEN_BY_QUICK = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be run; see `runner.run` for the fields. A lone string stands for a list of one."""
+    """The options of a run; see `runner.run` for the fields. A single string stands for a list of one."""
 
     cases: Strings = None
     logits: str | Path | Sequence[str | Path] | None = None
@@ -53,10 +53,10 @@ class Request:
     z_loss: float = 0.0
 
     def planned(self) -> Request:
-        """The request with what a quick run chooses: one case of each family, float32 and eager; itself if not quick.
+        """Return the request; a quick one with one case of each family, float32 and eager mode.
 
         Raises:
-            UsageError: if a quick run is asked for and something that it chooses is given too.
+            UsageError: if a quick request also sets one of these options.
         """
         if not self.quick:
             return self
@@ -68,7 +68,7 @@ class Request:
         return replace(self, cases=[case.id for case in quick_cases()], dtypes="float32", modes="eager")
 
     def as_python(self) -> Command:
-        """The call of `run` that makes this request, without ``out`` and ``resume``."""
+        """Return the call of `run` with these options, without ``out`` and ``resume``."""
         literals = {f.name: (_literal(getattr(self, f.name)), _literal(f.default)) for f in fields(self)}
         del literals["resume"]
         words = [f"{name}={value}" for name, (value, default) in literals.items() if value != default]
@@ -77,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Command:
-    """How a run was started: by a command line, or from ``python`` by a call of `run`."""
+    """The command line or, with the interface ``python``, the call of `run` that started a run."""
 
     words: str
     interface: str = "command line"

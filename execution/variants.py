@@ -1,6 +1,6 @@
-"""Settings that change numbers: each is a variant of a mode, run in a worker of its own, beside the mode without it.
+"""Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
-``eager+one-thread`` is the mode ``eager`` in a process that was told of one thread before it imported its framework.
+``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ TORCH = ("torch", "keras-torch")
 
 @dataclass(frozen=True)
 class Variant:
-    """What is set, and for whom.
+    """A variant and the frameworks and modes that it applies to.
 
     Attributes:
-        effect: what it does, in a few words.
+        effect: its effect in a few words.
         variables: environment variables for each framework that it applies to.
         modes: the modes that it can change; None for all.
     """
@@ -62,10 +62,10 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The variants asked for, none by default; ``all`` stands for all.
+    """Return the requested variants, none by default; ``all`` stands for all.
 
     Raises:
-        UsageError: for a name that is none of them.
+        UsageError: for an unknown name.
     """
     asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else [word])]
     for name in asked:
@@ -76,7 +76,7 @@ def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def modes_of(framework: str, mode: str, chosen: Sequence[str]) -> tuple[str, ...]:
-    """The mode, and its variants that apply to the framework."""
+    """Return the mode and those of its chosen variants that apply to the framework."""
     applying = [
         name for name in chosen if framework in VARIANTS[name].variables and mode in (VARIANTS[name].modes or (mode,))
     ]
@@ -84,11 +84,11 @@ def modes_of(framework: str, mode: str, chosen: Sequence[str]) -> tuple[str, ...
 
 
 def base(mode: str) -> str:
-    """The mode without its variant."""
+    """Return the mode without its variant."""
     return mode.partition(MARK)[0]
 
 
 def variables(framework: str, mode: str) -> Mapping[str, str]:
-    """The environment variables that the mode's worker is given."""
+    """Return the environment variables of the mode's worker."""
     name = mode.partition(MARK)[2]
     return VARIANTS[name].variables[framework] if name else {}

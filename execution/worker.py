@@ -1,6 +1,6 @@
-"""What runs inside a worker process: calls of one framework.
+"""Run calls of one framework inside a worker process.
 
-Nothing here imports pandas, the oracle or another framework: a worker holds its own framework and little else.
+This module does not import pandas, the oracle or another framework, so that a worker stays small.
 """
 
 import os
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import format_error
 from ..core.formats import FORMATS
+from ..core.threads import let_idle_threads_sleep
 from ..core.vocabulary import Quantity, Status
 from ..frameworks import Batch, Framework, Implementation
 from ..frameworks.stages import FORMULAS, Stage
@@ -21,14 +22,14 @@ from . import _watchdog as watchdog
 from . import registry
 from ._process_state import ProcessState
 
-# How far a worker may grow until it drops its framework's programs, between batches of two dtypes or widths. JAX needs
-# 0.2 MiB for each of the 1,700 of a dtype. Were they dropped each time, calls in any order would compile anew.
+# Bytes that a worker may grow before it drops its framework's programs, between batches of two dtypes or widths. JAX
+# needs 0.2 MiB for each of the 1,700 programs of a dtype. Dropping them each time would make calls compile again.
 PROGRAM_BYTES = 5 * 2**27
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The arguments of a call: an implementation, and the batch that it evaluates."""
+    """The arguments of a call: an implementation and the batch that it evaluates."""
 
     framework: str
     implementation: str
@@ -39,11 +40,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The ``(quantity, array)`` pairs that a call returned, those it lacks, and the fault that ended it, if any.
+    """The ``(quantity, array)`` pairs that a call returned, the missing quantities, and the fault, if any.
 
-    A traced call has ``stages`` instead, their values NumPy arrays with the batch's rows first. ``changed`` names what
-    the call changed in its process, and ``exhausted`` says that the process makes no more calls. ``resident`` are the
-    bytes of memory that the process holds, 0 where nobody looked.
+    A traced call has ``stages`` instead; their values are NumPy arrays whose first axis is the batch's rows.
+    ``changed`` lists the settings that the call changed in its process. ``exhausted`` means that the process runs no
+    more calls. ``resident`` is the process's memory in bytes, 0 if it was not measured.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...] = ()
@@ -62,26 +63,29 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The detail, and what was changed."""
+        """The detail and the list of changed settings."""
         changed = f"changed {', '.join(self.changed)}" if self.changed else ""
         return "; ".join(filter(None, (self.detail, changed)))
 
 
 class ExhaustedError(Exception):
-    """The process has made its last call, and did not make this one."""
+    """The process runs no more calls and did not run this one."""
 
 
 def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
-    """Sets environment variables, flags beside those that are there, and sends what the framework prints to a file, so
-    that it neither is lost nor disturbs the terminal. From here on the process is watched, and may take so many bytes
-    of memory.
+    """Prepare a worker process: start the watchdog, set the environment, and redirect output to the log.
+
+    Flags are added to the existing value of a variable. The redirect keeps the framework's output from the terminal.
+
+    Args:
+        log: the file for the framework's output.
+        variables: environment variables.
+        memory: the memory limit in bytes.
     """
     watchdog.keep_watch(Path(log), memory)
-    global _this  # noqa: PLW0603 - a process is one worker at most
+    global _this  # noqa: PLW0603 - a process is at most one worker
     _this = _Worker(memory)
-    # Workers share the cores. GNU's OpenMP, which PyTorch and scikit-learn use, else spins while it waits, which took
-    # two thirds of the processor time of PyTorch's wide rows. It changes no number.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_idle_threads_sleep()
     for name, value in variables.items():
         before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""
         os.environ[name] = f"{before} {value}".strip()
@@ -93,9 +97,9 @@ def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
 
 @dataclass
 class _Worker:
-    """The bytes of memory that this process may take, and what its latest call left.
+    """The memory limit of this process in bytes, and its state after the latest call.
 
-    ``kind`` is the dtype and the width of that call's logits, ``base`` the bytes that the process had when it last held
+    ``kind`` is the dtype and width of that call's logits. ``base`` is the process's memory in bytes when it last held
     no programs.
     """
 
@@ -106,7 +110,7 @@ class _Worker:
     base: int = 0
 
     def begin(self, framework: Framework, batch: Batch) -> None:
-        """Drops the programs of other kinds of batches, which the plan has finished, once they take much memory."""
+        """Drop the programs of earlier kinds of batches, which the plan has finished, if they take much memory."""
         kind = batch.logits.dtype.name, batch.logits.shape[1]
         if kind == self.kind:
             return
@@ -123,9 +127,9 @@ _this: _Worker | None = None
 
 
 def import_framework(name: str) -> str | None:
-    """Imports the framework into this process; returns the message if that fails.
+    """Import the framework into this process; return the message if that fails, else None.
 
-    A call imports it too, but under the time limit of calls.
+    A call imports it too, but within the time limit of calls.
     """
     try:
         registry.load(name)
@@ -135,23 +139,25 @@ def import_framework(name: str) -> str | None:
 
 
 def call(given: Evaluation) -> Outcome:
-    """Evaluates one implementation on one batch; a fault keeps the quantities that came before it."""
+    """Evaluate one implementation on one batch; quantities returned before a fault are kept."""
     return _observed(given, evaluated)
 
 
 def trace_stages(given: Evaluation) -> Outcome:
-    """The stages of a written formula, evaluated eagerly; of a built-in, and where the framework brings no operations
-    to trace a formula with, the quantities that it gives.
+    """Return the stages of a formula, evaluated eagerly.
+
+    A built-in, or a framework without operations, returns its quantities as stages.
     """
     return _observed(given, _traced)
 
 
 def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batch, str, str], Outcome]) -> Outcome:
-    """The outcome of the work, and what it changed in this process, which makes no more calls if it was changed or has
-    grown too much.
+    """Return the outcome of the work with the settings that it changed in this process.
+
+    After a change, or if the process has grown too much, it runs no more calls.
 
     Raises:
-        ExhaustedError: if it makes no more calls.
+        ExhaustedError: if the process runs no more calls.
     """
     framework = registry.load(given.framework)
     chosen = next(i for i in framework.implementations if i.name == given.implementation)
@@ -165,7 +171,7 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
     before = _this.state or ProcessState(framework.settings)
     outcome = work(*arguments)
     if os.getpid() != pid:
-        os._exit(0)  # a copy of this process that the framework forked would answer too
+        os._exit(0)  # a fork of this process, made by the framework, must not answer too
     _this.state = ProcessState(framework.settings)
     changed = _this.state.changes(before)
     _this.exhausted = bool(changed) or watchdog.outgrown(_this.memory)
@@ -173,7 +179,7 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
 
 
 def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
-    """As `call`, of an implementation that need not be one of the framework's own, in this very process."""
+    """Evaluate an implementation on a batch in this process; the implementation need not be one of the framework's."""
     values: dict[str, NDArray[Any]] = {}
     refusal = batch.refusal(chosen)
     if refusal is not None:
@@ -185,14 +191,14 @@ def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device
         for quantity, array in framework.evaluate(chosen, given, device, mode):
             if quantity not in chosen.quantities or quantity in values:
                 again = " again" if quantity in values else f"; expected {', '.join(chosen.quantities)}"
-                raise ValueError(f"{framework.name} gave {quantity!r}{again}")
+                raise ValueError(f"{framework.name} returned {quantity!r}{again}")
             values[quantity] = _own_rows(_checked(quantity, array, given), batch)
-    except BaseException as error:  # SystemExit too: it costs this call and no other
+    except BaseException as error:  # SystemExit too: it costs only this call
         status = Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED
         detail = format_error(error)
     lacking = tuple(q for q in chosen.quantities if q not in values)
     if lacking and status is Status.OK:
-        status, detail = Status.RAISED, f"{framework.name} gave no {' and no '.join(lacking)}"
+        status, detail = Status.RAISED, f"{framework.name} returned no {' and no '.join(lacking)}"
     return Outcome(tuple(values.items()), lacking, status, detail)
 
 
@@ -218,7 +224,7 @@ def _filled(framework: Framework, chosen: Implementation, batch: Batch, mode: st
 
 
 def _own_rows(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
-    """The array without the rows that the batch was filled up with; the value of a reduction as it is."""
+    """Return the array without the filler rows of the batch; a reduced value is returned unchanged."""
     return array[: len(batch.logits)] if array.ndim else array
 
 
@@ -228,19 +234,23 @@ def _says_unsupported(framework: Framework, error: BaseException) -> bool:
     try:
         no_such_option = isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
         return no_such_option or framework.unsupported(error)
-    except Exception:  # an error that has no words
+    except Exception:  # the error cannot be printed
         return False
 
 
 def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:
-    """A copy, since a framework may go on to write to what it gave."""
+    """Return a copy of the array, since the framework may write to it later.
+
+    Raises:
+        TypeError: for another type, shape or dtype than the quantity's.
+    """
     rows, classes = batch.logits.shape
     whole = (rows,) if batch.reduction == "none" else ()
     expected = whole if quantity == Quantity.LOSS else (rows, classes)
     if not isinstance(array, np.ndarray | np.generic):
-        raise TypeError(f"{quantity} came as {type(array).__name__}; expected a NumPy array")
+        raise TypeError(f"{quantity} is a {type(array).__name__}; expected a NumPy array")
     if array.shape != expected:
-        raise TypeError(f"{quantity} came with shape {array.shape}; expected {expected}")
+        raise TypeError(f"{quantity} has shape {array.shape}; expected {expected}")
     if array.dtype.name not in FORMATS:
-        raise TypeError(f"{quantity} came with dtype {array.dtype}; expected one of {', '.join(FORMATS)}")
+        raise TypeError(f"{quantity} has dtype {array.dtype}; expected one of {', '.join(FORMATS)}")
     return np.array(array, FORMATS[array.dtype.name].dtype)

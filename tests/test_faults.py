@@ -199,11 +199,11 @@ def test_the_message_is_kept_on_one_line(measured):
     assert message("aborts").startswith("the worker process died")
     assert message("killed").startswith("the worker process died")
     assert message("hangs") == "no answer within 6 s"
-    assert message("wrong_shape") == "TypeError: loss came with shape (0,); expected (2,)"
+    assert message("wrong_shape") == "TypeError: loss has shape (0,); expected (2,)"
     assert "int64" in message("wrong_dtype")
-    assert message("a_list") == "TypeError: loss came as list; expected a NumPy array"
-    assert message("wrong_name") == "ValueError: faulty gave 'lost'; expected loss"
-    assert message("takes_all_memory") == "the worker process died (it took more memory than it may)"
+    assert message("a_list") == "TypeError: loss is a list; expected a NumPy array"
+    assert message("wrong_name") == "ValueError: faulty returned 'lost'; expected loss"
+    assert message("takes_all_memory") == "the worker process died (it exceeded its memory limit)"
 
 
 @pytest.mark.parametrize("name", [param for param in NAMES if param.values[0] in LEFT])

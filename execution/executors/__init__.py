@@ -1,4 +1,4 @@
-"""WHERE calls are made: in processes of this machine, or on the workers of a Dask cluster."""
+"""WHERE calls run: in processes of this machine, or on the workers of a Dask cluster."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,23 +19,23 @@ _DASK = re.compile(r"dask://(?P<address>[^/\s]+:\d+)/?")
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
-    """Where calls are made, for the length of a ``with`` block."""
+    """A place that runs calls, for the length of a ``with`` block."""
 
     def describe(self) -> dict[str, Description]:
-        """Every framework's description of itself there."""
+        """Return the descriptions of the frameworks in that place."""
 
     def recorded(self, manifest: Manifest) -> Manifest:
-        """The manifest, with what there is to say of the place."""
+        """Return the manifest with the facts about the place."""
 
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
-        """Measures all, writes each cell's table into the store, and yields how many rows of which cell are done."""
+        """Measure all blocks and write each cell's table into the store; yield rows done and their cell."""
 
     def fetch_logs(self) -> None:
-        """Sees that what the frameworks printed is in the folder for logs."""
+        """Copy the frameworks' output into the folder for logs."""
 
 
 class Local(Pools):
-    """The machine that the run is started on: each framework in processes of its own."""
+    """The machine that starts the run: each framework runs in separate processes."""
 
     def recorded(self, manifest: Manifest) -> Manifest:
         return manifest
@@ -45,16 +45,16 @@ class Local(Pools):
             yield from measure(self, store.manifest.run, block, block.grouped(), store.write)
 
     def fetch_logs(self) -> None:
-        """They are there."""
+        """Do nothing: the workers write their logs to that folder."""
 
 
 def opened(
     asked: str | None, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
 ) -> Executor:
-    """The executor asked for: None for this machine, or ``dask://HOST:PORT``.
+    """Return the requested executor: None for this machine, or ``dask://HOST:PORT``.
 
     Raises:
-        UsageError: for any other, or if Dask is not installed.
+        UsageError: for another name, or if Dask is not installed.
     """
     if asked is None:
         return Local(frameworks, logs, timeout, memory_limit)

@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster: who has joined, who has gone, and who can measure a cell."""
+"""The workers of a Dask cluster: which have joined, which have left, and which can measure a cell."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -15,7 +15,7 @@ from ..registry import Description
 from . import _worker_runtime as worker_runtime
 from ._survey import Survey, differences, together
 
-# Seconds to wait for a scheduler, for a first worker, and for another where none is left that a task can go to.
+# Seconds to wait for a scheduler, for the first worker, and for a new worker if none is left for a task.
 PATIENCE = 30.0
 RESUME = "resume the run with --resume: its measurements so far are kept"
 
@@ -23,12 +23,12 @@ RESUME = "resume the run with --resume: its measurements so far are kept"
 class Cluster:
     """The workers of one scheduler that have the same versions, for the length of a ``with`` block.
 
-    Each is surveyed when it joins.
+    Each worker is surveyed when it joins.
 
     Attributes:
-        address: the scheduler's.
-        surveys: what each worker that can be used has, by its address; some may have gone since.
-        passed_over: why other workers are not used, by their addresses.
+        address: the scheduler's address.
+        surveys: the surveys of the usable workers, by address; some of these workers may have left.
+        passed_over: the reasons why other workers are not used, by address.
     """
 
     client: Client
@@ -53,7 +53,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Whatever went wrong, the workers end what they started for this run.
+        # After an error too, the workers end the processes of this run.
         with suppress(Exception):
             self.poll()
             for address in self.usable:
@@ -61,10 +61,10 @@ class Cluster:
         self.client.close()
 
     def describe(self) -> dict[str, Description]:
-        """What the workers have of each framework, all together.
+        """Return the descriptions of the frameworks, merged over all workers.
 
         Raises:
-            UsageError: if there is no worker, none that has LogitLab, or not all have the same versions.
+            UsageError: if there is no worker, no worker has LogitLab, or the workers have different versions.
         """
         try:
             self.client.wait_for_workers(1, timeout=PATIENCE)
@@ -86,19 +86,19 @@ class Cluster:
 
     @property
     def alive(self) -> Set[str]:
-        """The addresses of the workers that were there at the latest poll."""
+        """The addresses of the workers that were present at the latest poll."""
         return self._resources.keys()
 
     @property
     def usable(self) -> frozenset[str]:
-        """Those of them that were surveyed and not passed over."""
+        """The addresses of the present workers that were surveyed and not passed over."""
         return frozenset(self.surveys.keys() & self.alive)
 
     def poll(self) -> None:
-        """Asks the scheduler which workers are there now.
+        """Ask the scheduler which workers are present now.
 
         Raises:
-            UsageError: if the scheduler is gone.
+            UsageError: if the connection to the scheduler is lost.
         """
         if self.client.status != "running":
             raise UsageError(f"the connection to {self.address} was lost; {RESUME}")
@@ -106,7 +106,7 @@ class Cluster:
         self._resources = {address: worker["resources"] for address, worker in workers.items()}
 
     def update(self) -> None:
-        """Polls, surveys newcomers, and passes over those that differ from the others: the run has begun."""
+        """Poll, survey new workers, and pass over those that differ, since the run has started with the others."""
         self._survey_newcomers()
         first = next(iter(self.surveys.values()))
         for address, survey in list(self.surveys.items())[1:]:
@@ -116,7 +116,7 @@ class Cluster:
                 del self.surveys[address]
 
     def _survey_newcomers(self) -> bool:
-        """Polls, and asks workers that have joined; returns whether some have not answered yet."""
+        """Poll and survey the new workers; return whether some have not answered yet."""
         self.poll()
         for address in self.alive - self.surveys.keys() - self.passed_over.keys() - self._surveying.keys():
             self._surveying[address] = self.submit_to(address, worker_runtime.survey, address)
@@ -128,22 +128,22 @@ class Cluster:
                 continue
             try:
                 self.surveys[address] = future.result()
-            except Exception as error:  # of a worker that lacks LogitLab, too
+            except Exception as error:  # the worker may lack LogitLab
                 self.passed_over[address] = format_error(error)[:300]
         return bool(self._surveying)
 
     def submit_to(self, address: str, function: Callable[..., Any], *arguments: object) -> Future:
-        """A call on one worker, before its tasks."""
+        """Submit a call to one worker, with priority over its tasks."""
         return self.client.submit(
             function, self.setting, *arguments,
             workers=[address], allow_other_workers=False, pure=False, priority=1,
         )  # fmt: skip
 
     def able(self, cell: Cell) -> frozenset[str]:
-        """The workers that can measure a cell, waited for a while if there is none.
+        """Return the workers that can measure a cell; wait up to `PATIENCE` seconds for the first.
 
         Raises:
-            UsageError: if there is still none.
+            UsageError: if there is no such worker by then.
         """
         end, needs = time.monotonic() + PATIENCE, required_resources(cell) or {}
         while True:
@@ -170,5 +170,5 @@ def _differences(surveys: Iterable[Survey]) -> list[str]:
 
 
 def required_resources(cell: Cell) -> dict[str, float] | None:
-    """What a task holds while it runs, in the words of `dask worker --resources`."""
+    """Return the Dask resources that a task of the cell needs, as in `dask worker --resources`."""
     return None if cell.device == "cpu" else {"GPU": 1}

@@ -1,4 +1,4 @@
-"""A run on the workers of a Dask cluster: the tasks they are given, and what becomes of those of workers that die."""
+"""A run on the workers of a Dask cluster: it submits tasks, and submits them again if their workers die."""
 
 import queue
 import time
@@ -22,17 +22,17 @@ from . import _worker_runtime as worker_runtime
 from ._cluster import RESUME, Cluster, required_resources
 from ._survey import hosts
 
-# Seconds between looks at who has joined and who has gone.
+# Seconds between polls for workers that have joined or left.
 POLL_SECONDS = 2.0
-# For each worker: one task that runs and one that waits for it.
+# Tasks for each worker: one runs and one waits.
 IN_FLIGHT = 2
-# Of a task's workers, before the task is thought to be what they die of; as many as Dask itself allows.
+# After more deaths of its workers than this, a task is taken for the cause. Dask itself allows as many.
 MAX_DEATHS = 3
 
 
 @dataclass(eq=False)
 class _SharedBlock:
-    """A block, its cases in the cluster, and the workers that may hold them there."""
+    """A block, the future of its cases in the cluster, and the workers that may hold them."""
 
     name: str
     block: Block
@@ -42,7 +42,7 @@ class _SharedBlock:
 
 @dataclass(frozen=True, eq=False)
 class _SubmittedTask:
-    """A task handed to the cluster, its block, the workers it may go to, and how often it was submitted."""
+    """A submitted task, its block, the workers that may run it, and how often it was submitted."""
 
     task: worker_runtime.Task
     block: _SharedBlock
@@ -51,7 +51,7 @@ class _SubmittedTask:
     times: int
 
     def result(self) -> worker_runtime.Done:
-        """What the task gave.
+        """Return the result of the task.
 
         Raises:
             UsageError: if its workers died, or the scheduler is gone.
@@ -66,15 +66,15 @@ class _SubmittedTask:
 
     @property
     def deadly(self) -> str:
-        """The message where workers die of the task."""
+        """The message if the task's workers keep dying."""
         died = "the workers that had it died, one after the other; do they have enough memory?"
         return f"{self.task.label}: {died} {RESUME}"
 
 
 class Dask(Cluster):
-    """See `Executor`. Tasks go to the workers that have their framework and device, and come back in any order.
+    """An `Executor` on a Dask cluster. Tasks run on workers that have their framework and device, in any order.
 
-    ``address`` is ``HOST:PORT`` of the scheduler; for the other arguments see `Pools`, of which each worker has one.
+    ``address`` is ``HOST:PORT`` of the scheduler. For the other arguments see `Pools`; each worker has one.
     """
 
     def __init__(
@@ -86,7 +86,10 @@ class Dask(Cluster):
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def recorded(self, manifest: Manifest) -> Manifest:
-        """Hardware and environment of the workers, and who they are; those of before a run was resumed too."""
+        """Return the manifest with the workers' hardware and environment and the list of hosts.
+
+        In a resumed run the list includes the earlier hosts.
+        """
         now = hosts(self.surveys.values())
         then = [h for h in manifest.cluster.get("hosts", ()) if h not in now]
         return replace(
@@ -106,10 +109,10 @@ class Dask(Cluster):
         """See `Executor`.
 
         Raises:
-            UsageError: if no worker is left that has what a cell needs, workers die of a task again and again, or the
-                scheduler is gone.
+            UsageError: if no worker is left that can measure a cell, a task's workers keep dying, or the scheduler is
+                gone.
         """
-        # A block travels with the task that holds it, and may be larger than what Dask warns of.
+        # A block is sent with a task and may exceed the size at which Dask warns.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GiB"}):
             yield from self._measure(blocks, store)
 
@@ -145,7 +148,7 @@ class Dask(Cluster):
         future.add_done_callback(lambda done: self._ended.put(done.key))
 
     def _cases(self, block: _SharedBlock) -> Future:
-        """The block's cases in the cluster, sent once for all its tasks while a worker is left that may have them."""
+        """Return the future of the block's cases; they are sent again only if no worker that may hold them is left."""
         if not block.workers & self.alive:
             block.workers = self.usable
             block.cases = self.client.submit(
@@ -155,10 +158,10 @@ class Dask(Cluster):
         return block.cases
 
     def _submit_again(self) -> None:
-        """Gives the tasks of workers that have gone to others."""
+        """Submit the tasks of workers that have left to other workers."""
         alive = self.alive
         for key, one in list(self._submitted.items()):
-            # A worker that Dask's nanny has started again has another address.
+            # A worker that Dask's nanny has restarted has another address.
             gone = not (one.workers & alive and one.block.workers & alive)
             if gone and not one.future.done():
                 del self._submitted[key]
@@ -168,14 +171,14 @@ class Dask(Cluster):
                 self._submit(one.task, one.block, one.times + 1)
 
     def fetch_logs(self) -> None:
-        """Ends the run's processes on the workers, and fetches what they printed, a file for each worker and key."""
+        """End the run's processes on the workers and fetch their logs, one file for each worker and key."""
         self.poll()
         futures = {a: self.submit_to(a, worker_runtime.close) for a in sorted(self.usable)}
         for address, future in futures.items():
             while not future.done() and address in self.alive:
                 time.sleep(0.05)
                 self.poll()
-            with suppress(Exception):  # a log of a worker that has gone
+            with suppress(Exception):  # the worker has left
                 logs: dict[str, bytes] = future.result(timeout=POLL_SECONDS)
                 where = f"{self.surveys[address].host}-{address.rpartition(':')[2]}"
                 for name, text in logs.items():
@@ -189,10 +192,10 @@ def _tasks(blocks: Iterable[Block], run: str) -> Iterator[tuple[worker_runtime.T
 
 
 def _divided(block: Block) -> Iterator[tuple[tuple[Cell, int], ...]]:
-    """The tasks of a block: each cell by itself; of a piece of a file, the cells of a dtype that share a process.
+    """Yield the parts of each task of a block: one cell, or for a piece of a file the cells that share a process.
 
-    The exact answers of cases held in memory are kept on the workers' disks, for the other cells; a piece of a file is
-    seen once, and its exact answers are most of the work.
+    The workers cache the exact answers of cases held in memory on disk, for the other cells. The exact answers of a
+    piece of a file are most of its work and are not cached, so one task uses them for all its cells.
     """
     parts = list(block.parts.items())
     if any(case.first_row is None for case in block.cases):

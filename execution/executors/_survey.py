@@ -1,4 +1,4 @@
-"""What the workers of a cluster have, whether they agree, and which of them can do what."""
+"""Surveys of the workers of a cluster: their packages, whether they agree, and the cells they can measure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +11,15 @@ from ..registry import Description, ImplementationInfo
 
 T = TypeVar("T")
 
-# Which of a machine's devices a worker has is its own.
+# Each worker may have different devices of a machine, so these variables may differ.
 _OWN_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
-# How many of the workers that differ are named.
+# The most differing workers that a message names.
 MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one worker says of itself."""
+    """One worker's report on its hardware, packages, environment and frameworks."""
 
     address: str
     host: str
@@ -34,7 +34,7 @@ class Survey:
 
     @property
     def packages(self) -> dict[str, str]:
-        """The versions of Python, of LogitLab and what it measures with, and of the frameworks' packages."""
+        """The versions of Python, of LogitLab, of the packages it measures with, and of the frameworks' packages."""
         found = {"Python": self.hardware["python"], **self.versions}
         for described in self.frameworks.values():
             found |= dict(described.versions)
@@ -46,7 +46,7 @@ class Survey:
         return {name: value for name, value in self.variables.items() if name not in _OWN_DEVICES}
 
     def can(self, cell: Cell) -> bool:
-        """Whether the framework is there, with the cell's implementation and device."""
+        """Return whether the worker has the cell's framework, implementation and device."""
         described = self.frameworks.get(cell.framework)
         if described is None or described.missing is not None:
             return False
@@ -58,11 +58,11 @@ class Survey:
 
 
 def differences(of_each: Mapping[str, Mapping[str, str]], absent: str | None = None) -> list[str]:
-    """What is not the same everywhere, a line each: the value of most, and who has another.
+    """Return a line for each key whose values differ: the most common value, and the workers with another.
 
     Args:
-        of_each: by name, what each has: its packages or variables.
-        absent: what to call the lack of one; without it a lack is no difference.
+        of_each: the packages or variables of each worker, by its name.
+        absent: the text for a missing key; if None, a missing key is not a difference.
     """
     found = []
     for key in sorted({key for own in of_each.values() for key in own}):
@@ -82,7 +82,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def together(frameworks: Sequence[str], surveys: Sequence[Survey]) -> dict[str, Description]:
-    """What the cluster has of each framework, all its workers together, in the words of one that has it."""
+    """Return one description of each framework, merged over all workers of the cluster."""
     return {name: _merged(name, [s.frameworks[name] for s in surveys if name in s.frameworks]) for name in frameworks}
 
 
@@ -92,7 +92,7 @@ def _merged(name: str, described: Sequence[Description]) -> Description:
         return described[0] if described else Description(name, missing="no worker has been asked for it")
     infos: dict[str, ImplementationInfo] = {}
     for info in (o for d in present for o in d.implementations):
-        # One whose package is missing here may be whole elsewhere.
+        # A package that is missing on one worker may be installed on another.
         if info.name not in infos or infos[info.name].version is None:
             infos[info.name] = info
     return replace(
@@ -109,7 +109,7 @@ def _unique(things: Iterable[T]) -> tuple[T, ...]:
 
 
 def hosts(surveys: Iterable[Survey]) -> list[Host]:
-    """For the manifest: the workers, those of one host that are alike together, and how many they are."""
+    """Return the hosts for the manifest; identical workers of a host are one entry with their number."""
     found: list[Host] = []
     for survey in sorted(surveys, key=lambda s: (s.host, s.address)):
         present = {n: d for n, d in survey.frameworks.items() if d.missing is None}

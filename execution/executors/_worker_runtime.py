@@ -1,4 +1,4 @@
-"""What a Dask worker keeps for a run: the frameworks' own processes, so that a fault costs one call there too."""
+"""The state of a run on a Dask worker: it runs the frameworks in separate processes, so that a fault costs one call."""
 
 import multiprocessing
 import socket
@@ -20,13 +20,13 @@ from ..plan import Cell
 from ..pool import Pools
 from ._survey import Survey
 
-# Of each log that a run fetches from a worker, its end.
+# A run fetches at most the last bytes of each log.
 MAX_LOG_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The setting of a run, the same for all that it asks of a worker; the key tells it from other runs."""
+    """The settings of a run, sent with every request to a worker; the key identifies the run."""
 
     key: str
     frameworks: tuple[str, ...]
@@ -36,7 +36,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Cells of one block, in one dtype; ``block`` tells it from others, ``run`` is the run's name. See `Block`."""
+    """Cells of one block, in one dtype; ``block`` and ``run`` are the names of the block and the run. See `Block`."""
 
     run: str
     block: str
@@ -45,13 +45,13 @@ class Task:
 
     @property
     def label(self) -> str:
-        """The task's first cell in words."""
+        """The label of the task's first cell."""
         return self.parts[0][0].label
 
 
 @dataclass
 class Done:
-    """The files of a task's parts, how many rows were measured, and in which cell last."""
+    """The encoded files of a task's parts, the number of measured rows, and the label of the last cell."""
 
     parts: list[tuple[int, bytes]] = field(default_factory=list)
     rows: int = 0
@@ -59,13 +59,13 @@ class Done:
 
 
 class _WorkerRuntime:
-    """A run's processes on this worker, and the block that was measured last: its exact answers serve the next cell."""
+    """A run's processes on this worker, and the groups of the latest block, whose exact answers the next cell uses."""
 
     def __init__(self, setting: Setting) -> None:
-        # Dask starts its workers as processes that may have no children, so that these never outlive them; those of
-        # a pool end with their parent by themselves.
+        # Dask forbids its workers to have child processes, so that none outlives its worker. The processes of a pool
+        # end with their parent anyway.
         multiprocessing.current_process().daemon = False
-        # Dask removes what is left there by a worker that was killed.
+        # Dask removes the files in this directory if the worker is killed.
         self._folder = tempfile.TemporaryDirectory(prefix="logitlab-", dir=get_worker().local_directory)
         self.pools = Pools(setting.frameworks, Path(self._folder.name), setting.timeout, setting.memory_limit)
         self._block = ""
@@ -80,22 +80,22 @@ class _WorkerRuntime:
         return self._groups[dtype]
 
     def close(self) -> dict[str, bytes]:
-        """Ends the processes, and returns the end of each log, by its file's name."""
+        """End the processes; return the end of each log by its file name."""
         self.pools.__exit__()
         logs = {log.name: log.read_bytes()[-MAX_LOG_BYTES:] for log in sorted(Path(self._folder.name).glob("*.log"))}
         self._folder.cleanup()
         return {name: text for name, text in logs.items() if text}
 
 
-# A run's processes serve one task at a time, and ball arithmetic, whose precision is the process's, one thread. So a
-# worker does one thing at a time, whatever its threads; nothing is lost by it, since grading holds the interpreter.
+# A run's processes serve one task at a time, and the precision of ball arithmetic is global to a process. So a worker
+# runs one task at a time, whatever its number of threads. That costs no time, since grading holds the interpreter.
 _one_at_a_time = threading.Lock()
 _runtimes: dict[str, _WorkerRuntime] = {}
 
 
 def _runtime(setting: Setting) -> _WorkerRuntime:
     if setting.key not in _runtimes:
-        # A run that was killed has not closed its own.
+        # A killed run has not closed its runtime.
         for key in list(_runtimes):
             _runtimes.pop(key).close()
         _runtimes[setting.key] = _WorkerRuntime(setting)
@@ -103,7 +103,7 @@ def _runtime(setting: Setting) -> _WorkerRuntime:
 
 
 def survey(setting: Setting, address: str) -> Survey:
-    """What this worker has; its frameworks are imported in the processes that will be called later."""
+    """Return the survey of this worker; it imports the frameworks in the processes that later run the calls."""
     with _one_at_a_time:
         described = _runtime(setting).pools.describe()
     return Survey(
@@ -113,12 +113,12 @@ def survey(setting: Setting, address: str) -> Survey:
 
 
 def hold(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """The block's cases, kept in the cluster for all its tasks, and made again where the worker that had them died."""
+    """Return the block's cases; the cluster keeps them for all tasks and recreates them if their worker dies."""
     return tuple(cases)
 
 
 def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
-    """Measures a task's cells."""
+    """Measure the cells of a task."""
     done, block = Done(), Block(cases, dict(task.parts), task.oracle)
 
     def keep(part: int, table: pd.DataFrame) -> None:
@@ -132,7 +132,7 @@ def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
 
 
 def close(setting: Setting) -> dict[str, bytes]:
-    """Ends the run's processes on this worker, and returns what they printed, by the log's name."""
+    """End the run's processes on this worker; return the end of each log by its file name."""
     with _one_at_a_time:
         runtime = _runtimes.pop(setting.key, None)
         return {} if runtime is None else runtime.close()

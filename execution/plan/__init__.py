@@ -1,4 +1,4 @@
-"""What is measured: the cells of a run, the groups of cases that share a call, and the calls."""
+"""The plan of a run: its cells, the groups of cases that share a call, and the calls."""
 
 from ._calls import Call, GradedCall, PlannedCall
 from ._cells import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners

@@ -1,4 +1,4 @@
-"""One call of an implementation: what a worker evaluates, and how the call is divided when it fails."""
+"""One call of an implementation: the batch that a worker evaluates, and the division of a call that fails."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from ._groups import Group
 
 @dataclass(frozen=True, eq=False)
 class Call(ABC):
-    """A batch to be evaluated in a cell."""
+    """A batch to evaluate in a cell."""
 
     cell: Cell
 
     @property
     def function(self) -> Callable[[Evaluation], Outcome]:
-        """The function of `worker` that the call runs."""
+        """The function of the module `worker` that the call runs."""
         return worker.call
 
     @property
     def kind(self) -> Hashable:
-        """Equal for calls that a compiling framework can serve by the same programs: dtype and width."""
+        """A key that is equal for calls that can share compiled programs: dtype and width."""
         return self.cell.dtype
 
     @abstractmethod
     def batch(self) -> Batch:
-        """The input."""
+        """Return the input of the call."""
 
     def evaluation(self) -> Evaluation:
-        """The function's argument."""
+        """Return the argument of `function`."""
         cell = self.cell
         return Evaluation(cell.framework, cell.implementation.name, self.batch(), cell.device, cell.base_mode)
 
     def divided(self) -> Sequence[Self]:
-        """The same work in smaller calls; empty where there is nothing to divide."""
+        """Return the same work as smaller calls; empty if the call cannot be divided."""
         return ()
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedCall(Call):
-    """One group given to one cell; ``traced`` calls return the stages of a formula instead of its quantities."""
+    """One group evaluated in one cell; ``traced`` calls return the stages of a formula instead of its quantities."""
 
     group: Group
     traced: bool = False
@@ -73,12 +73,12 @@ class PlannedCall(Call):
         return tuple(replace(self, group=group) for group in singles)
 
     def graded(self, outcome: Outcome) -> dict[str, Graded]:
-        """The grades of the quantities that the call returned."""
+        """Return the grades of the quantities in the outcome."""
         return {q: grade_by(self.group.standard(q, self.cell.implementation), array) for q, array in outcome.values}
 
     @property
     def traceable(self) -> bool:
-        """Whether `worker.trace_stages` can compute it: a written formula, eager, on row losses alone."""
+        """Whether `worker.trace_stages` can trace it: a written formula in eager mode on plain row losses."""
         written = self.cell.implementation.formula in FORMULAS and self.cell.base_mode == "eager"
         case = self.group.cases[0]
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
@@ -86,7 +86,7 @@ class PlannedCall(Call):
 
 @dataclass(frozen=True, eq=False)
 class GradedCall:
-    """A call that was made, and the grades of the quantities that it returned."""
+    """A completed call, its outcome, and the grades of the quantities that it returned."""
 
     call: PlannedCall
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""The cells of a run: which implementations are measured, in which dtype, on which device, in which mode."""
+"""The cells of a run: each is an implementation with a dtype, a device and a mode."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +11,9 @@ from ...oracle import require_quad
 from .. import registry, variants
 from ..registry import Description, ImplementationInfo
 
-# Compiling is most of a run's time, and more than half an hour where it is done in every dtype.
+# Compiling takes most of a run's time, and more than half an hour if it is done in every dtype.
 SPARED_FOR = "float32"
-# What most readers look for is measured first: this dtype, in this mode.
+# The dtype and mode that most readers look for are measured first.
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
 
 
@@ -34,17 +34,17 @@ class Cell:
     @property
     def worker_key(self) -> str:
         """The name of the worker process that makes the cell's calls."""
-        # Compiling takes most of the time of a framework that does it: its modes run side by side.
+        # A framework that compiles spends most of its time on it, so its modes run side by side.
         return self.framework if self.mode == "eager" else f"{self.framework}-{self.mode}"
 
     @property
     def comes_first(self) -> bool:
-        """Whether it is measured before all others, so that there is something to read early."""
+        """Whether the cell is measured before all others, so that a first report is ready early."""
         return (self.dtype, self.mode) == (FIRST_DTYPE, FIRST_MODE)
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """Environment variables of that process."""
+        """The environment variables of the worker process."""
         return variants.variables(self.framework, self.mode)
 
     @property
@@ -54,15 +54,15 @@ class Cell:
 
     @property
     def plain_only(self) -> bool:
-        """Whether the cell takes cases of logits and class indices alone."""
+        """Whether the cell takes only cases without loss options and with class indices as targets."""
         return self.base_mode in self.implementation.plain_modes
 
 
 def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The frameworks asked for, or all.
+    """Return the requested frameworks, or all.
 
     Raises:
-        UsageError: for a name that no installed package offers.
+        UsageError: for a name that no installed package provides.
     """
     known = registry.names()
     if not known:
@@ -74,16 +74,16 @@ def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def owners(frameworks: Sequence[str], implementations: Sequence[str] | None) -> tuple[str, ...]:
-    """Those of the frameworks that can have an implementation of these globs: the others need not be imported."""
+    """Return the frameworks that may have an implementation matching the globs; the others need not be imported."""
     globs = [_literal(g) for g in implementations or ["*"]]
-    # A glob that says nothing of its framework, or names none, is left to `choose_cells`.
+    # `choose_cells` handles globs without a framework, and globs that match no framework.
     heads = [g.partition("/")[0] if "/" in g else "*" for g in globs]
     found = tuple(n for n in frameworks if any(fnmatch.fnmatchcase(n, h) for h in heads))
     return found or tuple(frameworks)
 
 
 def choose_oracle(name: str) -> OracleKind:
-    """The oracle of this name.
+    """Return the oracle of this name.
 
     Raises:
         UsageError: for an unknown name, or if the package that the oracle needs cannot be imported.
@@ -96,7 +96,7 @@ def choose_oracle(name: str) -> OracleKind:
 
 
 def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The dtypes asked for, in the order of the formats, or all four."""
+    """Return the requested dtypes in the order of the formats, or all four."""
     asked = {get_format(d).name for d in wanted or FORMATS}
     return tuple(name for name in FORMATS if name in asked)
 
@@ -111,12 +111,12 @@ def choose_cells(
     *,
     sparing: bool = False,
 ) -> tuple[Cell, ...]:
-    """Every cell that the described frameworks offer and the selection admits, and its variants.
+    """Return the cells of the described frameworks that match the selection, with their variants.
 
     ``sparing`` leaves out modes other than eager in dtypes other than `SPARED_FOR`.
 
     Raises:
-        UsageError: if an implementation, device or mode was asked for that none of them has, or nothing is left.
+        UsageError: if no framework has a requested implementation, device or mode, or no cell matches.
     """
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
@@ -149,9 +149,10 @@ def choose_cells(
 def not_installed(
     descriptions: Mapping[str, Description], frameworks: Sequence[str] | None, implementations: Sequence[str] | None
 ) -> dict[str, str]:
-    """What was asked for and cannot run, and why: frameworks, and implementations whose own package is missing.
+    """Return why requested frameworks and implementations cannot run, by name.
 
-    ``--framework torch`` asks for torch, and for no package around it.
+    An implementation cannot run if its package is missing. ``--framework torch`` requests only torch itself, not the
+    implementations of packages around it.
     """
     absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
     infos = (o for d in descriptions.values() if d.missing is None for o in d.implementations if o.version is None)
@@ -164,7 +165,7 @@ def _matches(name: str, globs: Sequence[str] | None) -> bool:
 
 
 def _literal(glob: str) -> str:
-    # Brackets are part of a built-in's name, so they are not taken for a set of characters.
+    # Brackets are part of a built-in's name, not a set of characters.
     return glob.replace("[", "[[]")
 
 

@@ -1,4 +1,4 @@
-"""Cases that are evaluated in one call, with their exact answers and the standards that they are graded by."""
+"""Groups of cases that share a call, with their exact answers and the standards that grade them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ K = TypeVar("K")
 T = TypeVar("T")
 Float64 = NDArray[np.float64]
 
-# Logits of a call: a device keeps a few arrays of that size while it makes one.
+# The most logits of a call; a device holds a few arrays of that size during a call.
 MAX_LOGITS = 2**22
-# Logits of a group whose standards are kept for the next cell: as many as the widest rows of the catalogue have.
+# The most logits of a group whose standards are cached for the next cell: as many as the catalogue's widest rows have.
 MAX_KEPT_LOGITS = 2**19
-# Logits that batches of all widths are filled up to: from 17 classes on XLA sums a row in an order that depends on how
-# many rows there are.
+# The most logits of a batch that is filled to a common number of rows. With 17 classes or more, XLA sums a row in an
+# order that depends on the number of rows.
 MAX_FILLED_LOGITS = 2**12
 
 
 @dataclass(frozen=True, eq=False)
 class CaseRows:
-    """Rows of cases: their case's full name and family, their number in it, and how many classes they have."""
+    """Rows of cases: each row's case and family, its number in the case, and its number of classes."""
 
     case: tuple[str, ...]
     family: tuple[str, ...]
@@ -45,7 +45,7 @@ class CaseRows:
 
     @classmethod
     def of(cls, cases: Sequence[Case], *, reduced: bool) -> Self:
-        """Those of the cases, or one row -1 for each case."""
+        """Return the rows of the cases; if reduced, one row -1 for each case."""
         counts = [1 if reduced else c.rows for c in cases]
         numbers = [np.array([-1]) if reduced else np.arange(c.rows) + (c.first_row or 0) for c in cases]
         return cls(
@@ -58,9 +58,9 @@ class CaseRows:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Cases evaluated in one call: plain rows of equal width stacked, or one case with options of its own.
+    """Cases evaluated in one call: stacked plain cases of equal width, or one case with loss options.
 
-    ``common_rows`` are the rows that a framework may fill its batch up to; see `Batch.common_rows`.
+    ``common_rows`` is the number of rows that a framework may fill its batch up to; see `Batch.common_rows`.
     """
 
     cases: tuple[Case, ...]
@@ -75,7 +75,7 @@ class Group:
 
     @property
     def plain(self) -> bool:
-        """Whether it is plain rows, without loss options."""
+        """Whether the rows are plain, without loss options."""
         return self.cases[0].plain
 
     @property
@@ -91,7 +91,7 @@ class Group:
         return self.cases[0].classes
 
     def with_convention(self, convention: Convention) -> Group:
-        """The same cases with the exact answers of this convention; the group itself where both are the same."""
+        """Return the group with the exact answers of this convention; the group itself if they are the same."""
         if convention == self.convention or "weight" not in self.options:
             return self
         return self._kept(self._by_convention, convention, lambda: replace(self, convention=convention))
@@ -109,14 +109,14 @@ class Group:
         return self.cases[0].options(self.fmt)
 
     def case_rows(self, *, reduced: bool) -> CaseRows:
-        """Which rows of which cases a quantity's rows are; those of a reduced loss are one row, -1, for each case."""
+        """Return the rows of a quantity by case; a reduced loss has one row, -1, for each case."""
         if reduced not in self._case_rows:
             self._case_rows[reduced] = CaseRows.of(self.cases, reduced=reduced)
         return self._case_rows[reduced]
 
     @cached_property
     def exact(self) -> Reference:
-        """The reference under the group's reduction; each case's own, so that the disk cache serves every grouping."""
+        """The reference under the group's reduction, stacked from each case's, so that any grouping finds it cached."""
         return stack_references([self._reference(c, c.reduction) for c in self.cases])
 
     @cached_property
@@ -130,26 +130,26 @@ class Group:
             return without_answers(reference(logits, np.zeros(case.rows, np.int64)))
         if self.oracle is OracleKind.QUAD and case.plain and case.first_row is not None:
             return bulk(logits, targets, case.first_row)
-        # A piece of a file is seen once: its reference, ten times as large, would only fill the disk.
+        # A piece of a file is used once, and its reference is ten times as large, so caching would only fill the disk.
         keep = case.first_row is None
         options = case.options(self.fmt)
         return reference(logits, targets, reduction=reduction, keep=keep, convention=self.convention, **options)
 
     def standard(self, quantity: str, info: ImplementationInfo) -> Standard:
-        """The standard of a quantity in the cells of an implementation."""
-        # A loss that leaves the reduction to others exposes its rows.
+        """Return the standard of a quantity for an implementation."""
+        # A loss that does not reduce by itself exposes its rows.
         exposed = self.reduction != "none" and quantity == Quantity.LOSS and not info.reduces
         losses = self.row_losses if quantity == Quantity.LOSS else None
         given = quantity, self.logits, self.fmt, self.exact, self.reduction, losses
         return self._kept(self._standards, (quantity, exposed), lambda: Standard.of(*given, rows_exposed=exposed))
 
     def apriori(self, quantity: str) -> tuple[Float64, Float64]:
-        """The a-priori bounds of a quantity's rows, unshifted and shifted."""
+        """Return the a-priori bounds of a quantity's rows, unshifted and shifted."""
         given = quantity, self.logits, self.targets, self.fmt, self.exact
         return self._kept(self._bounds, quantity, lambda: apriori_bounds(*given))
 
     def _kept(self, cache: dict[K, T], key: K, build: Callable[[], T]) -> T:
-        # Large blocks of a file are seen by few cells, and would be most of the memory.
+        # Few cells use a large block of a file, and caching it would take most of the memory.
         if self.logits.size > MAX_KEPT_LOGITS:
             return build()
         if key not in cache:
@@ -157,17 +157,18 @@ class Group:
         return cache[key]
 
     def batch(self) -> Batch:
-        """The input of a call."""
+        """Return the input of a call."""
         return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout, self.common_rows)
 
     def divided(self) -> tuple[Group, ...]:
-        """One group for each case; empty if there is only one."""
+        """Return one group for each case; empty if there is only one case."""
         return tuple(replace(self, cases=(c,)) for c in self.cases) if len(self.cases) > 1 else ()
 
 
 def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
-    """The cases that the format can hold, so that compilers see few shapes: plain rows of equal width together, and all
-    with a number of rows that they can be filled up to.
+    """Return the cases that the format can hold, grouped so that compilers see few shapes.
+
+    Plain cases of equal width form a group. Each group has a number of rows that it can be filled up to.
     """
     held = [c for c in cases if fmt.name in c.dtypes]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
@@ -177,19 +178,21 @@ def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.B
     return tuple(replace(group, common_rows=common[group.classes]) for group in together)
 
 
-def _common_rows(made: Iterable[Group]) -> dict[int, int]:
-    """For each width the rows that its groups can be filled up to: those of the largest of all the groups, where that
-    is not many logits, and of the largest of its own groups otherwise.
+def _common_rows(built: Iterable[Group]) -> dict[int, int]:
+    """Return for each width the number of rows that its groups can be filled up to.
+
+    It is the number of rows of the largest group of any width if that gives few logits, and else of the largest group
+    of that width.
     """
     most: dict[int, int] = {}
-    for group in made:
+    for group in built:
         most[group.classes] = max(group.rows, most.get(group.classes, 0))
     largest = max((rows for width, rows in most.items() if width * rows <= MAX_FILLED_LOGITS), default=0)
     return {w: largest if w * largest <= MAX_FILLED_LOGITS else rows for w, rows in most.items()}
 
 
 def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
-    """The cases in lots of at most `MAX_LOGITS`, or of one case."""
+    """Yield the cases in lots of at most `MAX_LOGITS` logits, or of one case."""
     lot: list[Case] = []
     for case in cases:
         if lot and sum(c.logits.size for c in lot) + case.logits.size > MAX_LOGITS:

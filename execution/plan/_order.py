@@ -1,4 +1,4 @@
-"""The order in which the calls of a block are made."""
+"""The order in which the calls of a block run."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ _RANKS = {name: rank for rank, name in enumerate(sorted(FORMATS, key=lambda name
 
 
 def ordered(calls: Iterable[PlannedCall]) -> list[PlannedCall]:
-    """The calls, float32 first, then one dtype after the other; of a dtype one width after the other.
+    """Return the calls sorted by dtype, float32 first, and then by width.
 
-    All implementations see a width before any sees the next, since frameworks that compile keep a program for each
-    dtype and shape: a worker may drop those of a width that is finished. Groups of one width keep their order, and so
-    do the cells of one group.
+    All implementations finish a width before the next starts. Frameworks that compile keep a program for each dtype
+    and shape, and a worker may drop the programs of a finished width. The sort is stable: the groups of one width and
+    the cells of one group keep their order.
     """
     return sorted(calls, key=lambda call: (_RANKS[call.cell.dtype], call.group.cases[0].classes))
