@@ -1,6 +1,6 @@
 """WHO computes it: one file per framework, with the formulas written in it and its built-in losses.
 
-A framework's module imports its framework at the top, and so is imported in that framework's worker alone.
+The module of a framework imports it at the top, so only that framework's worker imports the module.
 """
 
 from ._batch import Batch, Implementation

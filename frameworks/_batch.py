@@ -1,4 +1,4 @@
-"""One way to compute the loss, and the input of one call."""
+"""An implementation, one way to compute the loss; and a batch, the input of one call."""
 
 import inspect
 from collections.abc import Callable, Hashable
@@ -21,23 +21,22 @@ class Implementation:
         name: ``framework/formula``, or ``framework/dotted.name[options]`` for a built-in.
         formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
-            ``reduction="none" | "mean" | "sum"``, and it may take the options of `options.LossOptions` as keywords: one
-            that it does not take, Python says so.
-        probabilities: logits (B, C) to the probabilities (B, C), where the implementation forms them.
-        gradient: logits and targets to the gradient (B, C) of the summed row losses, where it is written by
-            hand; None where the framework differentiates.
-        differentiable: False for a loss that has no gradient at all.
+            ``reduction="none" | "mean" | "sum"``. Declare the options of `options.LossOptions` that it supports as
+            keyword arguments.
+        probabilities: logits (B, C) to the probabilities (B, C), if the implementation computes them.
+        gradient: logits and targets to the gradient (B, C) of the summed row losses, if it is written by hand;
+            None if the framework differentiates.
+        differentiable: False for a loss without a gradient.
         soft: whether the targets may be class probabilities (B, C).
-        normalized: whether it documents that class probabilities must sum to 1.
-        class_axis: for a loss that documents more dimensions than two, where its classes lie: 1 or -1; None for
-            a loss of logits (B, C) alone.
+        normalized: whether its documentation requires class probabilities to sum to 1.
+        class_axis: the axis of the classes, 1 or -1, for a loss whose documentation allows more dimensions than two;
+            None for a loss that takes only logits (B, C).
         package: the import package whose version decides the result.
-        modes: the ways it can be run, a subset of its framework's.
-        devices: those it runs on; None for all of its framework's.
-        plain_modes: those of them that are run on logits and class indices alone: each loss option would be compiled
-            anew.
-        convention: the definition of class weights and their mean that it documents, with the source, where it is not
-            `conventions.STANDARD`: it is held to that.
+        modes: the modes it runs in, a subset of its framework's.
+        devices: the devices it runs on; None for all of its framework's.
+        plain_modes: the modes that only run cases without loss options, since each option would be compiled again.
+        convention: the documented definition of class weights and their mean, with the source, if it is not
+            `conventions.STANDARD`. The loss is graded by this definition.
     """
 
     name: str
@@ -58,13 +57,13 @@ class Implementation:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What it gives, in the order in which `Framework.evaluate` yields it."""
+        """The quantities that it returns, in the order in which `Framework.evaluate` yields them."""
         given = (self.probabilities is not None, True, self.differentiable)
         return tuple(q for q, is_given in zip(QUANTITIES, given, strict=True) if is_given)
 
     @property
     def written_by_hand(self) -> bool:
-        """Whether its gradient, if it has one, is written by hand; the framework differentiates otherwise."""
+        """Whether its gradient, if any, is written by hand rather than differentiated by the framework."""
         return self.gradient is not None or not self.differentiable
 
 
@@ -76,12 +75,11 @@ class Batch:
         logits: (B, C) of one of the four NumPy dtypes.
         targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
         reduction: ``none``, ``mean`` or ``sum``.
-        options: those of `options.LossOptions` that are set, as the logits' dtype holds them, ``weight`` (C,) of it.
+        options: the options of `options.LossOptions` that are set, rounded to the logits' dtype; ``weight`` is (C,).
         layout: ``rows``, or ``transposed``, ``strided`` or ``spatial``.
-        common_rows: rows that a framework that compiles each shape may compute with instead of B, so that batches of
-            one width have one shape; None where there is no such number.
-        filler: how many of the last rows only fill the batch up: nobody sees their results, and no reduction counts
-            them.
+        common_rows: the number of rows that a worker may fill the batch up to, or None. Batches of one width then
+            have one shape, and a framework compiles it once.
+        filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
     """
 
     logits: NDArray[Any]
@@ -93,7 +91,7 @@ class Batch:
     filler: int = 0
 
     def filled(self) -> "Batch":
-        """The batch with its own rows repeated behind it, up to ``common_rows``; one without rows stays without."""
+        """Return the batch with its rows repeated up to ``common_rows``; an empty batch stays empty."""
         rows = len(self.logits)
         if self.common_rows is None or not 0 < rows < self.common_rows:
             return self
@@ -103,19 +101,19 @@ class Batch:
 
     @property
     def program_key(self) -> Hashable:
-        """Equal for batches that a compiled program treats alike where their shapes and dtypes are equal too."""
+        """A key that is equal for batches that can share a compiled program, given equal shapes and dtypes."""
         options = tuple((name, _hashable(value)) for name, value in sorted(self.options.items()))
-        # Rows that are not reduced are left out after the program.
+        # Without a reduction the filler rows are dropped after the program has run.
         filler = 0 if self.reduction == "none" else self.filler
         return self.reduction, self.layout == "spatial", filler, options
 
     def without_rows(self) -> "Batch":
-        """What a compiled program keeps of a batch: all but its arrays."""
+        """Return the batch without its arrays, which a compiled program can keep."""
         nothing = np.empty((0, 0))
         return replace(self, logits=nothing, targets=nothing)
 
     def in_memory(self) -> NDArray[Any]:
-        """The logits (B, C) as they lie in memory; ``spatial`` is done by the framework, on its own array."""
+        """Return the logits (B, C) in the batch's memory layout; the framework handles ``spatial`` on its own array."""
         if self.layout == "transposed":
             return np.asfortranarray(self.logits)
         if self.layout == "strided":
@@ -125,7 +123,7 @@ class Batch:
         return self.logits
 
     def refusal(self, implementation: Implementation) -> str | None:
-        """Why the implementation, by what it documents, does not take this batch; None if it does."""
+        """Return why the implementation's documentation excludes this batch; None if it does not."""
         if self.targets.ndim == 2 and not implementation.soft:
             return "takes class indices, not class probabilities"
         if self.targets.ndim == 2 and implementation.normalized and not self._sums_to_one():
@@ -138,12 +136,12 @@ class Batch:
         return f"takes no {' and no '.join(lacking)}" if lacking else None
 
     def _sums_to_one(self) -> bool:
-        # As far as rounding each probability to the dtype allows.
+        # Up to the rounding of each probability to the dtype.
         slack = float(np.finfo(np.float16).eps) * self.targets.shape[1]
         return bool(np.all(np.abs(self.targets.astype(np.float64).sum(axis=1) - 1) <= slack))
 
     def spatial(self, logits: Any, targets: Any, class_axis: int | None) -> tuple[Any, Any]:
-        """A framework's own logits (B, C) and targets as the positions of one image: (1, C, B), or (1, B, C)."""
+        """Return a framework's logits (B, C) and targets as the positions of one image: (1, C, B), or (1, B, C)."""
         if self.layout != "spatial":
             return logits, targets
         flip = class_axis == 1
@@ -159,7 +157,7 @@ def _hashable(value: Any) -> Hashable:
 
 
 def _takes(loss: Callable[..., Any], option: str) -> bool:
-    """Whether the function's signature has the keyword; one that tells no signature is left to say so when called."""
+    """Return whether the function's signature has the keyword; True for a function without a readable signature."""
     try:
         parameters = inspect.signature(loss).parameters
     except ValueError:
@@ -168,5 +166,5 @@ def _takes(loss: Callable[..., Any], option: str) -> bool:
 
 
 def reduce_rows(rows: Any, reduction: str) -> Any:
-    """Row losses (B,), an array with such methods, as they are, or their ``mean`` or ``sum``."""
+    """Return row losses (B,) unchanged for ``none``, else their ``mean`` or ``sum``, which are methods of the array."""
     return rows if reduction == "none" else getattr(rows, reduction)()

@@ -1,14 +1,14 @@
-"""One MLIR context for all that a process lowers with JAX."""
+"""One MLIR context for all JAX programs of a process."""
 
 from functools import cache
 from typing import Any
 
 
 def share_context() -> None:
-    """Makes JAX lower all programs of this process in one MLIR context.
+    """Make JAX lower all programs of this process in one MLIR context.
 
-    JAX makes one for each program. That is most of the time of lowering an operation, and a mebibyte of memory that the
-    program keeps. A JAX that makes its contexts elsewhere goes on as it is.
+    JAX creates a context for each program. That takes most of the time of lowering an operation, and 1 MiB of memory
+    that the program keeps. If a version of JAX creates contexts elsewhere, this function does nothing.
     """
     from jax._src.interpreters import mlir  # noqa: PLC0415
 
@@ -18,7 +18,7 @@ def share_context() -> None:
 
 
 def forget_context() -> None:
-    """Drops the shared context, which keeps every constant and type that it has seen; the next lowering makes one."""
+    """Drop the shared context, which keeps every constant and type; the next lowering creates a new one."""
     from jax._src.interpreters import mlir  # noqa: PLC0415
 
     forget: Any = getattr(getattr(mlir, "make_ir_context", None), "cache_clear", None)

@@ -1,7 +1,7 @@
-"""Keras on the backend that the caller has named.
+"""Keras on the backend that ``KERAS_BACKEND`` names.
 
-A backend is chosen before Keras is imported and for the process's lifetime: `keras_jax` and `keras_torch` set
-``KERAS_BACKEND`` and then import this module, each in a worker of its own.
+A process must choose the backend before it imports Keras, and cannot change it. `keras_jax` and `keras_torch` set
+``KERAS_BACKEND`` and then import this module, each in a separate worker.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ._keras_losses import KerasLosses
 
 @contextmanager
 def _jax_not_found() -> Iterator[None]:
-    """Makes ``import jax`` fail as if it were not installed."""
-    sys.modules["jax"] = None  # type: ignore[assignment] # Python's word for a module that is not to be found
+    """Make ``import jax`` fail as if it were not installed."""
+    sys.modules["jax"] = None  # type: ignore[assignment] # None makes an import raise ModuleNotFoundError
     try:
         yield
     finally:
         del sys.modules["jax"]
 
 
-# On every backend keras.callbacks imports JAX where it is installed, to patch an old version of it.
+# On every backend keras.callbacks imports JAX if it is installed, to patch an old version of it.
 with nullcontext() if os.environ["KERAS_BACKEND"] == "jax" or "jax" in sys.modules else _jax_not_found():
     import keras
 
@@ -48,17 +48,20 @@ LOSSES = KerasLosses(lambda: keras.losses, keras.ops.softmax, _labels, _dtype)
 
 
 def placed(device: str) -> AbstractContextManager[Any]:
-    """Where Keras puts its tensors, and moves those that it is given: left to itself the accelerator, if any."""
+    """Return a context in which Keras creates tensors on this device and moves inputs to it.
+
+    By default Keras uses the accelerator, if any.
+    """
     placement: AbstractContextManager[Any] = keras.device(device)
     return placement
 
 
-# Of a program with one of these losses, before Keras is imported.
+# The first line of a program with one of these losses, before it imports Keras.
 IMPORTS = (f"import os; os.environ['KERAS_BACKEND'] = {keras.backend.backend()!r}",)
 
 
 def settings() -> Mapping[str, str]:
-    """What Keras reads from its configuration file, a user's own."""
+    """Return the settings that Keras reads from the user's configuration file."""
     return {
         "keras floatx": keras.config.floatx(),
         "keras dtype policy": keras.config.dtype_policy().name,

@@ -1,4 +1,4 @@
-"""Keras's losses, on each of its backends and in TensorFlow, whose ``tf.keras`` they are."""
+"""Keras's losses, on each of its backends and as TensorFlow's ``tf.keras``."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class KerasLosses:
     """The losses on one backend.
 
     Attributes:
-        module: gives ``keras.losses``; asked at each call, since ``tf.keras`` is imported when it is first used.
-        softmax: of logits.
-        labels: logits and targets to class probabilities, one-hot where the targets are class indices.
-        dtype: of logits, given to a loss object, which else casts all that it is given to Keras's floatx, float32;
-            None for objects as they come.
+        module: returns ``keras.losses``; called for each loss, since the first use of ``tf.keras`` imports it.
+        softmax: logits to probabilities.
+        labels: logits and targets to class probabilities, one-hot for class indices.
+        dtype: logits to the dtype of a loss object, which by default casts its inputs to Keras's floatx, float32; None
+            for objects with the default.
     """
 
     module: Callable[[], Any]
@@ -27,7 +27,7 @@ class KerasLosses:
     labels: Loss
     dtype: Callable[[Tensor], str] | None = None
 
-    # Keras calls the index that is ignored ignore_class.
+    # Keras calls the ignored index ignore_class.
     def sparse(self, *, from_logits: bool) -> Loss:
         def loss(logits: Tensor, targets: Tensor, ignore_index: int | None = None) -> Tensor:
             given = logits if from_logits else self.softmax(logits)
@@ -44,7 +44,7 @@ class KerasLosses:
 
         return loss
 
-    # The objects are the functions, a cast of logits and targets alike to their dtype, and a reduction of Keras's own.
+    # The objects cast logits and targets to their dtype, call the functions, and apply Keras's own reduction.
     def sparse_object(self, *, from_logits: bool) -> Loss:
         def loss(logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None) -> Tensor:
             dtype = None if self.dtype is None else self.dtype(logits)
@@ -68,7 +68,7 @@ class KerasLosses:
     def implementations(
         self, prefix: str, modes: tuple[str, ...] = ("eager",), plain_modes: tuple[str, ...] = ()
     ) -> Iterator[Implementation]:
-        """Each from logits and from probabilities, under names that begin with the prefix."""
+        """Yield each loss from logits and from probabilities, with names that start with the prefix."""
         for name, make, dense, is_object in (
             ("sparse_categorical_crossentropy", self.sparse, False, False),
             ("categorical_crossentropy", self.dense, True, False),
@@ -80,6 +80,6 @@ class KerasLosses:
                 yield Implementation(
                     f"{prefix}losses.{name}{options}", "builtin", make(from_logits=bool(options)), "keras",
                     None if options else self.softmax, reduces=is_object, class_axis=-1, modes=modes,
-                    # Keras documents of its dense losses that the targets are one-hot.
+                    # Keras documents one-hot targets for its dense losses.
                     soft=dense, normalized=dense, plain_modes=plain_modes,
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How a program that calls a loss is written in a framework: `check` prints one that shows a failure."""
+"""Templates for a program that calls a loss in a framework; `check` prints such a program for a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,20 +12,22 @@ class Syntax:
     ``gradient`` is the gradient.
 
     Attributes:
-        imports: lines.
-        imports_by_dtype: lines after them.
-        array, targets: from ``{numbers}``, nested lists, with ``{device}``; an array also of ``{dtype}``.
-        device: what ``{device}`` becomes for a ``{name}`` other than ``cpu``.
-        calls: by mode, the loss called with ``{x}``, ``{t}`` and ``{options}``.
-        leaf: logits ``{x}`` that are differentiated.
-        tracked, untracked: the lines around a ``{call}`` that is differentiated, and around one that is not.
+        imports: the first lines.
+        imports_by_dtype: the line that follows for a dtype.
+        array, targets: an array or targets from ``{numbers}``, nested lists, on ``{device}``; ``array`` also has
+            ``{dtype}``.
+        device: replaces ``{device}`` for a device ``{name}`` other than ``cpu``.
+        calls: for each mode, the call of the loss with ``{x}``, ``{t}`` and ``{options}``.
+        leaf: logits ``{x}`` that can be differentiated.
+        tracked, untracked: the lines around a ``{call}`` with and without differentiation.
         ones, weighted, spread: an upstream gradient of ones, of an ``{array}`` of factors, of one ``{number}``.
-        gradient: of ``rows`` under ``{upstream}``; ``{repeatedly}`` becomes ``repeatedly`` in the first of two.
-        another_batch: logits that come from ``x`` in the opposite order.
-        another_call: what is done with the ``{call}`` on them.
+        gradient: the gradient of ``rows`` under ``{upstream}``; of two gradients, the first replaces ``{repeatedly}``
+            by ``repeatedly``.
+        another_batch: the logits of ``x`` in the opposite order.
+        another_call: a statement that uses the ``{call}`` on them.
         numbers: ``{array}`` as nested lists.
-        transposed, strided, sliced: logits ``{x}`` (``{size}`` rows) that lie so in memory.
-        every_other: targets ``{t}`` (``{size}`` rows of ``{classes}``) that are every other number of their memory.
+        transposed, strided, sliced: logits ``{x}`` (``{size}`` rows) in this memory layout.
+        every_other: targets ``{t}`` (``{size}`` rows of ``{classes}``) that occupy every other element in memory.
     """
 
     imports: tuple[str, ...] = ("import numpy as np",)

@@ -1,6 +1,6 @@
 """PyTorch's built-in losses, and fused Triton kernels for a GPU: Liger-Kernel's and Apple's cut cross-entropy.
 
-The kernels' packages are optional, and imported where they are called.
+The kernels' packages are optional; the functions that call them import them.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def nll_of_log_softmax(logits: Tensor, targets: Tensor, **options: Any) -> Tenso
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
-    # Smoothed it takes a path of its own in PyTorch, which sums the log-probabilities of all classes.
+    # With smoothing PyTorch takes a different path, which sums the log-probabilities of all classes.
     if "label_smoothing" in options:
         raise NotImplementedError("with label smoothing it is torch/F.cross_entropy[label_smoothing]")
     return F.cross_entropy(logits, targets, reduction=reduction, **options)
@@ -32,7 +32,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options:
 def cross_entropy_of_probabilities(
     logits: Tensor, targets: Tensor, *, reduction: str, weight: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    # Given class probabilities it takes another path than for class indices, multiplying by the whole target.
+    # With class probabilities PyTorch takes another path than with class indices: it multiplies by the whole target.
     soft = targets
     if not targets.is_floating_point():
         soft = F.one_hot(targets.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
@@ -45,7 +45,7 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, **options: Any) -> Tenso
 
 
 def cross_entropy_under_autocast(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # As a model run under autocast calls it, on logits that its last layer has made in the lower precision.
+    # The call of a model under autocast, whose last layer returns logits in the lower precision.
     if logits.dtype not in (torch.float16, torch.bfloat16):
         raise NotImplementedError(f"autocast makes logits of float16 or bfloat16, not of {logits.dtype}")
     with torch.autocast(logits.device.type, dtype=logits.dtype):
@@ -56,17 +56,17 @@ def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.logsumexp(logits, dim=1) - pick(logits, targets)
 
 
-# The loss multiplies features with a weight to make its logits. With a single feature, which is 1, the weight is the
-# logits, also those that are infinite; an identity would add 0 x inf to the others.
+# The loss computes its logits as features times a weight. With a single feature of 1 the weight equals the logits, even
+# infinite ones; with an identity, 0 x inf would be added to the other logits.
 def linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # A weight (classes, positions, features) makes each row a position of one sample; PyTorch takes the softmax over
-    # classes that are not the last dimension by another kernel, which sums less accurately.
+    # A weight (classes, positions, features) makes each row a position of one sample. The classes are not the last
+    # dimension, so PyTorch uses another softmax kernel, which sums less accurately.
     feature, soft = logits.new_ones(1, 1), targets.is_floating_point()
     return F.linear_cross_entropy(feature, logits.T[..., None], (targets.T if soft else targets)[None], **options)
 
 
 def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # The chunked path has no positions, so that each row is a call.
+    # The chunked path has no positions, so each row needs a call.
     if "label_smoothing" in options:
         raise NotImplementedError("with label smoothing F.linear_cross_entropy ignores its options")
     feature, chunked = logits.new_ones(1, 1), torch.nn.LinearCrossEntropyOptions()
@@ -86,8 +86,9 @@ MAX_IDENTITY_CLASSES = 2**14
 def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
     from liger_kernel.transformers.functional import liger_cross_entropy as fused  # noqa: PLC0415 - it is optional
 
-    # Its forward kernel writes the gradient over the logits. The clone lies in memory as they do, on purpose: logits by
-    # columns it copies once more, the copy asks for no gradient, and version 0.8.5 gives the logits for the gradient.
+    # The forward kernel overwrites the logits with the gradient, so it gets a clone. The clone keeps the memory layout:
+    # the kernel copies logits stored by columns, the copy requires no gradient, and version 0.8.5 then returns the
+    # logits as the gradient.
     loss: Tensor = fused(logits.clone(), targets, reduction=reduction, **options)
     return loss
 
@@ -100,10 +101,10 @@ def cut_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **opti
         raise NotImplementedError(
             f"{classes} classes need an identity of {classes} x {classes}; at most {MAX_IDENTITY_CLASSES} are taken"
         )
-    # The loss multiplies embeddings with a classifier to make its logits, tile by tile. With the identity a logit is
-    # itself plus zeros, as long as all are finite: an infinite one makes its row NaN, for 0 x inf is NaN.
-    # By default the backward pass leaves out each tile whose gradients are all below eps / 32 of the dtype, and they
-    # come out 0. It takes float16 and bfloat16 alone, and says so; the forward pass takes float32 too.
+    # The loss computes its logits as embeddings times a classifier, tile by tile. With the identity each logit is
+    # itself plus zeros if all logits are finite. An infinite logit makes its row NaN, since 0 x inf is NaN.
+    # By default the backward pass skips each tile whose gradients are all below eps / 32 of the dtype and returns 0
+    # there. The backward pass raises for other dtypes than float16 and bfloat16; the forward pass takes float32 too.
     identity = torch.eye(classes, dtype=logits.dtype, device=logits.device)
     loss: Tensor = linear_cross_entropy(logits, identity, targets, reduction=reduction, **options)
     return loss
@@ -111,7 +112,7 @@ def cut_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **opti
 
 # --- as implementations -----------------------------------------------------------------------------------------
 
-# "sum l_n / N" for class probabilities, where for class indices it divides by the targets' weights.
+# The documented mean is "sum l_n / N" for class probabilities; for class indices it divides by the targets' weights.
 OF_SHARES = Convention(MeanDivisor.ROWS, source="torch 2.13.0, torch.nn.CrossEntropyLoss")
 MODES, PLAIN_MODES = ("eager", "compiled"), ("compiled",)
 
@@ -124,7 +125,7 @@ def _builtin(
 
 
 def _linear() -> tuple[Implementation, ...]:
-    """Since PyTorch 2.13."""
+    """Return the linear cross-entropies, which exist since PyTorch 2.13."""
     if not hasattr(F, "linear_cross_entropy"):
         return ()
     name = "F.linear_cross_entropy"

@@ -1,4 +1,4 @@
-"""A step of gradient descent on a small classifier, as a framework takes it, and NumPy's for gradients by hand."""
+"""A step of gradient descent on a small classifier: its interface, and the step in NumPy for gradients by hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Numbers = NDArray[Any]
 
 
 class Step(NamedTuple):
-    """What one step made: the new weights, and of its batch the mean loss, its gradient and the logits."""
+    """The result of one step: the new weights, and the batch's mean loss, its gradient and the logits."""
 
     weights: tuple[Array, ...]
     loss: Array
@@ -24,14 +24,14 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """How a framework trains. Its arrays are its own.
+    """The training of a framework. Arrays are the framework's own.
 
     Attributes:
-        step: an implementation, the weights (inputs, outputs) and bias (outputs,) of each layer in turn, images
-            (B, inputs), labels (B,) and a learning rate to a step. Hidden layers have a ReLU.
-        losses: the names of the implementations that are trained.
-        mode: how the step is run.
-        prepare: sets what a step needs in its process, once.
+        step: takes an implementation, the weights (inputs, outputs) and bias (outputs,) of each layer in turn, images
+            (B, inputs), labels (B,) and a learning rate; returns a `Step`. Hidden layers have a ReLU.
+        losses: the names of the implementations to train with.
+        mode: the mode that the step runs in.
+        prepare: sets up the process for the steps, once.
     """
 
     step: Callable[[Implementation, tuple[Array, ...], Array, Array, Array], Step]
@@ -47,7 +47,7 @@ def at_least_float32(values: Numbers) -> Numbers:
 def step_by_hand(
     implementation: Implementation, weights: tuple[Numbers, ...], images: Numbers, labels: Numbers, rate: Numbers
 ) -> Step:
-    """A step in NumPy, its backward pass written out."""
+    """Return a step computed in NumPy, with the backward pass written out."""
     layers = list(zip(weights[::2], weights[1::2], strict=True))
     *hidden, (last, last_bias) = layers
     inputs = [images]
@@ -63,6 +63,6 @@ def step_by_hand(
         x, (w, _) = inputs[i], layers[i]
         gradient[:0] = [x.T @ slope, at_least_float32(slope).sum(axis=0).astype(slope.dtype)]
         if i > 0:
-            # Not a product with zeros and ones: an infinite slope would become NaN where the unit is off.
+            # Not a product with zeros and ones, since 0 times an infinite slope is NaN.
             slope = np.where(x > 0, slope @ w.T, slope.dtype.type(0))
     return Step(tuple(w - rate * g for w, g in zip(weights, gradient, strict=True)), loss, tuple(gradient), logits)

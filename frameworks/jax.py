@@ -7,7 +7,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-# Before the import: other frameworks may use the same accelerator, of whose memory JAX would take three quarters.
+# Set before the import. JAX would take three quarters of the accelerator's memory, which other frameworks may need.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
-# Compiled programs are kept on disk: nearly all of JAX's time on the catalogue is compiling small shapes.
+# Compiled programs are cached on disk, since JAX spends nearly all its time on the catalogue compiling small shapes.
 _folder = program_folder("jax")
 if _folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(_folder))
@@ -90,7 +90,7 @@ def _log1p_forward(logits: Array, targets: Array) -> tuple[Array, tuple[Array, .
 def _log1p_backward(saved: tuple[Array, ...], upstream: Array) -> tuple[Array, None]:
     targets, i, e, others = saved
     total = 1 + others
-    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
     rest = jnp.where(targets == i, others, total - pick(e, targets))
     at_target = onehot(targets, e) == 1
     gradient = jnp.where(at_target, -(rest / total)[:, None], e / total[:, None])
@@ -105,10 +105,10 @@ def log1p_probabilities(logits: Array) -> Array:
     return (e / (1 + others)[:, None]).astype(logits.dtype)
 
 
-# --- built-in; optax is optional, and JAX takes part without it -------------------------------------------------
+# --- built-in; optax is optional --------------------------------------------------------------------------------
 
 
-# As users write it: a scale is no option of the function, and XLA fuses its product into the function's loops.
+# Users multiply by the scale themselves, since the function has no such option. XLA fuses the product into its loops.
 def nn_log_softmax(logits: Array, targets: Array, logit_scale: float | None = None) -> Array:
     scaled = logits if logit_scale is None else logits * logit_scale
     return -pick(jax.nn.log_softmax(scaled, axis=1), targets)
@@ -160,7 +160,7 @@ def _forward(implementation: Implementation, batch: Batch, logits: Array, target
     shaped = batch.spatial(logits, targets, implementation.class_axis)
     if implementation.reduces:
         value: Array = implementation.loss(*shaped, reduction=batch.reduction, **batch.options)
-        # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
+        # Keras does not reduce the losses of an empty batch; the sum of one number is that number.
         return value.reshape(-1) if batch.reduction == "none" else value.sum()
     rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
     if batch.reduction != "none" and batch.filler:
@@ -172,7 +172,7 @@ _programs: dict[Hashable, Callable[..., tuple[Array, Array]]] = {}
 
 
 def _compiled(implementation: Implementation, batch: Batch) -> Callable[..., tuple[Array, Array]]:
-    """Loss and gradient in one program, as a training step has them; kept, so that like batches share it."""
+    """Return a cached program that computes loss and gradient together, as a training step does."""
     key = implementation, batch.program_key
     if key not in _programs:
         _programs[key] = _program(implementation, batch.without_rows())
@@ -193,12 +193,12 @@ def _place(device: str) -> Any:
 
 
 def _device_name(platform: str) -> str:
-    # JAX calls an NVIDIA device "gpu"; the table calls it by the name that PyTorch gives it too.
+    # JAX calls an NVIDIA device "gpu"; the table uses PyTorch's name for all frameworks.
     return {"gpu": "cuda"}.get(platform, platform)
 
 
 class JaxAutograd(Autograd):
-    """By `jax.vjp`."""
+    """Differentiation by `jax.vjp`."""
 
     def forward(self, loss: Loss, logits: Array, targets: Array, *, repeatedly: bool) -> tuple[Array, Pull]:
         rows, pull = jax.vjp(lambda x: loss(x, targets), logits)
@@ -210,7 +210,7 @@ class JaxAutograd(Autograd):
 
 @partial(jax.jit, static_argnums=0)
 def step(implementation: Implementation, weights: tuple[Array, ...], images: Array, labels: Array, rate: Array) -> Step:
-    """One step of gradient descent, compiled for each loss, model and dtype."""
+    """Return one step of gradient descent, compiled for each loss, model and dtype."""
 
     def mean_loss(weights: tuple[Array, ...]) -> tuple[Array, Array]:
         *hidden, (last, last_bias) = zip(weights[::2], weights[1::2], strict=True)
@@ -245,14 +245,14 @@ class JaxFramework(Framework):
     autograd = JaxAutograd()
     strides = False
     training: Training | None = Training(step, ("jax/naive", "jax/lse", f"jax/{_TRAINED}"), "compiled")
-    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=jnp.exp,
         log=jnp.log,
         log1p=jnp.log1p,
         where=jnp.where,
         zeros_like=jnp.zeros_like,
-        # Not jnp.sum, which widens float16: the transpose of a broadcast does not.
+        # Not jnp.sum, which widens float16; the transpose of a broadcast does not widen.
         sum_slopes=lambda x: jax.lax.reduce(x, jnp.zeros((), x.dtype), jax.lax.add, (1,))[:, None],
         pick=pick,
         onehot=onehot,
@@ -278,13 +278,13 @@ class JaxFramework(Framework):
     )
 
     def prepare(self) -> None:
-        # Without it JAX silently turns every float64 into a float32.
+        # By default JAX silently converts every float64 to float32.
         jax.config.update("jax_enable_x64", True)
         share_context()
 
     def fills_up(self, implementation: Implementation, batch: Batch, mode: str) -> bool:
-        # Eagerly too: each operation is a program for its shapes. In one program with the loss a reduction would be
-        # fused with what leaves the filler out.
+        # In eager mode too, since each operation is a program for its shapes. A compiled reduction is not filled: XLA
+        # would fuse it with the slice that drops the filler rows.
         return batch.reduction == "none" or (mode == "eager" and not implementation.reduces)
 
     def forget_programs(self) -> None:
@@ -293,12 +293,12 @@ class JaxFramework(Framework):
         forget_context()
 
     def as_users_call_it(self, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
-        # With 64-bit numbers for float64 alone, unless the user has them: they change what constants become.
+        # 64-bit mode changes the dtype of constants. It is on only for float64, or if the user has enabled it.
         on = jax.config.jax_enable_x64  # type: ignore[attr-defined] # JAX declares its flags when it is imported
         return jax.enable_x64(on or dtype == np.float64)
 
     def compiles_shapes(self, mode: str) -> bool:
-        return True  # eager operations too, one by one
+        return True  # in eager mode JAX compiles each operation
 
     def settings(self) -> Mapping[str, str]:
         half = (jnp.full((), jnp.finfo(jnp.float32).tiny, jnp.float32) / 2).item()

@@ -1,4 +1,4 @@
-"""Keras on its JAX backend: Keras's losses, called, compiled and differentiated as those written for JAX are."""
+"""Keras on its JAX backend: Keras's losses, called, compiled and differentiated like the losses of JAX."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ class KerasJaxFramework(JaxFramework):
 
     name = "keras-jax"
     implementations = tuple(_keras.LOSSES.implementations("keras-jax/", MODES))
-    training = None  # `train-demo` has JAX
+    training = None  # `train-demo` trains with JAX itself
     syntax = replace(JaxFramework.syntax, imports=_keras.IMPORTS + JaxFramework.syntax.imports)
 
     def settings(self) -> Mapping[str, str]:
@@ -29,8 +29,8 @@ class KerasJaxFramework(JaxFramework):
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        # Keras takes a one-hot in JAX's default dtype. Were that float64, as for the formulas written for JAX, its
-        # sparse losses would answer in float64 to logits of any dtype, which few who use them see.
+        # Keras builds one-hot arrays in JAX's default dtype. In 64-bit mode, which the formulas in JAX need, its sparse
+        # losses would return float64 for logits of any dtype, which few users see.
         before = jax.config.values["jax_enable_x64"]
         jax.config.update("jax_enable_x64", batch.logits.dtype == np.float64)
         try:

@@ -1,4 +1,4 @@
-"""Keras on its PyTorch backend: Keras's losses, called and differentiated as PyTorch's own are."""
+"""Keras on its PyTorch backend: Keras's losses, called and differentiated like PyTorch's own."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class KerasTorchFramework(TorchFramework):
 
     name = "keras-torch"
     implementations = tuple(_keras.LOSSES.implementations("keras-torch/"))
-    training = None  # `train-demo` has PyTorch
+    training = None  # `train-demo` trains with PyTorch itself
     syntax = replace(TorchFramework.syntax, imports=_keras.IMPORTS + TorchFramework.syntax.imports)
 
     def settings(self) -> Mapping[str, str]:

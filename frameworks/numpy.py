@@ -1,7 +1,7 @@
 """NumPy: the formulas with their backward passes written out, and the losses of SciPy and scikit-learn.
 
-The backward passes go through the same operations as the forward ones, last to first, as automatic
-differentiation does it, so that an infinity or NaN born in the forward pass spreads in the same way.
+The backward passes reverse the operations of the forward passes one by one, like automatic differentiation. So an
+infinity or NaN of the forward pass spreads in the same way.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +42,7 @@ def naive_gradient(logits: Array, targets: Array) -> Array:
     e = np.exp(logits)
     s = e.sum(axis=1, keepdims=True)
     p = e / s
-    # Not a one-hot times the slope: where that is infinite the zeros would become NaN, which picking does not do.
+    # Not a one-hot times the slope: 0 times an infinite slope is NaN, which differentiating a pick does not give.
     d_p = np.where(onehot(targets, p) == 1, (-1 / pick(p, targets))[:, None], p.dtype.type(0))
     d_s = (-d_p * p / s).sum(axis=1, keepdims=True)
     d_e = d_p / s + d_s
@@ -93,13 +93,13 @@ def log1p_probabilities(logits: Array) -> Array:
 def log1p_gradient(logits: Array, targets: Array) -> Array:
     i, _, e, others = _log1p_terms(at_least_float32(logits))
     total = 1 + others
-    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
     rest = np.where(targets == i, others, total - pick(e, targets))
     at_target = onehot(targets, e) == 1
     return np.where(at_target, -(rest / total)[:, None], e / total[:, None]).astype(logits.dtype)
 
 
-# --- built-in; SciPy and scikit-learn are optional, and NumPy takes part without them ---------------------------
+# --- built-in; SciPy and scikit-learn are optional --------------------------------------------------------------
 
 
 def scipy_log_softmax(logits: Array, targets: Array) -> Array:
@@ -124,8 +124,8 @@ def scipy_softmax(logits: Array, targets: Array) -> Array:
     return -np.log(pick(scipy_probabilities(logits), targets))
 
 
-# It takes probabilities, clips them to [eps, 1 - eps] of their dtype and returns a number. That is of float64 whatever
-# it was computed in, and no array.
+# log_loss takes probabilities, clips them to [eps, 1 - eps] of their dtype and returns one float64 number, in whatever
+# dtype it computes.
 def sklearn_log_loss(logits: Array, targets: Array, *, reduction: str) -> Array:
     from sklearn.metrics import log_loss  # noqa: PLC0415
 
@@ -144,12 +144,12 @@ def _reduce(rows: Array, reduction: str) -> Array:
     if reduction == "none":
         return rows
     total = at_least_float32(rows).sum()
-    # Not numpy.mean, which warns of an empty batch.
+    # Not numpy.mean, which warns about an empty batch.
     return np.asarray(total / total.dtype.type(len(rows)) if reduction == "mean" else total).astype(rows.dtype)
 
 
 class NumpyFramework(Framework):
-    """NumPy on the CPU; bfloat16 comes from ml_dtypes."""
+    """NumPy on the CPU, with bfloat16 from ml_dtypes."""
 
     name = "numpy"
     implementations = (
@@ -161,7 +161,7 @@ class NumpyFramework(Framework):
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
-    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=np.exp,
         log=np.log,
@@ -201,8 +201,8 @@ class NumpyFramework(Framework):
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
 
     def unsupported(self, error: Exception) -> bool:
-        # NumPy says "ufunc 'xxx' not supported for the input types" and its like with a TypeError. scikit-learn asks
-        # for two classes and for a row; that it takes no NaN is told of the row that has one.
+        # NumPy raises a TypeError such as "ufunc 'xxx' not supported for the input types". scikit-learn requires two
+        # classes and a row. Its error for a NaN is not listed here: it is a fault of the row with the NaN.
         words = ("needs to contain at least two labels", "Found array with 0 sample(s)")
         return isinstance(error, TypeError) or any(w in str(error) for w in words)
 

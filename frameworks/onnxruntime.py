@@ -1,4 +1,4 @@
-"""ONNX Runtime: the operator SoftmaxCrossEntropyLoss, forward, in a model of that one node."""
+"""ONNX Runtime: the forward pass of the operator SoftmaxCrossEntropyLoss, in a model with this single node."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,10 +16,10 @@ from ._framework import Framework
 
 Array = NDArray[Any]
 
-# The first version of the operator set whose SoftmaxCrossEntropyLoss takes bfloat16, and an age of the file format
-# that every ONNX Runtime since 1.19 reads.
+# The first operator set whose SoftmaxCrossEntropyLoss takes bfloat16, and a version of the file format that every ONNX
+# Runtime since 1.19 reads.
 OPSET, IR_VERSION = 13, 10
-# One thread: how a sum is divided would else depend on the number of cores.
+# One thread, since the division of a sum among threads would depend on the number of cores.
 THREADS, PROVIDER = 1, "CPUExecutionProvider"
 
 
@@ -27,7 +27,7 @@ THREADS, PROVIDER = 1, "CPUExecutionProvider"
 def _session(
     logits: np.dtype[Any], targets: np.dtype[Any], dims: int, reduction: str, weighted: bool, ignore_index: int | None
 ) -> onnxruntime.InferenceSession:
-    """The operator, ready to be run on arrays of these dtypes and this number of dimensions, of any shape."""
+    """Return a session that runs the operator on arrays of any shape with these dtypes and number of dimensions."""
 
     def declared(name: str, dtype: np.dtype[Any], shape: int | None) -> onnx.ValueInfoProto:
         sizes = None if shape is None else [f"{name}{i}" for i in range(shape)]
@@ -36,7 +36,7 @@ def _session(
     inputs = [declared("logits", logits, dims), declared("targets", targets, dims - 1)]
     if weighted:
         inputs.append(declared("weight", logits, 1))
-    # An attribute that is None is left out.
+    # make_node leaves out an attribute that is None.
     node = helper.make_node(
         "SoftmaxCrossEntropyLoss", [i.name for i in inputs], ["loss"], reduction=reduction, ignore_index=ignore_index
     )
@@ -50,7 +50,7 @@ def _session(
 def softmax_cross_entropy_loss(
     logits: Array, targets: Array, *, reduction: str, weight: Array | None = None, ignore_index: int | None = None
 ) -> Array:
-    """The operator on logits (B, C) or (N, C, D) and integer targets, as its documentation has it."""
+    """Return the operator's loss of logits (B, C) or (N, C, D) and integer targets."""
     session = _session(logits.dtype, targets.dtype, logits.ndim, reduction, weight is not None, ignore_index)
     given = {"logits": logits, "targets": targets} | ({} if weight is None else {"weight": weight})
     (loss,) = session.run(None, given)

@@ -43,7 +43,7 @@ def naive(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def lse(logits: Tensor, targets: Tensor) -> Tensor:
-    # Not max, whose gradient takes PaddlePaddle a time quadratic in the classes: a minute at 131,072.
+    # Not max: the time of its gradient in PaddlePaddle is quadratic in the classes, a minute for 131,072.
     m = pick(logits, logits.argmax(axis=1))[:, None]
     s = paddle.exp(logits - m).sum(axis=1)
     return m[:, 0] + paddle.log(s) - pick(logits, targets)
@@ -77,7 +77,7 @@ class _Log1p(paddle.autograd.PyLayer):  # type: ignore[misc]
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         targets, i, e, others = ctx.saved_tensor()
         total = 1 + others
-        # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+        # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
         rest = paddle.where(targets.astype(i.dtype) == i, others, total - pick(e, targets))
         at_target = onehot(targets, e) == 1
         gradient = paddle.where(at_target, -(rest / total)[:, None], e / total[:, None])
@@ -107,8 +107,8 @@ def softmax_with_cross_entropy(logits: Tensor, targets: Tensor, ignore_index: in
     return F.softmax_with_cross_entropy(logits, targets.unsqueeze(-1), ignore_index=ignore_index)
 
 
-# With soft labels, and so with smoothed ones: loss_j times sum_i(weight[label_i] label_i), and a mean that divides by
-# the sum of these.
+# For soft labels, and thus for smoothed ones, loss_j is multiplied by sum_i(weight[label_i] label_i), and the mean
+# divides by the sum of these factors.
 OF_SOFT_LABELS = Convention(
     MeanDivisor.TARGET_MASS,
     Weighting.ROWS,
@@ -117,7 +117,7 @@ OF_SOFT_LABELS = Convention(
 
 
 def _builtin(name: str, loss: Any, **more: Any) -> Implementation:
-    # PaddlePaddle documents of class probabilities that they sum to 1.
+    # PaddlePaddle's documentation requires class probabilities to sum to 1.
     return Implementation(
         f"paddle/{name}", "builtin", loss, "paddle", soft=True, normalized=True, class_axis=-1, **more
     )
@@ -160,7 +160,7 @@ class PaddleFramework(Framework):
         return isinstance(error, NotImplementedError) or "is not registered" in str(error)
 
     def to_array(self, values: NDArray[Any], device: str) -> Tensor:
-        """NumPy has no bfloat16 of PaddlePaddle's: the bits travel as uint16."""
+        """Return a NumPy array as a tensor; bfloat16 is passed as uint16, since PaddlePaddle rejects that of ml_dtypes."""
         bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
         return paddle.to_tensor(bits)
 

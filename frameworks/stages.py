@@ -1,8 +1,8 @@
 """The written formulas stage by stage: every intermediate value of the loss and of its backward pass.
 
-Each formula is written once, over the operations that a framework brings, and so is run by each framework in its own
-arithmetic, and by exact numbers as well. It rests on nothing else of LogitLab. The formulas as they are used stay in
-the frameworks' files; a test holds the two together, value for value.
+Each formula is written once, in terms of a framework's operations. So each framework runs it in its own arithmetic, and
+exact numbers can run it too. This module imports nothing else of LogitLab. The measured formulas are in the frameworks'
+files; a test compares them with these, value by value.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ Array = Any
 
 @dataclass(frozen=True)
 class Operations:
-    """What a framework brings for its formulas to be followed; defaults are what most do. Arrays are its own.
+    """The operations of a framework that its formulas are traced with. Arrays are the framework's own.
 
     Attributes:
-        exp, log, log1p, where, zeros_like: as everywhere.
+        exp, log, log1p, where, zeros_like: as in NumPy.
         max, sum: over the classes, (B, C) to (B, 1).
         sum_slopes: the sum that a broadcast from (B, 1) to (B, C) becomes in the backward pass.
         argmax: (B, C) to (B,).
         pick, onehot: values (B, C) and classes (B,) to (B,); classes (B,) and an array (B, C) to zeros and ones (B, C).
-        at_least_float32: float16 and bfloat16 widened to float32.
-        cast: an array, and one whose dtype it takes.
-        log_slope: ``(d, x)``, with a number ``d``: the slope ``d / x`` that ``log(x)`` passes on.
-        quotient_slope: ``(d, e, s, p)`` to the slope that ``p = e / s`` passes on to ``s``, before it is summed, in
+        at_least_float32: widens float16 and bfloat16 to float32.
+        cast: ``(x, like)`` to ``x`` in the dtype of ``like``.
+        log_slope: ``(d, x)``, with a number ``d``, to the slope ``d / x`` that ``log(x)`` passes back.
+        quotient_slope: ``(d, e, s, p)`` to the slope that ``p = e / s`` passes back to ``s``, before it is summed, in
             the order in which the framework's automatic differentiation multiplies.
-        quotient_text: that order in words.
-        share: ``(d, x, m)``: the slope ``d`` (B, 1) of the maximum ``m`` given to the logits that have it.
+        quotient_text: that order as a formula.
+        share: ``(d, x, m)`` to the slope ``d`` (B, 1) of the maximum ``m``, shared among the logits equal to it.
         add_slopes: the gradient's three parts, from the shift, the maximum and the target logit, in the framework's
             order.
     """
@@ -61,11 +61,11 @@ class Stage:
 
     Attributes:
         direction: ``forward`` or ``backward``.
-        name: what is done, in a word or two.
-        symbol: the letter that later stages call the value by.
+        name: the operation in a word or two.
+        symbol: the name of the value in later stages.
         text: the formula, in terms of earlier symbols.
-        operation: ``exp``, ``log``, ``/``, ...: what decides which rule of the format can break.
-        operands: the symbols or numbers that it works on.
+        operation: ``exp``, ``log``, ``/``, ...; it decides which rule of the format can break.
+        operands: the symbols or numbers that it is applied to.
         value: (B, C), or (B, 1), or (B,) for the loss.
     """
 
@@ -79,7 +79,7 @@ class Stage:
 
     @classmethod
     def of_quantity(cls, quantity: str, value: Array) -> Stage:
-        """A quantity whose inside is not seen."""
+        """Return a quantity as a stage, without the stages that lead to it."""
         return Stage("backward" if quantity == "gradient" else "forward", quantity, quantity, "", "call", (), value)
 
 
@@ -87,7 +87,7 @@ Stages = Iterator[Stage]
 
 
 def naive(o: Operations, x: Array, t: Array) -> Stages:
-    """Softmax, then log; backwards through the same operations, last to first."""
+    """Yield the stages of softmax and log, then of their backward pass."""
     e = o.exp(x)
     yield Stage("forward", "exp", "e", "exp(x)", "exp", ("x",), e)
     s = o.sum(e)
@@ -101,7 +101,7 @@ def naive(o: Operations, x: Array, t: Array) -> Stages:
     yield Stage("forward", "loss", "loss", "-l", "negate", ("l",), -log_q[:, 0])
     d_q = o.log_slope(-1, q)
     yield Stage("backward", "slope of log", "dq", "-1 / q", "/", ("-1", "q"), d_q)
-    # Not a one-hot times the slope: where that is infinite the zeros would become NaN, which picking does not do.
+    # Not a one-hot times the slope: 0 times an infinite slope is NaN, which differentiating a pick does not give.
     d_p = o.where(o.onehot(t, p) == 1, d_q, o.zeros_like(p))
     yield Stage("backward", "unpick", "dp", "dq at target", "pick", ("dq",), d_p)
     d_u = d_p / s
@@ -116,7 +116,7 @@ def naive(o: Operations, x: Array, t: Array) -> Stages:
 
 
 def lse(o: Operations, x: Array, t: Array) -> Stages:
-    """Shift by the maximum, add it back, subtract the unshifted target logit."""
+    """Yield the stages of: shift by the maximum, add it back, subtract the unshifted target logit."""
     m = o.max(x)
     yield Stage("forward", "max", "m", "max(x)", "max", ("x",), m)
     z = x - m
@@ -146,15 +146,15 @@ def lse(o: Operations, x: Array, t: Array) -> Stages:
     yield Stage("backward", "gradient", "g", "dz + h - 1[target]", "+", ("dz", "h"), g)
 
 
-# Exponentials are 2^64 exp(x - m), squared from their half: where subnormals are flushed to zero, terms each too small
-# to be kept would be missing from a sum that is not. The maximum's term is exactly SCALE; without it the sum of the
-# others is left, or NaN if the row has one.
+# Exponentials are computed as 2^64 exp(x - m), the square of 2^32 exp((x - m) / 2). If subnormals are flushed to zero,
+# unscaled terms could vanish although their sum is a normal number. The maximum's term is exactly SCALE. The sum
+# without it is that of the other classes, or NaN if the row has a NaN.
 HALF_SCALE = 2.0**32
 SCALE = HALF_SCALE**2
 
 
 def log1p(o: Operations, logits: Array, t: Array) -> Stages:
-    """The maximum's own term taken out of the sum; exponentials are held scaled by 2^64."""
+    """Yield the stages of log1p of the sum without the maximum's term, with exponentials scaled by 2^64."""
     x = o.at_least_float32(logits)
     i = o.argmax(x)
     m = o.pick(x, i)[:, None]
@@ -176,7 +176,7 @@ def log1p(o: Operations, logits: Array, t: Array) -> Stages:
     yield Stage("backward", "unscale", "e", "v / 2^64", "/", ("v", "2^64"), e)
     total = 1 + r
     yield Stage("backward", "total", "s", "1 + r", "+", ("1", "r"), total)
-    # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+    # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
     rest = o.where((t == i)[:, None], r, total - o.pick(e, t)[:, None])
     yield Stage("backward", "all but target", "w", "s - e[target]", "-", ("s", "e"), rest)
     g = o.where(o.onehot(t, e) == 1, -(rest / total), e / total)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Before the import: afterwards TensorFlow no longer looks. Its notes on CPU instructions are not results.
+# Set before the import, since TensorFlow reads it only once. It hides messages about CPU instructions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
@@ -20,7 +20,7 @@ from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
-# Other frameworks may use the same accelerator, of whose memory TensorFlow would take all.
+# TensorFlow would take all memory of the accelerator, which other frameworks may need.
 for _accelerator in tf.config.list_physical_devices("GPU"):
     tf.config.experimental.set_memory_growth(_accelerator, enable=True)
 
@@ -78,7 +78,7 @@ def log1p(logits: Tensor, targets: Tensor) -> Tensor:
 
     def backward(upstream: Tensor) -> tuple[Tensor, None]:
         total = 1 + others
-        # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+        # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
         rest = tf.where(tf.cast(targets, i.dtype) == i, others, total - pick(e, targets))
         at_target = onehot(targets, e) == 1
         gradient = tf.where(at_target, -(rest / total)[:, None], e / total[:, None])
@@ -103,7 +103,7 @@ def dense(logits: Tensor, targets: Tensor) -> Tensor:
     return tf.nn.softmax_cross_entropy_with_logits(labels=_labels(logits, targets), logits=logits)
 
 
-# As users write it: a scale is no option of the function, and XLA fuses its product into the function's loops.
+# Users multiply by the scale themselves, since the function has no such option. XLA fuses the product into its loops.
 def nn_log_softmax(logits: Tensor, targets: Tensor, logit_scale: float | None = None) -> Tensor:
     scaled = logits if logit_scale is None else logits * logit_scale
     return -pick(tf.nn.log_softmax(scaled), targets)
@@ -124,8 +124,8 @@ def _formula(name: str, loss: Loss, probabilities: Loss | None) -> Implementatio
 
 
 def _builtin(name: str, loss: Loss, *, class_axis: int | None = -1, is_dense: bool = False) -> Implementation:
-    # TensorFlow documents of its dense losses that each row of labels is a probability distribution, and computes the
-    # gradient as softmax less labels, which is right for no other.
+    # For its dense losses TensorFlow documents that each row of labels is a probability distribution. It computes the
+    # gradient as softmax minus labels, which is correct only for such labels.
     return Implementation(
         f"tensorflow/{name}", "builtin", loss, "tensorflow",
         soft=is_dense, normalized=is_dense, class_axis=class_axis, modes=MODES, plain_modes=PLAIN_MODES,
@@ -142,7 +142,7 @@ def _forward(implementation: Implementation, batch: Batch, logits: Tensor, targe
     shaped = batch.spatial(logits, targets, implementation.class_axis)
     if implementation.reduces:
         loss = implementation.loss(*shaped, reduction=batch.reduction, **batch.options)
-        # Keras leaves the losses of no rows unreduced; of one number the sum is that number.
+        # Keras does not reduce the losses of an empty batch; the sum of one number is that number.
         return tf.reshape(loss, [-1]) if batch.reduction == "none" else tf.reduce_sum(loss)
     return _reduce(tf.reshape(implementation.loss(*shaped, **batch.options), [-1]), batch.reduction)
 
@@ -150,18 +150,19 @@ def _forward(implementation: Implementation, batch: Batch, logits: Tensor, targe
 def _reduce(rows: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return rows
-    # The losses here leave it to the caller. tf.reduce_mean of float16 sums in float16, and would be all that is seen.
+    # The losses here leave the reduction to the caller. tf.reduce_mean of float16 sums in float16, and its error would
+    # hide that of the losses.
     wide = at_least_float32(rows)
     return tf.cast(tf.reduce_mean(wide) if reduction == "mean" else tf.reduce_sum(wide), rows.dtype)
 
 
-# The catalogue has some 50 sets of options for each loss. A search may give each call options of its own.
+# The catalogue has about 50 sets of options for each loss. In a search each call may have different options.
 MAX_PROGRAMS = 1000
 _programs: dict[Hashable, Callable[..., tuple[Tensor, Tensor]]] = {}
 
 
 def _program(implementation: Implementation, batch: Batch, mode: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Loss and gradient in one function, as a training step has them; kept, so that like batches share their traces."""
+    """Return a cached function that computes loss and gradient together, as a training step does."""
     key = implementation, mode, batch.program_key
     if key not in _programs:
         if len(_programs) >= MAX_PROGRAMS:
@@ -186,7 +187,10 @@ def _needs_autograph(implementation: Implementation) -> bool:
 
 
 def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) -> Callable[..., Any]:
-    """A graph for each shape, and with XLA a program: one for all would be one that the first shapes had shaped."""
+    """Return the function traced for each shape, and compiled by XLA in the mode ``compiled``.
+
+    Retracing for symbolic shapes is off, since such a graph would depend on the first shapes.
+    """
     if mode == "eager":
         return function
     options = {"jit_compile": mode == "compiled", "autograph": autograph}
@@ -198,7 +202,7 @@ _traced_once = cache(_traced)
 
 
 class TensorflowAutograd(Autograd):
-    """By a gradient tape."""
+    """Differentiation by a gradient tape."""
 
     def forward(self, loss: Loss, logits: Tensor, targets: Tensor, *, repeatedly: bool) -> tuple[Tensor, Pull]:
         with tf.GradientTape(persistent=repeatedly) as tape:
@@ -214,7 +218,7 @@ class TensorflowAutograd(Autograd):
 def step(
     implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
 ) -> Step:
-    """One step of gradient descent: a graph traced for each loss, model and dtype, without XLA."""
+    """Return one step of gradient descent: a graph traced for each loss, model and dtype, without XLA."""
     with tf.GradientTape() as tape:
         tape.watch(weights)
         *hidden, (last, last_bias) = zip(weights[::2], weights[1::2], strict=True)
@@ -242,12 +246,12 @@ class TensorflowFramework(Framework):
     )
     autograd = TensorflowAutograd()
     strides = False
-    # With determinism sums are taken in the same order each time.
+    # Determinism makes TensorFlow sum in the same order each time.
     training = Training(
         step, ("tensorflow/naive", "tensorflow/lse", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits"),
         "graph", tf.config.experimental.enable_op_determinism,
     )  # fmt: skip
-    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=tf.exp,
         log=tf.math.log,
@@ -262,7 +266,7 @@ class TensorflowFramework(Framework):
         onehot=onehot,
         at_least_float32=at_least_float32,
         cast=lambda x, like: tf.cast(x, like.dtype),
-        # Not d / x: TensorFlow's vectorized reciprocal is another number.
+        # Not d / x, since TensorFlow's vectorized reciprocal gives a different number.
         log_slope=lambda d, x: d * tf.math.reciprocal(x),
         quotient_slope=lambda d, e, s, p: d * (-e / s / s),
         quotient_text="dp * (-e / s / s)",
@@ -290,7 +294,7 @@ class TensorflowFramework(Framework):
     )
 
     def settings(self) -> Mapping[str, str]:
-        # TensorFlow tells it in a log line and nowhere in its public interface.
+        # TensorFlow reports oneDNN in a log line; its public interface does not have it.
         from tensorflow.python.util import _pywrap_util_port as port  # noqa: PLC0415
 
         half = (tf.constant(np.finfo(np.float32).tiny) / 2).numpy()
@@ -324,7 +328,7 @@ class TensorflowFramework(Framework):
             yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
 
     def unsupported(self, error: Exception) -> bool:
-        # "Could not find device for node", "Value for attr 'T' ... is not in the list of allowed values" and so on.
+        # Such as "Could not find device for node" or "Value for attr 'T' ... is not in the list of allowed values".
         lacks = (tf.errors.UnimplementedError, tf.errors.NotFoundError)
         return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
 

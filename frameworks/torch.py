@@ -1,4 +1,4 @@
-"""PyTorch: the formulas written in it, and how it is called, compiled, differentiated and trained."""
+"""PyTorch: the formulas written in it, and calling, compiling, differentiating and training."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
-# Set by a variant of LogitLab's, which is told to a worker before it imports this.
+# Variants set these variables in a worker before it imports this module.
 if "LOGITLAB_FLUSH_SUBNORMALS" in os.environ:
     torch.set_flush_denormal(True)
 if "LOGITLAB_MATMUL_PRECISION" in os.environ:
@@ -79,7 +79,7 @@ class _Log1p(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         targets, i, e, others = ctx.saved_tensors
         total = 1 + others
-        # At the target p - 1 would cancel: it is minus the share of the others, summed without the target.
+        # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
         rest = torch.where(targets == i, others, total - pick(e, targets))
         at_target = onehot(targets, e) == 1
         gradient = torch.where(at_target, -(rest / total)[:, None], e / total[:, None])
@@ -100,17 +100,17 @@ def _formula(name: str, loss: Loss, probabilities: Loss | None) -> Implementatio
     return Implementation(f"torch/{name}", name, loss, "torch", probabilities, modes=MODES, plain_modes=PLAIN_MODES)
 
 
-# --- compiled with Inductor: a program for each shape, kept on disk ----------------------------------------------
+# --- compiled with Inductor: a program for each shape, cached on disk --------------------------------------------
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, compiled anew for each shape, dtype and set of options that it meets.
+    """Return the function, compiled separately for each shape, dtype and set of options.
 
-    Raises, when it is called, what Inductor raises: where there is no C++ compiler, it says so.
+    Calls of the function raise Inductor's errors, such as a missing C++ compiler.
     """
     _set_up_compiler()
-    # A program for symbolic shapes is made with the first of them in view, and nothing promises that another order of
-    # calls gives the same one. A full graph, since what cannot be compiled would else be run eagerly without a word.
+    # Not dynamic: a program for symbolic shapes may depend on the first shapes and so on the order of calls. A full
+    # graph, since code that cannot be compiled would otherwise silently run eagerly.
     program: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=False)
     return program
 
@@ -119,15 +119,15 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _set_up_compiler() -> None:
     folder = program_folder("torch")
     if folder is not None:
-        # Before the imports, which set it to a folder of their own.
+        # Set before the imports, which otherwise set it to another folder.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-    # Imported here: they take seconds, and eager calls need none of them.
+    # These imports take seconds, and eager calls do not need them.
     import torch._dynamo.config as dynamo  # noqa: PLC0415
     import torch._inductor.config as inductor  # noqa: PLC0415
 
-    # Beyond the default of 8 shapes Dynamo gives up.
+    # By default Dynamo gives up after 8 shapes.
     dynamo.cache_size_limit = dynamo.accumulated_cache_size_limit = 2**20
-    # The programs come one by one: a pool of compiling processes would only wait.
+    # Programs are compiled one by one, so a pool of compiler processes would only wait.
     inductor.compile_threads = 1
     if folder is None:
         inductor.force_disable_caches = True
@@ -135,7 +135,7 @@ def _set_up_compiler() -> None:
 
 @cache
 def _program(implementation: Implementation, reduction: str, mode: str) -> Callable[..., Tensor]:
-    """Logits, targets and options to the loss, in one program with its reduction, as a training step has it."""
+    """Return a function of logits, targets and options that computes loss and reduction together, as training does."""
 
     def forward(logits: Tensor, targets: Tensor, options: Mapping[str, Any]) -> Tensor:
         if implementation.reduces:
@@ -151,7 +151,7 @@ def _program(implementation: Implementation, reduction: str, mode: str) -> Calla
 
 
 class TorchAutograd(Autograd):
-    """By `torch.autograd.grad`."""
+    """Differentiation by `torch.autograd.grad`."""
 
     def forward(self, loss: Loss, logits: Array, targets: Array, *, repeatedly: bool) -> tuple[Array, Pull]:
         logits.requires_grad_()
@@ -174,7 +174,7 @@ class TorchAutograd(Autograd):
 def step(
     implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
 ) -> Step:
-    """One step of gradient descent, eager."""
+    """Return one step of gradient descent in eager mode."""
     leaves = tuple(w.detach().requires_grad_() for w in weights)
     *hidden, (last, last_bias) = zip(leaves[::2], leaves[1::2], strict=True)
     x = images
@@ -191,7 +191,7 @@ def step(
 
 
 class TorchFramework(Framework):
-    """PyTorch, on the CPU and whatever accelerator it finds."""
+    """PyTorch, on the CPU and the accelerator it finds."""
 
     name = "torch"
     implementations: tuple[Implementation, ...] = (
@@ -201,12 +201,11 @@ class TorchFramework(Framework):
         *BUILTINS,
     )
     autograd = TorchAutograd()
-    # One thread: sums are taken in the same order whatever the number of cores, and matrices this small are not worth
-    # a second one.
+    # With one thread sums have the same order on any number of cores, and matrices this small need no second thread.
     training: Training | None = Training(
         step, ("torch/naive", "torch/lse", "torch/F.cross_entropy"), prepare=lambda: torch.set_num_threads(1)
     )
-    # What `explain` follows the formulas with, in the order in which the backward pass rounds.
+    # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=torch.exp,
         log=torch.log,
@@ -275,7 +274,7 @@ class TorchFramework(Framework):
             yield "probabilities", self.to_numpy(self.in_mode(implementation.probabilities, mode)(x))
         x.requires_grad_()
         if mode == "compiled":
-            # Eagerly on no rows: what it does not take it tells in its own words, which Dynamo would wrap in others.
+            # An eager call on an empty batch raises PyTorch's own message for unsupported input; Dynamo would wrap it.
             none = batch.spatial(x[:0], t[:0], implementation.class_axis)
             _program(implementation, batch.reduction, "eager")(*none, options)
         shaped = batch.spatial(x, t, implementation.class_axis)
@@ -286,8 +285,8 @@ class TorchFramework(Framework):
             yield "gradient", self.to_numpy(gradient)
 
     def unsupported(self, error: Exception) -> bool:
-        # PyTorch says '"log_softmax" not implemented for ...' with a NotImplementedError or a RuntimeError.
-        # Of int32 targets it says that it expected Long.
+        # PyTorch raises '"log_softmax" not implemented for ...' as a NotImplementedError or a RuntimeError. For int32
+        # targets its message says that it expected Long.
         words = (
             "not implemented for",
             "expected target dtype",
@@ -301,8 +300,8 @@ class TorchFramework(Framework):
         return compiled(loss) if mode == "compiled" else loss
 
     def to_array(self, values: NDArray[Any], device: str) -> Tensor:
-        """NumPy has no bfloat16 of PyTorch's: the bits travel as int16."""
-        # Made writable only where it is not: a copy would lose the layout that the case is about.
+        """Return a NumPy array as a tensor; bfloat16 is passed as int16, since PyTorch rejects that of ml_dtypes."""
+        # Only a read-only array is copied. The copy keeps the layout, which the case tests.
         own = values if values.flags.writeable else values.copy(order="K")
         if own.dtype == ml_dtypes.bfloat16:
             return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16).to(device)
