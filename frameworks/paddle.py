@@ -160,7 +160,7 @@ class PaddleFramework(Framework):
         return isinstance(error, NotImplementedError) or "is not registered" in str(error)
 
     def to_array(self, values: NDArray[Any], device: str) -> Tensor:
-        """Return a NumPy array as a tensor; bfloat16 is passed as uint16, since PaddlePaddle rejects that of ml_dtypes."""
+        """Return a NumPy array as a tensor; bfloat16 is passed as uint16; PaddlePaddle rejects that of ml_dtypes."""
         bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
         return paddle.to_tensor(bits)
 
