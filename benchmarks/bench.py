@@ -1,11 +1,11 @@
-"""Four tables of LogitLab's own speed, measured on this machine.
+"""Print four tables of LogitLab's own speed, measured on this machine.
 
-a. the default plan's wall time over the time inside framework calls and imports, spread over the cores
-b. exact references per second, against mpmath and gmpy2
-c. measurements per second and peak memory, as the rows grow
-d. each formula's and built-in's time and memory, against the framework's built-in
+- a: wall time of the default plan, over the time inside framework calls and imports divided by the cores
+- b: exact references per second, against mpmath and gmpy2
+- c: measurements per second and peak memory, for more and more rows
+- d: time and memory of each formula and built-in, against the framework's built-in
 
-    make bench                          # all four; the first and the last take minutes
+    make bench                          # all four; a and d take minutes
     make bench BENCH="--table b"
     make bench BENCH="--keep docs/measured"
 """
@@ -42,9 +42,9 @@ TITLES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="append", choices=list(TITLES), help="all four by default")
-    parser.add_argument("--framework", action="append", help="of tables a and d; all that are installed by default")
-    parser.add_argument("--mode", action="append", help="of table d; eager by default, since others compile")
-    parser.add_argument("--keep", type=Path, help="a folder for bench.json and bench.md too")
+    parser.add_argument("--framework", action="append", help="for tables a and d; all installed ones by default")
+    parser.add_argument("--mode", action="append", help="for table d; eager by default, since others compile")
+    parser.add_argument("--keep", type=Path, help="also write bench.json and bench.md to this folder")
     given = parser.parse_args()
     makers: dict[str, Callable[[], pd.DataFrame]] = {
         "a": lambda: plan_time.table(given.framework or []),
@@ -73,7 +73,7 @@ def _machine() -> str:
 
 
 def _keep(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
-    """Tables that were not made now stay as they were."""
+    """Write the tables to the folder; other tables of an earlier bench.json are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "bench.json"
     before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
@@ -81,7 +81,7 @@ def _keep(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
     whole = before | {letter: {**now, "lines": json.loads(t.to_json(orient="records"))} for letter, t in tables.items()}
     kept.write_text(json.dumps(dict(sorted(whole.items())), indent=1) + "\n", encoding="utf-8")
     pages = [
-        f"## {letter}. {TITLES[letter]}\n\n{found['when']}: {found['machine']}\n\n"
+        f"## {letter}. {TITLES[letter]}\n\n{found['when']}, `{found['machine']}`\n\n"
         + pd.DataFrame(found["lines"]).to_markdown(index=False, floatfmt="g")
         for letter, found in sorted(whole.items())
     ]

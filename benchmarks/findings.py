@@ -1,6 +1,6 @@
-"""What the documentation finds in a run: each finding is computed, and one that no longer holds stops the build.
+"""Compute the findings of the documentation from a run; a finding that no longer holds stops the build.
 
-Every function takes the measurements table and returns the numbers that ``docs/findings.md`` puts into its prose.
+Every function takes the measurements table and returns the numbers that ``docs/findings.md`` shows.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ REPRODUCERS = Path(__file__).parent / "reproducers"
 
 
 class FindingGoneError(Exception):
-    """The run does not show what the page says."""
+    """The run does not show the finding that the page states."""
 
 
 def hold(true: bool, name: str, message: str) -> None:
-    """Stops the build unless the measurements say what the page says."""
+    """Raise FindingGoneError, which stops the build, unless the finding is true."""
     if not true:
         raise FindingGoneError(
             f"the finding {name!r} no longer holds: {message}. If a new version fixed or broke something, change "
-            f"docs/findings.md, its test and the CHANGELOG, and run `make grades`; if not, find out which is right"
+            f"docs/findings.md, its test and the CHANGELOG, and run `make grades`; if not, find out which one is right"
         )
 
 
 def measured(df: pd.DataFrame, name: str, **wanted: Any) -> pd.DataFrame:
-    """The rows that a finding needs; stops the build where the run has none of them."""
+    """Return the rows that a finding needs; raise FindingGoneError if the run has no such rows."""
     found = df[df["status"] == "ok"]
     for column, value in wanted.items():
         found = found[found[column].isin([value] if isinstance(value, str | int) else list(value))]
@@ -45,7 +45,7 @@ def measured(df: pd.DataFrame, name: str, **wanted: Any) -> pd.DataFrame:
 
 
 def worst(rows: pd.DataFrame) -> pd.Series:
-    """The worst grade of each implementation."""
+    """Return the worst grade of each implementation."""
     graded = rows[rows["grade"].notna()]
     return graded["grade"].astype(str).groupby(graded["implementation"], observed=True).max()  # letters in order
 
@@ -56,7 +56,7 @@ def _loss(df: pd.DataFrame, name: str, case: str, row: int, implementation: str,
 
 
 def matrix(df: pd.DataFrame) -> Facts:
-    """The worst float32 grade of every implementation, in eager mode."""
+    """Return the worst float32 grade of every implementation in eager mode."""
     grades = worst(measured(df, "matrix", dtype="float32", mode="eager"))
     return {"table": {g: sorted(grades[grades == g].index) for g in GRADES}, "count": len(grades)}
 
@@ -73,7 +73,7 @@ def log1p(df: pd.DataFrame) -> Facts:
     )
     others = worst(measured(df, name, dtype="float32", mode="eager").query("formula != 'log1p'"))
     hold("A" not in set(others), name, f"graded A too: {others[others == 'A'].index.tolist()}")
-    # Below the smallest normal number hardware may flush to zero, and an ulp says nothing.
+    # Below the smallest normal number, hardware may flush to zero, and an error in ulp is meaningless.
     errors = graded[(graded["quantity"] == "loss") & (graded["dtype"] == "float32") & (graded["exact"] > 2.0**-126)][
         "max_ulp"
     ]
@@ -113,7 +113,7 @@ def offset(df: pd.DataFrame) -> Facts:
 
 
 def sweep(df: pd.DataFrame) -> Facts:
-    """Largest error of the loss in ulp along the offset, for three ways to the same loss."""
+    """Return the largest error of the loss in ulp along the offset, for three implementations."""
     rows = measured(
         df, "sweep", family="sweep_offset", quantity="loss", dtype="float32", mode="eager", framework="torch"
     )
@@ -133,7 +133,7 @@ def masks(df: pd.DataFrame) -> Facts:
     must = {"jax/optax.softmax_cross_entropy", "tensorflow/nn.softmax_cross_entropy_with_logits"}
     hold(must <= set(broken), name, f"no longer NaN for a masked class: {sorted(must - set(broken))}")
     compiled = rows[(rows["mode"] == "compiled") & rows["implementation"].isin(must)]
-    hold(set(compiled["implementation"]) == must, name, f"the run has not both of {sorted(must)} compiled")
+    hold(set(compiled["implementation"]) == must, name, f"the run lacks one of {sorted(must)} in compiled mode")
     hold((compiled["verdict"] == "correct").all(), name, "XLA no longer fixes the masked class")
     return {
         "broken": broken,
@@ -148,7 +148,7 @@ def clipped(df: pd.DataFrame) -> Facts:
     low = _loss(df, name, "gap/500_low", 0, keras)
     hold(low["value"] < low["exact"] / 2, name, f"Keras from probabilities gives {low['value']} for {low['exact']}")
     masked = _loss(df, name, "masks/on_target", 0, keras)
-    hold(math.isinf(masked["exact"]) and math.isfinite(masked["value"]), name, "an infinite loss comes out infinite")
+    hold(math.isinf(masked["exact"]) and math.isfinite(masked["value"]), name, "Keras returns an infinite loss")
     return {
         "low": low, "masked": masked, "sklearn": _loss(df, name, "gap/500_low", 0, "numpy/sklearn.metrics.log_loss"),
         "from_logits": _loss(df, name, "gap/500_low", 0, keras + "[from_logits]"),
@@ -189,7 +189,7 @@ def half(df: pd.DataFrame) -> Facts:
 
 
 def inductor(df: pd.DataFrame) -> Facts:
-    """Told either way, since it may depend on the width of the processor's vectors."""
+    """Return the wrong gradients that Inductor computes; they may depend on the processor's vectors and be absent."""
     rows = measured(df, "inductor", implementation="torch/lse", mode="compiled", dtype="float32", quantity="gradient")
     five = rows[(rows["classes"] == 5) & rows["grade"].notna()]
     wrong = five[five["grade"] == "D"]
@@ -203,17 +203,17 @@ def inductor(df: pd.DataFrame) -> Facts:
 
 
 def targets(df: pd.DataFrame) -> Facts:
-    """A target that is no class: who refuses it, and who gives what."""
+    """Return how often each implementation raises, returns NaN or a number for a target that is not a class."""
     rows = df[(df["family"] == "invalid") & (df["quantity"] == "loss") & (df["dtype"] == "float32")]
     rows = rows[(rows["mode"] == "eager") & (rows["status"] != "unsupported")]
     if rows.empty:
         raise FindingGoneError("the finding 'targets' needs the family invalid, which the run does not have")
-    said = rows.assign(what=rows["status"].astype(object).where(rows["status"] != "ok", "nan"))
+    answers = rows.assign(answer=rows["status"].astype(object).where(rows["status"] != "ok", "nan"))
     finite = (rows["status"] == "ok") & rows["finite"].fillna(False)
-    said.loc[finite, "what"] = "number"
-    counts = said.groupby(["implementation", "what"], observed=True).size().unstack(fill_value=0)
+    answers.loc[finite, "answer"] = "number"
+    counts = answers.groupby(["implementation", "answer"], observed=True).size().unstack(fill_value=0)
     silent = sorted(counts[counts.get("number", 0) > 0].index)
-    hold(len(silent) > 0, "targets", "nobody answers a target that is no class with a number")
+    hold(len(silent) > 0, "targets", "every implementation raises or returns NaN for a target that is not a class")
     return {"silent": silent, "all": len(counts), "counts": counts}
 
 
@@ -231,7 +231,7 @@ def bounds(df: pd.DataFrame) -> Facts:
 
 
 def reproduced(name: str, **environment: str) -> dict[str, list[float]]:
-    """What a program in ``reproducers`` prints: for each mode the loss and the entries of the gradient."""
+    """Run a program in ``reproducers``; return the loss and the entries of the gradient for each mode."""
     asked = [sys.executable, REPRODUCERS / f"{name}.py"]
     ran = subprocess.run(asked, env=os.environ | environment, capture_output=True, text=True, check=False)
     if ran.returncode:
@@ -243,7 +243,7 @@ def reproduced(name: str, **environment: str) -> dict[str, list[float]]:
 
 
 def contraction(_: pd.DataFrame | None = None) -> Facts:
-    """Measured by programs of its own, which need nothing of the catalogue."""
+    """Return the losses and gradients of scaled logits that XLA compiles, measured by separate programs."""
     name = "contraction"
     no_fusion = reproduced("scaled_jax", XLA_FLAGS="--xla_disable_hlo_passes=fusion")
     hold(no_fusion["compiled"] == no_fusion["eager"], name, f"without fusion, jax.jit gives {no_fusion['compiled']}")
@@ -254,7 +254,7 @@ def contraction(_: pd.DataFrame | None = None) -> Facts:
 
 
 def compiled_scaled(framework: str) -> list[float]:
-    """The loss and the gradient that XLA gives for scaled logits; holds the finding for one framework."""
+    """Check the finding for one framework; return XLA's loss and gradient of scaled logits."""
     given = reproduced(f"scaled_{framework}")
     hold(not any(given["eager"]), "contraction", f"{framework} gives {given['eager']} in eager mode, and 0 is exact")
     hold(
@@ -267,7 +267,7 @@ def compiled_scaled(framework: str) -> list[float]:
 
 
 def summed(_: pd.DataFrame | None = None) -> Facts:
-    """Measured by a program of its own: a batch of so many rows is none of the catalogue's."""
+    """Return the error of bfloat16 sums, measured by a separate program with more rows than the catalogue has."""
     errors = []
     for exact, narrow, wide in reproduced("summed_torch").values():
         hold(abs(wide / exact - 1) < 2.0**-20, "summed", f"a float32 sum gives {wide} for {exact}")

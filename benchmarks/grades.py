@@ -1,10 +1,10 @@
-"""Measures the grades that README and docs/measured/grades.md state, keeps them and writes both tables.
+"""Measure the grades that README and docs/measured/grades.md state, save them and write both tables.
 
     python benchmarks/grades.py           measure the whole catalogue in float32 in eager mode, which takes minutes
-    python benchmarks/grades.py RUN...    take these runs of the whole catalogue instead
+    python benchmarks/grades.py RUN...    use these runs of the whole catalogue instead
 
-An implementation's grade is its worst over the catalogue. A case that has this grade is kept beside it, and a test
-measures these cases again. The other modes are measured at these cases alone, since compiling takes most of the time.
+The grade of an implementation is its worst over the catalogue. A case with this grade is saved with it, and a test
+measures these cases again. Other modes are measured only at these cases, since compiling takes most of the time.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ PLAN: dict[str, str | list[str]] = {
     "modes": "eager",
     "cases": "*",
 }
-# Those that XLA compiles. Inductor's results depend on the processor's vectors: see docs/findings.md.
+# The frameworks that XLA compiles. Inductor's results depend on the processor's vectors: see docs/findings.md.
 WITH_MODES = ["jax", "tensorflow", "keras-jax"]
 
 
 def graded(df: pd.DataFrame) -> pd.DataFrame:
-    """The results that have a grade, as a string: the worst is the last in the order of the alphabet."""
+    """Return the results with a grade. Grades become strings, so that the worst is the last in alphabetical order."""
     rows = df[(df["status"] == "ok") & df["grade"].notna()]
     return rows.astype(dict.fromkeys(["implementation", "mode", "case", "quantity", "verdict", "grade"], object))
 
 
 def decide(eager: pd.DataFrame) -> list[Decision]:
-    """The grade of each implementation; few cases decide all grades."""
+    """Return the grade of each implementation with a deciding result, from as few cases as possible."""
     worst = eager.groupby("implementation")["grade"].max()
     at_worst = eager[eager["grade"] == eager["implementation"].map(worst)]
     decisions = [Decision(name, "A") for name in worst.index[worst == "A"]]
@@ -49,14 +49,14 @@ def decide(eager: pd.DataFrame) -> list[Decision]:
 
 
 def unlike_quick(eager: pd.DataFrame) -> list[str]:
-    """The implementations that the cases of a quick run give another worst grade than these results do."""
+    """Return the implementations whose worst grade over the cases of a quick run differs from these results."""
     quick = eager[eager["case"].isin([case.id for case in quick_cases()])]
     whole = eager.groupby("implementation")["grade"].max()
     return sorted(whole.index[whole != quick.groupby("implementation")["grade"].max().reindex(whole.index)])
 
 
 def with_modes(decisions: Iterable[Decision], others: pd.DataFrame) -> tuple[Decision, ...]:
-    """The decisions with the worst grade of each other mode at the deciding case."""
+    """Return the decisions with the worst grade of each other mode at the deciding case."""
 
     def complete(d: Decision) -> Decision:
         rows = others[others["implementation"] == d.implementation]
@@ -67,13 +67,13 @@ def with_modes(decisions: Iterable[Decision], others: pd.DataFrame) -> tuple[Dec
 
 
 def measure(folders: list[str]) -> Kept:
-    """The grades of these runs, or of a run of the whole catalogue made now."""
+    """Return the grades of these runs, or of a new run of the whole catalogue."""
     runs = [Run(Path(folder)) for folder in folders] or [kept_run("grades", PLAN)]
     eager = table(runs).query("mode == 'eager' and dtype == 'float32'")
     decisions = decide(graded(eager))
     if unlike := unlike_quick(graded(eager)):
         print(
-            f"`logitlab run --quick` gives another grade to {compact(unlike)}: choose other QUICK cases",
+            f"`logitlab run --quick` gives another grade for {compact(unlike)}; choose other QUICK cases",
             file=sys.stderr,
         )
     deciding = Kept({}, tuple(decisions)).cases

@@ -1,4 +1,4 @@
-"""The measured grades in ``docs/measured/grades.json``, and the tables made from them."""
+"""Read and write the measured grades in ``docs/measured/grades.json``, and make tables of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERDICTS = {
     "correct": "of this grade", "inaccurate": "inaccurate", "lost": "wrong in every digit", "nan": "NaN",
     "overflow": "infinite", "underflow": "0", "swallowed": "finite where the exact one is not",
 }  # fmt: skip
-# The losses that README names; the page lists all.
+# README names these losses; the page lists all.
 WELL_KNOWN = (
     "torch/log1p", "torch/F.cross_entropy", "tensorflow/nn.sparse_softmax_cross_entropy_with_logits",
     "jax/optax.softmax_cross_entropy_with_integer_labels", "torch/logsumexp", "torch/F.cross_entropy[label_smoothing]",
@@ -34,9 +34,9 @@ class Decision:
 
     Attributes:
         implementation: full name.
-        grade: the worst in float32 in eager mode over the whole catalogue.
-        case, row, quantity, verdict: a result with this grade; ``case`` is None where every result is graded A.
-        other_modes: pairs of another mode and the worst grade there at that case; at all deciding cases for grade A.
+        grade: the worst grade in float32 in eager mode over the whole catalogue.
+        case, row, quantity, verdict: a result with this grade; ``case`` is None if every result is graded A.
+        other_modes: pairs of another mode and its worst grade at that case; for grade A, at all deciding cases.
     """
 
     implementation: str
@@ -50,7 +50,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Kept:
-    """The content of the file: the decisions, and the versions of the packages that they were measured with."""
+    """The content of the file: the decisions, and the versions of the measured packages."""
 
     versions: dict[str, str]
     decisions: tuple[Decision, ...]
@@ -62,7 +62,7 @@ class Kept:
 
 
 def read() -> Kept:
-    """The kept grades; none where the file is not there."""
+    """Return the saved grades, or none if the file does not exist."""
     if not KEPT.exists():
         return Kept({}, ())
     kept = json.loads(KEPT.read_text())
@@ -71,14 +71,14 @@ def read() -> Kept:
 
 
 def write(kept: Kept) -> None:
-    """Keep the grades in the file, one line for each implementation."""
+    """Save the grades in the file, one line for each implementation."""
     lines = [json.dumps(asdict(d) | {"other_modes": dict(d.other_modes)}) for d in kept.decisions]
     decisions = ",\n  ".join(lines)
     KEPT.write_text(f'{{\n "versions": {json.dumps(kept.versions)},\n "decisions": [\n  {decisions}\n ]\n}}\n')
 
 
 def documents(kept: Kept) -> dict[Path, str]:
-    """The files that state grades, each with its text for these grades."""
+    """Return the files that state grades, each with its new text."""
     tables = {README: summary(kept), PAGE: whole_table(kept)}
     return {file: _between_markers(file.read_text(), table) for file, table in tables.items()}
 
@@ -89,7 +89,7 @@ def _between_markers(text: str, table: str) -> str:
 
 
 def summary(kept: Kept) -> str:
-    """A line for each grade: how many losses have it, the well-known ones, and the case that decides most of them."""
+    """Return a table with a line for each grade: the number of losses, the well-known ones, and the deciding case."""
     lines = ["| worst grade | losses | such as | most often decided by |", "|---|---:|---|---|"]
     for grade in GRADES:
         decisions = [d for d in kept.decisions if d.grade == grade]
@@ -101,7 +101,7 @@ def summary(kept: Kept) -> str:
 
 
 def whole_table(kept: Kept) -> str:
-    """The table of all grades, the grades that other modes change, and the versions."""
+    """Return the table of all grades, the grades that other modes change, and the versions."""
     rows = [
         f"| **{grade}** {meaning} | {compact(names)} | {where} |"
         for grade in GRADES
@@ -115,19 +115,19 @@ def whole_table(kept: Kept) -> str:
 
 
 def _places(grade: str, decisions: Iterable[Decision]) -> Iterator[tuple[str, list[str], str]]:
-    """Yield what a grade means, the implementations that one result decides it for, and this result in words."""
+    """Yield a grade's meaning, the implementations with the same deciding result, and this result in words."""
     places: dict[tuple[str | None, str, str], list[str]] = {}
     for d in decisions:
         places.setdefault((d.case, d.quantity, d.verdict), []).append(d.implementation)
     for (case, quantity, verdict), names in sorted(places.items(), key=lambda place: (-len(place[1]), place[1])):
         result = f"the {quantity} is {VERDICTS[verdict]}" if case else "every result"
-        # Grade F has several meanings, and the result tells which.
+        # Grade F has several meanings, and the result shows which one.
         where = f"`{case}`. {select_cases(case)[0].why}".replace("|", "\\|") if case else "no case is worse"
         yield (result, names, where) if grade == "F" else (Grade(grade).meaning, names, where)
 
 
 def _changed(decisions: Iterable[Decision]) -> Iterator[str]:
-    """One line for each change of a grade by another mode."""
+    """Yield one line for each change of a grade by another mode."""
     changes: dict[tuple[str, str, str], list[str]] = {}
     for d in decisions:
         for mode, grade in d.other_modes:
@@ -138,7 +138,7 @@ def _changed(decisions: Iterable[Decision]) -> Iterator[str]:
 
 
 def compact(names: Iterable[str]) -> str:
-    """Names as code, those of the same frameworks together: ``jax, numpy: `lse`; torch: `logsumexp` ``."""
+    """Return names as code, grouped by their frameworks: ``jax, numpy: `lse`; torch: `logsumexp` ``."""
     frameworks: dict[str, list[str]] = {}
     for name in sorted(names):
         framework, loss = name.split("/", 1)

@@ -1,8 +1,8 @@
-"""A run of 10^8 measurements, and what a report of it takes: time, memory, and space on disk.
+"""Build a run of 10^8 measurements, and measure the time, memory and disk space of its reports.
 
-The run is made from a real one: each of its rows stands in it many times, under other row numbers and with its errors
-multiplied by a seeded factor near 1. A second mode beside the first differs from it in a tenth of the bits, so that
-modes can be compared. Every report is made by a process of its own.
+The run is built from a real one. It repeats each row many times, with other row numbers and with errors multiplied by
+a seeded factor near 1. A second mode differs from the first in a tenth of the bits, so that modes can be compared. Each
+report is written by a separate process.
 
     logitlab run --framework numpy --mode eager --out runs/real
     python benchmarks/large.py runs/real /tmp/large --lines 1e8 --json docs/measured/large.json
@@ -32,7 +32,7 @@ from logitlab.execution.environment import hardware
 from logitlab.storage._parts import Checksums, numbered
 from logitlab.storage.store import Run
 
-# On Linux a process begins with the peak of the one that starts it. This one between is small.
+# On Linux a process inherits the peak memory of its parent, so a small process starts the measured one.
 _BETWEEN = """
 import json, resource, subprocess, sys
 code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL).returncode
@@ -43,14 +43,14 @@ sys.exit(code)
 STRIDE = 1_000_000  # between the row numbers of two copies
 LINES_OF_A_PART = 200_000
 ERRORS = ("max_abs", "max_rel", "max_ulp", "stability_ratio")
-ONCE = ("seed", "invalid")  # families whose tables have a column for each row or case
+ONCE = ("seed", "invalid")  # not repeated: their tables have a column for each row or case
 MODES = ("eager", "compiled")
 FORMATS = ("text", "markdown", "latex", "csv")
 
 
 def make(real: Run, folder: Path, lines: int, seed: int = 0) -> Run:
-    """Writes a run of about so many lines from a complete one of the first mode alone."""
-    made = Run.create(folder, real.manifest)
+    """Write a run of about ``lines`` lines, built from a complete run of the first mode; return it."""
+    built = Run.create(folder, real.manifest)
     tables = [pq.read_table(path) for path in real.parts()]
     often = [table.filter(_repeatable(table)) for table in tables]
     once, each = (len(MODES) * sum(map(len, of)) for of in (tables, often))
@@ -62,14 +62,14 @@ def make(real: Run, folder: Path, lines: int, seed: int = 0) -> Run:
     number = 0
     for table, block in (*parts, *((table, block) for block in blocks for table in often)):
         for mode in MODES:
-            pq.write_table(_copies(table, block, mode, rng), made.part(number), compression="zstd")
+            pq.write_table(_copies(table, block, mode, rng), built.part(number), compression="zstd")
             number += 1
     Checksums(folder).rewrite({f"parts/{path.name}": digest_of(path) for path in numbered(folder)})
-    return made
+    return built
 
 
 def _repeatable(table: pa.Table) -> pa.Array:
-    """Where lines may stand again: a reduced loss has no row number that another could have."""
+    """Return a mask of the lines that can be repeated; a reduced loss has the fixed row number -1."""
     once = pc.is_in(table["family"].cast(pa.string()), pa.array(ONCE))
     return pc.and_(pc.greater_equal(table["row"], 0), pc.invert(once))
 
@@ -93,7 +93,7 @@ def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def measured(words: Sequence[str]) -> dict[str, float]:
-    """What a process takes until it ends; SystemExit if it fails."""
+    """Run a process and return its time and peak memory; raise SystemExit if it fails."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "usage.json"
@@ -119,15 +119,15 @@ def reports(run: Path, formats: Sequence[str], out: Path) -> Iterator[tuple[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a complete run, eager alone")
-    parser.add_argument("folder", type=Path, help="where the large run is written, and its report")
+    parser.add_argument("run", type=Path, help="a complete run in eager mode only")
+    parser.add_argument("folder", type=Path, help="write the large run and its reports to this folder")
     parser.add_argument("--lines", type=float, default=1e8)
     parser.add_argument("--format", action="append", choices=FORMATS, help="all four by default")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     given = parser.parse_args()
     large = given.folder / "run"
     if not large.exists():
-        print(f"making {large}", flush=True)
+        print(f"writing {large}", flush=True)
         make(Run(given.run), large, int(given.lines))
     run = Run(large)
     of_machine = {k: v for k, v in hardware().items() if k in ("processor", "machine", "cores", "memory", "python")}

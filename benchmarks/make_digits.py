@@ -1,9 +1,9 @@
-"""Makes ``cases/digits.npz``: logits of a classifier driven to extremes by its learning rate.
+"""Make ``cases/catalogue/digits.npz``: logits of a classifier driven to extremes by its learning rate.
 
-A softmax regression on scikit-learn's bundled digits (1,797 images of 8 x 8 pixels, values 0 to 16), trained
-in float64 by plain gradient descent on the raw pixels. A sane rate, one that is too large and one that is absurd
-give logits of a few units, of thousands and of millions, as a real run gives them on its way to NaN. The steps are few:
-at the large rate training is chaotic, and after many a sum taken in another order would lead to other logits.
+The classifier is a softmax regression on scikit-learn's digits (1,797 images of 8 x 8 pixels, values 0 to 16). It is
+trained in float64 by plain gradient descent on the raw pixels. A sane, a large and an absurd rate give logits of a few
+units, of thousands and of millions, like a real run on its way to NaN. The steps are few, since training at the large
+rate is chaotic. After many steps, another order of summation would lead to other logits.
 
     python benchmarks/make_digits.py
 """
@@ -23,7 +23,7 @@ ROWS = 24
 
 
 def train(images: np.ndarray, labels: np.ndarray, rate: float) -> np.ndarray:
-    """Weights (64, 10) after full-batch gradient descent."""
+    """Return the weights (64, 10) after full-batch gradient descent."""
     weights = np.zeros((images.shape[1], 10))
     onehot = np.eye(10)[labels]
     for _ in range(STEPS):
@@ -38,7 +38,7 @@ def main() -> None:
     for name, rate in RATES.items():
         logits = unseen @ train(seen, seen_labels, rate)
         right = (logits.argmax(1) == unseen_labels).mean()
-        # Stored as float32, exact numbers from here on.
+        # The file stores float32. After this, the stored numbers count as exact.
         kept[name] = logits[:ROWS].astype(np.float32)
         print(f"{name}: rate {rate:g}, largest |logit| {abs(logits).max():.3g}, accuracy {right:.3f}")
     np.savez_compressed(Path(__file__).parent.parent / "cases" / "catalogue" / "digits.npz", **kept)

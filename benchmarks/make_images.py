@@ -1,7 +1,7 @@
-"""Makes ``training/digits.npz``: scikit-learn's bundled digits, 1,797 images of 8 x 8 pixels from 0 to 16.
+"""Make ``studies/training/digits.npz``: scikit-learn's digits, 1,797 images of 8 x 8 pixels from 0 to 16.
 
-They are the test set of the UCI Optical Recognition of Handwritten Digits data (Alpaydin and Kaynak, 1998). Kept as
-bytes, so that `logitlab train-demo` needs no scikit-learn.
+They are the test set of the UCI Optical Recognition of Handwritten Digits data (Alpaydin and Kaynak, 1998). The file
+stores bytes, so that `logitlab train-demo` does not need scikit-learn.
 
     python benchmarks/make_images.py
 """

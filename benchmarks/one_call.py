@@ -1,4 +1,4 @@
-"""One implementation's own time and memory, in this process: a child of `prices`."""
+"""Measure the time and memory of one implementation in this process; `prices` starts it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from logitlab.frameworks import Batch
 
 ROWS, CLASSES = 128, 16_384
 REPEATED = 7
-M_MMAP_THRESHOLD = -3  # glibc's number of that option
+M_MMAP_THRESHOLD = -3  # glibc's number of this option of mallopt
 
 
-def taken(framework: str, implementation: str, mode: str) -> dict[str, float]:
-    """The middle time, and the most memory of a call above what the process held before it."""
+def measure(framework: str, implementation: str, mode: str) -> dict[str, float]:
+    """Return the median time of a call, and its peak memory above the process's memory before it."""
     large = _batch(ROWS)
-    _made(framework, implementation, large, mode)  # compiles, where the mode does
-    times = [_made(framework, implementation, large, mode) for _ in range(REPEATED)]
-    _return_what_is_freed()
+    _call(framework, implementation, large, mode)  # the first call may compile
+    times = [_call(framework, implementation, large, mode) for _ in range(REPEATED)]
+    _return_freed_memory()
     before = _forget_peak()
-    _made(framework, implementation, large, mode)
+    _call(framework, implementation, large, mode)
     return {"ms": round(statistics.median(times) * 1e3, 1), "peak MiB": round((_status("VmHWM") - before) / 2**10, 1)}
 
 
@@ -39,8 +39,8 @@ def _batch(rows: int) -> Batch:
     return Batch(x, rng.integers(0, CLASSES, rows))
 
 
-def _made(framework: str, implementation: str, batch: Batch, mode: str) -> float:
-    """Seconds of one call."""
+def _call(framework: str, implementation: str, batch: Batch, mode: str) -> float:
+    """Return the seconds of one call."""
     start = time.perf_counter()
     outcome = call(Evaluation(framework, implementation, batch, mode=mode))
     if outcome.status != "ok":
@@ -48,8 +48,8 @@ def _made(framework: str, implementation: str, batch: Batch, mode: str) -> float
     return time.perf_counter() - start
 
 
-def _return_what_is_freed() -> None:
-    """Has glibc give arrays back to the system when they are freed, so that a peak is this call's own."""
+def _return_freed_memory() -> None:
+    """Make glibc return freed arrays to the system, so that the peak is that of one call."""
     with contextlib.suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 2**16)
@@ -57,14 +57,14 @@ def _return_what_is_freed() -> None:
 
 
 def _forget_peak() -> float:
-    """Has Linux count the peak from now on, and returns what is resident now, in KiB; NaN on other systems."""
+    """Reset Linux's peak of this process; return its resident memory in KiB, or NaN on other systems."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
 
 def _status(name: str) -> float:
-    """A line of what Linux tells of this process, in KiB."""
+    """Return a value in KiB from Linux's status of this process, or NaN on other systems."""
     with contextlib.suppress(OSError):
         found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
         return float(found[1]) if found else math.nan
@@ -72,4 +72,4 @@ def _status(name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(taken(*sys.argv[1:])))
+    print(json.dumps(measure(*sys.argv[1:])))

@@ -1,9 +1,8 @@
-"""Exact references per second, against loops over mpmath (60 digits) and gmpy2 (MPFR, as many bits).
+"""Measure exact references per second, against loops over mpmath (60 digits) and gmpy2 (MPFR, as many bits).
 
-All give the loss, the probabilities and the gradient of a row of float32 logits. LogitLab's balls, and its
-fixed-point arithmetic that gives the same bits for many rows, are proven to 106 bits, its quadruple precision is good
-to 100; the loops' numbers are as good as their precision happens to be. mpmath
-computes on gmpy2 where it is installed, and on Python's integers alone.
+Each computes the loss, the probabilities and the gradient of a row of float32 logits. LogitLab's balls are proven to
+106 bits, and its fixed-point arithmetic gives the same bits for many rows. Its quadruple precision is accurate to 100
+bits. The loops have no proven accuracy. mpmath is measured on gmpy2 and, as "mpmath alone", on Python's integers.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ GOAL = 30
 
 
 def table() -> pd.DataFrame:
-    """A line for each number of classes."""
+    """Return a line for each number of classes."""
     return pd.DataFrame([_line(classes) for classes in WIDTHS])
 
 
@@ -40,7 +39,7 @@ def _line(classes: int) -> dict[str, object]:
     x = rng.normal(0, 10, (rows, classes)).astype(np.float32)
     t = rng.integers(0, classes, rows)
     balls = _rate(lambda: reference(x, t, keep=False), rows)
-    quad = _rate(lambda: bulk(x, t, first_row=1), rows)  # row 0 is one of the sample that balls certify
+    quad = _rate(lambda: bulk(x, t, first_row=1), rows)  # row 0 belongs to the sample that balls certify
     on_gmpy2 = _rate(lambda: _mpmath(x[0], int(t[0])), 1)
     alone = _mpmath_alone(classes)
     by_gmpy2 = _rate(lambda: _gmpy2(x[0], int(t[0])), 1)
@@ -60,7 +59,7 @@ def _line(classes: int) -> dict[str, object]:
 
 
 def _mpmath_alone(classes: int) -> float:
-    """The rate of mpmath without gmpy2, which it looks for when it is imported."""
+    """Return the rate of mpmath without gmpy2, in a new process, since mpmath looks for gmpy2 on import."""
     program = (
         f"import numpy as np, oracle_speed as o; x = np.random.default_rng(0).normal(0, 10, {classes}); "
         "print(o._rate(lambda: o._mpmath(x.astype(np.float32), 0), 1))"
@@ -73,7 +72,10 @@ def _mpmath_alone(classes: int) -> float:
 
 
 def _rate(work: Callable[[], Any], rows: int) -> float:
-    """Rows a second of processor time, which other work on the machine changes little: the best of some repetitions."""
+    """Return the best rate of several repetitions, in rows per second of processor time.
+
+    Other work on the machine hardly affects processor time.
+    """
     best, began = 0.0, time.perf_counter()
     while time.perf_counter() - began < ENOUGH:
         start = time.process_time()

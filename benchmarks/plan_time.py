@@ -1,6 +1,6 @@
-"""The default plan's wall time over what its framework calls and imports take, spread over the cores.
+"""Measure the wall time of the default plan, over the time of framework calls and imports divided by the cores.
 
-The time of calls and imports is the processor time of the workers, which do nothing else but wait and pass arrays on.
+The time of calls and imports is the processor time of the workers, which otherwise only wait and pass arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GOAL = 1.2
 
 
 def table(frameworks: Sequence[str]) -> pd.DataFrame:
-    """A line for each time that the plan is run: the first fills the caches, as far as they are empty."""
+    """Return a line for each of two runs of the plan; the first fills empty caches."""
     return pd.DataFrame([_line(frameworks, name) for name in ("first", "again")])
 
 

@@ -1,7 +1,7 @@
-"""What accuracy costs: time and peak memory of each implementation, against its framework's built-in loss.
+"""Measure the price of accuracy: time and peak memory of each implementation, against its framework's built-in loss.
 
-A call is one that a run makes: from NumPy's arrays to the framework's, loss, probabilities and gradient where the
-implementation gives them, and back. Each implementation has a process of its own.
+The measured call is that of a run: it converts NumPy arrays, computes all quantities of the implementation, and
+converts them back. Each implementation runs in a separate process.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ BUILTIN = {
 
 
 def table(descriptions: Sequence[Description], modes: Sequence[str]) -> pd.DataFrame:
-    """A line for each implementation and mode that gives a loss in float32 on the CPU."""
-    made = [
-        {"implementation": info.name, "mode": mode, "gives": ", ".join(info.quantities)} | taken
+    """Return a line for each implementation and mode that returns a float32 loss on the CPU."""
+    lines = [
+        {"implementation": info.name, "mode": mode, "gives": ", ".join(info.quantities)} | cost
         for d in descriptions
         if d.missing is None and d.framework in BUILTIN
         for info in d.implementations
         if info.version is not None
         for mode in info.modes
-        if mode in modes and (taken := _taken(d.framework, info.name, mode))
+        if mode in modes and (cost := _cost(d.framework, info.name, mode))
     ]
-    found = pd.DataFrame(made)
+    found = pd.DataFrame(lines)
     for column in ("ms", "peak MiB"):
         of_each = zip(found["implementation"], found["mode"], found[column], strict=True)
         found[f"{column}, over built-in"] = [_over(found, name, mode, column, value) for name, mode, value in of_each]
@@ -49,12 +49,12 @@ def _over(found: pd.DataFrame, implementation: str, mode: str, column: str, valu
     return round(value / base.iloc[0], 2) if len(base) and base.iloc[0] >= 1 else float("nan")
 
 
-def _taken(framework: str, implementation: str, mode: str) -> dict[str, float]:
-    """Empty for one that does not take such a batch."""
+def _cost(framework: str, implementation: str, mode: str) -> dict[str, float]:
+    """Return the time and memory of an implementation; empty if it does not take such a batch."""
     words = [sys.executable, str(ONE), framework, implementation, mode]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"left out: {implementation} {mode}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        print(f"left out: {implementation} {mode}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
         return {}
-    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return taken
+    cost: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return cost

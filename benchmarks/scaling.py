@@ -1,4 +1,4 @@
-"""Measurements per second and peak memory, as a file of logits grows."""
+"""Measure measurements per second and peak memory for larger and larger files of logits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ IMPLEMENTATION = "numpy/scipy.special.log_softmax"
 
 
 def table(rows: tuple[int, ...] = ROWS) -> pd.DataFrame:
-    """A line for each number of rows. What each further measurement takes is told from the second line on, and from
-    the third on how much more that is than on the line before: 1 where time is linear.
+    """Return a line for each number of rows.
+
+    From the second line, "microseconds for one more" is the time of each further measurement. From the third line,
+    "over the line before" is its growth: 1 if time is linear.
     """
     found = pd.DataFrame([_line(n, *_measure(n)) for n in rows])
     more = found["processor s"].diff() / found["measurements"].diff()

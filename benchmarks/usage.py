@@ -1,4 +1,4 @@
-"""What a process takes: wall time, processor time and memory, its own and its children's apart."""
+"""Measure the wall time, processor time and memory of a process, separately for itself and its children."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# On Linux a process begins with the peak of the one that starts it. This one between is small.
+# On Linux a process inherits the peak memory of its parent, so a small process starts the measured one.
 _BETWEEN = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
-# The workers are the children: all but waiting of what they do is importing a framework and calling it.
+# The children are the workers, which import a framework, call it, and otherwise wait.
 _RUN = """
 import json, resource, sys, time
 from logitlab.cli import main
@@ -31,10 +31,9 @@ sys.exit(code)
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds and bytes.
+    """Seconds and bytes of a process (``own``) and its children.
 
-    The peak of children is that of the largest, and no less than this process had when it started
-    them.
+    The peak of the children is that of the largest child, and at least this process's when it started them.
     """
 
     wall: float
@@ -45,7 +44,7 @@ class Usage:
 
 
 def of_command(words: Sequence[str]) -> Usage:
-    """What ``logitlab WORDS`` takes, in a process of its own; SystemExit with its output if it fails."""
+    """Run ``logitlab WORDS`` in a new process and return its usage; raise SystemExit with its output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "usage.json"
         done = subprocess.run(
@@ -64,7 +63,7 @@ def of_command(words: Sequence[str]) -> Usage:
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
