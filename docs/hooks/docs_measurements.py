@@ -1,7 +1,7 @@
-"""The measurements that the documentation speaks of: made when it is built, and kept below ``build/measurements``.
+"""Measure the runs that the documentation shows when it is built, and cache them in ``build/measurements``.
 
-A kept run is taken again while its plan, the installed packages, the catalogue and LogitLab's own sources are the
-same. ``RUN="folder ..."`` in the environment takes other runs instead, such as one of the whole catalogue.
+A cached run is used again while its plan, the installed packages, the catalogue and LogitLab's sources are the same.
+The environment variable ``RUN="folder ..."`` selects other runs instead, such as one of the whole catalogue.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from logitlab.runner import execute
 from logitlab.storage.schema import MEASUREMENT_KEY
 from logitlab.storage.store import Run
 
-# This file and its neighbours are also loaded by their path, and then Python does not look beside them.
+# This file is also loaded by its path, and then Python does not look for modules in its folder.
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import kept_grades
 
 ROOT = kept_grades.ROOT
 KEPT = ROOT / "build" / "measurements"
 SOURCES = ("core", "cases", "oracle", "frameworks", "grading", "execution")
-# Each width costs JAX seconds, and what is said of it does not need them all.
+# Each width takes JAX seconds to compile, and the findings about JAX do not need all widths.
 WIDTHS_FOR_JAX = (2, 3, 5, 10)
 FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
 
 
 def plans() -> dict[str, Request]:
-    """What is measured: a few minutes on two cores, most of them JAX compiling."""
+    """Return the runs to measure, by name; they take a few minutes on two cores, most of them for JAX to compile."""
     # With the cases that decide README's grades, these frameworks get the same grades as there.
     deciding = kept_grades.read().cases
     jax = [c.id for c in select_cases() if c.family == "invalid" or (c.plain and c.classes in WIDTHS_FOR_JAX)]
     eager = Request(dtypes="float32", modes="eager")
     return {
-        # Names no case, and so has the sweep of the offset too.
+        # This plan names no cases. It thus includes the sweep of the offset.
         "float32": replace(eager, frameworks=["numpy", "torch", "tensorflow"]),
         "jax": replace(eager, frameworks="jax", cases=sorted({*jax, *deciding})),
         "keras": replace(eager, frameworks=["keras-jax", "keras-torch"], cases=deciding),

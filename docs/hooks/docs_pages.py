@@ -1,4 +1,4 @@
-"""What the pages of ``docs`` compute, as macros of mkdocs-macros."""
+"""The macros and filters of mkdocs-macros for the pages of ``docs``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbconvert import MarkdownExporter
 import logitlab
 from logitlab.storage.schema import MEASUREMENTS
 
-# mkdocs-macros loads this file by its path, and its neighbours are none of Python's.
+# mkdocs-macros loads this file by its path, and then Python does not look for modules in its folder.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
@@ -29,12 +29,12 @@ THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
 @cache
 def measurements() -> pd.DataFrame:
-    """The runs behind the documentation, read once for a build."""
+    """Return the measurements behind the documentation, read once for a build."""
     return table(runs())
 
 
 def define_env(env: MacrosPlugin) -> None:
-    """Gives the pages their macros and filters."""
+    """Register the macros and filters."""
     for function in (finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook):
         env.macro(function)
     env.filter(number)
@@ -43,22 +43,22 @@ def define_env(env: MacrosPlugin) -> None:
 
 @cache
 def finding(name: str) -> Facts:
-    """The numbers of a finding; an error where it no longer holds."""
+    """Return the numbers of a finding; raise FindingGoneError if it no longer holds."""
     return FINDINGS[name](measurements())
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number for prose."""
+    """Return a number as text for prose."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 
 def names(words: list[str]) -> str:
-    """Names as code, with commas."""
+    """Return names as code, separated by commas."""
     return ", ".join(f"`{word}`" for word in words)
 
 
 def provenance() -> str:
-    """What was measured, on what, with which versions."""
+    """Return the number of measurements, the versions of the packages, and the machine."""
     manifests = [run.manifest for run in runs()]
     versions = {p: v for m in manifests for p, v in m.packages.items()}
     machine = manifests[0].hardware
@@ -78,7 +78,7 @@ def upstream(name: str) -> str:
 
 
 def columns() -> str:
-    """The measurements table, column by column."""
+    """Return a table of the columns of the measurements table."""
     lines = [f"| `{name}` | {c.kind.description} | {c.meaning} |" for name, c in MEASUREMENTS.items()]
     return "\n".join(["| column | type | |", "|---|---|---|", *lines])
 
@@ -88,7 +88,7 @@ def _cell(text: object) -> str:
 
 
 def catalogue() -> str:
-    """Every family with what it is for, and its cases."""
+    """Return every family with its purpose and its cases."""
     parts = []
     for family, cases in logitlab.catalogue().groupby("family", sort=True):
         purpose = (importlib.import_module(f"logitlab.cases.catalogue.{family}").__doc__ or "").strip()
@@ -104,7 +104,7 @@ def catalogue() -> str:
 
 
 def implementations() -> str:
-    """What was installed when the documentation was built, with the worst float32 grade in eager mode."""
+    """Return a table of the installed implementations with their worst float32 grade in eager mode."""
     found = logitlab.implementations()
     grades = {name: g for g, of in finding("matrix")["table"].items() for name in of}
     shown = found[found["available"]].assign(
@@ -114,7 +114,7 @@ def implementations() -> str:
 
 
 def command_line() -> str:
-    """The command line, as typer describes it."""
+    """Return the command-line reference that typer generates."""
     asked = [sys.executable, "-m", "typer", "logitlab.cli", "utils", "docs", "--name", "logitlab"]
     page = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT / "docs").stdout
     page = re.sub(r"^Example: (.*)$", r"**Example**: `\1`", page, flags=re.MULTILINE)
@@ -122,7 +122,7 @@ def command_line() -> str:
 
 
 def notebook(name: str) -> str:
-    """An executed notebook of ``docs`` as Markdown."""
+    """Execute a notebook of ``docs`` and return it as Markdown."""
     read = nbformat.read(ROOT / "docs" / name, as_version=4)
     body, _ = MarkdownExporter().from_notebook_node(read)
     # A table of the page's own style, not the browser's.
