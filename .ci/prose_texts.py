@@ -21,6 +21,8 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+?\$", re.DOTALL)
 LITERAL = re.compile(r"``.+?``|`[^`\n]+`", re.DOTALL)
+# The lines after "::" that are indented further than it are code.
+CODE_BLOCK = re.compile(r"^([ \t]*)(?P<above>.*::)\n(?:[ \t]*\n|\1[ \t]+\S.*(?:\n|\Z))+", re.MULTILINE)
 DIRECTIVE = re.compile(r"^#!|^# (noqa|type:|fmt:|ruff:|mypy:|pragma|%%|---)")
 # A list item, the heading of a docstring's section, or an entry of one: each is a paragraph.
 ITEM = re.compile(
@@ -101,8 +103,9 @@ def notebook_texts(source: str) -> list[Text]:
 class _Html(HTMLParser):
     """Collects the text between block elements."""
 
-    BLOCKS = frozenset((
-        "p", "li", "td", "th", "h1", "h2", "h3", "h4", "div", "section", "summary", "figcaption", "caption", "dt", "dd",
+    HEADINGS = frozenset(("h1", "h2", "h3", "h4", "th"))
+    BLOCKS = HEADINGS | frozenset((
+        "p", "li", "td", "div", "section", "summary", "figcaption", "caption", "dt", "dd",
         "label", "option", "button",
     ))  # fmt: skip
     SKIPPED = frozenset(("script", "style", "svg"))
@@ -112,9 +115,9 @@ class _Html(HTMLParser):
         self.found: list[Text] = []
         self._words, self._line, self._skipped, self._code = "", 1, 0, 0
 
-    def _end_block(self) -> None:
+    def _end_block(self, kind: str = "paragraph") -> None:
         if self._words.strip():
-            self.found.append(Text(self._line, "paragraph", self._words.strip()))
+            self.found.append(Text(self._line, kind, self._words.strip()))
         self._words = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -129,7 +132,7 @@ class _Html(HTMLParser):
         self._skipped -= tag in self.SKIPPED
         self._code -= tag == "code"
         if tag in self.BLOCKS:
-            self._end_block()
+            self._end_block("heading" if tag in self.HEADINGS else "paragraph")
 
     def handle_data(self, data: str) -> None:
         if self._skipped or self._code:
@@ -187,13 +190,14 @@ def _sentences_of(line: int, string: str) -> Iterator[Text]:
     """Yield a string that reads as prose; a program, a table or markup does not."""
     words = LITERAL.sub(lambda m: _blank(m, CODE), string)
     plain = re.findall(r"\b[a-z]+\b", words)
-    if len(plain) >= FEWEST_WORDS and not re.search(r"[{}<>=|\\]|\bimport\b|\bSELECT\b", words):
+    if len(plain) >= FEWEST_WORDS and not re.search(r"[{}<>=|\\]|\bimport\b|\b(SELECT|CREATE)\b", words):
         yield Text(line, "string", re.sub(r"\s*\n\s*", " ", words.strip()))
 
 
 def _docstring(node: ast.Constant) -> Iterator[Text]:
     """Yield a docstring's paragraphs: its first is of the kind `docstring`, the others of the kind `paragraph`."""
-    body = LITERAL.sub(lambda m: _blank(m, CODE), str(node.value))
+    body = CODE_BLOCK.sub(lambda m: _blank(m, m["above"]), " " * node.col_offset + str(node.value))
+    body = LITERAL.sub(lambda m: _blank(m, CODE), body)
     line = node.lineno
     kind = "docstring"
     for part in re.split(r"(\n[ \t]*\n)", body):

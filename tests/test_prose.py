@@ -97,9 +97,22 @@ def test_a_docstring_that_says_what_is_returned_is_accepted(tmp_path):
 
 
 def test_a_query_or_a_program_in_a_string_is_not_prose():
-    assert prose_texts.python_texts('q = "SELECT what is told FROM the table WHERE it is old"') == [
-        prose_texts.Text(1, "name", "q")
-    ]
+    for query in ("SELECT what is told FROM the table WHERE it is old", "CREATE the table that is told of old"):
+        assert prose_texts.python_texts(f'q = "{query}"') == [prose_texts.Text(1, "name", "q")]
+
+
+def test_code_after_two_colons_in_a_docstring_is_not_prose():
+    block = "It is read.\n\n    Run it::\n\n        told = 1\n\n        told += 1\n\n    It is fixed."
+    found = prose_texts.python_texts(f'def f():\n    """{block}"""\n')
+    assert [(t.line, t.words) for t in found if t.kind != "name"] == [
+        (2, "It is read."), (4, "Run it::"), (10, "It is fixed."),
+    ]  # fmt: skip
+
+
+def test_the_headings_of_a_template_may_open_with_what(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<h2>What breaks them</h2>\n<p>What breaks them</p>\n<p>One <b>more</b> line</p>")
+    assert [(f.rule, f.line) for f in prose.check(page)] == [("opens with what", 2)]
 
 
 def test_templates_are_read_without_scripts_and_jinja(tmp_path):
