@@ -90,7 +90,7 @@ def _losses(implementations: Iterable[str], first: int, width: int) -> Iterator[
 
 
 def _notes(manifest: Manifest, source: Measurements, cases: int) -> Iterator[str]:
-    """What else a reader should know: NaN from ignored rows, what is not installed, and the limits of a quick run."""
+    """Yield notes: losses without a grade, NaN from ignored rows, missing packages, and the limits of a quick run."""
     supported = source.cells[source.cells["unsupported"] < source.cells["lines"]]
     ungraded = supported[supported["graded"] == 0]["implementation"].unique()
     if len(ungraded):

@@ -68,7 +68,7 @@ def _names(names: Sequence[str], most: int | None) -> str:
 
 
 def _partial(found: Report) -> Iterator[str]:
-    """What is missing from the runs, in one line."""
+    """Yield one line about missing or damaged parts of the runs, if any."""
     if found.damage:
         yield f"**{PARTIAL}**: {code_span(found.damage[0], MAX_DAMAGE)}{and_more(len(found.damage) - 1)}"
 
@@ -102,7 +102,7 @@ def _others(summary: Summary) -> str:
 
 
 def _caveat(found: Report, summary: Summary) -> str:
-    """What the grades do not show: NaN from ignored rows, or else what is unsupported."""
+    """Return the most important fact that the grades do not show: NaN from ignored rows, or unsupported calls."""
     if summary.ignored:
         reached = "; ".join(f"{where} in {count(len(names), 'loss')}" for where, names in summary.ignored.items())
         return f"**NaN from an ignored row** reaches {reached}."
@@ -178,7 +178,7 @@ def _cut(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def _runs(found: Report) -> str:
-    """The runs: what was measured, on what, over how many cases."""
+    """Return a line for each run: packages, machine and number of cases."""
     lines = []
     for m in found.manifests[:MAX_RUNS]:
         packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
@@ -188,7 +188,7 @@ def _runs(found: Report) -> str:
 
 
 def _rest(found: Report, *, whole: bool) -> str:
-    """What the page leaves out, and the commands that print it."""
+    """Return the facts that the page leaves out, and the commands that print them."""
     own = list(dict.fromkeys(name for m in found.manifests for name in m.conventions))
     parts = []
     if own:

@@ -38,7 +38,7 @@ def overview(found: Report, width: int) -> Text:
 
 
 def _damage(found: Report, width: int) -> Iterator[Text]:
-    """What is missing, a line each."""
+    """Yield a line for each missing or damaged part."""
     for message in found.damage[:MAX_DAMAGE]:
         line = f"{PARTIAL}: {message}"
         yield Text(textwrap.shorten(line, 2 * width, placeholder=" ..."), style=GRADE_STYLES["F"])
@@ -82,7 +82,7 @@ def _names(names: Sequence[str], most: int, width: int) -> Iterator[Text]:
 
 
 def _unsafe(groups: Sequence[Group], room: int, width: int) -> Iterator[Text]:
-    """What breaks the other losses, in ``room`` lines: for each deciding case its result and the losses."""
+    """Yield the deciding cases of the other losses, with the result and the losses, in ``room`` lines."""
     if not groups:
         return
     shown = groups
@@ -125,7 +125,7 @@ def _counts(summary: Summary, width: int) -> Iterator[Text]:
 
 
 def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
-    """What else a reader should know: NaN from ignored rows, and what is not installed."""
+    """Yield notes on NaN from ignored rows and on missing packages."""
     notes = [
         f"NaN from an ignored row reaches {where} in {count(len(names), 'loss')}."
         for where, names in summary.ignored.items()

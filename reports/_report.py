@@ -21,7 +21,7 @@ from .tables.ignored import describe_nan
 from .tables.sections import Section, sections
 
 PARTIAL = "This report is partial"
-MAX_DAMAGE = 5  # sentences above a report about what is missing
+MAX_DAMAGE = 5  # sentences about missing or damaged parts above a report
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Report:
 def make_report(runs: Sequence[Run]) -> Report:
     """Return the report of one run or of several, such as one on a CPU and one from a machine with an accelerator.
 
-    Where several runs have the same case of a cell, the first run's results are taken, and the report says so.
+    If several runs have the same case of a cell, the report shows the first run's results, with a note.
 
     Raises:
         UsageError: for a run that cannot be read, or one that is given twice.
@@ -138,9 +138,9 @@ def _report(runs: Sequence[Run]) -> Report:
 
 
 def partial(damage: Sequence[str]) -> list[str]:
-    """Return the first lines of a report that lacks something: what is missing first, then how much more is.
+    """Return the first lines of a partial report: some of the faults, then the number of others.
 
-    Of a complete report there are none.
+    A complete report has no such lines.
     """
     more = len(damage) - MAX_DAMAGE
     rest = [f"{PARTIAL}: {more} more faults; `logitlab doctor RUN` lists those of a run"] if more > 0 else []

@@ -1,4 +1,4 @@
-"""What a run says first, for every format: which losses are safe, what breaks the others, and how other dtypes do."""
+"""The summary of a run for all formats: the safe losses, the faults of the others, and the grades of other dtypes."""
 
 from __future__ import annotations
 

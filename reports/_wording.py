@@ -6,7 +6,7 @@ from ..core.vocabulary import Grade, Quantity, Verdict
 from .charts.style import shortened
 from .tables.safety import Result
 
-# What each grade means for a user who chooses a loss: in a word or two, and in full.
+# The meaning of each grade for a user who chooses a loss, in a word or two, and in full.
 MEANINGS = {
     Grade.A: ("safe", "all digits are right, up to a few roundings"),
     Grade.B: ("safe", "only tiny numbers lose digits, such as a loss near 0"),

@@ -175,7 +175,7 @@ def test_the_first_page_names_each_loss_in_full_and_says_what_breaks_it(site, ru
         section = page.words.partition(f"\n{part}\n")[2].partition("\n\n\n")[0]
         assert all(name in section for name in worst[worst["grade"].isin(list(grades))]["implementation"]), part
     assert set(worst["case"].dropna()) <= {word.strip(":") for word in page.words.split()}
-    assert page.words.count("What to do:") == 3
+    assert page.words.count("Advice:") == 3
 
 
 def test_the_matrix_has_every_implementation_and_leads_to_the_case_of_its_grade(site, run):

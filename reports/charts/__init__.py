@@ -1,1 +1,1 @@
-"""What every chart shares: colours, scales, sizes, line styles."""
+"""Shared style of all charts: colours, scales, sizes, line styles."""

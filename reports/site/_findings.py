@@ -1,4 +1,4 @@
-"""The findings of a run, computed from its results: what was found, and what to do about it."""
+"""The findings of a run, computed from its results, with advice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NAMED = 3  # safe losses that a finding recommends
 
 
 class Finding(NamedTuple):
-    """A title, what was found, what to do about it, the losses it is about, and the case that shows it best, if any."""
+    """A title, the finding in words, advice, the losses that it concerns, and the case that shows it best, if any."""
 
     title: str
     words: str

@@ -51,7 +51,7 @@ def define_results(found: Measurements) -> None:
     - ``value`` and ``exact`` of the loss, and ``given``, whether the call returned a loss;
     - for each quantity its grade ``<quantity>`` and its error ``<quantity> ulp``;
     - ``grade``, the worst of the grades, with ``status``, ``verdict``, ``stage`` (of the first failure) and ``detail``
-      of that quantity; without a grade, those of a quantity whose verdict names a fault, if any;
+      of that quantity. Without a grade they are those of a quantity whose verdict names a fault, if any;
     - ``number``, the order of the lines, and ``rank``, 1 for the worst row of a case in a cell.
 
     A reduced loss is row -1, on another line than the rows of its gradient.

@@ -64,9 +64,9 @@ def against(measurements: Measurements | pd.DataFrame, column: str, base: str) -
         base: the mode or device to compare with; a variant of a mode is compared with that mode.
 
     Returns:
-        Columns `CELL`, ``quantity``, ``rows``, ``different`` (rows whose bits differ), ``worse`` and ``better`` (rows
-        whose grade differs), ``largest`` (distance of two losses in ulp) and ``case`` (of the largest distance, among
-        worse grades first).
+        Columns `CELL`, ``quantity`` and ``rows``. ``different`` counts the rows whose bits differ, ``worse`` and
+        ``better`` those whose grade differs. ``largest`` is the largest distance of two losses in ulp. ``case`` is the
+        case of that distance, preferably with a worse grade.
     """
     found = _measurements(measurements)
     if set(found.cells[column]) <= {base}:
@@ -104,8 +104,9 @@ def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
 class Losses(NamedTuple):
     """The losses of one dtype in eager mode on the run's first device, for rows with an exact answer.
 
-    They are in the temporary table ``table`` with the columns ``key`` (a case and row, see `KEY`), ``i`` (the index of
-    the implementation in ``names``), ``value``, ``spacing`` (an ulp at the exact loss) and ``place``.
+    They are in the temporary table ``table`` with the columns ``key``, ``i``, ``value``, ``spacing`` and ``place``.
+    ``key`` is a case and row, see `KEY`; ``i`` is the index of the implementation in ``names``; ``spacing`` is an ulp
+    at the exact loss.
     """
 
     found: Measurements
@@ -157,9 +158,9 @@ def agreement(of_dtypes: Sequence[Losses]) -> pd.DataFrame:
     """Return the row of each case and dtype on which the implementations' losses are farthest apart.
 
     Returns:
-        ``case``, ``dtype``, ``row``, ``implementations`` (how many returned a loss), ``answers`` (how many different
-        losses), ``apart`` (largest distance of two finite losses in ulp), ``lowest`` and ``highest`` (implementations),
-        ``not finite`` (implementations whose loss is not finite although another's is).
+        ``case``, ``dtype`` and ``row``. ``implementations`` is how many returned a loss, ``answers`` how many losses
+        differ. ``apart`` is the largest distance of two finite losses in ulp, and ``lowest`` and ``highest`` name their
+        implementations. ``not finite`` names implementations whose loss is not finite although another's is.
     """
     tables = [_farthest(one) for one in of_dtypes]
     return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)

@@ -23,10 +23,10 @@ _ROWS = f"""
 def against_bounds(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
     """Return errors as multiples of their a-priori bounds, and the stability of the loss, by cell and quantity.
 
-    For each of the two bounds: the number of ``rows`` with a bound, the ``median`` and ``largest`` multiple (inf where
-    a row is not finite but should be), and the number of rows ``beyond`` the bound. For the loss also the median and
-    the largest stability ratio, over rows with a condition of at least 1: below 1 the ratio of even a correctly rounded
-    loss has no bound.
+    For each of the two bounds there are the number of ``rows`` with a bound, the ``median`` and ``largest`` multiple,
+    and the number of rows ``beyond`` the bound. The multiple is inf if a row is not finite but should be. The loss also
+    has the median and the largest stability ratio, over rows with a condition of at least 1. Below 1 the ratio of even
+    a correctly rounded loss has no bound.
     """
     found = Measurements.of(measurements)
     counted = ", ".join(

@@ -15,7 +15,7 @@ KINDS = {"NaN": "nan_row", "-inf": "masked_row", "+inf": "infinite_row"}
 ROWS = {f"ignored/{name}_{r}": kind for kind, name in KINDS.items() for r in ("none", "mean")}
 NONE_COUNTS = {f"ignored/all_{r}": f"none counts, {r}" for r in ("none", "sum", "mean")}
 OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
-# The gravest first; "correct" means that the ignored row counts nothing.
+# The gravest first; "correct" means that the ignored row has no effect.
 GRAVEST_FIRST = ("nan", "overflow", "swallowed", "wrong_sign", "lost", "underflow", "inaccurate", "correct")
 _QUANTITIES = ("loss", "gradient")
 _OF_STATUS = " ".join(f"WHEN status = '{s}' THEN '{done}'" for s in STATUSES if (done := Conduct.of_status(s)))

@@ -200,7 +200,7 @@ def _outcomes(found: Measurements) -> Iterator[Section]:
 
 
 def _faults_in_brief(bad: pd.DataFrame) -> pd.DataFrame:
-    """Each fault on a line, and the unsupported options of an implementation, which are no fault, on one line."""
+    """Return a line for each fault, and one line for all unsupported options of an implementation."""
     if bad.empty:
         return bad
     refused = bad[bad["status"] == "unsupported"].groupby(["framework", "implementation", "status"], sort=False)

@@ -32,9 +32,9 @@ def _of_dtype(values: Mapping[str, str]) -> str:
 def _uncounted() -> str:
     """SQL that is true of a row that has grade A thanks to ``t``: its error is beyond A's relative part.
 
-    For capped or scaled logits A allows more than the limit here, so the error must also be within ``t``. Either the
-    whole row's error is, or the entry with the most ulp is subnormal: that many ulp of a normal number would exceed the
-    row's ``max_rel``, which is of normal numbers.
+    For capped or scaled logits A allows more than the limit here, so the error must also be within ``t``. There are two
+    ways to know this: the whole row's error is within ``t``, or the entry with the most ulp is subnormal. It is
+    subnormal if that many ulp of a normal number would exceed the row's ``max_rel``, which covers normal numbers only.
     """
     limits = {name: accurate_ulps(fmt) for name, fmt in FORMATS.items()}
     limit = _of_dtype({name: f"{c!r} + {d!r} * sqrt(classes)" for name, (c, d) in limits.items()})

@@ -133,7 +133,7 @@ def _by_grade(groups: Sequence[Group]) -> list[Group]:
 
 
 def _reasons(site: Site, summary: Summary) -> list[Reason]:
-    """What breaks the losses that are not safe, the gravest first."""
+    """Return the reasons why losses are not safe, the gravest first."""
     why = site.report.cases.drop_duplicates("case").set_index("case")["why"]
     found = []
     for group in summary.unsafe:
