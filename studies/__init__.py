@@ -1,1 +1,1 @@
-"""What LogitLab is USED for: one folder or file for each verb."""
+"""USES of LogitLab: one folder or file for each verb."""

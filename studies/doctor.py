@@ -1,4 +1,4 @@
-"""The check of an installation: what works, what is missing, and how to install it."""
+"""The check of an installation: it lists the parts that work and the missing ones, with their install commands."""
 
 import importlib.util
 import os

@@ -47,11 +47,11 @@ def check(
 
     The loss is called in this process, on the catalogue's cases without loss options and on seeded rows (``check/*``)
     of widths near the block sizes of kernels. The same rows are then tried in other batches, orders, layouts and
-    offsets; a second time; after another batch; without a gradient; differentiated twice; and with upstream gradients
-    other than 1.
+    offsets, a second time, and after another batch. They are also tried without a gradient, differentiated twice, and
+    with upstream gradients other than 1.
 
-    If the signature names loss options (``label_smoothing``, ``weight``, ``ignore_index``, ``reduction``, or any other
-    option of `logitlab.reference`), the loss is also called with them, on seeded rows and on the catalogue's cases
+    The signature may name loss options: ``label_smoothing``, ``weight``, ``ignore_index``, ``reduction``, or any other
+    option of `logitlab.reference`. The loss is then also called with them, on seeded rows and on the catalogue's cases
     without other options. The options have the meaning of `logitlab.reference`. In all other calls, a loss that names
     ``reduction`` gets ``"none"``.
 
@@ -83,8 +83,9 @@ def check(
 
     Raises:
         UsageError: for an unknown name, a framework that cannot be imported or lacks the device, cases that do not suit
-            the loss, or a loss that cannot be measured: a class, a function that does not take logits and targets, or
-            one that raises or returns something else than row losses on every batch.
+            the loss, or a loss that cannot be measured. A class and a function that does not take logits and targets
+            cannot be measured. A function that raises on every batch, or returns something other than row losses on
+            every batch, cannot be measured either.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     default_name = str(getattr(loss, "__qualname__", type(loss).__name__))

@@ -183,9 +183,9 @@ def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
 def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     """Return the property that best explains the failures; None if the failing rows share no property.
 
-    The score is the harmonic mean of two shares: of the rows that fail at all, those that break the property; and of
-    the rows that test it, those that break it. Every row tests a property with verdicts, so there only the first share
-    counts.
+    The score of a property is the harmonic mean of two shares. The first is the share of the failing rows that break
+    the property. The second is the share of the rows testing the property that break it. Every row tests a property
+    with verdicts, so there only the first share counts.
     """
     rows = lines.groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])

@@ -1,7 +1,7 @@
 """The search for the smallest input that breaks the same property: few rows, few classes, round numbers.
 
 This is delta debugging: a part is removed, or a number rounded, if the loss then still fails as badly and in the same
-way. The search ends when no single step succeeds, or after a fixed number of steps, so it does not depend on the clock.
+way. The search ends when no single step succeeds, or after a fixed number of steps. It never depends on the clock.
 """
 
 import re

@@ -119,7 +119,7 @@ def _batch_of(line: Line, tries: Tries) -> Iterator[Failing]:
         if str(rows.how) != line.how:
             continue
         place, quantity = line.place, Quantity(line.quantity)
-        # A reduced loss is no row's own.
+        # A reduced loss does not belong to a row.
         number = line.row if line.row < 0 or place >= len(rows) else rows.numbers[place]
         if place < len(rows) and (rows.ids[place], number) == (line.case, line.row):
             if rows.logits.size > MAX_SHRUNK:

@@ -13,10 +13,10 @@
     }}
     ]}
 
-The entry of a quantity has the worst grade of the case's rows, the largest error in ulp to three digits, the number of
-rows that are not finite and should be over the number of rows, and a digest of all bits. A status other than ok
-follows, and after a ``!`` the errors of ignored rows (``unsound`` in `_lines`). An implementation that documents
-another mean has its own exact losses, in the ``exact`` of its cells.
+The entry of a quantity has the worst grade of the case's rows and the largest error in ulp to three digits. ``1/3``
+means that 1 of 3 rows is not finite and should be. A digest of all bits follows. A status other than ok follows, and
+after a ``!`` the errors of ignored rows (``unsound`` in `_lines`). An implementation that documents another mean has
+its own exact losses, in the ``exact`` of its cells.
 """
 
 import json

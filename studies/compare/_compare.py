@@ -20,8 +20,8 @@ class Comparison:
     Attributes:
         changes: one line for each change; the worst cells come first, and in a cell the worst changes. ``change`` is
             one of `KINDS`. ``implementation``, ``dtype``, ``device``, ``mode``, ``quantity``, ``case`` and ``row``
-            identify the measurement; they are empty or missing if a change concerns several, such as a missing cell, a
-            case that was not selected, or all rows of a baseline's case. ``before`` and ``after`` are texts;
+            identify the measurement. They are empty or missing if a change concerns several measurements: a missing
+            cell, a case that was not selected, all rows of a baseline's case. ``before`` and ``after`` are texts;
             ``before_ulp``, ``after_ulp`` and their quotient ``factor`` are numbers. ``regression`` and ``improvement``
             give the direction. ``detail`` is the message of a call that no longer succeeds.
         cells: for each cell and quantity, the number of compared lines (``rows``) and of changes of each kind;
@@ -83,10 +83,10 @@ class Comparison:
 def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow_gone: bool = False) -> Comparison:
     """Compare two runs by cell and row, or by cell and case if one of them is a baseline.
 
-    A regression is a status that is no longer ok, a result that is no longer finite, a lower grade, an error that grew,
-    or a measurement that a cell no longer has. Bitwise differences and new cells are reported but do not count as
-    regressions. If the exact answer of a row differs, the two cases only share their name. This is reported, and the
-    row is not compared.
+    A regression is a status that is no longer ok, a result that is no longer finite, or a lower grade. An error that
+    grew and a measurement that a cell no longer has are regressions too. Bitwise differences and new cells are reported
+    but do not count as regressions. If the exact answer of a row differs, the two cases only share their name. This is
+    reported, and the row is not compared.
 
     Args:
         before: the old run: a measurements table (`store.COLUMNS`), a run folder or `Run`, a ``.parquet`` file of such

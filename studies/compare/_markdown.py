@@ -37,7 +37,7 @@ def markdown(diff: Comparison, *, whole: bool = False) -> str:
     if whole:
         return "\n\n".join([*parts, *[below] * bool(below)]) + "\n"
     taken = sum(part.count("\n") + 2 for part in [*parts, below] if part)
-    room = MAX_LINES - taken - _TABLE - 2  # and a line for what is left out
+    room = MAX_LINES - taken - _TABLE - 2  # the last line gives the number of lines left out
     if len(diff.regressions):
         lines, left = _by_kind(diff.regressions, room)
         parts.append(_page("Regressions", _HEAD, lines))

@@ -59,8 +59,9 @@ def explain(
         case_files: case files, as a hunt writes them; see `inputs.read_cases`.
 
     Raises:
-        UsageError: for an argument of the wrong type, a limit that is not above 0, an unknown name, an invalid case
-            file, a case that the dtype cannot hold or the implementation does not take, or a call without a result.
+        UsageError: for an argument of the wrong type, a limit that is not above 0, an unknown name, or an invalid case
+            file. Also for a case that the dtype cannot hold or the implementation does not take, and for a call without
+            a result.
     """
     owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
     with Explainer([owner], timeout, case_files) as explainer:

@@ -45,10 +45,10 @@ class Explanation:
             that of row -1. The text of an ungraded quantity gives the result.
         remarks: sentences about ungraded facts: an ignored row, a mean over nothing, a missing quantity.
         stages: a DataFrame with the columns `COLUMNS`, one line for each stage. ``value`` and ``exact`` are short
-            texts; ``finite`` is whether all entries are finite; ``max_ulp`` is the largest error in spacings of the
-            dtype, infinite if the value should be finite and is not, and NaN without an exact value. ``rule`` is what
-            broke and ``fix`` what would avoid it; both are missing for a correct stage. With a reduction,
-            ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
+            texts. ``finite`` is True if all entries are finite. ``max_ulp`` is the largest error in spacings of the
+            dtype. It is infinite if the value should be finite and is not, and NaN without an exact value. ``rule`` is
+            the broken rule and ``fix`` a way to avoid the fault; both are missing for a correct stage. With a
+            reduction, ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
         row_losses: for a reduced loss, a DataFrame with the columns `ROW_LOSSES`, one line for each row; else None.
     """
 

@@ -128,8 +128,8 @@ def hunt(
             notebook, and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for an argument of the wrong type or out of range, an unknown name, globs without a case that has no
-            loss options, or an implementation that returns no result for any case.
+        UsageError: for an argument of the wrong type or out of range, an unknown name, or globs that match only cases
+            with loss options. Also for an implementation that returns no result for any case.
     """
     wanted, globs = _quantities(as_strings(quantities, "quantities")), as_strings(cases, "cases")
     fmt, limit = get_format(dtype), as_positive(timeout, "timeout", "seconds")

@@ -1,8 +1,9 @@
 """The population: the worst row found of each kind.
 
-A kind is the quantity, the number of classes, the size of the largest logit, the size of the loss, and whether there is
-a mask, a tie of the maximum, and the maximum at the target. Each kind keeps one row, so that the hunt does not collapse
-to variants of the first bad row (J.-B. Mouret and J. Clune, *Illuminating search spaces by mapping elites*, 2015).
+Rows are of one kind if they agree in the quantity, the number of classes, the size of the largest logit, and the size
+of the loss. They must also agree in whether there is a mask, a tie of the maximum, and the maximum at the target. Each
+kind keeps one row, so that the hunt does not collapse to variants of the first bad row. See J.-B. Mouret and J. Clune,
+*Illuminating search spaces by mapping elites*, 2015.
 """
 
 from __future__ import annotations

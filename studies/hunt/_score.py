@@ -1,7 +1,7 @@
 """The score of a row, which a hunt increases: how bad the row is, in one number.
 
-The measure ``bound`` orders rows by grade, and within a grade by ``of_bound``: the error over the largest error that
-the grade allows at that row (for D, that C allows). The bounds of `grading/_bounds.py` grow with the row's own
+The measure ``bound`` orders rows by grade, and within a grade by ``of_bound``. That is the error over the largest error
+that the grade allows at that row (for D, that C allows). The bounds of `grading/_bounds.py` grow with the row's own
 difficulty, ``|ln v|`` for a small value and ``max|x|`` for an offset. So an ill-conditioned row does not score higher
 for that reason. The measure ``ulp`` orders rows by the largest error in ulp. There, a loss of 1e-38 beside logits of
 1e30 exceeds every other row in any loss that adds the maximum back, which is a known fact.
