@@ -105,8 +105,9 @@ def run(
         timeout: time limit of one call in seconds.
         memory_limit: stop a worker that uses more GiB of memory than this; half of the machine's memory by default.
         executor: ``dask://HOST:PORT`` to run on the workers of that Dask scheduler; by default this machine.
-        oracle: ``balls``, or ``quad`` for rows of files without loss options: exact answers in quadruple precision,
-            several times as fast, accurate to 100 bits and compared with balls on a sample; see `oracle.bulk`.
+        oracle: ``balls``, or ``quad`` for rows of files without loss options. ``quad`` computes exact answers in
+            quadruple precision. It is several times as fast, accurate to 100 bits, and compared with balls on a sample;
+            see `oracle.bulk`.
         reduction: none, mean or sum of each file of logits, which must be small enough to be measured in one call; see
             `inputs.LogitsFile`.
         label_smoothing: for the files of logits, in [0, 1].
@@ -120,9 +121,9 @@ def run(
             default a bar on a terminal, a line in a notebook, and nothing elsewhere; False for nothing.
 
     Raises:
-        UsageError: for an argument of the wrong type, an empty list, a limit that is not above 0, an unknown name, an
-            invalid file of logits or cases, a folder that cannot be used, a Dask cluster that cannot be reached, or
-            workers of a cluster that differ.
+        UsageError: for an argument of the wrong type, an empty list, a limit that is not above 0, or an unknown name.
+            Also for an invalid file of logits or cases, a folder that cannot be used, or a Dask cluster that cannot be
+            reached or whose workers differ.
     """
     request = Request(
         cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,

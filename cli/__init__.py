@@ -13,7 +13,7 @@ from ._help import GroupedHelp, example
 
 __all__ = ["app", "main"]
 
-# What the parser raises for a bad command line. Its place in typer differs between versions; its subclass's does not.
+# The parser's exception for a bad command line. Its place in typer differs between versions; its subclass's does not.
 _ParserError: type[Exception] = typer.BadParameter.mro()[1]
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C stops
 

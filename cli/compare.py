@@ -24,9 +24,9 @@ def compare(
 
     The exit code is 0 without a regression, 1 with one, and 2 if the runs cannot be compared.
 
-    A regression is a result that is no longer finite, a lower grade, an error that grew by more than --factor and by
-    more than 1 ulp, a call that no longer succeeds, or a cell that is missing in NEW. Bitwise differences and new cells
-    are reported but do not count as regressions.
+    A regression is a result that is no longer finite, a lower grade, a call that no longer succeeds, or a cell that is
+    missing in NEW. An error that grew by more than --factor and by more than 1 ulp is a regression too. Bitwise
+    differences and new cells are reported but do not count as regressions.
     """
     from ..studies import compare as comparison
 

@@ -19,7 +19,7 @@ def report(
 
     Give several runs to make one report of them. Without --out, print text, Markdown or JSON. Text and Markdown are a
     summary that fits one screen; --all prints every table. If several runs have the same measurement, the report shows
-    the first run's. A report of a damaged or incomplete run says so in its first lines and on standard error.
+    the first run's. For a damaged or incomplete run, the first lines of the report and standard error list the damage.
     """
     from .. import reports
     from ..storage import store

@@ -11,7 +11,7 @@ With row losses ``l_n`` of logits and a target distribution ``y_n``, class weigh
 ================== ============================================ ================================================
 
 Smoothing is part of ``y_n``, and ignored rows are left out of the sums. For class indices without smoothing both
-weightings are equal, and so are ``TARGET_WEIGHTS`` and ``TARGET_MASS``.
+weightings are equal, and ``TARGET_WEIGHTS`` equals ``TARGET_MASS``.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,8 @@
 class UsageError(ValueError):
     """Bad input from the user.
 
-    The message is one line: what was given, what was expected, and what to do. If a command helps, it comes last. The
-    command line prints the message and exits with code 2.
+    The message is one line: the given value, the expected one, and a way to fix it. If a command helps, it comes last.
+    The command line prints the message and exits with code 2.
     """
 
 

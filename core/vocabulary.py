@@ -107,7 +107,7 @@ class Conduct(StrEnum):
 
 
 class Reach(StrEnum):
-    """Where the NaN of an ignored row appears, in the order in which it spreads."""
+    """The results that the NaN of an ignored row can reach, in the order in which it spreads."""
 
     LOSS = "its own loss"
     GRADIENT = "its own gradient"
@@ -156,8 +156,8 @@ def worst_grade(grades: Iterable[Any]) -> str | None:
     return None if rank < 0 else GRADES[rank]
 
 
-# The bound of grade A, relative to a value v: a number of roundings, a number for each unit of |ln v|, and a number
-# times sqrt(classes) for a sum in at least float32. `grading` derives them.
+# The bound of grade A, relative to a value v, is a sum of roundings: a fixed number, and a number for each unit of
+# |ln v|. A sum in at least float32 adds a number of SUM_UNIT times sqrt(classes). `grading` derives them.
 A_ROUNDINGS, A_ROUNDINGS_PER_LOG, SUM_ROUNDINGS = 8, 2, 2.0
 SUM_UNIT = 2.0**-24
 

@@ -90,7 +90,7 @@ class Parts:
         files.write(path, data, just_before=lambda: self.checksums.add(self.name(path), data))
 
     def defect(self, path: Path) -> str | None:
-        """Return what is wrong with an existing file, or None if it is as written."""
+        """Return the defect of an existing file, or None if the file is as written."""
         try:
             if self.checksums.kept:
                 expected = self.checksums.known.get(self.name(path))

@@ -156,8 +156,9 @@ class Measurements:
         """A line for each cell, in the order of their first lines.
 
         Returns:
-            Columns `CELL`, ``formula`` and ``version``; the number of ``lines``, and of those ``graded``, ``F`` and
-            ``unsupported``; ``first`` and ``first graded``, the places of the first line and of the first graded one.
+            Columns `CELL`, ``formula`` and ``version``. ``lines`` is the number of lines; ``graded``, ``F`` and
+            ``unsupported`` are the numbers of such lines. ``first`` and ``first graded`` are the places of the first
+            line and of the first graded line.
         """
         return self.sql(
             f"""SELECT {", ".join(CELL)}, arg_min(formula, place) AS formula, arg_min(version, place) AS version,

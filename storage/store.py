@@ -169,7 +169,7 @@ class Run:
         return self._parts.has(index)
 
     def was_written(self, index: int) -> bool:
-        """Return whether this part has a checksum, and so was written. The part itself is not read."""
+        """Return whether this part was written, that is, has a checksum. The part itself is not read."""
         return self._parts.name(self.part(index)) in self._parts.checksums.known
 
     def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:

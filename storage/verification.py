@@ -47,7 +47,7 @@ class Verification:
 
 
 def verify(folder: str | Path) -> Verification:
-    """Read a whole run folder and report what is wrong with it. Nothing is changed.
+    """Read a whole run folder and report its defects. Nothing is changed.
 
     Raises:
         UsageError: for a folder that is not a run, or is from a newer LogitLab.
@@ -85,7 +85,7 @@ class _Examination:
         return Finding(MANIFEST, State.OK, f"schema {m.schema}, LogitLab {m.logitlab}, started {started}")
 
     def _each_part(self) -> Iterator[Finding]:
-        """Yield what is wrong with existing parts."""
+        """Yield the defects of existing parts."""
         for path in numbered(self._folder):
             if self._planned is not None and int(path.stem) not in self._planned:
                 yield self._broken(path, "it is not in the run's plan and is not read; remove it")
