@@ -187,10 +187,7 @@ def _needs_autograph(implementation: Implementation) -> bool:
 
 
 def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) -> Callable[..., Any]:
-    """Return the function traced for each shape, and compiled by XLA in the mode ``compiled``.
-
-    Retracing for symbolic shapes is off, since such a graph would depend on the first shapes.
-    """
+    """Return the function traced for each shape, since a graph for all shapes would depend on the first ones."""
     if mode == "eager":
         return function
     options = {"jit_compile": mode == "compiled", "autograph": autograph}
