@@ -97,14 +97,11 @@ test: $(DEVELOP) $(TYPES)
 test-all: $(DEVELOP) $(TYPES)
 	$(PYTEST) --hypothesis-profile full tests
 
-# Where the prose is checked: everywhere but in tests.
-PROSE := $(filter-out tests,$(wildcard .ci *))
-
 lint: $(DEVELOP) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/typos
-	$(BIN)/python .ci/prose.py $(PROSE)
+	$(BIN)/python .ci/prose.py
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml
 	$(BIN)/python .ci/audit.py constraints.txt
 
