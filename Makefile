@@ -88,7 +88,8 @@ bench: $(DEVELOP)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # The root of the tests is theirs: the folder above is the package, and pytest would want its name to be one in Python.
-PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 2 --dist loadgroup
+# Two of the four workers run the tests that import TensorFlow and JAX, and then end (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 4 --dist loadgroup
 
 # The markers are explained in pyproject.toml, and what is marked in tests/conftest.py.
 test: $(DEVELOP) $(TYPES)

@@ -44,10 +44,9 @@ settings.register_profile("full", derandomize=True, deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.load_profile("quick")
 
-# Patterns of node ids; the first that matches names the test's group. The two workers finish together if the groups
-# that take longest come first.
+# Patterns of node ids; the first that matches names the test's group. The workers finish together if the groups that
+# take longest come first.
 GROUPS = {
-    # In a separate worker, since TensorFlow alone takes 0.6 GiB.
     "tensorflow": r"test_(analysis|check|defects|explain|field_cases|formulas|modes|shapes)\.py::.*(keras|tensorflow)",
     "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[jax-"
@@ -62,6 +61,10 @@ GROUPS = {
     "reports": r"test_reports\.py",
     "forks": r"test_(kills|refusals)\.py",
 }
+
+
+# These import TensorFlow and JAX, which stay in memory: their workers run nothing else.
+SEPARATE = {"tensorflow", "frameworks"}
 
 
 def _group(nodeid: str) -> str:
@@ -83,6 +86,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class Groups(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
+
+        def _reschedule(self, node: object) -> None:
+            others = sum(other is not node and not other.shutting_down for other in self.nodes)
+            if others > 1 and SEPARATE & self.assigned_work[node].keys():
+                node.shutdown()  # it finishes the tests that it has
+            else:
+                super()._reschedule(node)
 
     config.option.loadscopereorder = False
     return Groups(config, log)
