@@ -20,7 +20,6 @@
 
 import gc
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -36,9 +35,9 @@ import pytest
 from hypothesis import settings
 from in_process import calls_in_this_process
 
-# Set before a test imports PyTorch: GNU's OpenMP spins while it waits, and two test processes share the cores.
-# LogitLab's workers set it too; it changes no number.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from logitlab.core.threads import let_idle_threads_sleep
+
+let_idle_threads_sleep()  # before a test imports PyTorch
 
 settings.register_profile("full", derandomize=True, deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
