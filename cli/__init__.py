@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 for group, verb, command in (
     ("Measure", run.run, "logitlab run --framework torch --dtype float32 --out runs/torch"),
-    ("Measure", check.check, "logitlab check torch.nn.functional:cross_entropy --framework torch"),
+    ("Measure", check.check, "logitlab check losses:my_loss --framework torch --dtype float32"),
     ("Measure", hunt.hunt, "logitlab hunt torch/F.cross_entropy --dtype bfloat16 --seconds 30"),
     ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),
     ("Examine", explain.explain, "logitlab explain seed/article --implementation torch/naive"),

@@ -120,6 +120,7 @@ def run(
 
         show_answer(store)
     else:
-        print(f"wrote {store.lines()} measurements to {folder}; to read the tables, run `logitlab report {folder}`")
+        print(f"wrote {store.lines()} measurements to {folder}; for a summary, run `logitlab report {folder}`")
+        print(f"For all tables, run `logitlab report {folder} --all`.")
     if report:
         reports.write_whole(store)

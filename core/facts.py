@@ -33,8 +33,9 @@ class LeftOut(TypedDict):
 
 
 class Inputs(TypedDict):
-    """The catalogue, the files, and the cases left out."""
+    """The cases, the number of cases of the whole catalogue, the files, and the cases left out."""
 
     catalogue: Catalogue
+    catalogue_size: int
     files: list[InputFile]
     left_out: list[LeftOut]

@@ -17,8 +17,9 @@ from ..storage.manifest import Manifest
 from ..storage.querying import Measurements
 from ..storage.store import Run
 from ._overview import WIDEST
+from ._summary import case_counts
 from ._terminal import GRADE_STYLES, console, folded
-from ._wording import MEANINGS, count, outcome
+from ._wording import MEANINGS, count, count_cases, outcome
 from .tables.grades import Column
 from .tables.ignored import lets_nan_through
 from .tables.safety import RESULT, Result, safety
@@ -43,16 +44,20 @@ def answer(run: Run, width: int) -> Text:
     graded = source.cells[source.cells["graded"] > 0]
     columns = [Column(*line) for line in graded[["dtype", "mode", "device"]].drop_duplicates().itertuples(index=False)]
     tables = [(column, safety(source, column)) for column in columns]
-    lines = [line for column, table in tables for line in (*_table(table, column, cases, width), Text())]
+    scopes = [f"{count_cases(*case_counts(source, column))} in {', '.join(column)}." for column in columns]
+    lines = [
+        line
+        for scope, (_, table) in zip(scopes, tables, strict=True)
+        for line in (*_table(table, scope, cases, width), Text())
+    ]
     lines += [Text(line) for note in _notes(run.manifest, source, len(cases)) for line in textwrap.wrap(note, width)]
     return Text("\n").join([*lines, Text(), *_next_steps(run.folder, tables)])
 
 
-def _table(table: pd.DataFrame, column: Column, cases: pd.DataFrame, width: int) -> Iterator[Text]:
-    """The losses of one dtype, mode and device, grade by grade."""
+def _table(table: pd.DataFrame, scope: str, cases: pd.DataFrame, width: int) -> Iterator[Text]:
+    """The losses of one dtype, mode and device, grade by grade; ``scope`` says where they were measured."""
     yield Text(f"{len(table)} losses: which are safe, and what breaks the others?", style="bold")
-    scope = f"{len(cases)} cases in {', '.join(column)}."
-    yield from map(Text, textwrap.wrap(f"{scope} Each loss has its worst grade over the cases it supports.", width))
+    yield from map(Text, textwrap.wrap(f"{scope} Each loss has its worst grade on the cases it supports.", width))
     first = max(len(name.partition("/")[0]) for name in table["implementation"])
     for grade in (g for g in Grade if g in set(table["grade"])):
         of_grade = table[table["grade"] == grade]
@@ -114,7 +119,7 @@ def _next_steps(folder: Path, tables: Sequence[tuple[Column, pd.DataFrame]]) -> 
         for line in worst[worst["case"] == worst["case"].iloc[:1].sum()].tail(1).to_dict("records"):
             loss, dtype = shlex.quote(line["implementation"]), f" --dtype {column.dtype}"
             steps.append((f"logitlab explain {line['case']} --implementation {loss}{dtype}", "why it breaks there"))
-    steps.append((f"logitlab report {folder}", "all tables of this run"))
+    steps.append((f"logitlab report {folder} --all", "all tables of this run"))
     steps.append(("make report", "every case, dtype and mode; `logitlab run` without make"))
     for command, purpose in steps:
         yield Text(f"  # {purpose}", style="dim")

@@ -79,7 +79,9 @@ def _findings(found: Report, summary: Summary | None) -> Iterator[str]:
         yield "Nothing could be graded."
         return
     where = f"{code_span(summary.column.mode)}, {code_span(summary.column.device)}"
-    lines = [f"**{summary.headline}** ({where}): grade A or B on each of {count(summary.cases, 'case')}."]
+    lines = [f"**{summary.headline}** ({where}): grade A or B on each of {count(summary.graded, 'graded case')}."]
+    if summary.scope:
+        lines[0] += f" {summary.scope}"
     if summary.unsafe:
         worst = summary.unsafe[0]
         lines.append(

@@ -61,8 +61,9 @@ def _runs(found: Report, width: int) -> Iterator[Text]:
 def _headline(summary: Summary) -> Iterator[Text]:
     _, mode, device = summary.column
     yield Text(summary.headline, style="bold")
-    cases = count(summary.cases, "case")
-    yield Text(f"Measured in {mode} mode on {device} over {cases}; each loss has its worst grade.")
+    yield Text(f"Measured in {mode} mode on {device} over {summary.measured}; each loss has its worst grade.")
+    if summary.scope:
+        yield Text(summary.scope)
 
 
 def _safe(summary: Summary, width: int) -> Iterator[Text]:
@@ -143,7 +144,10 @@ def _next_steps(found: Report) -> Iterator[Text]:
     if explain:
         yield from _step("where the computation goes wrong, stage by stage", explain)
     yield from _step("every table", report_command(found.folders, "--all"))
-    yield from _step("pages to sort and filter", report_command(found.folders, "--format", "html"))
+    yield from _step(
+        "pages to sort and filter, from report/index.html in the run's folder",
+        report_command(found.folders, "--format", "html"),
+    )
 
 
 def _step(purpose: str, command: str) -> Iterator[Text]:

@@ -17,6 +17,8 @@ from ..storage.querying import Measurements
 from ..storage.schema import CASES
 from ..storage.store import Run
 from ._summary import Summary, summarize
+from ._wording import count
+from .tables.curves import PREFIX
 from .tables.ignored import describe_nan
 from .tables.sections import Section, sections
 
@@ -59,7 +61,7 @@ class Report:
     @cached_property
     def summary(self) -> Summary | None:
         """Which losses are safe and what breaks the others; None where nothing was graded."""
-        return summarize(self.source)
+        return summarize(self.source, _scope(self.manifests))
 
 
 def make_report(runs: Sequence[Run]) -> Report:
@@ -101,6 +103,17 @@ def tables(*runs: Path | str | Sequence[Path | str]) -> dict[str, pd.DataFrame]:
         raise UsageError("no run is given; give the folders of one or more runs")
     folders = as_paths(given, "runs", "the folder of a run")
     return {section.name: section.table for section in make_report([Run(folder) for folder in folders]).sections}
+
+
+def _scope(manifests: Sequence[Manifest]) -> str:
+    """Return a warning if the runs have some cases of the catalogue and not all, else an empty string."""
+    size = max((m.catalogue_size for m in manifests), default=0)
+    own = {case for m in manifests for file in m.files for case in file.get("cases") or ()}
+    chosen = {case for m in manifests for case in m.catalogue["cases"] if not case.startswith(PREFIX)} - own
+    if not 0 < len(chosen) < size:
+        return ""
+    were = "was" if len(chosen) == 1 else "were"
+    return f"Only {len(chosen):,} of {count(size, 'case')} {were} measured; other cases may give a worse grade."
 
 
 def _unreadable(folders: Sequence[Path], error: duckdb.Error) -> UsageError:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..core.vocabulary import GRADES, Grade, Reach, grade_rank
 from ..storage.querying import Measurements
-from ._wording import SAFE, count, outcome
+from ._wording import SAFE, count, count_cases, outcome
 from .tables.grades import Column, grade_cells, grade_matrix, labels, reference_column
 from .tables.ignored import lets_nan_through
 from .tables.safety import RESULT, Result, safety
@@ -38,17 +38,21 @@ class Summary(NamedTuple):
 
     Attributes:
         column: the dtype, mode and device that stand for the run.
-        cases: how many cases are graded there.
+        cases: how many cases were measured there.
+        graded: how many of these have a grade.
         groups: the losses by grade and deciding case; the worst grade first, then the largest group.
         counts: for each dtype, mode and device (``label``) how many losses have each grade, and `UNGRADED`.
         ignored: the losses that let NaN from an ignored row through, by how far it reaches.
+        scope: a warning if only some cases of the catalogue were measured.
     """
 
     column: Column
     cases: int
+    graded: int
     groups: Sequence[Group]
     counts: pd.DataFrame
     ignored: Mapping[Reach, tuple[str, ...]]
+    scope: str = ""
 
     @property
     def losses(self) -> int:
@@ -62,6 +66,11 @@ class Summary(NamedTuple):
         return f"{safe} of {count(self.losses, 'loss')} {are} safe in {self.column.dtype}"
 
     @property
+    def measured(self) -> str:
+        """``28 cases (27 graded)``."""
+        return count_cases(self.cases, self.graded)
+
+    @property
     def safe(self) -> list[Group]:
         """The groups of grade A and B, A first."""
         return [group for grade in SAFE for group in self.groups if group.grade == grade]
@@ -72,17 +81,24 @@ class Summary(NamedTuple):
         return [group for group in self.groups if group.grade not in SAFE]
 
 
-def summarize(found: Measurements) -> Summary | None:
-    """The summary of measurements; None where nothing was graded."""
+def summarize(found: Measurements, scope: str = "") -> Summary | None:
+    """The summary of measurements, with a warning about its ``scope``; None where nothing was graded."""
     column = reference_column(found.cells)
     if column is None:
         return None
+    measured, graded = case_counts(found, column)
+    counts, groups = grade_counts(grade_matrix(found)), group(safety(found, column))
+    return Summary(column, measured, graded, groups, counts, lets_nan_through(found), scope)
+
+
+def case_counts(found: Measurements, column: Column) -> tuple[int, int]:
+    """The number of cases of a dtype, mode and device, and of those with a grade."""
     cases = found.sql(
-        f"""SELECT count(DISTINCT "case") AS n FROM measurements
-        WHERE status = 'ok' AND grade IS NOT NULL AND {column.condition}"""
+        f"""SELECT count(DISTINCT "case") AS measured,
+            count(DISTINCT "case") FILTER (status = 'ok' AND grade IS NOT NULL) AS graded
+        FROM measurements WHERE {column.condition}"""
     )
-    counts = grade_counts(grade_matrix(found))
-    return Summary(column, int(cases["n"].iloc[0]), group(safety(found, column)), counts, lets_nan_through(found))
+    return int(cases["measured"].iloc[0]), int(cases["graded"].iloc[0])
 
 
 def group(safe: pd.DataFrame) -> list[Group]:

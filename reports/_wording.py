@@ -52,6 +52,11 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{plural * (number != 1)}"
 
 
+def count_cases(measured: int, graded: int) -> str:
+    """``28 cases (27 graded)``: some cases have no exact answer, and so no grade."""
+    return count(measured, "case") + (f" ({graded:,} graded)" if graded < measured else "")
+
+
 def fitting(names: Sequence[str], room: int, quotes: int = 0) -> tuple[list[str], int]:
     """Return names that fit into ``room`` characters, and how many are left over.
 

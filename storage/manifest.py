@@ -85,6 +85,7 @@ class Manifest:
         settings: the settings of each framework that change numbers.
         conventions: the definition of a weighted mean, for implementations with a special one.
         cells: the cells of the plan, in its order.
+        catalogue_size: the number of cases of the whole catalogue, 0 if unknown.
         variants: environment variables by ``framework mode``.
         plain_only: each ``framework mode`` that takes no loss options.
         interface: ``command line`` or ``python``.
@@ -109,6 +110,7 @@ class Manifest:
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=dict)
     catalogue: Catalogue = field(default_factory=lambda: Catalogue(hash="unknown", cases=[]))
+    catalogue_size: int = 0
     files: list[InputFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     cells: list[PlannedCell] = field(default_factory=list)

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
+from rich.console import Console
 
 import logitlab
 from logitlab.cli import main
-from logitlab.studies.check import named
+from logitlab.studies.check import named, show
 
 # Ties of fewer than a hundred classes: the two wider cases take as long as all the others.
 FEW = ["seed/*", "masks/*", "ties/?", "ties/??", "ties/two_*", "offset/*", "special/*", "layout/*", "gap/*"]
@@ -196,7 +197,7 @@ def test_a_loss_that_writes_into_its_logits_is_reported():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda x, t: sound(x, t).mean(), "the loss has shape ().*expected (3,), one number a row"),
+        (lambda x, t: sound(x, t).mean(), "the loss has shape ().*expected (3,), one number a row.*add an argument"),
         (lambda x, t: sound(x, t)[:, None], "the loss has shape (3, 1)"),
         (lambda x, t: None, "the loss is NoneType"),
         (lambda x: x, "cannot be called with logits and targets"),
@@ -212,6 +213,26 @@ def test_a_loss_that_cannot_be_measured_is_refused(wrong, words):
     with pytest.raises(logitlab.UsageError, match=expected) as caught:
         checked(wrong, cases="seed/article", dtypes=None)
     assert "\n" not in str(caught.value)
+
+
+def test_the_message_about_a_mean_says_once_what_was_expected():
+    with pytest.raises(logitlab.UsageError) as caught:
+        checked(lambda x, t: sound(x, t).mean(), cases="seed/article")
+    assert str(caught.value).count("; expected") == 1
+    assert str(caught.value).endswith('or check the same loss with reduction="none"')
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_number_of_the_worst_rows_is_broken(width):
+    result = checked(lambda x, t: sound(x, t) * 1.53125e11, cases="field_widths/*")
+    out = io.StringIO()
+    show(result, Console(file=out, width=width, color_system=None, highlight=False))
+    assert max(map(len, out.getvalue().splitlines())) <= width
+    words = " ".join(out.getvalue().split())
+    losses = result.failures[result.failures["quantity"] == "loss"].drop_duplicates("case")
+    assert len(losses) > 1
+    for line in losses.itertuples():
+        assert f": loss {line.grade}, {line.value:.6g} where {line.exact:.6g} is exact, off by" in words
 
 
 def test_a_loss_that_raises_on_some_inputs_or_dtypes_fails_with_its_message():
@@ -480,6 +501,7 @@ def test_a_name_without_a_function_is_reported(path):
 MODULE = """
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
+from rich.console import Console
 
 def sound(x, t):
     return F.cross_entropy(x, t, reduction="none")

@@ -48,8 +48,9 @@ def test_a_run_prints_its_folder_and_a_report_reads_it(tmp_path, capsys):
     folder = str(tmp_path / "run")
     asked = ["--case", "seed/article", "--implementation", "numpy/naive", "--dtype", "float32"]
     assert main(["run", *asked, "--out", folder]) == 0
-    read = f"to read the tables, run `logitlab report {folder}`"
-    assert capsys.readouterr().out == f"wrote 9 measurements to {folder}; {read}\n"
+    read = f"for a summary, run `logitlab report {folder}`"
+    tables = f"For all tables, run `logitlab report {folder} --all`."
+    assert capsys.readouterr().out == f"wrote 9 measurements to {folder}; {read}\n{tables}\n"
     assert main(["report", folder]) == 0
     assert "numpy/naive" in capsys.readouterr().out
     assert main(["report", folder, "--format", "csv", "--out", str(tmp_path / "csv")]) == 0

@@ -186,7 +186,9 @@ def test_a_missing_cell_is_a_regression_unless_allowed():
         "2 lines",
     )
     assert found.exit_code == 1
+    assert "add --allow-gone" in wording.advice(found)
     allowed = logitlab.compare(before, made(line()), allow_gone=True)
+    assert wording.advice(allowed) == ""
     assert (allowed.exit_code, allowed.others["change"].to_list()) == (0, ["cell gone"])
     new = logitlab.compare(made(line()), before)
     assert (new.exit_code, new.changes["change"].to_list()) == (0, ["cell new"])

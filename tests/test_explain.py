@@ -353,6 +353,7 @@ def test_a_framework_that_is_too_slow_to_import_is_reported_in_one_line(monkeypa
             ["seed/article", "--implementation", "numpy/n"],
             "unknown implementation 'numpy/n'; choose one from `logitlab frameworks`",
         ),
+        (["seed/article", "--implementation", "naive"], "write framework/name, such as torch/naive"),
         (["seed/article", "--implementation", "mx/naive"], "unknown framework 'mx'; choose one of"),
         (["seed/article", "--implementation", "numpy/lse", "--dtype", "f8"], "unknown dtype 'f8'; choose one of"),
         (["seed/article", "--implementation", "numpy/lse", "--row", "3"], "has no row 3; give a row from 0 to 2"),

@@ -429,6 +429,42 @@ def test_a_cell_has_the_cases_of_all_runs(tmp_path):
     assert reports.make_report([catalogue, sweep]).source.frame()["case"].to_list() == ["f/a", "sweep_offset/1"]
 
 
+def named(*names):
+    return {"catalogue": {"cases": list(names), "hash": "0"}, "catalogue_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("facts", "scope"),
+    [
+        (named("f/a"), "Only 1 of 3 cases was measured; other cases may give a worse grade."),
+        (named("f/a", "f/b", "sweep_offset/1"), "Only 2 of 3 cases were measured; other cases may give a worse grade."),
+        (named("f/a", "f/b", "f/c", "sweep_offset/1"), ""),
+        # A file of cases, and a manifest without the size.
+        (named("mine/a") | {"files": [{"path": "x", "digest": "0", "cases": ["mine/a"]}]}, ""),
+        (named("f/a") | {"catalogue_size": 0}, ""),
+    ],
+)
+def test_a_report_of_a_part_of_the_catalogue_says_how_many_cases_it_has(tmp_path, facts, scope):
+    run = kept(tmp_path, "run", line(), **facts)
+    assert reports.make_report([run]).summary.scope == scope
+    for name in ("text", "markdown", "html"):
+        (path, *_) = reports.write(run, [name], tmp_path / name)
+        assert ("cases may give a worse grade" in path.read_text()) == bool(scope and name != "text")
+    shown = io.StringIO()
+    reports.write(run, ["text"], console=Console(file=shown, width=100))
+    assert scope in shown.getvalue()
+
+
+def test_several_runs_count_their_cases_once(tmp_path):
+    runs = [kept(tmp_path, "one", line(), **named("f/a", "f/b")), kept(tmp_path, "two", line(), **named("f/b", "f/c"))]
+    assert reports.make_report(runs).summary.scope == ""
+
+
+def test_the_summary_counts_the_cases_without_a_grade(tmp_path):
+    summary = reports.make_report([kept(tmp_path, "run", line(), line(case="f/b", grade=None))]).summary
+    assert summary.measured == "2 cases (1 graded)"
+
+
 def test_a_run_given_twice_is_refused(tmp_path):
     run = kept(tmp_path, "here", line())
     with pytest.raises(UsageError, match="given twice"):

@@ -77,6 +77,7 @@ class Selection:
         requested += [(f, self._requested_of(f)) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
+            "catalogue_size": len(all_cases()),
             "files": [*(f.facts for f in self.files), *(f.facts for f in self.case_files)],
             "left_out": [
                 {"case": one.id, "dtype": dtype, "why": why}

@@ -24,6 +24,7 @@ from ._presentation import Argument, Arrangement, CallKind
 from ._rows import PresentedRows
 
 Loss = Callable[..., Any]
+REDUCED = "the loss has shape ();"  # the message about a mean or sum in place of row losses
 
 
 @dataclass(frozen=True, eq=False)

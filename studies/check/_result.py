@@ -1,6 +1,7 @@
 """The result of a check: grades, properties, the worst rows, the smallest input that fails; and its text."""
 
 import io
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from rich.text import Text
 from ...core.errors import UsageError
 from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Grade, Quantity, Status, worst_grade
-from ._lines import Mask, Required, badness, each_line, fails
+from ._lines import Line, Mask, Required, badness, each_line, fails
 from ._presentation import CATALOGUED
 from ._properties import PROPERTIES, properties
 from ._shrink import Smallest
@@ -128,11 +129,19 @@ def _worst(lines: pd.DataFrame) -> str:
 
 def show(result: CheckResult, console: Console | None = None) -> None:
     """Print the result."""
-    out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
-    out.print(Group(*_parts(result)))
+    out = _console() if console is None else console
+    out.print(Group(*_parts(result, out.width)))
     if result.script is not None:
         out.print("\nA program that reproduces the failure with the smallest input found:\n")
         out.print(result.script, soft_wrap=True)  # a program is not wrapped
+
+
+def _console() -> Console:
+    """Return a console of `WIDTH` columns, or of those of a narrower terminal."""
+    terminal = Console(highlight=False, markup=False, emoji=False)
+    if terminal.is_terminal and terminal.width < WIDTH:
+        return terminal
+    return Console(width=WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def prepare(folder: Path) -> None:
@@ -164,7 +173,7 @@ def write(result: CheckResult, folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-def _parts(result: CheckResult) -> Iterator[RenderableType]:
+def _parts(result: CheckResult, width: int) -> Iterator[RenderableType]:
     where = f"{result.framework} {result.version}, {result.device}, {result.mode}"
     yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, {result._required} required ({where})")
     if result.options:
@@ -180,14 +189,13 @@ def _parts(result: CheckResult) -> Iterator[RenderableType]:
     yield Text("")
     yield _properties(result)
     yield Text("")
-    yield _worst_rows(result)
+    yield from _worst_rows(result, width)
 
 
 def _table(*names: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        right = name in ("rows", "failed", "ulp")
-        table.add_column(name, overflow="fold", justify="right" if right else "left", no_wrap=name == "worst rows")
+        table.add_column(name, overflow="fold", justify="right" if name in ("rows", "failed") else "left")
     return table
 
 
@@ -202,28 +210,33 @@ def _grades(result: CheckResult) -> Table:
 
 
 def _properties(result: CheckResult) -> Table:
-    """Return a table with a line for each property: in each dtype, ``holds`` or the number of rows that fail."""
+    """Return a table with a line for each property: in each dtype, ``holds`` or the number of rows that fail it."""
     dtypes = list(result.grades_by_quantity)
-    table = _table("property: rows that fail it", *dtypes)
+    table = _table("property", *dtypes)
     for name, lines in result.properties.groupby("property", sort=False):
         tried = lines[lines["rows"] > 0]
         counts = zip(tried["dtype"], tried["rows"], tried["failed"], strict=True)
-        cells = {dtype: f"{failed:,} of {rows:,}" if failed else "holds" for dtype, rows, failed in counts}
+        cells = {dtype: f"{failed:,} of {rows:,} fail" if failed else "holds" for dtype, rows, failed in counts}
         table.add_row(str(name), *(cells.get(dtype, "not tried") for dtype in dtypes))
     return table
 
 
-def _worst_rows(result: CheckResult) -> Table:
-    """Return a table of the worst row of each case and quantity, up to `WORST`."""
-    table = _table("worst rows", "in", "quantity", "grade", "given", "exact", "ulp", "presented")
+def _worst_rows(result: CheckResult, width: int) -> Iterator[Text]:
+    """Yield the worst row of each case and quantity, up to `WORST`, in lines that break between words only."""
+    yield Text("Worst rows:")
     distinct = result._worst_first.drop_duplicates(["case", "quantity", "status"])
     for line in each_line(distinct.head(WORST)):
-        ok = line.status == Status.OK
-        # A gradient has many numbers, which the program prints; the table has its error only.
-        given, exact = ("", "") if line.quantity == Quantity.GRADIENT else (f"{line.value:.6g}", f"{line.exact:.6g}")
-        table.add_row(
-            f"{line.case}[{line.row}]", line.dtype, line.quantity, (line.grade or line.verdict) if ok else line.status,
-            given if ok else line.detail, exact, "" if np.isnan(line.max_ulp) else f"{line.max_ulp:.3g}",
-            "" if line.how == str(CATALOGUED) else line.how,
-        )  # fmt: skip
-    return table
+        row = "" if line.row < 0 else f"[{line.row}]"
+        how = "" if line.how == str(CATALOGUED) else f", {line.how}"
+        words = f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {_fault(line)}"
+        yield from map(Text, textwrap.wrap(words, width, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _fault(line: Line) -> str:
+    """Return the grade and numbers of a row, or the message of its call."""
+    if line.status != Status.OK:
+        return f"{line.status}: {line.detail}"
+    # A gradient has many numbers, which the program prints; the line has its error only.
+    numbers = "" if line.quantity == Quantity.GRADIENT else f", {line.value:.6g} where {line.exact:.6g} is exact"
+    error = f", off by {line.max_ulp:.3g} ulp" if np.isfinite(line.max_ulp) else ""
+    return f"{line.grade or line.verdict}{numbers}{error}"

@@ -16,7 +16,7 @@ from ...execution.worker import Outcome
 from ...frameworks import Batch
 from ._again import presented_again
 from ._lines import Line, Lines, Mask, badness, each_line
-from ._loss import Candidate
+from ._loss import REDUCED, Candidate
 from ._measure import measure
 from ._presentation import CATALOGUED
 from ._properties import KEYS, PROPERTIES, explaining
@@ -88,10 +88,14 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str]) -> None:
         if wanted <= {quantity for quantity, _ in tried[-1].values}:
             return
     what = "the gradient" if tried[0].values else "the loss"
-    raise UsageError(
-        f"cannot measure {what} of {candidate.name}: every call fails, the first with {tried[0].detail}; "
-        "expected row losses (B,) of logits (B, C) and targets (B,)"
-    )
+    detail = tried[0].detail
+    advice = "expected row losses (B,) of logits (B, C) and targets (B,)"
+    if REDUCED in detail:
+        advice = (
+            'for a loss that returns its mean or sum, add an argument reduction that accepts "none", "mean" and "sum", '
+            'or check the same loss with reduction="none"'
+        )
+    raise UsageError(f"cannot measure {what} of {candidate.name}: every call fails, the first with {detail}; {advice}")
 
 
 def worst_rows(lines: pd.DataFrame, failed: Mask, tries: Tries) -> Iterator[Failing]:

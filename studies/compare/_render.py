@@ -75,6 +75,8 @@ def text(diff: Comparison, *, whole: bool = False) -> RenderableType:
     """Render a comparison for a terminal; no information is in the colours alone."""
     parts: list[RenderableType] = [Text(wording.headline(diff), style=_WORSE if diff.regressed else _BETTER)]
     parts += map(Text, wording.origins(diff))
+    if advice := wording.advice(diff):
+        parts.append(Text(advice))
     sections = ("Regressions", diff.regressions, _WORSE), ("Improvements", diff.improvements, _BETTER)
     for title, changes, style in sections:
         if len(changes):

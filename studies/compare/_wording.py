@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ...storage.manifest import CellKey
-from ._changes import KINDS, Change
+from ._changes import KINDS, Change, Kind
 from ._compare import Comparison
 from ._lines import CELL
 
@@ -47,6 +47,13 @@ def origins(diff: Comparison) -> list[str]:
     sides = (("BASE", diff.before.name), ("NEW", diff.after.name))
     named = ", ".join(f"{role} is {'a table' if name == role else full_name(name)}" for role, name in sides)
     return [named, *(one_line(note, 1000) for note in diff.notes)]
+
+
+def advice(diff: Comparison) -> str:
+    """Return how to accept missing cells and cases, or an empty string if they are not regressions."""
+    if not diff.regressions["change"].isin([Kind.CELL_GONE, Kind.CASE_GONE]).any():
+        return ""
+    return "NEW lacks cells or cases of BASE; if that is intended, add --allow-gone"
 
 
 def cell_name(cell: CellKey) -> str:

@@ -63,7 +63,12 @@ def explain(
             file. Also for a case that the dtype cannot hold or the implementation does not take, and for a call without
             a result.
     """
-    owner = as_string(implementation, "implementation").split("/", maxsplit=1)[0]
+    owner, slash, _ = as_string(implementation, "implementation").partition("/")
+    if not slash:
+        raise UsageError(
+            f"unknown implementation {implementation!r}; write framework/name, such as torch/naive; "
+            "`logitlab frameworks` lists them"
+        )
     with Explainer([owner], timeout, case_files) as explainer:
         return explainer.explain(ExplainRequest(case, implementation, dtype, row, device, mode))
 

@@ -111,9 +111,9 @@ _NOTHING = (
 def _headline(summary: Summary) -> tuple[str, str]:
     return (
         summary.headline,
-        f"We gave {count(summary.losses, 'loss')} the extreme logits of {count(summary.cases, 'case')} and compared "
+        f"We gave {count(summary.losses, 'loss')} the extreme logits of {count(summary.graded, 'case')} and compared "
         "each result with the exact answer. A safe loss has grade A or B on every case: it is finite where the answer "
-        "is finite, and right to a few roundings.",
+        f"is finite, and right to a few roundings. {summary.scope}".rstrip(),
     )
 
 
