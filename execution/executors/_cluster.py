@@ -72,10 +72,12 @@ class Cluster:
             raise UsageError(
                 f"no worker has joined {self.address}; start one with `dask worker {self.address}`"
             ) from None
-        while self._survey_newcomers():
+        end = time.monotonic() + PATIENCE
+        # On a busy machine, an answer of the scheduler may lack a worker that the next answer has.
+        while self._survey_newcomers() or not (self.surveys or self.passed_over or time.monotonic() > end):
             time.sleep(0.05)
         if not self.surveys:
-            reasons = "; ".join(f"{name}: {why}" for name, why in list(self.passed_over.items())[:3])
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(self.passed_over.items())[:3]) or "none answered"
             raise UsageError(f"no worker of {self.address} can be used: {reasons}; install LogitLab on the workers")
         found = _differences(self.surveys.values())
         if found:
