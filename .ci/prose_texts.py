@@ -79,8 +79,8 @@ def _inline(token: Token) -> str:
 
 def markdown_texts(source: str, first_line: int = 1) -> list[Text]:
     """Return headings, paragraphs, list items and table cells. Code blocks and HTML are left out."""
-    for pattern, word in ((FRONT_MATTER, ""), (JINJA, CODE), (MATH, CODE)):
-        source = pattern.sub(lambda m, word=word: _blank(m, "" if m[0].startswith("{%") else word), source)
+    source = _without_jinja(FRONT_MATTER.sub(_blank, source))
+    source = MATH.sub(lambda m: _blank(m, CODE), source)
     found = []
     opener = ""
     for token in MARKDOWN.parse(source):

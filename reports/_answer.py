@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -12,19 +11,19 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from ..core.vocabulary import Grade
+from ..core.counting import count
 from ..storage.manifest import Manifest
 from ..storage.querying import Measurements
 from ..storage.store import Run
+from ._commands import explain_command, report_command
 from ._overview import WIDEST
-from ._summary import case_counts
+from ._summary import case_counts, grouped
 from ._terminal import GRADE_STYLES, console, folded
-from ._wording import MEANINGS, count, count_cases, outcome
+from ._wording import MEANINGS, count_cases, outcome
 from .tables.grades import Column
 from .tables.ignored import lets_nan_through
-from .tables.safety import RESULT, Result, safety
+from .tables.safety import Result, safety
 
-_SHARED = ["case", "quantity", "verdict"]
 _INDENT = 3  # columns
 
 
@@ -59,15 +58,14 @@ def _table(table: pd.DataFrame, scope: str, cases: pd.DataFrame, width: int) -> 
     yield Text(f"{len(table)} losses: which are safe, and what breaks the others?", style="bold")
     yield from map(Text, textwrap.wrap(f"{scope} Each loss has its worst grade on the cases it supports.", width))
     first = max(len(name.partition("/")[0]) for name in table["implementation"])
-    for grade in (g for g in Grade if g in set(table["grade"])):
-        of_grade = table[table["grade"] == grade]
+    for grade, groups in groupby(grouped(table), key=lambda group: group.grade):
         word, meaning = MEANINGS[grade]
         yield Text()
         yield Text.assemble((f"{grade}  {word}", GRADE_STYLES[grade]), f": {meaning}")
-        for _, same in of_grade.groupby(_SHARED, sort=False, dropna=False):
-            if grade != Grade.A:
-                yield from _reason(Result(*same[RESULT].iloc[0]), cases, width)
-            yield from _losses(same["implementation"], first, width)
+        for group in groups:
+            if group.result is not None:
+                yield from _reason(group.result, cases, width)
+            yield from _losses(group.implementations, first, width)
 
 
 def _reason(result: Result, cases: pd.DataFrame, width: int) -> Iterator[Text]:
@@ -116,10 +114,10 @@ def _next_steps(folder: Path, tables: Sequence[tuple[Column, pd.DataFrame]]) -> 
     for column, table in tables[:1]:
         worst = table[table["grade"] == table["grade"].max()].dropna(subset="case")
         # Of the losses that one case breaks the last: often PyTorch's, which is imported fastest.
-        for line in worst[worst["case"] == worst["case"].iloc[:1].sum()].tail(1).to_dict("records"):
-            loss, dtype = shlex.quote(line["implementation"]), f" --dtype {column.dtype}"
-            steps.append((f"logitlab explain {line['case']} --implementation {loss}{dtype}", "why it breaks there"))
-    steps.append((f"logitlab report {folder} --all", "all tables of this run"))
+        last = worst[worst["case"] == worst["case"].iloc[:1].sum()].tail(1)
+        commands = (explain_command(*line, column) for line in zip(last["case"], last["implementation"], strict=True))
+        steps += [(command, "why it breaks there") for command in commands]
+    steps.append((report_command([folder], "--all"), "all tables of this run"))
     steps.append(("make report", "every case, dtype and mode; `logitlab run` without make"))
     for command, purpose in steps:
         yield Text(f"  # {purpose}", style="dim")

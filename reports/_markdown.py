@@ -1,20 +1,19 @@
 """The Markdown of a pull request: at most 40 lines for any run, and the command that prints the rest."""
 
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from ..core.counting import count
 from ..core.vocabulary import GRADES, Grade, Status
 from ._report import PARTIAL, Report
 from ._summary import UNGRADED, Group, Summary
-from ._wording import and_more, count, fitting, outcome
-from .charts.style import shortened
+from ._wording import and_more, fitting, outcome
+from .markdown_code import MAX_CELL, code_span
 from .tables.outcomes import faults
 
 MAX_LINES = 40
-MAX_CELL = 80  # characters of a table's cell
 MAX_RUNS, MAX_COUNTS, MAX_FAULTS = 2, 6, 3  # lines
 MIN_GROUPS = 3  # lines of the table of grades
 MAX_CASE, MAX_FACTS, MAX_DAMAGE = 40, 300, 200  # characters
@@ -43,13 +42,6 @@ def markdown(found: Report, *, whole: bool = False) -> str:
         if len(table):
             parts += [f"## {title}", _table(table)]
     return "\n\n".join([*parts, *below]) + "\n"
-
-
-def code_span(words: object, most: int = MAX_CELL) -> str:
-    """Data as a code span of at most so many characters on one line: markup, mentions and links stay plain text."""
-    line = shortened(str(words).replace("`", "'"), most - 2)
-    # A backslash before the bar would escape the backslash that escapes the bar.
-    return "`" + re.sub(r"\\*\|", r"\\|", line) + "`"
 
 
 def _table(table: pd.DataFrame) -> str:
@@ -183,10 +175,10 @@ def _runs(found: Report) -> str:
     """Return a line for each run: packages, machine and number of cases."""
     lines = []
     for m in found.manifests[:MAX_RUNS]:
-        packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
-        facts = f"{m.run}: LogitLab {m.logitlab}; {packages}; {m.machine}; {count(len(m.catalogue['cases']), 'case')}"
+        cases = count(len(m.catalogue["cases"]), "case")
+        facts = f"{m.run}: LogitLab {m.logitlab}; {m.package_versions}; {m.machine}; {cases}"
         lines.append(f"Run {code_span(facts, MAX_FACTS)}" + ("" if m.complete else " **NOT COMPLETE**"))
-    return "  \n".join(lines) + and_more(len(found.manifests) - MAX_RUNS if len(found.manifests) > MAX_RUNS else 0)
+    return "  \n".join(lines) + and_more(len(found.manifests) - MAX_RUNS)
 
 
 def _rest(found: Report, *, whole: bool) -> str:

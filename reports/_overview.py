@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from ..core.counting import count
 from ..core.vocabulary import GRADES
+from ._commands import report_command
 from ._report import PARTIAL, Report
-from ._summary import UNGRADED, Group, Summary, explain_command, report_command
+from ._summary import UNGRADED, Group, Summary
 from ._terminal import GRADE_STYLES
-from ._wording import MEANINGS, SAFE, and_more, count, listed
+from ._wording import MEANINGS, and_more, listed
 
 MAX_LINES = 45
 WIDEST = 100  # columns; longer lines are hard to read
@@ -50,9 +52,8 @@ def _damage(found: Report, width: int) -> Iterator[Text]:
 def _runs(found: Report, width: int) -> Iterator[Text]:
     """The runs, and what they measured."""
     for m in found.manifests[:MAX_RUNS]:
-        packages = ", ".join(f"{package} {version}" for package, version in m.packages.items())
         done = "" if m.complete else ", NOT COMPLETE"
-        line = f"Run {m.run} of LogitLab {m.logitlab}{done}: {packages or 'no package'}; {m.machine}"
+        line = f"Run {m.run} of LogitLab {m.logitlab}{done}: {m.package_versions or 'no package'}; {m.machine}"
         yield Text(textwrap.shorten(line, width, placeholder=" ..."), style="dim")
     if len(found.manifests) > MAX_RUNS:
         yield Text(f"and {count(len(found.manifests) - MAX_RUNS, 'more run')}", style="dim")
@@ -68,13 +69,11 @@ def _headline(summary: Summary) -> Iterator[Text]:
 
 def _safe(summary: Summary, width: int) -> Iterator[Text]:
     """The safe losses, grade by grade."""
-    for grade in SAFE:
-        names = [name for group in summary.safe if group.grade == grade for name in group.implementations]
-        if names:
-            word, meaning = MEANINGS[grade]
-            heading = f": {meaning} ({count(len(names), 'loss')})"
-            yield Text.assemble((f"{grade}  {word}", GRADE_STYLES[grade]), heading)
-            yield from _names(names, MAX_SAFE, width)
+    for grade, names in summary.safe.items():
+        word, meaning = MEANINGS[grade]
+        heading = f": {meaning} ({count(len(names), 'loss')})"
+        yield Text.assemble((f"{grade}  {word}", GRADE_STYLES[grade]), heading)
+        yield from _names(names, MAX_SAFE, width)
 
 
 def _names(names: Sequence[str], most: int, width: int) -> Iterator[Text]:
@@ -140,7 +139,7 @@ def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
 
 def _next_steps(found: Report) -> Iterator[Text]:
     """Commands for more, each below its purpose."""
-    explain = found.summary and explain_command(found.summary)
+    explain = found.summary and found.summary.explain
     if explain:
         yield from _step("where the computation goes wrong, stage by stage", explain)
     yield from _step("every table", report_command(found.folders, "--all"))

@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 
 from ..core.arguments import as_paths
+from ..core.counting import count
 from ..core.errors import UsageError
 from ..core.formats import DTYPES
 from ..storage.manifest import MANIFEST, Manifest
@@ -17,7 +18,6 @@ from ..storage.querying import Measurements
 from ..storage.schema import CASES
 from ..storage.store import Run
 from ._summary import Summary, summarize
-from ._wording import count
 from .tables.curves import PREFIX
 from .tables.ignored import describe_nan
 from .tables.sections import Section, sections
@@ -163,7 +163,7 @@ def partial(damage: Sequence[str]) -> list[str]:
 def _provenance(m: Manifest) -> list[str]:
     lines = [
         f"Run {m.run} of LogitLab {m.logitlab}" + ("" if m.complete else ", NOT COMPLETE"),
-        "Measured: " + ", ".join(f"{package} {version}" for package, version in m.packages.items()),
+        f"Measured: {m.package_versions}",
         f"On: {m.machine}",
         f"Catalogue: {len(m.catalogue['cases'])} cases, {m.catalogue['hash'][:12]}",
     ]

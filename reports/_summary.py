@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from ..core.counting import count
 from ..core.vocabulary import GRADES, Grade, Reach, grade_rank
 from ..storage.querying import Measurements
-from ._wording import SAFE, count, count_cases, outcome
+from ._commands import explain_command
+from ._wording import SAFE, count_cases, outcome
 from .tables.grades import Column, grade_cells, grade_matrix, labels, reference_column
 from .tables.ignored import lets_nan_through
 from .tables.safety import RESULT, Result, safety
@@ -61,7 +61,7 @@ class Summary(NamedTuple):
     @property
     def headline(self) -> str:
         """``16 of 54 losses are safe in float32``."""
-        safe = sum(len(group.implementations) for group in self.safe)
+        safe = sum(map(len, self.safe.values()))
         are = "is" if self.losses == 1 else "are"
         return f"{safe} of {count(self.losses, 'loss')} {are} safe in {self.column.dtype}"
 
@@ -71,14 +71,26 @@ class Summary(NamedTuple):
         return count_cases(self.cases, self.graded)
 
     @property
-    def safe(self) -> list[Group]:
-        """The groups of grade A and B, A first."""
-        return [group for grade in SAFE for group in self.groups if group.grade == grade]
+    def safe(self) -> dict[Grade, tuple[str, ...]]:
+        """The losses of grade A and of grade B; a grade without a loss is left out."""
+        names = {g: tuple(n for group in self.groups if group.grade == g for n in group.implementations) for g in SAFE}
+        return {grade: losses for grade, losses in names.items() if losses}
 
     @property
     def unsafe(self) -> list[Group]:
         """The groups of grade C, D and F, F first."""
         return [group for group in self.groups if group.grade not in SAFE]
+
+    @property
+    def explain(self) -> str | None:
+        """The command that shows where the worst group's last loss goes wrong; None if all losses are accurate.
+
+        Of the losses that one case breaks, the last is often PyTorch's, which is imported fastest.
+        """
+        for group in self.groups:
+            if group.result is not None:
+                return explain_command(group.result.case, group.implementations[-1], self.column)
+        return None
 
 
 def summarize(found: Measurements, scope: str = "") -> Summary | None:
@@ -87,7 +99,10 @@ def summarize(found: Measurements, scope: str = "") -> Summary | None:
     if column is None:
         return None
     measured, graded = case_counts(found, column)
-    counts, groups = grade_counts(grade_matrix(found)), group(safety(found, column))
+    groups = sorted(
+        grouped(safety(found, column)), key=lambda group: (-grade_rank(group.grade), -len(group.implementations))
+    )
+    counts = grade_counts(grade_matrix(found))
     return Summary(column, measured, graded, groups, counts, lets_nan_through(found), scope)
 
 
@@ -101,9 +116,9 @@ def case_counts(found: Measurements, column: Column) -> tuple[int, int]:
     return int(cases["measured"].iloc[0]), int(cases["graded"].iloc[0])
 
 
-def group(safe: pd.DataFrame) -> list[Group]:
-    """The lines of `safety` that share a grade, case, quantity and verdict."""
-    groups = [
+def grouped(safe: pd.DataFrame) -> list[Group]:
+    """Return the lines of `safety` that share a grade, case, quantity and verdict, in the order of the table."""
+    return [
         Group(
             Grade(str(grade)),
             None if grade == Grade.A else Result(*same[RESULT].iloc[0]),
@@ -111,7 +126,6 @@ def group(safe: pd.DataFrame) -> list[Group]:
         )
         for (grade, *_), same in safe.groupby(_SHARED, sort=False, dropna=False)
     ]
-    return sorted(groups, key=lambda one: (-grade_rank(one.grade), -len(one.implementations)))
 
 
 def grade_counts(matrix: pd.DataFrame) -> pd.DataFrame:
@@ -126,23 +140,3 @@ def grade_counts(matrix: pd.DataFrame) -> pd.DataFrame:
 
 def _first_seen(column: pd.Series[str]) -> pd.Series[int]:
     return pd.Series(pd.factorize(column)[0], index=column.index)
-
-
-def explain_command(summary: Summary) -> str | None:
-    """The command that shows where the worst group's last loss goes wrong; None where all are accurate.
-
-    Of the losses that one case breaks the last is often PyTorch's, which is imported fastest.
-    """
-    for one in summary.groups:
-        if one.result is not None:
-            words = ["logitlab", "explain", one.result.case, "--implementation", one.implementations[-1]]
-            words += ["--dtype", summary.column.dtype]
-            words += ["--device", summary.column.device] * (summary.column.device != "cpu")
-            words += ["--mode", summary.column.mode] * (summary.column.mode != "eager")
-            return shlex.join(words)
-    return None
-
-
-def report_command(folders: Sequence[Path], *options: str) -> str:
-    """``logitlab report`` of these runs."""
-    return shlex.join(["logitlab", "report", *map(str, folders), *options])

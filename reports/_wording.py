@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..core.counting import count
 from ..core.vocabulary import Grade, Quantity, Verdict
 from .charts.style import shortened
 from .tables.safety import Result
@@ -44,12 +45,6 @@ def _different_digits(value: float, exact: float) -> tuple[str, str]:
         if pair[0] != pair[1]:
             break
     return pair
-
-
-def count(number: int, word: str) -> str:
-    """``1 loss``, ``2 losses``, ``3 cases``."""
-    plural = "es" if word.endswith("s") else "s"
-    return f"{number:,} {word}{plural * (number != 1)}"
 
 
 def count_cases(measured: int, graded: int) -> str:

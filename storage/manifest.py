@@ -161,6 +161,11 @@ class Manifest:
         return f"{self.hardware['processor'] or self.hardware['machine']}, {self.hardware['system']}"
 
     @property
+    def package_versions(self) -> str:
+        """The measured packages with their versions: ``jax 0.10.2, optax 0.2.8``."""
+        return ", ".join(f"{package} {version}" for package, version in self.packages.items())
+
+    @property
     def nonempty_settings(self) -> dict[str, dict[str, str]]:
         """The settings of each framework that has any."""
         return {name: settings for name, settings in self.settings.items() if settings}

@@ -20,7 +20,7 @@ from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.frameworks.stages import Stage
 from logitlab.grading.first_failure import ComparedStage, ExactValues, wrong_result
-from logitlab.reports.site.pages.cases import explain_command
+from logitlab.reports.site.pages.cases import explain_first_failure
 from logitlab.studies import explain as explanation
 from logitlab.studies.explain import ExplainRequest, _explain
 from logitlab.studies.hunt import _hunt
@@ -236,7 +236,7 @@ def test_the_commands_that_are_printed_explain_the_mode_that_was_measured():
         implementation="jax/lse", dtype="float32", device="cpu", mode="compiled", cases=select_cases("seed/article")
     )
     worst = pd.DataFrame([{**vars(found), "case": "seed/article", "stage": None}]).drop(columns="cases")
-    of_site = explain_command(worst)
+    of_site = explain_first_failure(worst)
     of_hunt = list(_hunt._commands(found, "mine.json"))[-1]
     assert of_site.endswith("--mode compiled")
     assert of_hunt.endswith("--mode compiled")

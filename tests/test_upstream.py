@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from docs_programs import programs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PROGRAM = re.compile(r"^```python\n(.*?)^```$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PACKAGES = ("torch", "jax", "optax", "tensorflow_cpu", "keras")
 # Runs programs in one process, since each import of a framework costs seconds. Each starts with fresh names.
 DRIVER = """
@@ -50,7 +50,7 @@ class Documented(NamedTuple):
 
 
 PAGES = [DOCS / "findings.md", *sorted((DOCS / "upstream").glob("*.md"))]
-ALL = [Documented(page, *found) for page in PAGES for found in PROGRAM.findall(page.read_text())]
+ALL = [Documented(page, *found) for page in PAGES for found in programs(page.read_text())]
 
 
 @cache
@@ -121,7 +121,7 @@ def test_every_upstream_page_is_complete_and_listed():
         assert headings == ["Program", "Expected", "Actual", "Cause"], page.name
         assert re.search(r"\*\*Project:\*\* [\w-]+/[\w-]+\. \*\*Versions:\*\* \w+", text), page.name
         assert re.search(r"\*\*Searched on \d{4}-\d\d-\d\d\*\*", text), page.name
-        assert len(PROGRAM.findall(text)) == 1, page.name
+        assert len(programs(text)) == 1, page.name
         assert f"]({page.name})" in index
 
 

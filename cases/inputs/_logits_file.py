@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import UsageError
 from ...core.facts import InputFile
 from ...core.formats import FORMATS, Format
 from .. import Case, why_unrepresentable
 from ._options import FileOptions
-from ._readers import READERS, ArrayReader, InvalidFileError, check_width, reading
+from ._readers import READERS, ArrayReader, InvalidFileError, check_width, reading, require_suffix
 
 Array = NDArray[Any]
 
@@ -63,10 +62,7 @@ class LogitsFile:
             UsageError: for a missing or unreadable file, wrong shapes, dtypes or targets, or options that do not fit.
         """
         path = Path(path)
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file; give a file of logits that ends in {', '.join(READERS)}")
-        if path.suffix not in READERS:
-            raise UsageError(f"{path} ends in {path.suffix!r}; give a file of logits that ends in {', '.join(READERS)}")
+        require_suffix(path, READERS, "logits")
         with reading(path):
             reader = READERS[path.suffix](path)
             rows, classes = _checked_shapes(reader)

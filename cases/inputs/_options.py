@@ -13,7 +13,16 @@ from safetensors import safe_open
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...core.options import REDUCTIONS, LossOptions, OptionValues, check_option
-from ._readers import InvalidFileError, check_width, npy_header, npy_numbers, npz_members, reading, require_arrays
+from ._readers import (
+    InvalidFileError,
+    check_width,
+    npy_header,
+    npy_numbers,
+    npz_members,
+    reading,
+    require_arrays,
+    require_suffix,
+)
 
 Array = NDArray[Any]
 WEIGHT = "weight"
@@ -78,12 +87,7 @@ def _weight(weight: str | Path | ArrayLike) -> NDArray[np.float64]:
         except (InvalidFileError, TypeError, ValueError) as error:
             raise UsageError(f"weight: {' '.join(str(error).split())}") from error
     path = Path(weight)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; give a file of class weights that ends in {', '.join(_READ)}")
-    if path.suffix not in _READ:
-        raise UsageError(
-            f"{path} ends in {path.suffix!r}; give a file of class weights that ends in {', '.join(_READ)}"
-        )
+    require_suffix(path, _READ, "class weights")
     with reading(path):
         return _checked(_READ[path.suffix](path))
 

@@ -70,6 +70,15 @@ def reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read as {path.suffix} ({reason}); write the file again") from error
 
 
+def require_suffix(path: Path, suffixes: Collection[str], content: str) -> None:
+    """Raise UsageError for a missing file, or one whose name ends in none of the suffixes."""
+    expected = f"give a file of {content} that ends in {', '.join(suffixes)}"
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; {expected}")
+    if path.suffix not in suffixes:
+        raise UsageError(f"{path} ends in {path.suffix!r}; {expected}")
+
+
 def require_arrays(found: Collection[str], *names: str) -> None:
     """Raise InvalidFileError if an array of these names is missing."""
     for name in names:

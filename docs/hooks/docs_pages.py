@@ -21,9 +21,9 @@ from logitlab.storage.schema import MEASUREMENTS
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
+from docs_programs import programs
 from findings import FINDINGS, Facts
 
-PROGRAM = re.compile(r"^```python\n(.*?)^```$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
 
@@ -70,7 +70,7 @@ def provenance() -> str:
 def upstream(name: str) -> str:
     """Return the program of a page in ``docs/upstream``, its output, and a link to the page."""
     page = (ROOT / "docs" / "upstream" / f"{name}.md").read_text()
-    (program, output), *_ = PROGRAM.findall(page)
+    (program, output), *_ = programs(page)
     return (
         f"```python\n{program}```\n\nIt prints:\n\n```text\n{output}```\n\n"
         f"**Upstream.** Not yet reported. [The text for a report](upstream/{name}.md) is ready."

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ...core.counting import count
 from ...core.formats import DTYPES
 from ...core.vocabulary import Formula, Grade
 from ...storage.querying import Measurements
-from .._wording import SAFE, count
+from .._wording import SAFE
 from ..tables.grades import Column, grade_cells, reference_column, worst_grades
 from ._results import define_results
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from ...reports.charts.style import shortened
+from ...core.counting import count
+from ...reports.markdown_code import MAX_CELL, code_span
 from . import _wording as wording
 from ._changes import KINDS, Change
 from ._compare import Comparison
 from ._lines import CELL
 
 MAX_LINES = 40
-MAX_CELL = 80  # characters of a table's cell
 _MAX_CASE, _MAX_STATE, _MAX_FACTS = 60, 40, 160  # characters
 _WHOLE = 1000  # characters of a name, where every line is shown
 _TABLE = 5  # lines around the lines of a table: its title, its heading and the empty lines
@@ -42,18 +42,15 @@ def markdown(diff: Comparison, *, whole: bool = False) -> str:
         lines, left = _by_kind(diff.regressions, room)
         parts.append(_page("Regressions", _HEAD, lines))
         if left:
-            parts.append(f"{wording.plural(left, 'more line')} of this table: {_ALL}.")
+            parts.append(f"{count(left, 'more line')} of this table: {_ALL}.")
     if below:
         parts.append(below)
     return "\n\n".join(parts) + "\n"
 
 
 def code(text: str, most: int = _WHOLE) -> str:
-    """Data as a code span of at most so many characters: a tag, a link or a mention in it stays plain text."""
-    # A pipe ends a cell even in code, and a backslash before the pipe would escape its escape.
-    line = shortened(wording.full_name(text).replace("`", "'"), most - 2)
-    inside = re.sub(r"\\*\|", r"\\|", line)
-    return f"`{inside}`" if text else ""
+    """Return data as a code span of at most so many characters; empty data stays empty."""
+    return code_span(wording.full_name(text), most) if text else ""
 
 
 def escaped(text: str) -> str:
@@ -75,7 +72,7 @@ def _findings(diff: Comparison, *, whole: bool) -> str:
             counts = changes["implementation"].value_counts()
             most, number = str(counts.index[0]), int(counts.iloc[0])
             where = code(most, MAX_CELL) or "cases that no cell has"
-            lines.append(f"**Most**: {number:,} of {wording.plural(len(changes), noun)} are in {where}.")
+            lines.append(f"**Most**: {number:,} of {count(len(changes), noun)} are in {where}.")
     limit = _WHOLE if whole else _MAX_FACTS
     facts = "; ".join(wording.one_line(fact, limit) for fact in wording.origins(diff))
     lines.append(f"**Sides**: {escaped(facts)}.")
@@ -109,7 +106,7 @@ def _by_kind(changes: pd.DataFrame, room: int) -> tuple[list[Sequence[str]], int
     lines: list[Sequence[str]] = []
     named: set[str] = set()
     for c in Change.each(chosen):
-        cells = wording.plural(int(cells_of_kind[c.change]), "cell")
+        cells = count(int(cells_of_kind[c.change]), "cell")
         heading = "" if c.change in named else f"**{c.change}**: {of_kind[c.change]:,} in {cells}"
         named.add(c.change)
         lines.append((heading, f"{of_cell[c.change, *c.cell]:,}", *_places(c, _MAX_CASE, _MAX_STATE)))

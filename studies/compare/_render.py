@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...core import files, strict_json
+from ...core.counting import count
 from ...core.errors import UsageError
 from . import _wording as wording
 from ._changes import Change, Kind
@@ -99,17 +100,17 @@ def _by_cell(changes: pd.DataFrame, most: int | None) -> Iterator[RenderableType
         table = Table.grid(padding=(0, 2, 0, 0))
         for width, fold in zip(_WIDTHS, (False, False, True, False, True), strict=True):
             table.add_column(min_width=width, no_wrap=not fold, overflow="fold")
-        count = part["change"].value_counts()
+        numbers = part["change"].value_counts()
         for kind, of_kind in wording.chosen(part, most_of_cell).groupby("change", sort=False):
             for c in Change.each(of_kind):
                 names = (f"  {c.change}", wording.full_name(c.quantity), wording.case_name(c))
                 table.add_row(*map(Text, (*names, wording.one_line(c.before), wording.after(c, detail))))
-            if left := int(count[kind]) - len(of_kind):
+            if left := int(numbers[kind]) - len(of_kind):
                 table.add_row(Text(f"  ... and {left:,} more"))
             left_out += left
         yield table
     if beyond := len(cells) - len(listed):
-        yield Text(f"... and {wording.plural(beyond, 'more cell')}")
+        yield Text(f"... and {count(beyond, 'more cell')}")
     if left_out or beyond:
         yield Text(_REST)
 

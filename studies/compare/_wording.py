@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ...core.counting import count
 from ...storage.manifest import CellKey
 from ._changes import KINDS, Change, Kind
 from ._compare import Comparison
@@ -24,21 +25,17 @@ def full_name(name: object) -> str:
     return one_line(name, MAX_NAME)
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'s' * (count != 1)}"
-
-
 def headline(diff: Comparison) -> str:
     """Return the result in one sentence."""
-    compared = f"{plural(diff.compared, 'measurement')} compared"
+    compared = f"{count(diff.compared, 'measurement')} compared"
     if diff.empty:
         return f"nothing changed, {compared}"
-    better = plural(len(diff.improvements), "improvement")
-    other = plural(len(diff.others), "other change")
+    better = count(len(diff.improvements), "improvement")
+    other = count(len(diff.others), "other change")
     if not diff.regressed:
         return f"no regression, {better}, {other}, {compared}"
     cells = diff.regressions[CELL].drop_duplicates()
-    worse = f"{plural(len(diff.regressions), 'regression')} in {plural(len(cells), 'cell')}"
+    worse = f"{count(len(diff.regressions), 'regression')} in {count(len(cells), 'cell')}"
     return f"{worse}, {better}, {other}, {compared}"
 
 

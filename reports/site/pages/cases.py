@@ -2,7 +2,6 @@
 
 import math
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -13,7 +12,8 @@ import pandas as pd
 from ....core.formats import DTYPES
 from ....core.vocabulary import GRADES, Status
 from ....storage.querying import quoted
-from ...tables.grades import labels
+from ..._commands import explain_command
+from ...tables.grades import Column, labels
 from ...tables.ordering import CELL
 from ...tables.uncounted import MANY_ULP
 from .._grids import EXACT, Grid, grid, short
@@ -109,7 +109,7 @@ def _page(site: Site, name: str, kept: pd.DataFrame, before: str | None, after: 
         rows_note=f"The case has {left_out:,} more rows." if left_out > 0 else "",
         labels=order,
         groups=_groups(worst, order),
-        command=explain_command(worst),
+        command=explain_first_failure(worst),
         before=before,
         after=after,
     )
@@ -189,14 +189,11 @@ def _worst_of_many(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows[reduced], worst])
 
 
-def explain_command(worst: pd.DataFrame) -> str:
+def explain_first_failure(worst: pd.DataFrame) -> str:
     """Return the command that explains a case by the first formula that failed on it, or by any."""
     failing_first = worst.iloc[np.argsort(worst["stage"].isna(), kind="stable")]
-    of_first = failing_first[["case", "implementation", "dtype", "device", "mode"]].iloc[0].astype(str)
-    case, implementation, dtype, device, mode = of_first
-    words = ["logitlab", "explain", case, "--implementation", implementation, "--dtype", dtype]
-    words += ["--device", device] * (device != "cpu") + ["--mode", mode] * (mode != "eager")
-    return short(shlex.join(words))
+    case, implementation, *column = failing_first[["case", "implementation", *Column._fields]].iloc[0].astype(str)
+    return short(explain_command(case, implementation, Column(*column)))
 
 
 def _number(value: float | None) -> str:

@@ -8,10 +8,11 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
+from ....core.counting import count
 from ....core.formats import DTYPES
-from ....core.vocabulary import Grade, Reach, grade_rank
-from ..._summary import Group, Summary
-from ..._wording import MEANINGS, count, outcome
+from ....core.vocabulary import Reach, grade_rank
+from ..._summary import Summary
+from ..._wording import MEANINGS, outcome
 from ...tables.grades import Column
 from .._findings import Finding, headlines
 from .._lead import Picture, lead
@@ -118,18 +119,7 @@ def _headline(summary: Summary) -> tuple[str, str]:
 
 
 def _safe(summary: Summary) -> list[SafeLosses]:
-    return [
-        SafeLosses(group.grade, MEANINGS[group.grade][1], group.implementations) for group in _by_grade(summary.safe)
-    ]
-
-
-def _by_grade(groups: Sequence[Group]) -> list[Group]:
-    """Groups of the same grade as one."""
-    merged: dict[Grade, Group] = {}
-    for one in groups:
-        names = merged[one.grade].implementations if one.grade in merged else ()
-        merged[one.grade] = one._replace(implementations=names + one.implementations)
-    return list(merged.values())
+    return [SafeLosses(grade, MEANINGS[grade][1], names) for grade, names in summary.safe.items()]
 
 
 def _reasons(site: Site, summary: Summary) -> list[Reason]:
