@@ -23,6 +23,7 @@ from logitlab.studies.check import named, show
 
 # Ties of fewer than a hundred classes: the two wider cases take as long as all the others.
 FEW = ["seed/*", "masks/*", "ties/?", "ties/??", "ties/two_*", "offset/*", "special/*", "layout/*", "gap/*"]
+WIDE = [*FEW, "ties/*"]
 
 
 def sound(x, t):
@@ -172,8 +173,9 @@ class _Noisy:
     ],
     ids=lambda value: getattr(value, "__name__", None) if callable(value) else value,
 )
-def test_a_planted_defect_breaks_its_property(loss, property_):
-    result = checked_once(loss, None) if property_ == "large vocabularies" else checked_once(loss)
+@pytest.mark.parametrize("cases", [FEW, pytest.param(WIDE, marks=pytest.mark.full)], ids=["few cases", "wide ties too"])
+def test_a_planted_defect_breaks_its_property(loss, property_, cases):
+    result = checked_once(loss, None if property_ == "large vocabularies" else tuple(cases))
     assert not result.passed
     assert property_ in broken(result), str(result)
 
@@ -404,7 +406,15 @@ def _printed(script):
 # --- the other frameworks ---------------------------------------------------------------------------------------
 
 
-def test_jax_losses_are_checked_and_settings_of_the_process_stay():
+@pytest.mark.parametrize(
+    ("dtypes", "cases"),
+    [
+        ("float64", "masks/first"),
+        pytest.param(["float32", "float64"], ["seed/article", "masks/first"], marks=pytest.mark.full),
+    ],
+    ids=["one case", "two cases"],
+)
+def test_jax_losses_are_checked_and_settings_of_the_process_stay(dtypes, cases):
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
 
@@ -415,7 +425,7 @@ def test_jax_losses_are_checked_and_settings_of_the_process_stay():
         return -jnp.log(jnp.take_along_axis(jnp.exp(x) / jnp.exp(x).sum(1, keepdims=True), t[:, None], axis=1)[:, 0])
 
     before = jax.config.jax_enable_x64
-    assert logitlab.check(of_jax, "jax", "float64", cases="masks/first").passed
+    assert logitlab.check(of_jax, "jax", dtypes, cases=cases).passed
     assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/article").passed
     failed = logitlab.check(naive_of_jax, "jax", "float32", cases="seed/article")
     assert failed.grades == {"float32": "F"}
@@ -425,7 +435,8 @@ def test_jax_losses_are_checked_and_settings_of_the_process_stay():
     assert jax.config.jax_enable_x64 == before
 
 
-def test_tensorflow_losses_in_every_mode():
+@pytest.mark.parametrize("masks", ["masks/first", pytest.param("masks/*", marks=pytest.mark.full)])
+def test_tensorflow_losses_in_every_mode(masks):
     tf = pytest.importorskip("tensorflow")
 
     def of_tensorflow(x, t):
@@ -435,7 +446,7 @@ def test_tensorflow_losses_in_every_mode():
         return -tf.math.log(tf.gather(tf.nn.softmax(x), t, axis=1, batch_dims=1))
 
     for mode in ("eager", "graph"):
-        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", "masks/first"]).passed
+        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", masks]).passed
     failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/article")
     assert not failed.passed
     given, exact = _printed(failed.script)
