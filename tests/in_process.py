@@ -1,4 +1,4 @@
-"""Runs that make their calls in the test process.
+"""Runs and explanations that make their calls in the test process.
 
 A worker takes half a second to start, with PyTorch three. Where a test is about the files that a run reads, about what
 it keeps or what it says, no worker is needed.
@@ -18,7 +18,9 @@ from logitlab.execution import executors, registry
 class InThisProcess(executors.Local):
     """Failed calls are divided as in workers; calls have no limit of time or memory."""
 
-    def __init__(self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None) -> None:
+    def __init__(
+        self, frameworks: Sequence[str], logs: Path, timeout: float, memory_limit: float | None = None
+    ) -> None:
         super().__init__(frameworks, logs, timeout, memory_limit)
         for name in frameworks:
             (logs / f"{name}.log").write_text("started\n")
@@ -44,6 +46,10 @@ class InThisProcess(executors.Local):
 
 @contextmanager
 def calls_in_this_process() -> Iterator[None]:
+    """Let runs, and explanations by an `Explainer` opened meanwhile, make their calls in this process."""
+    from logitlab.studies.explain import _explain
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executors, "Local", InThisProcess)
+        patch.setattr(_explain, "Pools", InThisProcess)
         yield

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import mpmath
 import numpy as np
 import pytest
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab.cases import all_cases, select_cases
@@ -28,7 +29,7 @@ LOG_OF_SUM = "take the logarithm of the sum instead of the probability"
 
 @pytest.fixture(scope="module")
 def explain():
-    """Return a function like `logitlab.explain` whose workers start once."""
+    """Return a function like `logitlab.explain` whose calls are made in this process."""
     with ExitStack() as opened:
         explainers = {}
 
@@ -36,7 +37,8 @@ def explain():
             owner = implementation.partition("/")[0]
             if owner not in explainers:
                 explainers[owner] = opened.enter_context(explanation.Explainer([owner]))
-            return explainers[owner].explain(ExplainRequest(case, implementation, dtype, row))
+            with calls_in_this_process():
+                return explainers[owner].explain(ExplainRequest(case, implementation, dtype, row))
 
         yield explained
 
@@ -177,6 +179,7 @@ def test_a_chosen_row_that_is_sound_has_no_failure(explain):
     assert tuple(explained.stages.columns) == explanation.COLUMNS
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_stages_are_in_the_order_of_the_computation():
     stages = logitlab.explain("seed/article", "numpy/lse", "float32").stages
     forward = ["logits", "max", "shift", "exp", "sum", "log", "add max", "pick", "loss"]
@@ -367,6 +370,7 @@ def test_a_framework_that_is_too_slow_to_import_is_reported_in_one_line(monkeypa
         ),
     ],
 )
+@pytest.mark.usefixtures("in_this_process")
 def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys):
     assert main(["explain", *arguments]) == 2
     captured = capsys.readouterr()
@@ -375,6 +379,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(arguments, message, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_command_fits_a_hundred_columns(capsys):
     assert main(["explain", "seed/article", "--implementation", "numpy/naive", "--dtype", "float32"]) == 0
     shown = capsys.readouterr().out

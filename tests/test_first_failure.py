@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import calls_in_this_process
 
 from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS, quantize
-from logitlab.execution import registry, worker
+from logitlab.execution import worker
 from logitlab.frameworks import Batch
 from logitlab.grading import Graded, grade
 from logitlab.grading.first_failure import TracedBatch, _exact, first_failures
 from logitlab.oracle import reference
 from logitlab.studies import explain as explanation
-from logitlab.studies.explain import ExplainRequest, _explain
+from logitlab.studies.explain import ExplainRequest
 
 SOUND = {"correct", "undefined"}
 
@@ -44,35 +45,23 @@ def of_case(case_id, implementation, dtype="float32"):
 # --- agreement with explain -------------------------------------------------------------------------------------
 
 
-class InProcess:
-    """Replaces `pool.Pools`: calls the worker's functions in this process, so that many rows can be explained."""
-
-    def __init__(self, owners, logs, timeout):
-        self.owners = owners
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        return None
-
-    def describe(self):
-        return {owner: registry.describe(owner) for owner in self.owners}
-
-    def evaluate(self, calls):
-        for call in calls:
-            yield call, call.function(call.evaluation())
-
-
 SMALL = ["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*", "offset/*", "ties/*"]
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("implementation", ["numpy/naive", "numpy/lse", "torch/naive", "torch/lse"])
-def test_the_earliest_failure_is_the_one_that_explain_names(implementation, dtype, monkeypatch):
-    monkeypatch.setattr(_explain, "Pools", InProcess)
+# Each formula, framework and dtype once at least; the other pairs are in `make test-all`.
+FEW = [
+    ("numpy/naive", "float16"), ("numpy/lse", "bfloat16"), ("numpy/lse", "float64"), ("torch/naive", "float32"),
+    ("torch/lse", "float16"),
+]  # fmt: skip
+PAIRS = [(f"{owner}/{formula}", d) for owner in ("numpy", "torch") for formula in ("naive", "lse") for d in FORMATS]
+
+
+@pytest.mark.parametrize(
+    ("implementation", "dtype"), [pytest.param(*p, marks=[] if p in FEW else pytest.mark.full) for p in PAIRS]
+)
+def test_the_earliest_failure_is_the_one_that_explain_names(implementation, dtype):
     compared = 0
-    with explanation.Explainer([implementation.split("/")[0]]) as explainer:
+    with calls_in_this_process(), explanation.Explainer([implementation.split("/")[0]]) as explainer:
         for case in select_cases(SMALL):
             if not case.plain or case.classes > 5 or dtype not in case.dtypes:
                 continue
