@@ -75,8 +75,13 @@ class Entry:
 def entries() -> tuple[Entry, ...]:
     """Return the entry points of all frameworks, without importing any."""
     found = metadata.entry_points(group=GROUP)
-    packages = ((e, e.dist.name, e.dist.version) if e.dist is not None else (e, "?", "?") for e in found)
-    return tuple(sorted({Entry(e.name, e.value, name, version) for e, name, version in packages}))
+    # Each reading of a name or a version parses the metadata of the distribution, which many entry points share.
+    packages = {id(dist): _name_and_version(dist) for dist in {e.dist for e in found}}
+    return tuple(sorted({Entry(e.name, e.value, *packages[id(e.dist)]) for e in found}))
+
+
+def _name_and_version(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    return ("?", "?") if distribution is None else (distribution.name, distribution.version)
 
 
 @cache
@@ -116,13 +121,15 @@ def describe(name: str) -> Description:
 def _described(name: str) -> Description:
     try:
         framework = load(name)
-        infos = tuple(_info(i) for i in framework.implementations)
-        packages = {o.package: o.version for o in infos}
-        versions = tuple((p, v) for p, v in packages.items() if v is not None)
-        distributions = tuple((p, canonicalize_name(_distribution_of(p) or p)) for p, _ in versions)
+        # Once for each package, of which a framework's implementations share a few: metadata takes long to parse.
+        packages = dict.fromkeys(i.package for i in framework.implementations)
+        holders = {p: d for p, d in zip(packages, map(_distribution_of, packages), strict=True) if d is not None}
+        versions = {package: metadata.version(holder) for package, holder in holders.items()}
+        infos = tuple(_info(i, versions.get(i.package)) for i in framework.implementations)
         return Description(
-            name, tuple(framework.devices()), infos, versions,
-            settings=tuple(framework.settings().items()), distributions=distributions,
+            name, tuple(framework.devices()), infos, tuple(versions.items()),
+            settings=tuple(framework.settings().items()),
+            distributions=tuple((package, canonicalize_name(holder)) for package, holder in holders.items()),
         )  # fmt: skip
     except BaseException as error:  # another package may raise anything, even SystemExit; other frameworks still run
         how = "cannot be imported" if isinstance(error, ImportError) else "failed when it was imported"
@@ -130,10 +137,10 @@ def _described(name: str) -> Description:
         return Description(name, missing=f"{how}: {format_error(error)}", failed=failed)
 
 
-def _info(implementation: Implementation) -> ImplementationInfo:
+def _info(implementation: Implementation, version: str | None) -> ImplementationInfo:
     i = implementation
     return ImplementationInfo(
-        name=i.name, formula=i.formula, package=i.package, version=version_of(i.package), modes=tuple(i.modes),
+        name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
         convention=i.convention,
     )  # fmt: skip

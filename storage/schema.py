@@ -95,5 +95,7 @@ CASES = pa.schema(
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its columns in order and with their types."""
+    """Return the table with its columns in order and with their types: itself, if it has these."""
+    if {name: str(dtype) for name, dtype in table.dtypes.items()} == COLUMNS and list(table.columns) == list(COLUMNS):
+        return table
     return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)

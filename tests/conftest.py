@@ -47,9 +47,10 @@ settings.load_profile("quick")
 # take longest come first.
 GROUPS = {
     "tensorflow": r"test_(analysis|check|defects|explain|field_cases|formulas|modes|shapes)\.py::.*(keras|tensorflow)",
-    "frameworks": r"test_(analysis|explain|field_cases|formulas|modes)\.py"
+    "frameworks": r"test_(agreement|analysis|explain|explain_grades|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[jax-"
-    r"|test_(arguments|check|shapes|state)\.py::\w*_jax_",
+    r"|test_(arguments|check|shapes|state|use_instead)\.py::\w*_jax_"
+    r"|test_findings\.py::test_log1p\w+\[jax",
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",
     "check": r"test_check\.py",

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import reports, runner
 from logitlab.reports.tables._agreement import against, agreement, identical, losses, pairs
@@ -98,8 +99,9 @@ def test_rows_without_an_answer_and_failed_calls_are_not_counted():
 def measured(request):
     cases, jax = request.param
     torch = ["torch/F.cross_entropy", "torch/F.nll_loss*"]
-    of_jax = runner.run(cases=cases, dtypes="float32", implementations=jax)
-    of_torch = runner.run(cases=cases, dtypes="float32", implementations=torch, modes="eager")
+    with calls_in_this_process():
+        of_jax = runner.run(cases=cases, dtypes="float32", implementations=jax)
+        of_torch = runner.run(cases=cases, dtypes="float32", implementations=torch, modes="eager")
     return typed(pd.concat([of_jax, of_torch]))
 
 

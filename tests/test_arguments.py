@@ -126,6 +126,7 @@ def test_a_set_of_requirements_alone_is_one_set():
     )
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_lone_string_is_a_list_of_one(small_run):
     assert set(logitlab.implementations("numpy")["framework"]) == {"numpy"}
     pd.testing.assert_frame_equal(
@@ -134,6 +135,7 @@ def test_a_lone_string_is_a_list_of_one(small_run):
     assert [(c.name, c.dtype) for c in logit_cases("seed/article", "float16")] == [("seed/article", "float16")]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_list_of_runs_has_the_tables_of_the_runs(small_run):
     alone, listed = logitlab.tables(small_run.folder), logitlab.tables([str(small_run.folder)])
     assert list(alone) == list(listed)
@@ -185,6 +187,7 @@ def test_a_wrong_argument_is_reported_in_one_line(call, message, tmp_path, monke
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.dtype("float16"), [np.float16]], ids=repr)
+@pytest.mark.usefixtures("in_this_process")
 def test_a_dtype_may_be_numpys_own(dtype):
     assert set(logitlab.run(**ONE, dtypes=dtype)["dtype"]) == {"float16"}
     assert set(logitlab.catalogue("seed/article", dtypes=dtype)["case"]) == {"seed/article"}

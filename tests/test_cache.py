@@ -177,6 +177,7 @@ def test_the_folder_is_examined_once_an_hour_or_after_many_writes(root, monkeypa
     assert not is_trimmed(seconds_ago=1800, written=63 * MIB)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_trims_the_cache_when_it_ends(root, monkeypatch, tmp_path):
     old = reference_file(root, 1, seconds_ago=DAY)
     monkeypatch.setenv("LOGITLAB_CACHE_LIMIT", "0")
@@ -265,7 +266,7 @@ def test_several_processes_write_one_file_at_once(root):
     """At any moment the file is complete and from one writer, and no other file is left."""
     code = (
         "import sys; from pathlib import Path; from logitlab.core import files\n"
-        "for _ in range(200): files.write(Path(sys.argv[1]), sys.argv[2].encode() * 100_000, in_cache=True)"
+        "for _ in range(50): files.write(Path(sys.argv[1]), sys.argv[2].encode() * 100_000, in_cache=True)"
     )
     path = root / "file"
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "abc"]

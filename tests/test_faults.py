@@ -243,14 +243,16 @@ def test_processes_started_by_a_call_end_with_its_worker(faulty, measured, gone)
 def test_a_shared_call_loses_only_the_case_at_fault(faulty):
     """Both cases have three classes and share a call; only the first has a zero among its logits."""
     df = runner.run(
-        cases=["overflow/float32_below", "seed/article"], implementations=["faulty/aborts"], frameworks=["faulty"]
-    )
+        cases=["overflow/float32_below", "seed/article"], implementations="faulty/aborts", frameworks="faulty",
+        dtypes="float32",
+    )  # fmt: skip
     status = df.groupby("case", observed=True)["status"].agg(lambda s: "/".join(sorted(set(s))))
     assert status.to_dict() == {"overflow/float32_below": "crashed", "seed/article": "ok"}
 
 
 def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, tmp_path):
-    plan = {"cases": "seed/article", "frameworks": ["numpy", "unimportable"], "dtypes": ["float32"]}
+    frameworks = ["numpy", "unimportable"]
+    plan = {"cases": "seed/article", "frameworks": frameworks, "implementations": "numpy/lse", "dtypes": "float32"}
     with pytest.warns(UserWarning, match="unimportable is not measured: cannot be imported: ModuleNotFoundError"):
         df = runner.run(**plan, out=tmp_path / "run")
     assert set(df["framework"]) == {"numpy"}
@@ -312,9 +314,9 @@ def test_a_broken_pool_loses_only_the_call_that_breaks_it(monkeypatch, times):
     make = pool.ProcessPool
     monkeypatch.setattr(pool, "ProcessPool", lambda *a, **k: _BrokenOncePool(make(*a, **k), breaks))
     formulas = ["numpy/naive", "numpy/lse", "numpy/log1p"]
-    df = runner.run(cases=["seed/*", "gap/5_*"], implementations=formulas, dtypes="float32")
+    df = runner.run(cases="seed/*", implementations=formulas, dtypes="float32")
     struck = df[(df["implementation"] == "numpy/lse") & df["case"].isin(["seed/article_mean", "seed/mild_mean"])]
     assert set(struck["status"]) == ({"ok"} if times == 1 else {"crashed"})
     assert set(struck["quantity"]) == {"loss", "gradient"}
     assert set(df.drop(struck.index)["status"]) == {"ok"}
-    assert len(df[df["quantity"] == "loss"]) == 3 * (3 + 1 + 1 + 1 + 2 + 2)
+    assert len(df[df["quantity"] == "loss"]) == 3 * (3 + 1 + 1 + 1)

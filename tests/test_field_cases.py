@@ -514,6 +514,7 @@ def test_keras_leaves_an_ignored_class_out(tf):
     measured(c, "Keras's mean loss", keras.__version__, loss(t, x), exact(c, "float32").loss.hi)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_jax_38609_is_infinite_compiled_and_0_in_eager_mode():
     c = case("field_scaling/jax_38609")
     df = logitlab.run(implementations="jax/nn.log_softmax", cases=c.id, dtypes="float32", modes=["eager", "compiled"])

@@ -30,8 +30,8 @@ def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path
         kills, chains = kills + killed, chains + 1
 
 
-# `make test` kills at every fifth step.
-STEPS = pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.kills)])
+# `make test` kills at every seventh step.
+STEPS = pytest.mark.parametrize("apart", [7, pytest.param(1, marks=pytest.mark.kills)])
 
 
 @STEPS

@@ -551,6 +551,7 @@ def test_only_plain_losses_have_a_priori_bounds():
 # --- what implementations do with them ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_implementation_without_the_option_is_unsupported():
     cases = [*select_cases("field_scaling/*")]
     df = runner.run(

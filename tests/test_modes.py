@@ -131,7 +131,7 @@ def test_like_batches_share_a_trace_of_tensorflow(options):
 
 
 @pytest.mark.parametrize("mode", ["graph", "compiled"])
-def test_a_users_loss_may_branch_on_tensors(mode):
+def test_a_users_loss_in_tensorflow_may_branch_on_tensors(mode):
     import tensorflow as tf
 
     from logitlab.frameworks import tensorflow

@@ -1,6 +1,7 @@
 """ONNX Runtime's SoftmaxCrossEntropyLoss: measurements of the installed version."""
 
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import runner
 from logitlab.core.vocabulary import GRADES
@@ -18,12 +19,14 @@ MESSAGE = "{dtype} is now graded {now} at {case} (ONNX Runtime {version}), and w
 
 @pytest.fixture(scope="module")
 def plain():
-    return runner.run(frameworks="onnxruntime", cases=PLAIN)
+    with calls_in_this_process():
+        return runner.run(frameworks="onnxruntime", cases=PLAIN)
 
 
 @pytest.fixture(scope="module")
 def options():
-    return runner.run(frameworks="onnxruntime", dtypes="float32", cases=[*OPTIONS, "smoothing/*", "invalid/*"])
+    with calls_in_this_process():
+        return runner.run(frameworks="onnxruntime", dtypes="float32", cases=[*OPTIONS, "smoothing/*", "invalid/*"])
 
 
 @pytest.mark.parametrize("dtype", MEASURED)

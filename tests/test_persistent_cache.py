@@ -8,7 +8,10 @@ import pytest
 
 from logitlab import runner
 
-PLAN = {"cases": ["seed/article", "ties/50257"], "implementations": ["numpy/lse", "jax/lse"], "dtypes": "float32"}
+PLAN = {
+    "cases": ["seed/article", "ties/50257"], "implementations": ["numpy/lse", "jax/lse"], "dtypes": "float32",
+    "modes": "eager",
+}  # fmt: skip
 
 
 def test_a_run_that_starts_without_a_cache_gives_the_same_table_and_fills_it(cache_folder, tmp_path, monkeypatch):
