@@ -92,14 +92,14 @@ def test_a_sample_is_compared_with_balls_and_a_difference_leaves_all_rows_to_bal
 @pytest.fixture
 def file(tmp_path):
     rng = np.random.default_rng(0)
-    x = rng.normal(0, 30, (2000, 5)).astype(np.float32)
+    x = rng.normal(0, 30, (400, 5)).astype(np.float32)
     x[7, 0], x[8], x[9, 2] = np.nan, -np.inf, np.inf
-    np.savez(tmp_path / "x.npz", logits=x, targets=rng.integers(0, 5, 2000), allow_pickle=False)
+    np.savez(tmp_path / "x.npz", logits=x, targets=rng.integers(0, 5, 400), allow_pickle=False)
     return tmp_path / "x.npz"
 
 
 def test_both_oracles_give_a_run_of_a_file_the_same_grades(file, tmp_path, monkeypatch):
-    monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE_ROWS", 1000)
+    monkeypatch.setattr("logitlab.cases.inputs._logits_file.PIECE_ROWS", 200)
     one, other = (
         runner.run(
             logits=file,

@@ -20,6 +20,8 @@ from logitlab.core.errors import UsageError
 from logitlab.storage.store import Run
 from logitlab.studies import explain as explanation
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 SAID = ("family", "name", "why", "reduction", "label_smoothing", "ignore_index", "softcap", "logit_scale", "z_loss",
         "layout", "invalid", "source", "reported", "tags")  # fmt: skip
 ARRAYS = ("logits", "targets", "weight")
@@ -267,7 +269,7 @@ def test_a_run_measures_the_cases_of_a_file_as_those_of_the_catalogue(tmp_path):
 
 def test_case_files_cases_and_sweeps_go_together(tmp_path):
     paths = [written(tmp_path), written(tmp_path, "other.json", "other/a")]
-    df = runner.run(cases="seed/article", case_files=paths, sweeps="gap=1", frameworks="numpy", dtypes="float32")
+    df = runner.run(cases="seed/article", case_files=paths, sweeps="gap=1", dtypes="float32", **PLAN)
     wanted = {"seed/article", "sweep_gap/1", "mine/a", "mine/a_b", "other/a", "other/a_b"}
     assert set(df["case"]) == wanted
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import reports
@@ -96,7 +97,8 @@ def test_a_group_without_weights_is_one_for_all_conventions():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     cases, asked = ["weights/*_mean", "field_options/*"], ["torch/F.*", "torch/nn*"]
-    logitlab.run(dtypes="float64", cases=cases, modes="eager", implementations=asked, out=folder)
+    with calls_in_this_process():
+        logitlab.run(dtypes="float64", cases=cases, modes="eager", implementations=asked, out=folder)
     return Run(folder)
 
 

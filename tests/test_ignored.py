@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 from rich.console import Console
 
 import logitlab
@@ -116,7 +117,8 @@ ASKED = ["torch/F.cross_entropy", "torch/nn.CrossEntropyLoss", "torch/F.linear_c
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     cases = ["ignored/*", "field_options/pytorch_11551_*"]
-    runner.run(cases=cases, implementations=ASKED, dtypes=["float16", "float32"], modes="eager", out=folder)
+    with calls_in_this_process():
+        runner.run(cases=cases, implementations=ASKED, dtypes=["float16", "float32"], modes="eager", out=folder)
     return Run(folder)
 
 

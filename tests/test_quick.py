@@ -7,6 +7,7 @@ from dataclasses import replace
 import kept_grades
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 from rich.console import Console
 
 import logitlab
@@ -29,7 +30,7 @@ def quick(tmp_path_factory):
     """Return a quick run of three frameworks from the command line, and its output without a terminal."""
     folder = tmp_path_factory.mktemp("quick") / "run"
     frameworks = [word for name in FEW for word in ("--framework", name)]
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+    with calls_in_this_process(), pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setenv("COLUMNS", "80")
         assert main(["run", "--quick", *frameworks, "--out", str(folder)]) == 0
     return Run(folder), printed.getvalue()
@@ -112,6 +113,7 @@ def test_a_quick_run_is_a_run_of_these_cases_in_float32_and_eager(quick):
     assert run.manifest.command.startswith("logitlab run --quick --framework numpy")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_python_returns_the_measurements(quick):
     run, _ = quick
     df = logitlab.run(quick=True, implementations="numpy/lse")
@@ -191,6 +193,7 @@ def test_a_narrow_terminal_folds_names_and_loses_none(quick):
     assert "scipy.special.log_softmax" in text
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_commands_that_the_answer_proposes_work(quick, capsys):
     _, text = quick
     explain, report = (line.split()[1:] for line in text.splitlines() if line.startswith("  logitlab "))
@@ -215,6 +218,7 @@ def test_the_answer_names_the_frameworks_that_are_not_measured(quick):
     assert "Not measured: jax, paddle, 1 loss whose package is missing; `logitlab doctor` says why" in words
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_of_sound_losses_has_nothing_to_explain(tmp_path):
     logitlab.run(implementations="numpy/log1p", cases="seed/*", dtypes="float32", out=tmp_path / "run")
     text = printed(Run(tmp_path / "run"))
@@ -256,6 +260,7 @@ def test_anything_but_a_table_of_measurements_is_refused(given, message):
         logitlab.safety(given)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_measurements_without_a_grade_have_no_safety():
     df = logitlab.run(implementations="numpy/lse", cases="invalid/minus_one", dtypes="float32")
     assert logitlab.safety(df).empty
