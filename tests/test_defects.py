@@ -17,7 +17,7 @@ DEFECTS, SOUND = corpus.defects(), corpus.sound_ones()
 
 
 # Each check of a sound loss compiles all that JAX is given.
-IN_JAX = 2
+IN_JAX = 1
 
 
 def _each(listed):

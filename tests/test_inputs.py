@@ -266,7 +266,7 @@ def test_a_file_is_left_out_only_in_dtypes_that_were_requested_for_it(tmp_path):
 
 def test_files_sweeps_and_cases_go_together(tmp_path):
     paths = [save(tmp_path / name, *batch("float16")) for name in ("a.npz", "b.safetensors")]
-    df = runner.run(cases="seed/article", logits=paths, sweeps="gap=1,2", frameworks="numpy", dtypes="float16")
+    df = runner.run(cases="seed/article", logits=paths, sweeps="gap=1,2", dtypes="float16", **PLAN)
     assert set(df["case"]) == {"seed/article", "file/a", "file/b", "sweep_gap/1", "sweep_gap/2"}
 
 

@@ -196,7 +196,7 @@ class _InterruptedError(Exception):
 
 
 def test_an_interrupted_run_resumes_to_the_same_table(tmp_path):
-    plan = {"cases": ["seed/*", "gap/5_*"], "frameworks": ["numpy"], "dtypes": ["float16", "float32"]}
+    plan = {"cases": ["seed/*", "gap/5_*"], "implementations": "numpy/l*", "dtypes": ["float16", "float32"]}
     whole = runner.run(**plan, out=tmp_path / "whole")
 
     def stop_half_way(done, total, label):
@@ -224,13 +224,14 @@ def test_a_run_is_not_resumed_with_another_plan(tmp_path):
     "entry",
     [
         ["runner.py"],
-        pytest.param(["-m", "logitlab", "run"], marks=pytest.mark.full),  # test_kills.py starts it so too
-        ["-c", "import sys; from logitlab.cli import main; sys.exit(main())", "run"],
+        # Other tests start a run these two ways too: test_kills.py, and two processes below.
+        pytest.param(["-m", "logitlab", "run"], marks=pytest.mark.full),
+        pytest.param(["-c", "from logitlab.cli import main; raise SystemExit(main())", "run"], marks=pytest.mark.full),
     ],
     ids=["python runner.py", "python -m logitlab run", "logitlab run"],
 )
 def test_three_ways_to_start_give_one_table(tmp_path, entry):
-    options = ["--case", "seed/article", "--framework", "numpy", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    options = ["--case=seed/article", "--implementation=numpy/lse", "--dtype=float32", f"--out={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, *entry, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     df = Run(tmp_path / "run").read()
