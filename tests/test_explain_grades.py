@@ -27,6 +27,7 @@ from logitlab.studies import explain as explanation
 from logitlab.studies.explain import ExplainRequest, _explain
 from logitlab.studies.hunt import _hunt
 
+MORE = ("numpy/naive", "numpy/scipy.special.softmax", "torch/lse", "torch/F.cross_e*")
 IMPLEMENTATIONS = [
     ("float32", ("torch/F.cross_entropy",)),
     ("bfloat16", ("numpy/lse",)),
