@@ -74,18 +74,31 @@ class Queue(Generic[C]):
         Cells that are measured first precede workers without an answer, so that each worker's speed is known early.
         Then comes the worker with the most work left.
         """
-        eager = self.waiting[0].cell.base_mode == "eager"
-        guess = EAGER_SECONDS if eager else COMPILED_SECONDS
-        each = self._seconds / self._answers if self._answers else guess
-        return self.is_urgent, not self._answers, each * len(self.waiting)
+        return self.is_urgent, not self._answers, self.seconds_each * len(self.waiting)
+
+    @property
+    def seconds_each(self) -> float:
+        """The mean time from one answer to the next, estimated before the first."""
+        if self._answers:
+            return self._seconds / self._answers
+        return EAGER_SECONDS if self.waiting[0].cell.base_mode == "eager" else COMPILED_SECONDS
 
 
 def next_to_start(queues: Collection[Queue[Any]], at_once: int) -> list[Queue[Any]]:
-    """Return the queues that should start now, so that at most ``at_once`` workers run."""
+    """Return the queues that should start now, so that at most ``at_once`` workers run.
+
+    They have the most work left. But if three or more run, one of them is the worker with the quickest calls, since
+    this process takes longer to grade those. If they all came last, the other workers' cores would wait.
+    """
     room = at_once - sum(bool(queue.futures) for queue in queues)
     if room <= 0:
         return []
-    return sorted(_idle(queues), key=lambda queue: queue.rank, reverse=True)[:room]
+    starting = sorted(_idle(queues), key=lambda queue: queue.rank, reverse=True)[:room]
+    if at_once > 2 and len(starting) == room and not any(starting[-1].rank[:2]):
+        quickest = min((queue for queue in queues if queue.waiting), key=lambda queue: queue.seconds_each)
+        if not quickest.futures and quickest not in starting:
+            starting[-1] = quickest
+    return starting
 
 
 def goes_on(queue: Queue[Any], queues: Collection[Queue[Any]]) -> bool:

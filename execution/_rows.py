@@ -110,20 +110,21 @@ def _column(parts: Sequence[Column], sizes: Sequence[int], kind: str) -> Array |
 
 
 def _categories(pairs: Sequence[tuple[Column, int]]) -> pd.Categorical:
-    words = sorted({str(value) for part, n in pairs if n for value in _distinct(part)})
+    # Python's own strings have a cached hash; those of an array are new objects.
+    listed = [(part.tolist() if isinstance(part, np.ndarray) else part, n) for part, n in pairs if n]
+    words = sorted({str(value) for part, _ in listed for value in _distinct(part)})
     code = {word: i for i, word in enumerate(words)} | {None: -1}
     codes = [
         np.full(n, code[part], np.intp)
         if part is None or isinstance(part, str)
-        else np.fromiter((code[value] for value in part), np.intp, n)
-        for part, n in pairs
-        if n
+        else np.fromiter(map(code.__getitem__, part), np.intp, n)
+        for part, n in listed
     ]
     return pd.Categorical.from_codes(np.concatenate([np.empty(0, np.intp), *codes]), pd.Index(words, dtype="str"))
 
 
 def _distinct(part: Column) -> set[str]:
-    return {part} if isinstance(part, str) else {value for value in (() if part is None else part) if value is not None}
+    return {part} if isinstance(part, str) else set(() if part is None else part) - {None}
 
 
 def _listed(part: Column, size: int) -> list[Any]:
@@ -168,6 +169,9 @@ def _present(
 
 def _bits(values: Array) -> NDArray[np.int64]:
     """Return a digest of each row of values (R,) or (R, E); equal bits give equal digests, and all NaN are equal."""
-    same = np.ascontiguousarray(np.where(np.isnan(values), values.dtype.type(np.nan), values))
-    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in same)
+    is_nan = np.isnan(values)
+    same = np.where(is_nan, values.dtype.type(np.nan), values) if is_nan.any() else values
+    data, size = same.tobytes(), values[:1].nbytes
+    rows = (data[i * size : (i + 1) * size] for i in range(len(values)))
+    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, np.dtype("<i8")).astype(np.int64)

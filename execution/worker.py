@@ -3,6 +3,7 @@
 This module does not import pandas, the oracle or another framework, so that a worker stays small.
 """
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ from ._process_state import ProcessState
 # Bytes that a worker may grow before it drops its framework's programs, between batches of two dtypes or widths. JAX
 # needs 0.2 MiB for each of the 1,700 programs of a dtype. Dropping them each time would make calls compile again.
 PROGRAM_BYTES = 5 * 2**27
+# New objects after which Python looks for unused cycles. Its default is 700 or 2,000, and one call of JAX creates more.
+# A cycle may hold the arrays of a call, so the number is not larger.
+COLLECT_EVERY = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,18 @@ def import_framework(name: str) -> str | None:
         registry.load(name)
     except BaseException as error:  # as in `registry.describe`
         return f"{name} cannot be imported: {format_error(error)}"
+    _collect_seldom()
     return None
+
+
+def _collect_seldom() -> None:
+    """Make Python look for unused cycles less often, and not among the objects of the framework's import.
+
+    A framework's import creates a million objects, which stay. To look through them took a twentieth of the processor
+    time of calls.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY)
 
 
 def call(given: Evaluation) -> Outcome:

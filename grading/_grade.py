@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.formats import Format
-from ..core.vocabulary import GRADES, Grade, Verdict, grade_rank
+from ..core.vocabulary import GRADES, VERDICTS, Grade, Verdict, grade_rank
 from ..oracle import Exact, Reference
 from ._bounds import Bounds
-from ._standard import Standard
+from ._standard import Errors, Standard
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
 LETTERS = np.array(GRADES, object)
+_WORDS = np.array(VERDICTS)
 LOST_FROM = 0.5  # from this relative error on, even the leading bit is wrong
 
 
@@ -86,47 +88,98 @@ def grade_by(standard: Standard, computed: Array) -> Graded:
     """Grade one computation by a standard that many computations of the quantity share."""
     v = computed.reshape(standard.wanted.hi.shape).astype(np.float64)
     errors, has_answer = standard.errors(v, computed.dtype), standard.has_answer
-    error = errors.absolute
-    in_ulp, relative = errors.relative_to(standard.ulp), errors.relative_to(standard.size)
-    wrong_kind = ~errors.same_kind & (error > 0)
-    mismatch = wrong_kind.any(axis=1)
-    is_nan = np.isnan(v)
-    zeroed = (v == 0) & errors.same_kind & standard.representable
+    error, allowed = errors.absolute, standard.allowed
+    max_rel = errors.relative_to(standard.size).max(axis=1, initial=0.0)
+    max_ulp = errors.relative_to(standard.ulp).max(axis=1, initial=0.0)
+    kinds = _Kinds.of(v, errors)
+    zeroed = v == 0
+    if zeroed.any():
+        zeroed &= standard.representable
+        zeroed &= errors.same_kind
+    underflow = (zeroed & (error > allowed.a)).any(axis=1) if zeroed.any() else _none(v)
     wrong_sign = standard.wrong_signs(v).any(axis=1)
-    level = np.maximum(_level(error, standard.allowed), np.where(wrong_sign, grade_rank(Grade.C), 0))
-    level = np.where(mismatch, grade_rank(Grade.F), level)
+    level = np.maximum(_level(error, allowed), np.where(wrong_sign, grade_rank(Grade.C), 0))
+    level[kinds.mismatch] = grade_rank(Grade.F)
+    # The first that holds is the verdict.
     faults = {
         Verdict.UNDEFINED: ~has_answer,
-        Verdict.NAN: (wrong_kind & is_nan).any(axis=1),
-        Verdict.OVERFLOW: (wrong_kind & np.isinf(v)).any(axis=1),
-        Verdict.SWALLOWED: mismatch,
+        Verdict.NAN: kinds.wrong_nan,
+        Verdict.OVERFLOW: kinds.wrong_infinity,
+        Verdict.SWALLOWED: kinds.mismatch,
         Verdict.WRONG_SIGN: wrong_sign,
-        Verdict.UNDERFLOW: (zeroed & (error > standard.allowed.a)).any(axis=1),
-        Verdict.LOST: (level > 0) & (relative >= LOST_FROM).any(axis=1),
+        Verdict.UNDERFLOW: underflow,
+        Verdict.LOST: (level > 0) & (max_rel >= LOST_FROM),
         Verdict.INACCURATE: level >= grade_rank(Grade.C),
     }
     return Graded(
         grade=np.where(standard.graded, LETTERS[level], np.array(None, object)),
-        verdict=np.select(list(faults.values()), list(faults), Verdict.CORRECT),
-        finite=np.logical_and.reduce(np.isfinite(v), axis=1),
-        expected_finite=np.logical_and.reduce(np.isfinite(standard.expected(computed.dtype)), axis=1),
-        n_nan=is_nan.sum(axis=1),
-        n_posinf=(v == np.inf).sum(axis=1),
-        n_neginf=(v == -np.inf).sum(axis=1),
+        verdict=_first_of(faults),
+        finite=kinds.finite,
+        expected_finite=standard.expected(computed.dtype).finite_rows.copy(),
+        n_nan=kinds.n_nan,
+        n_posinf=kinds.n_posinf,
+        n_neginf=kinds.n_neginf,
         n_zeroed=zeroed.sum(axis=1),
-        max_abs=_largest(error, has_answer),
-        max_rel=_largest(relative, has_answer),
-        max_ulp=_largest(in_ulp, has_answer),
+        max_abs=_answered(error.max(axis=1, initial=0.0), has_answer),
+        max_rel=_answered(max_rel, has_answer),
+        max_ulp=_answered(max_ulp, has_answer),
     )
+
+
+class _Kinds(NamedTuple):
+    """Counts of the values that are not finite, and whether a row has values of another kind than the exact ones.
+
+    All arrays have shape (R,).
+    """
+
+    finite: NDArray[np.bool_]
+    n_nan: NDArray[np.int64]
+    n_posinf: NDArray[np.int64]
+    n_neginf: NDArray[np.int64]
+    mismatch: NDArray[np.bool_]
+    wrong_nan: NDArray[np.bool_]
+    wrong_infinity: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, v: Float64, errors: Errors) -> Self:
+        none, n = _none(v), np.zeros(len(v), np.int64)
+        if errors.all_same_kind:  # usual, and then all values are finite
+            return cls(~none, n, n, n, none, none, none)
+        is_nan, is_infinite = np.isnan(v), np.isinf(v)
+        wrong = ~errors.same_kind & (errors.absolute > 0)
+        return cls(
+            finite=~(is_nan | is_infinite).any(axis=1),
+            n_nan=is_nan.sum(axis=1),
+            n_posinf=(v == np.inf).sum(axis=1),
+            n_neginf=(v == -np.inf).sum(axis=1),
+            mismatch=wrong.any(axis=1),
+            wrong_nan=(wrong & is_nan).any(axis=1),
+            wrong_infinity=(wrong & is_infinite).any(axis=1),
+        )
+
+
+def _none(values: Float64) -> NDArray[np.bool_]:
+    return np.zeros(len(values), bool)
+
+
+def _first_of(faults: Mapping[Verdict, NDArray[np.bool_]]) -> Array:
+    """Return each row's first fault, or ``correct``. This is np.select, which is slower."""
+    place = np.full(len(faults[Verdict.UNDEFINED]), VERDICTS.index(Verdict.CORRECT))
+    for fault in reversed(faults):
+        place[faults[fault]] = VERDICTS.index(fault)
+    return _WORDS[place]
 
 
 def _level(error: Float64, allowed: Bounds) -> NDArray[np.int64]:
     """Return for each row the index into GRADES of the best grade whose bound holds for all entries, else of D."""
     level = np.zeros(len(error), np.int64)
     for bound in allowed:
-        level += ~(error <= bound).all(axis=1)
+        beyond = ~(error <= bound).all(axis=1)
+        if not beyond.any():  # each bound is at least as wide as the one before
+            break
+        level += beyond
     return level
 
 
-def _largest(values: Float64, has_answer: NDArray[np.bool_]) -> Float64:
-    return np.where(has_answer, values.max(axis=1, initial=0.0), np.nan)
+def _answered(largest: Float64, has_answer: NDArray[np.bool_]) -> Float64:
+    return largest if has_answer.all() else np.where(has_answer, largest, np.nan)

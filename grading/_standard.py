@@ -19,17 +19,35 @@ Float64 = NDArray[np.float64]
 class Errors(NamedTuple):
     """Absolute errors (R, E); infinite unless both values are finite, or the same infinity or NaN.
 
-    ``same_kind`` is True where both are finite.
+    ``same_kind`` is True where both are finite, and ``all_same_kind`` whether it is True everywhere.
     """
 
     absolute: Float64
     same_kind: NDArray[np.bool_]
+    all_same_kind: bool
 
     def relative_to(self, size: Float64) -> Float64:
         """Return the errors in units of ``size``, unchanged where a value is not finite."""
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             relative = self.absolute / size
-        return relative if self.same_kind.all() else np.where(self.same_kind, relative, self.absolute)
+        return relative if self.all_same_kind else np.where(self.same_kind, relative, self.absolute)
+
+
+class Expected(NamedTuple):
+    """Exact values rounded to a dtype (R, E), where they are finite, and the rows (R,) that are finite throughout."""
+
+    values: Float64
+    finite: NDArray[np.bool_]
+    finite_rows: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: Float64) -> Self:
+        finite = np.isfinite(values)
+        return cls(values, finite, finite.all(axis=1))
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Return the given rows, which may repeat."""
+        return type(self)(*(array[rows] for array in self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +78,7 @@ class Standard:
     graded: NDArray[np.bool_]
     targets: NDArray[np.int64] | None
     has_answer: NDArray[np.bool_]
-    _expected: dict[str, Float64] = field(default_factory=dict, repr=False)
+    _expected: dict[str, Expected] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -116,7 +134,7 @@ class Standard:
                 graded,
                 exact.sole_target if quantity == Quantity.GRADIENT else None,
                 graded | _counts_nothing(quantity, wanted, exact),
-                {fmt.name: rounded},
+                {fmt.name: Expected.of(rounded)},
             )
 
     def take(self, rows: NDArray[np.intp]) -> Self:
@@ -131,10 +149,10 @@ class Standard:
             graded=self.graded[rows],
             targets=None if self.targets is None else self.targets[rows],
             has_answer=self.has_answer[rows],
-            _expected={name: values[rows] for name, values in self._expected.items()},
+            _expected={name: expected.take(rows) for name, expected in self._expected.items()},
         )
 
-    def expected(self, out_dtype: np.dtype[Any]) -> Float64:
+    def expected(self, out_dtype: np.dtype[Any]) -> Expected:
         """Return the exact values rounded to the wider of the case's and the answer's dtype.
 
         This decides where a result must be finite.
@@ -143,19 +161,25 @@ class Standard:
         wider = own if own.largest > self.fmt.largest else self.fmt
         if wider.name not in self._expected:
             with np.errstate(over="ignore", invalid="ignore"):
-                self._expected[wider.name] = round_to(self.wanted.hi, wider, self.wanted.lo)
+                self._expected[wider.name] = Expected.of(round_to(self.wanted.hi, wider, self.wanted.lo))
         return self._expected[wider.name]
 
     def errors(self, values: Float64, out_dtype: np.dtype[Any]) -> Errors:
         """Return the errors of values (R, E) that were computed in a dtype."""
         expected = self.expected(out_dtype)
-        same_kind = np.isfinite(values) & np.isfinite(expected)
+        same_kind = np.isfinite(values)
+        same_kind &= expected.finite
+        all_same_kind = bool(same_kind.all())
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs((values - self.wanted.hi) - self.wanted.lo)
-            if not same_kind.all():  # rare
-                right = (np.isnan(values) & np.isnan(expected)) | ((values == expected) & np.isinf(expected))
+            # In place, since a new array of a wide batch costs more than the subtraction.
+            error = values - self.wanted.hi
+            error -= self.wanted.lo
+            np.abs(error, out=error)
+            if not all_same_kind:  # rare
+                both_nan = np.isnan(values) & np.isnan(expected.values)
+                right = both_nan | ((values == expected.values) & np.isinf(expected.values))
                 error = np.where(same_kind, error, np.where(right, 0.0, np.inf))
-        return Errors(error, same_kind)
+        return Errors(error, same_kind, all_same_kind)
 
     def wrong_signs(self, values: Float64) -> NDArray[np.bool_]:
         """Return where values (R, E) larger than the smallest normal number have a sign that no exact value can have.

@@ -95,7 +95,8 @@ CASES = pa.schema(
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its columns in order and with their types: itself, if it has these."""
-    if {name: str(dtype) for name, dtype in table.dtypes.items()} == COLUMNS and list(table.columns) == list(COLUMNS):
-        return table
-    return table.reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    """Return the table with its columns in order and with their types."""
+    ordered = table.reindex(columns=list(COLUMNS))
+    # Converting a column to the type that it has takes as long as writing it.
+    others = {name: kind for name, kind in COLUMNS.items() if ordered[name].dtype != kind}
+    return ordered.astype(others)

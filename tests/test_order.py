@@ -1,6 +1,7 @@
 """The order of a run's calls, which worker makes its calls next, and the report that comes before the run ends."""
 
 import re
+import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -81,6 +82,24 @@ def test_no_more_workers_compute_than_requested_and_the_longest_work_starts_firs
     assert next_to_start([short, long, compiled], 2) == [compiled, long]
     assert next_to_start([busy(compiled), short, long], 2) == [long]
     assert next_to_start([compiled, busy(short), long], 2) == []
+
+
+def answered(one, seconds):
+    """Return the queue after one call, whose answer took this long."""
+    one._since = time.monotonic() - seconds
+    one.answered(one.waiting[0], Outcome())
+    return one
+
+
+def test_of_three_workers_one_is_the_quickest_whose_grading_would_else_come_last():
+    longest, long = (answered(queue(name, count, "float16"), 1) for name, count in (("a", 90), ("b", 80)))
+    middle, quick = (answered(queue(name, 70, "float16"), seconds) for name, seconds in (("c", 0.5), ("d", 0.1)))
+    assert next_to_start([quick, middle, long, longest], 2) == [longest, long]
+    assert next_to_start([quick, middle, long, longest], 3) == [longest, long, quick]
+    untried = queue("e", 1, "float16")
+    assert next_to_start([untried, quick, busy(queue("f")), busy(queue("g"))], 3) == [untried]
+    assert next_to_start([busy(quick), middle, long, longest], 3) == [longest, long]
+    assert next_to_start([middle, busy(quick), busy(long), longest], 3) == [longest]
 
 
 def test_eager_float32_comes_before_all_else_however_short_it_is():

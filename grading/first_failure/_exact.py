@@ -20,8 +20,9 @@ Float64 = NDArray[np.float64]
 GUARD_BITS = 320
 # exp(-745) is the smallest number of any of the formats. A product of two is its square.
 FARTHEST = 2500.0
-# Bytes of the cached rows, estimated as if all their balls existed. A quarter of it is usual.
-MAX_KEPT = 2**28
+# Bytes of the cached rows, estimated as if all their balls existed. A quarter of it is usual. The catalogue's rows in
+# four dtypes fit, since one framework may be hours behind another.
+MAX_KEPT = 2**29
 NONE = "none"
 
 
@@ -202,10 +203,13 @@ def _pick(values: Array, classes: Array) -> Array:
 
 def _operations(counts: NDArray[np.int64]) -> Operations:
     """Return the operations on rows (1, D) whose entries are repeated ``counts`` (D,) times."""
-    times = counts.astype(object)
+    repeated = np.flatnonzero(counts > 1)
+    times = counts[repeated].astype(object)
 
     def total(x: Array) -> Array:
-        found: Array = (x * times).sum(axis=1, keepdims=True)
+        terms = x.copy()
+        terms[:, repeated] *= times
+        found: Array = terms.sum(axis=1, keepdims=True)
         return found
 
     def share(slope: Array, x: Array, m: Array) -> Array:
