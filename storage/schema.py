@@ -98,5 +98,5 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its columns in order and with their types."""
     ordered = table.reindex(columns=list(COLUMNS))
     # Converting a column to the type that it has takes as long as writing it.
-    others = {name: kind for name, kind in COLUMNS.items() if ordered[name].dtype != kind}
+    others = {name: kind for name, kind in COLUMNS.items() if str(ordered[name].dtype) != kind}
     return ordered.astype(others)
