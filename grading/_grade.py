@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -148,13 +147,13 @@ class _Kinds(NamedTuple):
         is_nan, is_infinite = np.isnan(v), np.isinf(v)
         wrong = ~errors.same_kind & (errors.absolute > 0)
         return cls(
-            finite=~(is_nan | is_infinite).any(axis=1),
+            finite=~_any(is_nan | is_infinite),
             n_nan=is_nan.sum(axis=1),
             n_posinf=(v == np.inf).sum(axis=1),
             n_neginf=(v == -np.inf).sum(axis=1),
-            mismatch=wrong.any(axis=1),
-            wrong_nan=(wrong & is_nan).any(axis=1),
-            wrong_infinity=(wrong & is_infinite).any(axis=1),
+            mismatch=_any(wrong),
+            wrong_nan=_any(wrong & is_nan),
+            wrong_infinity=_any(wrong & is_infinite),
         )
 
 
@@ -162,12 +161,18 @@ def _none(values: Float64) -> NDArray[np.bool_]:
     return np.zeros(len(values), bool)
 
 
-def _first_of(faults: Mapping[Verdict, NDArray[np.bool_]]) -> Array:
+def _any(entries: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.logical_or.reduce(entries, axis=1)
+    return found
+
+
+def _first_of(faults: dict[Verdict, NDArray[np.bool_]]) -> Array:
     """Return each row's first fault, or ``correct``. This is np.select, which is slower."""
     place = np.full(len(faults[Verdict.UNDEFINED]), VERDICTS.index(Verdict.CORRECT))
     for fault in reversed(faults):
         place[faults[fault]] = VERDICTS.index(fault)
-    return _WORDS[place]
+    verdicts: Array = _WORDS[place]
+    return verdicts
 
 
 def _level(error: Float64, allowed: Bounds) -> NDArray[np.int64]:

@@ -43,11 +43,11 @@ class Expected(NamedTuple):
     @classmethod
     def of(cls, values: Float64) -> Self:
         finite = np.isfinite(values)
-        return cls(values, finite, finite.all(axis=1))
+        return cls(values, finite, np.logical_and.reduce(finite, axis=1))
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """Return the given rows, which may repeat."""
-        return type(self)(*(array[rows] for array in self))
+        return type(self)(self.values[rows], self.finite[rows], self.finite_rows[rows])
 
 
 @dataclass(frozen=True, eq=False)
