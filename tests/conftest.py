@@ -54,7 +54,7 @@ GROUPS = {
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",
     "check": r"test_check\.py",
-    "site": r"test_(site|site_browser|paper)\.py",
+    "site": r"test_(site|site_browser|paper|figures)\.py",
     "compare": r"test_compare\.py",
     "faults": r"test_faults\.py",
     "large": r"test_large\.py",
@@ -291,6 +291,21 @@ def small_run(tmp_path_factory):
         runner.run(
             cases=["seed/*", "masks/first", "masks/on_target"], sweeps="offset=1:1e4:3log", frameworks="numpy",
             dtypes=["float32", "float64"], out=folder,
+        )  # fmt: skip
+    return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def paper_run(tmp_path_factory):
+    """Return a run for tables and figures: NumPy's losses in two dtypes, on a few families and along two axes."""
+    from logitlab import runner
+    from logitlab.storage.store import Run
+
+    folder = tmp_path_factory.mktemp("paper") / "run"
+    with calls_in_this_process():
+        runner.run(
+            cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"],
+            frameworks="numpy", dtypes=["float16", "float32"], modes="eager", out=folder,
         )  # fmt: skip
     return Run(folder)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import runner
 from logitlab.cli import main
@@ -53,7 +54,8 @@ def two():
 
 @pytest.fixture(scope="module")
 def local():
-    return runner.run(**PLAN)
+    with calls_in_this_process():
+        return runner.run(**PLAN)
 
 
 def assert_same(found, expected):

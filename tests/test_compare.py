@@ -62,56 +62,66 @@ def changed(before, after, **options):
     return found["change"], "-" * found["regression"] + "+" * found["improvement"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "kind", "way"),
-    [
-        ({}, {}, None, ""),
-        ({}, NOT_FINITE, "newly not finite", "-"),
-        (NOT_FINITE, {}, "newly finite", "+"),
-        (NOT_FINITE, NOT_FINITE, None, ""),
-        ({"grade": "B"}, {"grade": "C"}, "grade lost", "-"),
-        ({"grade": "C"}, {"grade": "B"}, "grade won", "+"),
-        # A finite value in place of an infinite one is as wrong as the reverse, but finiteness is not lost.
-        ({"expected_finite": False, "finite": False}, SWALLOWED, "grade lost", "-"),
-        (SWALLOWED, {"expected_finite": False, "finite": False}, "grade won", "+"),
-        ({"max_ulp": 1.0}, {"max_ulp": 2.1, "bits": 8}, "error grown", "-"),
-        ({"max_ulp": 2.1}, {"max_ulp": 1.0}, "error shrunk", "+"),
-        ({"max_ulp": 0.5}, {"max_ulp": 1.5, "bits": 8}, "bits changed", ""),  # three times, but no ulp more
-        ({"max_ulp": 100.0}, {"max_ulp": 200.0, "bits": 8}, "bits changed", ""),  # an exact factor is no more than it
-        ({"max_ulp": 0.0}, {"max_ulp": 2.0}, "error grown", "-"),
-        ({"max_ulp": 5.0}, {"max_ulp": np.inf}, "error grown", "-"),
-        ({"max_ulp": np.inf}, {"max_ulp": np.inf}, None, ""),
-        ({"max_ulp": np.nan}, {"max_ulp": np.nan}, None, ""),
-        ({}, {"bits": 8}, "bits changed", ""),
-        ({}, {"bits": None}, None, ""),
-        (UNGRADED, UNGRADED | {"bits": 8}, "bits changed", ""),
-        (UNGRADED, UNGRADED | {"finite": False}, None, ""),
-        ({}, CRASHED, "status changed", "-"),
-        (CRASHED, {}, "status changed", "+"),
-        ({}, RAISED, "status changed", "-"),
-        (RAISED, CRASHED, "status changed", ""),
-        (RAISED, RAISED | {"detail": "E: in other words"}, None, ""),
-        # To refuse a row without a right answer is not a regression; a crash is.
-        (UNGRADED, RAISED, "status changed", ""),
-        (UNGRADED, CRASHED, "status changed", "-"),
-        # An ignored row has no grade; its verdict is compared instead.
-        (IGNORED, IGNORED_NAN, "verdict lost", "-"),
-        (IGNORED, IGNORED_NUMBER, "verdict lost", "-"),
-        (IGNORED_NUMBER, IGNORED_NAN, "verdict lost", "-"),
-        (IGNORED_NAN, IGNORED, "verdict won", "+"),
-        (IGNORED_NAN, IGNORED_NAN, None, ""),
-        (IGNORED, RAISED, "status changed", "-"),
-        (UNGRADED | {"finite": False, "bits": 4}, IGNORED_NAN, None, ""),  # measured before there were such verdicts
-        # A row that is no longer graded, or has another exact answer, is a different row.
-        ({}, UNGRADED, "case changed", ""),
-        ({}, NOT_FINITE | {"exact": 2.0}, "case changed", ""),
-        ({}, NOT_FINITE | {"classes": 3}, "case changed", ""),
-        ({"exact": np.nan}, {"exact": np.nan}, None, ""),
-        ({"exact": 0.0}, {"exact": -0.0}, None, ""),
-    ],
-)
-def test_the_gravest_change_of_a_line_is_reported(before, after, kind, way):
-    assert changed(before, after) == (kind, way)
+# Of a line before and after: the kind of change, and whether it is a regression or an improvement.
+CHANGES = [
+    ({}, {}, None, ""),
+    ({}, NOT_FINITE, "newly not finite", "-"),
+    (NOT_FINITE, {}, "newly finite", "+"),
+    (NOT_FINITE, NOT_FINITE, None, ""),
+    ({"grade": "B"}, {"grade": "C"}, "grade lost", "-"),
+    ({"grade": "C"}, {"grade": "B"}, "grade won", "+"),
+    # A finite value in place of an infinite one is as wrong as the reverse, but finiteness is not lost.
+    ({"expected_finite": False, "finite": False}, SWALLOWED, "grade lost", "-"),
+    (SWALLOWED, {"expected_finite": False, "finite": False}, "grade won", "+"),
+    ({"max_ulp": 1.0}, {"max_ulp": 2.1, "bits": 8}, "error grown", "-"),
+    ({"max_ulp": 2.1}, {"max_ulp": 1.0}, "error shrunk", "+"),
+    ({"max_ulp": 0.5}, {"max_ulp": 1.5, "bits": 8}, "bits changed", ""),  # three times, but no ulp more
+    ({"max_ulp": 100.0}, {"max_ulp": 200.0, "bits": 8}, "bits changed", ""),  # an exact factor is no more than it
+    ({"max_ulp": 0.0}, {"max_ulp": 2.0}, "error grown", "-"),
+    ({"max_ulp": 5.0}, {"max_ulp": np.inf}, "error grown", "-"),
+    ({"max_ulp": np.inf}, {"max_ulp": np.inf}, None, ""),
+    ({"max_ulp": np.nan}, {"max_ulp": np.nan}, None, ""),
+    ({}, {"bits": 8}, "bits changed", ""),
+    ({}, {"bits": None}, None, ""),
+    (UNGRADED, UNGRADED | {"bits": 8}, "bits changed", ""),
+    (UNGRADED, UNGRADED | {"finite": False}, None, ""),
+    ({}, CRASHED, "status changed", "-"),
+    (CRASHED, {}, "status changed", "+"),
+    ({}, RAISED, "status changed", "-"),
+    (RAISED, CRASHED, "status changed", ""),
+    (RAISED, RAISED | {"detail": "E: in other words"}, None, ""),
+    # To refuse a row without a right answer is not a regression; a crash is.
+    (UNGRADED, RAISED, "status changed", ""),
+    (UNGRADED, CRASHED, "status changed", "-"),
+    # An ignored row has no grade; its verdict is compared instead.
+    (IGNORED, IGNORED_NAN, "verdict lost", "-"),
+    (IGNORED, IGNORED_NUMBER, "verdict lost", "-"),
+    (IGNORED_NUMBER, IGNORED_NAN, "verdict lost", "-"),
+    (IGNORED_NAN, IGNORED, "verdict won", "+"),
+    (IGNORED_NAN, IGNORED_NAN, None, ""),
+    (IGNORED, RAISED, "status changed", "-"),
+    (UNGRADED | {"finite": False, "bits": 4}, IGNORED_NAN, None, ""),  # measured before there were such verdicts
+    # A row that is no longer graded, or has another exact answer, is a different row.
+    ({}, UNGRADED, "case changed", ""),
+    ({}, NOT_FINITE | {"exact": 2.0}, "case changed", ""),
+    ({}, NOT_FINITE | {"classes": 3}, "case changed", ""),
+    ({"exact": np.nan}, {"exact": np.nan}, None, ""),
+    ({"exact": 0.0}, {"exact": -0.0}, None, ""),
+]
+
+
+@pytest.fixture(scope="module")
+def changes_of_each():
+    """Return the changes of all `CHANGES` from one comparison; each is a case with its number as the name."""
+    before, after = (made(*(line(case=f"f/{i}") | pair[side] for i, pair in enumerate(CHANGES))) for side in (0, 1))
+    return logitlab.compare(before, after).changes
+
+
+@pytest.mark.parametrize("number", range(len(CHANGES)))
+def test_the_gravest_change_of_a_line_is_reported(number, changes_of_each):
+    *_, kind, way = CHANGES[number]
+    found = changes_of_each[changes_of_each["case"] == f"f/{number}"].to_dict("records")
+    assert [(f["change"], "-" * f["regression"] + "+" * f["improvement"]) for f in found] == [(kind, way)] * bool(kind)
 
 
 def test_the_words_of_an_ignored_row_are_its_verdicts():

@@ -8,9 +8,8 @@ import kept_grades
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import calls_in_this_process
 
-from logitlab import cli, reports, runner
+from logitlab import cli, reports
 from logitlab.core.errors import UsageError
 from logitlab.reports import paper
 from logitlab.reports.charts import bounds
@@ -20,6 +19,7 @@ from logitlab.reports.paper import _figures, _matrices
 from logitlab.reports.tables.curves import curve
 from logitlab.reports.tables.grades import grades_across
 from logitlab.storage.manifest import Manifest
+from logitlab.storage.querying import Measurements
 from logitlab.storage.store import Run, typed
 from logitlab.studies.browse import listing
 
@@ -27,12 +27,9 @@ COLUMN, PAGE = 3.3, 7.0  # inches
 
 
 @pytest.fixture(scope="module")
-def measurements():
-    with calls_in_this_process():
-        return runner.run(
-            cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"],
-            frameworks=["numpy"], dtypes=["float32"], modes="eager",
-        )  # fmt: skip
+def measurements(paper_run):
+    df = paper_run.read()
+    return df[df["dtype"] == "float32"]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +38,11 @@ def drawn(measurements):
 
 
 @pytest.fixture(scope="module")
-def folder(measurements, tmp_path_factory):
+def folder(drawn, measurements, tmp_path_factory):
     out = tmp_path_factory.mktemp("figures")
-    paper.write_figures(measurements, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_figures, "figures", lambda _: drawn.values())  # to draw them once
+        paper.write_figures(measurements, out)
     return out / "figures"
 
 
@@ -201,14 +200,14 @@ def everyone(request):
     return names
 
 
-def texts(figure):
+def texts(svg):
     """Return all text of a figure."""
-    return [html.unescape(text) for text in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)</", _figures._svg(figure.chart))]
+    return [html.unescape(text) for text in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)</", svg)]
 
 
 def test_every_implementation_has_a_separate_line_in_each_matrix(everyone):
     df = typed(pd.concat([cells(implementation=name, grade="F", finite=False) for name in everyone]))
-    of = {figure.name: texts(figure) for figure in paper.figures(df)}
+    of = {figure.name: texts(_figures._svg(figure.chart)) for figure in paper.figures(df)}
     for name in ("grades", "finiteness-float32"):
         labels = [text for text in of[name] if "/" in text]
         assert len(set(labels)) == len(labels) == len(everyone)
@@ -222,20 +221,21 @@ def test_losses_whose_names_shorten_alike_are_not_drawn_over_each_other():
         cells(implementation=name, row=row, grade="F", finite=row >= 20 * share)
         for name, share in zip(ALIKE, shares, strict=True) for row in range(20)
     ]))  # fmt: skip
-    (figure,) = [f for f in paper.figures(df) if f.name == "finiteness-float32"]
+    (figure,) = [f for f in _matrices.figures(Measurements.of(df)) if f.name == "finiteness-float32"]
     svg = _figures._svg(figure.chart)
     squares = re.findall(r'label: (tensorflow/[^;"]*); share: ([^"]*)"', html.unescape(svg))
     assert dict(squares) == {n: _matrices._bin(s) for n, s in zip(ALIKE, shares, strict=True) if s}
     assert len(squares) == sum(share > 0 for share in shares)
 
 
-def test_legends_have_titles_and_only_axes_are_framed(drawn):
+def test_legends_have_titles_and_only_axes_are_framed(drawn, folder):
+    words = {name: texts((folder / f"{name}.svg").read_text(encoding="utf-8")) for name in drawn}
     for name, figure in drawn.items():
-        config = figure.chart.to_dict()["config"]["view"]
+        config = figure.chart.to_dict(validate=False)["config"]["view"]
         assert (config["stroke"] is None) == name.startswith(("grades", "finiteness"))
         wanted = "rows not finite" if name.startswith("finiteness") else "formula"
-        assert name == "grades" or any(text.startswith(wanted) for text in texts(figure))
-    assert "a-priori bound" in texts(drawn["curve-offset-loss-float32"])
+        assert name == "grades" or any(text.startswith(wanted) for text in words[name])
+    assert "a-priori bound" in words["curve-offset-loss-float32"]
 
 
 def bounded(name, largest, bound, **columns):
@@ -249,7 +249,7 @@ def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
         bounded("z/far", 1e12, 3000.0),
     ]))  # fmt: skip
     (figure,) = [f for f in paper.figures(df) if f.name == "bound-float32"]
-    words = texts(figure)
+    words = texts(_figures._svg(figure.chart))
     assert {"1 x/worst", "2 y/other", "3 y/exact", "4 z/far", "5 z/more"} <= set(words)
     assert not [text for text in words if "usual" in text or "lost" in text]
     assert {"1", "2", "3", "4", "5"} <= set(words)

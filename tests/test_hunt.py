@@ -9,6 +9,7 @@ import pytest
 from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import runner
@@ -83,9 +84,11 @@ def test_a_run_of_the_file_measures_what_the_hunt_reported(tmp_path, implementat
     found = short(implementation, dtype, evaluations=4000)
     assert len(found.cases) > 0
     found.write(tmp_path / "found.json")
-    df = runner.run(
-        case_files=tmp_path / "found.json", implementations=implementation, dtypes=dtype, modes="eager", devices="cpu"
-    ).astype({"case": str, "quantity": str})
+    with calls_in_this_process():
+        df = runner.run(
+            case_files=tmp_path / "found.json", implementations=implementation, dtypes=dtype, modes="eager",
+            devices="cpu",
+        ).astype({"case": str, "quantity": str})  # fmt: skip
     merged = found.findings[COLUMNS].merge(df[COLUMNS], on=["case", "row", "quantity"], suffixes=("", "_run"))
     assert len(merged) == len(found.findings)
     for column in COLUMNS[3:]:
@@ -183,7 +186,7 @@ def odd(tmp_path_factory, distribution):
 @pytest.mark.parametrize(("name", "status"), [("raises", "raised"), ("dies", "crashed")])
 def test_a_row_without_an_answer_is_the_worst_finding(odd, monkeypatch, name, status):
     monkeypatch.setattr(_search, "MAX_DEAD", 1)  # each costs a new worker
-    found = short(f"odd/{name}", quantities="loss", evaluations=3000, keep=1)
+    found = short(f"odd/{name}", quantities="loss", evaluations=1500, keep=1)
     worst = found.findings.iloc[0]
     assert worst["status"] == status
     (case,) = (c for c in found.cases if c.id == worst["case"])

@@ -425,8 +425,8 @@ def test_a_run_without_measurements_is_empty(tmp_path):
 
 
 def test_no_report_loads_all_measurements(monkeypatch, tmp_path):
-    df = drawn(7, 0.2)  # figures of one device, mode and dtype are enough
-    df = df[(df["device"] == "cpu") & (df["mode"] == "eager") & (df["dtype"] == "float32")]
+    df = drawn(7, 0.2)  # figures of one framework, device, mode and dtype are enough
+    df = df[(df["device"] == "cpu") & (df["mode"] == "eager") & (df["dtype"] == "float32") & (df["framework"] == "x")]
     run = written(tmp_path / "run", df, 3)
     frame = Measurements.frame
 

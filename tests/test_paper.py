@@ -7,9 +7,8 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import calls_in_this_process
 
-from logitlab import reports, runner
+from logitlab import reports
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS
 from logitlab.reports import paper
@@ -39,15 +38,8 @@ MANIFEST = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Run the written formulas and SciPy's in two dtypes, on cases of the catalogue and along two axes."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    with calls_in_this_process():
-        runner.run(
-            cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"],
-            frameworks=["numpy"], dtypes=["float16", "float32"], modes="eager", out=folder,
-        )  # fmt: skip
-    return Run(folder)
+def run(paper_run):
+    return paper_run
 
 
 @pytest.fixture(scope="module")

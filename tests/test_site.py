@@ -113,6 +113,14 @@ def site_of(run, out):
     return out
 
 
+@pytest.fixture
+def only_the_first_page(monkeypatch):
+    """Let sites have only their first page, with its picture."""
+    from logitlab.reports.site import pages
+
+    monkeypatch.setattr(pages, "pages", lambda site, out: [pages.overview(site, out)])
+
+
 def hostile_site(folder):
     """Return the site of a run in which every name is hostile."""
     lines, cases = [], []
@@ -329,6 +337,7 @@ def test_the_first_page_leads_with_a_picture_of_the_formulas_along_the_offset(si
     assert (site / "charts" / "lead.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.usefixtures("only_the_first_page")
 def test_the_picture_says_what_each_loss_does_and_takes_the_framework_with_most_formulas(tmp_path):
     run = kept(
         tmp_path / "run",
@@ -349,6 +358,7 @@ def test_the_picture_says_what_each_loss_does_and_takes_the_framework_with_most_
     assert "second" not in drawn
 
 
+@pytest.mark.usefixtures("only_the_first_page")
 @pytest.mark.parametrize(
     "errors", [{1: 0.5, 10: 0.5}, {-3: 0.5, -2: 0.5, -1: 0.5}, {1: np.inf, 10: np.inf, 100: np.inf}]
 )
@@ -528,6 +538,7 @@ def test_file_names_are_plain_short_and_of_one_page_each(names):
 # --- partial runs -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("only_the_first_page")
 def test_a_part_that_cannot_be_read_is_left_out_and_reported(tmp_path):
     run = kept(tmp_path / "run", line())
     run.write(1, made(line(implementation="x/other")))
@@ -548,6 +559,7 @@ def test_the_site_of_an_unfinished_run_says_how_much_is_there(tmp_path):
     assert "The run r is not complete: 1 of its 2 cells are measured" in page.words
 
 
+@pytest.mark.usefixtures("only_the_first_page")
 def test_a_manifest_that_lost_facts_still_gives_a_report_that_names_them(tmp_path):
     run = kept(tmp_path / "run", line(), hardware=None, versions=[], catalogue={"hash": "0"})
     page = Parsed(site_of(run, tmp_path / "site") / "index.html")

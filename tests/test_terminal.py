@@ -276,14 +276,15 @@ def test_no_number_is_broken(page, width):
     assert set(numbers) <= whole
 
 
-def test_grades_are_coloured_where_the_terminal_has_colours(page):
-    text = printed(page, 100, force_terminal=True, color_system="truecolor", no_color=False)
+def test_grades_are_coloured_where_the_terminal_has_colours(small):
+    text = printed(reports.make_report([small]), 100, force_terminal=True, color_system="truecolor", no_color=False)
     red, green, blue = (int(GRADE_COLOURS["F"][i : i + 2], 16) for i in (1, 3, 5))
     assert f"\x1b[1;38;2;{red};{green};{blue}mF\x1b[0m" in text
 
 
-def test_no_color_removes_the_colours_and_keeps_the_words(page, monkeypatch):
+def test_no_color_removes_the_colours_and_keeps_the_words(small, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
+    page = reports.make_report([small])
     text = printed(page, 100, force_terminal=True, color_system="truecolor")
     assert not re.search(r"\x1b\[[\d;]*[34]8;", text)
     assert ESCAPE.sub("", text) == printed(page, 100, color_system=None)

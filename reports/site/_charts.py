@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ def write_svg(chart: Any, out: Path, file: str) -> None:
     (out / "charts" / file).write_text(vl_convert.vegalite_to_svg(chart.to_dict()), encoding="utf-8")
 
 
+@cache  # vl-convert takes over a second to bundle them
 def library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed from vl-convert as one script, which defines only `vegaEmbed`."""
     import vl_convert  # noqa: PLC0415 - an extra
