@@ -140,13 +140,17 @@ def test_shares_that_are_not_finite_are_those_of_the_measurements(drawn, measure
     assert (shares.loc["numpy/log1p"] == 0).all()
 
 
-def cells(**columns):
+def line(**changes):
     base = {
         "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
         "formula": "builtin", "dtype": "float32", "device": "cpu", "mode": "eager", "quantity": "loss", "status": "ok",
         "grade": "A", "finite": True, "expected_finite": True, "max_ulp": 0.5,
     }  # fmt: skip
-    return typed(pd.DataFrame([base]).assign(**columns) if columns else pd.DataFrame([base]))
+    return base | changes
+
+
+def cells(**changes):
+    return typed(pd.DataFrame([line(**changes)]))
 
 
 def test_modes_and_devices_are_columns_of_the_matrix():
@@ -206,7 +210,7 @@ def texts(svg):
 
 
 def test_every_implementation_has_a_separate_line_in_each_matrix(everyone):
-    df = typed(pd.concat([cells(implementation=name, grade="F", finite=False) for name in everyone]))
+    df = typed(pd.DataFrame([line(implementation=name, grade="F", finite=False) for name in everyone]))
     of = {figure.name: texts(_figures._svg(figure.chart)) for figure in paper.figures(df)}
     for name in ("grades", "finiteness-float32"):
         labels = [text for text in of[name] if "/" in text]
@@ -217,8 +221,8 @@ def test_every_implementation_has_a_separate_line_in_each_matrix(everyone):
 
 def test_losses_whose_names_shorten_alike_are_not_drawn_over_each_other():
     shares = [0.0, 0.25, 0.5, 0.75, 0.05, 1.0]
-    df = typed(pd.concat([
-        cells(implementation=name, row=row, grade="F", finite=row >= 20 * share)
+    df = typed(pd.DataFrame([
+        line(implementation=name, row=row, grade="F", finite=row >= 20 * share)
         for name, share in zip(ALIKE, shares, strict=True) for row in range(20)
     ]))  # fmt: skip
     (figure,) = [f for f in _matrices.figures(Measurements.of(df)) if f.name == "finiteness-float32"]
