@@ -11,7 +11,8 @@
   `example_counts.py` gives a fifth of it in `make test`.
 - Tests run in groups, each in one worker: the tests of a file, or of several files in `GROUPS`. These share a run, or
   import JAX or TensorFlow, which one worker each does. The groups that take longest come first.
-- Share whatever costs seconds: use `float32_run` before you call `runner.run` with a framework.
+- Share whatever costs seconds: use `float32_run` before you call `runner.run` with a framework, and `small_run` or
+  `paper_run` where a run of NumPy will do.
 - Call the command line by `logitlab.cli.main([...])`; start a process only to test the process. A run starts
   workers: unless the test is about them, use the fixture `in_this_process`, or `calls_in_this_process` of
   `in_process.py` in a fixture that lasts longer.
