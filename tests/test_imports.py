@@ -90,7 +90,7 @@ def test_a_run_whose_only_import_exits_has_exit_code_2(installed, tmp_path, caps
 
 
 def test_a_failed_import_is_reported_unasked_and_an_absent_package_is_not(installed, monkeypatch, capsys):
-    monkeypatch.setattr(registry, "names", lambda: ("absent", "exits", "slow"))
+    monkeypatch.setattr(registry, "names", lambda: ("absent", "exits", "numpy"))
     with pytest.warns(UserWarning, match="exits is not measured: failed when it was imported") as warned:
         runner.run(**PLAN, implementations="*/lse")
     assert len(warned) == 1
