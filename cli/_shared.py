@@ -1,9 +1,9 @@
 """Parts that several verbs share: options, the check of formats, progress, and a console for tables."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -32,14 +32,23 @@ def show_progress() -> AbstractContextManager[progress.Progress]:
     return progress.bar() if sys.stderr.isatty() else nullcontext(_print_tenths())
 
 
-def _print_tenths() -> progress.Progress:
+def show_progress_and_lines(
+    stream: TextIO,
+) -> AbstractContextManager[tuple[progress.Progress, Callable[[str], None]]]:
+    """Show progress on a stream as in `show_progress`; the second function prints a line to it."""
+    if stream.isatty():
+        return progress.bar_and_lines(stream)
+    return nullcontext((_print_tenths(stream), lambda line: print(line, file=stream, flush=True)))
+
+
+def _print_tenths(stream: TextIO | None = None) -> progress.Progress:
     printed = 0
 
     def show(done: int, total: int, label: str) -> None:
         nonlocal printed
         if total and done * 10 // total > printed:  # total is 0 for cases without rows
             printed = done * 10 // total
-            print(f"{printed * 10:3d}%  {label}", file=sys.stderr)
+            print(f"{printed * 10:3d}%  {label}", file=stream or sys.stderr, flush=True)
 
     return show
 

@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
-from ._shared import Device, Mode, Values, show_progress
+from ._output import gathered_output
+from ._shared import Device, Mode, Values, show_progress_and_lines
+
+LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
 
 
 def check(
-    loss: Annotated[str, typer.Argument(metavar="MODULE:LOSS", help="A function of logits (B, C) and targets (B,).")],
+    loss: Annotated[str, typer.Argument(metavar="MODULE:LOSS", help=LOSS_HELP)],
     framework: Annotated[str, typer.Option(help="The framework of its arrays: torch, jax, tensorflow or numpy.")],
     dtype: Annotated[
         Values, typer.Option(help="Dtypes that it must support; by default all that it supports. Repeatable.")
@@ -23,6 +26,35 @@ def check(
     ] = None,
     device: Device = "cpu",
     mode: Mode = "eager",
+    returns: Annotated[str, typer.Option(help="The result of the loss: rows, mean or sum.")] = "rows",
+    layout: Annotated[str, typer.Option(help="The axes of its logits: bc, btc or bct.")] = "bc",
+    targets: Annotated[str, typer.Option(help="Its targets: index, onehot or soft.")] = "index",
+    target_dtype: Annotated[str, typer.Option(help="The dtype of class indices: int64, int32 or logits.")] = "int64",
+    targets_first: Annotated[
+        bool | None,
+        typer.Option("--targets-first/--logits-first", help="The order of its arguments; by default its names tell."),
+    ] = None,
+    set_: Annotated[
+        Values, typer.Option("--set", metavar="NAME=VALUE", help="A further keyword of every call. Repeatable.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="N", help="The index or name of the loss in its result.")
+    ] = None,
+    negate: Annotated[bool, typer.Option("--negate", help="It returns log-probabilities of the targets.")] = False,
+    may_overwrite: Annotated[
+        bool, typer.Option("--may-overwrite", help="It may write into its arguments, such as the gradient.")
+    ] = False,
+    internal: Annotated[str | None, typer.Option(help="The dtype in which it computes, such as float32.")] = None,
+    min_classes: Annotated[int | None, typer.Option(help="The fewest classes of a row.")] = None,
+    max_classes: Annotated[int | None, typer.Option(help="The most classes of a row.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="The most rows of a batch.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Try only a few widths, batches and calls.")] = False,
+    huge: Annotated[
+        bool, typer.Option("--huge", help="Try more than 2**31 logits in one call too, if memory suffices.")
+    ] = False,
+    repeat: Annotated[
+        int | None, typer.Option(help="How often three batches are called to find a race; 0 for none.")
+    ] = None,
     case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
@@ -43,16 +75,25 @@ def check(
 
     if out is not None:
         checking.prepare(out)
-    with show_progress() as show:
+    with gathered_output() as printed, show_progress_and_lines(printed.stream) as (show, say):
+        checking.load_framework(framework)  # before the loss imports Keras, whose backend it sets
         name, function = checking.named(loss)
         by_hand = checking.named(gradient)[1] if gradient else None
         result = checking.check(
             function, framework, dtype, require,
             require_loss=require_loss, require_gradient=require_gradient,
             name=name, gradient=by_hand, device=device, mode=mode, cases=case, first=first,
-            progress=show, on_failure=lambda line: print(f"first failure: {line}", file=sys.stderr),
+            returns=returns, layout=layout, targets=targets, target_dtype=target_dtype,
+            output=checking.output_named(output), negate=negate, targets_first=targets_first,
+            keywords=checking.assigned(set_ or ()),
+            may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,
+            max_rows=max_rows, quick=quick, huge=huge, repeat=repeat,
+            progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
     checking.show(result)
+    lines = list(printed.lines())
+    if lines:
+        print("Printed during the check:", *lines, sep="\n", file=sys.stderr)
     for path in checking.write(result, out) if out is not None else ():
         print(path)
     if not result.passed:

@@ -4,12 +4,14 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UsageError, short_repr
 from .formats import get_format
 
+Choice = TypeVar("Choice", bound=StrEnum)
 Strings = str | Sequence[str] | None  # one, several, or the default
 
 
@@ -46,6 +48,14 @@ def as_path(value: object, name: str, expected: str = "a path") -> Path:
 def as_string(value: object, name: str, expected: str = "a string") -> str:
     """Return ``value`` if it is a string, or raise a UsageError."""
     return str(_of_type(value, str, name, expected))
+
+
+def as_choice(value: object, choices: type[Choice], name: str) -> Choice:
+    """Return the item of an enum that ``value`` names, or raise a UsageError with the choices."""
+    try:
+        return choices(str(value))
+    except ValueError:
+        raise _unexpected(value, name, f"one of {', '.join(choices)}") from None
 
 
 def as_positive(value: object, name: str, unit: str) -> float:

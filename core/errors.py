@@ -21,11 +21,11 @@ def short_repr(value: object) -> str:
     return written if len(written) <= MAX_SHOWN and written.isprintable() else f"of type {type(value).__name__}"
 
 
-def format_error(error: BaseException) -> str:
+def format_error(error: BaseException, longest: int = MAX_LINE) -> str:
     """Return the error's type and the start of its message on one line, without control characters."""
     try:
         message = str(error)[:MAX_READ]
     except BaseException as another:  # __str__ is another package's code and may raise
         message = f"no message, {type(another).__name__} in __str__"
     printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {message}")
-    return " ".join(printable.split())[:MAX_LINE]
+    return " ".join(printable.split())[:longest]

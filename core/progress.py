@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -43,10 +44,29 @@ def reporting(progress: Progress | bool | None) -> AbstractContextManager[Progre
 @contextmanager
 def bar() -> Iterator[Progress]:
     """Show a bar on standard error, and erase it at the end."""
+    with _drawn(Console(stderr=True), redirect=True) as drawn:
+        yield _updating(drawn)
+
+
+@contextmanager
+def bar_and_lines(stream: TextIO) -> Iterator[tuple[Progress, Callable[[str], None]]]:
+    """Show a bar on a stream, and erase it at the end; the second function prints a line above the bar.
+
+    The output of others is not redirected.
+    """
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    with _drawn(console, redirect=False) as drawn:
+        yield _updating(drawn), lambda line: console.print(line, soft_wrap=True)
+
+
+def _drawn(console: Console, *, redirect: bool) -> Bar:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as drawn:
-        task = drawn.add_task("importing the frameworks", total=None)
-        yield lambda done, total, label: drawn.update(task, completed=done, total=total, description=label)
+    return Bar(*columns, console=console, transient=True, redirect_stdout=redirect, redirect_stderr=redirect)
+
+
+def _updating(drawn: Bar) -> Progress:
+    task = drawn.add_task("importing the frameworks", total=None)
+    return lambda done, total, label: drawn.update(task, completed=done, total=total, description=label)
 
 
 @contextmanager

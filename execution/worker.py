@@ -193,8 +193,18 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
     return replace(outcome, changed=changed, exhausted=_this.exhausted, resident=watchdog.resident())
 
 
-def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str) -> Outcome:
-    """Evaluate an implementation on a batch in this process; the implementation need not be one of the framework's."""
+def evaluated(
+    framework: Framework,
+    chosen: Implementation,
+    batch: Batch,
+    device: str,
+    mode: str,
+    fault: Callable[[BaseException], tuple[Status, str]] | None = None,
+) -> Outcome:
+    """Evaluate an implementation on a batch in this process; the implementation need not be one of the framework's.
+
+    ``fault`` returns the status and the message of an exception; by default as in a run.
+    """
     values: dict[str, NDArray[Any]] = {}
     refusal = batch.refusal(chosen)
     if refusal is not None:
@@ -209,8 +219,7 @@ def evaluated(framework: Framework, chosen: Implementation, batch: Batch, device
                 raise ValueError(f"{framework.name} returned {quantity!r}{again}")
             values[quantity] = _own_rows(_checked(quantity, array, given), batch)
     except BaseException as error:  # SystemExit too: it costs only this call
-        status = Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED
-        detail = format_error(error)
+        status, detail = _fault(framework, error) if fault is None else fault(error)
     lacking = tuple(q for q in chosen.quantities if q not in values)
     if lacking and status is Status.OK:
         status, detail = Status.RAISED, f"{framework.name} returned no {' and no '.join(lacking)}"
@@ -240,7 +249,11 @@ def _filled(framework: Framework, chosen: Implementation, batch: Batch, mode: st
 
 def _own_rows(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
     """Return the array without the filler rows of the batch; a reduced value is returned unchanged."""
-    return array[: len(batch.logits)] if array.ndim else array
+    return array[: batch.rows] if array.ndim else array
+
+
+def _fault(framework: Framework, error: BaseException) -> tuple[Status, str]:
+    return Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED, format_error(error)
 
 
 def _says_unsupported(framework: Framework, error: BaseException) -> bool:
@@ -259,9 +272,8 @@ def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:
     Raises:
         TypeError: for another type, shape or dtype than the quantity's.
     """
-    rows, classes = batch.logits.shape
-    whole = (rows,) if batch.reduction == "none" else ()
-    expected = whole if quantity == Quantity.LOSS else (rows, classes)
+    whole = (batch.rows,) if batch.reduction == "none" else ()
+    expected = whole if quantity == Quantity.LOSS else batch.logits.shape
     if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(f"{quantity} is a {type(array).__name__}; expected a NumPy array")
     if array.shape != expected:

@@ -7,5 +7,16 @@ from ._batch import Batch, Implementation
 from ._framework import Autograd, Framework
 from ._syntax import Syntax
 from ._training import Step, Training
+from ._transformed import Transformation, Transformed
 
-__all__ = ["Autograd", "Batch", "Framework", "Implementation", "Step", "Syntax", "Training"]
+__all__ = [
+    "Autograd",
+    "Batch",
+    "Framework",
+    "Implementation",
+    "Step",
+    "Syntax",
+    "Training",
+    "Transformation",
+    "Transformed",
+]

@@ -1,6 +1,7 @@
 """An implementation, one way to compute the loss; and a batch, the input of one call."""
 
 import inspect
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -72,7 +73,7 @@ class Batch:
     """The input of one call.
 
     Attributes:
-        logits: (B, C) of one of the four NumPy dtypes.
+        logits: (B, C) of one of the four NumPy dtypes; only ``check`` also gives (b, t, C) or (b, C, t).
         targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
         reduction: ``none``, ``mean`` or ``sum``.
         options: the options of `options.LossOptions` that are set, rounded to the logits' dtype; ``weight`` is (C,).
@@ -80,6 +81,7 @@ class Batch:
         common_rows: the number of rows that a worker may fill the batch up to, or None. Batches of one width then
             have one shape, and a framework compiles it once.
         filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
+        class_axis: the axis of the classes in the logits.
     """
 
     logits: NDArray[Any]
@@ -89,6 +91,18 @@ class Batch:
     layout: str = "rows"
     common_rows: int | None = None
     filler: int = 0
+    class_axis: int = 1
+
+    @property
+    def rows(self) -> int:
+        """The number of rows; of logits with positions, of all positions."""
+        shape = self.logits.shape
+        return math.prod(n for axis, n in enumerate(shape) if axis != self.class_axis)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the targets are class probabilities."""
+        return self.targets.ndim == self.logits.ndim
 
     def filled(self) -> "Batch":
         """Return the batch with its rows repeated up to ``common_rows``; an empty batch stays empty."""
@@ -115,18 +129,20 @@ class Batch:
     def in_memory(self) -> NDArray[Any]:
         """Return the logits (B, C) in the batch's memory layout; the framework handles ``spatial`` on its own array."""
         if self.layout == "transposed":
-            return np.asfortranarray(self.logits)
+            if self.logits.ndim == 2:
+                return np.asfortranarray(self.logits)
+            return np.ascontiguousarray(self.logits.swapaxes(-2, -1)).swapaxes(-2, -1)
         if self.layout == "strided":
-            wide = np.zeros((len(self.logits), 2 * self.logits.shape[1]), self.logits.dtype)
-            wide[:, ::2] = self.logits
-            return wide[:, ::2]
+            wide = np.zeros((*self.logits.shape[:-1], 2 * self.logits.shape[-1]), self.logits.dtype)
+            wide[..., ::2] = self.logits
+            return wide[..., ::2]
         return self.logits
 
     def refusal(self, implementation: Implementation) -> str | None:
         """Return why the implementation's documentation excludes this batch; None if it does not."""
-        if self.targets.ndim == 2 and not implementation.soft:
+        if self.soft and not implementation.soft:
             return "takes class indices, not class probabilities"
-        if self.targets.ndim == 2 and implementation.normalized and not self._sums_to_one():
+        if self.soft and implementation.normalized and not self._sums_to_one():
             return "documents class probabilities that sum to 1"
         if self.layout == "spatial" and implementation.class_axis is None:
             return "takes logits (B, C) alone"

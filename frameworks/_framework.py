@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ._batch import Batch, Implementation
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
+from ._transformed import Transformation, Transformed
 from .stages import Operations
 
 Array = Any
@@ -50,12 +52,14 @@ class Framework(ABC):
         operations: lets ``explain`` trace the written formulas stage by stage; without it, ``explain`` shows only the
             input and output of a call.
         autograd: lets ``check`` also differentiate twice, use other upstream gradients, and call without a gradient.
+        transformed: the framework's transformations of a loss that ``check`` tries, such as a vectorized map.
         strides: whether the framework's arrays support all memory layouts of NumPy arrays.
         syntax: templates for a program in the framework; ``check`` prints such a program for a failure.
     """
 
     operations: Operations | None = None
     autograd: Autograd | None = None
+    transformed: Mapping[Transformation, Transformed] = MappingProxyType({})
     strides: bool = True
     syntax: Syntax = Syntax()
 
@@ -129,6 +133,10 @@ class Framework(ABC):
     def to_numpy(self, array: Array) -> NDArray[Any]:
         """Return the framework's array as a NumPy array of the same dtype."""
         return np.asarray(array)
+
+    def flat(self, array: Array) -> Array:
+        """Return the framework's array, such as the losses of all positions, with one axis."""
+        return array.reshape(-1)
 
     def keywords(self, options: Mapping[str, Any], device: str) -> dict[str, Any]:
         """Return loss options as keyword arguments of a loss, with arrays as the framework's own."""

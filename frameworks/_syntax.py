@@ -23,11 +23,19 @@ class Syntax:
         ones, weighted, spread: an upstream gradient of ones, of an ``{array}`` of factors, of one ``{number}``.
         gradient: the gradient of ``rows`` under ``{upstream}``; of two gradients, the first replaces ``{repeatedly}``
             by ``repeatedly``.
-        another_batch: the logits of ``x`` in the opposite order.
+        another_batch: the logits of ``x`` in the opposite order of all ``{axes}``, ``0, 1``; ``{reversed}`` is
+            ``::-1, ::-1``.
         another_call: a statement that uses the ``{call}`` on them.
         numbers: ``{array}`` as nested lists.
-        transposed, strided, sliced: logits ``{x}`` (``{size}`` rows) in this memory layout.
-        every_other: targets ``{t}`` (``{size}`` rows of ``{classes}``) that occupy every other element in memory.
+        transposed, strided, sliced: logits ``{x}`` in this memory layout. ``{lead}`` are the sizes of all axes but the
+            last; ``{outer}`` is empty for (B, C) and ``(0, 0), `` for three axes.
+        every_other: targets ``{t}`` (the last axis of ``{size}``, in ``{classes}``) that occupy every other element in
+            memory.
+        tail: targets ``{t}`` that begin after the first number of their memory.
+        int32: targets ``{t}`` as 32-bit integers.
+        apart: factors ``{array}`` that are not next to each other in memory.
+        reversed_rows: ``x`` and ``t`` with their rows in reverse order.
+        flat: losses ``{rows}`` of any shape with one axis.
     """
 
     imports: tuple[str, ...] = ("import numpy as np",)
@@ -44,10 +52,15 @@ class Syntax:
     spread: str = ""
     gradient: str = ""
     repeatedly: str = ""
-    another_batch: str = "x[::-1, ::-1].copy()"
+    another_batch: str = "x[{reversed}].copy()"
     another_call: str = "{call}"
     numbers: str = "np.asarray({array}).astype(float).tolist()"
-    transposed: str = "np.asfortranarray({x})"
-    strided: str = "np.pad({x}[..., None], ((0, 0), (0, 0), (0, 1))).reshape({size}, -1)[:, ::2]"
-    sliced: str = "np.pad({x}, ((1, 0), (3, 2)))[1:, 3:-2]"
-    every_other: str = "((np.repeat({t}, 2) + np.arange(2 * {size}) % 2) % {classes})[::2]"
+    transposed: str = "np.ascontiguousarray({x}.mT).mT"
+    strided: str = "np.pad({x}[..., None], ({outer}(0, 0), (0, 0), (0, 1))).reshape({lead}, -1)[..., ::2]"
+    sliced: str = "np.pad({x}, ({outer}(1, 0), (3, 2)))[..., 1:, 3:-2]"
+    every_other: str = "((np.repeat({t}, 2, -1) + np.arange(2 * {size}) % 2) % {classes})[..., ::2]"
+    tail: str = "np.pad({t}, (1, 0))[1:]"
+    int32: str = "{t}.astype('int32')"
+    apart: str = "{array}"
+    reversed_rows: str = "x[::-1], t[::-1]"
+    flat: str = "{rows}.reshape(-1)"

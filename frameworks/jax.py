@@ -19,6 +19,7 @@ from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Autograd, Framework, Loss, Pull
 from ._jax_lowering import forget_context, share_context
+from ._jax_transformed import TRANSFORMED
 from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
@@ -243,6 +244,7 @@ class JaxFramework(Framework):
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
     )
     autograd = JaxAutograd()
+    transformed = TRANSFORMED
     strides = False
     training: Training | None = Training(step, ("jax/naive", "jax/lse", f"jax/{_TRAINED}"), "compiled")
     # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
@@ -272,7 +274,7 @@ class JaxFramework(Framework):
         weighted="{array}.astype(rows.dtype)",
         spread="jnp.full_like(rows, {number})",
         gradient="pull({upstream})[0]",
-        another_batch="x[::-1, ::-1]",
+        another_batch="x[{reversed}]",
         another_call="jax.vjp(lambda y: {call}, y)",
         numbers="{array}.tolist()",
     )

@@ -201,10 +201,16 @@ class NumpyFramework(Framework):
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
 
     def unsupported(self, error: Exception) -> bool:
-        # NumPy raises a TypeError such as "ufunc 'xxx' not supported for the input types". scikit-learn requires two
-        # classes and a row. Its error for a NaN is not listed here: it is a fault of the row with the NaN.
-        words = ("needs to contain at least two labels", "Found array with 0 sample(s)")
-        return isinstance(error, TypeError) or any(w in str(error) for w in words)
+        # NumPy raises the TypeError "ufunc 'xxx' not supported for the input types". scikit-learn requires two classes
+        # and a row, and in compiled code arrays without gaps. Its error for a NaN is not listed here: it is a fault of
+        # the row with the NaN.
+        words = (
+            "not supported for the input types",
+            "needs to contain at least two labels",
+            "Found array with 0 sample(s)",
+            "is not C-contiguous",
+        )
+        return super().unsupported(error) or any(w in str(error) for w in words)
 
 
 FRAMEWORK = NumpyFramework()

@@ -164,6 +164,9 @@ class PaddleFramework(Framework):
         bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
         return paddle.to_tensor(bits)
 
+    def flat(self, array: Tensor) -> Tensor:
+        return array.reshape([-1])
+
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
         values: NDArray[Any] = array.numpy()
         return values.view(ml_dtypes.bfloat16) if array.dtype == paddle.bfloat16 else values

@@ -14,9 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 from ._batch import Batch, Implementation
-from ._framework import Autograd, Framework, Loss, Pull
+from ._framework import Framework, Loss
 from ._keras_losses import KerasLosses
 from ._syntax import Syntax
+from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -198,19 +199,6 @@ def _traced(function: Callable[..., Any], mode: str, *, autograph: bool = True) 
 _traced_once = cache(_traced)
 
 
-class TensorflowAutograd(Autograd):
-    """Differentiation by a gradient tape."""
-
-    def forward(self, loss: Loss, logits: Tensor, targets: Tensor, *, repeatedly: bool) -> tuple[Tensor, Pull]:
-        with tf.GradientTape(persistent=repeatedly) as tape:
-            tape.watch(logits)
-            rows = loss(logits, targets)
-        return rows, lambda upstream: tf.convert_to_tensor(tape.gradient(rows, logits, output_gradients=upstream))
-
-    def spread(self, rows: Tensor, number: float) -> Tensor:
-        return tf.fill(tf.shape(rows), tf.cast(number, rows.dtype))
-
-
 @tf.function  # type: ignore[untyped-decorator]
 def step(
     implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
@@ -242,6 +230,7 @@ class TensorflowFramework(Framework):
         *KERAS.implementations("tensorflow/keras.", MODES, PLAIN_MODES),
     )
     autograd = TensorflowAutograd()
+    transformed = TRANSFORMED
     strides = False
     # Determinism makes TensorFlow sum in the same order each time.
     training = Training(
@@ -286,8 +275,10 @@ class TensorflowFramework(Framework):
         weighted="tf.cast({array}, rows.dtype)",
         spread="{number} * tf.ones_like(rows)",
         gradient="tf.convert_to_tensor(tape.gradient(rows, x, output_gradients={upstream}))",
-        another_batch="x[::-1, ::-1]",
+        another_batch="x[{reversed}]",
+        int32="tf.cast({t}, tf.int32)",
         numbers="{array}.numpy().tolist()",
+        flat="tf.reshape({rows}, [-1])",
     )
 
     def settings(self) -> Mapping[str, str]:
@@ -330,15 +321,16 @@ class TensorflowFramework(Framework):
         return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
 
     def placed(self, device: str) -> AbstractContextManager[Any]:
-        placement: AbstractContextManager[Any] = tf.device({"cuda": "GPU:0"}.get(device, "CPU:0"))
-        return placement
+        return tf.device({"cuda": "GPU:0"}.get(device, "CPU:0"))
 
     def to_array(self, values: NDArray[Any], device: str) -> Tensor:
         return tf.constant(values)
 
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
-        values: NDArray[Any] = array.numpy()
-        return values
+        return array.numpy()
+
+    def flat(self, array: Tensor) -> Tensor:
+        return tf.reshape(array, [-1])
 
     def in_mode(self, loss: Loss, mode: str) -> Loss:
         return _traced(loss, mode)

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Array, Autograd, Framework, Loss, Pull
 from ._syntax import Syntax
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
+from ._torch_transformed import TRANSFORMED
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -75,7 +77,9 @@ class _Log1p(torch.autograd.Function):
         ctx.dtype = logits.dtype
         return (torch.log1p(others) + (m - pick(x, targets))).to(logits.dtype)
 
+    # The saved tensors have no graph, so a second derivative would silently be 0.
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         targets, i, e, others = ctx.saved_tensors
         total = 1 + others
@@ -171,6 +175,18 @@ class TorchAutograd(Autograd):
             return loss(logits, targets)
 
 
+def _in_its_memory(values: NDArray[Any], device: str) -> Tensor:
+    """Return the array as a tensor; a part of a larger array as the same part of a larger tensor."""
+    owner = values.base
+    if not isinstance(owner, np.ndarray) or owner.itemsize != values.itemsize or owner.size > 8 * values.size + 64:
+        return torch.from_numpy(values).to(device)
+    if not owner.flags.c_contiguous or min(values.strides, default=0) < 0:
+        return torch.from_numpy(values).to(device)
+    start = (values.ctypes.data - owner.ctypes.data) // values.itemsize
+    whole = torch.from_numpy(owner.view(values.dtype).reshape(-1)).to(device)
+    return whole.as_strided(values.shape, [s // values.itemsize for s in values.strides], start)
+
+
 def step(
     implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
 ) -> Step:
@@ -201,6 +217,7 @@ class TorchFramework(Framework):
         *BUILTINS,
     )
     autograd = TorchAutograd()
+    transformed = TRANSFORMED
     # With one thread sums have the same order on any number of cores, and matrices this small need no second thread.
     training: Training | None = Training(
         step, ("torch/naive", "torch/lse", "torch/F.cross_entropy"), prepare=lambda: torch.set_num_threads(1)
@@ -237,13 +254,17 @@ class TorchFramework(Framework):
         spread="torch.full((), {number}, dtype=rows.dtype{device}).expand(rows.shape)",
         gradient="torch.autograd.grad(rows, x, {upstream}{repeatedly})[0]",
         repeatedly=", retain_graph=True",
-        another_batch="x.detach().flip(0, 1).requires_grad_()",
+        another_batch="x.detach().flip({axes}).requires_grad_()",
         another_call="{call}.sum().backward()",
         numbers="{array}.tolist()",
-        transposed="{x}.t().contiguous().t()",
-        strided="torch.nn.functional.pad({x}[..., None], (0, 1)).flatten(1)[:, ::2]",
-        sliced="torch.nn.functional.pad({x}, (3, 2, 1, 0))[1:, 3:-2]",
-        every_other="(({t}.repeat_interleave(2) + torch.arange(2 * {size}) % 2) % {classes})[::2]",
+        transposed="{x}.mT.contiguous().mT",
+        strided="torch.nn.functional.pad({x}[..., None], (0, 1)).flatten(-2)[..., ::2]",
+        sliced="torch.nn.functional.pad({x}, (3, 2, 1, 0))[..., 1:, 3:-2]",
+        every_other="(({t}.repeat_interleave(2, -1) + torch.arange(2 * {size}) % 2) % {classes})[..., ::2]",
+        tail="torch.nn.functional.pad({t}, (1, 0))[1:]",
+        int32="{t}.int()",
+        apart="torch.nn.functional.pad({array}[:, None], (1, 1))[:, 1]",
+        reversed_rows="x.detach().flip(0).requires_grad_(), t.flip(0)",
     )
 
     def settings(self) -> Mapping[str, str]:
@@ -304,8 +325,8 @@ class TorchFramework(Framework):
         # Only a read-only array is copied. The copy keeps the layout, which the case tests.
         own = values if values.flags.writeable else values.copy(order="K")
         if own.dtype == ml_dtypes.bfloat16:
-            return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16).to(device)
-        return torch.from_numpy(own).to(device)
+            return _in_its_memory(own.view(np.int16), device).view(torch.bfloat16)
+        return _in_its_memory(own, device)
 
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
         host = array.detach().cpu().contiguous()

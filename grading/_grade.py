@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -47,6 +48,11 @@ class Graded:
     def take(self, rows: NDArray[np.intp]) -> Graded:
         """Return the grades of the given rows, which may repeat."""
         return Graded(**{name: values[rows] for name, values in vars(self).items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Graded]) -> Graded:
+        """Return the grades of several batches as those of one."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def replaced(self, rows: NDArray[np.intp], others: Graded) -> Graded:
         """Return a copy in which the given rows have other grades."""

@@ -149,8 +149,13 @@ def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, conven
         scale=np.array(_rounded(scale)),
         sole_target=np.array(sole_targets, np.int64),
         transform=transform,
-        inner=None if transform.plain else np.array([r.inner for r in filled]).reshape(x.shape),
+        inner=None if transform.plain else np.array([_inner(r, x.shape[1]) for r in filled]).reshape(x.shape),
     )
+
+
+def _inner(row: ExactRow, classes: int) -> Float64:
+    """Return the row's ``inner``. An ignored row may be plain, since it has no z-loss; its cross-entropy is 0."""
+    return np.zeros(classes) if row.inner is None else row.inner
 
 
 # Target weights and the divisor of a mean are exact fractions; see `conventions`.

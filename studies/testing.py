@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cases import Case, select_cases
-from ..core.arguments import Strings, as_dtypes, as_strings
+from ..core.arguments import Strings, as_choice, as_dtypes, as_strings
+from ..core.counting import count
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, get_format, to_numpy
 from ..core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ..execution.plan import choose_dtypes
 from ..grading import Graded, grade
 from ..oracle import Reference, reference
-from .check import check, load_framework
+from .check import Layout, Returns, TargetKind, check, load_framework
 
 WORST_SHOWN = 5
 
@@ -31,13 +32,15 @@ def assert_conforms(
 
     Args:
         loss: a function of logits (B, C) and integer targets (B,), in the framework's arrays, that returns the row
-            losses (B,).
+            losses (B,). Options such as ``returns="mean"`` describe other losses.
         framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
         dtypes: the dtypes to check; by default all four, without those that the loss does not support.
         require: the worst grade that passes, ``A`` to ``D``.
         first: stop at the first batch that fails.
-        options: other options of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``, ``device``,
-            ``mode``, ``cases``, ``name``, ``shrink``.
+        options: all other parameters of `logitlab.check`: ``require_loss``, ``require_gradient``, ``gradient``,
+            ``device``, ``mode``, ``cases``, ``name``, ``shrink``. Some describe the loss, such as ``returns``,
+            ``layout``, ``targets`` and ``may_overwrite``. The limits are ``min_classes``, ``max_classes``, ``max_rows``
+            and ``quick``.
 
     Raises:
         AssertionError: if the loss fails; its message is the check's report.
@@ -86,30 +89,62 @@ class LogitCase:
         """Class indices (B,); a new copy each time."""
         return self.case.targets.copy()
 
+    @property
+    def onehot(self) -> NDArray[Any]:
+        """The targets as one-hot rows (B, C) in the dtype."""
+        fmt = get_format(self.dtype)
+        rows: NDArray[Any] = np.eye(self.case.classes)[self.case.targets].astype(fmt.dtype)
+        return rows
+
     @cached_property
     def exact(self) -> Reference:
         """The exact loss, probabilities and gradient of the logits as the dtype holds them."""
-        return reference(self.logits, self.targets)
+        return self._exact("none")
 
-    def arrays(self, framework: str, device: str = "cpu") -> tuple[Any, Any]:
+    def arrays(
+        self, framework: str, device: str = "cpu", *, layout: str = "bc", targets: str = "index"
+    ) -> tuple[Any, Any]:
         """Return logits and targets as a framework's arrays.
 
+        Args:
+            framework: ``torch``, ``jax``, ``tensorflow``, ``numpy``, or another that `logitlab frameworks` lists.
+            device: a device that the framework finds.
+            layout: the axes of the logits: ``bc`` for (B, C), or the B rows as the positions of one sequence: ``btc``
+                for (1, B, C), ``bct`` for (1, C, B). Targets then are (1, B), or as the logits if they are not indices.
+            targets: ``index`` for class indices, ``onehot`` or ``soft`` for one-hot rows.
+
         Raises:
-            UsageError: for a framework that cannot be imported.
+            UsageError: for a framework that cannot be imported, or another layout or kind of targets.
         """
-        adapter = load_framework(framework)
+        adapter, axes = load_framework(framework), as_choice(layout, Layout, "layout")
+        indices = as_choice(targets, TargetKind, "targets") is TargetKind.INDEX
+        x, t = self.logits, self.targets if indices else self.onehot
+        if axes is not Layout.BC:
+            x, t = (_positions(values, axes) for values in (x, t))
         with adapter.placed(device):
-            return adapter.to_array(self.logits, device), adapter.to_array(self.targets, device)
+            return adapter.to_array(x, device), adapter.to_array(t, device)
 
-    def assert_loss(self, computed: Any, require: str = "B") -> None:
-        """Assert that row losses (B,), an array of NumPy or of a framework, have the grade."""
-        __tracebackhide__ = True
-        self._assert(Quantity.LOSS, computed, require)
+    def assert_loss(self, computed: Any, require: str = "B", *, returns: str = "rows") -> None:
+        """Assert that a loss, an array of NumPy or of a framework, has the grade.
 
-    def assert_gradient(self, computed: Any, require: str = "B") -> None:
-        """Assert that the gradient (B, C) of the summed row losses has the grade."""
+        Args:
+            computed: the row losses (B,), or one number: their mean or their sum.
+            require: the worst grade that passes, ``A`` to ``D``.
+            returns: ``rows``, ``mean`` or ``sum``.
+        """
         __tracebackhide__ = True
-        self._assert(Quantity.GRADIENT, computed, require)
+        self._assert(Quantity.LOSS, computed, require, returns)
+
+    def assert_gradient(self, computed: Any, require: str = "B", *, returns: str = "rows") -> None:
+        """Assert that the gradient (B, C) of the summed row losses, or of their mean, has the grade.
+
+        Args:
+            computed: an array of NumPy or of a framework.
+            require: the worst grade that passes, ``A`` to ``D``.
+            returns: ``rows`` or ``sum`` for the gradient of the summed row losses, ``mean`` for that of their mean.
+        """
+        __tracebackhide__ = True
+        self._assert(Quantity.GRADIENT, computed, require, returns)
 
     def assert_probabilities(self, computed: Any, require: str = "B") -> None:
         """Assert that probabilities (B, C) have the grade."""
@@ -119,12 +154,17 @@ class LogitCase:
     def __repr__(self) -> str:
         return f"<{self.name} in {self.dtype}: {self.case.rows} x {self.case.classes}>"
 
-    def _assert(self, quantity: Quantity, computed: Any, require: str) -> None:
+    def _exact(self, reduction: str) -> Reference:
+        return reference(self.logits, self.targets, reduction=reduction)
+
+    def _assert(self, quantity: Quantity, computed: Any, require: str, returns: str = Returns.ROWS) -> None:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
             raise UsageError(f"cannot require grade {require!r}; choose one of {', '.join(GRADES[:-1])}")
+        reduction = {Returns.ROWS: "none"}.get(kind := as_choice(returns, Returns, "returns"), str(kind))
         values = to_numpy(computed, quantity)
-        expected = (self.case.rows,) if quantity is Quantity.LOSS else (self.case.rows, self.case.classes)
+        losses = () if reduction != "none" else (self.case.rows,)
+        expected = losses if quantity is Quantity.LOSS else (self.case.rows, self.case.classes)
         if values.shape != expected:
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of shape {values.shape}, expected {expected}"
@@ -133,25 +173,42 @@ class LogitCase:
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of dtype {values.dtype}, expected {', '.join(FORMATS)}"
             )
-        graded = grade(quantity, values, self.logits, get_format(self.dtype), self.exact)
-        short = [r for r in range(self.case.rows) if _falls_short(graded, r, require)]
+        exact = self.exact if reduction == "none" else self._exact(reduction)
+        graded = grade(
+            quantity, values, self.logits, get_format(self.dtype), exact, reduction=reduction,
+            row_losses=self.exact.loss,
+        )  # fmt: skip
+        short = [r for r in range(len(graded.grade)) if _falls_short(graded, r, require)]
         if short:
-            raise AssertionError("\n".join(self._message(quantity, values, graded, short, require)))
+            wanted: NDArray[np.float64] = getattr(exact, quantity).hi
+            raise AssertionError("\n".join(self._message(quantity, values, wanted, graded, short, require)))
 
     def _message(
-        self, quantity: Quantity, values: NDArray[Any], graded: Graded, short: Sequence[int], require: str
+        self,
+        quantity: Quantity,
+        values: NDArray[Any],
+        exact: NDArray[np.float64],
+        graded: Graded,
+        short: Sequence[int],
+        require: str,
     ) -> Iterator[str]:
-        yield f"{self.name} in {self.dtype}: {quantity} below grade {require} in {len(short)} of {self.case.rows} rows"
+        whole = values.ndim == 0
+        where = "" if whole else f" in {len(short)} of {self.case.rows} rows"
+        yield f"{self.name} in {self.dtype}: {quantity} below grade {require}{where}"
         yield f"({self.why})"
-        exact = getattr(self.exact, quantity).hi
         worst = sorted(short, key=lambda r: (grade_rank(graded.grade[r]), graded.max_ulp[r]), reverse=True)
         for r in worst[:WORST_SHOWN]:
             how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
-            yield f"  row {r}, target {self.case.targets[r]}: {how}"
+            yield (
+                f"  of {count(self.case.rows, 'row')}: {how}"
+                if whole
+                else (f"  row {r}, target {self.case.targets[r]}: {how}")
+            )
+            given, wanted = (values, exact) if whole else (values[r], exact[r])
             # Of many classes, only the one with the largest error gets a line.
-            at = () if quantity is Quantity.LOSS else (_farthest(values[r], exact[r]),)
-            where = f" at class {at[0]}" if at else ""
-            yield f"    given {float(values[r][at]):.9g}{where}, exact {float(exact[r][at]):.17g}"
+            at = () if quantity is Quantity.LOSS else (_farthest(given, wanted),)
+            place = f" at class {at[0]}" if at else ""
+            yield f"    given {float(given[at]):.9g}{place}, exact {float(wanted[at]):.17g}"
         if len(short) > WORST_SHOWN:
             yield f"  and {len(short) - WORST_SHOWN} more rows"
 
@@ -183,6 +240,12 @@ def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitC
             f"`logitlab cases --dtype {wanted[0]}`"
         )
     return held
+
+
+def _positions(values: NDArray[Any], axes: Layout) -> NDArray[Any]:
+    """Return rows (B, ...) as the positions of one sequence, with the classes last or, for ``bct``, second."""
+    flip = axes is Layout.BCT and values.ndim == 2
+    return np.ascontiguousarray((values.T if flip else values)[None])
 
 
 def _falls_short(graded: Graded, r: int, require: str) -> bool:

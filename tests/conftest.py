@@ -47,9 +47,11 @@ settings.load_profile("quick")
 # Patterns of node ids; the first that matches names the test's group. The workers finish together if the groups that
 # take longest come first.
 GROUPS = {
-    "tensorflow": r"test_(analysis|check|defects|explain|field_cases|formulas|modes|shapes)\.py::.*(keras|tensorflow)",
+    "tensorflow": r"test_(analysis|check|check_forms|defects|explain|field_cases|formulas|modes|shapes)\.py"
+    r"::.*(keras|tensorflow)",
     "frameworks": r"test_(agreement|analysis|explain|explain_grades|field_cases|formulas|modes)\.py"
     r"|test_defects\.py::\w+\[jax-"
+    r"|test_check_forms\.py::\w+\[jax"
     r"|test_(arguments|check|shapes|state|use_instead)\.py::\w*_jax_"
     r"|test_findings\.py::test_log1p\w+\[jax",
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",

@@ -14,8 +14,9 @@ from logitlab.core.formats import get_format
 from logitlab.studies.check._again import presented_again
 from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check._lines import table
-from logitlab.studies.check._loss import Candidate, load_framework
+from logitlab.studies.check._loss import Candidate
 from logitlab.studies.check._measure import measure
+from logitlab.studies.check._named import load_framework
 from logitlab.studies.check._rows import batches, number_of_batches
 from logitlab.studies.check._seeded import FEW_WIDTHS
 

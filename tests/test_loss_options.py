@@ -154,11 +154,12 @@ def test_a_reduction_treats_the_z_loss_as_part_of_the_row_loss(reduction):
     assert float(whole.scale) == pytest.approx(1 / divisor)
 
 
-def test_an_ignored_row_has_no_z_loss():
-    found = reference([[1.0, 2.0], [1.0, 2.0]], [-100, 0], ignore_index=-100, z_loss=1.0, logit_scale=3.0)
+@pytest.mark.parametrize(("scale", "least"), [(None, 4.0), (3.0, 36.0)])
+def test_an_ignored_row_has_no_z_loss(scale, least):
+    found = reference([[1.0, 2.0], [1.0, 2.0]], [-100, 0], ignore_index=-100, z_loss=1.0, logit_scale=scale)
     assert found.loss.hi[0] == 0.0
     assert found.gradient.hi[0].tolist() == [0.0, 0.0]
-    assert found.loss.hi[1] > 36.0
+    assert found.loss.hi[1] > least
 
 
 # --- limits ------------------------------------------------------------------------------------------------------

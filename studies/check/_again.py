@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import quantize
+from ._calls import WIDTHS, other_calls
 from ._presentation import Arrangement, CallKind
 from ._rows import OTHER_LAYOUTS, PresentedRows
 
@@ -19,6 +19,7 @@ WIDEST = 4200  # the most classes of rows in every presentation; wider rows show
 NARROW = 65  # the most classes for which a large batch is tried
 LARGE = (1025, 1024)  # rows of a large batch: one past a kernel's blocks, and a whole number of blocks
 MILLION = 1025  # the classes for which a large batch has a million logits
+TALL = {8193: 1025, 65_537: 129}  # rows of a large batch of wide rows, by width: one past blocks of 32 to 1,024 rows
 HUGE = 65_539  # rows beyond a grid dimension and 16 bits, tried with this number of classes:
 HUGE_CLASSES = 4
 ALONE = 24  # rows of a group that are tried alone
@@ -27,6 +28,10 @@ ALONE_WEIGHTED = 4  # rows tried alone that are also weighted
 FEW_ALONE = (1, 2, 3, 5, 10, 33, 128, 1025)
 FEW_SQUARE = (5, 33)
 FEW_LARGE = {5: LARGE[1], 10: LARGE[0], HUGE_CLASSES: HUGE}
+FEW_TALL = {65_537: 33}
+REDUCED_TALL = (65_537, 33)  # classes and rows for a loss that returns one number: more than 2**21 logits
+# The widths tried after a batch of another dtype, and with few shapes.
+AFTER_DTYPE, FEW_AFTER_DTYPE = (5, 33, 1025), (5,)
 
 
 def presented_again(rows: PresentedRows, *, few_shapes: bool = False) -> Iterator[PresentedRows]:
@@ -34,15 +39,19 @@ def presented_again(rows: PresentedRows, *, few_shapes: bool = False) -> Iterato
 
     With ``few_shapes`` the number of rows is kept where possible; fewer rows are filled up with copies.
     """
-    if rows.options.names:
+    if rows.options.names or rows.options.reduced:
         yield rows.called(CallKind.AGAIN)
-        yield _of_half_the_loss(rows) if rows.options.reduced else weighted(rows)
+        if rows.options.reduced or rows.classes in WIDTHS:
+            yield _of_half_the_loss(rows)
+        if not rows.options.reduced:
+            yield weighted(rows)
         return
     yield rows.called(CallKind.AGAIN)
     if rows.classes <= WIDEST and rows.layout == "rows":
         yield from (rows.called(call) for call in (CallKind.UNTRACKED, CallKind.BETWEEN))
         yield from (rows.arranged(arrangement) for arrangement in (Arrangement.SLICED, Arrangement.EVERY_OTHER))
         yield from other_layouts(rows)
+        yield from other_calls(rows, weighted(rows), few_shapes=few_shapes)
         rng = np.random.default_rng([0, rows.classes])
         yield permuted(rows, rng.permutation(rows.classes)).arranged(Arrangement.PERMUTED)
         shifted = _shifted(rows, rng)
@@ -50,6 +59,8 @@ def presented_again(rows: PresentedRows, *, few_shapes: bool = False) -> Iterato
         yield from _in_other_batches_of_few_shapes(rows) if few_shapes else _in_other_batches(rows)
         yield replace(rows.called(CallKind.TWICE), weights=np.full(len(rows), 2, rows.logits.dtype))
         yield _of_half_the_loss(rows)
+        if rows.classes in (FEW_AFTER_DTYPE if few_shapes else AFTER_DTYPE):
+            yield _in_a_new_shape(rows).called(CallKind.AFTER_DTYPE)
     yield weighted(rows)
 
 
@@ -72,7 +83,7 @@ def weighted(rows: PresentedRows) -> PresentedRows:
     # A row without a gradient, or an ignored row, gets no factor that is 0 or not finite.
     plain = ~(rows.exact.defined & np.isfinite(rows.exact.gradient.hi).all(axis=1)) | (rows.exact.mass == 0)
     factors[plain & ~(np.isfinite(factors) & (factors != 0))] = 1.0
-    return replace(rows.called(CallKind.WEIGHTED), weights=quantize(factors, rows.fmt))
+    return replace(rows.called(CallKind.WEIGHTED), weights=rows.held(factors))
 
 
 def _in_other_batches(rows: PresentedRows) -> Iterator[PresentedRows]:
@@ -117,10 +128,36 @@ def _in_other_batches_of_few_shapes(rows: PresentedRows) -> Iterator[PresentedRo
 
 def _repeated(rows: PresentedRows, size: int, arrangement: Arrangement) -> PresentedRows:
     """Return a batch of ``size`` copies of the rows, each round in another order."""
+    return rows.copied(_shuffled(rows, size)).arranged(arrangement, size)
+
+
+def tall_batches(rows: PresentedRows, *, few_shapes: bool = False) -> Iterator[PresentedRows]:
+    """Yield a batch of many wide rows, if there is one of this width."""
+    plain = rows.layout == "rows" and not rows.options.names
+    size = (FEW_TALL if few_shapes else TALL).get(rows.classes)
+    if plain and size is not None:
+        yield _tall(rows, size)
+
+
+def tall_with_answers(rows: PresentedRows) -> Iterator[PresentedRows]:
+    """Yield a smaller batch of many wide rows with all its exact answers, for a loss that returns one number."""
+    if rows.classes == REDUCED_TALL[0]:
+        yield _repeated(rows, REDUCED_TALL[1], Arrangement.LARGE)
+
+
+def _tall(rows: PresentedRows, size: int) -> PresentedRows:
+    return rows.tall(_shuffled(rows, size)).arranged(Arrangement.LARGE, size)
+
+
+def _in_a_new_shape(rows: PresentedRows) -> PresentedRows:
+    """Return the rows filled up to a size that no other presentation has."""
+    return rows.copied(np.resize(np.arange(len(rows)), 2 * len(rows) + 3))
+
+
+def _shuffled(rows: PresentedRows, size: int) -> Index:
     rng = np.random.default_rng([size, rows.classes])
     rounds = -(-size // len(rows))
-    places = np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
-    return rows.copied(places).arranged(arrangement, size)
+    return np.concatenate([rng.permutation(len(rows)) for _ in range(rounds)])[:size]
 
 
 def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
@@ -136,7 +173,8 @@ def permuted(rows: PresentedRows, order: Index) -> PresentedRows:
     )
     targets = place[rows.targets].astype(np.int64)
     origin = None if rows.origin is None else replace(rows.origin, classes=place)
-    return replace(rows, logits=rows.logits[:, order], targets=targets, exact=exact, origin=origin)
+    shares = None if rows.shares is None else rows.shares[:, order]
+    return replace(rows, logits=rows.logits[:, order], targets=targets, exact=exact, origin=origin, shares=shares)
 
 
 def _shifted(rows: PresentedRows, rng: np.random.Generator) -> Iterator[PresentedRows]:
@@ -150,7 +188,7 @@ def _shifted(rows: PresentedRows, rng: np.random.Generator) -> Iterator[Presente
         scale = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1.0)))
         constant = scale * rng.choice([-2.0, -1.0, 1.0, 2.0, 4.0], size=len(x))
         moved = x + constant[:, None]
-        held = quantize(moved, rows.fmt)
+        held = rows.held(moved)
         back = held.astype(np.float64) - constant[:, None]
         exactly = ((back == x) & (held.astype(np.float64) == moved)) | ~np.isfinite(x)
     kept = np.flatnonzero(exactly.all(axis=1) & np.isfinite(x).any(axis=1))

@@ -1,7 +1,7 @@
 """``check``: measure a user's loss against the exact answer, on the catalogue and on rows that test kernels."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -9,20 +9,28 @@ import numpy as np
 
 from ...cases import Case, select_cases
 from ...core import arguments
-from ...core.errors import UsageError, short_repr
-from ...core.formats import FORMATS
+from ...core.errors import UsageError
+from ...core.formats import FORMATS, get_format
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade
 from ...execution.plan import choose_dtypes
+from ._callee import Callee
+from ._factory import as_factory, name_of
+from ._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
+from ._huge import require_memory
+from ._limits import Limits
 from ._lines import Lines, Required, each_line, fails, table
-from ._loss import Candidate, Loss, load_framework
-from ._options import PLAIN, keywords, options_of, set_in, signature_of
+from ._loss import Candidate, Loss
+from ._named import load_framework
+from ._options import REDUCTION, set_in
 from ._presentation import CATALOGUED
+from ._program import shapes_before
 from ._result import CheckResult
 from ._rows import LAID
 from ._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 from ._shrink import find_smallest
-from ._tries import Tries, worst_rows
+from ._tries import Tries, plainly_failing_rows, worst_rows
+from ._warnings import gathered_warnings
 
 
 def check(
@@ -37,8 +45,26 @@ def check(
     gradient: Loss | None = None,
     device: str = "cpu",
     mode: str = "eager",
+    returns: str = "rows",
+    layout: str = "bc",
+    targets: str = "index",
+    target_dtype: str = "int64",
+    output: int | str | None = None,
+    negate: bool = False,
+    may_overwrite: bool = False,
+    factory: bool = False,
+    targets_first: bool | None = None,
+    keywords: Mapping[str, Any] | None = None,
+    internal: str | None = None,
     cases: str | Sequence[str] | None = None,
+    min_classes: int | None = None,
+    max_classes: int | None = None,
+    max_rows: int | None = None,
+    quick: bool = False,
+    huge: bool = False,
+    repeat: int | None = None,
     shrink: bool = True,
+    run_script: bool = True,
     first: bool = False,
     progress: Progress | bool | None = None,
     on_failure: Callable[[str], None] | None = None,
@@ -69,9 +95,36 @@ def check(
             needs it to check the gradient; the other frameworks differentiate the loss without it.
         device: a device that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
+        returns: what the loss returns: ``rows`` (B,), or the ``mean`` or ``sum`` of the batch. A mean or sum is graded
+            as one number and its gradient entry by entry.
+        layout: the axes of its logits: ``bc`` for (B, C), ``btc`` for (B, T, C), ``bct`` for (B, C, T).
+        targets: ``index`` for class indices, ``onehot`` for one-hot rows, ``soft`` for class probabilities.
+        target_dtype: the dtype of class indices: ``int64``, ``int32``, or ``logits`` for that of the logits.
+        output: the index, key or attribute of the loss in what the function returns, such as 0 for a tuple.
+        negate: whether the function returns log-probabilities of the targets, whose negative is the loss.
+        may_overwrite: whether the loss may write into its arguments, as kernels do that store the gradient in the
+            logits. It then gets copies with the same strides and storage; the property is reported and does not fail.
+        factory: whether ``loss`` (and ``gradient``) is a class or function that takes loss options and returns the
+            loss, such as ``torch.nn.CrossEntropyLoss``. It is also given the number of classes if it names
+            ``n_classes`` or ``num_classes``.
+        targets_first: whether the loss takes targets before logits. By default the names of its parameters decide:
+            ``(y_true, y_pred)``, ``(labels, logits)`` and ``(target, input)`` have targets first.
+        keywords: further keywords of every call, such as ``{"from_logits": True}``.
+        internal: the dtype in which the loss computes, such as ``float32``: wider logits are graded by its bounds.
         cases: globs over ``family/name``; by default ``check/*`` and all cases without loss options, or with options
             that the loss names.
+        min_classes: the fewest classes of a row.
+        max_classes: the most classes of a row.
+        max_rows: the most rows of a batch.
+        quick: whether to try only a few widths, batches and calls.
+        huge: whether to try one batch of more than 2**31 logits too, in the dtype that takes the least memory. It takes
+            minutes, and about five times the memory of the logits: 21 GB in 16 bits.
+        repeat: how often a narrow, a medium and a large batch are each called in every dtype, to find a race. By
+            default four rows are called 4,603 times in the first dtype, which shows a race of 1 in 1,000 calls with
+            99 %, and 130 rows 459 times. A framework that compiles each shape calls the four rows 90 times. With
+            ``cases`` no call is repeated by default. 0 turns these calls off.
         shrink: whether to search for the smallest input that still fails.
+        run_script: whether to run the program of the smallest input in a new Python process, to show what it prints.
         first: whether to stop at the first batch that fails; the grades then cover the batches tried.
         progress: called with the batches done, the total and the current batch. By default (None or True) a bar if
             standard error is a terminal, and a line in a notebook; False for none.
@@ -88,12 +141,26 @@ def check(
             every batch, cannot be measured either.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
-    default_name = str(getattr(loss, "__qualname__", type(loss).__name__))
-    called = default_name if name is None else arguments.as_string(name, "name")
-    _require_callable(loss, "the loss", called)
-    if gradient is not None:
-        _require_callable(gradient, "the gradient", str(getattr(gradient, "__qualname__", type(gradient).__name__)))
+    form = CallForm(
+        arguments.as_choice(returns, Returns, "returns"), arguments.as_choice(layout, Layout, "layout"),
+        arguments.as_choice(targets, TargetKind, "targets"),
+        arguments.as_choice(target_dtype, TargetDtype, "target_dtype"),
+        output, negate, may_overwrite, factory, None if internal is None else get_format(internal).name,
+        targets_first, dict(keywords or {}),
+    )  # fmt: skip
+    if factory:
+        loss, gradient = as_factory(loss), None if gradient is None else as_factory(gradient)
+    called = name_of(loss) if name is None else arguments.as_string(name, "name")
+    _require_callable(loss, gradient, called, form)
+    # Of cases that the user names, a race is looked for only on demand: it takes as long as a few hundred other calls.
+    repeat = 0 if repeat is None and cases is not None else repeat
+    times = None if repeat is None else arguments.as_integer(repeat, "repeat")
+    limits = replace(Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times)
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
+    if huge:
+        if form.returns is not Returns.ROWS:
+            raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
+        require_memory(asked or tuple(FORMATS))
     with reporting(progress) as report:
         adapter = load_framework(framework)
         if device not in adapter.devices():
@@ -102,10 +169,15 @@ def check(
         if mode not in modes:
             raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
         few_shapes = adapter.compiles_shapes(mode)
-        chosen = _chosen(cases, options_of(loss), few_shapes=few_shapes)
-        candidate = Candidate(called, adapter, loss, gradient, device, mode)
-        tries = Tries(candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes)
-        found, complete = _measure_all(tries, required, report, on_failure, first=first)
+        candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
+        named = candidate.callee.options
+        every = _chosen(cases, named, form, few_shapes=few_shapes)
+        chosen = limits.within(every, named=cases is not None)
+        tries = Tries(
+            candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
+        )
+        with gathered_warnings() as warned:
+            found, complete = _measure_all(tries, required, report, on_failure, first=first)
         lines = table(found)
         failed = fails(lines, required)
         smallest = None
@@ -113,13 +185,20 @@ def check(
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                smallest = find_smallest(candidate, list(worst_rows(lines, failed, tries)), required)
+                history = shapes_before(lines, failed) if run_script else None
+                with gathered_warnings():
+                    for some in (worst_rows, plainly_failing_rows):
+                        # A failure of one kind of call may be that of all calls, and yield no other input.
+                        smallest = smallest or find_smallest(
+                            candidate, list(some(lines, failed, tries)), required, limits, history
+                        )
             except KeyboardInterrupt:
                 complete = False
-    options = tuple(name for name in options_of(loss) if lines["options"].str.contains(name, regex=False).any())
+    options = tuple(name for name in named if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
         called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
-        options, lines, asked, smallest, complete,
+        options, lines, asked, smallest, complete, limits, form,
+        gradient_checked="gradient" in candidate.quantities, warnings=warned.each(),
     )  # fmt: skip
 
 
@@ -171,14 +250,16 @@ def _grade(letter: str) -> Grade:
     return Grade(letter)
 
 
-def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str], *, few_shapes: bool) -> tuple[Case, ...]:
+def _chosen(
+    patterns: str | Sequence[str] | None, options: Sequence[str], form: CallForm = PLAIN_FORM, *, few_shapes: bool
+) -> tuple[Case, ...]:
     globs = arguments.as_strings(patterns, "cases")
-    every = (*seeded_cases(), *option_cases(options))
+    every = tuple(case for case in (*seeded_cases(), *option_cases(options)) if _can_be_given(case, options, form))
     if few_shapes and not globs:
         every = tuple(case for case in every if case.classes in FEW_WIDTHS)
     of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
     others = [glob for glob in globs if not glob.startswith(SEEDED)]
-    held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options))
+    held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options, form))
     if not held and not of_its_own:
         taken = f" with the options {', '.join(options)}" if options else " alone"
         raise UsageError(
@@ -188,26 +269,24 @@ def _chosen(patterns: str | Sequence[str] | None, options: Sequence[str], *, few
     return (*held, *of_its_own)
 
 
-def _can_be_given(case: Case, options: Sequence[str]) -> bool:
-    in_rows = case.layout in LAID and case.targets.dtype == np.int64
-    return in_rows and not case.invalid and case.rows > 0 and set(set_in(case)) <= set(options)
+def _can_be_given(case: Case, options: Sequence[str], form: CallForm) -> bool:
+    given, taken = set(set_in(case)), {*options, *([REDUCTION] if case.reduction == form.returns else [])}
+    in_rows = case.layout in LAID and not case.invalid and case.rows > 0
+    # Losses of class probabilities divide a weighted mean by the number of rows, or by the weights.
+    is_mean = case.reduction == "mean" or form.returns is Returns.MEAN
+    one_meaning = not (form.dense and is_mean and "weight" in given)
+    return in_rows and one_meaning and given <= taken and _has_targets(case, form)
 
 
-def _require_callable(function: Any, what: str, name: str) -> None:
-    """Raise a UsageError for a value that cannot be called with logits and targets.
+def _has_targets(case: Case, form: CallForm) -> bool:
+    if case.targets.ndim == 2:
+        sums = case.targets.sum(axis=1)
+        return form.targets is TargetKind.SOFT and bool(np.allclose(sums, 1, rtol=0, atol=2.0**-20))
+    return case.targets.dtype == np.int64
 
-    Such a value is not a function, is a class, or has a signature that does not take two arguments.
-    """
-    expected = "expected a function of logits (B, C) and targets (B,)"
-    if inspect.isclass(function):
-        raise UsageError(f"{what} {name} is a class; {expected}, or an instance that can be called")
-    if not callable(function):
-        raise UsageError(f"{what} is {short_repr(function)}; {expected}")
-    signature = signature_of(function)
-    try:
-        if signature is not None:
-            signature.bind(None, None, **keywords(function, PLAIN))
-    except TypeError as error:
-        raise UsageError(
-            f"{what} {name}{signature} cannot be called with logits and targets ({error}); {expected}"
-        ) from error
+
+def _require_callable(loss: Any, gradient: Any, called: str, form: CallForm) -> None:
+    """Raise a UsageError if the loss or the gradient cannot be called with logits and targets."""
+    Callee("the loss", called, loss, form).require_callable()
+    if gradient is not None:
+        Callee("the gradient", name_of(gradient), gradient, form).require_callable()

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.formats import quantize
 from ._again import other_layouts, permuted
-from ._presentation import CATALOGUED, Arrangement, CallKind, Presentation
+from ._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind, Presentation
 from ._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
+from ._reduced import reduced, row_by_row
 from ._rows import OTHER_LAYOUTS, PresentedRows
 
 # These arrangements are kept while rows shrink; the others become ordinary batches.
-_IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER)
+_IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH)
+# In these calls nothing is compared with a plain call.
+_ALONE = (CallKind.ONCE, CallKind.AGAIN, CallKind.TWICE, CallKind.REPEATED, CallKind.EMPTY)
 
 
 class Contrast(NamedTuple):
@@ -28,7 +30,7 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
     """Return the rows as an ordinary batch, with only the kind of call and the memory layout kept."""
     how = Presentation(options=str(rows.options))
     if rows.how.call is not CallKind.ONCE:
-        how = Presentation(rows.how.call)
+        how = Presentation(rows.how.call, times=rows.how.times)
     elif rows.how.arrangement in _IN_MEMORY or rows.layout in OTHER_LAYOUTS:
         how = Presentation(arrangement=OTHER_LAYOUTS.get(rows.layout, rows.how.arrangement))
     return replace(rows, how=how, per_call=None, distinct=None, origin=None)
@@ -37,9 +39,12 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
 def contrasts(rows: PresentedRows, place: int, property_: str | None) -> Iterator[Contrast]:
     """Yield presentations in which the row must be right too, by a property; none if it concerns one presentation."""
     found = None if property_ is None else _BY_PROPERTY.get(property_)
-    if found is not None:
+    if found is not None and rows.row_exact is not None:
+        each, reduction = row_by_row(rows), rows.options.reduction
+        yield from (c._replace(rows=reduced(c.rows, reduction)) for c in found(each, place))
+    elif found is not None:
         yield from found(rows, place)
-    elif rows.how.call in (CallKind.BETWEEN, CallKind.SUMMED, CallKind.UNTRACKED, CallKind.WEIGHTED):
+    elif rows.how.call not in _ALONE:
         yield _plainly(rows, place)
 
 
@@ -79,7 +84,7 @@ def _other_offset(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     with np.errstate(invalid="ignore", over="ignore"):
         for end in (np.max, np.min):
             ends = np.array([end(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in x])
-            moved = quantize(x - ends[:, None], rows.fmt)
+            moved = rows.held(x - ends[:, None])
             exactly = (moved.astype(np.float64) + ends[:, None] == x) | ~np.isfinite(x)
             if exactly.all() and ends.any():
                 yield Contrast("less a constant", replace(rows, logits=moved), place)

@@ -22,6 +22,8 @@ from ._features import Features
 Array = NDArray[Any]
 Index = NDArray[np.intp]
 
+MAX_ENTRIES = 2**21  # entries of a gradient that are graded together; each needs about 100 bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Known:
@@ -45,6 +47,10 @@ class Known:
         """Return the grades of a result for the rows at these indices, with the classes in the batch's order."""
         if self.reduction != "none" and quantity == Quantity.LOSS:
             return grade_by(self._standard(quantity), computed)
+        if computed.size > MAX_ENTRIES and len(places) > len(self.logits):
+            size = max(len(self.logits), MAX_ENTRIES // computed.shape[1])
+            parts = [slice(i, i + size) for i in range(0, len(computed), size)]
+            return Graded.joined([self.grade(quantity, computed[part], places[part]) for part in parts])
         first, graded = self._answers.get(quantity, (None, None))
         if first is None or graded is None or first.dtype != computed.dtype:
             graded = self._grade_each(quantity, computed, places)
@@ -54,6 +60,10 @@ class Known:
         other = np.flatnonzero(rows_differ(computed, first[places]))
         again = self._grade_each(quantity, computed[other], places[other]) if other.size else None
         return graded.take(places) if again is None else graded.take(places).replaced(other, again)
+
+    def grade_once(self, quantity: Quantity, computed: Array, places: Index) -> Graded:
+        """Return the grades of a result, as `grade` does, without a comparison with the first result."""
+        return grade_by(self._standard(quantity).take(places), computed)
 
     def _grade_each(self, quantity: Quantity, computed: Array, places: Index) -> Graded:
         if len(places) <= len(self.logits):

@@ -1,5 +1,7 @@
 """The table of a check: a line for each row, quantity and presentation, with the features of the row."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +23,11 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
 
-DIFFERS = "differs"  # used as a verdict: two equal calls returned different bits
+# Used as verdicts of lines without a grade:
+DIFFERS = "differs"  # two equal calls returned different bits
+WRONG = "wrong"  # beyond a tolerance
+REFUSED = "refused"  # the loss raised where it may
+FAILING = (DIFFERS, WRONG)
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,15 @@ class Required:
         return f"grade {self.loss}" if same else f"grade {self.loss} of the loss and {self.gradient} of the gradient"
 
 
+ANY = Required(Grade.D, Grade.D)  # passes every finite result
+
+
 @dataclass(frozen=True, eq=False)
 class Lines:
     """The lines of one quantity of a batch; the fields are the columns of the table.
 
     An array has a value for each line; any other value holds for all lines. ``place`` is the row's index in its batch.
+    ``batch`` names the batch of a loss that returns one number for it.
     """
 
     dtype: str
@@ -67,6 +77,8 @@ class Lines:
     has_last: Mask
     has_wide: Mask
     has_layout: Mask
+    has_soft: Mask
+    has_ignored: Mask
     status: Status = Status.OK
     grade: Objects | None = None
     verdict: Objects | None = None
@@ -80,6 +92,7 @@ class Lines:
     out_dtype: str | None = None
     detail: str | None = None
     written: Argument | None = None
+    batch: str | None = None
 
     @classmethod
     def of(cls, rows: PresentedRows, quantity: Quantity, *, whole: bool = False) -> Self:
@@ -87,15 +100,29 @@ class Lines:
         hard = rows.features._asdict()
         factors = np.ones(len(rows)) if rows.weights is None else rows.weights.astype(np.float64)
         lines = cls(
-            rows.fmt.name, rows.ids, quantity, str(rows.how), rows.how.call, rows.how.arrangement,
+            rows.dtype, rows.ids, quantity, str(rows.how), rows.how.call, rows.how.arrangement,
             options=", ".join(rows.options.names),
             row=rows.numbers, classes=np.full(len(rows), rows.classes), target=rows.targets, place=np.arange(len(rows)),
             **(hard | {"has_nan": hard["has_nan"] | np.isnan(factors)}),
             has_last=rows.targets == rows.classes - 1,
             has_wide=np.full(len(rows), rows.classes >= WIDE_FROM),
-            has_layout=np.full(len(rows), rows.layout != "rows"),
+            has_layout=np.full(len(rows), rows.layout != "rows"), batch=rows.batch,
+            has_soft=np.full(len(rows), rows.shares is not None),
+            has_ignored=np.full(len(rows), bool((rows.ignored & ~rows.has_softmax).any())),
         )  # fmt: skip
+        if whole and rows.batch is not None:
+            return lines._of_whole_batch()
         return replace(lines.take(np.array([0])), row=np.array([-1]), target=np.array([-1])) if whole else lines
+
+    def _of_whole_batch(self) -> Self:
+        """Return one line for the batch, with the features that all its rows have, named after its rows."""
+        first = self.take(np.array([0]))
+        common: dict[str, Any] = {name: np.atleast_1d(getattr(self, name).all()) for name in _FEATURES}
+        first = replace(first, **common)
+        if (self.case == self.case[0]).all() and (self.row == self.row[0]).all():
+            return first
+        name = self.case[0] if (self.case == self.case[0]).all() else f"rows of {self.classes[0]:,} classes"
+        return replace(first, case=np.array([name], object), row=np.array([-1]), target=np.array([-1]))
 
     def __len__(self) -> int:
         return len(self.row)
@@ -113,7 +140,7 @@ class Lines:
         if self.status not in (Status.OK, Status.UNSUPPORTED):
             return np.arange(len(self))
         rank = np.full(len(self), -1) if self.grade is None else grade_ranks(self.grade)
-        differ = np.zeros(len(self), bool) if self.verdict is None else np.equal(self.verdict, DIFFERS)
+        differ = np.zeros(len(self), bool) if self.verdict is None else np.isin(self.verdict.astype(str), FAILING)
         order = np.argsort(-rank, kind="stable")
         return order[((rank > grade_rank(required.of(self.quantity))) | differ)[order]]
 
@@ -126,6 +153,7 @@ class Lines:
         return type(self)(**{name: taken(values) for name, values in vars(self).items()})
 
 
+_FEATURES = tuple(field.name for field in fields(Lines) if field.name.startswith("has_"))
 _DTYPES: dict[object, type[np.generic]] = {Mask: np.bool_, Integers: np.int64, Floats | float: np.float64}
 COLUMNS = {field.name: _DTYPES.get(get_type_hints(Lines)[field.name], np.object_) for field in fields(Lines)}
 
@@ -157,6 +185,7 @@ class Line(NamedTuple):
     classes: int
     place: int
     how: str
+    call: str
     status: str
     grade: str | None
     verdict: str | None
@@ -165,6 +194,8 @@ class Line(NamedTuple):
     max_ulp: float
     detail: str | None
     written: str | None
+    batch: str | None
+    out_dtype: str | None
 
 
 def each_line(lines: pd.DataFrame) -> Iterator[Line]:
@@ -179,7 +210,7 @@ def fails(lines: pd.DataFrame, required: Required) -> Mask:
         of_loss, grade_rank(required.loss), grade_rank(required.gradient)
     )
     raised = ~lines["status"].isin([Status.OK, Status.UNSUPPORTED])
-    return worse | (raised | lines["verdict"].eq(DIFFERS)).to_numpy(bool)
+    return worse | (raised | lines["verdict"].isin(FAILING)).to_numpy(bool)
 
 
 def grade_ranks(grades: Objects) -> Integers:
@@ -194,3 +225,9 @@ def badness(grade: str | None) -> int:
     """Return the rank of a grade, or a number above all ranks without a grade."""
     rank = grade_rank(grade)
     return rank if rank >= 0 else len(GRADES)
+
+
+def badnesses(lines: pd.DataFrame) -> pd.Series[float]:
+    """Return the `badness` of each line; a wrong result without a grade counts as grade D."""
+    found = lines["grade"].map(badness).astype(float)
+    return found.where(lines["verdict"].ne(WRONG), float(grade_rank(Grade.D)))

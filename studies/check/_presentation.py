@@ -14,6 +14,18 @@ class CallKind(StrEnum):
     UNTRACKED = "without its gradient"
     TWICE = "differentiated twice"
     BETWEEN = "another batch in between"
+    INT32 = "with int32 targets"
+    APART = "weighted apart in memory"
+    EMPTY = "on an empty batch"
+    INFERENCE = "in inference mode"
+    AUTOCAST = "under autocast"
+    VMAP = "under vmap"
+    GRAD = "under torch.func.grad"
+    JVP = "under jvp"
+    SECOND = "its gradient differentiated"
+    THREADS = "in two threads"
+    AFTER_DTYPE = "after a batch of another dtype"
+    REPEATED = "called {times:,} times"
 
 
 class Arrangement(StrEnum):
@@ -22,6 +34,8 @@ class Arrangement(StrEnum):
     CATALOGUED = "as catalogued"
     SLICED = "sliced out of wider rows"
     EVERY_OTHER = "every other number of its targets' memory"
+    TAIL = "strided in memory, targets after the first number of theirs"
+    BOTH_STRIDED = "strided in memory, and every other number of its targets' memory"
     TRANSPOSED = "transposed in memory"
     STRIDED = "strided in memory"
     PERMUTED = "classes permuted"
@@ -31,6 +45,11 @@ class Arrangement(StrEnum):
     ALONE = "alone in its batch"
     SQUARE = "in a square batch"
     LARGE = "in a batch of {size} rows"
+    MIXED = "beside rows without a finite loss"
+
+
+# Arrangements that change the memory of both logits and targets.
+MEMORY_OF_BOTH = (Arrangement.TAIL, Arrangement.BOTH_STRIDED)
 
 
 class Argument(StrEnum):
@@ -49,15 +68,17 @@ class Presentation:
         arrangement: the arrangement of the rows.
         options: the loss options, as text.
         size: the number of rows of a large batch.
+        times: the number of equal calls, if they are repeated.
     """
 
     call: CallKind = CallKind.ONCE
     arrangement: Arrangement = Arrangement.CATALOGUED
     options: str = ""
     size: int = 0
+    times: int = 0
 
     def __str__(self) -> str:
-        parts = [] if self.call is CallKind.ONCE else [str(self.call)]
+        parts = [] if self.call is CallKind.ONCE else [self.call.format(times=self.times)]
         if self.arrangement is not Arrangement.CATALOGUED:
             parts.append(self.arrangement.format(size=self.size))
         elif self.options:

@@ -11,7 +11,7 @@ import pandas as pd
 from ...core.vocabulary import Grade, Quantity, Verdict
 from ._lines import Mask
 from ._options import OPTIONS
-from ._presentation import CATALOGUED, Arrangement, CallKind
+from ._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind
 
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
 # Takes the lines, those that failed and those that test the property; returns those that break it.
@@ -26,8 +26,10 @@ OFFSET = "offset"
 COMPANY = "rows independent of each other"
 ORDER = "rows independent of their order"
 CLASSES = "classes in any order"
+DETERMINISTIC = "deterministic"
 LAYOUT = "right in every layout"
 ARGUMENTS = "arguments left as they are"
+SOFT = "soft targets"
 
 
 def _called(*calls: CallKind) -> Chosen:
@@ -48,21 +50,28 @@ def _called_plainly(lines: pd.DataFrame) -> Mask:
 
 
 def _has(feature: str) -> Chosen:
-    # A row in another layout does not test its other features.
-    return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout"))
+    # A row in another layout, or of one class, does not test its other features.
+    return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout")) & t["classes"].ne(1)
 
 
 def _given(option: str) -> Chosen:
     def chosen(lines: pd.DataFrame) -> pd.Series[bool]:
-        return lines["options"].isin([names for names in lines["options"].unique() if option in names.split(", ")])
+        given = [names for names in lines["options"].unique() if option in names.split(", ")]
+        # Batches with ignored NaN and infinities test another property.
+        return lines["options"].isin(given) & ~lines["has_ignored"]
 
     return chosen
 
 
 def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    """Return failures caused by the presentation: another one counts only if the catalogue's own is correct."""
-    plainly = _called_plainly(lines)
-    broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~_also_failed(lines, failed & plainly, KEYS))
+    """Return failures caused by the presentation: another one counts only if the catalogue's own is correct.
+
+    Another kind of call counts only if a first call with the same arrangement is correct.
+    """
+    plainly, once = _called_plainly(lines), lines["call"].eq(CallKind.ONCE).to_numpy(bool)
+    elsewhere = _also_failed(lines, failed & plainly, KEYS)
+    arranged_so = ~once & _also_failed(lines, failed & once & ~plainly, [*KEYS, "arrangement"])
+    broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~(elsewhere | arranged_so))
     return broken
 
 
@@ -94,7 +103,8 @@ def _blamed(option: str) -> Judge:
     """Return a judge of failures due to the option: of several options, those that fail alone, or all if none does."""
 
     def judge(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-        guilty = {o for o in lines.loc[failed, "options"].unique() if o in OPTIONS}
+        ordinary = failed & ~lines["has_ignored"].to_numpy(bool)
+        guilty = {o for o in lines.loc[ordinary, "options"].unique() if o in OPTIONS}
         blamed = [n for n in lines["options"].unique() if option in guilty or not guilty & set(n.split(", "))]
         return _failed_rows(lines, failed, tries) & lines["options"].isin(blamed).to_numpy(bool)
 
@@ -102,10 +112,32 @@ def _blamed(option: str) -> Judge:
 
 
 def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
-    """Return whether a line's row is among those that failed."""
-    return pd.MultiIndex.from_frame(lines[keys]).isin(
+    """Return whether a line's row is among those that failed, or the batch whose one loss it is part of."""
+    whole = _of_batch(lines)
+    found: Mask = _among(lines, failed & ~whole, keys) & ~whole
+    if whole.any():
+        same = whole if "quantity" in keys else lines["batch"].notna().to_numpy(bool)
+        more = [key for key in keys if key == "arrangement"]
+        found |= same & _among(lines, failed & whole, ["dtype", "batch", *more])
+    return found
+
+
+def _subjects(lines: pd.DataFrame) -> pd.Series[str]:
+    """Return what each line is about: a case, or the batch if the line is of the batch's one loss."""
+    return lines["case"].where(~_of_batch(lines), lines["batch"])
+
+
+def _of_batch(lines: pd.DataFrame) -> Mask:
+    """Return which lines are of the one loss of a batch."""
+    whole: Mask = (lines["batch"].notna() & lines["quantity"].eq(Quantity.LOSS)).to_numpy(bool)
+    return whole
+
+
+def _among(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    found: Mask = pd.MultiIndex.from_frame(lines[keys]).isin(
         pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
     )
+    return found
 
 
 @dataclass(frozen=True)
@@ -116,7 +148,7 @@ class Property:
         tries: selects the lines that test it.
         judge: selects the lines that break it.
         verdicts: the verdicts that break it; empty for any.
-        option: the loss option that it concerns.
+        option: the loss option, or kind of targets, that it concerns; it is listed only if that was tried.
     """
 
     tries: Chosen
@@ -130,23 +162,37 @@ class Property:
         return broken & lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
 
 
-_IN_MEMORY = (Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER)
-_IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE)
+IN_MEMORY = (
+    Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH
+)  # fmt: skip
+_IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE, Arrangement.MIXED)
+
+
+def _mixed_loss(lines: pd.DataFrame) -> pd.Series[bool]:
+    """Return which lines are of the one loss of a batch with an infinite or NaN row loss."""
+    return _arranged(Arrangement.MIXED)(lines) & _of_batch(lines)
+
 
 # "signs": no loss is below 0, and the gradient pushes the target up and the other classes down.
 PROPERTIES: dict[str, Property] = {
     "finite where the answer is": Property(
         lambda t: t["expected_finite"].eq(True) & _catalogued(t), _failed_rows, (Verdict.NAN, Verdict.OVERFLOW)
     ),
-    "infinite where the answer is": Property(lambda t: t["expected_finite"].eq(False) & ~t["has_nan"] & _catalogued(t)),
-    "NaN propagated": Property(_has("has_nan")),
+    "infinite where the answer is": Property(
+        lambda t: (
+            t["expected_finite"].eq(False) & (_catalogued(t) & ~t["has_nan"] | _mixed_loss(t) & t["exact"].notna())
+        )
+    ),
+    "NaN propagated": Property(lambda t: _has("has_nan")(t) | (_mixed_loss(t) & t["exact"].isna())),
     "masks": Property(_has("has_mask")),
     "large logits": Property(_has("has_large")),
     OFFSET: Property(lambda t: _has("has_offset")(t) | _arranged(Arrangement.SHIFTED)(t)),
     "near-zero loss": Property(_has("has_near_zero")),
     "ties": Property(_has("has_ties")),
+    "one class": Property(lambda t: t["classes"].eq(1) & _catalogued(t)),
     "last class": Property(_has("has_last")),
     "large vocabularies": Property(_has("has_wide")),
+    SOFT: Property(_has("has_soft"), option=SOFT),
     "gradient is the loss's derivative": Property(
         lambda t: (t["quantity"] == Quantity.GRADIENT) & _catalogued(t), _gradient_alone
     ),
@@ -154,20 +200,31 @@ PROPERTIES: dict[str, Property] = {
         lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has_layout"], _failed_rows, (Verdict.WRONG_SIGN,)
     ),
     "gradient passed on from above": Property(_called(CallKind.WEIGHTED, CallKind.SUMMED)),
-    "the same without its gradient": Property(_called(CallKind.UNTRACKED)),
+    "the same without its gradient": Property(_called(CallKind.UNTRACKED, CallKind.INFERENCE)),
     "calls independent of each other": Property(_called(CallKind.BETWEEN, CallKind.TWICE)),
+    "upstream gradients in any memory": Property(_called(CallKind.APART)),
+    "int32 targets": Property(_called(CallKind.INT32)),
+    "an empty batch": Property(_called(CallKind.EMPTY), _failed_rows),
+    "under autocast": Property(_called(CallKind.AUTOCAST)),
+    "under vmap and grad": Property(_called(CallKind.VMAP, CallKind.GRAD, CallKind.JVP)),
+    "second derivatives": Property(_called(CallKind.SECOND)),
+    "in two threads": Property(_called(CallKind.THREADS)),
+    "dtypes independent of each other": Property(_called(CallKind.AFTER_DTYPE)),
     ORDER: Property(_arranged(Arrangement.REVERSED), _either_way),
-    COMPANY: Property(_arranged(*_IN_BATCHES), _either_way),
+    COMPANY: Property(lambda t: _arranged(*_IN_BATCHES)(t) & ~_mixed_loss(t), _either_way),
     CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
-    LAYOUT: Property(lambda t: _arranged(*_IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
-    "deterministic": Property(_called(CallKind.AGAIN), _failed_rows),  # different bits count, correct or not
-    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: ~_unwritten(t)),
+    LAYOUT: Property(lambda t: _arranged(*IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
+    "ignored rows have no effect": Property(lambda t: t["has_ignored"], _failed_rows, option="ignore_index"),
+    # Different bits count, correct or not.
+    DETERMINISTIC: Property(_called(CallKind.AGAIN, CallKind.REPEATED), _failed_rows),
+    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: failed & ~_unwritten(t)),
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
 def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
     """Return for each property and dtype the number of lines that test it and that fail: columns `COLUMNS`."""
     given = {option for options in pd.unique(lines["options"]) for option in options.split(", ")}
+    given |= {SOFT} if lines["has_soft"].any() else set()
     asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
     tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
     broke = {name: p.breaks(lines, failed) for name, p in asked.items()}
@@ -187,7 +244,7 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     the property. The second is the share of the rows testing the property that break it. Every row tests a property
     with verdicts, so there only the first share counts.
     """
-    rows = lines.groupby(KEYS, sort=False).ngroup().to_numpy()
+    rows = lines.assign(case=_subjects(lines)).groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
     concerned = pairs.isin(pairs[failed])
     plainly = _called_plainly(lines)

@@ -1,7 +1,6 @@
 """The result of a check: grades, properties, the worst rows, the smallest input that fails; and its text."""
 
 import io
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,17 @@ from rich.text import Text
 from ...core.errors import UsageError
 from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Grade, Quantity, Status, worst_grade
-from ._lines import Line, Mask, Required, badness, each_line, fails
+from ._form import PLAIN_FORM, CallForm
+from ._ignored import note_of_ignored
+from ._limits import NO_LIMITS, Limits
+from ._lines import DIFFERS, WRONG, Line, Mask, Required, badnesses, each_line, fails
 from ._presentation import CATALOGUED
-from ._properties import PROPERTIES, properties
+from ._program import words_of
+from ._properties import ARGUMENTS, IN_MEMORY, PROPERTIES, properties
+from ._refusals import notes, refusals
 from ._shrink import Smallest
+from ._warnings import Warned
+from ._wording import messages, outcome, unsupported_dtypes, wrapped
 
 FAILURE_COLUMNS = (
     "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",
@@ -43,6 +49,10 @@ class CheckResult:
         asked: the dtypes given by name.
         smallest: the smallest input found that fails, or None.
         complete: whether everything was tried; False after ``first`` or Ctrl-C.
+        limits: the size of the batches that it was measured on.
+        form: how the loss is called.
+        gradient_checked: whether the gradient was checked; False in NumPy without a gradient function.
+        warnings: the warnings of the loss, each once, with their number.
     """
 
     name: str
@@ -58,6 +68,10 @@ class CheckResult:
     asked: tuple[str, ...]
     smallest: Smallest | None
     complete: bool = True
+    limits: Limits = NO_LIMITS
+    form: CallForm = PLAIN_FORM
+    gradient_checked: bool = True
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def _required(self) -> Required:
@@ -66,7 +80,12 @@ class CheckResult:
     @cached_property
     def _failed(self) -> Mask:
         missing = self.lines["dtype"].isin(self.asked) & self.lines["status"].eq(Status.UNSUPPORTED)
-        return fails(self.lines, self._required) | missing.to_numpy(bool)
+        return fails(self.lines, self._required) | (missing & ~self._refused).to_numpy(bool)
+
+    @property
+    def _refused(self) -> "pd.Series[bool]":
+        """Which lines are of a memory layout that the loss does not support, by its own message."""
+        return self.lines["status"].eq(Status.UNSUPPORTED) & self.lines["arrangement"].isin(IN_MEMORY)
 
     @property
     def passed(self) -> bool:
@@ -92,9 +111,10 @@ class CheckResult:
         broke = {name: p.breaks(self.lines, self._failed) for name, p in asked.items()}
         names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
         failures = self.lines[self._failed].assign(breaks=names)
-        order = failures.assign(
-            _bad=failures["grade"].map(badness).astype(float), _plainly=failures["how"].eq(str(CATALOGUED))
-        )
+        bad = badnesses(failures)
+        # A result without a grade that is wrong in every kind of call comes last.
+        bad[failures["grade"].isna() & failures["status"].eq(Status.OK) & failures["breaks"].eq("")] = 0.0
+        order = failures.assign(_bad=bad, _plainly=failures["how"].eq(str(CATALOGUED)))
         return order.sort_values(["_bad", "_plainly", "max_ulp"], ascending=False, kind="stable")
 
     @cached_property
@@ -109,6 +129,12 @@ class CheckResult:
     def properties(self) -> pd.DataFrame:
         """Each property in each dtype: how many rows test it, how many fail, and whether it ``held``."""
         return properties(self.lines, self._failed)
+
+    @property
+    def overwritten(self) -> tuple[str, ...]:
+        """The arguments that the loss writes into, if it may: ``logits``, ``targets``."""
+        allowed = self.lines.loc[self.lines["status"].eq(Status.OK), "written"]
+        return tuple(str(argument) for argument in pd.unique(allowed.dropna()))
 
     @property
     def script(self) -> str | None:
@@ -131,9 +157,11 @@ def show(result: CheckResult, console: Console | None = None) -> None:
     """Print the result."""
     out = _console() if console is None else console
     out.print(Group(*_parts(result, out.width)))
-    if result.script is not None:
+    if result.smallest is not None:
         out.print("\nA program that reproduces the failure with the smallest input found:\n")
-        out.print(result.script, soft_wrap=True)  # a program is not wrapped
+        out.print(result.smallest.script, soft_wrap=True)  # a program is not wrapped
+        if result.smallest.run is not None:
+            out.print("\n".join(words_of(result.smallest.run, out.width)), soft_wrap=True)
 
 
 def _console() -> Console:
@@ -178,18 +206,34 @@ def _parts(result: CheckResult, width: int) -> Iterator[RenderableType]:
     yield Text(f"{result.name}: {'passed' if result.passed else 'FAILED'}, {result._required} required ({where})")
     if result.options:
         yield Text(f"Measured with and without {', '.join(result.options)}")
+    if result.form.internal is not None:
+        yield Text(f"Wider dtypes than {result.form.internal}, in which it computes, are graded by its bounds")
+    for argument in result.overwritten:
+        yield Text(f"Writes into its {argument}, as allowed")
+    if str(result.limits):
+        yield Text(f"Limited to {result.limits}")
     if not result.complete:
         yield Text("Stopped before the end: the grades cover only the batches tried so far")
-    yield _grades(result)
-    if result.failures.empty:
-        if not result.passed:
-            details = result.lines["detail"].dropna()
-            yield Text(f"Nothing was measured: {next(iter(details), 'no case fits the dtypes')}")
-        return
-    yield Text("")
-    yield _properties(result)
-    yield Text("")
-    yield from _worst_rows(result, width)
+    yield from _grades(result, width)
+    for line in each_line(result.lines[result._refused].drop_duplicates("how")):
+        yield Text(wrapped(f"Not supported: {line.how} ({line.detail})", width))
+    for note in (*notes(result.lines), *note_of_ignored(result.lines)):
+        yield Text(wrapped(note, width))
+    if not result.gradient_checked:
+        yield Text(
+            wrapped(
+                f"No gradient was checked, since {result.framework} does not differentiate; give a function of the "
+                "gradient with --gradient MODULE:FUNCTION, in Python gradient=",
+                width,
+            )
+        )
+    if result.lines["status"].eq(Status.OK).any() and not result.failures.empty:
+        yield Text("")
+        yield _properties(result)
+    for paragraph in (_worst_rows(result), messages(result.lines), _warnings(result)):
+        lines = list(paragraph)
+        if lines:
+            yield Text("\n" + "\n".join(wrapped(line, width) for line in lines))
 
 
 def _table(*names: str) -> Table:
@@ -199,44 +243,65 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _grades(result: CheckResult) -> Table:
+def _grades(result: CheckResult, width: int) -> Iterator[RenderableType]:
+    """Yield a table with a line for each dtype, then the message of each dtype that is not supported."""
     table = _table("dtype", "loss", "gradient", "rows", "failed")
     failed = result.failures["dtype"].value_counts()
-    for dtype, grades in result.grades_by_quantity.items():
-        rows = int((result.lines["dtype"] == dtype).sum())
-        both = (grades.get(quantity, "-") for quantity in MEASURED)
-        table.add_row(dtype, *both, f"{rows:,}", f"{int(failed.get(dtype, 0)):,}")
-    return table
+    refused = unsupported_dtypes(result.lines)
+    for dtype, lines in result.lines.groupby("dtype", sort=False):
+        both = (outcome(lines[lines["quantity"] == quantity]) for quantity in MEASURED)
+        if dtype not in refused:
+            table.add_row(str(dtype), *both, f"{len(lines):,}", f"{int(failed.get(dtype, 0)):,}")
+    if table.rows:
+        yield table
+    longest = max(map(len, result.grades_by_quantity), default=0)
+    for dtype, message in refused.items():
+        yield Text(wrapped(f"{dtype:<{longest}}  unsupported: {message}", width))
+    if result.lines.empty:
+        yield Text("Nothing was measured: no case fits the dtypes")
 
 
 def _properties(result: CheckResult) -> Table:
     """Return a table with a line for each property: in each dtype, ``holds`` or the number of rows that fail it."""
     dtypes = list(result.grades_by_quantity)
     table = _table("property", *dtypes)
+    refused = {(name, dtype) for name, dtype, _ in refusals(result.lines)}
     for name, lines in result.properties.groupby("property", sort=False):
         tried = lines[lines["rows"] > 0]
         counts = zip(tried["dtype"], tried["rows"], tried["failed"], strict=True)
-        cells = {dtype: f"{failed:,} of {rows:,} fail" if failed else "holds" for dtype, rows, failed in counts}
+        holds = "not required" if name == ARGUMENTS and result.overwritten else "holds"
+        held = {dtype: "refused" if (name, dtype) in refused else holds for dtype in dtypes}
+        cells = {dtype: f"{failed:,} of {rows:,} fail" if failed else held[dtype] for dtype, rows, failed in counts}
         table.add_row(str(name), *(cells.get(dtype, "not tried") for dtype in dtypes))
     return table
 
 
-def _worst_rows(result: CheckResult, width: int) -> Iterator[Text]:
-    """Yield the worst row of each case and quantity, up to `WORST`, in lines that break between words only."""
-    yield Text("Worst rows:")
-    distinct = result._worst_first.drop_duplicates(["case", "quantity", "status"])
+def _worst_rows(result: CheckResult) -> Iterator[str]:
+    """Yield the worst row of each case and quantity, up to `WORST`."""
+    graded = result._worst_first[result._worst_first["status"] == Status.OK]
+    distinct = graded.drop_duplicates(["case", "quantity"])
+    if not distinct.empty:
+        yield "Worst rows:"
     for line in each_line(distinct.head(WORST)):
         row = "" if line.row < 0 else f"[{line.row}]"
         how = "" if line.how == str(CATALOGUED) else f", {line.how}"
-        words = f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {_fault(line)}"
-        yield from map(Text, textwrap.wrap(words, width, subsequent_indent="    ", break_on_hyphens=False))
+        yield f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {_fault(line)}"
+
+
+def _warnings(result: CheckResult) -> Iterator[str]:
+    if result.warnings:
+        yield "Warnings of the loss:"
+    yield from map(str, result.warnings)
 
 
 def _fault(line: Line) -> str:
-    """Return the grade and numbers of a row, or the message of its call."""
-    if line.status != Status.OK:
-        return f"{line.status}: {line.detail}"
+    """Return the grade and numbers of a row."""
+    if line.verdict == WRONG and line.detail:
+        return f"{line.verdict}: {line.detail}"
+    if line.verdict == DIFFERS:
+        return line.detail or "gave other bits in the second of two equal calls"
     # A gradient has many numbers, which the program prints; the line has its error only.
-    numbers = "" if line.quantity == Quantity.GRADIENT else f", {line.value:.6g} where {line.exact:.6g} is exact"
+    derivative = line.quantity == Quantity.GRADIENT and line.verdict != WRONG
+    numbers = "" if derivative else f", {line.value:.6g} where {line.exact:.6g} is exact"
     error = f", off by {line.max_ulp:.3g} ulp" if np.isfinite(line.max_ulp) else ""
     return f"{line.grade or line.verdict}{numbers}{error}"

@@ -159,6 +159,8 @@ def option_cases(names: Sequence[str]) -> Iterator[Case]:
         yield from (_seeded(width, place, some, "none") for some in together if some)
         if REDUCTION in names and width in REDUCED_WIDTHS:
             yield from (_seeded(width, place, some, how) for some in together for how in ("mean", "sum"))
+        if "ignore_index" in names and width > 1:
+            yield from (_ignored(width, how) for how in ("none", "mean")[: 1 + (REDUCTION in names)])
 
 
 def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> Case:
@@ -174,6 +176,28 @@ def _seeded(width: int, place: int, names: Collection[str], reduction: str) -> C
     name = "_".join([*few, *([reduction] if reduction != "none" else [])])
     why = f"Rows of {width} classes with {', '.join([*names, reduction])}."
     return make(f"check/{name}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), **options)
+
+
+def _ignored(width: int, reduction: str) -> Case:
+    """Return rows of which every second one is ignored and holds NaN, infinities, only masks, or large numbers."""
+    rng = np.random.default_rng([width, 3])
+    places, inf = np.arange(width), np.inf
+    ignored = [
+        np.where(places == 0, np.nan, _coarse(width, rng)),
+        np.where(places == width - 1, np.nan, _coarse(width, rng)),
+        np.full(width, np.nan),
+        np.where(places == 0, inf, _coarse(width, rng)),
+        np.full(width, inf),
+        np.full(width, -inf),
+        np.where(places == 0, -inf, inf),
+        _coarse(width, rng) * 2000,
+    ]
+    logits = [row for each in ignored for row in (_coarse(width, rng), each)]
+    targets = rng.integers(width, size=len(logits))
+    targets[1::2] = -100
+    name = "_".join(["ignored", *([reduction] if reduction != "none" else [])])
+    why = f"Rows of {width} classes beside ignored rows with NaN and infinities."
+    return make(f"check/{name}_{width}", why, logits, targets, reduction=reduction, tags=("seeded",), ignore_index=-100)
 
 
 def _value(name: str, width: int, place: int, rng: np.random.Generator) -> Any:

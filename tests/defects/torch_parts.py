@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 INF = float("inf")
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -50,6 +51,7 @@ class _Parts(torch.autograd.Function):
         return value(x, t).to(x.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         x, t, p = ctx.saved_tensors
         return ctx.gradient(x, t, p, wide(upstream[0])).to(x.dtype), None, None, None

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch.autograd.function import once_differentiable
 
 from . import sound
 from .torch_parts import INF, gradient_alone, pick, shift, shifted, slope, value_alone, wide
@@ -72,6 +73,7 @@ class _MadeInForward(torch.autograd.Function):
         return shifted(x, t)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, upstream):
         (made,) = ctx.saved_tensors
         return (made * upstream[:, None]).to(ctx.dtype), None
