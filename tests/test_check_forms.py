@@ -17,10 +17,10 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 import logitlab
 from logitlab.cli import main
 from logitlab.studies.check import assigned, load_framework, named, output_named
-from logitlab.studies.check._factory import parse
-from logitlab.studies.check._form import CallForm, Layout, TargetDtype
-from logitlab.studies.check._layout import positions, rows_of, shaped_logits, shaped_targets
-from logitlab.studies.check._properties import SOFT
+from logitlab.studies.check.forms._factory import parse
+from logitlab.studies.check.forms._form import CallForm, Layout, TargetDtype
+from logitlab.studies.check.forms._layout import positions, rows_of, shaped_logits, shaped_targets
+from logitlab.studies.check.judging._properties import SOFT
 
 FEW = ["seed/*", "check/width_5", "check/width_2", "layout/*"]
 SOME = ["seed/*", "check/width_5"]

@@ -10,9 +10,9 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 import logitlab
 from logitlab.core.formats import get_format
 from logitlab.studies.check import _huge
-from logitlab.studies.check._again import TALL, tall_batches
 from logitlab.studies.check._check import _chosen as chosen_cases
-from logitlab.studies.check._rows import batches
+from logitlab.studies.check.batches._again import TALL, tall_batches
+from logitlab.studies.check.batches._rows import batches
 
 COMPANY = "rows independent of each other"
 

@@ -11,14 +11,14 @@ import logitlab
 from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.formats import get_format
-from logitlab.studies.check._again import presented_again
 from logitlab.studies.check._check import _chosen as chosen_cases
-from logitlab.studies.check._lines import table
-from logitlab.studies.check._loss import Candidate
-from logitlab.studies.check._measure import measure
-from logitlab.studies.check._named import load_framework
-from logitlab.studies.check._rows import batches, number_of_batches
-from logitlab.studies.check._seeded import FEW_WIDTHS
+from logitlab.studies.check.batches._again import presented_again
+from logitlab.studies.check.batches._rows import batches, number_of_batches
+from logitlab.studies.check.batches._seeded import FEW_WIDTHS
+from logitlab.studies.check.forms._named import load_framework
+from logitlab.studies.check.measuring._lines import table
+from logitlab.studies.check.measuring._loss import Candidate
+from logitlab.studies.check.measuring._measure import measure
 
 FLOAT32 = get_format("float32")
 GLOBS = ["seed/*", "masks/*", "layout/*", "check/width_5", "check/width_65", "check/gaps_5"]

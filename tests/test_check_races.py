@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 import logitlab
-from logitlab.studies.check._limits import Limits
-from logitlab.studies.check._repeats import COMMON, FREQUENT, RARE, planned
+from logitlab.studies.check.batches._limits import Limits
+from logitlab.studies.check.batches._repeats import COMMON, FREQUENT, RARE, planned
 
 RACE = "a race, or random numbers"
 

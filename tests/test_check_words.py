@@ -12,9 +12,9 @@ import pytest
 import logitlab
 from logitlab.cli import main
 from logitlab.frameworks.numpy import FRAMEWORK
-from logitlab.studies.check._faults import fault
-from logitlab.studies.check._import import definition
-from logitlab.studies.check._wording import message_key
+from logitlab.studies.check.forms._import import definition
+from logitlab.studies.check.judging._wording import message_key
+from logitlab.studies.check.measuring._faults import fault
 
 CASES = ["seed/*", "check/width_1", "check/width_3"]
 

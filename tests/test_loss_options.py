@@ -26,8 +26,8 @@ from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import apriori_bounds, grade
 from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed
 from logitlab.oracle import PER_ROW, reference
-from logitlab.studies.check._again import permuted
-from logitlab.studies.check._rows import PresentedRows
+from logitlab.studies.check.batches._again import permuted
+from logitlab.studies.check.batches._rows import PresentedRows
 
 INF, NAN = float("inf"), float("nan")
 PROMISED = mpf(2) ** -90

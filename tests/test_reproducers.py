@@ -14,8 +14,8 @@ import pytest
 
 import logitlab
 from logitlab.studies.check import _shrink
-from logitlab.studies.check._options import OPTIONS
-from logitlab.studies.check._properties import PROPERTIES, SOFT
+from logitlab.studies.check.forms._options import OPTIONS
+from logitlab.studies.check.judging._properties import PROPERTIES, SOFT
 
 DEFECTS = corpus.defects()
 SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")

@@ -14,23 +14,23 @@ from ...core.formats import FORMATS, get_format
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade
 from ...execution.plan import choose_dtypes
-from ._callee import Callee
-from ._factory import as_factory, name_of
-from ._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
-from ._huge import require_memory
-from ._limits import Limits
-from ._lines import Lines, Required, each_line, fails, table
-from ._loss import Candidate, Loss
-from ._named import load_framework
-from ._options import REDUCTION, set_in
-from ._presentation import CATALOGUED
-from ._program import shapes_before
 from ._result import CheckResult
-from ._rows import LAID
-from ._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
-from ._shrink import find_smallest
 from ._tries import Tries, plainly_failing_rows, worst_rows
-from ._warnings import gathered_warnings
+from .batches._limits import Limits
+from .batches._presentation import CATALOGUED
+from .batches._rows import LAID
+from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
+from .forms._callee import Callee
+from .forms._factory import as_factory, name_of
+from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
+from .forms._named import load_framework
+from .forms._options import REDUCTION, set_in
+from .judging._warnings import gathered_warnings
+from .measuring._huge import require_memory
+from .measuring._lines import Lines, Required, each_line, fails, table
+from .measuring._loss import Candidate, Loss
+from .reproducing._program import shapes_before
+from .reproducing._shrink import find_smallest
 
 
 def check(

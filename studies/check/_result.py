@@ -15,17 +15,17 @@ from rich.text import Text
 from ...core.errors import UsageError
 from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Grade, Quantity, Status, worst_grade
-from ._form import PLAIN_FORM, CallForm
-from ._ignored import note_of_ignored
-from ._limits import NO_LIMITS, Limits
-from ._lines import DIFFERS, WRONG, Line, Mask, Required, badnesses, each_line, fails
-from ._presentation import CATALOGUED
-from ._program import words_of
-from ._properties import ARGUMENTS, IN_MEMORY, PROPERTIES, properties
-from ._refusals import notes, refusals
-from ._shrink import Smallest
-from ._warnings import Warned
-from ._wording import messages, outcome, unsupported_dtypes, wrapped
+from .batches._limits import NO_LIMITS, Limits
+from .batches._presentation import CATALOGUED
+from .forms._form import PLAIN_FORM, CallForm
+from .judging._properties import ARGUMENTS, IN_MEMORY, PROPERTIES, properties
+from .judging._refusals import notes, refusals
+from .judging._warnings import Warned
+from .judging._wording import messages, outcome, unsupported_dtypes, wrapped
+from .measuring._ignored import note_of_ignored
+from .measuring._lines import DIFFERS, WRONG, Line, Mask, Required, badnesses, each_line, fails
+from .reproducing._program import words_of
+from .reproducing._shrink import Smallest
 
 FAILURE_COLUMNS = (
     "dtype", "quantity", "case", "row", "classes", "target", "how", "status", "grade", "verdict", "value", "exact",

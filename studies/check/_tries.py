@@ -15,21 +15,21 @@ from ...core.progress import Progress
 from ...core.vocabulary import Quantity, Status
 from ...execution.worker import Outcome
 from ...frameworks import Batch
-from ._again import presented_again, tall_batches
-from ._form import Layout, Returns
-from ._huge import huge_batch
-from ._layout import held_targets
-from ._limits import NO_LIMITS, Limits
-from ._lines import ANY, Line, Lines, Mask, Required, badnesses, each_line
-from ._loss import REDUCED, Candidate
-from ._measure import measure
-from ._presentation import CATALOGUED, CallKind, Presentation
-from ._properties import KEYS, PROPERTIES, explaining
-from ._races import IN_SOME, Recalls
-from ._reduced import Batches, reduced, row_by_row
-from ._repeats import Repeat, planned, repeated_calls, until_it_differs
-from ._rows import PresentedRows, batches, number_of_batches
-from ._shrink import Failing
+from .batches._again import presented_again, tall_batches
+from .batches._limits import NO_LIMITS, Limits
+from .batches._presentation import CATALOGUED, CallKind, Presentation
+from .batches._reduced import Batches, reduced, row_by_row
+from .batches._repeats import Repeat, planned, repeated_calls, until_it_differs
+from .batches._rows import PresentedRows, batches, number_of_batches
+from .forms._form import Layout, Returns
+from .forms._layout import held_targets
+from .judging._properties import KEYS, PROPERTIES, explaining
+from .measuring._huge import huge_batch
+from .measuring._lines import ANY, Line, Lines, Mask, Required, badnesses, each_line
+from .measuring._loss import REDUCED, Candidate
+from .measuring._measure import measure
+from .measuring._races import IN_SOME, Recalls
+from .reproducing._shrink import Failing
 
 PROBED = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
 PROBED_POSITIONS = ((6, 5), (4, 3), (128, 1024))  # the same for logits with positions: not prime

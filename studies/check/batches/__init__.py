@@ -1,0 +1,1 @@
+"""The batches that a check presents to a loss: rows, their order, neighbours, memory, and kinds of call."""

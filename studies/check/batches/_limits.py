@@ -1,0 +1,134 @@
+"""The size of a check: which batches it tries, and how often it repeats a call."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ....cases import Case
+from ....core.arguments import as_integer
+from ....core.counting import count
+from ....core.errors import UsageError
+from ._presentation import Arrangement
+from ._rows import PresentedRows
+
+# The widths that a quick check tries: one, odd, even, a vector and more, a tile and more.
+QUICK_WIDTHS = (1, 2, 3, 5, 8, 33, 128, 1025)
+QUICK_AGAIN = (3, 33)  # the widths of rows that a quick check also tries in other presentations
+QUICK_ROWS = 32  # the most of them
+THINNED_ROWS = 8  # at least this many rows of a width are tried in other presentations
+QUICK_LOGITS = 2**16  # the most logits of a call of a quick check
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The batches that a check tries.
+
+    Attributes:
+        min_classes, max_classes: the fewest and the most classes of a row; None for no limit.
+        max_rows: the most rows of a batch; None for no limit.
+        quick: whether to try only a few widths, batches and calls.
+        huge: whether to try a batch of more than 2**31 logits too.
+        repeat: how often a small batch is called again to find a race; None for the default of the framework.
+    """
+
+    min_classes: int | None = None
+    max_classes: int | None = None
+    max_rows: int | None = None
+    quick: bool = False
+    huge: bool = False
+    repeat: int | None = None
+
+    @classmethod
+    def of(cls, min_classes: int | None, max_classes: int | None, max_rows: int | None, *, quick: bool) -> "Limits":
+        """Return valid limits.
+
+        Raises:
+            UsageError: for a limit below 1, or if the fewest classes exceed the most.
+        """
+        given = {"min_classes": min_classes, "max_classes": max_classes, "max_rows": max_rows}
+        low, high, rows = (None if value is None else as_integer(value, name, 1) for name, value in given.items())
+        if low is not None and high is not None and low > high:
+            raise UsageError(f"min_classes is {low} and max_classes is {high}; give a minimum of at most the maximum")
+        return cls(low, high, rows, quick)
+
+    def __str__(self) -> str:
+        """Return the limits in words, such as ``rows of 2 to 128 classes, batches of at most 64 rows``; "" for none."""
+        low, high = self.min_classes, self.max_classes
+        classes = f"rows of {low} to {high} classes" if low and high else ""
+        if (low is None) != (high is None):
+            classes = f"rows of at {f'least {low:,}' if low else f'most {high:,}'} classes"
+        rows = "" if self.max_rows is None else f"batches of at most {count(self.max_rows, 'row')}"
+        quick = "a few widths and calls (quick)" if self.quick else ""
+        return ", ".join(filter(None, (classes, rows, quick)))
+
+    def allow(self, rows: int, classes: int) -> bool:
+        """Return whether a batch of this size may be tried."""
+        return self.allow_classes(classes) and (self.max_rows is None or rows <= self.max_rows)
+
+    def allow_classes(self, classes: int) -> bool:
+        """Return whether rows of this width may be tried."""
+        return (self.min_classes or 1) <= classes and (self.max_classes is None or classes <= self.max_classes)
+
+    def nearest(self, rows: int, classes: int) -> tuple[int, int]:
+        """Return the size of a batch within the limits that is nearest to this one."""
+        wide = max(classes, self.min_classes or 1)
+        return min(rows, self.max_rows or rows), min(wide, self.max_classes or wide)
+
+    def within(self, cases: Sequence[Case], *, named: bool) -> tuple[Case, ...]:
+        """Return the cases within the limits; a quick check of no named cases leaves most widths out.
+
+        A case with a reduction is cut to the most rows of a batch. Other cases are divided later.
+
+        Raises:
+            UsageError: if no case is left.
+        """
+        left = [case for case in cases if self.allow_classes(case.classes)]
+        if self.quick and not named:
+            left = [case for case in left if case.classes in QUICK_WIDTHS] or left[:1]
+        if not left:
+            raise UsageError(f"no case has {self}; choose other limits or cases, from `logitlab cases`")
+        return tuple(self._cut(case) for case in left)
+
+    def _cut(self, case: Case) -> Case:
+        most = self.max_rows
+        if most is None or case.rows <= most or case.reduction == "none":
+            return case
+        return replace(case, logits=case.logits[:most], targets=case.targets[:most])
+
+    def first(self, rows: PresentedRows, *, few_shapes: bool) -> PresentedRows:
+        """Return all rows, divided into calls of at most the most rows of a batch."""
+        most = self.max_rows
+        if most is None or len(rows) <= most:
+            return rows
+        calls = -(-len(rows) // most)
+        return replace(rows.filled(calls * most) if few_shapes else rows, per_call=most)
+
+    def thinned(self, rows: PresentedRows) -> Iterator[PresentedRows]:
+        """Yield the rows to try in other presentations, in batches of at most the most rows, from first to last."""
+        most = min(self.max_rows or len(rows), QUICK_ROWS if self.quick else len(rows))
+        if len(rows) <= most:
+            yield rows
+            return
+        distinct = replace(rows.take(np.s_[: rows.count]), distinct=None)
+        parts = max(1, THINNED_ROWS // most)
+        places = np.unique(np.linspace(0, len(distinct) - 1, min(parts * most, len(distinct)), dtype=int))
+        for part in range(min(parts, len(places))):
+            few = distinct.take(places[part::parts])
+            yield few if rows.distinct is None else few.filled(most)
+
+    def again(self, rows: PresentedRows, presented: Iterator[PresentedRows]) -> Iterator[PresentedRows]:
+        """Yield the presentations of the rows whose calls are within the limits; large batches are cut to them."""
+        if self.quick and rows.classes not in QUICK_AGAIN:
+            return
+        for each in presented:
+            size = each.per_call or len(each)
+            if self.quick and size * each.classes > QUICK_LOGITS:
+                continue
+            if self.max_rows is None or size <= self.max_rows:
+                yield each
+            elif each.how.arrangement is Arrangement.LARGE and self.max_rows > len(rows):
+                yield each.take(np.s_[: self.max_rows]).arranged(Arrangement.LARGE, self.max_rows)
+
+
+NO_LIMITS = Limits()

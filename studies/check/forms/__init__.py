@@ -1,0 +1,1 @@
+"""What a loss under check is: its form, its options, and how it is found, made and called."""

@@ -1,0 +1,86 @@
+"""The names of the command line: a framework, and ``MODULE:LOSS``."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ....core.errors import UsageError, format_error
+from ....execution import registry
+from ....frameworks import Framework
+from ._factory import Factory, parse
+from ._files import import_file, is_file, split
+from ._prints import captured_prints
+
+Loss = Callable[..., Any]
+
+# The advice for a framework that LogitLab does not have.
+_INSTEAD = {
+    "triton": "a Triton kernel takes PyTorch's tensors: give --framework torch, with --device cuda on a GPU, or with "
+    "TRITON_INTERPRET=1 in the environment",
+    "mlx": "LogitLab cannot call MLX: check the same formulas with --framework numpy, or add a framework "
+    "(`logitlab frameworks` lists those that there are)",
+}
+
+
+def load_framework(name: str) -> Framework:
+    """Return the adapter of a framework in this process, without a change of settings.
+
+    Raises:
+        UsageError: for an unknown framework, or one that cannot be imported.
+    """
+    if name not in registry.names():
+        advice = _INSTEAD.get(name, f"choose one of {', '.join(registry.names())}")
+        raise UsageError(f"unknown framework {name!r}; {advice}")
+    try:
+        return registry.imported(name)
+    except ImportError as error:
+        raise UsageError(
+            f"{name} cannot be imported ({error}); for how to install it, see `logitlab doctor`"
+        ) from error
+
+
+def named(path: str) -> tuple[str, Loss]:
+    """Import ``package.module:loss`` or ``path/file.py:loss``, and return its name and the function.
+
+    Modules are also imported from the current folder. ``MODULE:NAME(arguments)`` gives a `Factory` with these
+    arguments, and ``MODULE:NAME(arguments).attribute`` one of an attribute.
+
+    Raises:
+        UsageError: if it does not exist or is not callable.
+    """
+    place, text = split(path)
+    written = parse(text)
+    found: Any = _imported(place)
+    for part in written.name.split("."):
+        if not hasattr(found, part):
+            there = ", ".join(n for n, v in vars(found).items() if inspect.isfunction(v) and not n.startswith("_"))
+            fix = f"choose one of {there}" if there else "define a function of logits (B, C) and targets (B,)"
+            raise UsageError(f"{place} has no {written.name!r}; {fix}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{path} is {type(found).__name__}; give a function of logits (B, C) and targets (B,)")
+    if written.call is None:
+        return written.title, found
+    return written.title, Factory(found, *written.call, written.attribute)
+
+
+def _imported(place: str) -> ModuleType:
+    """Import a module or a file."""
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
+    check = f"python {place}" if is_file(place) else f"python -c 'import {place}'"
+    try:
+        with captured_prints() as printed:
+            return import_file(place) if is_file(place) else importlib.import_module(place)
+    except ImportError as error:
+        raise UsageError(
+            f"cannot import {place!r}: {error}; run logitlab in the folder of the module, or set PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:  # the module is the user's code and may raise anything
+        raise UsageError(
+            f"{place!r} raises {format_error(error)}{printed.words}; fix it so that this works: `{check}`"
+        ) from error

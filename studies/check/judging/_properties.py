@@ -1,0 +1,264 @@
+"""The properties of a good loss: which are broken, and by how many of the rows that test them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ....core.vocabulary import Grade, Quantity, Verdict
+from ..batches._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind
+from ..forms._options import OPTIONS
+from ..measuring._lines import Mask
+
+Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
+# Takes the lines, those that failed and those that test the property; returns those that break it.
+Judge = Callable[[pd.DataFrame, Mask, Mask], Mask]
+
+ROW = ["dtype", "case", "row"]
+KEYS = [*ROW, "quantity"]
+COLUMNS = ("property", "dtype", "rows", "failed", "held")
+
+# Properties that other modules use.
+OFFSET = "offset"
+COMPANY = "rows independent of each other"
+ORDER = "rows independent of their order"
+CLASSES = "classes in any order"
+DETERMINISTIC = "deterministic"
+LAYOUT = "right in every layout"
+ARGUMENTS = "arguments left as they are"
+SOFT = "soft targets"
+
+
+def _called(*calls: CallKind) -> Chosen:
+    return lambda lines: lines["call"].isin(calls)
+
+
+def _arranged(*arrangements: Arrangement) -> Chosen:
+    return lambda lines: lines["call"].eq(CallKind.ONCE) & lines["arrangement"].isin(arrangements)
+
+
+def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
+    return lines["how"] == str(CATALOGUED)
+
+
+def _called_plainly(lines: pd.DataFrame) -> Mask:
+    """Return which lines are of rows of the catalogue in its own arrangement, with loss options or without."""
+    return _arranged(Arrangement.CATALOGUED)(lines).to_numpy(bool)
+
+
+def _has(feature: str) -> Chosen:
+    # A row in another layout, or of one class, does not test its other features.
+    return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout")) & t["classes"].ne(1)
+
+
+def _given(option: str) -> Chosen:
+    def chosen(lines: pd.DataFrame) -> pd.Series[bool]:
+        given = [names for names in lines["options"].unique() if option in names.split(", ")]
+        # Batches with ignored NaN and infinities test another property.
+        return lines["options"].isin(given) & ~lines["has_ignored"]
+
+    return chosen
+
+
+def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    """Return failures caused by the presentation: another one counts only if the catalogue's own is correct.
+
+    Another kind of call counts only if a first call with the same arrangement is correct.
+    """
+    plainly, once = _called_plainly(lines), lines["call"].eq(CallKind.ONCE).to_numpy(bool)
+    elsewhere = _also_failed(lines, failed & plainly, KEYS)
+    arranged_so = ~once & _also_failed(lines, failed & once & ~plainly, [*KEYS, "arrangement"])
+    broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~(elsewhere | arranged_so))
+    return broken
+
+
+def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    """Return rows that are wrong in one presentation and right in the other, whichever is the catalogue's.
+
+    A grade C in the catalogue's presentation does not count: the order of a sum changes the last digits.
+    """
+    plainly = _called_plainly(lines)
+    wrong = failed & plainly & _unwritten(lines) & ~lines["grade"].eq(Grade.C).to_numpy()
+    return _only_so(lines, failed, tries) | (tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS))
+
+
+def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    losses = failed & lines["quantity"].eq(Quantity.LOSS).to_numpy()
+    return _failed_rows(lines, failed, tries) & ~_also_failed(lines, losses, ROW)
+
+
+def _failed_rows(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    # A loss that writes into its arguments may return correct values; that breaks no other property.
+    return tries & failed & _unwritten(lines)
+
+
+def _unwritten(lines: pd.DataFrame) -> Mask:
+    return lines["written"].isna().to_numpy(bool)
+
+
+def _blamed(option: str) -> Judge:
+    """Return a judge of failures due to the option: of several options, those that fail alone, or all if none does."""
+
+    def judge(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+        ordinary = failed & ~lines["has_ignored"].to_numpy(bool)
+        guilty = {o for o in lines.loc[ordinary, "options"].unique() if o in OPTIONS}
+        blamed = [n for n in lines["options"].unique() if option in guilty or not guilty & set(n.split(", "))]
+        return _failed_rows(lines, failed, tries) & lines["options"].isin(blamed).to_numpy(bool)
+
+    return judge
+
+
+def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    """Return whether a line's row is among those that failed, or the batch whose one loss it is part of."""
+    whole = _of_batch(lines)
+    found: Mask = _among(lines, failed & ~whole, keys) & ~whole
+    if whole.any():
+        same = whole if "quantity" in keys else lines["batch"].notna().to_numpy(bool)
+        more = [key for key in keys if key == "arrangement"]
+        found |= same & _among(lines, failed & whole, ["dtype", "batch", *more])
+    return found
+
+
+def _subjects(lines: pd.DataFrame) -> pd.Series[str]:
+    """Return what each line is about: a case, or the batch if the line is of the batch's one loss."""
+    return lines["case"].where(~_of_batch(lines), lines["batch"])
+
+
+def _of_batch(lines: pd.DataFrame) -> Mask:
+    """Return which lines are of the one loss of a batch."""
+    whole: Mask = (lines["batch"].notna() & lines["quantity"].eq(Quantity.LOSS)).to_numpy(bool)
+    return whole
+
+
+def _among(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    found: Mask = pd.MultiIndex.from_frame(lines[keys]).isin(
+        pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of a good loss.
+
+    Attributes:
+        tries: selects the lines that test it.
+        judge: selects the lines that break it.
+        verdicts: the verdicts that break it; empty for any.
+        option: the loss option, or kind of targets, that it concerns; it is listed only if that was tried.
+    """
+
+    tries: Chosen
+    judge: Judge = _only_so
+    verdicts: tuple[Verdict, ...] = ()
+    option: str | None = None
+
+    def breaks(self, lines: pd.DataFrame, failed: Mask) -> Mask:
+        """Return the lines that break the property."""
+        broken = self.judge(lines, failed, self.tries(lines).to_numpy(bool))
+        return broken & lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
+
+
+IN_MEMORY = (
+    Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH
+)  # fmt: skip
+_IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE, Arrangement.MIXED)
+
+
+def _mixed_loss(lines: pd.DataFrame) -> pd.Series[bool]:
+    """Return which lines are of the one loss of a batch with an infinite or NaN row loss."""
+    return _arranged(Arrangement.MIXED)(lines) & _of_batch(lines)
+
+
+# "signs": no loss is below 0, and the gradient pushes the target up and the other classes down.
+PROPERTIES: dict[str, Property] = {
+    "finite where the answer is": Property(
+        lambda t: t["expected_finite"].eq(True) & _catalogued(t), _failed_rows, (Verdict.NAN, Verdict.OVERFLOW)
+    ),
+    "infinite where the answer is": Property(
+        lambda t: (
+            t["expected_finite"].eq(False) & (_catalogued(t) & ~t["has_nan"] | _mixed_loss(t) & t["exact"].notna())
+        )
+    ),
+    "NaN propagated": Property(lambda t: _has("has_nan")(t) | (_mixed_loss(t) & t["exact"].isna())),
+    "masks": Property(_has("has_mask")),
+    "large logits": Property(_has("has_large")),
+    OFFSET: Property(lambda t: _has("has_offset")(t) | _arranged(Arrangement.SHIFTED)(t)),
+    "near-zero loss": Property(_has("has_near_zero")),
+    "ties": Property(_has("has_ties")),
+    "one class": Property(lambda t: t["classes"].eq(1) & _catalogued(t)),
+    "last class": Property(_has("has_last")),
+    "large vocabularies": Property(_has("has_wide")),
+    SOFT: Property(_has("has_soft"), option=SOFT),
+    "gradient is the loss's derivative": Property(
+        lambda t: (t["quantity"] == Quantity.GRADIENT) & _catalogued(t), _gradient_alone
+    ),
+    "signs": Property(
+        lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has_layout"], _failed_rows, (Verdict.WRONG_SIGN,)
+    ),
+    "gradient passed on from above": Property(_called(CallKind.WEIGHTED, CallKind.SUMMED)),
+    "the same without its gradient": Property(_called(CallKind.UNTRACKED, CallKind.INFERENCE)),
+    "calls independent of each other": Property(_called(CallKind.BETWEEN, CallKind.TWICE)),
+    "upstream gradients in any memory": Property(_called(CallKind.APART)),
+    "int32 targets": Property(_called(CallKind.INT32)),
+    "an empty batch": Property(_called(CallKind.EMPTY), _failed_rows),
+    "under autocast": Property(_called(CallKind.AUTOCAST)),
+    "under vmap and grad": Property(_called(CallKind.VMAP, CallKind.GRAD, CallKind.JVP)),
+    "second derivatives": Property(_called(CallKind.SECOND)),
+    "in two threads": Property(_called(CallKind.THREADS)),
+    "dtypes independent of each other": Property(_called(CallKind.AFTER_DTYPE)),
+    ORDER: Property(_arranged(Arrangement.REVERSED), _either_way),
+    COMPANY: Property(lambda t: _arranged(*_IN_BATCHES)(t) & ~_mixed_loss(t), _either_way),
+    CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
+    LAYOUT: Property(lambda t: _arranged(*IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
+    "ignored rows have no effect": Property(lambda t: t["has_ignored"], _failed_rows, option="ignore_index"),
+    # Different bits count, correct or not.
+    DETERMINISTIC: Property(_called(CallKind.AGAIN, CallKind.REPEATED), _failed_rows),
+    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: failed & ~_unwritten(t)),
+} | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
+
+
+def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
+    """Return for each property and dtype the number of lines that test it and that fail: columns `COLUMNS`."""
+    given = {option for options in pd.unique(lines["options"]) for option in options.split(", ")}
+    given |= {SOFT} if lines["has_soft"].any() else set()
+    asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
+    tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
+    broke = {name: p.breaks(lines, failed) for name, p in asked.items()}
+    found = []
+    for dtype in pd.unique(lines["dtype"]):
+        of_dtype = lines["dtype"].eq(dtype).to_numpy()
+        for name in asked:
+            count = int((broke[name] & of_dtype).sum())
+            found.append((name, dtype, int((tries[name] & of_dtype).sum()), count, count == 0))
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
+    """Return the property that best explains the failures; None if the failing rows share no property.
+
+    The score of a property is the harmonic mean of two shares. The first is the share of the failing rows that break
+    the property. The second is the share of the rows testing the property that break it. Every row tests a property
+    with verdicts, so there only the first share counts.
+    """
+    rows = lines.assign(case=_subjects(lines)).groupby(KEYS, sort=False).ngroup().to_numpy()
+    pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
+    concerned = pairs.isin(pairs[failed])
+    plainly = _called_plainly(lines)
+
+    def score(tries: Mask, broken: Mask) -> float:
+        count = len(np.unique(rows[tries & concerned])) + len(np.unique(rows[failed]))
+        return 2 * len(np.unique(rows[broken])) / count if count else 0.0
+
+    scores = {}
+    for name, property_ in PROPERTIES.items():
+        broken = property_.breaks(lines, failed)
+        scores[name] = score(broken if property_.verdicts else property_.tries(lines).to_numpy(bool), broken)
+    # Every line tests this property, so it counts only if it explains the failures alone.
+    writes = PROPERTIES[ARGUMENTS].breaks(lines, failed)
+    scores[ARGUMENTS] = float(writes.any() and writes[failed].mean())
+    best = max(scores, key=lambda name: scores[name])
+    return best if scores[best] > 0 and scores[best] >= score(plainly, failed & plainly) else None

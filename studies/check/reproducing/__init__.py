@@ -1,0 +1,1 @@
+"""The smallest input that fails, and a program that shows the failure without LogitLab."""
