@@ -209,6 +209,30 @@ def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
     return np.where(rounded == 0, np.copysign(0.0, hi), rounded)
 
 
+def rounds_to_zero(hi: Float64, fmt: Format, lo: Float64) -> NDArray[np.bool_]:
+    """Return where the exact value ``hi + lo`` rounds to 0 in the format, as `round_to` rounds it."""
+    # Midway between 0 and the smallest subnormal, the even one is 0.
+    return _within(hi, lo, fmt.smallest_subnormal / 2, also_at=True)
+
+
+def rounds_to_infinity(hi: Float64, fmt: Format, lo: Float64) -> NDArray[np.bool_]:
+    """Return where the exact value ``hi + lo`` rounds to an infinity in the format, as `round_to` rounds it."""
+    # Midway between the largest number and the next power of two, the even one is the power, which overflows.
+    found: NDArray[np.bool_] = ~_within(hi, lo, fmt.largest + 2.0 ** (fmt.emax - fmt.precision), also_at=False)
+    return found & ~np.isnan(hi)
+
+
+def _within(hi: Float64, lo: Float64, limit: float, *, also_at: bool) -> NDArray[np.bool_]:
+    """Return where the magnitude of ``hi + lo`` is below a limit, or at it."""
+    size = np.abs(hi)
+    found: NDArray[np.bool_] = size < limit
+    at = size == limit
+    if at.any():  # rare
+        beyond = np.where(np.isfinite(hi), np.sign(hi) * lo, 0.0)
+        found |= at & ((beyond <= 0) if also_at else (beyond < 0))
+    return found
+
+
 def quantize(values: ArrayLike, fmt: Format) -> Array:
     """Round float64 values to the format's NumPy dtype, to nearest even."""
     # Not astype alone: ml_dtypes converts float64 to bfloat16 through float32, which rounds twice.

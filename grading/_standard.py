@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.formats import FORMATS, Format, round_to, ulp
+from ..core.formats import FORMATS, Format, rounds_to_infinity, rounds_to_zero, ulp
 from ..core.vocabulary import Quantity
 from ..oracle import Exact, Reference
 from ._bounds import Bounds, RowSizes, entry_bounds, loss_bounds, reduced_loss_bounds
@@ -34,14 +34,17 @@ class Errors(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Exact values rounded to a dtype (R, E), where they are finite, and the rows (R,) that are finite throughout."""
+    """Exact values (R, E), infinite where a dtype overflows; where they are finite; the rows (R,) of finite ones."""
 
     values: Float64
     finite: NDArray[np.bool_]
     finite_rows: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, values: Float64) -> Self:
+    def of(cls, exact: Exact, fmt: Format) -> Self:
+        # Only this is asked of the rounded values, which would take much longer.
+        overflows = rounds_to_infinity(exact.hi, fmt, exact.lo)
+        values = np.where(overflows, np.copysign(np.inf, exact.hi), exact.hi) if overflows.any() else exact.hi
         finite = np.isfinite(values)
         return cls(values, finite, np.logical_and.reduce(finite, axis=1))
 
@@ -123,18 +126,17 @@ class Standard:
             else:
                 bounds = transformed.probability_bounds(fmt)
             size = np.abs(wanted.hi)
-            rounded = round_to(wanted.hi, fmt, wanted.lo)
             return cls(
                 fmt,
                 wanted,
                 _cumulated(bounds),
                 ulp(wanted.hi, fmt, wanted.lo),
                 np.where(size >= fmt.smallest_normal, size, np.inf),
-                rounded != 0,
+                ~rounds_to_zero(wanted.hi, fmt, wanted.lo),
                 graded,
                 exact.sole_target if quantity == Quantity.GRADIENT else None,
                 graded | _counts_nothing(quantity, wanted, exact),
-                {fmt.name: Expected.of(rounded)},
+                {fmt.name: Expected.of(wanted, fmt)},
             )
 
     def take(self, rows: NDArray[np.intp]) -> Self:
@@ -160,8 +162,7 @@ class Standard:
         own = FORMATS[out_dtype.name]
         wider = own if own.largest > self.fmt.largest else self.fmt
         if wider.name not in self._expected:
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._expected[wider.name] = Expected.of(round_to(self.wanted.hi, wider, self.wanted.lo))
+            self._expected[wider.name] = Expected.of(self.wanted, wider)
         return self._expected[wider.name]
 
     def errors(self, values: Float64, out_dtype: np.dtype[Any]) -> Errors:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, get_format, quantize, representable, round_to, ulp
+from logitlab.core.formats import (
+    FORMATS,
+    get_format,
+    quantize,
+    representable,
+    round_to,
+    rounds_to_infinity,
+    rounds_to_zero,
+    ulp,
+)
 
 NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 ALL = st.sampled_from(list(FORMATS.values()))
@@ -148,6 +157,18 @@ def test_half_the_smallest_subnormal_goes_to_zero_and_anything_more_does_not(nam
     assert round_to(half, fmt) == 0
     assert round_to(half, fmt, 1e-300) == fmt.smallest_subnormal
     assert round_to(3 * half, fmt) == 2 * fmt.smallest_subnormal
+
+
+@given(ALL, st.data())
+def test_what_rounds_to_zero_or_infinity_is_known_without_rounding(fmt, data):
+    edges = [fmt.smallest_subnormal / 2, fmt.largest, fmt.largest + 2.0 ** (fmt.emax - fmt.precision)]
+    near = st.sampled_from([edge for edge in edges if np.isfinite(edge)])
+    size = data.draw(near | near.map(lambda v: np.nextafter(v, 0)) | st.floats(min_value=0))
+    hi = np.array([size, -size, 0.0, np.nan, np.inf, -np.inf])
+    lo = data.draw(st.sampled_from([0.0, 2.0**-60, -(2.0**-60)])) * np.where(np.isfinite(hi), hi, 0.0)
+    rounded = round_to(hi, fmt, lo)
+    assert np.array_equal(rounds_to_zero(hi, fmt, lo), rounded == 0)
+    assert np.array_equal(rounds_to_infinity(hi, fmt, lo), np.isinf(rounded))
 
 
 @pytest.mark.parametrize("name", FORMATS)

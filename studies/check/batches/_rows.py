@@ -143,6 +143,12 @@ class PresentedRows:
         found: NDArray[np.bool_] = ~(np.isnan(x) | (x == np.inf)).any(axis=1) & np.isfinite(x).any(axis=1)
         return found
 
+    @property
+    def ignores_undefined(self) -> bool:
+        """Whether a row is ignored that has no softmax."""
+        ignored = self.ignored
+        return bool(ignored.any() and (ignored & ~self.has_softmax).any())
+
     @cached_property
     def features(self) -> Features:
         """The features of each row."""

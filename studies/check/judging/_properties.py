@@ -134,6 +134,8 @@ def _of_batch(lines: pd.DataFrame) -> Mask:
 
 
 def _among(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
+    if not failed.any():  # usual; a table has 100,000 lines
+        return np.zeros(len(lines), bool)
     found: Mask = pd.MultiIndex.from_frame(lines[keys]).isin(
         pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
     )

@@ -108,7 +108,7 @@ class Lines:
             has_wide=np.full(len(rows), rows.classes >= WIDE_FROM),
             has_layout=np.full(len(rows), rows.layout != "rows"), batch=rows.batch,
             has_soft=np.full(len(rows), rows.shares is not None),
-            has_ignored=np.full(len(rows), bool((rows.ignored & ~rows.has_softmax).any())),
+            has_ignored=np.full(len(rows), rows.ignores_undefined),
         )  # fmt: skip
         if whole and rows.batch is not None:
             return lines._of_whole_batch()
