@@ -12,6 +12,7 @@ import pytest
 import logitlab
 from logitlab.cli import main
 from logitlab.frameworks.numpy import FRAMEWORK
+from logitlab.studies.check import named
 from logitlab.studies.check.forms._import import definition
 from logitlab.studies.check.judging._wording import message_key
 from logitlab.studies.check.measuring._faults import fault
@@ -231,6 +232,40 @@ def test_the_program_of_a_loss_with_state_makes_the_earlier_calls(losses):
     assert result.smallest.run.shown == "failure after earlier calls"
     assert "# earlier calls" in result.script
     assert "only after the earlier calls" in str(result)
+
+
+POSITIONS = """
+import torch
+import torch.nn.functional as F
+
+calls = []
+
+class Stateful(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save_for_backward(x, t)
+        calls.append(x.shape)
+        return F.cross_entropy(x, t, reduction="none")
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        gradient = x.softmax(1) - F.one_hot(t, x.shape[1]).transpose(1, 2)
+        wrong = len(calls) > 8 and x.shape[2] > 1
+        return gradient * upstream[:, None] * (1.5 if wrong else 1), None
+
+def stateful(x, t):
+    return Stateful.apply(x, t)
+"""
+
+
+@pytest.mark.full  # each program imports PyTorch
+def test_a_printed_gradient_is_read_in_the_layout_of_the_loss(tmp_path):
+    """A right one, of the first call, is not taken for the failure."""
+    (tmp_path / "positions.py").write_text(POSITIONS)
+    _, loss = named(f"{tmp_path}/positions.py:stateful")
+    result = logitlab.check(loss, "torch", "float32", layout="bct", cases=["seed/*", "check/width_2"])
+    assert result.smallest.run.shown == "failure after earlier calls", str(result)
 
 
 def test_a_program_that_was_not_run_has_no_output(losses):

@@ -19,6 +19,7 @@ from ....core.vocabulary import Quantity, Status
 from ..batches._presentation import Argument, CallKind
 from ..batches._rows import PresentedRows
 from ..forms._import import definition
+from ..forms._layout import rows_of
 from ..judging._wording import wrapped
 from ..measuring._lines import Line, Mask, Required, fails, table
 from ..measuring._loss import Candidate
@@ -183,6 +184,7 @@ class Demonstration:
         try:
             numbers = json.loads(re.sub(r"\binf\b", "Infinity", re.sub(r"\bnan\b", "NaN", given)))
             array = np.array(numbers, np.float64).astype(dtype)
+            array = rows_of(array, self.candidate.form)  # a gradient is printed in the loss's layout
             lines = table(grade_printed(self.rows, self.quantity, array))
         except (ValueError, IndexError):  # other words, or another shape
             return False
