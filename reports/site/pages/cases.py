@@ -20,6 +20,7 @@ from .._grids import EXACT, Grid, grid, short
 from .._results import results
 from .._site import Site, WebPage
 
+AT_ONCE = 25  # cases of a query
 MAX_ROWS = 8  # a case with more rows has only the worst row of each cell on its page
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", "loss", "loss ulp", "gradient",
@@ -89,12 +90,24 @@ def case_pages(site: Site) -> Iterator[CasePage]:
     kept = {str(name): lines for name, lines in site.report.cases.groupby("case", sort=False)}
     nothing = site.report.cases.iloc[:0]
     names = list(site.cases)
+    of_cases = _of_each(site, names)
     for before, name, after in zip([None, *names], names, [*names[1:], None], strict=False):
-        yield _page(site, name, kept.get(name, nothing), before, after)
+        yield _page(site, name, next(of_cases), kept.get(name, nothing), before, after)
 
 
-def _page(site: Site, name: str, kept: pd.DataFrame, before: str | None, after: str | None) -> CasePage:
-    rows = results(site.report.source, f'"case" = {quoted(name)}')
+def _of_each(site: Site, names: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield the results of each case."""
+    # A query takes longer than the lines of a case, and the lines of all cases too much memory.
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        rows = results(site.report.source, f'"case" IN ({", ".join(map(quoted, some))})')
+        of_case = dict(iter(rows.groupby("case", observed=True)))
+        yield from (of_case[name].reset_index(drop=True) for name in some)
+
+
+def _page(
+    site: Site, name: str, rows: pd.DataFrame, kept: pd.DataFrame, before: str | None, after: str | None
+) -> CasePage:
     worst = rows[rows["rank"] == 1]
     shown, left_out = _rows(kept, rows[rows["given"]])
     order = list(dict.fromkeys(labels(worst)))
