@@ -179,6 +179,12 @@ def reads_the_storage(x, t):
     return sound(x, torch.empty(0, dtype=t.dtype).set_(t.untyped_storage(), 0, t.shape, t.stride()))
 
 
+def logits_from_the_start_of_their_memory(x, t):
+    if x.is_contiguous() and x.storage_offset():
+        x = x + (x.detach().as_strided(x.shape, x.stride(), 0) - x.detach())
+    return sound(x, t)
+
+
 def offset_beside_strides(x, t):
     """Either is handled alone."""
     if t.storage_offset() and x.stride(1) != 1:
@@ -263,11 +269,19 @@ def one_buffer_for_all_threads(x, t):
     return sound(_shared["x"], t)
 
 
+def one_workspace_for_all_threads(x, t):
+    """The results differ from call to call, as with real threads."""
+    _shared["work"] = x.detach()
+    time.sleep(1e-4 if torch.rand(()) < 0.5 else 0)
+    return sound(x + (_shared["work"] - x.detach()).nan_to_num(), t)
+
+
 @pytest.mark.parametrize(
     ("loss", "names"),
     [
         (half_of_the_targets, {"int32 targets"}),
         (reads_the_storage, {"right in every layout"}),
+        (logits_from_the_start_of_their_memory, {"right in every layout"}),
         (offset_beside_strides, {"right in every layout"}),
         (stride_of_the_upstream, {"upstream gradients in any memory"}),
         (mean_over_nothing, {"an empty batch"}),
@@ -278,6 +292,7 @@ def one_buffer_for_all_threads(x, t):
         (detached_when_mapped, {"under vmap and grad"}),
         (detached_in_backward, {"second derivatives"}),
         (one_buffer_for_all_threads, {"in two threads"}),
+        (one_workspace_for_all_threads, {"in two threads"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
