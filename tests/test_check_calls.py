@@ -232,6 +232,33 @@ def reads_a_global_when_mapped(x, t):
     return sound(x, t) + (0.25 if torch._C._functorch.is_batchedtensor(x) else 0.0)
 
 
+class _Unfolded(torch.autograd.Function):
+    """The batching rule folds the mapped axis into the rows, and unfolds it in the wrong order."""
+
+    @staticmethod
+    def forward(x, t):
+        return sound(x, t)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        return (x.softmax(1) - F.one_hot(t, x.shape[1])) * upstream[:, None], None
+
+    @staticmethod
+    def vmap(info, in_dims, x, t):
+        size, rows, classes = x.shape
+        found = _Unfolded.apply(x.reshape(size * rows, classes), t.reshape(size * rows))
+        return found.reshape(rows, size), 1
+
+
+def unfolded_in_the_wrong_order(x, t):
+    return _Unfolded.apply(x, t)
+
+
 def detached_when_mapped(x, t):
     tracked = torch._C._functorch.is_gradtrackingtensor(x)
     return sound(x.detach() if tracked else x, t)
@@ -289,6 +316,7 @@ def one_workspace_for_all_threads(x, t):
         (autocast_in_eight_bits, {"under autocast"}),
         (autocast_gradient, {"under autocast"}),
         (reads_a_global_when_mapped, {"under vmap and grad"}),
+        (unfolded_in_the_wrong_order, {"under vmap and grad"}),
         (detached_when_mapped, {"under vmap and grad"}),
         (detached_in_backward, {"second derivatives"}),
         (one_buffer_for_all_threads, {"in two threads"}),

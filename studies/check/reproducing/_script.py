@@ -255,10 +255,9 @@ class _Program:
             return [line.format(call=call) for line in syntax.untracked]
         transformation = TRANSFORMATIONS.get(rows.how.call)
         if transformation is not None:
-            one = self._call(rows, "x[None]", "t[None]")
             along = [f"v = {self._array(direction(rows), rows)}"] if rows.how.call in RESULTS else []
             transformed = self._candidate.framework.transformed[transformation]
-            return [*along, *(line.format(call=call, one=one) for line in transformed.lines)]
+            return [*along, *(line.format(call=call) for line in transformed.lines)]
         lines = [line.format(call=call) for line in syntax.tracked]
         if rows.how.call is CallKind.BETWEEN:
             axes = 2 if self._form.layout is Layout.BC else 3
