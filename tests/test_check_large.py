@@ -196,7 +196,13 @@ def test_a_loss_whose_ignored_rows_count_nothing_passes(loss, noted):
     assert ("ignored rows that hold NaN or infinities is not 0" in str(result)) == noted
 
 
-@pytest.mark.parametrize("loss", [into_other_rows, smallest_gradient])
+def times_zero(x, t, ignore_index=-100):
+    """The loss of an ignored row with NaN is NaN, and so is the mean of the batch."""
+    counts = t != ignore_index
+    return sound(x, torch.where(counts, t, 0)) * counts
+
+
+@pytest.mark.parametrize("loss", [into_other_rows, smallest_gradient, times_zero])
 def test_an_ignored_row_that_counts_is_caught(loss):
     result = checked(loss, cases=CASES)
     assert IGNORED in broken(result), str(result)
