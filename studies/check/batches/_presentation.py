@@ -10,7 +10,7 @@ class CallKind(StrEnum):
     ONCE = "called once"
     AGAIN = "called again"
     WEIGHTED = "its losses weighted"
-    SUMMED = "summed"
+    SUMMED = "under the upstream gradient 1/2"
     UNTRACKED = "without its gradient"
     TWICE = "differentiated twice"
     BETWEEN = "another batch in between"
