@@ -1,6 +1,7 @@
 """JAX's transformations of a loss: `jax.vmap`, `jax.jvp`, and second derivatives."""
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from ._framework import Loss
@@ -8,8 +9,10 @@ from ._transformed import Transformation, Transformed
 
 
 def _under_vmap(loss: Loss, logits: Array, targets: Array, direction: Array) -> dict[str, Array]:
-    rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: loss(x[None], t[None])[0]))(logits, targets)
-    return {"loss": rows, "gradient": gradient}
+    # Each row is mapped beside another one: a batching rule may confuse the rows with the mapped axis.
+    x, t = (jnp.stack([each, each[::-1]], 1) for each in (logits, targets))
+    rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: loss(x, t)[0]))(x, t)
+    return {"loss": rows, "gradient": gradient[:, 0]}
 
 
 def _under_jvp(loss: Loss, logits: Array, targets: Array, direction: Array) -> dict[str, Array]:
@@ -23,7 +26,12 @@ def _second(loss: Loss, logits: Array, targets: Array, direction: Array) -> dict
 
 TRANSFORMED = {
     Transformation.VMAP: Transformed(
-        _under_vmap, ("rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: {one}[0]))(x, t)",)
+        _under_vmap,
+        (
+            "y, u = jnp.stack([x, x[::-1]], 1), jnp.stack([t, t[::-1]], 1)",
+            "rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: {call}[0]))(y, u)",
+            "gradient = gradient[:, 0]",
+        ),
     ),
     Transformation.JVP: Transformed(_under_jvp, ("slope = jax.jvp(lambda x: {call}, (x,), (v,))[1]",)),
     Transformation.SECOND: Transformed(

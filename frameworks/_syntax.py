@@ -31,7 +31,7 @@ class Syntax:
             last; ``{outer}`` is empty for (B, C) and ``(0, 0), `` for three axes.
         every_other: targets ``{t}`` (the last axis of ``{size}``, in ``{classes}``) that occupy every other element in
             memory.
-        tail: targets ``{t}`` that begin after the first number of their memory.
+        tail, targets_tail: logits ``{x}`` and targets ``{t}`` without the first row of a longer batch.
         int32: targets ``{t}`` as 32-bit integers.
         apart: factors ``{array}`` that are not next to each other in memory.
         reversed_rows: ``x`` and ``t`` with their rows in reverse order.
@@ -59,7 +59,8 @@ class Syntax:
     strided: str = "np.pad({x}[..., None], ({outer}(0, 0), (0, 0), (0, 1))).reshape({lead}, -1)[..., ::2]"
     sliced: str = "np.pad({x}, ({outer}(1, 0), (3, 2)))[..., 1:, 3:-2]"
     every_other: str = "((np.repeat({t}, 2, -1) + np.arange(2 * {size}) % 2) % {classes})[..., ::2]"
-    tail: str = "np.pad({t}, (1, 0))[1:]"
+    tail: str = "np.pad({x}, ((1, 0), (0, 0)))[1:]"
+    targets_tail: str = "np.pad({t}, (1, 0))[1:]"
     int32: str = "{t}.astype('int32')"
     apart: str = "{array}"
     reversed_rows: str = "x[::-1], t[::-1]"

@@ -26,7 +26,9 @@ def _under_vmap(loss: Loss, logits: Tensor, targets: Tensor, direction: Tensor) 
     logits.requires_grad_()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # operations without a batching rule are slower
-        rows = torch.func.vmap(lambda x, t: loss(x[None], t[None])[0])(logits, targets)
+        # Each row is mapped beside another one: a batching rule may confuse the rows with the mapped axis.
+        x, t = torch.stack([logits, logits.detach().flip(0)], 1), torch.stack([targets, targets.flip(0)], 1)
+        rows = torch.func.vmap(lambda x, t: loss(x, t)[0])(x, t)
         return {"loss": rows, "gradient": torch.autograd.grad(rows, logits, torch.ones_like(rows))[0]}
 
 
@@ -57,7 +59,12 @@ TRANSFORMED = {
         _under_autocast, ("with torch.autocast(x.device.type, torch.bfloat16):", "    rows = {call}", _GRADIENT)
     ),
     Transformation.VMAP: Transformed(
-        _under_vmap, ("rows = torch.func.vmap(lambda x, t: {one}[0])(x, t)", _GRADIENT)
+        _under_vmap,
+        (
+            "y, u = torch.stack([x, x.detach().flip(0)], 1), torch.stack([t, t.flip(0)], 1)",
+            "rows = torch.func.vmap(lambda x, t: {call}[0])(y, u)",
+            _GRADIENT,
+        ),
     ),
     Transformation.GRAD: Transformed(
         _by_func_grad, ("gradient = torch.func.grad(lambda x: {call}.sum())(x.detach())",)

@@ -29,7 +29,7 @@ class Transformed:
             (B,), ``gradient`` (B, C), ``slope`` (B,) and ``second`` (B, C). The slope is the derivative of the losses
             along the direction. ``second`` is the gradient of the sum of the gradient times the direction.
         lines: templates for a program that computes ``rows`` and these values from ``x``, ``t`` and ``v``. ``{call}``
-            is the call of the loss, and ``{one}`` is its call with ``x[None]`` and ``t[None]``.
+            is the call of the loss with ``x`` and ``t``.
     """
 
     run: Callable[[Loss, Array, Array, Array], dict[str, Array]]

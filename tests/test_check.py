@@ -300,7 +300,7 @@ def test_a_loss_is_measured_with_and_without_the_options_that_its_signature_name
     assert {"", "weight", "ignore_index, reduction", "label_smoothing, weight, ignore_index, reduction"} <= set(
         result.lines["options"]
     )
-    reduced = result.lines[result.lines["how"].str.startswith("summed, with")]
+    reduced = result.lines[result.lines["how"].str.startswith("under the upstream gradient 1/2, with")]
     assert set(reduced["grade"].dropna()) <= {"A", "B"}
     assert len(reduced) > 100
 

@@ -179,6 +179,12 @@ def reads_the_storage(x, t):
     return sound(x, torch.empty(0, dtype=t.dtype).set_(t.untyped_storage(), 0, t.shape, t.stride()))
 
 
+def logits_from_the_start_of_their_memory(x, t):
+    if x.is_contiguous() and x.storage_offset():
+        x = x + (x.detach().as_strided(x.shape, x.stride(), 0) - x.detach())
+    return sound(x, t)
+
+
 def offset_beside_strides(x, t):
     """Either is handled alone."""
     if t.storage_offset() and x.stride(1) != 1:
@@ -226,6 +232,33 @@ def reads_a_global_when_mapped(x, t):
     return sound(x, t) + (0.25 if torch._C._functorch.is_batchedtensor(x) else 0.0)
 
 
+class _Unfolded(torch.autograd.Function):
+    """The batching rule folds the mapped axis into the rows, and unfolds it in the wrong order."""
+
+    @staticmethod
+    def forward(x, t):
+        return sound(x, t)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        return (x.softmax(1) - F.one_hot(t, x.shape[1])) * upstream[:, None], None
+
+    @staticmethod
+    def vmap(info, in_dims, x, t):
+        size, rows, classes = x.shape
+        found = _Unfolded.apply(x.reshape(size * rows, classes), t.reshape(size * rows))
+        return found.reshape(rows, size), 1
+
+
+def unfolded_in_the_wrong_order(x, t):
+    return _Unfolded.apply(x, t)
+
+
 def detached_when_mapped(x, t):
     tracked = torch._C._functorch.is_gradtrackingtensor(x)
     return sound(x.detach() if tracked else x, t)
@@ -263,11 +296,19 @@ def one_buffer_for_all_threads(x, t):
     return sound(_shared["x"], t)
 
 
+def one_workspace_for_all_threads(x, t):
+    """The results differ from call to call, as with real threads."""
+    _shared["work"] = x.detach()
+    time.sleep(1e-4 if torch.rand(()) < 0.5 else 0)
+    return sound(x + (_shared["work"] - x.detach()).nan_to_num(), t)
+
+
 @pytest.mark.parametrize(
     ("loss", "names"),
     [
         (half_of_the_targets, {"int32 targets"}),
         (reads_the_storage, {"right in every layout"}),
+        (logits_from_the_start_of_their_memory, {"right in every layout"}),
         (offset_beside_strides, {"right in every layout"}),
         (stride_of_the_upstream, {"upstream gradients in any memory"}),
         (mean_over_nothing, {"an empty batch"}),
@@ -275,9 +316,11 @@ def one_buffer_for_all_threads(x, t):
         (autocast_in_eight_bits, {"under autocast"}),
         (autocast_gradient, {"under autocast"}),
         (reads_a_global_when_mapped, {"under vmap and grad"}),
+        (unfolded_in_the_wrong_order, {"under vmap and grad"}),
         (detached_when_mapped, {"under vmap and grad"}),
         (detached_in_backward, {"second derivatives"}),
         (one_buffer_for_all_threads, {"in two threads"}),
+        (one_workspace_for_all_threads, {"in two threads"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

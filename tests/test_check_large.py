@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -9,10 +10,11 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 import logitlab
 from logitlab.core.formats import get_format
-from logitlab.studies.check import _huge
 from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check.batches._again import TALL, tall_batches
 from logitlab.studies.check.batches._rows import batches
+from logitlab.studies.check.measuring import _huge
+from logitlab.studies.check.reproducing._contrast import on_their_own
 
 COMPANY = "rows independent of each other"
 
@@ -55,6 +57,23 @@ def test_a_block_of_rows_that_is_wrong_for_wide_rows_only_is_caught():
     result = checked(loss, cases=["check/width_8193", "check/width_33"])
     assert COMPANY in broken(result), str(result)
     assert set(result.failures["how"]) == {"in a batch of 1025 rows"}
+
+
+def test_a_row_of_a_tall_batch_has_its_own_answer_alone():
+    (rows,) = batches(chosen_cases("check/width_8193", (), few_shapes=False), get_format("float32"))
+    (tall,) = tall_batches(rows)
+    alone = on_their_own(tall.take([700]))
+    assert np.array_equal(alone.exact.gradient.hi, rows.exact.gradient.hi[tall.distinct[[700]]])
+
+
+def test_the_report_says_that_only_a_very_large_batch_fails():
+    def loss(x, t):
+        rows = sound(x, t)
+        return torch.cat([rows[:1024], rows[1024:] * 2]) if x.shape[1] > 8000 else rows
+
+    result = logitlab.check(loss, "torch", "float32", name="loss", cases="check/width_8193")
+    assert result.script is None
+    assert "No smaller batch shows the failure" in str(result)
 
 
 @pytest.mark.parametrize("few_shapes", [False, True])
@@ -177,7 +196,13 @@ def test_a_loss_whose_ignored_rows_count_nothing_passes(loss, noted):
     assert ("ignored rows that hold NaN or infinities is not 0" in str(result)) == noted
 
 
-@pytest.mark.parametrize("loss", [into_other_rows, smallest_gradient])
+def times_zero(x, t, ignore_index=-100):
+    """The loss of an ignored row with NaN is NaN, and so is the mean of the batch."""
+    counts = t != ignore_index
+    return sound(x, torch.where(counts, t, 0)) * counts
+
+
+@pytest.mark.parametrize("loss", [into_other_rows, smallest_gradient, times_zero])
 def test_an_ignored_row_that_counts_is_caught(loss):
     result = checked(loss, cases=CASES)
     assert IGNORED in broken(result), str(result)

@@ -152,6 +152,15 @@ def test_a_cache_by_shape_but_not_by_dtype_is_caught_in_one_dtype():
     assert broken(result) == {"dtypes independent of each other"}, str(result)
 
 
+def test_a_size_that_fails_is_not_blamed_on_the_dtype_before():
+    def loss(x, t):
+        return sound(x, t) * (1.01 if len(x) > 700 else 1)
+
+    result = checked(loss, cases=["check/gaps_5", "check/width_5", "check/width_10"], shrink=False)
+    assert "after a batch of another dtype" in set(result.failures["how"])
+    assert broken(result) == {"rows independent of each other"}, str(result)
+
+
 @pytest.mark.parametrize("dtypes", [["bfloat16", "float32"], ["float16", "bfloat16"]])
 def test_a_dtype_that_the_first_call_decides_is_caught(dtypes):
     result = checked(by_the_first_dtype(), cases=["check/width_5"], dtypes=dtypes, shrink=False)

@@ -16,6 +16,7 @@ from logitlab.studies.check import named
 from logitlab.studies.check.forms._import import definition
 from logitlab.studies.check.judging._wording import message_key
 from logitlab.studies.check.measuring._faults import fault
+from logitlab.studies.check.reproducing._program import _shortened
 
 CASES = ["seed/*", "check/width_1", "check/width_3"]
 
@@ -225,6 +226,13 @@ def test_the_program_is_run_and_the_report_shows_what_it_prints(losses):
     assert result.smallest.run.shown == "failure"
     assert result.smallest.run.printed.splitlines() == ["given: [0.25]", "exact: [0.0]"]
     assert "In a new process it prints:\n    given: [0.25]\n    exact: [0.0]" in str(result)
+
+
+def test_a_long_line_of_a_program_shows_its_start_and_its_end():
+    line = f"given: [{'1.0, ' * 1000}2.0]"
+    assert _shortened(line).startswith("given: [1.0,")
+    assert _shortened(line).endswith("1.0, 2.0]")
+    assert _shortened("given: [1.0]") == "given: [1.0]"
 
 
 def test_the_program_of_a_loss_with_state_makes_the_earlier_calls(losses):

@@ -180,7 +180,7 @@ def check(
             found, complete = _measure_all(tries, required, report, on_failure, first=first)
         lines = table(found)
         failed = fails(lines, required)
-        smallest = None
+        smallest, searched = None, False
         if shrink and failed.any():
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
@@ -192,6 +192,7 @@ def check(
                         smallest = smallest or find_smallest(
                             candidate, list(some(lines, failed, tries)), required, limits, history
                         )
+                searched = True
             except KeyboardInterrupt:
                 complete = False
     options = tuple(name for name in named if lines["options"].str.contains(name, regex=False).any())
@@ -199,6 +200,7 @@ def check(
         called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
         options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(),
+        searched=searched,
     )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class CheckResult:
         form: how the loss is called.
         gradient_checked: whether the gradient was checked; False in NumPy without a gradient function.
         warnings: the warnings of the loss, each once, with their number.
+        searched: whether a search for the smallest input has ended.
     """
 
     name: str
@@ -72,6 +73,7 @@ class CheckResult:
     form: CallForm = PLAIN_FORM
     gradient_checked: bool = True
     warnings: tuple[Warned, ...] = ()
+    searched: bool = False
 
     @property
     def _required(self) -> Required:
@@ -162,6 +164,8 @@ def show(result: CheckResult, console: Console | None = None) -> None:
         out.print(result.smallest.script, soft_wrap=True)  # a program is not wrapped
         if result.smallest.run is not None:
             out.print("\n".join(words_of(result.smallest.run, out.width)), soft_wrap=True)
+    elif result.searched:
+        out.print("\nNo smaller batch shows the failure, so there is no program.")
 
 
 def _console() -> Console:

@@ -220,8 +220,8 @@ def _batch_of(line: Line, tries: Tries) -> Iterator[Failing]:
             if size * rows.classes > MAX_SHRUNK:
                 yield Failing(rows.take([place]), 0, quantity, None)
                 copies = min(size, MAX_COPIES // rows.classes)
-                if copies > 1:
-                    yield Failing(rows.take(np.full(copies, place)), 0, quantity, None)
+                for at in (copies - 1, 0) if copies > 1 else ():  # the end of a batch fails more often than its start
+                    yield Failing(rows.take(np.full(copies, place)), at, quantity, None)
                 return
             called, place = rows.take(np.s_[start : start + size]), place - start
             # First in its batch if it fails there too, else last in a batch of the same size. In a very large batch

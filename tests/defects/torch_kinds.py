@@ -18,14 +18,14 @@ def int32_targets_are_read_as_pairs(x, t):
     return shifted(x, t)
 
 
-@wrong_loss("float32", how="strided in memory, targets")
+@wrong_loss("float32", how="as x[1:], t[1:] of a longer batch")
 def storage_offset_is_ignored(x, t):
     """The targets are read from the start of their storage."""
     whole = torch.empty(0, dtype=t.dtype).set_(t.untyped_storage(), 0, t.shape, t.stride())
     return shifted(x, whole)
 
 
-@wrong_gradient("float32", how="weighted apart in memory", breaks="upstream gradients in any memory")
+@wrong_gradient("float32", how="under a strided upstream gradient", breaks="upstream gradients in any memory")
 @gradient_alone
 def upstream_apart_is_taken_for_one_number(x, t, p, upstream):
     """An upstream gradient that is not contiguous is taken for an expanded one: its memory's first number is read."""

@@ -53,7 +53,7 @@ def upstream_of_one_is_a_short_cut(x, t, p, upstream):
     return g if len(g) and upstream[0] == 1 else g * upstream[:, None]
 
 
-@wrong_gradient("float32", seen="ROCm/TransformerEngine#623", how="summed")
+@wrong_gradient("float32", seen="ROCm/TransformerEngine#623", how="under the upstream gradient 1/2")
 @gradient_alone
 def upstream_stride_is_ignored(x, t, p, upstream):
     """A sum passes one number with stride 0 for all rows, which is read as one number for each row."""
@@ -61,7 +61,7 @@ def upstream_stride_is_ignored(x, t, p, upstream):
     return (p - onehot(t, p)) * torch.nn.functional.pad(memory, (0, max(len(p) - len(memory), 0)))[: len(p), None]
 
 
-@wrong_gradient("float32", how="summed")
+@wrong_gradient("float32", how="under the upstream gradient 1/2")
 @gradient_alone
 def upstream_that_is_the_same_for_all_is_one(x, t, p, upstream):
     """An upstream gradient that is equal in all rows is treated as 1, as from a sum; a mean passes 1 / B."""

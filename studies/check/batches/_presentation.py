@@ -10,12 +10,12 @@ class CallKind(StrEnum):
     ONCE = "called once"
     AGAIN = "called again"
     WEIGHTED = "its losses weighted"
-    SUMMED = "summed"
+    SUMMED = "under the upstream gradient 1/2"
     UNTRACKED = "without its gradient"
     TWICE = "differentiated twice"
     BETWEEN = "another batch in between"
     INT32 = "with int32 targets"
-    APART = "weighted apart in memory"
+    APART = "under a strided upstream gradient"
     EMPTY = "on an empty batch"
     INFERENCE = "in inference mode"
     AUTOCAST = "under autocast"
@@ -33,9 +33,10 @@ class Arrangement(StrEnum):
 
     CATALOGUED = "as catalogued"
     SLICED = "sliced out of wider rows"
-    EVERY_OTHER = "every other number of its targets' memory"
-    TAIL = "strided in memory, targets after the first number of theirs"
-    BOTH_STRIDED = "strided in memory, and every other number of its targets' memory"
+    EVERY_OTHER = "with strided targets"
+    TAIL = "as x[1:], t[1:] of a longer batch"
+    STRIDED_TAIL = "strided in memory, with targets t[1:] of a longer array"
+    BOTH_STRIDED = "strided in memory, with strided targets"
     TRANSPOSED = "transposed in memory"
     STRIDED = "strided in memory"
     PERMUTED = "classes permuted"
@@ -49,7 +50,9 @@ class Arrangement(StrEnum):
 
 
 # Arrangements that change the memory of both logits and targets.
-MEMORY_OF_BOTH = (Arrangement.TAIL, Arrangement.BOTH_STRIDED)
+MEMORY_OF_BOTH = (Arrangement.TAIL, Arrangement.STRIDED_TAIL, Arrangement.BOTH_STRIDED)
+STRIDED_LOGITS = (Arrangement.STRIDED_TAIL, Arrangement.BOTH_STRIDED)
+TARGETS_TAIL = (Arrangement.TAIL, Arrangement.STRIDED_TAIL)
 
 
 class Argument(StrEnum):

@@ -22,7 +22,7 @@ from ..forms._layout import shaped
 from ..forms._options import PLAIN, CallOptions
 from ._features import Features
 from ._known import Known
-from ._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind, Presentation
+from ._presentation import CATALOGUED, STRIDED_LOGITS, TARGETS_TAIL, Arrangement, CallKind, Presentation
 
 Array = NDArray[Any]
 Index = NDArray[np.intp]
@@ -173,10 +173,10 @@ class PresentedRows:
         layout = self.layout if self.layout in LAID else "rows"
         given = shaped(Batch(self.logits.copy(), self.labels.copy(), layout=layout), form)
         x, t = given.in_memory(), given.targets
-        if self.how.arrangement in MEMORY_OF_BOTH:
+        if self.how.arrangement in STRIDED_LOGITS:
             x = replace(given, layout="strided").in_memory()
-        if self.how.arrangement is Arrangement.TAIL:
-            t = np.concatenate([np.zeros(1, t.dtype), t])[1:]
+        x = _tail(x) if self.how.arrangement is Arrangement.TAIL else x
+        t = _tail(t) if self.how.arrangement in TARGETS_TAIL else t
         if self.how.arrangement is Arrangement.SLICED:
             *before, last, classes = x.shape
             around = np.zeros((*before, last + 1, classes + 5), x.dtype)
@@ -248,6 +248,11 @@ class PresentedRows:
     def arranged(self, arrangement: Arrangement, size: int = 0) -> PresentedRows:
         """Return the rows marked with this arrangement."""
         return replace(self, how=replace(self.how, arrangement=arrangement, size=size))
+
+
+def _tail(values: Array) -> Array:
+    """Return a copy that lies after one more row in memory."""
+    return np.concatenate([np.zeros_like(values[:1]), values])[1:]
 
 
 def batches(

@@ -108,7 +108,7 @@ def _run_file(file: str, path: str, name: str) -> list[str]:
     first, _, rest = path.partition(".")
     attribute = f".{rest}" if rest else ""
     return [
-        f"import runpy, sys; sys.path.append({str(Path(file).parent)!r})  # run it here",
+        f"import runpy, sys; sys.path.append({str(Path(file).parent)!r})",
         f"{name} = runpy.run_path({file!r})[{first!r}]{attribute}",
     ]
 

@@ -85,6 +85,16 @@ def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     return _only_so(lines, failed, tries) | (tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS))
 
 
+def _not_by_size(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+    """Return failures caused by the presentation, of dtypes in which no large batch fails for its size.
+
+    A batch after one of another dtype has a size of its own, to which a failure may be due.
+    """
+    large = _only_so(lines, failed, _arranged(Arrangement.LARGE)(lines).to_numpy(bool))
+    by_size = lines["dtype"].isin(lines.loc[large, "dtype"].unique()).to_numpy(bool)
+    return _only_so(lines, failed, tries) & ~by_size
+
+
 def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     losses = failed & lines["quantity"].eq(Quantity.LOSS).to_numpy()
     return _failed_rows(lines, failed, tries) & ~_also_failed(lines, losses, ROW)
@@ -211,7 +221,7 @@ PROPERTIES: dict[str, Property] = {
     "under vmap and grad": Property(_called(CallKind.VMAP, CallKind.GRAD, CallKind.JVP)),
     "second derivatives": Property(_called(CallKind.SECOND)),
     "in two threads": Property(_called(CallKind.THREADS)),
-    "dtypes independent of each other": Property(_called(CallKind.AFTER_DTYPE)),
+    "dtypes independent of each other": Property(_called(CallKind.AFTER_DTYPE), _not_by_size),
     ORDER: Property(_arranged(Arrangement.REVERSED), _either_way),
     COMPANY: Property(lambda t: _arranged(*_IN_BATCHES)(t) & ~_mixed_loss(t), _either_way),
     CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),

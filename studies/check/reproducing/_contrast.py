@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....oracle import Reference, per_row
 from ..batches._again import other_layouts, permuted
 from ..batches._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind, Presentation
 from ..batches._reduced import reduced, row_by_row
@@ -33,7 +34,15 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
         how = Presentation(rows.how.call, times=rows.how.times)
     elif rows.how.arrangement in _IN_MEMORY or rows.layout in OTHER_LAYOUTS:
         how = Presentation(arrangement=OTHER_LAYOUTS.get(rows.layout, rows.how.arrangement))
-    return replace(rows, how=how, per_call=None, distinct=None, origin=None)
+    return replace(rows, exact=_of_each_row(rows), how=how, per_call=None, distinct=None, origin=None)
+
+
+def _of_each_row(rows: PresentedRows) -> Reference:
+    """Return the exact answers of each row; those of a tall batch may be of its distinct rows alone."""
+    places = rows.distinct
+    if places is None:
+        return rows.exact
+    return per_row(lambda values: values if len(values) == len(rows) else values[places], rows.exact)
 
 
 def contrasts(rows: PresentedRows, place: int, property_: str | None) -> Iterator[Contrast]:

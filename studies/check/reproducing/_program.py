@@ -208,7 +208,13 @@ def _value(ended: _Ended, name: str) -> str | None:
 def _printed(ended: _Ended) -> str:
     last = ended.error.strip().splitlines()[-1:] if ended.code else []
     lines = [*ended.out.splitlines(), *last]
-    return "\n".join(line if len(line) <= MAX_PRINTED else f"{line[:MAX_PRINTED]} ..." for line in lines)
+    return "\n".join(map(_shortened, lines))
+
+
+def _shortened(line: str) -> str:
+    """Return a line without the middle if it is long: the first or the last row of a batch is the one that fails."""
+    half = MAX_PRINTED // 2
+    return line if len(line) <= MAX_PRINTED else f"{line[:half]} ... {line[-half:]}"
 
 
 def _run(program: str) -> _Ended:

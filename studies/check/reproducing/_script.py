@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..batches._again import SHARE
 from ..batches._possible import TRANSFORMATIONS
-from ..batches._presentation import MEMORY_OF_BOTH, Argument, Arrangement, CallKind
+from ..batches._presentation import STRIDED_LOGITS, TARGETS_TAIL, Argument, Arrangement, CallKind
 from ..batches._rows import PresentedRows
 from ..forms._callee import Callee
 from ..forms._factory import Factory
@@ -200,12 +200,14 @@ class _Program:
             last = len(rows) if logits.ndim == 2 else logits.shape[self._other_axis]
             t = syntax.every_other.format(t=t, **(size | {"size": last}))
         if rows.how.arrangement is Arrangement.TAIL:
-            t = syntax.tail.format(t=t)
+            x = syntax.tail.format(x=x)
+        if rows.how.arrangement in TARGETS_TAIL:
+            t = syntax.targets_tail.format(t=t)
         if rows.how.call is CallKind.INT32:
             t = syntax.int32.format(t=t)
         if rows.how.call is CallKind.EMPTY:
             x, t = f"{x}[:0]", f"{t}[:0]"
-        if rows.layout == "strided" or rows.how.arrangement in MEMORY_OF_BOTH:
+        if rows.layout == "strided" or rows.how.arrangement in STRIDED_LOGITS:
             x = syntax.strided.format(x=x, **size)
         x = syntax.transposed.format(x=x) if rows.layout == "transposed" else x
         # Calls without a gradient take logits that require none.
@@ -253,10 +255,9 @@ class _Program:
             return [line.format(call=call) for line in syntax.untracked]
         transformation = TRANSFORMATIONS.get(rows.how.call)
         if transformation is not None:
-            one = self._call(rows, "x[None]", "t[None]")
             along = [f"v = {self._array(direction(rows), rows)}"] if rows.how.call in RESULTS else []
             transformed = self._candidate.framework.transformed[transformation]
-            return [*along, *(line.format(call=call, one=one) for line in transformed.lines)]
+            return [*along, *(line.format(call=call) for line in transformed.lines)]
         lines = [line.format(call=call) for line in syntax.tracked]
         if rows.how.call is CallKind.BETWEEN:
             axes = 2 if self._form.layout is Layout.BC else 3
