@@ -9,10 +9,10 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 
 import logitlab
 from logitlab.core.formats import get_format
-from logitlab.studies.check import _huge
 from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check.batches._again import TALL, tall_batches
 from logitlab.studies.check.batches._rows import batches
+from logitlab.studies.check.measuring import _huge
 
 COMPANY = "rows independent of each other"
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import logitlab
-from logitlab.studies.check import _shrink
 from logitlab.studies.check.forms._options import OPTIONS
 from logitlab.studies.check.judging._properties import PROPERTIES, SOFT
+from logitlab.studies.check.reproducing import _shrink
 
 DEFECTS = corpus.defects()
 SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")
