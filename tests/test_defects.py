@@ -42,7 +42,7 @@ def checked(framework, planted, dtype, **options):
 @pytest.mark.parametrize(("found", "dtype"), _each(DEFECTS))
 def test_a_planted_defect_is_caught(found, dtype):
     planted = found.load()
-    result = checked(found.framework, planted, dtype, cases=planted.shown_by, first=True)
+    result = checked(found.framework, planted, dtype, cases=planted.shown_by, repeat=planted.repeat, first=True)
     assert not result.passed, f"{planted.name}: {planted.loss.__doc__}"
     failures = result.failures
     if planted.writes:

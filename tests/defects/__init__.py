@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 # The modules of each framework with defects.
 MODULES = {
-    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "kinds"),
+    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "kinds", "modes"),
     "jax": ("losses",),
     "tensorflow": ("losses",),
     "numpy": ("losses",),
@@ -41,6 +41,7 @@ class Planted:
         how: the presentation of the rows that shows it; None if any shows it.
         writes: whether it is caught because it writes into its logits.
         shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first.
+        repeat: how often a small batch is called again to show it, if cases are named.
         breaks: the property that it represents; the program that shows the failure is run.
     """
 
@@ -53,6 +54,7 @@ class Planted:
     how: str | None = None
     writes: bool = False
     shown_by: str | tuple[str, ...] | None = None
+    repeat: int | None = None
     breaks: str | None = None
 
 
