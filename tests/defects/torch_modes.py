@@ -77,6 +77,34 @@ def batching_rule_has_one_maximum(x, t):
     return _Mapped.apply(x, t)
 
 
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(x, t):
+        return shifted(x, t)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        x, t = ctx.saved_tensors
+        return slope(x, t, shift(x).softmax(1), upstream), None
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        x, _ = ctx.saved_tensors
+        return (shift(x).softmax(1) * tangent).sum(1)
+
+
+@wrong_gradient("float32", how="under jvp", shown_by=NARROW)
+def forward_mode_forgets_the_target(x, t):
+    """The rule for forward differentiation lacks the tangent of the target's logit."""
+    return _Forward.apply(x, t)
+
+
 @wrong_gradient("float32", how="under torch.func.grad", shown_by=NARROW)
 def functional_gradient_tracks_the_maximum(x, t):
     """Under a functional transformation a decomposition takes the kernel's place, and counts the maximum twice."""
