@@ -36,6 +36,12 @@ def _by_func_grad(loss: Loss, logits: Tensor, targets: Tensor, direction: Tensor
     return {"gradient": torch.func.grad(lambda x: loss(x, targets).sum())(logits)}
 
 
+def _by_func_jvp(loss: Loss, logits: Tensor, targets: Tensor, direction: Tensor) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch compiles its rules by a function that it deprecates itself
+        return {"slope": torch.func.jvp(lambda x: loss(x, targets), (logits,), (direction,))[1]}
+
+
 def _second(loss: Loss, logits: Tensor, targets: Tensor, direction: Tensor) -> dict[str, Tensor]:
     logits.requires_grad_()
     rows = loss(logits, targets)
@@ -68,6 +74,9 @@ TRANSFORMED = {
     ),
     Transformation.GRAD: Transformed(
         _by_func_grad, ("gradient = torch.func.grad(lambda x: {call}.sum())(x.detach())",)
+    ),
+    Transformation.JVP: Transformed(
+        _by_func_jvp, ("slope = torch.func.jvp(lambda x: {call}, (x.detach(),), (v,))[1]",)
     ),
     Transformation.SECOND: Transformed(
         _second,

@@ -51,7 +51,7 @@ def test_the_program_shows_the_property_that_is_broken(found):
     assert smallest.property == planted.breaks, str(result)
     assert f"broken: {planted.breaks}" in smallest.script
     assert np.isfinite(smallest.logits.astype(float)).all() or planted.breaks in (
-        "NaN propagated", "masks", "infinite where the answer is",
+        "NaN propagated", "masks", "infinite where the answer is", "ignored rows have no effect",
     )  # fmt: skip
     assert smallest.logits.size <= 10 or planted.breaks == "large vocabularies", smallest.script
     (_, came), (_, expected) = printed(smallest.script)[:2]

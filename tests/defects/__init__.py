@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 # The modules of each framework with defects.
 MODULES = {
-    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "kinds"),
+    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "kinds", "modes"),
     "jax": ("losses",),
     "tensorflow": ("losses",),
     "numpy": ("losses",),
@@ -40,7 +40,9 @@ class Planted:
         seen: the public thread with a similar defect.
         how: the presentation of the rows that shows it; None if any shows it.
         writes: whether it is caught because it writes into its logits.
-        shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first.
+        shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first; those that
+            a sound loss must pass, if not the usual ones.
+        repeat: how often a small batch is called again to show it, if cases are named.
         breaks: the property that it represents; the program that shows the failure is run.
     """
 
@@ -53,6 +55,7 @@ class Planted:
     how: str | None = None
     writes: bool = False
     shown_by: str | tuple[str, ...] | None = None
+    repeat: int | None = None
     breaks: str | None = None
 
 
@@ -66,11 +69,14 @@ def wrong_gradient(*dtypes: str, of: Callable[..., Any] | None = None, **more: A
     return lambda function: _marked(function, dtypes, "gradient", more, of)
 
 
-def sound(*dtypes: str, gradient: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
+def sound(
+    *dtypes: str, gradient: Callable[..., Any] | None = None, shown_by: str | tuple[str, ...] | None = None
+) -> Callable[[Function], Function]:
     """Mark a loss that must pass in these dtypes."""
 
     def mark(function: Function) -> Function:
-        function.planted = Planted(function.__name__, function, gradient, dtypes, None)  # type: ignore[attr-defined]
+        planted = Planted(function.__name__, function, gradient, dtypes, None, shown_by=shown_by)
+        function.planted = planted  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+import torch.utils.checkpoint
 from torch.autograd.function import once_differentiable
 
 from . import sound
@@ -149,3 +150,62 @@ def smallest_first(x, t):
     """Logits are sorted before they are summed."""
     s = shift(x)
     return (s.sort(1).values.exp().sum(1).log() - pick(s, t)).to(x.dtype)
+
+
+@sound(*ALL)
+def tree_of_log_add_exp(x, t):
+    """Pairs of logits are merged by logaddexp."""
+    s = shift(x)
+    # The gradient of logaddexp is NaN where both are -inf.
+    parts = list(torch.where(s == -INF, torch.finfo(s.dtype).min, s).unbind(1))
+    while len(parts) > 1:
+        merged = [torch.logaddexp(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
+        parts = merged + parts[2 * len(merged) :]
+    return (parts[0] - pick(s, t)).to(x.dtype)
+
+
+@sound(*ALL)
+@value_alone
+def target_against_the_rest(x, t):
+    """A binary loss of the target against the log-sum-exp of the other classes."""
+    x = wide(x)
+    s = x - pick(x, t)[:, None]
+    others = s.scatter(1, t[:, None], -INF).logsumexp(1)
+    return F.softplus(others, threshold=50)
+
+
+@sound(*ALL)
+def chunks_under_a_checkpoint(x, t, chunk=8):
+    """A few rows at a time, each chunk computed again in the backward pass."""
+    parts = [
+        torch.utils.checkpoint.checkpoint(shifted, a, b, use_reentrant=False)
+        for a, b in zip(x.split(chunk), t.split(chunk), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+@sound("float32", "float64")
+def mapped_over_rows(x, t):
+    """A loss of one row, mapped over the batch."""
+    return torch.func.vmap(lambda s, target: s.logsumexp(0) - s.take_along_dim(target[None], 0)[0])(shift(x), t)
+
+
+@sound("float32", shown_by=("check/mean_*", "check/sum_*", "check/ignore_index_*"))
+def mean_times_the_number_of_rows(x, t, *, ignore_index=-100, reduction="none"):
+    """A sum is the mean times the number of rows that count."""
+    kept = x.masked_fill((t == ignore_index)[:, None], 0.0)
+    if reduction != "sum":
+        return F.cross_entropy(kept, t, ignore_index=ignore_index, reduction=reduction)
+    return F.cross_entropy(kept, t, ignore_index=ignore_index) * (t != ignore_index).sum()
+
+
+@sound("float32", "float64")
+def refuses_in_clear_words(x, t):
+    """Raises for each kind of call that it does not support."""
+    if len(x) == 0:
+        raise ValueError("the batch is empty")
+    if t.dtype != torch.int64:
+        raise TypeError(f"expected int64 targets, got {t.dtype}")
+    if torch._C._functorch.is_batchedtensor(x):
+        raise NotImplementedError("torch.func.vmap is not supported")
+    return _MadeInForward.apply(x, t)

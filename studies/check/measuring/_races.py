@@ -95,7 +95,7 @@ class Recalls:
         if not any(lines.failing(self._required).size for lines in found):
             return found
         if rows.how.call is CallKind.THREADS and not self._raced:
-            return found  # threads that disturb each other differ from call to call
+            return found  # two threads take turns in another order each time, so other results say nothing
         kind = rows.fmt.name, rows.how.call, rows.how.arrangement
         if kind in self._seen and not self._raced:
             return found

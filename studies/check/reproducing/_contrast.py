@@ -15,8 +15,11 @@ from ..judging._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
 
 # These arrangements are kept while rows shrink; the others become ordinary batches.
 _IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH)
-# In these calls nothing is compared with a plain call.
-_ALONE = (CallKind.ONCE, CallKind.AGAIN, CallKind.TWICE, CallKind.REPEATED, CallKind.EMPTY)
+# In these calls nothing is compared with a plain call. After a batch of another dtype a plain call may fail too, since
+# the loss keeps what it has computed for the shape.
+_ALONE = (
+    CallKind.ONCE, CallKind.AGAIN, CallKind.TWICE, CallKind.REPEATED, CallKind.EMPTY, CallKind.AFTER_DTYPE
+)  # fmt: skip
 
 
 class Contrast(NamedTuple):

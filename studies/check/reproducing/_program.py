@@ -23,7 +23,7 @@ from ..forms._layout import rows_of
 from ..judging._wording import wrapped
 from ..measuring._lines import Line, Mask, Required, fails, table
 from ..measuring._loss import Candidate
-from ..measuring._measure import grade_printed
+from ..measuring._measure import OTHER_DTYPE, grade_printed
 from ._contrast import Contrast
 from ._script import NOTHING, Constant, Earlier, script
 
@@ -94,6 +94,10 @@ class Demonstration:
         """Return the program."""
         written = None if self.line is None or self.line.written is None else Argument(self.line.written)
         raised = self.line is not None and self.line.status != Status.OK and written is None
+        rows = self.rows
+        if rows.how.call is CallKind.AFTER_DTYPE:
+            other = Constant(OTHER_DTYPE[rows.dtype], len(rows), rows.classes)
+            earlier = replace(earlier, batches=(*earlier.batches, other))
         return script(
             self.candidate, self.rows, self.quantity, self.other, self.property, written, raised=raised,
             earlier=earlier, copied=copied,
