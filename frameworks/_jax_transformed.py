@@ -10,7 +10,7 @@ from ._transformed import Transformation, Transformed
 
 def _under_vmap(loss: Loss, logits: Array, targets: Array, direction: Array) -> dict[str, Array]:
     # Each row is mapped beside another one: a batching rule may confuse the rows with the mapped axis.
-    x, t = (jnp.stack([each, each[::-1]], 1) for each in (logits, targets))
+    x, t = (jnp.stack([each, jnp.roll(each, 1, 0)], 1) for each in (logits, targets))
     rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: loss(x, t)[0]))(x, t)
     return {"loss": rows, "gradient": gradient[:, 0]}
 
@@ -28,7 +28,7 @@ TRANSFORMED = {
     Transformation.VMAP: Transformed(
         _under_vmap,
         (
-            "y, u = jnp.stack([x, x[::-1]], 1), jnp.stack([t, t[::-1]], 1)",
+            "y, u = jnp.stack([x, jnp.roll(x, 1, 0)], 1), jnp.stack([t, jnp.roll(t, 1, 0)], 1)",
             "rows, gradient = jax.vmap(jax.value_and_grad(lambda x, t: {call}[0]))(y, u)",
             "gradient = gradient[:, 0]",
         ),

@@ -27,7 +27,7 @@ def _under_vmap(loss: Loss, logits: Tensor, targets: Tensor, direction: Tensor) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # operations without a batching rule are slower
         # Each row is mapped beside another one: a batching rule may confuse the rows with the mapped axis.
-        x, t = torch.stack([logits, logits.detach().flip(0)], 1), torch.stack([targets, targets.flip(0)], 1)
+        x, t = torch.stack([logits, logits.detach().roll(1, 0)], 1), torch.stack([targets, targets.roll(1, 0)], 1)
         rows = torch.func.vmap(lambda x, t: loss(x, t)[0])(x, t)
         return {"loss": rows, "gradient": torch.autograd.grad(rows, logits, torch.ones_like(rows))[0]}
 
@@ -67,7 +67,7 @@ TRANSFORMED = {
     Transformation.VMAP: Transformed(
         _under_vmap,
         (
-            "y, u = torch.stack([x, x.detach().flip(0)], 1), torch.stack([t, t.flip(0)], 1)",
+            "y, u = torch.stack([x, x.detach().roll(1, 0)], 1), torch.stack([t, t.roll(1, 0)], 1)",
             "rows = torch.func.vmap(lambda x, t: {call}[0])(y, u)",
             _GRADIENT,
         ),

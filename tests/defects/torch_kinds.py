@@ -129,7 +129,7 @@ def every_second_int32_target(x, t):
     return shifted(x, t.repeat(2)[::2] if t.dtype == torch.int32 else t)
 
 
-@wrong_loss("float32", how="strided in memory, targets after", shown_by=NARROW)
+@wrong_loss("float32", how="as x[1:], t[1:] of a longer batch", shown_by=NARROW)
 def targets_are_loaded_in_aligned_pairs(x, t):
     """Two targets are loaded at once: targets that start at an odd number are read from the number before."""
     if t.storage_offset() % 2:
@@ -137,20 +137,20 @@ def targets_are_loaded_in_aligned_pairs(x, t):
     return shifted(x, t)
 
 
-@wrong_loss("float32", how="strided in memory, and every other number", shown_by=NARROW)
+@wrong_loss("float32", how="strided in memory, with strided targets", shown_by=NARROW)
 def strided_logits_with_contiguous_targets(x, t):
     """The kernel for strided logits has no stride for the targets; the one for contiguous logits has."""
     return shifted(x, t if x.stride(1) == 1 else t.as_strided(t.shape, (1,)))
 
 
-@wrong_gradient("float32", how="weighted apart in memory", shown_by=NARROW)
+@wrong_gradient("float32", how="under a strided upstream gradient", shown_by=NARROW)
 @gradient_alone
 def upstream_is_read_without_gaps(x, t, p, upstream):
     """Each row's upstream gradient is the next number in memory, unless one number is expanded to all rows."""
     return slope(x, t, p, upstream if upstream.stride() == (0,) else upstream.as_strided(upstream.shape, (1,)))
 
 
-@wrong_gradient("float32", how="weighted apart in memory", shown_by=NARROW)
+@wrong_gradient("float32", how="under a strided upstream gradient", shown_by=NARROW)
 @gradient_alone
 def upstream_is_read_from_the_start_of_its_memory(x, t, p, upstream):
     """The upstream gradient's strides are passed to the kernel, but not its storage offset."""
