@@ -213,4 +213,4 @@ def noise_is_left_on(x, t):
 @wrong_loss("float32", how="without its gradient", breaks="the same without its gradient")
 def evaluation_takes_another_path(x, t):
     """Without a gradient, as in evaluation, the logits go through bfloat16."""
-    return shifted(x if x.requires_grad else x.bfloat16().to(x.dtype), t)
+    return shifted(x if torch.is_grad_enabled() else x.bfloat16().to(x.dtype), t)
