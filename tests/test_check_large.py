@@ -197,7 +197,7 @@ def test_a_loss_whose_ignored_rows_count_nothing_passes(loss, noted):
 
 
 def times_zero(x, t, ignore_index=-100):
-    """The loss of an ignored row with NaN is NaN, and so is the mean of the batch."""
+    """The loss of an ignored row with NaN is NaN, and the mean of the batch is NaN too."""
     counts = t != ignore_index
     return sound(x, torch.where(counts, t, 0)) * counts
 

@@ -40,8 +40,8 @@ class Planted:
         seen: the public thread with a similar defect.
         how: the presentation of the rows that shows it; None if any shows it.
         writes: whether it is caught because it writes into its logits.
-        shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first; those that
-            a sound loss must pass, if not the usual ones.
+        shown_by: globs of cases that show it, if a whole check would need a compiler or a wide row first. A sound
+            loss must pass these, or the usual ones without them.
         repeat: how often a small batch is called again to show it, if cases are named.
         breaks: the property that it represents; the program that shows the failure is run.
     """

@@ -1,1 +1,1 @@
-"""What a loss under check is: its form, its options, and how it is found, made and called."""
+"""The loss under check: its form, its options, and how it is found, made and called."""

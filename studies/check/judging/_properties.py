@@ -88,7 +88,7 @@ def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
 def _not_by_size(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
     """Return failures caused by the presentation, of dtypes in which no large batch fails for its size.
 
-    A batch after one of another dtype has a size of its own, to which a failure may be due.
+    A batch that follows one of another dtype has another size than the rest, to which a failure may be due.
     """
     large = _only_so(lines, failed, _arranged(Arrangement.LARGE)(lines).to_numpy(bool))
     by_size = lines["dtype"].isin(lines.loc[large, "dtype"].unique()).to_numpy(bool)
