@@ -40,6 +40,19 @@ def autocast_has_no_shift(x, t):
     return (unshifted if torch.is_autocast_enabled("cpu") else shifted)(x, t)
 
 
+@wrong_loss("float32", how="under autocast", shown_by="check/width_1000")
+@value_alone
+def autocast_adds_in_bfloat16(x, t):
+    """Under autocast the terms are added one by one in bfloat16, whose sum of ones stays at 256."""
+    s = shift(x)
+    if not torch.is_autocast_enabled("cpu"):
+        return s.exp().sum(1).log() - pick(s, t)
+    total = s.new_zeros(len(s)).bfloat16()
+    for term in s.exp().unbind(1):
+        total = (total + term).bfloat16()
+    return total.float().log() - pick(s, t)
+
+
 @wrong_gradient("float32", how="under autocast", shown_by=NARROW)
 def autocast_cuts_the_normalizer(x, t):
     """The cast of autocast is made without a graph for the sum: the gradient lacks the probabilities."""

@@ -11,6 +11,8 @@ from ._rows import PresentedRows
 # The widths of these calls, which depend on the code of a loss more than on its numbers; and those for compiled shapes.
 WIDTHS = (5, 33)
 FEW_WIDTHS = (5,)
+# Under autocast a sum of many terms may be held in bfloat16, which stays at 256 when ones are added.
+LONG_SUM = 1000
 # In these calls a loss may raise: the report shows its message, and nothing fails.
 REFUSABLE = frozenset(
     {CallKind.INT32, CallKind.EMPTY, CallKind.VMAP, CallKind.GRAD, CallKind.JVP, CallKind.SECOND}
@@ -23,6 +25,8 @@ ON_THE_ROWS = (
 
 def other_calls(rows: PresentedRows, weighted: PresentedRows, *, few_shapes: bool) -> Iterator[PresentedRows]:
     """Yield the rows in other kinds of call if they have one of a few widths; ``weighted`` has upstream gradients."""
+    if rows.classes == LONG_SUM:
+        yield rows.called(CallKind.AUTOCAST)
     if rows.classes not in (FEW_WIDTHS if few_shapes else WIDTHS):
         return
     yield from (rows.arranged(arrangement) for arrangement in MEMORY_OF_BOTH)
