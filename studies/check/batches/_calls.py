@@ -11,6 +11,7 @@ from ._rows import PresentedRows
 # The widths of these calls, which depend on the code of a loss more than on its numbers; and those for compiled shapes.
 WIDTHS = (5, 33)
 FEW_WIDTHS = (5,)
+ROWS_UNDER_VMAP = 2  # each row is mapped beside another one
 # Under autocast a sum of many terms may be held in bfloat16, which stays at 256 when ones are added.
 LONG_SUM = 1000
 # In these calls a loss may raise: the report shows its message, and nothing fails.

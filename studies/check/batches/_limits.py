@@ -9,7 +9,8 @@ from ....cases import Case
 from ....core.arguments import as_integer
 from ....core.counting import count
 from ....core.errors import UsageError
-from ._presentation import Arrangement
+from ._calls import ROWS_UNDER_VMAP
+from ._presentation import Arrangement, CallKind
 from ._rows import PresentedRows
 
 # The widths that a quick check tries: one, odd, even, a vector and more, a tile and more.
@@ -123,6 +124,8 @@ class Limits:
             return
         for each in presented:
             size = each.per_call or len(each)
+            if each.how.call is CallKind.VMAP:
+                size = max(size, ROWS_UNDER_VMAP)
             if self.quick and size * each.classes > QUICK_LOGITS:
                 continue
             if self.max_rows is None or size <= self.max_rows:
