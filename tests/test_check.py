@@ -63,7 +63,7 @@ def test_a_sound_loss_passes_every_property_on_every_case():
 
 
 def test_the_naive_loss_fails_and_says_where():
-    result = checked(naive, cases=[*FEW, "overflow/*"], shrink=True)
+    result = checked(naive, cases=[*FEW, "overflow/*"], shrink=True, run_script=False)
     assert not result.passed
     assert result.grades == {"float32": "F"}
     assert {"finite where the answer is", "large logits", "offset", "masks"} & broken(result)
@@ -429,7 +429,7 @@ def test_jax_losses_are_checked_and_settings_of_the_process_stay(dtypes, cases):
     before = jax.config.jax_enable_x64
     assert logitlab.check(of_jax, "jax", dtypes, cases=cases).passed
     assert logitlab.check(of_jax, "jax", "float32", mode="compiled", cases="seed/article").passed
-    failed = logitlab.check(naive_of_jax, "jax", "float32", cases="seed/article")
+    failed = logitlab.check(naive_of_jax, "jax", "float32", cases="seed/article", run_script=False)
     assert failed.grades == {"float32": "F"}
     assert "print('exact:'" in failed.script
     given, exact = _printed(failed.script)
@@ -448,8 +448,8 @@ def test_tensorflow_losses_in_every_mode(masks):
         return -tf.math.log(tf.gather(tf.nn.softmax(x), t, axis=1, batch_dims=1))
 
     for mode in ("eager", "graph"):
-        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=["seed/*", masks]).passed
-    failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/article")
+        assert logitlab.check(of_tensorflow, "tensorflow", "float32", mode=mode, cases=masks).passed
+    failed = logitlab.check(naive_of_tensorflow, "tensorflow", "float32", cases="seed/article", run_script=False)
     assert not failed.passed
     given, exact = _printed(failed.script)
     assert given != exact

@@ -66,6 +66,7 @@ def test_a_row_of_a_tall_batch_has_its_own_answer_alone():
     assert np.array_equal(alone.exact.gradient.hi, rows.exact.gradient.hi[tall.distinct[[700]]])
 
 
+@pytest.mark.full
 def test_the_report_says_that_only_a_very_large_batch_fails():
     def loss(x, t):
         rows = sound(x, t)
