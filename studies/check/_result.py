@@ -18,6 +18,7 @@ from ...core.vocabulary import Grade, Quantity, Status, worst_grade
 from .batches._limits import NO_LIMITS, Limits
 from .batches._presentation import CATALOGUED
 from .forms._form import PLAIN_FORM, CallForm
+from .judging._failures import Failures
 from .judging._properties import ARGUMENTS, IN_MEMORY, PROPERTIES, properties
 from .judging._refusals import notes, refusals
 from .judging._warnings import Warned
@@ -110,7 +111,8 @@ class CheckResult:
     @cached_property
     def _worst_first(self) -> pd.DataFrame:
         asked = PROPERTIES if self._failed.any() else {}
-        broke = {name: p.breaks(self.lines, self._failed) for name, p in asked.items()}
+        failed = Failures(self.lines, self._failed)
+        broke = {name: p.breaks(failed) for name, p in asked.items()}
         names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
         failures = self.lines[self._failed].assign(breaks=names)
         bad = badnesses(failures)

@@ -23,7 +23,8 @@ from .batches._repeats import Repeat, planned, repeated_calls, until_it_differs
 from .batches._rows import PresentedRows, batches, number_of_batches
 from .forms._form import Layout, Returns
 from .forms._layout import held_targets
-from .judging._properties import KEYS, PROPERTIES, explaining
+from .judging._failures import KEYS, Failures
+from .judging._properties import PROPERTIES, explaining
 from .measuring._huge import huge_batch
 from .measuring._lines import ANY, Line, Lines, Mask, Required, badnesses, each_line
 from .measuring._loss import REDUCED, Candidate
@@ -173,7 +174,7 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str], limits: Lim
 def worst_rows(lines: pd.DataFrame, failed: Mask, tries: Tries) -> Iterator[Failing]:
     """Yield a few of the rows that fail worst and break the property that explains most failures; narrow rows first."""
     name = explaining(lines, failed)
-    broken = failed if name is None else PROPERTIES[name].breaks(lines, failed)
+    broken = failed if name is None else PROPERTIES[name].breaks(Failures(lines, failed))
     # If a row is right in another presentation, its failure in the catalogue's own counts.
     keys = pd.MultiIndex.from_frame(lines[KEYS])
     plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)

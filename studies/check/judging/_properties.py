@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ....core.vocabulary import Grade, Quantity, Verdict
+from ....core.vocabulary import Quantity, Verdict
 from ..batches._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind
 from ..forms._options import OPTIONS
 from ..measuring._lines import Mask
+from ._failures import KEYS, ROW, Failures, of_one_loss
 
 Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
-# Takes the lines, those that failed and those that test the property; returns those that break it.
-Judge = Callable[[pd.DataFrame, Mask, Mask], Mask]
+# Takes the failures, and the lines that test the property; returns those that break it.
+Judge = Callable[[Failures, Mask], Mask]
 
-ROW = ["dtype", "case", "row"]
-KEYS = [*ROW, "quantity"]
 COLUMNS = ("property", "dtype", "rows", "failed", "held")
 
 # Properties that other modules use.
@@ -44,11 +43,6 @@ def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
     return lines["how"] == str(CATALOGUED)
 
 
-def _called_plainly(lines: pd.DataFrame) -> Mask:
-    """Return which lines are of rows of the catalogue in its own arrangement, with loss options or without."""
-    return _arranged(Arrangement.CATALOGUED)(lines).to_numpy(bool)
-
-
 def _has(feature: str) -> Chosen:
     # A row in another layout, or of one class, does not test its other features.
     return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout")) & t["classes"].ne(1)
@@ -63,93 +57,46 @@ def _given(option: str) -> Chosen:
     return chosen
 
 
-def _only_so(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    """Return failures caused by the presentation: another one counts only if the catalogue's own is correct.
-
-    Another kind of call counts only if a first call with the same arrangement is correct.
-    """
-    plainly, once = _called_plainly(lines), lines["call"].eq(CallKind.ONCE).to_numpy(bool)
-    elsewhere = _also_failed(lines, failed & plainly, KEYS)
-    arranged_so = ~once & _also_failed(lines, failed & once & ~plainly, [*KEYS, "arrangement"])
-    broken: Mask = _failed_rows(lines, failed, tries) & (plainly | ~(elsewhere | arranged_so))
-    return broken
+def _only_so(found: Failures, tries: Mask) -> Mask:
+    return tries & found.only_so
 
 
-def _either_way(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    """Return rows that are wrong in one presentation and right in the other, whichever is the catalogue's.
-
-    A grade C in the catalogue's presentation does not count: the order of a sum changes the last digits.
-    """
-    plainly = _called_plainly(lines)
-    wrong = failed & plainly & _unwritten(lines) & ~lines["grade"].eq(Grade.C).to_numpy()
-    return _only_so(lines, failed, tries) | (tries & ~failed & ~plainly & _also_failed(lines, wrong, KEYS))
+def _either_way(found: Failures, tries: Mask) -> Mask:
+    """Return rows that are wrong in one presentation and right in the other, whichever is the catalogue's."""
+    return tries & (found.only_so | (~found.failed & ~found.plainly & found.wrong_as_catalogued))
 
 
-def _not_by_size(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
+def _not_by_size(found: Failures, tries: Mask) -> Mask:
     """Return failures caused by the presentation, of dtypes in which no large batch fails for its size.
 
     A batch that follows one of another dtype has another size than the rest, to which a failure may be due.
     """
-    large = _only_so(lines, failed, _arranged(Arrangement.LARGE)(lines).to_numpy(bool))
+    lines = found.lines
+    large = _only_so(found, _arranged(Arrangement.LARGE)(lines).to_numpy(bool))
     by_size = lines["dtype"].isin(lines.loc[large, "dtype"].unique()).to_numpy(bool)
-    return _only_so(lines, failed, tries) & ~by_size
+    return _only_so(found, tries) & ~by_size
 
 
-def _gradient_alone(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    losses = failed & lines["quantity"].eq(Quantity.LOSS).to_numpy()
-    return _failed_rows(lines, failed, tries) & ~_also_failed(lines, losses, ROW)
+def _gradient_alone(found: Failures, tries: Mask) -> Mask:
+    losses = found.failed & found.lines["quantity"].eq(Quantity.LOSS).to_numpy()
+    return tries & found.unwritten & ~found.also(losses, ROW)
 
 
-def _failed_rows(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-    # A loss that writes into its arguments may return correct values; that breaks no other property.
-    return tries & failed & _unwritten(lines)
-
-
-def _unwritten(lines: pd.DataFrame) -> Mask:
-    return lines["written"].isna().to_numpy(bool)
+def _failed_rows(found: Failures, tries: Mask) -> Mask:
+    return tries & found.unwritten
 
 
 def _blamed(option: str) -> Judge:
     """Return a judge of failures due to the option: of several options, those that fail alone, or all if none does."""
 
-    def judge(lines: pd.DataFrame, failed: Mask, tries: Mask) -> Mask:
-        ordinary = failed & ~lines["has_ignored"].to_numpy(bool)
+    def judge(found: Failures, tries: Mask) -> Mask:
+        lines = found.lines
+        ordinary = found.failed & ~lines["has_ignored"].to_numpy(bool)
         guilty = {o for o in lines.loc[ordinary, "options"].unique() if o in OPTIONS}
         blamed = [n for n in lines["options"].unique() if option in guilty or not guilty & set(n.split(", "))]
-        return _failed_rows(lines, failed, tries) & lines["options"].isin(blamed).to_numpy(bool)
+        return _failed_rows(found, tries) & lines["options"].isin(blamed).to_numpy(bool)
 
     return judge
-
-
-def _also_failed(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
-    """Return whether a line's row is among those that failed, or the batch whose one loss it is part of."""
-    whole = _of_batch(lines)
-    found: Mask = _among(lines, failed & ~whole, keys) & ~whole
-    if whole.any():
-        same = whole if "quantity" in keys else lines["batch"].notna().to_numpy(bool)
-        more = [key for key in keys if key == "arrangement"]
-        found |= same & _among(lines, failed & whole, ["dtype", "batch", *more])
-    return found
-
-
-def _subjects(lines: pd.DataFrame) -> pd.Series[str]:
-    """Return what each line is about: a case, or the batch if the line is of the batch's one loss."""
-    return lines["case"].where(~_of_batch(lines), lines["batch"])
-
-
-def _of_batch(lines: pd.DataFrame) -> Mask:
-    """Return which lines are of the one loss of a batch."""
-    whole: Mask = (lines["batch"].notna() & lines["quantity"].eq(Quantity.LOSS)).to_numpy(bool)
-    return whole
-
-
-def _among(lines: pd.DataFrame, failed: Mask, keys: list[str]) -> Mask:
-    if not failed.any():  # usual; a table has 100,000 lines
-        return np.zeros(len(lines), bool)
-    found: Mask = pd.MultiIndex.from_frame(lines[keys]).isin(
-        pd.MultiIndex.from_frame(lines.loc[failed, keys].drop_duplicates())
-    )
-    return found
 
 
 @dataclass(frozen=True)
@@ -168,10 +115,10 @@ class Property:
     verdicts: tuple[Verdict, ...] = ()
     option: str | None = None
 
-    def breaks(self, lines: pd.DataFrame, failed: Mask) -> Mask:
+    def breaks(self, found: Failures) -> Mask:
         """Return the lines that break the property."""
-        broken = self.judge(lines, failed, self.tries(lines).to_numpy(bool))
-        return broken & lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
+        broken = self.judge(found, self.tries(found.lines).to_numpy(bool))
+        return broken & found.lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
 
 
 IN_MEMORY = (
@@ -182,7 +129,7 @@ _IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrange
 
 def _mixed_loss(lines: pd.DataFrame) -> pd.Series[bool]:
     """Return which lines are of the one loss of a batch with an infinite or NaN row loss."""
-    return _arranged(Arrangement.MIXED)(lines) & _of_batch(lines)
+    return _arranged(Arrangement.MIXED)(lines) & of_one_loss(lines)
 
 
 # "signs": no loss is below 0, and the gradient pushes the target up and the other classes down.
@@ -229,7 +176,7 @@ PROPERTIES: dict[str, Property] = {
     "ignored rows have no effect": Property(lambda t: t["has_ignored"], _failed_rows, option="ignore_index"),
     # Different bits count, correct or not.
     DETERMINISTIC: Property(_called(CallKind.AGAIN, CallKind.REPEATED), _failed_rows),
-    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda t, failed, tries: failed & ~_unwritten(t)),
+    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda found, tries: tries & found.failed & ~found.unwritten),
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
@@ -239,7 +186,8 @@ def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
     given |= {SOFT} if lines["has_soft"].any() else set()
     asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
     tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
-    broke = {name: p.breaks(lines, failed) for name, p in asked.items()}
+    failures = Failures(lines, failed)
+    broke = {name: p.breaks(failures) for name, p in asked.items()}
     found = []
     for dtype in pd.unique(lines["dtype"]):
         of_dtype = lines["dtype"].eq(dtype).to_numpy()
@@ -256,10 +204,11 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
     the property. The second is the share of the rows testing the property that break it. Every row tests a property
     with verdicts, so there only the first share counts.
     """
-    rows = lines.assign(case=_subjects(lines)).groupby(KEYS, sort=False).ngroup().to_numpy()
+    failures = Failures(lines, failed)
+    rows = lines.assign(case=failures.subjects).groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
     concerned = pairs.isin(pairs[failed])
-    plainly = _called_plainly(lines)
+    plainly = failures.plainly
 
     def score(tries: Mask, broken: Mask) -> float:
         count = len(np.unique(rows[tries & concerned])) + len(np.unique(rows[failed]))
@@ -267,10 +216,10 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
 
     scores = {}
     for name, property_ in PROPERTIES.items():
-        broken = property_.breaks(lines, failed)
+        broken = property_.breaks(failures)
         scores[name] = score(broken if property_.verdicts else property_.tries(lines).to_numpy(bool), broken)
     # Every line tests this property, so it counts only if it explains the failures alone.
-    writes = PROPERTIES[ARGUMENTS].breaks(lines, failed)
+    writes = PROPERTIES[ARGUMENTS].breaks(failures)
     scores[ARGUMENTS] = float(writes.any() and writes[failed].mean())
     best = max(scores, key=lambda name: scores[name])
     return best if scores[best] > 0 and scores[best] >= score(plainly, failed & plainly) else None

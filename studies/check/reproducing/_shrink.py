@@ -18,6 +18,7 @@ from ..._shrinking import roughness, rounder
 from ..batches._limits import NO_LIMITS, Limits
 from ..batches._presentation import CallKind
 from ..batches._rows import PresentedRows
+from ..judging._failures import Failures
 from ..judging._properties import OFFSET, PROPERTIES
 from ..measuring._lines import Line, Mask, Required, badness, each_line, fails, table
 from ..measuring._loss import Candidate
@@ -178,7 +179,7 @@ class _Shrinker:
         if not bad.size:
             return None
         line = next(each_line(lines.iloc[bad[:1]]))
-        if self._property is not None and not PROPERTIES[self._property].breaks(lines, failed)[bad[0]]:
+        if self._property is not None and not PROPERTIES[self._property].breaks(Failures(lines, failed))[bad[0]]:
             return line if self._contrast(rows, free=free) is not None else None
         if next(contrasts(rows, place, self._property), None) is None:
             return line
