@@ -25,7 +25,7 @@ def of_one_loss(lines: pd.DataFrame) -> pd.Series[bool]:
 class Failures:
     """The lines of a check, and which of them failed.
 
-    What is computed from them is kept, since every property asks for it.
+    The masks are computed once, since every property needs them.
     """
 
     lines: pd.DataFrame
@@ -63,7 +63,7 @@ class Failures:
 
     @property
     def subjects(self) -> pd.Series[str]:
-        """What each line is about: a case, or the batch if the line is of the batch's one loss."""
+        """The subject of each line: a case, or the batch if the line is of the batch's one loss."""
         return self.lines["case"].where(~self._whole, self.lines["batch"])
 
     @cached_property
