@@ -19,6 +19,7 @@ QUICK_AGAIN = (3, 33)  # the widths of rows that a quick check also tries in oth
 QUICK_ROWS = 32  # the most of them
 THINNED_ROWS = 8  # at least this many rows of a width are tried in other presentations
 QUICK_LOGITS = 2**16  # the most logits of a call of a quick check
+SLOW_AT_FIRST = (CallKind.GRAD, CallKind.JVP)  # PyTorch imports a compiler for them, which takes a second
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Limits:
             size = each.per_call or len(each)
             if each.how.call is CallKind.VMAP:
                 size = max(size, ROWS_UNDER_VMAP)
-            if self.quick and size * each.classes > QUICK_LOGITS:
+            if self.quick and (size * each.classes > QUICK_LOGITS or each.how.call in SLOW_AT_FIRST):
                 continue
             if self.max_rows is None or size <= self.max_rows:
                 yield each
