@@ -442,8 +442,8 @@ def jax_losses():
     ("name", "names"),
     [
         ("right", set()),
-        ("custom", set()),
-        ("wrong_tangent", {"second derivatives"}),
+        pytest.param("custom", set(), marks=pytest.mark.full),
+        pytest.param("wrong_tangent", {"second derivatives"}, marks=pytest.mark.full),
         ("mapped", {"under vmap and grad"}),
     ],
 )

@@ -521,12 +521,11 @@ def test_a_loss_of_a_library_is_checked_as_it_is(loss, options, capsys):
     assert "passed" in capsys.readouterr().out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("loss", "options"),
     [
-        pytest.param(
-            "keras.losses:sparse_categorical_crossentropy", ["--set", "from_logits=True"], marks=pytest.mark.full
-        ),
+        ("keras.losses:sparse_categorical_crossentropy", ["--set", "from_logits=True"]),
         ("keras.losses:SparseCategoricalCrossentropy(from_logits=True)", []),
     ],
 )

@@ -166,5 +166,6 @@ def _number(value: float) -> float | str:
 
 def short(words: str) -> str:
     """Return words on one line of bounded length, without control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    printable = words if words.isprintable() else "".join(c if c.isprintable() else " " for c in words)
+    line = " ".join(printable.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
