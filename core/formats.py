@@ -195,18 +195,18 @@ def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
 
 def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
     """Round finite ``hi + lo`` in units of the format's spacing."""
-    exponent = _spacing_exponent(hi, lo, fmt)
-    # hi in units of the spacing: scaling by a power of two is exact.
-    scaled = np.ldexp(np.ldexp(hi, -(exponent // 2)), -(exponent - exponent // 2))
+    # Magnitudes: the distance of a negative number from the whole number below it may not be exact.
+    size, low = np.abs(hi), np.where(np.signbit(hi), -lo, lo)
+    exponent = _spacing_exponent(size, low, fmt)
+    # size in units of the spacing: scaling by a power of two is exact.
+    scaled = np.ldexp(np.ldexp(size, -(exponent // 2)), -(exponent - exponent // 2))
     whole = np.floor(scaled)
     past_half = (scaled - whole) - 0.5
-    low_sign = np.sign(lo)
-    # If hi is a number of the format, lo is too small to move it by half a spacing.
-    tie = (past_half == 0) & (low_sign == 0)
-    up = (past_half > 0) | ((past_half == 0) & (low_sign > 0)) | (tie & (whole % 2 != 0))
+    # If size is a number of the format, low is too small to move it by half a spacing.
+    tie = (past_half == 0) & (low == 0)
+    up = (past_half > 0) | ((past_half == 0) & (low > 0)) | (tie & (whole % 2 != 0))
     rounded = np.ldexp(np.ldexp(whole + up, exponent // 2), exponent - exponent // 2)
-    rounded = np.where(np.abs(rounded) > fmt.largest, np.copysign(np.inf, rounded), rounded)
-    return np.where(rounded == 0, np.copysign(0.0, hi), rounded)
+    return np.copysign(np.where(rounded > fmt.largest, np.inf, rounded), hi)
 
 
 def rounds_to_zero(hi: Float64, fmt: Format, lo: Float64) -> NDArray[np.bool_]:

@@ -99,6 +99,16 @@ def test_the_low_part_decides_at_midpoints(name, bits, negative, lo):
     assert round_to(hi, fmt, lo) == nearest_even(Fraction(hi) + Fraction(lo), info)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+def test_just_below_half_the_smallest_subnormal_either_sign_goes_to_zero(name, sign):
+    fmt = FORMATS[name]
+    below = sign * np.nextafter(fmt.smallest_subnormal / 2, 0)
+    assert round_to(below, fmt) == 0
+    assert round_to(below, fmt, below * 2.0**-60) == 0
+    assert np.signbit(round_to(below, fmt)) == (sign < 0)
+
+
 @given(ALL, st.integers(-1022, 1023), st.sampled_from([-1.0, 1.0]), st.sampled_from([-1, 0, 1]))
 def test_values_around_powers_of_two_round_and_space_as_rationals_do(fmt, exponent, sign, side):
     info = ml_dtypes.finfo(fmt.dtype)
