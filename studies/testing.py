@@ -18,6 +18,7 @@ from ..core.errors import UsageError
 from ..core.formats import FORMATS, get_format, to_numpy
 from ..core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ..execution.plan import choose_dtypes
+from ..frameworks import Batch
 from ..grading import Graded, grade
 from ..oracle import Reference, reference
 from .check import Layout, Returns, TargetKind, check, load_framework
@@ -120,7 +121,9 @@ class LogitCase:
         indices = as_choice(targets, TargetKind, "targets") is TargetKind.INDEX
         x, t = self.logits, self.targets if indices else self.onehot
         if axes is not Layout.BC:
-            x, t = (_positions(values, axes) for values in (x, t))
+            # The positions of one sequence are laid out like those of one image.
+            one = Batch(x, t, layout="spatial").spatial(x, t, 1 if axes is Layout.BCT else 2)
+            x, t = map(np.ascontiguousarray, one)
         with adapter.placed(device):
             return adapter.to_array(x, device), adapter.to_array(t, device)
 
@@ -161,7 +164,8 @@ class LogitCase:
         __tracebackhide__ = True
         if require not in GRADES[:-1]:
             raise UsageError(f"cannot require grade {require!r}; choose one of {', '.join(GRADES[:-1])}")
-        reduction = {Returns.ROWS: "none"}.get(kind := as_choice(returns, Returns, "returns"), str(kind))
+        kind = as_choice(returns, Returns, "returns")
+        reduction = "none" if kind is Returns.ROWS else kind.value
         values = to_numpy(computed, quantity)
         losses = () if reduction != "none" else (self.case.rows,)
         expected = losses if quantity is Quantity.LOSS else (self.case.rows, self.case.classes)
@@ -199,11 +203,8 @@ class LogitCase:
         worst = sorted(short, key=lambda r: (grade_rank(graded.grade[r]), graded.max_ulp[r]), reverse=True)
         for r in worst[:WORST_SHOWN]:
             how = f"grade {graded.grade[r]}, {graded.verdict[r]}, {graded.max_ulp[r]:.3g} ulp"
-            yield (
-                f"  of {count(self.case.rows, 'row')}: {how}"
-                if whole
-                else (f"  row {r}, target {self.case.targets[r]}: {how}")
-            )
+            which = f"of {count(self.case.rows, 'row')}" if whole else f"row {r}, target {self.case.targets[r]}"
+            yield f"  {which}: {how}"
             given, wanted = (values, exact) if whole else (values[r], exact[r])
             # Of many classes, only the one with the largest error gets a line.
             at = () if quantity is Quantity.LOSS else (_farthest(given, wanted),)
@@ -240,12 +241,6 @@ def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitC
             f"`logitlab cases --dtype {wanted[0]}`"
         )
     return held
-
-
-def _positions(values: NDArray[Any], axes: Layout) -> NDArray[Any]:
-    """Return rows (B, ...) as the positions of one sequence, with the classes last or, for ``bct``, second."""
-    flip = axes is Layout.BCT and values.ndim == 2
-    return np.ascontiguousarray((values.T if flip else values)[None])
 
 
 def _falls_short(graded: Graded, r: int, require: str) -> bool:

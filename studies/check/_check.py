@@ -17,7 +17,6 @@ from ...execution.plan import choose_dtypes
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
 from .batches._limits import Limits
-from .batches._presentation import CATALOGUED
 from .batches._rows import LAID
 from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 from .forms._callee import Callee
@@ -25,6 +24,7 @@ from .forms._factory import as_factory, name_of
 from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
 from .forms._named import load_framework
 from .forms._options import REDUCTION, set_in
+from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .measuring._huge import require_memory
 from .measuring._lines import Lines, Required, each_line, fails, table
@@ -179,18 +179,18 @@ def check(
         with gathered_warnings() as warned:
             found, complete = _measure_all(tries, required, report, on_failure, first=first)
         lines = table(found)
-        failed = fails(lines, required)
+        failures = Failures(lines, fails(lines, required))
         smallest, searched = None, False
-        if shrink and failed.any():
+        if shrink and failures.failed.any():
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                history = shapes_before(lines, failed) if run_script else None
+                history = shapes_before(lines, failures.failed) if run_script else None
                 with gathered_warnings():
                     for some in (worst_rows, plainly_failing_rows):
                         # A failure of one kind of call may be that of all calls, and yield no other input.
                         smallest = smallest or find_smallest(
-                            candidate, list(some(lines, failed, tries)), required, limits, history
+                            candidate, list(some(failures, tries)), required, limits, history
                         )
                 searched = True
             except KeyboardInterrupt:
@@ -199,8 +199,7 @@ def check(
     return CheckResult(
         called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
         options, lines, asked, smallest, complete, limits, form,
-        gradient_checked="gradient" in candidate.quantities, warnings=warned.each(),
-        searched=searched,
+        gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
 
 
@@ -240,10 +239,8 @@ def _measure_all(
 def _sentence(lines: Lines) -> str:
     """Return a line of the table as text: ``masks/first[0] in float32: loss has grade F (nan)``."""
     line = next(each_line(table([lines])))
-    row = "" if line.row < 0 else f"[{line.row}]"
     what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
-    how = "" if line.how == str(CATALOGUED) else f", {line.how}"
-    return f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {what}"
+    return f"{line.named}: {line.quantity} {what}"
 
 
 def _grade(letter: str) -> Grade:

@@ -85,6 +85,10 @@ class CheckResult:
         missing = self.lines["dtype"].isin(self.asked) & self.lines["status"].eq(Status.UNSUPPORTED)
         return fails(self.lines, self._required) | (missing & ~self._refused).to_numpy(bool)
 
+    @cached_property
+    def _failures(self) -> Failures:
+        return Failures(self.lines, self._failed)
+
     @property
     def _refused(self) -> "pd.Series[bool]":
         """Which lines are of a memory layout that the loss does not support, by its own message."""
@@ -111,8 +115,7 @@ class CheckResult:
     @cached_property
     def _worst_first(self) -> pd.DataFrame:
         asked = PROPERTIES if self._failed.any() else {}
-        failed = Failures(self.lines, self._failed)
-        broke = {name: p.breaks(failed) for name, p in asked.items()}
+        broke = {name: p.breaks(self._failures) for name, p in asked.items()}
         names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
         failures = self.lines[self._failed].assign(breaks=names)
         bad = badnesses(failures)
@@ -132,7 +135,7 @@ class CheckResult:
     @cached_property
     def properties(self) -> pd.DataFrame:
         """Each property in each dtype: how many rows test it, how many fail, and whether it ``held``."""
-        return properties(self.lines, self._failed)
+        return properties(self._failures)
 
     @property
     def overwritten(self) -> tuple[str, ...]:
@@ -289,9 +292,7 @@ def _worst_rows(result: CheckResult) -> Iterator[str]:
     if not distinct.empty:
         yield "Worst rows:"
     for line in each_line(distinct.head(WORST)):
-        row = "" if line.row < 0 else f"[{line.row}]"
-        how = "" if line.how == str(CATALOGUED) else f", {line.how}"
-        yield f"{line.case}{row} in {line.dtype}{how}: {line.quantity} {_fault(line)}"
+        yield f"{line.named}: {line.quantity} {_fault(line)}"
 
 
 def _warnings(result: CheckResult) -> Iterator[str]:

@@ -26,7 +26,7 @@ from .forms._layout import held_targets
 from .judging._failures import KEYS, Failures
 from .judging._properties import PROPERTIES, explaining
 from .measuring._huge import huge_batch
-from .measuring._lines import ANY, Line, Lines, Mask, Required, badnesses, each_line
+from .measuring._lines import ANY, Line, Lines, Required, badnesses, each_line
 from .measuring._loss import REDUCED, Candidate
 from .measuring._measure import measure
 from .measuring._races import IN_SOME, Recalls
@@ -171,23 +171,23 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str], limits: Lim
     raise UsageError(f"{first}; {advice}" if advice else first)
 
 
-def worst_rows(lines: pd.DataFrame, failed: Mask, tries: Tries) -> Iterator[Failing]:
+def worst_rows(found: Failures, tries: Tries) -> Iterator[Failing]:
     """Yield a few of the rows that fail worst and break the property that explains most failures; narrow rows first."""
-    name = explaining(lines, failed)
-    broken = failed if name is None else PROPERTIES[name].breaks(Failures(lines, failed))
+    lines, failed = found.lines, found.failed
+    name = explaining(found)
+    broken = failed if name is None else PROPERTIES[name].breaks(found)
     # If a row is right in another presentation, its failure in the catalogue's own counts.
-    keys = pd.MultiIndex.from_frame(lines[KEYS])
     plainly = lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
-    failures = lines[failed & (broken | (plainly & keys.isin(keys[broken & ~failed])))]
+    failures = lines[failed & (broken | (plainly & found.among(broken & ~failed, KEYS)))]
     as_catalogued = failures["how"].eq(str(CATALOGUED))
     if name is None and as_catalogued.any():  # no other kind of call is to blame
         failures = failures[as_catalogued]
     yield from _worst_of(failures, name, tries)
 
 
-def plainly_failing_rows(lines: pd.DataFrame, failed: Mask, tries: Tries) -> Iterator[Failing]:
+def plainly_failing_rows(found: Failures, tries: Tries) -> Iterator[Failing]:
     """Yield a few of the rows that fail worst as catalogued, whatever property they break."""
-    failures = lines[failed & lines["how"].eq(str(CATALOGUED)).to_numpy(bool)]
+    failures = found.lines[found.failed & found.lines["how"].eq(str(CATALOGUED)).to_numpy(bool)]
     if not failures.empty:
         yield from _worst_of(failures, None, tries)
 

@@ -136,17 +136,13 @@ def tall_batches(rows: PresentedRows, *, few_shapes: bool = False) -> Iterator[P
     plain = rows.layout == "rows" and not rows.options.names
     size = (FEW_TALL if few_shapes else TALL).get(rows.classes)
     if plain and size is not None:
-        yield _tall(rows, size)
+        yield rows.tall(_shuffled(rows, size)).arranged(Arrangement.LARGE, size)
 
 
 def tall_with_answers(rows: PresentedRows) -> Iterator[PresentedRows]:
     """Yield a smaller batch of many wide rows with all its exact answers, for a loss that returns one number."""
     if rows.classes == REDUCED_TALL[0]:
         yield _repeated(rows, REDUCED_TALL[1], Arrangement.LARGE)
-
-
-def _tall(rows: PresentedRows, size: int) -> PresentedRows:
-    return rows.tall(_shuffled(rows, size)).arranged(Arrangement.LARGE, size)
 
 
 def _in_a_new_shape(rows: PresentedRows) -> PresentedRows:

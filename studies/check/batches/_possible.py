@@ -2,7 +2,7 @@
 
 from ....frameworks import Framework, Transformation
 from ..forms._form import CallForm, Layout, Returns, TargetDtype
-from ._presentation import MEMORY_OF_BOTH, Arrangement, CallKind
+from ._presentation import MEMORY_OF_BOTH, OTHER_MEMORY, Arrangement, CallKind
 
 TRANSFORMATIONS = {
     CallKind.INFERENCE: Transformation.INFERENCE,
@@ -37,7 +37,7 @@ def impossible(
     if framework.autograd is None:
         lacking |= {CallKind.UNTRACKED, *NEED_AUTOGRAD}
     if not framework.strides:
-        lacking |= {Arrangement.SLICED, Arrangement.EVERY_OTHER, CallKind.APART, *MEMORY_OF_BOTH}
+        lacking |= {CallKind.APART, *OTHER_MEMORY}
     if mode != "eager":
         # A compiled backward pass runs only once. The other calls would each compile another program.
         lacking |= {CallKind.TWICE, CallKind.INT32, CallKind.EMPTY, CallKind.THREADS, *TRANSFORMATIONS}

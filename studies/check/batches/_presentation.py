@@ -51,6 +51,8 @@ class Arrangement(StrEnum):
 
 # Arrangements that change the memory of both logits and targets.
 MEMORY_OF_BOTH = (Arrangement.TAIL, Arrangement.STRIDED_TAIL, Arrangement.BOTH_STRIDED)
+# Arrangements in memory beside the layouts of cases, which adapters make.
+OTHER_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH)
 STRIDED_LOGITS = (Arrangement.STRIDED_TAIL, Arrangement.BOTH_STRIDED)
 TARGETS_TAIL = (Arrangement.TAIL, Arrangement.STRIDED_TAIL)
 

@@ -177,7 +177,7 @@ def _literal(value: Any) -> str | None:
 
 
 def _path(module: str) -> list[str]:
-    """Return the line that adds the module's folder to the import path, unless Python finds it by itself."""
+    """Return the line that adds the module's folder to the import path, unless it is on Python's own path."""
     root = sys.modules.get(module.partition(".")[0])
     file = getattr(root, "__file__", None)
     if file is None:

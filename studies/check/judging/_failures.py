@@ -78,14 +78,15 @@ class Failures:
     def also(self, these: Mask, keys: list[str]) -> Mask:
         """Return whether a line's row is among those of these lines, or the batch whose one loss it is part of."""
         lines, whole = self.lines, self._whole
-        found: Mask = self._among(these & ~whole, keys) & ~whole
+        found: Mask = self.among(these & ~whole, keys) & ~whole
         if whole.any():
             same = whole if "quantity" in keys else lines["batch"].notna().to_numpy(bool)
             more = [key for key in keys if key == "arrangement"]
-            found |= same & self._among(these & whole, ["dtype", "batch", *more])
+            found |= same & self.among(these & whole, ["dtype", "batch", *more])
         return found
 
-    def _among(self, these: Mask, keys: list[str]) -> Mask:
+    def among(self, these: Mask, keys: list[str]) -> Mask:
+        """Return which lines have the keys of some of these lines."""
         if not these.any():  # usual; a table has 100,000 lines
             return np.zeros(len(these), bool)
         some = self.lines.loc[these, keys].drop_duplicates()

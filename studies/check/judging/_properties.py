@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ....core.vocabulary import Quantity, Verdict
-from ..batches._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind
+from ..batches._presentation import CATALOGUED, OTHER_MEMORY, Arrangement, CallKind
 from ..forms._options import OPTIONS
 from ..measuring._lines import Mask
 from ._failures import KEYS, ROW, Failures, of_one_loss
@@ -115,15 +115,20 @@ class Property:
     verdicts: tuple[Verdict, ...] = ()
     option: str | None = None
 
+    def judged(self, found: Failures) -> tuple[Mask, Mask]:
+        """Return the lines that test the property, and those that break it."""
+        tried = self.tries(found.lines).to_numpy(bool)
+        broken = self.judge(found, tried)
+        if self.verdicts:
+            broken = broken & found.lines["verdict"].isin(self.verdicts).to_numpy()
+        return tried, broken
+
     def breaks(self, found: Failures) -> Mask:
         """Return the lines that break the property."""
-        broken = self.judge(found, self.tries(found.lines).to_numpy(bool))
-        return broken & found.lines["verdict"].isin(self.verdicts).to_numpy() if self.verdicts else broken
+        return self.judged(found)[1]
 
 
-IN_MEMORY = (
-    Arrangement.TRANSPOSED, Arrangement.STRIDED, Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH
-)  # fmt: skip
+IN_MEMORY = (Arrangement.TRANSPOSED, Arrangement.STRIDED, *OTHER_MEMORY)
 _IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE, Arrangement.MIXED)
 
 
@@ -180,31 +185,30 @@ PROPERTIES: dict[str, Property] = {
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 
-def properties(lines: pd.DataFrame, failed: Mask) -> pd.DataFrame:
+def properties(failures: Failures) -> pd.DataFrame:
     """Return for each property and dtype the number of lines that test it and that fail: columns `COLUMNS`."""
+    lines = failures.lines
     given = {option for options in pd.unique(lines["options"]) for option in options.split(", ")}
     given |= {SOFT} if lines["has_soft"].any() else set()
     asked = {name: p for name, p in PROPERTIES.items() if p.option is None or p.option in given}
-    tries = {name: p.tries(lines).to_numpy(bool) for name, p in asked.items()}
-    failures = Failures(lines, failed)
-    broke = {name: p.breaks(failures) for name, p in asked.items()}
+    judged = {name: p.judged(failures) for name, p in asked.items()}
     found = []
     for dtype in pd.unique(lines["dtype"]):
         of_dtype = lines["dtype"].eq(dtype).to_numpy()
-        for name in asked:
-            count = int((broke[name] & of_dtype).sum())
-            found.append((name, dtype, int((tries[name] & of_dtype).sum()), count, count == 0))
+        for name, (tried, broken) in judged.items():
+            count = int((broken & of_dtype).sum())
+            found.append((name, dtype, int((tried & of_dtype).sum()), count, count == 0))
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
+def explaining(failures: Failures) -> str | None:
     """Return the property that best explains the failures; None if the failing rows share no property.
 
     The score of a property is the harmonic mean of two shares. The first is the share of the failing rows that break
     the property. The second is the share of the rows testing the property that break it. Every row tests a property
     with verdicts, so there only the first share counts.
     """
-    failures = Failures(lines, failed)
+    lines, failed = failures.lines, failures.failed
     rows = lines.assign(case=failures.subjects).groupby(KEYS, sort=False).ngroup().to_numpy()
     pairs = pd.MultiIndex.from_frame(lines[["dtype", "quantity"]])
     concerned = pairs.isin(pairs[failed])
@@ -216,8 +220,8 @@ def explaining(lines: pd.DataFrame, failed: Mask) -> str | None:
 
     scores = {}
     for name, property_ in PROPERTIES.items():
-        broken = property_.breaks(failures)
-        scores[name] = score(broken if property_.verdicts else property_.tries(lines).to_numpy(bool), broken)
+        tried, broken = property_.judged(failures)
+        scores[name] = score(broken if property_.verdicts else tried, broken)
     # Every line tests this property, so it counts only if it explains the failures alone.
     writes = PROPERTIES[ARGUMENTS].breaks(failures)
     scores[ARGUMENTS] = float(writes.any() and writes[failed].mean())

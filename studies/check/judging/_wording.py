@@ -8,7 +8,6 @@ import pandas as pd
 
 from ....core.counting import count
 from ....core.vocabulary import Status, worst_grade
-from ..batches._presentation import CATALOGUED
 from ..measuring._lines import each_line
 
 _NUMBER = r"\d+"  # numbers in a message change with the size of the input
@@ -70,9 +69,6 @@ def messages(lines: pd.DataFrame) -> Iterator[str]:
         kinds = [kind for _, kind in of_status.groupby(of_status["detail"].map(message_key), sort=False)]
         for kind in kinds[:MESSAGES]:
             line = next(each_line(kind))
-            row = "" if line.row < 0 else f"[{line.row}]"
-            how = "" if line.how == str(CATALOGUED) else f", {line.how}"
-            example = f"such as {line.case}{row} in {line.dtype}{how}"
-            yield f"{line.detail} ({rows_of(kind)}; {example})"
+            yield f"{line.detail} ({rows_of(kind)}; such as {line.named})"
         if len(kinds) > MESSAGES:
             yield f"and {len(kinds) - MESSAGES:,} other messages, which the table of failures lists"

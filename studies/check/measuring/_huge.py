@@ -18,7 +18,7 @@ from ..batches._known import rows_differ
 from ..batches._presentation import Argument, Arrangement
 from ..batches._rows import PresentedRows, batches
 from ..batches._seeded import SEEDED, seeded_cases
-from ._lines import Lines, grade_ranks
+from ._lines import Lines, grade_ranks, worst_copies
 from ._loss import Candidate
 from ._measure import measure
 
@@ -86,8 +86,7 @@ def _copied(logits: Array, places: NDArray[np.intp]) -> Array:
 def _worst_copies(rows: PresentedRows, quantity: Quantity, values: Array, places: NDArray[np.intp]) -> Lines:
     assert rows.origin is not None  # noqa: S101 - for the type checker: the rows are those of a case
     graded = rows.origin.known.grade(quantity, values, places)
-    order = np.lexsort((-grade_ranks(graded.grade), places))
-    worst = order[np.unique(places[order], return_index=True)[1]]
+    worst = worst_copies(grade_ranks(graded.grade), places)
     lines = replace(Lines.of(rows, quantity).graded(graded.take(worst)), out_dtype=values.dtype.name)
     if quantity != Quantity.LOSS:
         return lines

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ....cases import WIDE_FROM
 from ....core.vocabulary import GRADES, Grade, Quantity, Status, grade_rank
 from ....grading import Graded
-from ..batches._presentation import Argument, Arrangement, CallKind
+from ..batches._presentation import CATALOGUED, Argument, Arrangement, CallKind
 from ..batches._rows import PresentedRows
 
 Mask = NDArray[np.bool_]
@@ -140,9 +140,20 @@ class Lines:
         if self.status not in (Status.OK, Status.UNSUPPORTED):
             return np.arange(len(self))
         rank = np.full(len(self), -1) if self.grade is None else grade_ranks(self.grade)
-        differ = np.zeros(len(self), bool) if self.verdict is None else np.isin(self.verdict.astype(str), FAILING)
         order = np.argsort(-rank, kind="stable")
-        return order[((rank > grade_rank(required.of(self.quantity))) | differ)[order]]
+        return order[((rank > grade_rank(required.of(self.quantity))) | self._fail_by_verdict)[order]]
+
+    @property
+    def _fail_by_verdict(self) -> Mask:
+        if self.verdict is None:
+            return np.zeros(len(self), bool)
+        failing: Mask = np.isin(self.verdict.astype(str), FAILING)
+        return failing
+
+    def worst_of_copies(self, copied: Integers) -> Self:
+        """Return the worst line of each row's copies; ``copied`` (B,) is the row that each line's row is a copy of."""
+        rank = self._fail_by_verdict.astype(int) if self.grade is None else grade_ranks(self.grade)
+        return self.take(worst_copies(rank, copied))
 
     def take(self, index: NDArray[np.intp]) -> Self:
         """Return the lines at these indices."""
@@ -197,6 +208,13 @@ class Line(NamedTuple):
     batch: str | None
     out_dtype: str | None
 
+    @property
+    def named(self) -> str:
+        """The row, its dtype and its presentation in words: ``masks/first[0] in float32, in two halves``."""
+        row = "" if self.row < 0 else f"[{self.row}]"
+        how = "" if self.how == str(CATALOGUED) else f", {self.how}"
+        return f"{self.case}{row} in {self.dtype}{how}"
+
 
 def each_line(lines: pd.DataFrame) -> Iterator[Line]:
     """Yield the lines of a table."""
@@ -219,6 +237,13 @@ def grade_ranks(grades: Objects) -> Integers:
     for rank, grade in enumerate(GRADES):
         ranks[grades == grade] = rank
     return ranks
+
+
+def worst_copies(ranks: Integers, copied: Integers) -> Integers:
+    """Return the index of the copy with the highest rank, for each row that is copied."""
+    order = np.lexsort((-ranks, copied))
+    worst: Integers = order[np.unique(copied[order], return_index=True)[1]]
+    return worst
 
 
 def badness(grade: str | None) -> int:

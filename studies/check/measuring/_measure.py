@@ -17,10 +17,10 @@ from ....oracle import Exact
 from ..batches._again import SHARE
 from ..batches._calls import REFUSABLE
 from ..batches._known import distinct_rows, rows_differ
-from ..batches._presentation import MEMORY_OF_BOTH, Argument, Arrangement, CallKind
+from ..batches._presentation import OTHER_MEMORY, Argument, CallKind
 from ..batches._rows import PresentedRows
 from ._ignored import graded_as_nothing
-from ._lines import DIFFERS, FAILING, REFUSED, WRONG, Lines, grade_ranks
+from ._lines import DIFFERS, REFUSED, WRONG, Lines
 from ._loss import Candidate, Traced
 from ._measure_calls import COMPARED, VALUES, Judged, judge_printed
 from ._races import Results, repeated, wording
@@ -260,7 +260,7 @@ _CALLS: dict[CallKind, _Measured] = {
     **{call: _judged(judge) for call, judge in COMPARED.items()},
     CallKind.REPEATED: _repeated,
 }
-_IN_MEMORY = dict.fromkeys((Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH), _as_it_lies)
+_IN_MEMORY = dict.fromkeys(OTHER_MEMORY, _as_it_lies)
 
 
 def grade_printed(rows: PresentedRows, quantity: Quantity, array: Array) -> list[Lines]:
@@ -293,18 +293,7 @@ def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines
 
 def _distinct(rows: PresentedRows, lines: Lines) -> Lines:
     """Return the worst line of each row's copies, since a large batch has too many lines for a table."""
-    if rows.distinct is None or len(lines) != len(rows):
-        return lines
-    if lines.grade is not None:
-        rank = grade_ranks(lines.grade)
-    else:
-        rank = (
-            np.zeros(len(lines), int)
-            if lines.verdict is None
-            else np.isin(lines.verdict.astype(str), FAILING).astype(int)
-        )
-    order = np.lexsort((-rank, rows.distinct))
-    return lines.take(order[np.unique(rows.distinct[order], return_index=True)[1]])
+    return lines if rows.distinct is None or len(lines) != len(rows) else lines.worst_of_copies(rows.distinct)
 
 
 def _in_words(rows: PresentedRows, verdict: str, detail: str) -> Lines:

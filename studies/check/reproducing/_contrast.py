@@ -8,13 +8,11 @@ import numpy as np
 
 from ....oracle import Reference, per_row
 from ..batches._again import other_layouts, permuted
-from ..batches._presentation import CATALOGUED, MEMORY_OF_BOTH, Arrangement, CallKind, Presentation
+from ..batches._presentation import CATALOGUED, OTHER_MEMORY, CallKind, Presentation
 from ..batches._reduced import reduced, row_by_row
 from ..batches._rows import OTHER_LAYOUTS, PresentedRows
 from ..judging._properties import CLASSES, COMPANY, LAYOUT, OFFSET, ORDER
 
-# These arrangements are kept while rows shrink; the others become ordinary batches.
-_IN_MEMORY = (Arrangement.SLICED, Arrangement.EVERY_OTHER, *MEMORY_OF_BOTH)
 # In these calls nothing is compared with a plain call. After a batch of another dtype a plain call may fail too, since
 # the loss keeps what it has computed for the shape.
 _ALONE = (
@@ -35,7 +33,7 @@ def on_their_own(rows: PresentedRows) -> PresentedRows:
     how = Presentation(options=str(rows.options))
     if rows.how.call is not CallKind.ONCE:
         how = Presentation(rows.how.call, times=rows.how.times)
-    elif rows.how.arrangement in _IN_MEMORY or rows.layout in OTHER_LAYOUTS:
+    elif rows.how.arrangement in OTHER_MEMORY or rows.layout in OTHER_LAYOUTS:
         how = Presentation(arrangement=OTHER_LAYOUTS.get(rows.layout, rows.how.arrangement))
     return replace(rows, exact=_of_each_row(rows), how=how, per_call=None, distinct=None, origin=None)
 
@@ -87,7 +85,7 @@ def _other_layout(rows: PresentedRows, place: int) -> Iterator[Contrast]:
     if rows.how != CATALOGUED:
         yield _plainly(rows, place)
         return
-    for other in (*other_layouts(rows), *(rows.arranged(arrangement) for arrangement in _IN_MEMORY)):
+    for other in (*other_layouts(rows), *(rows.arranged(arrangement) for arrangement in OTHER_MEMORY)):
         yield Contrast(str(other.how), other, place)
 
 

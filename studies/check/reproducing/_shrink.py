@@ -4,9 +4,9 @@ This is delta debugging: a part is removed, or a number rounded, if the loss the
 way. The search ends when no single step succeeds, or after a fixed number of steps. It never depends on the clock.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..batches._presentation import CallKind
 from ..batches._rows import PresentedRows
 from ..judging._failures import Failures
 from ..judging._properties import OFFSET, PROPERTIES
+from ..judging._wording import message_key
 from ..measuring._lines import Line, Mask, Required, badness, each_line, fails, table
 from ..measuring._loss import Candidate
 from ..measuring._measure import measure
@@ -34,7 +35,6 @@ STEPS = 600.0  # for all failing rows together
 OF_ONE = 0.4  # the largest share of the steps for one row
 CALLS_A_STEP = 500  # each further 500 equal calls count as another step
 LOGITS_A_STEP = 2000  # each further 2000 logits of a call count as another step
-_NUMBER = r"\d+"  # numbers in a message change with the size of the input
 NARROW_FROM = 20_000  # logits: a larger input is narrowed first, in few steps
 NARROW_LOGITS = 2**23  # logits of all calls that narrow failing rows
 OF_A_CALL = 2**16  # logits that take as long as the rest of a call
@@ -195,8 +195,8 @@ class _Shrinker:
             return (mine | raised).to_numpy(bool)
         if self._like.status == Status.OK:
             return (mine & ~raised).to_numpy(bool)
-        like = lines["detail"].fillna("").str.replace(_NUMBER, "#", regex=True)
-        return (raised & (like == re.sub(_NUMBER, "#", self._like.detail or ""))).to_numpy(bool)
+        like = lines["detail"].fillna("").map(message_key)
+        return (raised & (like == message_key(self._like.detail or ""))).to_numpy(bool)
 
     def _contrast(self, rows: PresentedRows, *, free: bool = False) -> Contrast | None:
         """Return a presentation of the property in which the row does not fail, or None."""
@@ -223,11 +223,11 @@ class _Shrinker:
     def _over(self) -> bool:
         return self.narrowed >= self._logits if self._narrowing else self.steps_used >= self._steps
 
-    def _take(self, rows: Callable[[], PresentedRows]) -> bool:
-        """Keep the rows if their first or last still fails as badly, and return whether it does."""
+    def _take(self, change: Callable[..., PresentedRows], *arguments: Any) -> bool:
+        """Keep the changed rows if their first or last still fails as badly, and return whether it does."""
         if self._over:
             return False
-        tried = rows()
+        tried = change(self.rows, *arguments)
         if not self._limits.allow(len(tried), tried.classes):
             return False
         line = self._failure(tried)
@@ -243,7 +243,7 @@ class _Shrinker:
         before, self._at_least = self._at_least, 0
         for factor in FACTORS:
             weights = np.full(len(self.rows), self.rows.held(np.array(factor)), self.rows.logits.dtype)
-            if self._take(lambda weights=weights: replace(self.rows, weights=weights)):  # type: ignore[misc]
+            if self._take(partial(replace, weights=weights)):
                 line = self._failure(self.rows)
                 self._at_least = before if line is None else min(before, badness(line.grade))
                 return
@@ -253,9 +253,9 @@ class _Shrinker:
         """Shrink a wide or tall batch by bisection, which takes few calls; each costs much for so many logits."""
         self._narrowing = True
         end = np.s_[-1:] if self._last else np.s_[:1]
-        alone = len(self.rows) == 1 or self._take(lambda: some_rows(self.rows, end))
+        alone = len(self.rows) == 1 or self._take(some_rows, end)
         for logits in plain_numbers(self.rows):
-            if self._take(lambda logits=logits: with_logits(self.rows, logits)):  # type: ignore[misc]
+            if self._take(with_logits, logits):
                 break
         self._first_classes()
         if not alone:
@@ -270,12 +270,12 @@ class _Shrinker:
             middle = (low + self.rows.classes) // 2
             targets = self.rows.targets[(self.rows.targets >= middle) & (self.rows.targets < self.rows.classes)]
             kept = np.r_[0:middle, np.unique(targets)]
-            if len(kept) >= self.rows.classes or not self._take(lambda kept=kept: some_classes(self.rows, kept)):  # type: ignore[misc]
+            if len(kept) >= self.rows.classes or not self._take(some_classes, kept):
                 low = middle + 1
 
     def _fewer_rows(self) -> None:
         end = np.s_[-1:] if self._last else np.s_[:1]
-        if len(self.rows) > 1 and self._take(lambda: some_rows(self.rows, end)):
+        if len(self.rows) > 1 and self._take(some_rows, end):
             return
         self._fewer_copies()
         size = len(self.rows) // 2
@@ -283,7 +283,7 @@ class _Shrinker:
             start = 0 if self._last else 1
             while start < (end_ := len(self.rows) - self._last) and not self._over:
                 kept = np.r_[0:start, min(start + size, end_) : len(self.rows)]
-                if not self._take(lambda kept=kept: some_rows(self.rows, kept)):  # type: ignore[misc]
+                if not self._take(some_rows, kept):
                     start += size
             size //= 2
 
@@ -294,7 +294,7 @@ class _Shrinker:
         low = 1
         while low < len(self.rows) and not self._over:
             middle = (low + len(self.rows)) // 2
-            if not self._take(lambda middle=middle: some_rows(self.rows, np.s_[:middle])):  # type: ignore[misc]
+            if not self._take(some_rows, np.s_[:middle]):
                 low = middle + 1
 
     def _fewer_classes(self) -> None:
@@ -309,7 +309,7 @@ class _Shrinker:
                 if self.rows.shares is not None:
                     stays |= (self.rows.shares != 0).any(axis=0)
                 kept = np.flatnonzero(stays)
-                if stays.all() or not self._take(lambda kept=kept: some_classes(self.rows, kept)):  # type: ignore[misc]
+                if stays.all() or not self._take(some_classes, kept):
                     start += size
             size //= 2
 
@@ -319,6 +319,6 @@ class _Shrinker:
             progress = False
             for logits in rounder(self.rows.logits.astype(np.float64)):
                 rougher = roughness(logits) >= roughness(self.rows.logits)
-                if not rougher and self._take(lambda logits=logits: with_logits(self.rows, logits)):  # type: ignore[misc]
+                if not rougher and self._take(with_logits, logits):
                     progress = True
                     break
