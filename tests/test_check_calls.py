@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 once_differentiable = torch.autograd.function.once_differentiable
 
+from defects.torch_parts import Mapped, differentiated_by  # noqa: E402 - after the check that PyTorch is there
+
 CASES = ("check/width_5",)
 KINDS = {
     "an empty batch", "in two threads", "int32 targets", "second derivatives", "under autocast", "under vmap and grad",
@@ -236,21 +238,8 @@ def reads_a_global_when_mapped(x, t):
     return sound(x, t) + (0.25 if torch._C._functorch.is_batchedtensor(x) else 0.0)
 
 
-class _Unfolded(torch.autograd.Function):
+class _Unfolded(Mapped):
     """The batching rule folds the mapped axis into the rows, and unfolds it in the wrong order."""
-
-    @staticmethod
-    def forward(x, t):
-        return sound(x, t)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        x, t = ctx.saved_tensors
-        return (x.softmax(1) - F.one_hot(t, x.shape[1])) * upstream[:, None], None
 
     @staticmethod
     def vmap(info, in_dims, x, t):
@@ -268,20 +257,9 @@ def detached_when_mapped(x, t):
     return sound(x.detach() if tracked else x, t)
 
 
-class _Detached(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, t):
-        ctx.save_for_backward(x, t)
-        return sound(x, t)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        x, t = ctx.saved_tensors
-        return (x.detach().softmax(1) - F.one_hot(t, x.shape[1])) * upstream[:, None], None
-
-
-def detached_in_backward(x, t):
-    return _Detached.apply(x, t)
+@differentiated_by
+def detached_in_backward(x, t, upstream):
+    return (x.detach().softmax(1) - F.one_hot(t, x.shape[1])) * upstream[:, None]
 
 
 def no_graph_at_all(x, t):

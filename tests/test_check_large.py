@@ -7,6 +7,7 @@ import psutil
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
+from defects.torch_parts import differentiated_by
 
 import logitlab
 from logitlab.core.formats import get_format
@@ -136,21 +137,14 @@ def test_an_offset_that_wraps_in_a_huge_batch_is_caught():
 
 @pytest.mark.usefixtures("smaller")
 def test_a_gradient_that_wraps_in_a_huge_batch_is_caught():
-    class Wrapped(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, t):
-            ctx.save_for_backward(x, t)
-            return sound(x, t)
+    @differentiated_by
+    def wrapped(x, t, upstream):
+        gradient = torch.softmax(x, 1)
+        offset = torch.arange(len(x)) * x.shape[1] + t
+        gradient.reshape(-1)[offset % 2**21] -= 1
+        return gradient * upstream[:, None]
 
-        @staticmethod
-        def backward(ctx, upstream):
-            x, t = ctx.saved_tensors
-            gradient = torch.softmax(x, 1)
-            offset = torch.arange(len(x)) * x.shape[1] + t
-            gradient.reshape(-1)[offset % 2**21] -= 1
-            return gradient * upstream[:, None], None
-
-    result = checked(Wrapped.apply, cases="check/width_3", huge=True)
+    result = checked(wrapped, cases="check/width_3", huge=True)
     assert set(result.failures["quantity"]) == {"gradient"}
     assert result.failures["how"].eq("in a batch of 2100 rows").all(), str(result)
 

@@ -7,7 +7,7 @@ import time
 import torch
 
 from . import wrong_gradient, wrong_loss
-from .torch_parts import gradient_alone, onehot, pick, shift, shifted, slope
+from .torch_parts import Mapped, gradient_alone, onehot, pick, shift, shifted, slope
 
 NARROW = "check/width_5"
 
@@ -52,29 +52,16 @@ def autocast_goes_through_eight_bits(x, t):
     return shifted(x, t)
 
 
-class _Mapped(torch.autograd.Function):
-    @staticmethod
-    def forward(x, t):
-        return shifted(x, t)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        x, t = ctx.saved_tensors
-        return slope(x, t, x.softmax(1), upstream), None
-
+class _Reversed(Mapped):
     @staticmethod
     def vmap(info, in_dims, x, t):
-        return _Mapped.apply(x.flatten(0, 1), t.flatten(0, 1).flip(0)).unflatten(0, x.shape[:2]), 0
+        return _Reversed.apply(x.flatten(0, 1), t.flatten(0, 1).flip(0)).unflatten(0, x.shape[:2]), 0
 
 
 @wrong_loss("float32", how="under vmap", breaks="under vmap and grad", shown_by=NARROW)
 def batching_rule_reverses_the_targets(x, t):
     """The rule for a vectorized map pairs the rows with the targets in reverse order."""
-    return _Mapped.apply(x, t)
+    return _Reversed.apply(x, t)
 
 
 class _Saved(torch.autograd.Function):

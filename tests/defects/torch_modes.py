@@ -9,7 +9,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from . import wrong_gradient, wrong_loss
-from .torch_parts import gradient_alone, onehot, pick, shift, shifted, slope, value_alone, wide
+from .torch_parts import (
+    Mapped,
+    differentiated_by,
+    gradient_alone,
+    onehot,
+    pick,
+    shift,
+    shifted,
+    slope,
+    value_alone,
+    wide,
+)
 
 NARROW = "check/width_5"
 
@@ -64,20 +75,7 @@ def autocast_cuts_the_normalizer(x, t):
 # --- transformations and second derivatives ---------------------------------------------------------------------
 
 
-class _Mapped(torch.autograd.Function):
-    @staticmethod
-    def forward(x, t):
-        return shifted(x, t)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        x, t = ctx.saved_tensors
-        return slope(x, t, x.softmax(1), upstream), None
-
+class _OneMaximum(Mapped):
     @staticmethod
     def vmap(info, in_dims, x, t):
         s = x - x.amax((0, 2), keepdim=True).detach()
@@ -87,7 +85,7 @@ class _Mapped(torch.autograd.Function):
 @wrong_loss("float32", how="under vmap", shown_by=NARROW)
 def batching_rule_has_one_maximum(x, t):
     """The rule for a vectorized map shifts all examples by one maximum: the terms of low rows underflow."""
-    return _Mapped.apply(x, t)
+    return _OneMaximum.apply(x, t)
 
 
 class _Forward(torch.autograd.Function):
@@ -128,24 +126,13 @@ def functional_gradient_tracks_the_maximum(x, t):
     return rows
 
 
-class _Diagonal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, t):
-        ctx.save_for_backward(x, t)
-        return shifted(x, t)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        x, t = ctx.saved_tensors
-        p = shift(x.detach()).softmax(1)
-        p = p + (p * (1 - p)).detach() * (x - x.detach()).nan_to_num(0, 0, 0)
-        return slope(x, t, p, upstream), None
-
-
 @wrong_gradient("float32", how="its gradient differentiated", shown_by=NARROW)
-def second_derivative_is_diagonal(x, t):
+@differentiated_by
+def second_derivative_is_diagonal(x, t, upstream):
     """The derivative of a probability is p (1 - p), as of a sigmoid: the other classes are left out."""
-    return _Diagonal.apply(x, t)
+    p = shift(x.detach()).softmax(1)
+    p = p + (p * (1 - p)).detach() * (x - x.detach()).nan_to_num(0, 0, 0)
+    return slope(x, t, p, upstream)
 
 
 # --- threads, dtypes and rare calls -----------------------------------------------------------------------------

@@ -75,3 +75,40 @@ def gradient_alone(gradient: Callable[..., Tensor]) -> Loss:
         return _Parts.apply(x, t, shifted, gradient)
 
     return loss
+
+
+def differentiated_by(backward: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Loss:
+    """Return the right loss with a backward pass of logits, targets and upstream, which may be differentiated again."""
+
+    class Differentiated(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
+            ctx.save_for_backward(x, t)
+            return shifted(x, t)
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+            return backward(*ctx.saved_tensors, *upstream), None
+
+    @wraps(backward)
+    def loss(x: Tensor, t: Tensor) -> Tensor:
+        return Differentiated.apply(x, t)
+
+    return loss
+
+
+class Mapped(torch.autograd.Function):
+    """The right loss in the form that `torch.func` takes, for a batching rule ``vmap`` of a subclass."""
+
+    @staticmethod
+    def forward(x: Tensor, t: Tensor) -> Tensor:
+        return shifted(x, t)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        x, t = ctx.saved_tensors
+        return slope(x, t, x.softmax(1), *upstream), None
