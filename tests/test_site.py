@@ -1,6 +1,9 @@
 """The report as a web site, without a browser: the content of the pages, and that data is never executed."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from logitlab import reports
 from logitlab.cases import case_summary_rows, get_case, make
 from logitlab.core.errors import UsageError
+from logitlab.reports.site import _second_process
 from logitlab.reports.site._findings import headlines
 from logitlab.reports.site._results import results
 from logitlab.reports.site._slugs import LONGEST, slugs
@@ -116,9 +120,10 @@ def site_of(run, out):
 @pytest.fixture
 def only_the_first_page(monkeypatch):
     """Let sites have only their first page, with its picture."""
-    from logitlab.reports.site import pages
+    from logitlab.reports.site import _write, pages
 
-    monkeypatch.setattr(pages, "pages", lambda site, out: [pages.overview(site, out)])
+    monkeypatch.setattr(_write, "main_pages", lambda site, out: [pages.overview(site, out)])
+    monkeypatch.setattr(_write, "detail_pages", lambda site: [])
 
 
 def hostile_site(folder):
@@ -385,6 +390,27 @@ def test_a_folder_that_cannot_be_written_is_reported(run, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UsageError, match=r"cannot write the site to .*taken"):
         reports.write(run, ["html"], tmp_path / "taken")
+
+
+@pytest.mark.parametrize("program", [sys.executable, shutil.which("false")])
+def test_a_second_process_writes_the_same_files_and_one_that_fails_changes_nothing(
+    run, site, tmp_path, monkeypatch, program
+):
+    monkeypatch.setattr(_second_process, "FROM_LINES", 1)
+    monkeypatch.setattr(_second_process.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(sys, "executable", program)
+    started = []
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        _second_process.subprocess, "Popen", lambda *args, **kw: started.append(start(*args, **kw)) or started[-1]
+    )
+    again = site_of(run, tmp_path / "again")
+    assert [process.returncode for process in started] == [1 if program.endswith("false") else 0]
+    names = {file.relative_to(site) for file in site.rglob("*") if file.is_file()}
+    assert names == {file.relative_to(again) for file in again.rglob("*") if file.is_file()}
+    pages = [name for name in names if name.suffix == ".html"]
+    assert len(pages) > 20
+    assert [name for name in pages if (site / name).read_bytes() != (again / name).read_bytes()] == []
 
 
 # --- the numbers behind them ------------------------------------------------------------------------------------

@@ -19,19 +19,18 @@ def write_site(found: Report, out: Path) -> list[Path]:
     """
     require("the site needs", "jinja2", "altair", "vl-convert-python")
     # These import packages of the extra too.
-    from ._environment import copy_assets, environment  # noqa: PLC0415
-    from ._site import Site  # noqa: PLC0415
-    from .pages import pages  # noqa: PLC0415
+    from ._environment import copy_assets  # noqa: PLC0415
+    from ._second_process import SecondProcess  # noqa: PLC0415
+    from ._write import Part, write_pages  # noqa: PLC0415
 
     try:
         for folder in FOLDERS:
             (out / folder).mkdir(parents=True, exist_ok=True)
         copy_assets(out / "assets")
-        templates, site = environment(found), Site.of(found)
-        for page in pages(site, out):
-            root = "../" * page.file.count("/")
-            text = templates.get_template(page.template).render(page=page, site=site, here=page.file, root=root)
-            (out / page.file).write_text(text, encoding="utf-8", errors="replace")
+        with SecondProcess(found, out) as second:
+            write_pages(found, out, Part.MAIN)
+            if not second.succeeded():
+                write_pages(found, out, Part.DETAIL)
     except OSError as error:
         raise UsageError(f"cannot write the site to {out}: {error.strerror}; choose another --out") from error
     return [out / "index.html"]

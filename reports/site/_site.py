@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pandas as pd
 
 from .._report import Report
-from ..tables.grades import Column, reference_column
+from ..tables.grades import Column, grade_matrix, reference_column
 from ._grids import Address, Grid
 from ._results import define_results
 from ._slugs import slugs
@@ -54,8 +54,8 @@ class Site:
             slugs(found.sql(f'SELECT "{c}" AS name FROM results GROUP BY ALL ORDER BY min(number)')["name"])
             for c in ("case", "implementation")
         )
-        matrix = next((s.table for s in report.sections if s.name == "grades"), pd.DataFrame())
-        return cls(report, matrix, reference_column(found.cells), cases, implementations)
+        # Not from the report's sections, whose other tables the pages of cases do not need.
+        return cls(report, grade_matrix(found), reference_column(found.cells), cases, implementations)
 
     def case(self, root: str) -> Address:
         """Return the addresses of cases, for a page whose path to the first page is ``root``."""

@@ -41,8 +41,8 @@ class ProvenancePage(WebPage):
     manifests: Sequence[tuple[str, dict[str, dict[str, str]]]]
 
 
-def pages(site: Site, out: Path) -> Iterator[WebPage]:
-    """Yield all pages, and write pictures and downloads into ``out``."""
+def main_pages(site: Site, out: Path) -> Iterator[WebPage]:
+    """Yield all pages but those of `detail_pages`, and write pictures and downloads into ``out``."""
     sections = {s.name: s for s in site.report.sections}
     yield overview(site, out)
     yield from tables_pages(site, sections, out)
@@ -55,6 +55,10 @@ def pages(site: Site, out: Path) -> Iterator[WebPage]:
         manifests=[(m.run, _provenance(m)) for m in site.report.manifests],
     )
     yield data_page(site, out)
+
+
+def detail_pages(site: Site) -> Iterator[WebPage]:
+    """Yield the pages of cases and of implementations."""
     yield from case_pages(site)
     yield from implementation_pages(site)
 
