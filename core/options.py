@@ -30,6 +30,7 @@ class LossOption:
         accepts: returns whether a number is valid; for class weights, it is called for each.
         rounded: whether a case rounds it to the dtype, like the logits.
         positive: whether a set value must not round to 0.
+        of_logits: whether it changes the logits, and so the probabilities.
     """
 
     title: str
@@ -37,6 +38,7 @@ class LossOption:
     accepts: Callable[[float], bool]
     rounded: bool = True
     positive: bool = False
+    of_logits: bool = False
 
 
 class OptionValues(TypedDict, total=False):
@@ -80,11 +82,13 @@ class LossOptions:
     ignore_index: Annotated[
         int | None, LossOption("ignored index", "a whole number", lambda v: v == int(v), rounded=False)
     ] = None
-    softcap: Annotated[float | None, LossOption("softcap", "a positive finite number", _is_positive, positive=True)] = (
-        None
-    )
+    softcap: Annotated[
+        float | None,
+        LossOption("softcap", "a positive finite number", _is_positive, positive=True, of_logits=True),
+    ] = None
     logit_scale: Annotated[
-        float | None, LossOption("logit scale", "a positive finite number", _is_positive, positive=True)
+        float | None,
+        LossOption("logit scale", "a positive finite number", _is_positive, positive=True, of_logits=True),
     ] = None
     z_loss: Annotated[
         float, LossOption("z-loss", "a finite number that is not negative", _is_factor, positive=True)

@@ -4,13 +4,13 @@ import inspect
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
-from ..core.options import OptionValues
+from ..core.options import OPTIONS, OptionValues
 from ..core.vocabulary import QUANTITIES
 
 
@@ -24,9 +24,10 @@ class Implementation:
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
             ``reduction="none" | "mean" | "sum"``. Declare the options of `options.LossOptions` that it supports as
             keyword arguments.
-        probabilities: logits (B, C) to the probabilities (B, C), if the implementation computes them.
+        probabilities: logits (B, C) to the probabilities (B, C), if the implementation computes them. Declare the
+            options that change logits as keyword arguments, if the loss supports them.
         gradient: logits and targets to the gradient (B, C) of the summed row losses, if it is written by hand;
-            None if the framework differentiates.
+            None if the framework differentiates. It takes the options of the loss.
         differentiable: False for a loss without a gradient.
         soft: whether the targets may be class probabilities (B, C).
         normalized: whether its documentation requires class probabilities to sum to 1.
@@ -114,6 +115,11 @@ class Batch:
         return replace(self, logits=self.logits[repeated], targets=self.targets[repeated], filler=filler)
 
     @property
+    def logit_options(self) -> dict[str, float]:
+        """The set options that change the logits, and so the probabilities."""
+        return {name: cast("float", value) for name, value in self.options.items() if OPTIONS[name].of_logits}
+
+    @property
     def program_key(self) -> Hashable:
         """A key that is equal for batches that can share a compiled program, given equal shapes and dtypes."""
         options = tuple((name, _hashable(value)) for name, value in sorted(self.options.items()))
@@ -149,7 +155,11 @@ class Batch:
         if self.reduction == "mean" and not implementation.reduces and {"weight", "ignore_index"} & set(self.options):
             return "returns row losses and defines no mean over weighted or ignored rows"
         lacking = [name for name in self.options if not _takes(implementation.loss, name)]
-        return f"takes no {' and no '.join(lacking)}" if lacking else None
+        if lacking:
+            return f"takes no {' and no '.join(lacking)}"
+        probabilities = implementation.probabilities
+        of_logits = [n for n in self.logit_options if probabilities is not None and not _takes(probabilities, n)]
+        return f"takes no {' and no '.join(of_logits)} for its probabilities" if of_logits else None
 
     def _sums_to_one(self) -> bool:
         # Up to the rounding of each probability to the dtype.

@@ -20,6 +20,7 @@ from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Autograd, Framework, Loss, Pull
 from ._jax_lowering import forget_context, share_context
 from ._jax_transformed import TRANSFORMED
+from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
 from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
@@ -52,6 +53,10 @@ def naive(logits: Array, targets: Array) -> Array:
     return -jnp.log(pick(naive_probabilities(logits), targets))
 
 
+def naive_logsumexp(logits: Array) -> Array:
+    return jnp.log(jnp.exp(logits).sum(axis=1))
+
+
 # --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
 
 
@@ -61,6 +66,11 @@ def lse(logits: Array, targets: Array) -> Array:
     return m[:, 0] + jnp.log(s) - pick(logits, targets)
 
 
+def lse_logsumexp(logits: Array) -> Array:
+    m = logits.max(axis=1, keepdims=True)
+    return m[:, 0] + jnp.log(jnp.exp(logits - m).sum(axis=1))
+
+
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
 
 
@@ -68,55 +78,83 @@ def at_least_float32(logits: Array) -> Array:
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
+def _log1p_terms(x: Array, scale: float | None) -> tuple[Array, Array, Array, Array]:
     i = x.argmax(axis=1)
     m = pick(x, i)
-    scaled = (HALF_SCALE * jnp.exp((x - m[:, None]) / 2)) ** 2
+    scaled = (HALF_SCALE * jnp.exp(half_gaps(x, m[:, None], scale))) ** 2
     others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
 
-@jax.custom_vjp
-def log1p(logits: Array, targets: Array) -> Array:
-    return _log1p_forward(logits, targets)[0]
+def _capped(logits: Array, softcap: float | None, logit_scale: float | None) -> tuple[Array, float | None, Any]:
+    """Return what a scale is to be applied to, in at least float32; the scale; and the slopes of the logits."""
+    z = at_least_float32(logits)
+    if softcap is None:
+        return z, logit_scale, logit_scale
+    r = transformed(jnp.tanh, z, None, logit_scale) / softcap
+    return jnp.tanh(r), softcap, cap_slopes(jnp.exp(-2 * jnp.abs(r)), logit_scale)
 
 
-def _log1p_forward(logits: Array, targets: Array) -> tuple[Array, tuple[Array, ...]]:
-    x = at_least_float32(logits)
-    i, m, e, others = _log1p_terms(x)
-    rows = (jnp.log1p(others) + (m - pick(x, targets))).astype(logits.dtype)
-    return rows, (targets, i, e, others)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def log1p(
+    logits: Array,
+    targets: Array,
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
+) -> Array:
+    return _log1p_forward(logits, targets, softcap, logit_scale, z_loss)[0]
 
 
-def _log1p_backward(saved: tuple[Array, ...], upstream: Array) -> tuple[Array, None]:
-    targets, i, e, others = saved
+def _log1p_forward(
+    logits: Array, targets: Array, softcap: float | None, logit_scale: float | None, z_loss: float
+) -> tuple[Array, tuple[Any, ...]]:
+    x, scale, slopes = _capped(logits, softcap, logit_scale)
+    i, m, e, others = _log1p_terms(x, scale)
+    rows = jnp.log1p(others) + gap(m, pick(x, targets), scale)
+    y = log1p_logsumexp(jnp.log1p(others), m, scale) if z_loss else None
+    rows = rows if y is None else rows + z_loss * y**2
+    return rows.astype(logits.dtype), (targets, i, e, others, slopes, y)
+
+
+def _log1p_backward(
+    softcap: float | None, logit_scale: float | None, z_loss: float, saved: tuple[Any, ...], upstream: Array
+) -> tuple[Array, None]:
+    targets, i, e, others, slopes, y = saved
     total = 1 + others
     # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
     rest = jnp.where(targets == i, others, total - pick(e, targets))
     at_target = onehot(targets, e) == 1
     gradient = jnp.where(at_target, -(rest / total)[:, None], e / total[:, None])
+    if y is not None:
+        gradient = gradient + (2 * z_loss * y / total)[:, None] * e
+    gradient = gradient if slopes is None else gradient * slopes
     return (gradient * upstream[:, None]).astype(upstream.dtype), None
 
 
 log1p.defvjp(_log1p_forward, _log1p_backward)
 
 
-def log1p_probabilities(logits: Array) -> Array:
-    _, _, e, others = _log1p_terms(at_least_float32(logits))
+def log1p_probabilities(logits: Array, softcap: float | None = None, logit_scale: float | None = None) -> Array:
+    x, scale, _ = _capped(logits, softcap, logit_scale)
+    _, _, e, others = _log1p_terms(x, scale)
     return (e / (1 + others)[:, None]).astype(logits.dtype)
 
 
 # --- built-in; optax is optional --------------------------------------------------------------------------------
 
 
-# Users multiply by the scale themselves, since the function has no such option. XLA fuses the product into its loops.
-def nn_log_softmax(logits: Array, targets: Array, logit_scale: float | None = None) -> Array:
-    scaled = logits if logit_scale is None else logits * logit_scale
-    return -pick(jax.nn.log_softmax(scaled, axis=1), targets)
+# Users scale and cap the logits themselves, since the function has no such options. XLA fuses this into its loops.
+def nn_log_softmax(logits: Array, targets: Array) -> Array:
+    return -pick(jax.nn.log_softmax(logits, axis=1), targets)
+
+
+def _logsumexp(logits: Array) -> Array:
+    return jax.nn.logsumexp(logits, axis=1)
 
 
 def nn_logsumexp(logits: Array, targets: Array) -> Array:
-    return jax.nn.logsumexp(logits, axis=1) - pick(logits, targets)
+    return _logsumexp(logits) - pick(logits, targets)
 
 
 def nn_softmax(logits: Array, targets: Array) -> Array:
@@ -233,10 +271,17 @@ class JaxFramework(Framework):
 
     name = "jax"
     implementations: tuple[Implementation, ...] = (
-        Implementation("jax/naive", "naive", naive, "jax", probabilities=naive_probabilities, modes=MODES),
-        Implementation("jax/lse", "lse", lse, "jax", modes=MODES),
+        Implementation(
+            "jax/naive",
+            "naive",
+            with_options(naive, naive_logsumexp, jnp.tanh),
+            "jax",
+            probabilities=of_transformed(naive_probabilities, jnp.tanh),
+            modes=MODES,
+        ),
+        Implementation("jax/lse", "lse", with_options(lse, lse_logsumexp, jnp.tanh), "jax", modes=MODES),
         Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
-        _builtin("nn.log_softmax", nn_log_softmax, "jax"),
+        _builtin("nn.log_softmax", with_options(nn_log_softmax, _logsumexp, jnp.tanh), "jax"),
         _builtin("nn.logsumexp", nn_logsumexp, "jax"),
         _builtin("nn.softmax", nn_softmax, "jax", probabilities=jax.nn.softmax),
         _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
@@ -323,7 +368,8 @@ class JaxFramework(Framework):
         with jax.default_device(place):
             x, t = jax.device_put((batch.in_memory(), batch.targets), place)
             if implementation.probabilities is not None:
-                yield "probabilities", np.asarray(self.in_mode(implementation.probabilities, mode)(x))
+                probabilities = self.in_mode(implementation.probabilities, mode)
+                yield "probabilities", np.asarray(probabilities(x, **batch.logit_options))
             if mode == "compiled":
                 loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)

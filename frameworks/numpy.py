@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._batch import Batch, Implementation
 from ._framework import Framework
+from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
 from ._training import at_least_float32
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -38,6 +39,10 @@ def naive(logits: Array, targets: Array) -> Array:
     return -np.log(pick(naive_probabilities(logits), targets))
 
 
+def naive_logsumexp(logits: Array) -> Array:
+    return np.log(np.exp(logits).sum(axis=1))
+
+
 def naive_gradient(logits: Array, targets: Array) -> Array:
     e = np.exp(logits)
     s = e.sum(axis=1, keepdims=True)
@@ -58,45 +63,103 @@ def lse(logits: Array, targets: Array) -> Array:
     return m[:, 0] + np.log(s) - pick(logits, targets)
 
 
-def lse_gradient(logits: Array, targets: Array) -> Array:
+def lse_logsumexp(logits: Array) -> Array:
+    m = logits.max(axis=1, keepdims=True)
+    return m[:, 0] + np.log(np.exp(logits - m).sum(axis=1))
+
+
+def lse_logsumexp_gradient(logits: Array) -> Array:
     m = logits.max(axis=1, keepdims=True)
     e = np.exp(logits - m)
     s = e.sum(axis=1, keepdims=True)
     d_shifted = e * (1 / s)
     d_m = 1 - d_shifted.sum(axis=1, keepdims=True)
     is_max = (logits == m).astype(logits.dtype)
-    return d_shifted + d_m * (is_max / is_max.sum(axis=1, keepdims=True)) - onehot(targets, logits)
+    return d_shifted + d_m * (is_max / is_max.sum(axis=1, keepdims=True))
+
+
+def lse_gradient(logits: Array, targets: Array) -> Array:
+    return lse_logsumexp_gradient(logits) - onehot(targets, logits)
+
+
+# --- the options of language models around naive and lse --------------------------------------------------------
+
+
+def gradient_with_options(
+    gradient: Callable[..., Array], logsumexp: Callable[..., Array], logsumexp_gradient: Callable[..., Array]
+) -> Callable[..., Array]:
+    """Return the gradient with the options as keywords: the operations of `with_options`, reversed one by one."""
+
+    def with_respect_to_logits(
+        logits: Array,
+        targets: Array,
+        softcap: float | None = None,
+        logit_scale: float | None = None,
+        z_loss: float = 0.0,
+    ) -> Array:
+        x = transformed(np.tanh, logits, softcap, logit_scale)
+        d = gradient(x, targets)
+        if z_loss:
+            d = d + (z_loss * (2 * logsumexp(x)))[:, None] * logsumexp_gradient(x)
+        if softcap is not None:
+            t = np.tanh(transformed(np.tanh, logits, None, logit_scale) / softcap)
+            d = d * softcap * (1 - t * t) / softcap
+        return d if logit_scale is None else d * logit_scale
+
+    return with_respect_to_logits
 
 
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
 
 
-def _log1p_terms(x: Array) -> tuple[Array, Array, Array, Array]:
+def _log1p_terms(x: Array, scale: float | None) -> tuple[Array, Array, Array, Array]:
     i = x.argmax(axis=1)
     m = pick(x, i)
-    scaled = (HALF_SCALE * np.exp((x - m[:, None]) / 2)) ** 2
+    scaled = (HALF_SCALE * np.exp(half_gaps(x, m[:, None], scale))) ** 2
     others = (scaled - SCALE * onehot(i, x)).sum(axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
 
-def log1p(logits: Array, targets: Array) -> Array:
-    x = at_least_float32(logits)
-    _, m, _, others = _log1p_terms(x)
-    return (np.log1p(others) + (m - pick(x, targets))).astype(logits.dtype)
+def _capped(logits: Array, softcap: float | None, logit_scale: float | None) -> tuple[Array, float | None, Any]:
+    """Return what a scale is to be applied to, in at least float32; the scale; and the slopes of the logits."""
+    z = at_least_float32(logits)
+    if softcap is None:
+        return z, logit_scale, logit_scale
+    r = transformed(np.tanh, z, None, logit_scale) / softcap
+    return np.tanh(r), softcap, cap_slopes(np.exp(-2 * np.abs(r)), logit_scale)
 
 
-def log1p_probabilities(logits: Array) -> Array:
-    _, _, e, others = _log1p_terms(at_least_float32(logits))
+def log1p(
+    logits: Array, targets: Array, softcap: float | None = None, logit_scale: float | None = None, z_loss: float = 0.0
+) -> Array:
+    x, scale, _ = _capped(logits, softcap, logit_scale)
+    _, m, _, others = _log1p_terms(x, scale)
+    rows = np.log1p(others) + gap(m, pick(x, targets), scale)
+    if z_loss:
+        rows = rows + z_loss * log1p_logsumexp(np.log1p(others), m, scale) ** 2
+    return rows.astype(logits.dtype)
+
+
+def log1p_probabilities(logits: Array, softcap: float | None = None, logit_scale: float | None = None) -> Array:
+    x, scale, _ = _capped(logits, softcap, logit_scale)
+    _, _, e, others = _log1p_terms(x, scale)
     return (e / (1 + others)[:, None]).astype(logits.dtype)
 
 
-def log1p_gradient(logits: Array, targets: Array) -> Array:
-    i, _, e, others = _log1p_terms(at_least_float32(logits))
+def log1p_gradient(
+    logits: Array, targets: Array, softcap: float | None = None, logit_scale: float | None = None, z_loss: float = 0.0
+) -> Array:
+    x, scale, slopes = _capped(logits, softcap, logit_scale)
+    i, m, e, others = _log1p_terms(x, scale)
     total = 1 + others
     # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
     rest = np.where(targets == i, others, total - pick(e, targets))
     at_target = onehot(targets, e) == 1
-    return np.where(at_target, -(rest / total)[:, None], e / total[:, None]).astype(logits.dtype)
+    gradient = np.where(at_target, -(rest / total)[:, None], e / total[:, None])
+    if z_loss:
+        pull = 2 * z_loss * log1p_logsumexp(np.log1p(others), m, scale)
+        gradient = gradient + (pull / total)[:, None] * e
+    return (gradient if slopes is None else gradient * slopes).astype(logits.dtype)
 
 
 # --- built-in; SciPy and scikit-learn are optional --------------------------------------------------------------
@@ -153,8 +216,21 @@ class NumpyFramework(Framework):
 
     name = "numpy"
     implementations = (
-        Implementation("numpy/naive", "naive", naive, "numpy", naive_probabilities, naive_gradient),
-        Implementation("numpy/lse", "lse", lse, "numpy", gradient=lse_gradient),
+        Implementation(
+            "numpy/naive",
+            "naive",
+            with_options(naive, naive_logsumexp, np.tanh),
+            "numpy",
+            of_transformed(naive_probabilities, np.tanh),
+            gradient_with_options(naive_gradient, naive_logsumexp, naive_probabilities),
+        ),
+        Implementation(
+            "numpy/lse",
+            "lse",
+            with_options(lse, lse_logsumexp, np.tanh),
+            "numpy",
+            gradient=gradient_with_options(lse_gradient, lse_logsumexp, lse_logsumexp_gradient),
+        ),
         Implementation("numpy/log1p", "log1p", log1p, "numpy", log1p_probabilities, log1p_gradient),
         _builtin("scipy.special.log_softmax", scipy_log_softmax),
         _builtin("scipy.special.logsumexp", scipy_logsumexp),
@@ -189,15 +265,18 @@ class NumpyFramework(Framework):
         self, implementation: Implementation, batch: Batch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
         x = batch.in_memory()
+        # A bfloat16 array times a Python float is float32.
+        held: dict[str, Any] = {k: x.dtype.type(v) if isinstance(v, float) else v for k, v in batch.options.items()}
         with self.placed(device):
             if implementation.probabilities is not None:
-                yield "probabilities", implementation.probabilities(x)
+                of_logits = {name: held[name] for name in batch.logit_options}
+                yield "probabilities", implementation.probabilities(x, **of_logits)
             if implementation.reduces:
-                yield "loss", implementation.loss(x, batch.targets, reduction=batch.reduction, **batch.options)
+                yield "loss", implementation.loss(x, batch.targets, reduction=batch.reduction, **held)
             else:
-                yield "loss", _reduce(implementation.loss(x, batch.targets, **batch.options), batch.reduction)
+                yield "loss", _reduce(implementation.loss(x, batch.targets, **held), batch.reduction)
             if implementation.gradient is not None:
-                gradient = implementation.gradient(x, batch.targets)
+                gradient = implementation.gradient(x, batch.targets, **held)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
 
     def unsupported(self, error: Exception) -> bool:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from ._batch import Batch, Implementation
 from ._framework import Framework, Loss
 from ._keras_losses import KerasLosses
+from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
 from ._syntax import Syntax
 from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
 from ._training import Step, Training
@@ -48,6 +49,10 @@ def naive(logits: Tensor, targets: Tensor) -> Tensor:
     return -tf.math.log(pick(naive_probabilities(logits), targets))
 
 
+def naive_logsumexp(logits: Tensor) -> Tensor:
+    return tf.math.log(tf.reduce_sum(tf.exp(logits), axis=1))
+
+
 # --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
 
 
@@ -57,6 +62,11 @@ def lse(logits: Tensor, targets: Tensor) -> Tensor:
     return m[:, 0] + tf.math.log(s) - pick(logits, targets)
 
 
+def lse_logsumexp(logits: Tensor) -> Tensor:
+    m = tf.reduce_max(logits, axis=1, keepdims=True)
+    return m[:, 0] + tf.math.log(tf.reduce_sum(tf.exp(logits - m), axis=1))
+
+
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
 
 
@@ -64,32 +74,57 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
 
 
-def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _log1p_terms(x: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     i = tf.argmax(x, axis=1)
     m = pick(x, i)
-    scaled = (HALF_SCALE * tf.exp((x - m[:, None]) / 2)) ** 2
+    scaled = (HALF_SCALE * tf.exp(half_gaps(x, m[:, None], scale))) ** 2
     others = tf.reduce_sum(scaled - SCALE * onehot(i, x), axis=1)
     return i, m, scaled / SCALE, others / SCALE
 
 
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def log1p(logits: Tensor, targets: Tensor) -> Tensor:
-    x = at_least_float32(logits)
-    i, m, e, others = _log1p_terms(x)
-
-    def backward(upstream: Tensor) -> tuple[Tensor, None]:
-        total = 1 + others
-        # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
-        rest = tf.where(tf.cast(targets, i.dtype) == i, others, total - pick(e, targets))
-        at_target = onehot(targets, e) == 1
-        gradient = tf.where(at_target, -(rest / total)[:, None], e / total[:, None])
-        return tf.cast(gradient * tf.cast(upstream, e.dtype)[:, None], logits.dtype), None
-
-    return tf.cast(tf.math.log1p(others) + (m - pick(x, targets)), logits.dtype), backward
+def _capped(logits: Tensor, softcap: float | None, logit_scale: float | None) -> tuple[Tensor, float | None, Any]:
+    """Return what a scale is to be applied to, in at least float32; the scale; and the slopes of the logits."""
+    z = at_least_float32(logits)
+    if softcap is None:
+        return z, logit_scale, logit_scale
+    r = transformed(tf.tanh, z, None, logit_scale) / softcap
+    return tf.tanh(r), softcap, cap_slopes(tf.exp(-2 * tf.abs(r)), logit_scale)
 
 
-def log1p_probabilities(logits: Tensor) -> Tensor:
-    _, _, e, others = _log1p_terms(at_least_float32(logits))
+def log1p(
+    logits: Tensor,
+    targets: Tensor,
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
+) -> Tensor:
+    # In a graph, a function with a gradient of its own takes no keywords.
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def rows(logits: Tensor, targets: Tensor) -> Tensor:
+        x, scale, slopes = _capped(logits, softcap, logit_scale)
+        i, m, e, others = _log1p_terms(x, scale)
+        losses = tf.math.log1p(others) + gap(m, pick(x, targets), scale)
+        y = log1p_logsumexp(tf.math.log1p(others), m, scale) if z_loss else None
+
+        def backward(upstream: Tensor) -> tuple[Tensor, None]:
+            total = 1 + others
+            # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without it.
+            rest = tf.where(tf.cast(targets, i.dtype) == i, others, total - pick(e, targets))
+            at_target = onehot(targets, e) == 1
+            gradient = tf.where(at_target, -(rest / total)[:, None], e / total[:, None])
+            if y is not None:
+                gradient = gradient + (2 * z_loss * y / total)[:, None] * e
+            gradient = gradient if slopes is None else gradient * slopes
+            return tf.cast(gradient * tf.cast(upstream, e.dtype)[:, None], logits.dtype), None
+
+        return tf.cast(losses if y is None else losses + z_loss * y**2, logits.dtype), backward
+
+    return rows(logits, targets)
+
+
+def log1p_probabilities(logits: Tensor, softcap: float | None = None, logit_scale: float | None = None) -> Tensor:
+    x, scale, _ = _capped(logits, softcap, logit_scale)
+    _, _, e, others = _log1p_terms(x, scale)
     return tf.cast(e / (1 + others)[:, None], logits.dtype)
 
 
@@ -104,10 +139,13 @@ def dense(logits: Tensor, targets: Tensor) -> Tensor:
     return tf.nn.softmax_cross_entropy_with_logits(labels=_labels(logits, targets), logits=logits)
 
 
-# Users multiply by the scale themselves, since the function has no such option. XLA fuses the product into its loops.
-def nn_log_softmax(logits: Tensor, targets: Tensor, logit_scale: float | None = None) -> Tensor:
-    scaled = logits if logit_scale is None else logits * logit_scale
-    return -pick(tf.nn.log_softmax(scaled), targets)
+# Users scale and cap the logits themselves, since the function has no such options. XLA fuses this into its loops.
+def nn_log_softmax(logits: Tensor, targets: Tensor) -> Tensor:
+    return -pick(tf.nn.log_softmax(logits), targets)
+
+
+def nn_logsumexp(logits: Tensor) -> Tensor:
+    return tf.reduce_logsumexp(logits, axis=1)
 
 
 def _labels(logits: Tensor, targets: Tensor) -> Tensor:
@@ -221,12 +259,12 @@ class TensorflowFramework(Framework):
 
     name = "tensorflow"
     implementations = (
-        _formula("naive", naive, naive_probabilities),
-        _formula("lse", lse, None),
+        _formula("naive", with_options(naive, naive_logsumexp, tf.tanh), of_transformed(naive_probabilities, tf.tanh)),
+        _formula("lse", with_options(lse, lse_logsumexp, tf.tanh), None),
         _formula("log1p", log1p, log1p_probabilities),
         _builtin("nn.sparse_softmax_cross_entropy_with_logits", sparse),
         _builtin("nn.softmax_cross_entropy_with_logits", dense, is_dense=True),
-        _builtin("nn.log_softmax", nn_log_softmax, class_axis=None),
+        _builtin("nn.log_softmax", with_options(nn_log_softmax, nn_logsumexp, tf.tanh), class_axis=None),
         *KERAS.implementations("tensorflow/keras.", MODES, PLAIN_MODES),
     )
     autograd = TensorflowAutograd()
@@ -303,7 +341,7 @@ class TensorflowFramework(Framework):
             x, t = tf.constant(batch.in_memory()), tf.constant(batch.targets)
             if (probabilities := implementation.probabilities) is not None:
                 traced = _traced_once(probabilities, mode, autograph=_needs_autograph(implementation))
-                yield "probabilities", traced(x).numpy()
+                yield "probabilities", traced(x, **batch.logit_options).numpy()
             if mode != "eager":
                 loss, gradient = _program(implementation, batch, mode)(x, t)
                 yield "loss", loss.numpy()

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Array, Autograd, Framework, Loss, Pull
+from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
 from ._syntax import Syntax
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_transformed import TRANSFORMED
@@ -44,6 +45,10 @@ def naive(logits: Tensor, targets: Tensor) -> Tensor:
     return -torch.log(pick(naive_probabilities(logits), targets))
 
 
+def naive_logsumexp(logits: Tensor) -> Tensor:
+    return torch.log(torch.exp(logits).sum(dim=1))
+
+
 # --- lse: shift by the maximum, add it back, subtract the unshifted target logit --------------------------------
 
 
@@ -53,6 +58,11 @@ def lse(logits: Tensor, targets: Tensor) -> Tensor:
     return m.squeeze(1) + torch.log(s) - pick(logits, targets)
 
 
+def lse_logsumexp(logits: Tensor) -> Tensor:
+    m = logits.amax(dim=1, keepdim=True)
+    return m.squeeze(1) + torch.log(torch.exp(logits - m).sum(dim=1))
+
+
 # --- log1p: the maximum's own term taken out of the sum ---------------------------------------------------------
 
 
@@ -60,43 +70,69 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _log1p_terms(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _log1p_terms(x: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     i = x.argmax(dim=1)
     m = pick(x, i)
-    scaled = (HALF_SCALE * torch.exp((x - m[:, None]) / 2)) ** 2
+    scaled = (HALF_SCALE * torch.exp(half_gaps(x, m[:, None], scale))) ** 2
     others = (scaled - SCALE * onehot(i, x)).sum(dim=1)
     return i, m, scaled / SCALE, others / SCALE
 
 
+def _capped(
+    logits: Tensor, softcap: float | None, logit_scale: float | None
+) -> tuple[Tensor, float | None, Tensor | None]:
+    """Return what a scale is to be applied to, in at least float32; the scale; and the slopes of capped logits."""
+    z = at_least_float32(logits)
+    if softcap is None:
+        return z, logit_scale, None
+    r = transformed(torch.tanh, z, None, logit_scale) / softcap
+    return torch.tanh(r), softcap, cap_slopes(torch.exp(-2 * torch.abs(r)), logit_scale)
+
+
 class _Log1p(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        x = at_least_float32(logits)
-        i, m, e, others = _log1p_terms(x)
-        ctx.save_for_backward(targets, i, e, others)
-        ctx.dtype = logits.dtype
-        return (torch.log1p(others) + (m - pick(x, targets))).to(logits.dtype)
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, softcap: float | None, logit_scale: float | None, z_loss: float
+    ) -> Tensor:
+        x, scale, slopes = _capped(logits, softcap, logit_scale)
+        i, m, e, others = _log1p_terms(x, scale)
+        rows = torch.log1p(others) + gap(m, pick(x, targets), scale)
+        y = log1p_logsumexp(torch.log1p(others), m, scale) if z_loss else None
+        ctx.save_for_backward(targets, i, e, others, slopes, y)
+        ctx.dtype, ctx.scale, ctx.z_loss = logits.dtype, scale, z_loss
+        return (rows if y is None else rows + z_loss * y**2).to(logits.dtype)
 
     # The saved tensors have no graph, so a second derivative would silently be 0.
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        targets, i, e, others = ctx.saved_tensors
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        targets, i, e, others, slopes, y = ctx.saved_tensors
         total = 1 + others
         # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
         rest = torch.where(targets == i, others, total - pick(e, targets))
         at_target = onehot(targets, e) == 1
         gradient = torch.where(at_target, -(rest / total)[:, None], e / total[:, None])
-        return (gradient * upstream[0][:, None]).to(ctx.dtype), None
+        if y is not None:
+            gradient = gradient + (2 * ctx.z_loss * y / total)[:, None] * e
+        if slopes is not None or ctx.scale is not None:
+            gradient = gradient * (ctx.scale if slopes is None else slopes)
+        return (gradient * upstream[0][:, None]).to(ctx.dtype), None, None, None, None
 
 
-def log1p(logits: Tensor, targets: Tensor) -> Tensor:
-    rows: Tensor = _Log1p.apply(logits, targets)
+def log1p(
+    logits: Tensor,
+    targets: Tensor,
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
+) -> Tensor:
+    rows: Tensor = _Log1p.apply(logits, targets, softcap, logit_scale, z_loss)
     return rows
 
 
-def log1p_probabilities(logits: Tensor) -> Tensor:
-    _, _, e, others = _log1p_terms(at_least_float32(logits))
+def log1p_probabilities(logits: Tensor, softcap: float | None = None, logit_scale: float | None = None) -> Tensor:
+    x, scale, _ = _capped(logits, softcap, logit_scale)
+    _, _, e, others = _log1p_terms(x, scale)
     return (e / (1 + others)[:, None]).to(logits.dtype)
 
 
@@ -211,8 +247,12 @@ class TorchFramework(Framework):
 
     name = "torch"
     implementations: tuple[Implementation, ...] = (
-        _formula("naive", naive, naive_probabilities),
-        _formula("lse", lse, None),
+        _formula(
+            "naive",
+            with_options(naive, naive_logsumexp, torch.tanh),
+            of_transformed(naive_probabilities, torch.tanh),
+        ),
+        _formula("lse", with_options(lse, lse_logsumexp, torch.tanh), None),
         _formula("log1p", log1p, log1p_probabilities),
         *BUILTINS,
     )
@@ -293,7 +333,8 @@ class TorchFramework(Framework):
         t = self.to_array(batch.targets.copy(), device)
         options = self.keywords(batch.options, device)
         if implementation.probabilities is not None:
-            yield "probabilities", self.to_numpy(self.in_mode(implementation.probabilities, mode)(x))
+            probabilities = self.in_mode(implementation.probabilities, mode)
+            yield "probabilities", self.to_numpy(probabilities(x, **batch.logit_options))
         x.requires_grad_()
         if mode == "compiled":
             # An eager call on an empty batch raises PyTorch's own message for unsupported input; Dynamo would wrap it.
