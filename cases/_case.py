@@ -42,6 +42,8 @@ class Case(LossOptions):
             numbers and options.
         first_row: for a piece of a file, its first row's number in the file; None for a whole case.
         measured_in: the dtypes that a run measures it in, if they can hold it; None for all.
+        in_every_mode: whether a run measures it also in modes that otherwise take plain cases only, since compiled
+            code breaks on its options. Give such cases the same options and width, so that they share a program.
     """
 
     family: str
@@ -57,6 +59,7 @@ class Case(LossOptions):
     tags: tuple[str, ...] = ()
     first_row: int | None = None
     measured_in: tuple[str, ...] | None = None
+    in_every_mode: bool = False
 
     @property
     def id(self) -> str:
@@ -95,6 +98,10 @@ class Case(LossOptions):
         """Whether the case has only logits and class indices, and can share a call with others of its width."""
         bare = not self.set_options and not self.invalid
         return bare and self.reduction == "none" and self.layout == "rows" and self.targets.dtype == np.int64
+
+    def is_taken(self, *, plain_only: bool) -> bool:
+        """Return whether a mode measures the case; ``plain_only`` modes take plain cases and those of every mode."""
+        return self.plain or self.in_every_mode or not plain_only
 
     def quantized(self, fmt: Format) -> NDArray[Any]:
         """Return the logits (B, C) rounded to the dtype."""

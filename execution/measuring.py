@@ -46,7 +46,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
         for dtype, of_dtype in grouped.items()
         for group in of_dtype
         for cell in block.parts
-        if cell.dtype == dtype and (group.plain or not cell.plain_only)
+        if cell.dtype == dtype and group.cases[0].is_taken(plain_only=cell.plain_only)
     )
     # After this only the calls refer to the groups, so exact answers are freed once all workers have used them.
     del grouped

@@ -36,7 +36,8 @@ class Implementation:
         package: the import package whose version decides the result.
         modes: the modes it runs in, a subset of its framework's.
         devices: the devices it runs on; None for all of its framework's.
-        plain_modes: the modes that only run cases without loss options, since each option would be compiled again.
+        plain_modes: the modes that only run cases without loss options, since each option would be compiled again. The
+            exceptions are the cases with options that break compiled code; see `cases.Case.in_every_mode`.
         convention: the documented definition of class weights and their mean, with the source, if it is not
             `conventions.STANDARD`. The loss is graded by this definition.
     """

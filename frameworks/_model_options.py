@@ -18,6 +18,11 @@ def transformed(tanh: Function, logits: Array, softcap: float | None, logit_scal
     return x if softcap is None else softcap * tanh(x / softcap)
 
 
+def squared(y: Array, z_loss: float) -> Array:
+    """Return ``z_loss * y^2``; the square by itself would overflow sooner."""
+    return z_loss * y * y
+
+
 def with_options(rows: Function, logsumexp: Function, tanh: Function) -> Function:
     """Return the loss with the options of language models as keywords.
 
@@ -36,7 +41,7 @@ def with_options(rows: Function, logsumexp: Function, tanh: Function) -> Functio
     ) -> Array:
         x = transformed(tanh, logits, softcap, logit_scale)
         losses = rows(x, targets)
-        return losses + z_loss * logsumexp(x) ** 2 if z_loss else losses
+        return losses + squared(logsumexp(x), z_loss) if z_loss else losses
 
     return loss
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..core.conventions import Convention, MeanDivisor
 from ._batch import Implementation
+from ._model_options import squared, transformed
 
 
 def pick(values: Tensor, targets: Tensor) -> Tensor:
@@ -52,6 +53,35 @@ def cross_entropy_under_autocast(logits: Tensor, targets: Tensor, **options: Any
         return F.cross_entropy(logits, targets, **options)
 
 
+# As in a language model: Transformers scales and caps logits in the model's dtype (Cohere, Gemma 2), and its loss takes
+# them in float32. Trainers add the z-loss of the rows that are not ignored.
+def cross_entropy_of_capped(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    reduction: str,
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    x = transformed(torch.tanh, logits, softcap, logit_scale)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    w = None if weight is None else weight.to(x.dtype)
+    options: dict[str, Any] = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    loss = F.cross_entropy(x, targets, w, reduction=reduction, **options)
+    if not z_loss:
+        return loss
+    counted = targets != ignore_index
+    squares = torch.where(counted, squared(torch.logsumexp(x, dim=1), z_loss), 0.0)
+    if reduction == "none":
+        return loss + squares
+    count = counted.to(x.dtype) if w is None else torch.where(counted, w[torch.where(counted, targets, 0)], 0.0)
+    return loss + squares.sum() / (count.sum() if reduction == "mean" else 1)
+
+
 def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.logsumexp(logits, dim=1) - pick(logits, targets)
 
@@ -89,6 +119,8 @@ def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **op
     # The forward kernel overwrites the logits with the gradient, so it gets a clone. The clone keeps the memory layout:
     # the kernel copies logits stored by columns, the copy requires no gradient, and version 0.8.5 then returns the
     # logits as the gradient.
+    if "z_loss" in options:
+        options["lse_square_scale"] = options.pop("z_loss")
     loss: Tensor = fused(logits.clone(), targets, reduction=reduction, **options)
     return loss
 
@@ -152,6 +184,7 @@ BUILTINS = (
     _builtin("F.cross_entropy", cross_entropy),
     _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
     _builtin("F.cross_entropy[probabilities]", cross_entropy_of_probabilities, soft=True, convention=OF_SHARES),
+    _builtin("F.cross_entropy[softcap]", cross_entropy_of_capped),
     _builtin("F.cross_entropy[autocast]", cross_entropy_under_autocast, soft=True),
     _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
     _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),

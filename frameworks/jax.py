@@ -20,7 +20,16 @@ from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Autograd, Framework, Loss, Pull
 from ._jax_lowering import forget_context, share_context
 from ._jax_transformed import TRANSFORMED
-from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
+from ._model_options import (
+    cap_slopes,
+    gap,
+    half_gaps,
+    log1p_logsumexp,
+    of_transformed,
+    squared,
+    transformed,
+    with_options,
+)
 from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
@@ -113,7 +122,7 @@ def _log1p_forward(
     i, m, e, others = _log1p_terms(x, scale)
     rows = jnp.log1p(others) + gap(m, pick(x, targets), scale)
     y = log1p_logsumexp(jnp.log1p(others), m, scale) if z_loss else None
-    rows = rows if y is None else rows + z_loss * y**2
+    rows = rows if y is None else rows + squared(y, z_loss)
     return rows.astype(logits.dtype), (targets, i, e, others, slopes, y)
 
 

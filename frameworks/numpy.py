@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from ._batch import Batch, Implementation
 from ._framework import Framework
-from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
+from ._model_options import (
+    cap_slopes,
+    gap,
+    half_gaps,
+    log1p_logsumexp,
+    of_transformed,
+    squared,
+    transformed,
+    with_options,
+)
 from ._training import at_least_float32
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -136,7 +145,7 @@ def log1p(
     _, m, _, others = _log1p_terms(x, scale)
     rows = np.log1p(others) + gap(m, pick(x, targets), scale)
     if z_loss:
-        rows = rows + z_loss * log1p_logsumexp(np.log1p(others), m, scale) ** 2
+        rows = rows + squared(log1p_logsumexp(np.log1p(others), m, scale), z_loss)
     return rows.astype(logits.dtype)
 
 

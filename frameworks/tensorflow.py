@@ -16,7 +16,16 @@ import tensorflow as tf
 from ._batch import Batch, Implementation
 from ._framework import Framework, Loss
 from ._keras_losses import KerasLosses
-from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
+from ._model_options import (
+    cap_slopes,
+    gap,
+    half_gaps,
+    log1p_logsumexp,
+    of_transformed,
+    squared,
+    transformed,
+    with_options,
+)
 from ._syntax import Syntax
 from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
 from ._training import Step, Training
@@ -117,7 +126,7 @@ def log1p(
             gradient = gradient if slopes is None else gradient * slopes
             return tf.cast(gradient * tf.cast(upstream, e.dtype)[:, None], logits.dtype), None
 
-        return tf.cast(losses if y is None else losses + z_loss * y**2, logits.dtype), backward
+        return tf.cast(losses if y is None else losses + squared(y, z_loss), logits.dtype), backward
 
     return rows(logits, targets)
 

@@ -15,7 +15,16 @@ from torch.autograd.function import once_differentiable
 from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation, reduce_rows
 from ._framework import Array, Autograd, Framework, Loss, Pull
-from ._model_options import cap_slopes, gap, half_gaps, log1p_logsumexp, of_transformed, transformed, with_options
+from ._model_options import (
+    cap_slopes,
+    gap,
+    half_gaps,
+    log1p_logsumexp,
+    of_transformed,
+    squared,
+    transformed,
+    with_options,
+)
 from ._syntax import Syntax
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_transformed import TRANSFORMED
@@ -100,7 +109,7 @@ class _Log1p(torch.autograd.Function):
         y = log1p_logsumexp(torch.log1p(others), m, scale) if z_loss else None
         ctx.save_for_backward(targets, i, e, others, slopes, y)
         ctx.dtype, ctx.scale, ctx.z_loss = logits.dtype, scale, z_loss
-        return (rows if y is None else rows + z_loss * y**2).to(logits.dtype)
+        return (rows if y is None else rows + squared(y, z_loss)).to(logits.dtype)
 
     # The saved tensors have no graph, so a second derivative would silently be 0.
     @staticmethod

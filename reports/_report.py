@@ -173,6 +173,6 @@ def _provenance(m: Manifest) -> list[str]:
         counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in DTYPES if d in m.left_out_by_dtype)
         lines.append(f"Cases skipped because the dtype cannot hold a finite number of theirs: {counts}")
     if m.plain_only:
-        lines.append(f"Run on logits and class indices only, without loss options: {', '.join(m.plain_only)}")
+        lines.append(f"Run without loss options, except on cases that break compiled code: {', '.join(m.plain_only)}")
     lines += [f"{name} is graded by its own definition: {definition}" for name, definition in m.conventions.items()]
     return lines + [f"Not installed: {name} ({why})" for name, why in m.missing.items()]

@@ -87,7 +87,7 @@ class Manifest:
         cells: the cells of the plan, in its order.
         catalogue_size: the number of cases of the whole catalogue, 0 if unknown.
         variants: environment variables by ``framework mode``.
-        plain_only: each ``framework mode`` that takes no loss options.
+        plain_only: each ``framework mode`` that takes no loss options but those of cases for every mode.
         interface: ``command line`` or ``python``.
         packed: whether all measurements are in one part.
         lost: facts that are missing in the file or malformed. Their defaults are not written.

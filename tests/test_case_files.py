@@ -28,7 +28,7 @@ ARRAYS = ("logits", "targets", "weight")
 
 
 def assert_same(one, other):
-    known = {*SAID, *ARRAYS, "first_row", "measured_in"}
+    known = {*SAID, *ARRAYS, "first_row", "measured_in", "in_every_mode"}
     assert {f.name for f in fields(Case)} == known, "a new field of Case needs its place here"
     assert [getattr(one, name) for name in SAID] == [getattr(other, name) for name in SAID]
     for name in ARRAYS:

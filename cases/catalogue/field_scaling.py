@@ -87,3 +87,114 @@ def cases() -> Iterator[Case]:
         reported="jax.jit of a softmax over scaled products gives NaN on the CPU where eager mode gives finite "
         "numbers. The part that was read names no version.",
     )
+    yield field_case(
+        "field_scaling/ml_cross_entropy_48",
+        "Logits of up to 70 under a softcap of 30: without the cap the target is 30 further from the maximum.",
+        [[70.0, 20.0, -45.0], [-10.0, 55.0, 38.0]],
+        [1, 2],
+        softcap=30.0,
+        source="apple/ml-cross-entropy#48",
+        reported="The patch for Gemma 2 never passes the model's softcap to the fused loss. No version given.",
+    )
+    yield field_case(
+        "field_scaling/nanochat_326",
+        "Logits near a softcap of 15: bfloat16 has a spacing of 0.06 there, which a cap in bfloat16 adds to the loss.",
+        [[11.0, 14.5, 13.25], [-9.5, 16.0, 15.0]],
+        [0, 2],
+        softcap=15.0,
+        source="karpathy/nanochat#326",
+        reported="The softcap was computed in bfloat16 and its result cast to float32 afterwards. No version given.",
+    )
+    yield field_case(
+        "field_scaling/tt_metal_35885",
+        "Logits of 3.5 to 6 caps: tanh rounds to 1 in bfloat16, and 1 - tanh^2 is 0 for gradients of 0.001.",
+        [[4.0, 3.5, -4.0], [-3.5, 6.0, 5.0]],
+        [1, 0],
+        softcap=1.0,
+        source="tenstorrent/tt-metal#35885",
+        reported="The backward pass of tanh squares a saturated bfloat16 tanh and returns 0 where the derivative is "
+        "0.0013, as at 4. The part that was read names no version.",
+    )
+    yield field_case(
+        "field_scaling/megatron_bridge_4645",
+        "Logits well beyond a softcap of 30: no cap, one cap and two caps give three different losses.",
+        [[75.0, 45.0, -60.0], [20.0, 95.0, 50.0]],
+        [1, 0],
+        softcap=30.0,
+        source="NVIDIA-NeMo/Megatron-Bridge#4645",
+        reported="Dense models lost the softcap, which the fix applies exactly once, also where an output layer is "
+        "inherited. The part that was read names no version.",
+    )
+    yield field_case(
+        "field_scaling/onnx_7865",
+        "A mask of -inf before a softcap of 1: the masked class has the logit -1 and a share of the other classes.",
+        [[0.5, float("-inf"), 2.0], [float("-inf"), 1.0, -3.0]],
+        [0, 1],
+        softcap=1.0,
+        source="onnx/onnx#7865",
+        reported="The specification of an operator caps after the mask is added, so that a mask of -inf becomes a "
+        "finite score beside the others. No version given.",
+    )
+    yield field_case(
+        "field_scaling/unsloth_1218",
+        "A model that divides its logits by 16: multiplied by 16 they are 256 times as far apart.",
+        [[24.0, 8.0, -16.0], [-4.0, 30.0, 20.0]],
+        [1, 2],
+        logit_scale=0.0625,
+        source="unslothai/unsloth#1218",
+        reported="A review finds that one model family multiplies logits by its scale of 0.125, and another divides "
+        "them by its scale of 16. No version given.",
+    )
+    yield field_case(
+        "field_scaling/olmo_634",
+        "A z-loss beside an ignored row: its mean divides by the two rows that count, and not by the batch.",
+        [[5.0, -1.0, 2.0], [9.0, 8.0, 7.0], [-3.0, 4.0, 1.0]],
+        [1, -100, 2],
+        z_loss=0.0625,
+        ignore_index=-100,
+        reduction="mean",
+        source="allenai/OLMo#634",
+        reported="The z-loss was averaged over instances where it should be averaged over tokens. No version given.",
+    )
+    yield field_case(
+        "field_scaling/open_lm_92",
+        "Rows with a logsumexp of 12 and of -8: the mean of the squares is 104, and the square of the mean 4.",
+        [[12.0, 4.0, -3.0], [-9.0, -8.0, -20.0]],
+        [0, 1],
+        z_loss=0.03125,
+        reduction="mean",
+        source="mlfoundations/open_lm#92",
+        reported="The pull request takes the mean of the squares for the z-loss, where the code took the square of "
+        "the mean. No version given.",
+    )
+    yield field_case(
+        "field_scaling/megablocks_133",
+        "Logits of 95 and of -120: the logarithm of an unshifted sum of exponentials is infinite for the z-loss too.",
+        [[95.0, 93.0, 90.0], [-120.0, -118.0, -121.0]],
+        [1, 0],
+        z_loss=0.0009765625,
+        source="databricks/megablocks#133",
+        reported="A review finds a z-loss of log(sum(exp)), which is unstable where logsumexp is not. No version "
+        "given.",
+    )
+    yield field_case(
+        "field_scaling/transformerengine_2707",
+        "A logsumexp of 20 with a factor of 0.05: the softmax has the factor 3 in the gradient, and the target -1.",
+        [[20.0, 18.0, 5.0, -4.0, 0.0], [2.0, 19.0, 19.5, -8.0, 3.0]],
+        [1, 0],
+        z_loss=0.05,
+        source="NVIDIA/TransformerEngine#2707",
+        reported="The pull request adds a z-loss whose gradient scales the softmax by 1 + 2 x factor x logsumexp. The "
+        "part that was read names no version.",
+    )
+    yield field_case(
+        "field_scaling/liger_kernel_420",
+        "Class weights of 4 and 0.25 with a z-loss: the weight of the target multiplies the cross-entropy alone.",
+        [[6.0, 2.0, -1.0], [-2.0, 5.0, 4.0]],
+        [1, 2],
+        weight=[1.0, 4.0, 0.25],
+        z_loss=0.0625,
+        source="linkedin/Liger-Kernel#420",
+        reported="The pull request adds class weights and notes that the z-loss is not weighted. The part that was "
+        "read names no version.",
+    )

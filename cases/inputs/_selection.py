@@ -23,7 +23,7 @@ class CaseBlock:
 
     def rows(self, dtype: str, *, plain_only: bool = False) -> int:
         """Return the number of rows measured in a dtype."""
-        taken = (c for c in self.cases if dtype in c.dtypes and (c.plain or not plain_only))
+        taken = (c for c in self.cases if dtype in c.dtypes and c.is_taken(plain_only=plain_only))
         return sum(c.rows for c in taken) if dtype in self.dtypes else 0
 
 
@@ -60,7 +60,7 @@ class Selection:
 
     def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
         """Return whether a case or file is measured in a dtype, even if it has no rows."""
-        in_memory = any(dtype in c.dtypes and (c.plain or not plain_only) for c in self.cases)
+        in_memory = any(dtype in c.dtypes and c.is_taken(plain_only=plain_only) for c in self.cases)
         return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
 
     def _dtypes_of(self, file: LogitsFile) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def plain_only(self) -> bool:
-        """Whether the cell takes only cases without loss options and with class indices as targets."""
+        """Whether the cell takes only plain cases and those of every mode; see `Case.is_taken`."""
         return self.base_mode in self.implementation.plain_modes
 
 
