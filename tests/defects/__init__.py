@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 # The modules of each framework with defects.
 MODULES = {
-    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "kinds", "modes"),
+    "torch": ("tiles", "numbers", "calls", "gradients", "upstream", "properties", "options", "kinds", "modes"),
     "jax": ("losses",),
     "tensorflow": ("losses",),
     "numpy": ("losses",),

@@ -209,3 +209,12 @@ def refuses_in_clear_words(x, t):
     if torch._C._functorch.is_batchedtensor(x):
         raise NotImplementedError("torch.func.vmap is not supported")
     return _MadeInForward.apply(x, t)
+
+
+@sound("float32", "bfloat16", shown_by=("softcap/s*", "softcap/f*", "softcap/m*", "scaling/h*", "z_loss/[lnc]*"))
+def scaled_capped_and_squared(x, t, *, softcap=None, logit_scale=None, z_loss=0.0):
+    """Each option is applied in float32, in the order of its definition."""
+    z = wide(x) if logit_scale is None else wide(x) * logit_scale
+    z = z if softcap is None else softcap * torch.tanh(z / softcap)
+    rows = -torch.log_softmax(z, 1).gather(1, t[:, None]).squeeze(1)
+    return (rows + z_loss * z.logsumexp(1) ** 2).to(x.dtype)
