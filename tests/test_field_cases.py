@@ -39,14 +39,15 @@ def measured(c, what, version, now, was, *, dtype="float32", rtol=2e-6, atol=0.0
 # --- what a field case is ---------------------------------------------------------------------------------------
 
 
-def test_there_are_thirty_field_cases_in_six_families():
-    assert len(FIELD) >= 30
+def test_there_are_a_hundred_field_cases_in_seven_families():
+    assert len(FIELD) >= 100
     assert {c.family for c in FIELD} == {
         "field_masks",
         "field_options",
         "field_overflow",
         "field_precision",
         "field_scaling",
+        "field_temperature",
         "field_widths",
     }
     assert {c.id for c in FIELD} == {c.id for c in select_cases("field_*")}

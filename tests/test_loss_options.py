@@ -458,7 +458,10 @@ SCALED = make(
 )
 SQUARED = make("mine/squared", "why", [[6.0, -1.0, 2.5], [-3.0, -9.0, -6.0]], [0, 1], softcap=30.0, z_loss=1e-2)
 JAX_ROW = make("mine/far", "why", [[4e9, 1e9, -3e9, 0.0]], [1], logit_scale=1 / 0.7)
-FIELD_CASES = {c.name: c for c in select_cases("field_scaling/*") if c.name != "liger_kernel_239"}
+# Those whose loss has only these options.
+FIELD_CASES = {
+    c.name: c for c in select_cases("field_scaling/*") if set(c.set_options) <= {"softcap", "logit_scale", "z_loss"}
+}
 
 
 @pytest.mark.parametrize("case", [CAPPED, SCALED, SQUARED, JAX_ROW, *FIELD_CASES.values()], ids=lambda c: c.name)
@@ -555,9 +558,8 @@ def test_only_plain_losses_have_a_priori_bounds():
 @pytest.mark.usefixtures("in_this_process")
 def test_an_implementation_without_the_option_is_unsupported():
     cases = [*select_cases("field_scaling/*")]
-    df = runner.run(
-        cases="field_scaling/*", dtypes="float32", modes="eager", implementations=["torch/*", "numpy/*"], devices="cpu"
-    )
+    names = ["torch/F.cross_entropy", "torch/logsumexp", "numpy/scipy.*"]
+    df = runner.run(cases="field_scaling/*", dtypes="float32", modes="eager", implementations=names, devices="cpu")
     assert set(df["case"]) == {c.id for c in cases}
     assert set(df["status"]) == {"unsupported"}, df[df["status"] != "unsupported"][["implementation", "case", "detail"]]
     assert df["detail"].str.len().min() > 0

@@ -98,8 +98,8 @@ def cases() -> Iterator[Case]:
     )
     yield field_case(
         "field_scaling/nanochat_326",
-        "Logits near a softcap of 15: bfloat16 has a spacing of 0.06 there, which a cap in bfloat16 adds to the loss.",
-        [[11.0, 14.5, 13.25], [-9.5, 16.0, 15.0]],
+        "Logits of up to three softcaps of 15: a cap in bfloat16 has a spacing of 0.06, and 1 - tanh^2 few digits.",
+        [[25.0, 45.0, 35.0], [20.5, 30.0, 26.0]],
         [0, 2],
         softcap=15.0,
         source="karpathy/nanochat#326",
