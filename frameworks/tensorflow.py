@@ -107,7 +107,7 @@ def log1p(
     logit_scale: float | None = None,
     z_loss: float = 0.0,
 ) -> Tensor:
-    # In a graph, a function with a gradient of its own takes no keywords.
+    # In a graph, a function with a custom gradient takes no keywords.
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def rows(logits: Tensor, targets: Tensor) -> Tensor:
         x, scale, slopes = _capped(logits, softcap, logit_scale)

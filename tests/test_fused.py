@@ -64,7 +64,8 @@ def liger(monkeypatch):
         return_predicted_tokens=False,
     ):
         assert size_average is reduce is softcap is None
-        assert lse_square_scale == return_z_loss == return_token_accuracy == return_predicted_tokens == 0
+        assert return_z_loss == return_token_accuracy == return_predicted_tokens == 0
+        seen.lse_square_scale = lse_square_scale
         seen.input, seen.strides = input, input.stride()
         options = {"weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing}
         return _GradientInPlace.apply(input, target, {"reduction": reduction, **options})
@@ -120,6 +121,11 @@ def assert_as_in_torch(implementation, reduction, options):
 @pytest.mark.parametrize("options", LIGER_OPTIONS, ids=" ".join)
 def test_liger_is_given_every_option_and_gives_its_loss_and_gradient(liger, options, reduction):
     assert_as_in_torch(LIGER, reduction, options)
+
+
+def test_liger_takes_the_z_loss_under_its_own_name(liger):
+    evaluated(LIGER, LOGITS, TARGETS, "mean", z_loss=0.25)
+    assert liger.lse_square_scale == 0.25
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])

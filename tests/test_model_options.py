@@ -11,6 +11,7 @@ from logitlab.execution import registry
 from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import grade
 from logitlab.oracle import reference
+from logitlab.studies.explain import explain
 
 OF_MODELS = {"softcap", "logit_scale", "z_loss"}
 WITH_OPTIONS = [c for c in all_cases() if OF_MODELS & set(c.set_options)]
@@ -199,3 +200,14 @@ def test_compiled_by_inductor_a_scale_does_no_harm():
     df = runner.run(cases="contraction/*", implementations=names, dtypes="float32", modes="compiled", devices="cpu")
     assert set(df["case"]) == {c.id for c in select_cases("contraction/*")}, "compiled modes measure the family"
     assert max(df["grade"].astype(str)) <= "C", "PyTorch's compiler contracts the product again; see docs/findings.md"
+
+
+# --- explained --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_explain_says_that_a_formula_with_options_has_no_stages():
+    explained = explain("softcap/saturated", "numpy/naive")
+    assert explained.stages["stage"].tolist() == ["logits", "probabilities", "loss", "gradient"]
+    assert "with softcap the call's input and output are shown, and no stages between them" in explained.remarks
+    assert "no stages" not in str(explain("seed/article", "numpy/naive"))

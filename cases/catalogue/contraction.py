@@ -1,4 +1,4 @@
-"""A scale that is no power of two, before a compiled log-softmax: its product is contracted with the subtraction.
+"""A scale other than a power of two, before a compiled log-softmax: its product is contracted with the subtraction.
 
 A compiler that computes the product again where it subtracts the maximum leaves the product's rounding error in the
 place of the maximum's own 0. All cases have one scale and one shape, so that they share a program in each framework.

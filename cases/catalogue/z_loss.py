@@ -60,7 +60,7 @@ def cases() -> Iterator[Case]:
     )
     yield make(
         "z_loss/ignored_mean",
-        "A mean with an ignored row: its logsumexp of 300 counts nothing, and the divisor is the two rows.",
+        "A mean with an ignored row: its logsumexp of 300 is left out, and the divisor is 2.",
         [[3.0, -2.0, 1.0], [300.0, 299.0, 298.0], [-4.0, -6.0, -5.0]],
         [1, -100, 0],
         z_loss=0.01,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...cases import Case
 from ...core.vocabulary import Conduct, Grade, Quantity, Reach, Verdict
+from ...frameworks.stages import FORMULAS
 from ...grading import (
     Margin,
     conduct,
@@ -148,7 +149,9 @@ def _result(values: Array) -> str:
 
 
 def remarks(m: Measurement, row: int) -> Iterator[str]:
-    """Yield remarks on ungraded facts: ignored rows, a mean over nothing, missing quantities."""
+    """Yield remarks on ungraded facts: stages not shown, ignored rows, a mean over nothing, missing quantities."""
+    if m.cell.implementation.formula in FORMULAS and m.group.options:
+        yield f"with {' and '.join(m.group.options)} the call's input and output are shown, and no stages between them"
     if m.group.exact.is_over_nothing(m.case.reduction):
         yield describe_empty_mean(*_conducts(m, REDUCED))
     else:
