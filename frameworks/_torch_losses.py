@@ -67,6 +67,8 @@ def cross_entropy_of_capped(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> Tensor:
+    if label_smoothing and softcap is None and logit_scale is None and not z_loss:
+        raise NotImplementedError("with label smoothing alone it is torch/F.cross_entropy[label_smoothing]")
     x = transformed(torch.tanh, logits, softcap, logit_scale)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     w = None if weight is None else weight.to(x.dtype)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from .._case import Case, make
 
-QUICK = "large_offset"
+QUICK = "huge_offset"
 
 
 def cases() -> Iterator[Case]:
