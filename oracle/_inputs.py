@@ -14,14 +14,29 @@ Float64 = NDArray[np.float64]
 
 def float_logits(logits: object) -> Float64:
     """Return logits (B, C) as float64, which holds each of them exactly; raise `UsageError` for others."""
-    x = to_numpy(logits, "logits")
+    return float_matrix(logits, "logits", "have", "(B, C) with at least one class")
+
+
+def float_matrix(values: object, name: str, have: str, expected: str) -> Float64:
+    """Return a matrix with at least one column as float64, which holds each of its numbers exactly.
+
+    Raises:
+        UsageError: for another shape or dtype. The message has the ``name``, "has" or "have", and the expected shape.
+    """
+    x = float_array(values, name, have)
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise UsageError(f"{name} {have} shape {x.shape}; expected {expected}")
+    return np.ascontiguousarray(x)
+
+
+def float_array(values: object, name: str, have: str) -> Float64:
+    """Return an array as float64; raise `UsageError` for a dtype that is not one of the four."""
+    x = to_numpy(values, name)
     if x.dtype.kind in "iu":
         x = x.astype(np.float64)
     if x.dtype.name not in FORMATS:
-        raise UsageError(f"logits have dtype {x.dtype}; expected one of {', '.join(FORMATS)}")
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise UsageError(f"logits have shape {x.shape}; expected (B, C) with at least one class")
-    return np.ascontiguousarray(x.astype(np.float64))
+        raise UsageError(f"{name} {have} dtype {x.dtype}; expected one of {', '.join(FORMATS)}")
+    return x.astype(np.float64)
 
 
 def checked_targets(targets: object, shape: tuple[int, ...], ignore_index: int | None) -> Array:
@@ -56,13 +71,10 @@ def class_indices(t: Array, shape: tuple[int, ...], ignore_index: int | None) ->
     return t.astype(np.int64)
 
 
-def class_weights(weight: object, classes: int) -> Float64 | None:
+def class_weights(weight: object, classes: int, name: str = "weight") -> Float64 | None:
     if weight is None:
         return None
-    w = to_numpy(weight, "weight")
-    if w.dtype.kind not in "iu" and w.dtype.name not in FORMATS:
-        raise UsageError(f"weight has dtype {w.dtype}; expected one of {', '.join(FORMATS)}")
-    w = w.astype(np.float64)
+    w = float_array(weight, name, "has")
     if w.shape != (classes,):
-        raise UsageError(f"weight has shape {w.shape}; expected ({classes},), one for each class")
+        raise UsageError(f"{name} has shape {w.shape}; expected ({classes},), one for each class")
     return w

@@ -21,7 +21,7 @@ z-loss adds ``c y^2`` to the loss and ``2 c y p_j`` to its derivative by ``x_j``
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,11 +44,58 @@ _one_thread = threading.RLock()
 
 
 @dataclass(frozen=True)
+class DistinctLogits:
+    """The distinct logits of a row of C classes, as exact numbers ``values[i] 2^exponent``.
+
+    Equal logits have equal exponentials. A low-precision or tied row of 131,072 classes has few different ones.
+
+    Attributes:
+        values: floats, integers of any size, or infinities, in rising order.
+        counts: the number of classes that have each.
+        where: (C,), each class's index in ``values``, -1 for a masked class.
+        exponent: the power of two that multiplies them.
+    """
+
+    values: Sequence[float]
+    counts: Sequence[int]
+    where: NDArray[np.intp]
+    exponent: int = 0
+
+    def balls(self) -> list[Any]:
+        """Return the values as balls, which are exact if they have no more bits than the precision."""
+        if not self.exponent:
+            return [arb(v) for v in self.values]
+        unit = arb(2) ** self.exponent
+        return [arb(v) if v in (math.inf, -math.inf) else arb(v) * unit for v in self.values]
+
+
+@dataclass(frozen=True)
+class GradientBalls:
+    """A row's gradient as balls: one for each distinct logit, and those of targets.
+
+    Attributes:
+        values: the entry of a class with each distinct logit that is no target.
+        at_targets: the entries of targets, by class.
+        where: (C,), each class's index in ``values``, -1 for an exact zero.
+    """
+
+    values: list[Any]
+    at_targets: Mapping[int, Any]
+    where: NDArray[np.intp]
+
+    def __getitem__(self, j: int) -> Any:
+        found = self.at_targets.get(j)
+        if found is not None:
+            return found
+        return self.values[self.where[j]] if self.where[j] >= 0 else arb(0)
+
+
+@dataclass(frozen=True)
 class ExactRow:
     """The exact results of one row of finite or ``-inf`` logits: probabilities and gradient have shape (C,).
 
     ``inner`` (C,) is the cross-entropy's derivative by ``x`` in float64, without scale and z-loss. It is None if the
-    loss is of the logits themselves.
+    loss is of the logits themselves. ``gradient_balls`` has the balls of the gradient, None for a row of NaN.
     """
 
     loss: Any  # an Arb ball, so that a reduction over rows stays a proof; None for an infinite loss
@@ -57,6 +104,7 @@ class ExactRow:
     condition: float
     defined: bool = True
     inner: Float64 | None = None
+    gradient_balls: GradientBalls | None = None
 
 
 @contextmanager
@@ -92,14 +140,19 @@ class _BlurredError(Exception):
     """A ball is too wide at the current precision."""
 
 
-def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform = PLAIN) -> ExactRow:
-    """Return the exact row for logits (C,) that are finite or ``-inf``, at least one finite. A cap allows ``+inf`` too.
+def row(
+    logits: DistinctLogits,
+    weights: Mapping[int, fmpq],
+    scale: fmpq,
+    transform: Transform = PLAIN,
+    bits: int = START_BITS,
+) -> ExactRow:
+    """Return the exact row for logits that are finite or masked, at least one finite. A cap allows infinite ones too.
 
     ``weights`` maps class indices to target weights ``q_j``, without zero weights. The gradient is multiplied by
     ``scale`` (the ``1 / N`` of a mean). Both are exact rationals: with a ball of a fixed precision a gradient entry of
-    exactly zero would never be sharp.
+    exactly zero would never be sharp. ``bits`` is the first precision that is tried.
     """
-    bits = START_BITS
     while True:
         try:
             with precision(bits):
@@ -108,10 +161,9 @@ def row(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Tr
             bits *= 2
 
 
-def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
-    # Equal logits have equal exponentials. A low-precision or tied row of 131,072 classes has few different ones.
-    values, counts, where = _distinct(logits, infinite=transform.softcap is not None)
-    x = [transform.ball(v) for v in values] if transform.moves_logits else [arb(v) for v in values]
+def _evaluate(logits: DistinctLogits, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
+    values, counts, where = logits.balls(), logits.counts, logits.where
+    x = [transform.ball(v) for v in values] if transform.moves_logits else values
     top = x[-1]
     below = [*(top - b for b in x[:-1]), arb(0)]  # of balls that are not exact, top - top would not be 0
     exps = [(-b).exp() for b in below]
@@ -147,7 +199,7 @@ def _evaluate(logits: Float64, weights: Mapping[int, fmpq], scale: fmpq, transfo
     pull = 2 * arb(transform.z_loss) * y
     of_x = [b * (arb(q_sum) + pull) for b in p]
     of_targets = {j: b if where[j] < 0 else b + pull * p[where[j]] for j, b in at_targets.items()}
-    slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, -math.inf)]  # the last is for masked classes
+    slopes = [arb(scale) * transform.slope_ball(v) for v in (*values, arb("-inf"))]  # the last is for masked classes
     sharp_row = _sharp_row(
         p,
         [b * slope for b, slope in zip(of_x, slopes, strict=False)],
@@ -176,29 +228,31 @@ def _sharp_row(
     gradient = Exact(probabilities.hi.copy(), probabilities.lo.copy()) if g is p else _spread(g, where)
     for j, ball in at_targets.items():
         gradient.hi[j], gradient.lo[j] = split(ball)
-    return ExactRow(loss, probabilities, gradient, condition)
+    return ExactRow(loss, probabilities, gradient, condition, gradient_balls=GradientBalls(g, at_targets, where))
 
 
-def _distinct(logits: Float64, *, infinite: bool = False) -> tuple[list[float], list[int], NDArray[np.intp]]:
-    """Return the distinct finite logits in rising order, their counts, and each class's index, -1 for a masked one.
+def distinct_logits(logits: Float64 | Sequence[float], *, exponent: int = 0, infinite: bool = False) -> DistinctLogits:
+    """Return the distinct finite ones of the logits (C,) times ``2^exponent``; a sequence may have large integers.
 
     With ``infinite`` infinite logits are included.
     """
-    if logits.size > NARROW:
+    if isinstance(logits, np.ndarray) and logits.size > NARROW:
         kept = np.isfinite(logits) | infinite
         values, place, counts = np.unique(logits[kept], return_inverse=True, return_counts=True)
         where = np.full(logits.shape, -1)
         where[kept] = place
-        return values.tolist(), counts.tolist(), where
-    times = Counter(logits.tolist())
+        return DistinctLogits(values.tolist(), counts.tolist(), where, exponent)
+    listed = logits.tolist() if isinstance(logits, np.ndarray) else logits
+    times = Counter(listed)
     if not infinite:
         times.pop(-math.inf, None)
-    listed = sorted(times)
-    places = {v: i for i, v in enumerate(listed)}
-    return listed, [times[v] for v in listed], np.array([places.get(v, -1) for v in logits.tolist()], np.intp)
+    rising = sorted(times)
+    places = {v: i for i, v in enumerate(rising)}
+    where = np.array([places.get(v, -1) for v in listed], np.intp)
+    return DistinctLogits(rising, [times[v] for v in rising], where, exponent)
 
 
-def _size(g: list[Any], counts: list[int], at_targets: Mapping[int, Any], where: NDArray[np.intp]) -> Any:
+def _size(g: list[Any], counts: Sequence[int], at_targets: Mapping[int, Any], where: NDArray[np.intp]) -> Any:
     """Return ``sum|g|`` over all classes; ``g`` has the entries of the distinct logits without the targets."""
     others = Counter(dict(enumerate(counts)))
     others.subtract(int(where[j]) for j in at_targets)

@@ -1,22 +1,19 @@
 """``reference``: the exact softmax cross-entropy of a batch, including special values."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flint import arb, fmpq
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.arguments import as_integer
-from ..core.conventions import STANDARD, Convention, MeanDivisor, Weighting
+from ..core.conventions import STANDARD, Convention
 from ..core.errors import UsageError
 from ..core.options import REDUCTIONS, LossOptions, check_option
 from . import _vectorized, balls, cache
-from ._answer import Exact, Reference, merge_rows, take_rows
+from ._answer import Reference, merge_rows, take_rows
 from ._inputs import checked_targets, class_weights, float_logits
-from .balls import ExactRow
+from ._rows import LogitRows, TargetRows, reference_of_rows
 from .transform import Transform
 
 Array = NDArray[Any]
@@ -80,20 +77,9 @@ def reference(
         UsageError: for a wrong shape or dtype, or a target, weight or option out of range.
     """
     x = float_logits(logits)
-    ignore_index = None if ignore_index is None else as_integer(ignore_index, "ignore_index", -math.inf)
-    t = checked_targets(targets, x.shape, ignore_index)
-    options = LossOptions(
-        label_smoothing=label_smoothing,
-        weight=class_weights(weight, x.shape[1]),
-        ignore_index=ignore_index,
-        softcap=softcap,
-        logit_scale=logit_scale,
-        z_loss=z_loss,
-    )
-    for name, value in options.set_options.items():
-        check_option(name, value)
-    if reduction not in REDUCTIONS:
-        raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
+    w = class_weights(weight, x.shape[1])
+    options = checked_options(label_smoothing, w, ignore_index, reduction, softcap, logit_scale, z_loss)
+    t = checked_targets(targets, x.shape, options.ignore_index)
     if x.size < CACHED_FROM or not keep:
         return _compute(x, t, options, reduction, convention)
     smoothing = float(label_smoothing)
@@ -117,144 +103,32 @@ def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convent
     return merge_rows(decided, take_rows(found, decided), others)
 
 
-def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> Reference:
-    transform, ignored = Transform.of(options), options.ignore_index
-    counted = np.ones(len(x), bool) if t.ndim == 2 or ignored is None else t != ignored
-    weights = [
-        _target_weights(t[r], x.shape[1], options, convention.weighting) if counted[r] else {} for r in range(len(x))
-    ]
-    divisor = _divisor_of_mean(t, options.weight, counted, weights, convention.mean) if reduction == "mean" else fmpq(1)
-    scale = 1 / divisor if divisor else fmpq(1)
-    with balls.precision(4 * balls.START_BITS):
-        rows = [_row(x[r], weights[r], scale, transform, counted=bool(counted[r])) for r in range(len(x))]
-        # A mean over no weight divides zero by zero: it and its gradient have no value.
-        # An ignored row of NaN or without limit has no softmax.
-        defined = np.array([r is not None and r.defined and bool(divisor) for r in rows], bool)
-        filled = [_not_a_number(x.shape[1]) if r is None else r for r in rows]
-        if not divisor:
-            filled = [replace(r, gradient=_not_a_number(x.shape[1]).gradient) for r in filled]
-        losses = [arb("inf") if r.loss is None else r.loss for r in filled]
-        if reduction == "none":
-            loss = np.array([_split_loss(b) for b in losses]).reshape(-1, 2)
-        else:
-            loss = np.array(_split_loss(_total(losses) / arb(divisor)))
-    sole_targets = [next(iter(q)) if len(q) == 1 and not transform.z_loss else -1 for q in weights]
-    return Reference(
-        Exact(loss[..., 0].copy(), loss[..., 1].copy()),
-        _stacked([r.probabilities for r in filled], x.shape),
-        _stacked([r.gradient for r in filled], x.shape),
-        condition=np.array([r.condition for r in filled], np.float64),
-        defined=defined,
-        mass=np.array([_rounded(sum(q.values(), fmpq(0))) for q in weights], np.float64),
-        scale=np.array(_rounded(scale)),
-        sole_target=np.array(sole_targets, np.int64),
-        transform=transform,
-        inner=None if transform.plain else np.array([_inner(r, x.shape[1]) for r in filled]).reshape(x.shape),
+def checked_options(
+    label_smoothing: float,
+    weight: Float64 | None,
+    ignore_index: int | None,
+    reduction: str,
+    softcap: float | None,
+    logit_scale: float | None,
+    z_loss: float,
+) -> LossOptions:
+    """Return the options; raise `UsageError` for one that is out of range, or an unknown reduction."""
+    options = LossOptions(
+        label_smoothing=label_smoothing,
+        weight=weight,
+        ignore_index=None if ignore_index is None else as_integer(ignore_index, "ignore_index", -math.inf),
+        softcap=softcap,
+        logit_scale=logit_scale,
+        z_loss=z_loss,
     )
+    for name, value in options.set_options.items():
+        check_option(name, value)
+    if reduction not in REDUCTIONS:
+        raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
+    return options
 
 
-def _inner(row: ExactRow, classes: int) -> Float64:
-    """Return the row's ``inner``. An ignored row may be plain, since it has no z-loss; its cross-entropy is 0."""
-    return np.zeros(classes) if row.inner is None else row.inner
-
-
-# Target weights and the divisor of a mean are exact fractions; see `conventions`.
-
-
-def _rational(value: float) -> fmpq:
-    """Return a float as an exact fraction."""
-    return fmpq(*float(value).as_integer_ratio())
-
-
-def _target_weights(t: Any, classes: int, options: LossOptions, weighting: Weighting) -> dict[int, fmpq]:
-    """Return the non-zero ``q_j = w_j ((1 - s) y_j + s / C)`` of one row, exactly; or with their mean for ``w_j``."""
-    own = {int(t): 1.0} if np.ndim(t) == 0 else {int(j): float(t[j]) for j in np.flatnonzero(t)}
-    s, w = _rational(options.label_smoothing), options.weight
-    everywhere = range(classes) if s else own
-    q = {j: (1 - s) * _rational(own.get(j, 0.0)) + s / classes for j in everywhere}
-    if w is not None:
-        weighted = {j: b * _rational(w[j]) for j, b in q.items()}
-        of_row = sum(weighted.values(), fmpq(0))
-        q = weighted if weighting is Weighting.CLASSES else {j: b * of_row for j, b in q.items()}
-    return {j: b for j, b in q.items() if b}
-
-
-def _divisor_of_mean(
-    t: NDArray[Any], w: Float64 | None, counted: NDArray[np.bool_], weights: list[dict[int, fmpq]], mean: MeanDivisor
-) -> fmpq:
-    """Return the exact divisor of a mean; ``weights`` has each row's `_target_weights`."""
-    rows = mean is MeanDivisor.ROWS or (mean is MeanDivisor.TARGET_WEIGHTS and t.ndim == 2)
-    if rows or w is None:
-        return fmpq(int(counted.sum()))
-    if mean is MeanDivisor.TARGET_MASS:
-        return sum((b for q in weights for b in q.values()), fmpq(0))
-    return sum(map(_rational, w[t[counted]].tolist()), fmpq(0))
-
-
-def _stacked(rows: Sequence[Exact], shape: tuple[int, ...]) -> Exact:
-    return Exact(np.array([e.hi for e in rows]).reshape(shape), np.array([e.lo for e in rows]).reshape(shape))
-
-
-def _rounded(value: fmpq) -> float:
-    # Python's division of integers rounds once.
-    return int(value.p) / int(value.q)
-
-
-def _row(
-    z: Float64, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform, *, counted: bool
-) -> ExactRow | None:
-    """Return one row with its special values; None for a row without limit."""
-    transform = transform if counted else replace(transform, z_loss=0.0)
-    is_nan = bool(np.isnan(z).any())
-    infinite = np.flatnonzero(z == np.inf)
-    no_limit = infinite.size > 1 or bool(np.all(z == -np.inf))
-    if transform.softcap is not None and not is_nan:
-        return balls.row(z, weights, scale, transform)
-    if is_nan or no_limit:
-        if not counted:
-            return _ignored(z.size)
-        return None if no_limit and not is_nan else _not_a_number(z.size)
-    if infinite.size == 0:
-        return balls.row(z, weights, scale, transform)
-    return _one_hot_limit(z, int(infinite[0]), weights, scale, transform)
-
-
-def _not_a_number(classes: int) -> ExactRow:
-    nan = Exact(np.full(classes, np.nan), np.zeros(classes))
-    return ExactRow(arb("nan"), nan, nan, np.nan, inner=nan.hi)
-
-
-def _ignored(classes: int) -> ExactRow:
-    """Return an ignored row without a softmax."""
-    zero = np.zeros(classes)
-    nan = Exact(np.full(classes, np.nan), zero)
-    return ExactRow(arb(0), nan, Exact(zero, zero), np.nan, defined=False, inner=zero)
-
-
-def _one_hot_limit(z: Float64, hot: int, weights: Mapping[int, fmpq], scale: fmpq, transform: Transform) -> ExactRow:
-    """Return the limit as one logit grows without bound. It gets all the probability, and a z-loss grows with it."""
-    zero = np.zeros_like(z)
-    p = zero.copy()
-    p[hot] = 1.0
-    hi, lo, inner = zero.copy(), zero.copy(), zero.copy()
-    q_sum = sum(weights.values(), fmpq(0))
-    for j in {hot, *weights}:
-        by_x = q_sum * int(j == hot) - weights.get(j, fmpq(0))
-        hi[j], lo[j] = balls.split(arb(by_x * scale) * arb(transform.logit_scale))
-        inner[j] = _rounded(by_x)
-    if transform.z_loss:
-        hi[hot], lo[hot] = np.inf, 0.0
-    lost = transform.z_loss > 0 or any(j != hot for j in weights)
-    loss = None if lost else arb(0)
-    return ExactRow(loss, Exact(p, zero), Exact(hi, lo), 0.0 if lost else np.nan, inner=inner)
-
-
-def _total(losses: list[Any]) -> Any:
-    """Return the sum of the row losses: NaN if one is NaN, else infinite if one is."""
-    if all(b.is_finite() for b in losses):
-        return sum(losses, arb(0))
-    return arb("nan") if any(b.is_nan() for b in losses) else arb("inf")
-
-
-def _split_loss(ball: Any) -> tuple[float, float]:
-    return balls.split(ball) if ball.is_finite() else (float(ball.mid()), 0.0)
+def _by_balls(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> Reference:
+    targets = TargetRows.of(t, x.shape[1], options, reduction, convention)
+    logits = LogitRows(x, lambda r: balls.distinct_logits(x[r], infinite=options.softcap is not None))
+    return reference_of_rows(logits, targets, Transform.of(options), reduction)

@@ -5,7 +5,6 @@ a gradient of 0. This follows from the definition, if the mask comes before the 
 computes another function. In the same way ``+inf`` becomes ``softcap``.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -55,26 +54,26 @@ class Transform:
             e = np.exp(-2.0 * np.abs(self.logit_scale * z / self.softcap))
         return self.logit_scale * 4.0 * e / (1.0 + e) ** 2
 
-    def ball(self, z: float) -> Any:
-        """Return ``x`` of one logit, which may be infinite only under a cap."""
+    def ball(self, z: Any) -> Any:
+        """Return ``x`` of one logit, a ball, which may be infinite only under a cap."""
         if self.softcap is None:
-            return arb(self.logit_scale) * arb(z)
-        if math.isinf(z):
-            return arb(math.copysign(self.softcap, z))
+            return arb(self.logit_scale) * z
+        if not z.is_finite():
+            return arb(self.softcap if z > 0 else -self.softcap)
         return arb(self.softcap) * self._ratio(z).tanh()
 
-    def slope_ball(self, z: float) -> Any:
-        """Return ``dx / dz`` at one logit."""
+    def slope_ball(self, z: Any) -> Any:
+        """Return ``dx / dz`` at one logit, a ball."""
         if self.softcap is None:
             return arb(self.logit_scale)
-        if math.isinf(z):
+        if not z.is_finite():
             return arb(0)
         # 1 - tanh^2 would cancel where tanh is near 1.
         e = (-2 * abs(self._ratio(z))).exp()
         return arb(self.logit_scale) * 4 * e / (1 + e) ** 2
 
-    def _ratio(self, z: float) -> Any:
-        return arb(self.logit_scale) * arb(z) / arb(self.softcap)
+    def _ratio(self, z: Any) -> Any:
+        return arb(self.logit_scale) * z / arb(self.softcap)
 
 
 PLAIN = Transform()
