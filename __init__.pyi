@@ -1,6 +1,7 @@
 # The public names, for type checkers. `__init__.py` imports each of them at its first use.
 from .core.errors import UsageError as UsageError
 from .oracle import Reference as Reference
+from .oracle import linear_reference as linear_reference
 from .oracle import reference as reference
 from .reports import safety as safety
 from .reports import style as style

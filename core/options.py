@@ -132,12 +132,12 @@ def _text(value: Any, max_classes: int) -> str:
     return ", ".join(f"{v:g}" for v in numbers[:max_classes]) + (", ..." if len(numbers) > max_classes else "")
 
 
-def check_option(name: str, value: Any) -> None:
-    """Raise a UsageError if a value, not None, is invalid for the option."""
+def check_option(name: str, value: Any, shown_name: str = "") -> None:
+    """Raise a UsageError if a value, not None, is invalid for the option, which the message may call otherwise."""
     option = OPTIONS[name]
     for number in np.ravel(np.asarray(value, object)).tolist():
         if not _accepted(option, number):
-            raise UsageError(f"{name} is {number!r}; expected {option.expected}")
+            raise UsageError(f"{shown_name or name} is {number!r}; expected {option.expected}")
 
 
 def _accepted(option: LossOption, number: Any) -> bool:

@@ -111,6 +111,7 @@ def checked_options(
     softcap: float | None,
     logit_scale: float | None,
     z_loss: float,
+    weight_name: str = "weight",
 ) -> LossOptions:
     """Return the options; raise `UsageError` for one that is out of range, or an unknown reduction."""
     options = LossOptions(
@@ -122,7 +123,7 @@ def checked_options(
         z_loss=z_loss,
     )
     for name, value in options.set_options.items():
-        check_option(name, value)
+        check_option(name, value, weight_name if name == "weight" else name)
     if reduction not in REDUCTIONS:
         raise UsageError(f"unknown reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
     return options
