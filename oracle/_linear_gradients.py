@@ -31,8 +31,7 @@ from .transform import Transform
 
 Float64 = NDArray[np.float64]
 
-_SMALLEST = 2.0**-1074
-_NORMAL = 2.0**-900  # from here on three floats have more than 150 bits
+_NORMAL = 2.0**-900  # of a larger number, three floats hold more than 150 bits
 _BEYOND = 2**20  # the exponent of a number that is far beyond float64, or minus it
 _ENTRIES = 2**16  # balls of one product
 
@@ -175,7 +174,8 @@ def _integers(column: Float64) -> list[int]:
     mantissas, exponents = np.frexp(column)
     shifts = exponents - exponents[column != 0].min(initial=2**20)
     return [
-        m << s if m else 0 for m, s in zip((mantissas * 2.0**53).astype(np.int64).tolist(), shifts.tolist(), strict=True)
+        m << s if m else 0
+        for m, s in zip((mantissas * 2.0**53).astype(np.int64).tolist(), shifts.tolist(), strict=True)
     ]
 
 
@@ -188,9 +188,9 @@ def _finite(x: Float64) -> Float64:
 def _infinite_terms(special: Float64, numbers: Float64, x: Float64) -> Float64 | None:
     """Return the sums (M, K) of the infinite and NaN terms of ``a x``, 0 where there are none; None if none exist.
 
-    ``special`` (M, N) has the infinite and NaN numbers of a, ``numbers`` its finite ones; x is (N, K). A finite number
-    times an infinity has the infinity's sign, except for 0: a zero gradient by a logit is the limit of an exponential
-    of this infinity, or the gradient of an ignored row, and the term is 0.
+    ``special`` (M, N) has the infinite and NaN numbers of a, ``numbers`` its finite ones; x is (N, K).
+    A zero in a, times an infinity, is 0: a zero gradient by a logit is the limit of an exponential of this infinity, or
+    belongs to an ignored row.
     """
     affected = np.flatnonzero((special != 0).any(axis=0) | ~np.isfinite(x).all(axis=1))
     if not affected.size:
@@ -241,11 +241,9 @@ def _completed(
     return exact
 
 
-def _entries(
-    exact: Exact, m: int, ks: NDArray[np.intp], factors: list[Any], terms: list[int], x: Float64
-) -> list[int]:
+def _entries(exact: Exact, m: int, ks: NDArray[np.intp], factors: list[Any], terms: list[int], x: Float64) -> list[int]:
     """Write the entries (m, k) that are sharp at the current precision, and return the others' columns."""
-    of_x = x[np.ix_(terms, ks)].ravel().tolist()
+    of_x = x[np.ix_(np.array(terms, np.intp), ks)].ravel().tolist()
     found = arb_mat(1, len(factors), factors) * arb_mat(len(factors), len(ks), of_x)
     blurred = []
     for k, ball in zip(ks.tolist(), found.entries(), strict=True):

@@ -1,16 +1,18 @@
 """Multiply matrices of float64 without a rounding, and sum gradients times inputs with a proven error bound.
 
-A float is a sum of digits times powers of ``2^16``: ``x = sum_l d_l 2^(16 l)``, with integers ``|d_l| < 2^16`` that have
-the sign of x. A matrix is split into one matrix for each level ``l`` that occurs. The product of two such matrices is
-exact in float64, in any order of its sums, up to ``2^18`` terms, also if up to three digits were added before: each term
-is below ``2^34``, and all together are below ``2^53``. This is the scheme of K. Ozaki, T. Ogita, S. Oishi and S. M. Rump, *Error-free transformations of matrix
-multiplication by using fast routines of matrix multiplication*, Numer. Algorithms 59, 2012, on fixed levels.
+A float is a sum of digits times powers of ``2^16``: ``x = sum_l d_l 2^(16 l)``, with integers ``|d_l| < 2^16`` that
+have the sign of x. A matrix is split into one matrix for each level ``l`` that occurs. The product of two such matrices
+is exact in float64, up to ``2^18`` terms and in any order of its sums. Each term is below ``2^34``, also if three
+digits were added before, and all together are below ``2^53``. This is the scheme of K. Ozaki, T. Ogita, S. Oishi and
+S. M. Rump, *Error-free transformations of matrix multiplication by using fast routines of matrix multiplication*,
+Numer. Algorithms 59, 2012, on fixed levels.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,8 +124,8 @@ class Factors:
     exponent: Int64
 
     @property
-    def transposed(self) -> "Factors":
-        return Factors(self.parts.transpose(0, 2, 1), self.error.T, self.exponent.T)
+    def transposed(self) -> Self:
+        return replace(self, parts=self.parts.transpose(0, 2, 1), error=self.error.T, exponent=self.exponent.T)
 
 
 def bounded_product(a: Factors, x: Float64) -> tuple[Exact, Mask]:

@@ -74,7 +74,7 @@ class GradientBalls:
     """A row's gradient as balls: one for each distinct logit, and those of targets.
 
     Attributes:
-        values: the entry of a class with each distinct logit that is no target.
+        values: the entry of a class with each distinct logit, unless it is a target.
         at_targets: the entries of targets, by class.
         where: (C,), each class's index in ``values``, -1 for an exact zero.
     """

@@ -9,7 +9,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,21 @@ def load(name: str, transform: Transform) -> Reference | None:
     return found
 
 
-def save(name: str, reference: Reference) -> None:
-    """Write a reference in one step, so that a reader never sees half a file.
+def load_values(name: str, names: Iterable[str]) -> dict[str, Exact] | None:
+    """Return exact values that were saved with the reference of a digest, by name; None as in `load`."""
+    root = folder()
+    if root is None:
+        return None
+    try:
+        with (root / name[:2] / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            shapes = {part: tuple(int(n) for n in kept[f"{part}.shape"]) for part in names}
+            return {part: Exact(*_floats(_unpacked(kept[part], (2, *shape))).copy()) for part, shape in shapes.items()}
+    except _DAMAGED:
+        return None
+
+
+def save(name: str, reference: Reference, values: Mapping[str, Exact] | None = None) -> None:
+    """Write a reference in one step, so that a reader never sees half a file; and other exact values by name.
 
     A folder that cannot be written is ignored.
     """
@@ -81,6 +94,8 @@ def save(name: str, reference: Reference) -> None:
     arrays |= {"loss": np.stack([reference.loss.hi, reference.loss.lo]), "shape": np.array(probabilities.shape[1:])}
     arrays |= {"probabilities": _packed(probabilities), "gradient": _packed(gradient ^ probabilities)}
     arrays |= {} if reference.inner is None else {"inner": _packed(reference.inner)}
+    for part, exact in (values or {}).items():
+        arrays |= {part: _packed(_bits(exact)), f"{part}.shape": np.array(exact.hi.shape, np.int64)}
     archive = io.BytesIO()
     np.savez(archive, allow_pickle=False, **arrays)
     data = archive.getvalue()

@@ -8,17 +8,22 @@ from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import UsageError
-from . import balls
+from ..core.options import LossOptions
+from . import balls, cache
 from ._answer import Exact, Reference
 from ._inputs import checked_targets, class_weights, float_matrix
 from ._linear_gradients import LinearGradients
 from ._products import dot_products
 from ._rows import LogitRows, TargetRows, reference_of_rows
 from .balls import DistinctLogits
-from .reference import checked_options
+from .reference import CACHED_FROM, cache_key, checked_options
 from .transform import Transform
 
+Array = NDArray[Any]
 Float64 = NDArray[np.float64]
+
+# Hidden states and weights, up to which an answer is cached: its file would be larger than 64 MiB.
+CACHED_UP_TO = 2**22
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def linear_reference(
     softcap: float | None = None,
     logit_scale: float | None = None,
     z_loss: float = 0.0,
+    keep: bool = True,
     convention: Convention = STANDARD,
 ) -> LinearReference:
     """Return the exact softmax cross-entropy of ``hidden @ weight.T + bias``, with its gradients.
@@ -82,8 +88,15 @@ def linear_reference(
         weight: (C, H), of one of the same dtypes.
         targets: class indices (B,) of an integer dtype, or class probabilities (B, C) of a float dtype.
         bias: (C,), of one of the same dtypes.
-        label_smoothing, ignore_index, reduction, softcap, logit_scale, z_loss, convention: as in `reference`.
+        label_smoothing: as in `reference`, like the other options.
         class_weight: (C,), a non-negative factor for each class: the ``weight`` of `reference`.
+        ignore_index: the class index of ignored rows.
+        reduction: ``none``, ``sum`` or ``mean``.
+        softcap: the bound of the capped logits, positive.
+        logit_scale: the first factor of the logits, positive.
+        z_loss: the factor of the squared logsumexp.
+        keep: whether a large answer is cached on disk, if its file is not larger than about 64 MiB.
+        convention: the definition of class weights and of their mean.
 
     Returns:
         A `LinearReference`. Special values are limits, as in `reference`:
@@ -112,17 +125,33 @@ def linear_reference(
     options = checked_options(
         label_smoothing, of_classes, ignore_index, reduction, softcap, logit_scale, z_loss, "class_weight"
     )
-    shape = (len(h), len(w))
-    targets_of_rows = TargetRows.of(
-        checked_targets(targets, shape, options.ignore_index), len(w), options, reduction, convention
+    t = checked_targets(targets, (len(h), len(w)), options.ignore_index)
+    if len(h) * len(w) < CACHED_FROM or h.size + w.size > CACHED_UP_TO or not keep:
+        return _compute(h, w, b, t, options, reduction, convention)
+    inputs = {"hidden": h, "linear": w, "targets": t} | ({} if b is None else {"bias": b})
+    name, transform = cache_key(inputs, options, reduction, convention), Transform.of(options)
+    parts = ("logits", "gradient_hidden", "gradient_weight", *(() if b is None else ("gradient_bias",)))
+    of_logits, values = cache.load(name, transform), cache.load_values(name, parts)
+    if of_logits is None or values is None:
+        found = _compute(h, w, b, t, options, reduction, convention)
+        cache.save(name, found.of_logits, {part: getattr(found, part) for part in parts})
+        return found
+    return LinearReference(of_logits=of_logits, **{"gradient_bias": None, **values})  # type: ignore[arg-type]
+
+
+def _compute(
+    h: Float64, w: Float64, b: Float64 | None, t: Array, options: LossOptions, reduction: str, convention: Convention
+) -> LinearReference:
+    targets, features, transform = (
+        TargetRows.of(t, len(w), options, reduction, convention),
+        h.shape[1],
+        Transform.of(options),
     )
-    features = h.shape[1]
     if b is not None:  # the weight of a feature that is always 1
         h, w = np.column_stack([h, np.ones(len(h))]), np.column_stack([w, b])
-    transform = Transform.of(options)
     exact, rows = _logits(h, w, infinite=transform.softcap is not None)
-    gradients = LinearGradients(h, w, rows, targets_of_rows, transform)
-    of_logits = reference_of_rows(rows, targets_of_rows, transform, reduction, gradients.visit)
+    gradients = LinearGradients(h, w, rows, targets, transform)
+    of_logits = reference_of_rows(rows, targets, transform, reduction, gradients.visit)
     # A NaN that is not in the inputs is a logit without limit.
     of_logits.defined[np.isnan(rows.special).any(axis=1) & ~_has_nan(h, w)] = False
     of_weight = gradients.of_weight()
@@ -137,8 +166,7 @@ def linear_reference(
 
 def _has_nan(hidden: Float64, weight: Float64) -> NDArray[np.bool_]:
     """Return which rows (B,) depend on a NaN."""
-    found: NDArray[np.bool_] = np.isnan(hidden).any(axis=1) | np.isnan(weight).any()
-    return found
+    return np.isnan(hidden).any(axis=1) | np.full(len(hidden), np.isnan(weight).any())
 
 
 def _logits(hidden: Float64, weight: Float64, *, infinite: bool) -> tuple[Exact, LogitRows]:

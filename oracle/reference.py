@@ -1,6 +1,7 @@
 """``reference``: the exact softmax cross-entropy of a batch, including special values."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,15 +83,20 @@ def reference(
     t = checked_targets(targets, x.shape, options.ignore_index)
     if x.size < CACHED_FROM or not keep:
         return _compute(x, t, options, reduction, convention)
-    smoothing = float(label_smoothing)
-    inputs: dict[str, ArrayLike] = {"logits": x, "targets": t, "smoothing": smoothing, "reduction": reduction}
-    inputs |= {"mean": convention.mean.name, "weighting": convention.weighting.name} if convention.differs else {}
-    name = cache.key(inputs | {o: np.asarray(v) for o, v in options.set_options.items() if o != "label_smoothing"})
+    name = cache_key({"logits": x, "targets": t}, options, reduction, convention)
     found = cache.load(name, Transform.of(options))
     if found is None:
         found = _compute(x, t, options, reduction, convention)
         cache.save(name, found)
     return found
+
+
+def cache_key(inputs: Mapping[str, Array], options: LossOptions, reduction: str, convention: Convention) -> str:
+    """Return the name under which the answer to inputs with options is cached."""
+    parts: dict[str, ArrayLike] = {**inputs, "smoothing": float(options.label_smoothing), "reduction": reduction}
+    parts |= {"mean": convention.mean.name, "weighting": convention.weighting.name} if convention.differs else {}
+    set_options = options.set_options.items()
+    return cache.key(parts | {o: np.asarray(v) for o, v in set_options if o != "label_smoothing"})
 
 
 def _compute(x: Float64, t: Array, options: LossOptions, reduction: str, convention: Convention) -> Reference:
