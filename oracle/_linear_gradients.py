@@ -51,6 +51,9 @@ class LinearGradients:
         self._factors = Factors(np.zeros((3, *shape)), np.zeros(shape), np.full(shape, NO_EXPONENT, np.int64))
         self._special = np.zeros(shape)  # the gradients by the logits that are infinite or NaN
         self._balls: dict[tuple[int, int], GradientBalls | None] = {}
+        # Kept for the rules about exact zeros.
+        self._columns: dict[int, list[tuple[int, fmpq]]] = {}
+        self._masses: dict[int, fmpq] = {}
         self._shapes: dict[Any, int] = {}
         self._shape_of_row: dict[int, int] = {}
 
@@ -71,6 +74,8 @@ class LinearGradients:
 
     def of_weight(self) -> Exact:
         """Return the gradient by the weight (C, K): entry j, k is the sum over rows of ``g_ij h_ik``."""
+        if not self._targets.divisor:  # a mean over nothing, perhaps not even over ignored rows
+            return Exact(np.full(self._weight.shape, np.nan), np.zeros(self._weight.shape))
         known = _infinite_terms(self._special.T, self._factors.parts[0].T, self._hidden)
         x = _finite(self._hidden)
         exact, decided = bounded_product(self._factors.transposed, x)
@@ -78,7 +83,7 @@ class LinearGradients:
         def row(j: int, bits: int) -> list[Any]:
             return [b[j] if (b := self._row_balls(i, bits)) is not None else arb(0) for i in range(len(x))]
 
-        return _completed(exact, decided, known, x, row, lambda j, k: self._cancels_over_rows(j, x[:, k]))
+        return _completed(exact, decided, known, x, row, self._cancels_over_rows)
 
     def of_hidden(self, width: int) -> Exact:
         """Return the gradient by the first columns of the hidden states: entry i, k is the sum of ``g_ij w_jk``."""
@@ -120,24 +125,36 @@ class LinearGradients:
         # The z-loss adds 2 c y sum_v e_v W_v / T, where the logarithm y is in general no combination of exponentials.
         if z_loss and any(sums):
             return False
-        q_sum, s = sum(weights.values(), fmpq(0)), sum((q * numbers[j] for j, q in weights.items()), fmpq(0))
+        q_sum, s = self._mass(r), sum((q * numbers[j] for j, q in weights.items()), fmpq(0))
         return all(q_sum * w == n * s for w, n in zip(sums, logits.counts, strict=True))
 
-    def _cancels_over_rows(self, j: int, column: Float64) -> bool:
-        """Return whether ``sum_i g_ij h_i`` is found to be exactly 0, for class j and the hidden states (B,)."""
+    def _cancels_over_rows(self, j: int, k: int) -> bool:
+        """Return whether ``sum_i g_ij h_ik`` is found to be exactly 0."""
+        if self._transform.z_loss:
+            return False
+        if k not in self._columns:
+            column = _finite(self._hidden[:, k])
+            rows = [r for r in np.flatnonzero(column).tolist() if self._targets.weights[r]]
+            self._columns[k] = [(r, fmpq(*column[r].as_integer_ratio())) for r in rows]
         rational, sums = fmpq(0), dict[tuple[int, int], fmpq]()
-        for r in np.flatnonzero((column != 0) & (self._factors.exponent[:, j] > NO_EXPONENT)).tolist():
-            if not self._is_ordinary(r) or self._transform.z_loss:
+        for r, h in self._columns[k]:
+            if not self._is_ordinary(r):
                 return False
-            h, weights, logits = fmpq(*column[r].as_integer_ratio()), self._targets.weights[r], self._logits.distinct(r)
-            rational -= weights.get(j, fmpq(0)) * h
-            place, weighted = int(logits.where[j]), sum(weights.values(), fmpq(0)) * h
+            q, logits = self._targets.weights[r].get(j), self._logits.distinct(r)
+            rational -= q * h if q is not None else 0
+            place, weighted = logits.where.item(j), self._mass(r) * h
             if place >= 0 and len(logits.values) == 1:
                 rational += weighted / logits.counts[0]
             elif place >= 0:
                 key = self._shape(r), place
-                sums[key] = sums.get(key, fmpq(0)) + weighted
+                sums[key] = sums.get(key, 0) + weighted
         return not rational and not any(sums.values())
+
+    def _mass(self, r: int) -> fmpq:
+        """Return the sum of a row's target weights."""
+        if r not in self._masses:
+            self._masses[r] = sum(self._targets.weights[r].values(), fmpq(0))
+        return self._masses[r]
 
     def _shape(self, r: int) -> int:
         """Return a number that rows share if their probabilities are equal, apart from the order of classes."""
@@ -224,7 +241,6 @@ def _completed(
     for m in np.flatnonzero(~decided.all(axis=1)).tolist():
         left = np.flatnonzero(~decided[m])
         exact.hi[m, left] = exact.lo[m, left] = 0.0
-        left = np.array([k for k in left.tolist() if not cancels(m, k)], np.intp)
         bits = balls.START_BITS
         while left.size:
             with balls.precision(bits):
@@ -236,6 +252,8 @@ def _completed(
                     for start in range(0, left.size, wide)
                     for k in _entries(exact, m, left[start : start + wide], [factors[n] for n in terms], terms, x)
                 ]
+            if bits == balls.START_BITS:
+                blurred = [k for k in blurred if not cancels(m, k)]
             left = np.array(blurred, np.intp)
             bits *= 2
     return exact

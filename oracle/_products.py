@@ -25,9 +25,8 @@ Mask = NDArray[np.bool_]
 Digits = dict[int, Float64]  # by level
 
 DIGIT_BITS = 16
-# Levels of float64's own range with room for sums: from 2^-992 to 2^(960 + 53).
-_LOWEST, _HIGHEST = -62, 60
-# Of a value found here: two floats hold it, and the terms below the lowest level are less than 2^-140 of it.
+_LOWEST = -62  # level of a sum, from its highest: 2^-992 of float64's range
+# Of a value, relative to the highest level: the terms below the lowest level are less than 2^-140 of it.
 _LEAST = 2.0**-800
 _TERMS = 2**18  # of an exact sum
 _OUTPUTS, _INPUTS = 2**16, 2**18  # numbers of a block, few enough for the processor's cache
@@ -150,35 +149,48 @@ def bounded_product(a: Factors, x: Float64) -> tuple[Exact, Mask]:
     of_x[~x.any(axis=1)] = NO_EXPONENT
     tiny = (a.exponent + of_x).max(axis=1) + inner.bit_length() < -1076
     height, width = max(1, _OUTPUTS // x.shape[1]), max(1, _INPUTS // x.shape[1])
+    exponent = int(of_x.max())
     whole = [(digits(x), x)] if inner <= width else None
     for start in range(0, rows, height):
         at = slice(start, start + height)
-        if tiny[at].all():
-            continue
-        blocks = whole or ((digits(x[k : k + width]), x[k : k + width]) for k in range(0, inner, width))
-        hi[at], lo[at], decided[at] = _block(a, at, blocks, width, (len(tiny[at]), x.shape[1]))
+        if not tiny[at].all():
+            blocks = whole or ((digits(x[k : k + width]), x[k : k + width]) for k in range(0, inner, width))
+            hi[at], lo[at], decided[at] = _block(_rows_of(a, at), blocks, exponent, width, hi[at].shape)
     hi[tiny], lo[tiny], decided[tiny] = 0.0, 0.0, True
     return Exact(hi, lo), decided
 
 
+def _rows_of(a: Factors, at: slice) -> Factors:
+    return Factors(a.parts[:, at], a.error[at], a.exponent[at])
+
+
 def _block(
-    a: Factors, at: slice, blocks: Iterable[tuple[Digits, Float64]], width: int, shape: tuple[int, ...]
+    a: Factors, blocks: Iterable[tuple[Digits, Float64]], exponent: int, width: int, shape: tuple[int, ...]
 ) -> tuple[Float64, Float64, Mask]:
-    """Return ``hi``, ``lo`` and decided entries of some rows; x comes in blocks of rows, with their digits."""
+    """Return ``hi``, ``lo`` and decided entries of some rows.
+
+    x, less than ``2^exponent``, comes in blocks of rows with their digits. Magnitudes are relative to the largest of
+    ``a`` and x, so that a bound neither overflows nor becomes 0.
+    """
     terms: list[tuple[int, Float64]] = []
     error, size, nonzero = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+    of_a = math.frexp(float(np.abs(a.parts[0]).max()))[1]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for number, (of_x, x) in enumerate(blocks):
             part = slice(number * width, number * width + len(x))
-            parts, magnitude = a.parts[:, at, part], np.abs(x)
-            terms = _merged(terms, products(added(*map(digits, parts)), of_x))
-            error += a.error[at, part] @ magnitude
-            size += np.abs(parts[0]) @ magnitude
-            nonzero |= (a.exponent[at, part] > NO_EXPONENT).astype(np.float32) @ (x != 0).astype(np.float32) > 0
-        hi, lo, beyond = _total(terms, shape)
-        error += 2.0 * max(len(terms), 2) ** 3 * 2.0**-159 * size
-        value = np.abs(hi)
-        decided = (error * (1 + 2.0**-20) <= 2.0**-104 * value) & (value >= _LEAST) & np.isfinite(value) & ~beyond
+            terms = _merged(terms, products(added(*map(digits, a.parts[:, :, part])), of_x))
+            magnitude = np.ldexp(np.abs(x), -exponent)
+            error += np.ldexp(a.error[:, part], -of_a) @ magnitude
+            size += np.ldexp(np.abs(a.parts[0][:, part]), -of_a) @ magnitude
+            counted = (a.exponent[:, part] > NO_EXPONENT).astype(np.float32), (x != 0).astype(np.float32)
+            nonzero |= counted[0] @ counted[1] > 0
+        bound = error * (1 + 2.0**-20) + 2.0 * max(len(terms), 2) ** 3 * 2.0**-159 * size
+        top = (of_a - 1) // DIGIT_BITS + (exponent - 1) // DIGIT_BITS
+        hi, lo = _total(terms, top, shape)
+        value = np.abs(np.ldexp(hi, DIGIT_BITS * top - of_a - exponent))
+        hi, lo = np.ldexp(hi, DIGIT_BITS * top), np.ldexp(lo, DIGIT_BITS * top)
+        normal = (np.abs(hi) >= np.finfo(np.float64).smallest_normal) & np.isfinite(hi)
+        decided = (bound <= 2.0**-104 * value) & (value >= _LEAST) & normal
     zero = ~nonzero
     hi[zero], lo[zero] = 0.0, 0.0
     return hi, lo, decided | zero
@@ -199,19 +211,16 @@ def _merged(terms: list[tuple[int, Float64]], others: Iterable[tuple[int, Float6
     return halves
 
 
-def _total(terms: list[tuple[int, Float64]], shape: tuple[int, ...]) -> tuple[Float64, Float64, Mask]:
-    """Return the sum as ``hi`` and ``lo``, and which entries have a term beyond the highest level."""
-    total, errors, rest, beyond = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+def _total(terms: list[tuple[int, Float64]], top: int, shape: tuple[int, ...]) -> tuple[Float64, Float64]:
+    """Return the sum as ``hi`` and ``lo``, times ``2^(-16 top)``."""
+    total, errors, rest = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for level, values in sorted(terms, key=lambda term: -term[0]):
-        if level > _HIGHEST:
-            beyond |= values != 0
-        elif level >= _LOWEST:
-            total, error = _two_sum(total, values * 2.0 ** (DIGIT_BITS * level))
+        if level - top >= _LOWEST:
+            total, error = _two_sum(total, values * 2.0 ** (DIGIT_BITS * (level - top)))
             errors, error = _two_sum(errors, error)
             rest += error
     above, below = _two_sum(total, errors)
-    hi, lo = _two_sum(above, below + rest)
-    return hi, lo, beyond
+    return _two_sum(above, below + rest)
 
 
 def _two_sum(a: Float64, b: Float64) -> tuple[Float64, Float64]:

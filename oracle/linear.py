@@ -1,6 +1,6 @@
 """``linear_reference``: the exact loss and gradients of hidden states times a weight, including special values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,8 @@ def _compute(
     gradients = LinearGradients(h, w, rows, targets, transform)
     of_logits = reference_of_rows(rows, targets, transform, reduction, gradients.visit)
     # A NaN that is not in the inputs is a logit without limit.
-    of_logits.defined[np.isnan(rows.special).any(axis=1) & ~_has_nan(h, w)] = False
+    no_limit = np.isnan(rows.special).any(axis=1) & ~_has_nan(h, w)
+    of_logits = replace(of_logits, defined=of_logits.defined & ~no_limit)
     of_weight = gradients.of_weight()
     return LinearReference(
         exact,

@@ -569,6 +569,9 @@ def test_no_rows_give_empty_losses_and_gradients_of_zero():
     assert found.gradient_hidden.hi.shape == (0, 2)
     assert found.gradient_weight.hi.tolist() == np.zeros((3, 2)).tolist()
     assert found.gradient_bias.hi.tolist() == [0.0] * 3
+    mean = linear_reference(np.zeros((0, 2)), W, [], reduction="mean")
+    assert np.isnan(mean.loss.hi)
+    assert np.isnan(mean.gradient_weight.hi).all()
 
 
 @pytest.mark.parametrize(
