@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import flint
 import ml_dtypes
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from mpmath import mp, mpf
 
 import logitlab
 from logitlab.core.errors import UsageError
-from logitlab.oracle import LinearReference, _linear_gradients, _products, linear, linear_reference, reference
-from logitlab.oracle._products import bounded_product, dot_products
+from logitlab.oracle import LinearReference, _linear_gradients, _products, balls, linear, linear_reference, reference
+from logitlab.oracle._products import Factors, bounded_product, dot_products
 
 INF, NAN = float("inf"), float("nan")
 PROMISED = mpf(2) ** -90
@@ -351,6 +352,27 @@ def test_small_blocks_give_the_same_bits(monkeypatch, name):
         assert (np.abs(a.lo - b.lo) <= 2.0**-103 * np.abs(b.hi)).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-270, 1e150])
+def test_a_decided_entry_is_good_to_103_bits_even_if_each_number_has_its_largest_error(scale):
+    rng = np.random.default_rng(10)
+    x, first, second = rng.normal(size=(4, 60)), rng.normal(size=(30, 4)), rng.normal(size=(30, 4)) * 2.0**-55
+    # Entries that cancel by 0 to 59 bits: the last number is minus the others' sum, divided by the first column's.
+    x[3] = -x[0] * (1 + 2.0 ** -np.arange(60))
+    first[:, 1:3], first[:, 3] = first[:, 1:3] * 2.0**-60, first[:, 0]
+    second[:, 3] = second[:, 0]
+    error = np.abs(first) * 2.0**-140
+    third = error * np.where(np.arange(4) == 3, 1.0, -1.0)  # does not cancel
+    x *= scale
+    factors = Factors(np.stack([first, second, third]), error, np.frexp(first)[1].astype(np.int64) + 1)
+    exact, decided = bounded_product(factors, x)
+    assert 0.2 < decided.mean() < 0.9
+    assert decided[:, :20].all()
+    for m, k in np.argwhere(decided).tolist():
+        terms = [(Fraction(first[m, n]) + Fraction(second[m, n])) * Fraction(x[n, k]) for n in range(4)]
+        value = sum(terms, Fraction(0))
+        assert abs(Fraction(exact.hi[m, k]) + Fraction(exact.lo[m, k]) - value) <= abs(value) / 2**103
+
+
 @pytest.mark.parametrize("spread", [0, 30, 300])
 def test_dot_products_are_exact(spread):
     rng = np.random.default_rng(5)
@@ -402,10 +424,39 @@ def test_uniform_rows_with_other_targets_cancel_at_a_half():
     assert halves(found.gradient_weight) == ([[0.0], [0.0]],) * 2
 
 
-def test_many_zeros_are_found_without_more_precision(monkeypatch):
-    monkeypatch.setattr(_linear_gradients, "_entries", lambda *_: pytest.fail("balls were needed"))
-    h = np.random.default_rng(8).normal(size=(2, 50))
-    linear_reference([h[0], -h[0]], np.ones((200, 1)) * h[1], [3, 3], bias=np.linspace(0, 1, 200))
+NEXT = 1.0 + 2.0**-52
+
+
+@pytest.mark.parametrize(
+    ("hidden", "weight", "targets", "bias"),
+    [
+        ([[0.3, 1.0]], [[1.0, 1.0], [2.0, NEXT], [-1.0, 1.0]], [2], None),
+        ([[0.7], [-0.7 * NEXT]], [[0.0]] * 3, [1, 1], [0.3, 0.1, -2.0]),
+        ([[0.7], [-0.7 * NEXT]], [[0.0]] * 3, [1, 1], None),
+        ([[1e300], [-1e300 * NEXT]], [[0.0]] * 3, [1, 1], None),
+    ],
+)
+def test_a_sum_that_cancels_almost_completely_is_not_taken_for_zero(hidden, weight, targets, bias):
+    found = check(hidden, weight, targets, bias=bias)
+    assert found.gradient_weight.hi.all()
+    assert bias is not None or found.gradient_hidden.hi.any() or not np.any(weight)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_many_zeros_are_found_without_more_precision(monkeypatch, ignored):
+    tried, entries = [], _linear_gradients._entries
+
+    def recorded(*arguments):
+        tried.append(flint.ctx.prec)
+        return entries(*arguments)
+
+    monkeypatch.setattr(_linear_gradients, "_entries", recorded)
+    h = np.random.default_rng(8).normal(size=(2, 20))
+    rows, t = ([h[0], -h[0], h[1]], [3, 3, -1]) if ignored else ([h[0], -h[0]], [3, 3])
+    found = linear_reference(rows, np.ones((30, 1)) * h[1], t, bias=np.linspace(0, 1, 30), ignore_index=-1)
+    assert not found.gradient_weight.hi.any()
+    assert not found.gradient_hidden.hi.any()
+    assert set(tried) == {balls.START_BITS}
 
 
 # --- special values -----------------------------------------------------------------------------------------------
