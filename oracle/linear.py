@@ -22,7 +22,7 @@ from .transform import Transform
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 
-# Hidden states and weights, up to which an answer is cached: its file would be larger than 64 MiB.
+# The count of hidden states and weights up to which an answer is cached; the file of more may exceed 64 MiB.
 CACHED_UP_TO = 2**22
 
 
