@@ -21,6 +21,7 @@ from .studies.hunt import Hunt as Hunt
 from .studies.hunt import hunt as hunt
 from .studies.matrix import Matrix as Matrix
 from .studies.matrix import matrix as matrix
+from .studies.reproduce import reproduce as reproduce
 from .studies.testing import assert_conforms as assert_conforms
 
 __version__: str

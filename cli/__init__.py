@@ -8,7 +8,9 @@ import typer
 
 from ..core import files
 from ..core.errors import UsageError
-from . import cache, cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, run, train_demo
+from . import (
+    cache, cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, reproduce, run, train_demo,
+)  # fmt: skip
 from ._help import GroupedHelp, example
 
 __all__ = ["app", "main"]
@@ -31,6 +33,7 @@ for group, verb, command in (
     ("Measure", hunt.hunt, "logitlab hunt torch/F.cross_entropy --dtype bfloat16 --seconds 30"),
     ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),
     ("Examine", explain.explain, "logitlab explain seed/article --implementation torch/naive"),
+    ("Examine", reproduce.reproduce, "logitlab reproduce seed/article --implementation torch/naive --run"),
     ("Compare", compare.compare, "logitlab compare runs/before runs/after --format markdown"),
     ("Compare", compare.baseline, "logitlab baseline runs/torch baseline.json"),
     ("Compare", matrix.matrix, "logitlab matrix --with scipy==1.14.1 --with scipy==1.15.0"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batch import Batch, Implementation
+from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
 from ._transformed import Transformation, Transformed
@@ -54,7 +54,9 @@ class Framework(ABC):
         autograd: lets ``check`` also differentiate twice, use other upstream gradients, and call without a gradient.
         transformed: the framework's transformations of a loss that ``check`` tries, such as a vectorized map.
         strides: whether the framework's arrays support all memory layouts of NumPy arrays.
-        syntax: templates for a program in the framework; ``check`` prints such a program for a failure.
+        syntax: templates for a program in the framework; ``check`` prints such a program for a failure, and
+            ``reproduce`` for any measurement.
+        reduce: row losses (B,) and ``none``, ``mean`` or ``sum`` to the loss, for losses that do not reduce themselves.
     """
 
     operations: Operations | None = None
@@ -62,6 +64,7 @@ class Framework(ABC):
     transformed: Mapping[Transformation, Transformed] = MappingProxyType({})
     strides: bool = True
     syntax: Syntax = Syntax()
+    reduce: Callable[[Array, str], Array] = staticmethod(reduce_rows)
 
     @property
     @abstractmethod

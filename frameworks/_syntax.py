@@ -1,4 +1,4 @@
-"""Templates for a program that calls a loss in a framework; `check` prints such a program for a failure."""
+"""Templates for a program that calls a loss in a framework; `check` and `reproduce` print such programs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +36,14 @@ class Syntax:
         apart: factors ``{array}`` that are not next to each other in memory.
         reversed_rows: ``x`` and ``t`` with their rows in reverse order.
         flat: losses ``{rows}`` of any shape with one axis.
+        measured: for each mode, the lines that compute ``loss`` from ``x`` and ``t`` as `Framework.evaluate` does. The
+            line ``{statements}`` stands for the lines before the expression ``{loss}``.
+        differentiated: the lines that then compute ``gradient``, if `measured` does not compute it in
+            the mode. Empty if a framework's gradients are written by hand.
+        decorators: for each mode, the decorator of a function of ``x`` in that mode, for probabilities.
+        prepared: the lines after the imports that do what `Framework.prepare` does.
+        on_cpu: the line that keeps a program on the CPU of a machine with an accelerator.
+        settings: for a variable of `variants` that only LogitLab reads, the line that it stands for, with ``{value}``.
     """
 
     imports: tuple[str, ...] = ("import numpy as np",)
@@ -65,3 +73,11 @@ class Syntax:
     apart: str = "{array}"
     reversed_rows: str = "x[::-1], t[::-1]"
     flat: str = "{rows}.reshape(-1)"
+    measured: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"eager": ("{statements}", "loss = {loss}")}
+    )
+    differentiated: tuple[str, ...] = ()
+    decorators: Mapping[str, str] = field(default_factory=dict)
+    prepared: tuple[str, ...] = ()
+    on_cpu: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)

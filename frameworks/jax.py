@@ -16,9 +16,10 @@ from jax import Array
 from numpy.typing import NDArray
 
 from ..core.cache_folder import program_folder
-from ._batch import Batch, Implementation, reduce_rows
+from ._batch import Batch, Implementation
 from ._framework import Autograd, Framework, Loss, Pull
 from ._jax_lowering import forget_context, share_context
+from ._jax_syntax import SYNTAX
 from ._jax_transformed import TRANSFORMED
 from ._model_options import (
     cap_slopes,
@@ -30,7 +31,6 @@ from ._model_options import (
     transformed,
     with_options,
 )
-from ._syntax import Syntax
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -213,7 +213,7 @@ def _forward(implementation: Implementation, batch: Batch, logits: Array, target
     rows: Array = implementation.loss(*shaped, **batch.options).reshape(-1)
     if batch.reduction != "none" and batch.filler:
         rows = jax.lax.slice_in_dim(rows, 0, len(rows) - batch.filler)
-    return reduce_rows(rows, batch.reduction)
+    return JaxFramework.reduce(rows, batch.reduction)
 
 
 _programs: dict[Hashable, Callable[..., tuple[Array, Array]]] = {}
@@ -317,21 +317,7 @@ class JaxFramework(Framework):
         quotient_text="-(dp * s^-2 * e)",
         share=lambda d, x, m: d / (x == m).astype(x.dtype).sum(axis=1, keepdims=True) * (x == m),
     )
-    syntax = Syntax(
-        imports=("import jax", "import jax.numpy as jnp"),
-        imports_by_dtype={"float64": "jax.config.update('jax_enable_x64', True)"},
-        array="jnp.array({numbers}, jnp.{dtype})",
-        targets="jnp.array({numbers})",
-        calls={"eager": "loss({x}, {t}{options})", "compiled": "jax.jit(lambda x, t: loss(x, t{options}))({x}, {t})"},
-        tracked=("rows, pull = jax.vjp(lambda x: {call}, x)",),
-        ones="jnp.ones_like(rows)",
-        weighted="{array}.astype(rows.dtype)",
-        spread="jnp.full_like(rows, {number})",
-        gradient="pull({upstream})[0]",
-        another_batch="x[{reversed}]",
-        another_call="jax.vjp(lambda y: {call}, y)",
-        numbers="{array}.tolist()",
-    )
+    syntax = SYNTAX
 
     def prepare(self) -> None:
         # By default JAX silently converts every float64 to float32.

@@ -21,7 +21,8 @@ class KerasJaxFramework(JaxFramework):
     name = "keras-jax"
     implementations = tuple(_keras.LOSSES.implementations("keras-jax/", MODES))
     training = None  # `train-demo` trains with JAX itself
-    syntax = replace(JaxFramework.syntax, imports=_keras.IMPORTS + JaxFramework.syntax.imports)
+    # Programs have 64-bit mode in float64 only, as `evaluate` has it.
+    syntax = replace(JaxFramework.syntax, imports=_keras.IMPORTS + JaxFramework.syntax.imports, prepared=())
 
     def settings(self) -> Mapping[str, str]:
         return {**super().settings(), **_keras.settings()}

@@ -20,7 +20,11 @@ class KerasTorchFramework(TorchFramework):
     name = "keras-torch"
     implementations = tuple(_keras.LOSSES.implementations("keras-torch/"))
     training = None  # `train-demo` trains with PyTorch itself
-    syntax = replace(TorchFramework.syntax, imports=_keras.IMPORTS + TorchFramework.syntax.imports)
+    syntax = replace(
+        TorchFramework.syntax,
+        imports=_keras.IMPORTS + TorchFramework.syntax.imports,
+        on_cpu="torch.set_default_device('cpu')",
+    )
 
     def settings(self) -> Mapping[str, str]:
         return {**super().settings(), **_keras.settings()}

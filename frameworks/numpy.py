@@ -262,6 +262,8 @@ class NumpyFramework(Framework):
         add_slopes=lambda shift, at_max, target: shift + at_max - target,
     )
 
+    reduce = staticmethod(_reduce)
+
     def settings(self) -> Mapping[str, str]:
         config = np.show_config(mode="dicts")
         simd, half = config["SIMD Extensions"], np.finfo(np.float32).tiny / np.float32(2)
@@ -283,7 +285,7 @@ class NumpyFramework(Framework):
             if implementation.reduces:
                 yield "loss", implementation.loss(x, batch.targets, reduction=batch.reduction, **held)
             else:
-                yield "loss", _reduce(implementation.loss(x, batch.targets, **held), batch.reduction)
+                yield "loss", self.reduce(implementation.loss(x, batch.targets, **held), batch.reduction)
             if implementation.gradient is not None:
                 gradient = implementation.gradient(x, batch.targets, **held)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)

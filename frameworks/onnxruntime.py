@@ -23,24 +23,24 @@ OPSET, IR_VERSION = 13, 10
 THREADS, PROVIDER = 1, "CPUExecutionProvider"
 
 
+def _declared(name: str, dtype: np.dtype[Any], dims: int | None) -> onnx.ValueInfoProto:
+    sizes = None if dims is None else [f"{name}{i}" for i in range(dims)]
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), sizes)
+
+
 @cache
 def _session(
     logits: np.dtype[Any], targets: np.dtype[Any], dims: int, reduction: str, weighted: bool, ignore_index: int | None
 ) -> onnxruntime.InferenceSession:
     """Return a session that runs the operator on arrays of any shape with these dtypes and number of dimensions."""
-
-    def declared(name: str, dtype: np.dtype[Any], shape: int | None) -> onnx.ValueInfoProto:
-        sizes = None if shape is None else [f"{name}{i}" for i in range(shape)]
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), sizes)
-
-    inputs = [declared("logits", logits, dims), declared("targets", targets, dims - 1)]
+    inputs = [_declared("logits", logits, dims), _declared("targets", targets, dims - 1)]
     if weighted:
-        inputs.append(declared("weight", logits, 1))
+        inputs.append(_declared("weight", logits, 1))
     # make_node leaves out an attribute that is None.
     node = helper.make_node(
         "SoftmaxCrossEntropyLoss", [i.name for i in inputs], ["loss"], reduction=reduction, ignore_index=ignore_index
     )
-    graph = helper.make_graph([node], "loss", inputs, [declared("loss", logits, None)])
+    graph = helper.make_graph([node], "loss", inputs, [_declared("loss", logits, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
@@ -52,7 +52,9 @@ def softmax_cross_entropy_loss(
 ) -> Array:
     """Return the operator's loss of logits (B, C) or (N, C, D) and integer targets."""
     session = _session(logits.dtype, targets.dtype, logits.ndim, reduction, weight is not None, ignore_index)
-    given = {"logits": logits, "targets": targets} | ({} if weight is None else {"weight": weight})
+    given = {"logits": logits, "targets": targets}
+    if weight is not None:
+        given["weight"] = weight
     (loss,) = session.run(None, given)
     return np.asarray(loss)
 

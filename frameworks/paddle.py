@@ -12,8 +12,9 @@ import paddle.nn.functional as F  # noqa: N812 - the name every PaddlePaddle pro
 from numpy.typing import NDArray
 
 from ..core.conventions import Convention, MeanDivisor, Weighting
-from ._batch import Batch, Implementation, reduce_rows
+from ._batch import Batch, Implementation
 from ._framework import Framework
+from ._syntax import Syntax
 from .stages import HALF_SCALE, SCALE
 
 Tensor = Any
@@ -135,6 +136,18 @@ class PaddleFramework(Framework):
         _builtin("nn.functional.softmax_with_cross_entropy", softmax_with_cross_entropy),
     )
     strides = False
+    syntax = Syntax(
+        imports=("import paddle",),
+        imports_by_dtype={},
+        array="paddle.to_tensor({numbers}, '{dtype}')",
+        targets="paddle.to_tensor({numbers}, 'int64')",
+        numbers="{array}.astype('float64').tolist()",
+        int32="{t}.astype('int32')",
+        flat="{rows}.reshape([-1])",
+        measured={"eager": ("x.stop_gradient = False", "{statements}", "loss = {loss}")},
+        differentiated=("gradient = paddle.grad(loss, x, paddle.ones_like(loss))[0]",),
+        on_cpu="paddle.set_device('cpu')",
+    )
 
     def evaluate(
         self, implementation: Implementation, batch: Batch, device: str, mode: str
@@ -149,7 +162,7 @@ class PaddleFramework(Framework):
         if implementation.reduces:
             loss = implementation.loss(*shaped, reduction=batch.reduction, **options)
         else:
-            loss = reduce_rows(implementation.loss(*shaped, **options).reshape([-1]), batch.reduction)
+            loss = self.reduce(implementation.loss(*shaped, **options).reshape([-1]), batch.reduction)
         loss = loss.reshape([-1] if batch.reduction == "none" else [])
         yield "loss", self.to_numpy(loss)
         (gradient,) = paddle.grad(loss, x, paddle.ones_like(loss))

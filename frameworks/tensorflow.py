@@ -26,8 +26,8 @@ from ._model_options import (
     transformed,
     with_options,
 )
-from ._syntax import Syntax
 from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
+from ._tensorflow_syntax import SYNTAX
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -307,26 +307,8 @@ class TensorflowFramework(Framework):
             tf.cast(x == m, x.dtype) / tf.reduce_sum(tf.cast(x == m, x.dtype), axis=1, keepdims=True) * d
         ),
     )
-    syntax = Syntax(
-        imports=("import tensorflow as tf",),
-        imports_by_dtype={},
-        array="tf.constant({numbers}, tf.{dtype})",
-        targets="tf.constant({numbers}, tf.int64)",
-        calls={
-            "eager": "loss({x}, {t}{options})",
-            "graph": "tf.function(loss, jit_compile=False)({x}, {t}{options})",
-            "compiled": "tf.function(loss, jit_compile=True)({x}, {t}{options})",
-        },
-        tracked=("with tf.GradientTape(persistent=True) as tape:", "    tape.watch(x)", "    rows = {call}"),
-        ones="tf.ones_like(rows)",
-        weighted="tf.cast({array}, rows.dtype)",
-        spread="{number} * tf.ones_like(rows)",
-        gradient="tf.convert_to_tensor(tape.gradient(rows, x, output_gradients={upstream}))",
-        another_batch="x[{reversed}]",
-        int32="tf.cast({t}, tf.int32)",
-        numbers="{array}.numpy().tolist()",
-        flat="tf.reshape({rows}, [-1])",
-    )
+    syntax = SYNTAX
+    reduce = staticmethod(_reduce)
 
     def settings(self) -> Mapping[str, str]:
         # TensorFlow reports oneDNN in a log line; its public interface does not have it.

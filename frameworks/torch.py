@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..core.cache_folder import program_folder
-from ._batch import Batch, Implementation, reduce_rows
+from ._batch import Batch, Implementation
 from ._framework import Array, Autograd, Framework, Loss, Pull
 from ._model_options import (
     cap_slopes,
@@ -25,8 +25,8 @@ from ._model_options import (
     transformed,
     with_options,
 )
-from ._syntax import Syntax
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
+from ._torch_syntax import SYNTAX
 from ._torch_transformed import TRANSFORMED
 from ._training import Step, Training
 from .stages import HALF_SCALE, SCALE, Operations
@@ -190,7 +190,7 @@ def _program(implementation: Implementation, reduction: str, mode: str) -> Calla
         if implementation.reduces:
             loss = implementation.loss(logits, targets, reduction=reduction, **options)
         else:
-            loss = reduce_rows(implementation.loss(logits, targets, **options), reduction)
+            loss = TorchFramework.reduce(implementation.loss(logits, targets, **options), reduction)
         return loss.reshape(-1) if reduction == "none" else loss
 
     return compiled(forward) if mode == "compiled" else forward
@@ -290,32 +290,7 @@ class TorchFramework(Framework):
         quotient_text="-dp * (p / s)",
         share=lambda d, x, m: d * (x == m) / (x == m).sum(dim=1, keepdim=True),
     )
-    syntax = Syntax(
-        imports=("import torch",),
-        imports_by_dtype={},
-        array="torch.tensor({numbers}, dtype=torch.{dtype}{device})",
-        targets="torch.tensor({numbers}{device})",
-        device=", device={name!r}",
-        calls={"eager": "loss({x}, {t}{options})", "compiled": "torch.compile(loss)({x}, {t}{options})"},
-        leaf="{x}.requires_grad_()",
-        untracked=("with torch.no_grad():", "    rows = {call}"),
-        ones="torch.ones_like(rows)",
-        spread="torch.full((), {number}, dtype=rows.dtype{device}).expand(rows.shape)",
-        gradient="torch.autograd.grad(rows, x, {upstream}{repeatedly})[0]",
-        repeatedly=", retain_graph=True",
-        another_batch="x.detach().flip({axes}).requires_grad_()",
-        another_call="{call}.sum().backward()",
-        numbers="{array}.tolist()",
-        transposed="{x}.mT.contiguous().mT",
-        strided="torch.nn.functional.pad({x}[..., None], (0, 1)).flatten(-2)[..., ::2]",
-        sliced="torch.nn.functional.pad({x}, (3, 2, 1, 0))[..., 1:, 3:-2]",
-        every_other="(({t}.repeat_interleave(2, -1) + torch.arange(2 * {size}) % 2) % {classes})[..., ::2]",
-        tail="torch.nn.functional.pad({x}, (0, 0, 1, 0))[1:]",
-        targets_tail="torch.nn.functional.pad({t}, (1, 0))[1:]",
-        int32="{t}.int()",
-        apart="torch.nn.functional.pad({array}[:, None], (1, 1))[:, 1]",
-        reversed_rows="x.detach().flip(0).requires_grad_(), t.flip(0)",
-    )
+    syntax = SYNTAX
 
     def settings(self) -> Mapping[str, str]:
         onednn = torch.backends.mkldnn

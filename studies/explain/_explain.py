@@ -12,15 +12,14 @@ import numpy as np
 from ...cases import Case
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_paths, as_positive, as_string
-from ...core.errors import UsageError
 from ...core.formats import get_format
 from ...core.vocabulary import GRADES, SOUND, Quantity, grade_rank
-from ...execution import variants
-from ...execution.plan import Cell, choose_frameworks
+from ...execution.plan import choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.registry import Description
 from ...frameworks.stages import Stage
 from ...grading import Graded
+from .._cells import choose_cell, owner_of, require_dtype, require_row
 from ._explanation import REDUCED, Explanation
 from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
@@ -63,12 +62,7 @@ def explain(
             file. Also for a case that the dtype cannot hold or the implementation does not take, and for a call without
             a result.
     """
-    owner, slash, _ = as_string(implementation, "implementation").partition("/")
-    if not slash:
-        raise UsageError(
-            f"unknown implementation {implementation!r}; write framework/name, such as torch/naive; "
-            "`logitlab frameworks` lists them"
-        )
+    owner = owner_of(as_string(implementation, "implementation"))
     with Explainer([owner], timeout, case_files) as explainer:
         return explainer.explain(ExplainRequest(case, implementation, dtype, row, device, mode))
 
@@ -124,13 +118,11 @@ class Explainer:
         mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
         case = self._cases[name] if name in self._cases else find_case(name, self._paths)
         # Checked before a framework is started.
-        if fmt.name not in case.dtypes:
-            fix = f"choose one of {', '.join(case.dtypes)}" if case.dtypes else "choose another case"
-            raise UsageError(f"{fmt.name} cannot hold {name}: {case.why_unrepresentable(fmt)}; {fix}")
-        _check_row(case, row)
+        require_dtype(case, fmt)
+        require_row(case, row)
         owner = request.implementation.split("/", maxsplit=1)[0]
         measurer = self._measurer(of_files=name in self._cases)
-        cell = _cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
+        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
         measurement = measurer.measure(case, cell)
         return _explanation(measurement, _worst_row(measurement) if row is None else row)
 
@@ -143,37 +135,6 @@ class Explainer:
             stacked = {True: tuple(self._cases.values()), False: default_cases()}
             self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
         return self._measurers[of_files]
-
-
-def _check_row(case: Case, row: int | None) -> None:
-    reduced = case.reduction != "none"
-    if case.classes == 0 or (case.rows == 0 and not reduced):
-        raise UsageError(f"{case.id} has no rows or no classes; choose another case from `logitlab cases`")
-    if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
-        return
-    or_reduced = ", or -1 for its reduced loss" if reduced else ""
-    raise UsageError(f"{case.id} has no row {row}; give a row from 0 to {case.rows - 1}{or_reduced}")
-
-
-def _cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
-    if description.missing is not None:
-        raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
-    infos = {o.name: o for o in description.implementations}
-    if implementation not in infos:
-        raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")
-    info = infos[implementation]
-    if info.version is None:
-        raise UsageError(f"{implementation} needs {info.package}; for how to install it, see `logitlab doctor`")
-    devices = [d for d in description.devices if d in (info.devices or description.devices)]
-    if device not in devices:
-        raise UsageError(f"{implementation} has no device {device!r}; choose one of {', '.join(devices)}")
-    base, _, variant = mode.partition(variants.MARK)
-    if base not in info.modes:
-        raise UsageError(f"{info.name} has no mode {mode!r}; choose one of {', '.join(info.modes)}")
-    varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
-    if mode not in varied:
-        raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")
-    return Cell(description.framework, info, dtype, device, mode)
 
 
 # --- which row --------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class Measurer:
 
     def _measure(self, case: Case, cell: Cell) -> Measurement:
         call = PlannedCall(cell, self._by_itself(case, cell, case.reduction))
-        outcome = self._outcome(case, call)
+        outcome = self.outcome(case, call)
         if not outcome.values:
             where = f"{cell.dtype} on {cell.device} ({cell.mode})"
             raise UsageError(
@@ -97,14 +97,14 @@ class Measurer:
         # The reduced call does not return the row losses, so another call does.
         of_rows = PlannedCall(cell, self._by_itself(case, cell, "none"))
         each = of_rows.group.cases[0]
-        values = () if of_rows.traceable else self._outcome(each, of_rows).values
+        values = () if of_rows.traceable else self.outcome(each, of_rows).values
         stages = self._stages(each, of_rows, {q: v for q, v in values if q == Quantity.LOSS})
         shown = Outcome(tuple((s.name, s.value) for s in stages if s.name in QUANTITIES))
         return Measurement(cell, call.group, outcome, graded, _traced(of_rows, stages, of_rows.graded(shown)))
 
     def _stages(self, case: Case, call: PlannedCall, values: Mapping[str, Array]) -> tuple[Stage, ...]:
         """Return the stages of the rows, with the measured ``values`` for the quantities among them."""
-        traced = self._outcome(case, replace(call, traced=True)).stages if call.traceable else ()
+        traced = self.outcome(case, replace(call, traced=True)).stages if call.traceable else ()
         if not shows_inside(traced):
             values = values or {s.name: s.value for s in traced}
             return tuple(Stage.of_quantity(q, v) for q, v in values.items())
@@ -118,8 +118,8 @@ class Measurer:
             self._alone[key] = Group((own,), FORMATS[cell.dtype])
         return self._alone[key].with_convention(cell.implementation.convention)
 
-    def _outcome(self, case: Case, call: PlannedCall) -> Outcome:
-        """Return the case's rows of the outcome of a run's call."""
+    def outcome(self, case: Case, call: PlannedCall) -> Outcome:
+        """Return the case's rows of the outcome of a run's call, which may be a fault."""
         fmt = call.group.fmt
         if fmt.name not in self._groups:
             self._groups[fmt.name] = {c.id: g for g in groups(self.companions, fmt) for c in g.cases}

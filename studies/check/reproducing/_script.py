@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....core.literals import RUNS_FROM, nested_list
 from ..batches._again import SHARE
 from ..batches._possible import TRANSFORMATIONS
 from ..batches._presentation import STRIDED_LOGITS, TARGETS_TAIL, Argument, Arrangement, CallKind
@@ -23,7 +24,6 @@ from ._contrast import Contrast
 from ._script_calls import RESULTS, in_two_threads
 
 PATIENCE = 20  # the program repeats a call that differs rarely this many times as often as the search did
-RUNS_FROM = 8  # at least this many equal numbers are written as a product
 NONE = Definition(())
 
 
@@ -147,12 +147,12 @@ class _Program:
         if rows.how.call is CallKind.EMPTY:
             return "[0]" if self._quantity == "loss" else f"[0, {rows.classes}]"
         if rows.how.call in RESULTS:
-            return _numbers(exact_derivative(rows))
+            return nested_list(exact_derivative(rows))
         if self._quantity == "loss":
-            return _numbers(rows.exact.loss.hi)
+            return nested_list(rows.exact.loss.hi)
         exact = rows.exact.gradient.hi
         exact = exact if rows.weights is None else exact * rows.weights.astype(np.float64)[:, None]
-        return _numbers(shaped_logits(exact, self._form))
+        return nested_list(shaped_logits(exact, self._form))
 
     def other_shapes(self, rows: PresentedRows, earlier: Earlier) -> list[str]:
         """Return the lines that call the loss with batches of other shapes or numbers."""
@@ -222,7 +222,7 @@ class _Program:
     def _targets(self, targets: NDArray[Any], rows: PresentedRows) -> str:
         if targets.dtype == np.int64:
             return self._syntax.targets.format(numbers=_targets(targets), device=self._device)
-        numbers = _targets(targets) if targets.dtype == np.int32 else _numbers(targets)
+        numbers = _targets(targets) if targets.dtype == np.int32 else nested_list(targets)
         return self._syntax.array.format(numbers=numbers, dtype=targets.dtype.name, device=self._device)
 
     def given(self, rows: PresentedRows) -> list[str]:
@@ -304,7 +304,7 @@ class _Program:
         return self._syntax.apart.format(array=weighted) if rows.how.call is CallKind.APART else weighted
 
     def _array(self, values: NDArray[Any], rows: PresentedRows) -> str:
-        return self._syntax.array.format(numbers=_numbers(values), dtype=rows.dtype, device=self._device)
+        return self._syntax.array.format(numbers=nested_list(values), dtype=rows.dtype, device=self._device)
 
     def _printed(self, name: str) -> str:
         return self._syntax.numbers.format(array=name)
@@ -312,7 +312,7 @@ class _Program:
 
 def _literal(batches: list[tuple[int, int, float]]) -> str:
     """Return a literal of sizes, classes and numbers, which may be infinite or NaN."""
-    each = (f"({size}, {classes}, {_numbers(np.array(number))})" for size, classes, number in batches)
+    each = (f"({size}, {classes}, {nested_list(np.array(number))})" for size, classes, number in batches)
     return f"[{', '.join(each)}]"
 
 
@@ -330,16 +330,6 @@ def _until_it_differs(calls: list[str], result: str, times: int) -> list[str]:
         "else:",
         "    print('no call gave other bits')",
     ]
-
-
-def _numbers(values: NDArray[Any]) -> str:
-    """Return a literal of nested lists, with runs of equal numbers as products."""
-    if values.ndim == 0:
-        return repr(float(values)) if np.isfinite(values) else f"float('{float(values)}')"
-    runs = [(value, len(list(same))) for value, same in groupby(map(_numbers, values.astype(np.float64)))]
-    if all(count < RUNS_FROM for _, count in runs):
-        return f"[{', '.join(value for value, count in runs for _ in range(count))}]"
-    return " + ".join(f"[{value}] * {count}" for value, count in runs)
 
 
 def _targets(targets: NDArray[Any]) -> str:

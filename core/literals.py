@@ -1,0 +1,90 @@
+"""Numbers as literals of a Python program."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import FORMATS, Format, quantize
+
+RUNS_FROM = 8  # at least this many equal numbers are written as a product
+STEPS_FROM = 8  # at least this many numbers with one difference are written as a loop
+DIGITS = 17  # enough for any float64
+
+
+def float_literal(value: float) -> str:
+    """Return an expression of a float64, which may be infinite or NaN."""
+    return repr(float(value)) if np.isfinite(value) else f"float('{float(value)}')"
+
+
+def nested_list(values: NDArray[Any], number: Callable[[float], str] = float_literal) -> str:
+    """Return a literal of nested lists, with runs of equal numbers as products."""
+    if values.ndim == 0:
+        return number(float(values))
+    return joined([nested_list(part, number) for part in values.astype(np.float64)])
+
+
+def joined(literals: Sequence[str]) -> str:
+    """Return a list of literals, with runs of equal ones as products."""
+    runs = [(literal, len(list(same))) for literal, same in groupby(literals)]
+    if all(count < RUNS_FROM for _, count in runs):
+        return f"[{', '.join(literal for literal, count in runs for _ in range(count))}]"
+    parts = []
+    for is_long, some in groupby(runs, key=lambda run: run[1] >= RUNS_FROM):
+        if is_long:
+            parts += [f"[{literal}] * {count}" for literal, count in some]
+        else:
+            parts.append(f"[{', '.join(literal for literal, count in some for _ in range(count))}]")
+    return " + ".join(parts)
+
+
+def short_list(values: NDArray[Any]) -> str:
+    """Return a literal of nested lists that gives the values when it is converted to their dtype, as short as possible.
+
+    Args:
+        values: an array of one of the four dtypes.
+    """
+    fmt = FORMATS[values.dtype.name]
+    if values.ndim > 1:
+        return joined([short_list(part) for part in values])
+    return _steps(values.astype(np.float64), fmt) or nested_list(values, lambda v: _shortest(v, fmt))
+
+
+def _shortest(value: float, fmt: Format) -> str:
+    """Return the shortest literal that the dtype rounds to the value, also by way of float32; ``inf`` and ``nan``."""
+    if not np.isfinite(value):
+        return str(float(value))
+    found = (float(f"{value:.{digits}g}") for digits in range(1, DIGITS + 1))
+    return repr(next(v for v in found if _gives(np.array(v), np.array(value), fmt)))
+
+
+def _gives(numbers: NDArray[np.float64], values: NDArray[np.float64], fmt: Format) -> bool:
+    with np.errstate(over="ignore"):
+        by_float32 = quantize(numbers.astype(np.float32), fmt) if fmt.precision <= 24 else numbers
+    return all(np.array_equal(way.astype(np.float64), values) for way in (quantize(numbers, fmt), by_float32))
+
+
+def _steps(values: NDArray[np.float64], fmt: Format) -> str | None:
+    """Return an expression of numbers with one difference, such as ``[0.5 * i for i in range(257)]``; None for others.
+
+    Numbers that start with others, such as a target's, follow them.
+    """
+    for start in (0, 1):
+        rest = values[start:]
+        if len(rest) < STEPS_FROM or not np.isfinite(rest).all() or rest[0] == rest[1]:
+            continue
+        for step in dict.fromkeys((rest[1] - rest[0], (rest[-1] - rest[0]) / (len(rest) - 1))):
+            i = np.arange(len(rest), dtype=np.float64)
+            if _gives(rest[0] + step * i, rest, fmt):
+                sign, size = ("-", -step) if step < 0 else ("+", step)
+                first = "" if rest[0] == 0 and sign == "+" else f"{rest[0]!r} {sign} ".replace("np.float64", "")
+                before = "" if start == 0 else f"[{_shortest(values[0], fmt)}] + "
+                by = "i" if size == 1 else f"{float(size)!r} * i"
+                return f"{before}[{_plain(first)}{by} for i in range({len(rest)})]"
+    return None
+
+
+def _plain(text: str) -> str:
+    return text.replace("(", "").replace(")", "")

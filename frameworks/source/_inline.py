@@ -1,0 +1,431 @@
+"""Inline the call of a function: branches that its arguments decide are resolved, and helpers become their lines."""
+
+import ast
+import builtins
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from ._definitions import Definitions, NoSourceError, imports_of, is_own
+from ._values import OF_ARRAYS, Value, constant, is_literal, variable
+
+Env = dict[str, Value]
+
+
+class _NotInlineError(Exception):
+    """A function has a statement that is not inlined; its definition is copied."""
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """The lines of a call and the expression of its result; ``parts`` are those of a tuple."""
+
+    lines: tuple[str, ...]
+    result: str
+    value: Value
+
+
+def inlined(
+    function: Callable[..., Any],
+    definitions: Definitions,
+    modules: tuple[str, ...],
+    taken: set[str],
+    arguments: Sequence[Value],
+    keywords: Mapping[str, Value],
+) -> Inlined:
+    """Return the call of a function with these arguments as lines of a program.
+
+    Args:
+        function: the function that is measured.
+        definitions: receives the imports and the definitions that the lines need.
+        modules: the modules below whose imports public names are looked for.
+        taken: the names of the program's variables; those of the lines are added.
+        arguments: the positional arguments.
+        keywords: the keyword arguments.
+
+    Raises:
+        NoSourceError: if the function's source is not available, or the call is not made.
+    """
+    inliner = _Inliner(definitions, modules, taken)
+    value = inliner.call(constant(function), arguments, keywords)
+    parts = value.parts if isinstance(value.parts, tuple) else ()
+    nodes = [inliner.code(v) for v in parts or (value,)]
+    statements = _without_unused(inliner.statements, nodes)
+    last = statements[-1] if statements else None
+    if isinstance(last, ast.Assign) and len(nodes) == 1 and ast.unparse(last.targets[0]) == ast.unparse(nodes[0]):
+        nodes = [statements.pop().value]  # type: ignore[attr-defined] # an assignment
+    results = [ast.unparse(node) for node in nodes]
+    lines = [line for node in statements for line in ast.unparse(ast.fix_missing_locations(node)).splitlines()]
+    return Inlined(tuple(lines), ", ".join(results), value)
+
+
+def _without_unused(statements: Sequence[ast.stmt], results: Sequence[ast.expr]) -> list[ast.stmt]:
+    """Return the statements without assignments to names that nothing uses."""
+    kept: list[ast.stmt] = []
+    used = {n.id for r in results for n in ast.walk(r) if isinstance(n, ast.Name)}
+    for node in reversed(statements):
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id not in used:
+            continue
+        used |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        kept.append(node)
+    return kept[::-1]
+
+
+@dataclass
+class _Scope:
+    """The names of a function: its variables, and the function itself for all others."""
+
+    function: FunctionType
+    names: Env
+
+
+class _Inliner:
+    def __init__(self, definitions: Definitions, modules: tuple[str, ...], taken: set[str]) -> None:
+        self.definitions, self.modules, self._taken = definitions, modules, taken
+        self.statements: list[ast.stmt] = []
+
+    # --- code ---------------------------------------------------------------------------------------------------
+
+    def code(self, value: Value) -> ast.expr:
+        """Return the code of a value."""
+        if value.is_literal:
+            return ast.parse(repr(value.value), mode="eval").body
+        if value.node is not None:
+            return value.node
+        own = self.definitions.own_name(value.value, self.modules)
+        return self.definitions.public_name(value.value, self.modules) if own is None else own
+
+    def _bind(self, name: str, value: Value) -> Value:
+        """Return a value that may stand in several places: itself, or a new variable."""
+        if value.is_simple or (value.known and value.node is None) or value.parts is not None:
+            return value
+        return self._assigned(name, value)
+
+    def _assigned(self, name: str, value: Value) -> Value:
+        fresh, number = name.strip("_"), 2
+        while fresh in self._taken:
+            fresh, number = f"{name.strip('_')}{number}", number + 1
+        self._taken.add(fresh)
+        self.statements.append(ast.Assign([ast.Name(fresh, ast.Store())], self.code(value), lineno=0))
+        return replace(value, node=ast.Name(fresh, ast.Load()))
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    def call(self, function: Value, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
+        """Return the value of a call; that of an own function is inlined."""
+        called = function.value if function.known else None
+        if isinstance(called, functools._lru_cache_wrapper):  # a cache does not change the result
+            called = called.__wrapped__
+        if isinstance(called, MethodType) and is_own(called.__func__, self.definitions.packages):
+            arguments, called = [constant(called.__self__), *arguments], called.__func__
+        given = [*arguments, *keywords.values()]
+        if function.known and all(v.known and v.parts is None for v in given):
+            found = self._evaluated(called, arguments, keywords)
+            if found is not None and (is_literal(found.value) or isinstance(found.value, ModuleType)):
+                return found
+        if isinstance(called, FunctionType) and is_own(called, self.definitions.packages):
+            mark = len(self.statements)
+            try:
+                return self._inline(called, arguments, keywords)
+            except _NotInlineError:
+                del self.statements[mark:]
+        plain = _defaults(called) if function.known else {}
+        node = ast.Call(
+            self.code(function),
+            [self.code(v) for v in arguments],
+            [
+                ast.keyword(name, self.code(v))
+                for name, v in keywords.items()
+                if not (v.is_literal and name in plain and plain[name] == v.value)
+            ],
+        )
+        known = function.known and all(v.known and v.parts is None for v in given)
+        found = self._evaluated(called, arguments, keywords) if known else None
+        return Value(node) if found is None else replace(found, node=node)
+
+    def _evaluated(self, called: Any, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value | None:
+        try:
+            return constant(called(*(v.value for v in arguments), **{k: v.value for k, v in keywords.items()}))
+        except Exception:  # the program itself shows the exception of such a call
+            return None
+
+    def _inline(self, function: FunctionType, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
+        definition = _definition(function)
+        bound = inspect.signature(function).bind(*arguments, **keywords)
+        names: Env = {}
+        uses = [n.id for n in ast.walk(definition) if isinstance(n, ast.Name)]
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                names[name] = _keywords(bound.arguments.get(name, {}))
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                raise _NotInlineError
+            elif name in bound.arguments:
+                value = bound.arguments[name]
+                names[name] = value if uses.count(name) == 1 else self._bind(name, value)
+            else:
+                names[name] = constant(parameter.default)
+        result = self._body(definition.body, _Scope(function, names))
+        return constant(None) if result is None else result
+
+    # --- statements ---------------------------------------------------------------------------------------------
+
+    def _body(self, body: Sequence[ast.stmt], scope: _Scope) -> Value | None:
+        """Inline statements, and return the value that they return, if any."""
+        for node in body:
+            result = self._statement(node, scope)
+            if result is not None:
+                return result
+        return None
+
+    def _statement(self, node: ast.stmt, scope: _Scope) -> Value | None:
+        match node:
+            case ast.Return(value):
+                return constant(None) if value is None else self._expression(value, scope)
+            case ast.Import() | ast.ImportFrom():
+                self._import(node, scope)
+            case ast.Assign([target], value) | ast.AnnAssign(target, _, value) if value is not None:
+                self._assign(target, self._expression(value, scope), scope)
+            case ast.If(test, body, orelse):
+                decided = self._expression(test, scope)
+                if not decided.known:
+                    raise _NotInlineError
+                return self._body(body if decided.value else orelse, scope)
+            case ast.Raise(exc=ast.Call() as error):
+                message = self._expression(error.args[0], scope) if error.args else constant("it raises an error")
+                raise NoSourceError(str(message.value) if message.known else ast.unparse(self.code(message)))
+            case ast.With(items, body):
+                return self._with(items, body, scope)
+            case ast.Expr(ast.Constant()):
+                pass
+            case ast.Expr(value):
+                self.statements.append(ast.Expr(self.code(self._expression(value, scope))))
+            case _:
+                raise _NotInlineError
+        return None
+
+    def _assign(self, target: ast.expr, value: Value, scope: _Scope) -> None:
+        if isinstance(target, ast.Name):
+            kept = value.is_simple or value.parts is not None or (value.known and value.node is None)
+            scope.names[target.id] = value if kept else self._assigned(target.id, value)
+        elif isinstance(target, ast.Tuple) and isinstance(value.parts, tuple):
+            for name, part in zip(target.elts, value.parts, strict=True):
+                self._assign(name, part, scope)
+        elif isinstance(target, ast.Tuple):
+            code = self.code(value)
+            if len(target.elts) == 1 and isinstance(target.elts[0], ast.Name):  # (loss,) = ...
+                first = ast.Subscript(code, ast.Constant(0), ast.Load())
+                self._assign(target.elts[0], Value(first), scope)
+                return
+            raise _NotInlineError
+        elif isinstance(target, ast.Attribute | ast.Subscript):
+            place = self._generic(target, scope).node
+            self.statements.append(ast.Assign([place], self.code(value), lineno=0))  # type: ignore[list-item] # a place
+        else:
+            raise _NotInlineError
+
+    def _with(self, items: Sequence[ast.withitem], body: Sequence[ast.stmt], scope: _Scope) -> Value | None:
+        contexts = [ast.withitem(self.code(self._expression(i.context_expr, scope))) for i in items]
+        if any(i.optional_vars is not None for i in items):
+            raise _NotInlineError
+        outer, self.statements = self.statements, []
+        result = self._body(body, scope)
+        if result is not None:
+            result = self._assigned("result", replace(result, known=False))
+        inner, self.statements = self.statements, outer
+        self.statements.append(ast.With(contexts, inner or [ast.Pass()]))
+        return result
+
+    def _import(self, node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
+        package = scope.function.__globals__.get("__package__")
+        namespace: dict[str, Any] = {"__package__": package, "__name__": scope.function.__module__}
+        try:
+            exec(ast.unparse(node), namespace)  # the function's own import
+        except ImportError as error:
+            raise NoSourceError(f"{error.name} is not installed") from error
+        relative = isinstance(node, ast.ImportFrom) and node.level > 0
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            scope.names[name] = Value(
+                None if relative else ast.Name(name, ast.Load()), known=True, value=namespace[name]
+            )
+        if not relative:
+            self.definitions.add_import(node)
+
+    # --- expressions --------------------------------------------------------------------------------------------
+
+    def _expression(self, node: ast.expr, scope: _Scope) -> Value:
+        match node:
+            case ast.Constant(value):
+                return constant(value)
+            case ast.Name(name):
+                return self._name(name, scope)
+            case ast.Attribute(base, name):
+                return self._attribute(self._expression(base, scope), name)
+            case ast.Call():
+                return self._call(node, scope)
+            case ast.IfExp(test, body, orelse):
+                decided = self._expression(test, scope)
+                if decided.known:
+                    return self._expression(body if decided.value else orelse, scope)
+                return self._generic(node, scope)
+            case ast.Slice():
+                return Value(_copied(node, lambda part: self.code(self._expression(part, scope))))
+            case ast.Tuple(elements) if not any(isinstance(e, ast.Starred) for e in elements):
+                parts = tuple(self._expression(e, scope) for e in elements)
+                generic = self._generic(node, scope)
+                return generic if generic.known else replace(generic, parts=parts)
+            case _:
+                return self._generic(node, scope)
+
+    def _name(self, name: str, scope: _Scope) -> Value:
+        if name in scope.names:
+            return scope.names[name]
+        function = scope.function
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        if name in cells:
+            return constant(cells[name].cell_contents)
+        if name not in function.__globals__:
+            return Value(ast.Name(name, ast.Load()), known=True, value=getattr(builtins, name))
+        value = function.__globals__[name]
+        if is_literal(value) or (isinstance(value, FunctionType) and is_own(value, self.definitions.packages)):
+            return constant(value)
+        if isinstance(value, functools._lru_cache_wrapper):
+            return constant(value)
+        module = function.__module__
+        if dict(imports_of(module)).get(name) is None and not is_own(value, self.definitions.packages):
+            return constant(value)
+        if isinstance(value, type) or not is_own(value, self.definitions.packages) or callable(value):
+            self.definitions.name(name, module)
+            return Value(ast.Name(name, ast.Load()), known=True, value=value)
+        return constant(value)
+
+    def _attribute(self, base: Value, name: str) -> Value:
+        node = None if base.node is None else ast.Attribute(base.node, name, ast.Load())
+        if base.is_array and name in OF_ARRAYS:
+            return Value(node, known=True, value=getattr(base.value, name))
+        if base.known and node is None and isinstance(base.value, ModuleType):
+            node = ast.Attribute(self.code(base), name, ast.Load())
+        if base.known and hasattr(base.value, name):
+            return Value(node, known=True, value=getattr(base.value, name))
+        return Value(ast.Attribute(self.code(base), name, ast.Load()))
+
+    def _call(self, node: ast.Call, scope: _Scope) -> Value:
+        function = node.func
+        if isinstance(function, ast.Attribute) and function.attr == "is_floating_point":
+            base = self._expression(function.value, scope)
+            if base.is_array:
+                return constant(base.value.is_floating_point())
+        arguments: list[Value] = []
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                parts = self._expression(argument.value, scope).parts
+                if not isinstance(parts, tuple):
+                    raise _NotInlineError
+                arguments += parts
+            else:
+                arguments.append(self._expression(argument, scope))
+        keywords: dict[str, Value] = {}
+        for keyword in node.keywords:
+            value = self._expression(keyword.value, scope)
+            if keyword.arg is not None:
+                keywords[keyword.arg] = value
+            elif isinstance(value.parts, Mapping):
+                keywords |= value.parts
+            else:
+                raise _NotInlineError
+        called = self._expression(function, scope)
+        if called.known and called.value is getattr and len(arguments) == 2 and arguments[1].is_literal:
+            return self._attribute(arguments[0], str(arguments[1].value))
+        return self.call(called, arguments, keywords)
+
+    def _generic(self, node: ast.expr, scope: _Scope) -> Value:
+        """Return an expression of any kind, with its names replaced and, if all parts are known, its value."""
+        if isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp | ast.Lambda):
+            bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            bound |= {a.arg for a in ast.walk(node) if isinstance(a, ast.arg)}
+            scope = _Scope(scope.function, scope.names | {name: variable(name) for name in bound})
+            free = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - bound
+            values = {name: self._name(name, scope) for name in free}
+            if not isinstance(node, ast.Lambda) and all(v.known for v in values.values()):
+                return constant(eval(ast.unparse(node), {name: v.value for name, v in values.items()}))
+        replaced: list[Value] = []
+        copy = _copied(node, lambda child: self._replace(child, scope, replaced))
+        sliced = isinstance(node, ast.Tuple) and any(isinstance(e, ast.Slice) for e in node.elts)
+        if not sliced and (all(v.known and v.parts is None for v in replaced) or isinstance(node, ast.Compare)):
+            names = {f"_{i}": v.value for i, v in enumerate(replaced)}
+            known = all(v.known for v in replaced)
+            numbered = iter(names)
+            form = _copied(node, lambda _: ast.Name(next(numbered), ast.Load()))
+            if known and not isinstance(node, ast.Lambda):
+                value = eval(ast.unparse(ast.fix_missing_locations(form)), names)
+                return Value(copy, known=True, value=value)
+        return Value(copy)
+
+    def _replace(self, node: ast.expr, scope: _Scope, replaced: list[Value]) -> ast.expr:
+        value = self._expression(node, scope)
+        replaced.append(value)
+        if isinstance(value.parts, Mapping):
+            return ast.Constant(None)  # only its keys are asked for
+        return self.code(value)
+
+
+def _copied(node: ast.expr, change: Callable[[ast.expr], ast.expr]) -> ast.expr:
+    """Return the expression with its parts changed."""
+
+    def visit(child: Any) -> Any:
+        if isinstance(child, ast.comprehension | ast.Starred | ast.keyword | ast.JoinedStr):
+            return _rebuilt(child, visit)
+        if isinstance(child, ast.FormattedValue):
+            return ast.FormattedValue(visit(child.value), child.conversion, child.format_spec)
+        if isinstance(child, ast.Constant) or isinstance(getattr(child, "ctx", None), ast.Store):
+            return child
+        return change(child) if isinstance(child, ast.expr) else child
+
+    copy: ast.expr = _rebuilt(node, visit)
+    return copy
+
+
+def _rebuilt(node: Any, visit: Callable[[Any], Any]) -> Any:
+    changed = {
+        name: [visit(v) for v in value] if isinstance(value, list) else visit(value)
+        for name, value in ast.iter_fields(node)
+    }
+    return type(node)(**changed)
+
+
+def _defaults(called: Any) -> Mapping[str, Any]:
+    """Return the defaults of a framework's function that a call may leave out: None, True, False and 0."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {
+        name: p.default
+        for name, p in parameters.items()
+        if any(p.default is plain for plain in (None, True, False)) or p.default == 0.0
+    }
+
+
+def _keywords(given: Mapping[str, Value]) -> Value:
+    return Value(None, known=True, value={k: v.value for k, v in given.items()}, parts=dict(given))
+
+
+def _definition(function: FunctionType) -> ast.FunctionDef:
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        (node,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError) as error:
+        raise _NotInlineError from error
+    if not isinstance(node, ast.FunctionDef) or any(_kept(d) for d in node.decorator_list):
+        raise _NotInlineError
+    return node
+
+
+def _kept(decorator: ast.expr) -> bool:
+    """Return whether a decorator changes what is computed; a cache and a static method do not."""
+    return ast.unparse(decorator) not in ("cache", "staticmethod", "functools.cache")

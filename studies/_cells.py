@@ -1,0 +1,65 @@
+"""The cell and the row that a user names, checked before anything is measured."""
+
+from ..cases import Case
+from ..core.errors import UsageError
+from ..core.formats import Format
+from ..execution import variants
+from ..execution.plan import Cell
+from ..execution.registry import Description
+
+REDUCED = -1  # the row of a reduced loss, as in the measurements table
+
+
+def owner_of(implementation: str) -> str:
+    """Return the framework of an implementation by its full name."""
+    owner, slash, _ = implementation.partition("/")
+    if not slash:
+        raise UsageError(
+            f"unknown implementation {implementation!r}; write framework/name, such as torch/naive; "
+            "`logitlab frameworks` lists them"
+        )
+    return owner
+
+
+def require_dtype(case: Case, fmt: Format) -> None:
+    """Raise a UsageError if the dtype cannot hold the case."""
+    if fmt.name not in case.dtypes:
+        fix = f"choose one of {', '.join(case.dtypes)}" if case.dtypes else "choose another case"
+        raise UsageError(f"{fmt.name} cannot hold {case.id}: {case.why_unrepresentable(fmt)}; {fix}")
+
+
+def require_row(case: Case, row: int | None) -> None:
+    """Raise a UsageError if the case has no rows, or lacks this one."""
+    reduced = case.reduction != "none"
+    if case.classes == 0 or (case.rows == 0 and not reduced):
+        raise UsageError(f"{case.id} has no rows or no classes; choose another case from `logitlab cases`")
+    if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
+        return
+    or_reduced = ", or -1 for its reduced loss" if reduced else ""
+    raise UsageError(f"{case.id} has no row {row}; give a row from 0 to {case.rows - 1}{or_reduced}")
+
+
+def choose_cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
+    """Return a cell of a described framework.
+
+    Raises:
+        UsageError: for an implementation, device, mode or variant that it does not have.
+    """
+    if description.missing is not None:
+        raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
+    infos = {o.name: o for o in description.implementations}
+    if implementation not in infos:
+        raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")
+    info = infos[implementation]
+    if info.version is None:
+        raise UsageError(f"{implementation} needs {info.package}; for how to install it, see `logitlab doctor`")
+    devices = [d for d in description.devices if d in (info.devices or description.devices)]
+    if device not in devices:
+        raise UsageError(f"{implementation} has no device {device!r}; choose one of {', '.join(devices)}")
+    base, _, variant = mode.partition(variants.MARK)
+    if base not in info.modes:
+        raise UsageError(f"{info.name} has no mode {mode!r}; choose one of {', '.join(info.modes)}")
+    varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
+    if mode not in varied:
+        raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")
+    return Cell(description.framework, info, dtype, device, mode)
