@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,20 +179,27 @@ class _Writer:
         if batch.layout == "spatial":
             both = self._inlined(batch.spatial, x, t, constant(chosen.class_axis)).value.parts
             assert isinstance(both, tuple)
-            shaped = [self._spatial(value, like) for value, like in zip(both, (x, t), strict=True)]
+            arrays = batch.spatial(x.value, t.value, chosen.class_axis)
+            shaped = [Value(v.node, value=a, is_array=True) for v, a in zip(both, arrays, strict=True)]
         found = self._inlined(chosen.loss, *shaped, **keywords)
         lines, result = list(found.lines), found.result
-        if batch.layout == "spatial" and batch.reduction == "none":
-            result = self._syntax.flat.format(rows=f"({result})" if " " in result.partition("(")[0] else result)
+        if batch.reduction == "none" and not self._is_flat(shaped, keywords):
+            result = self._syntax.flat.format(rows=result if result.endswith(")") and " - " not in result else f"({result})")
         if batch.reduction != "none" and not chosen.reduces:
             lines.append(f"rows = {result}")
             reduced = self._inlined(self._framework.reduce, variable("rows"), constant(batch.reduction))
             lines, result = lines + list(reduced.lines), reduced.result
         return lines, result
 
-    def _spatial(self, value: Value, like: Value) -> Value:
-        """Return the value as an array of three axes or, for class indices, of two."""
-        return Value(value.node, value=like.value[None], is_array=True)
+    def _is_flat(self, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> bool:
+        """Return whether the losses have one axis; so does a call that raises, as its program shows."""
+        given = {name: keyword.value for name, keyword in keywords.items()}
+        try:
+            with self._framework.placed(self._request.device):
+                rows = self._chosen.loss(*(a.value for a in arguments), **given)
+            return len(rows.shape) == 1
+        except Exception:  # a framework may raise anything
+            return True
 
     def _probabilities(self) -> Iterator[str]:
         assert self._chosen.probabilities is not None
@@ -244,14 +251,18 @@ class _Writer:
 
     def _imports(self, text: str) -> Iterator[str]:
         syntax, request, names = self._syntax, self._request, _names(text)
-        settings = {v: syntax.settings[v].format(value=value) for v, value in request.variables.items() if v in syntax.settings}
+        settings = {
+            v: syntax.settings[v].format(value=value) for v, value in request.variables.items() if v in syntax.settings
+        }
         variables = {name: value for name, value in request.variables.items() if name not in settings}
         lines = [f"os.environ[{name!r}] = {value!r}" for name, value in variables.items()]
         if lines:
             yield f"import os; {'; '.join(lines)}"
         if names & {"inf", "nan"}:
             yield f"from math import {', '.join(sorted(names & {'inf', 'nan'}))}"
-        by_dtype = [syntax.imports_by_dtype[d] for d in (self._batch.logits.dtype.name,) if d in syntax.imports_by_dtype]
+        by_dtype = [
+            syntax.imports_by_dtype[d] for d in (self._batch.logits.dtype.name,) if d in syntax.imports_by_dtype
+        ]
         found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
         found |= {line: None for line in self._definitions.imports if _names_bound(line) & names}
         versioned = f"import {self._chosen.package}"
@@ -259,11 +270,17 @@ class _Writer:
             found[versioned] = None
         others = len(self._framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
         yield from found
-        yield from dict.fromkeys([*by_dtype, *syntax.prepared, *settings.values(), *([syntax.on_cpu] if others else [])])
+        yield from dict.fromkeys(
+            [*by_dtype, *syntax.prepared, *settings.values(), *([syntax.on_cpu] if others else [])]
+        )
 
     def _versions(self, imports: list[str]) -> Iterator[str]:
         modules = {alias: name for line in imports for alias, name in _modules_of(line)}
-        roots = {name: alias for alias, name in modules.items() if "." not in name and name not in ("os", "math", "ml_dtypes")}
+        roots = {
+            name: alias
+            for alias, name in modules.items()
+            if "." not in name and name not in ("os", "math", "ml_dtypes")
+        }
         if len(roots) > 1 and not self._framework.name.startswith("numpy"):
             roots.pop("numpy", None)
         words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items()]

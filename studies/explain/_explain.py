@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...cases import Case
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_paths, as_positive, as_string
 from ...core.formats import get_format
@@ -19,8 +18,8 @@ from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.registry import Description
 from ...frameworks.stages import Stage
 from ...grading import Graded
-from .._cells import choose_cell, owner_of, require_dtype, require_row
-from ._explanation import REDUCED, Explanation
+from .._cells import REDUCED, choose_cell, owner_of, require_dtype, require_row
+from ._explanation import Explanation
 from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks

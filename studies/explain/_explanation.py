@@ -5,8 +5,6 @@ from functools import cached_property
 
 import pandas as pd
 
-from .._cells import REDUCED as REDUCED
-
 COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "fix")
 ROW_LOSSES = ("row", "target", "value", "exact", "max_ulp", "grade")
 

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ...core.vocabulary import SOUND, Grade
 from ...grading.first_failure import short
-from ._explanation import REDUCED, Explanation
+from .._cells import REDUCED
+from ._explanation import Explanation
 
 WIDTH = 100
 ROWS = 8  # shown row losses

@@ -23,7 +23,8 @@ from ...grading.first_failure import (
     wrong_result,
 )
 from ...oracle import Exact
-from ._explanation import COLUMNS, REDUCED, ROW_LOSSES
+from .._cells import REDUCED
+from ._explanation import COLUMNS, ROW_LOSSES
 from ._measurer import Measurement
 
 Float64 = NDArray[np.float64]

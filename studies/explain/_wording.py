@@ -19,7 +19,8 @@ from ...grading import (
     margin,
 )
 from ...grading.first_failure import short
-from ._explanation import REDUCED, Assessment
+from .._cells import REDUCED
+from ._explanation import Assessment
 from ._measurer import Measurement
 
 Array = NDArray[Any]

@@ -4,34 +4,29 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...cases import Case
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_path, as_paths, as_positive, as_string
 from ...core.errors import UsageError
-from ...core.files import explain_os_errors
-from ...core.formats import Format, get_format
-from ...core.vocabulary import QUANTITIES, Grade, Quantity, Status, grade_rank
-from ...execution.plan import Call, Cell, Group, PlannedCall
+from ...core.files import explain_os_errors, refuse_existing
+from ...core.formats import get_format
+from ...core.vocabulary import QUANTITIES, Quantity
+from ...execution.plan import choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.program import ProgramRequest, Written, write
-from ...execution.worker import Outcome
-from ...frameworks import Batch
-from ...grading import Graded
+from ...execution.program import Written
+from ...execution.registry import Description
 from .._cells import REDUCED, choose_cell, owner_of, require_dtype, require_row
 from ..explain._measurer import Measurer
+from ._writer import DATA, Writer
 
-Array = NDArray[Any]
-
-MAX_PRINTED = 64  # numbers of a result; of a larger one, the program prints the entry with the largest error
-PROGRAM, DATA = "reproduce.py", "{name}.npy"
+PROGRAM = "reproduce.py"
 
 
 def reproduce(
@@ -71,30 +66,98 @@ def reproduce(
         UsageError: for an argument of the wrong type, an unknown name, or an invalid case file. Also for a case that
             the dtype cannot hold or the implementation does not take, and if there is no such program.
     """
-    fmt, name = get_format(dtype), as_string(case, "case")
-    owner, mode = owner_of(as_string(implementation, "implementation")), as_string(mode, "mode")
-    row = None if row is None else as_integer(row, "row", REDUCED)
-    if quantity is not None and quantity not in QUANTITIES:
-        raise UsageError(f"unknown quantity {quantity!r}; choose one of {', '.join(QUANTITIES)}")
-    seconds, paths = as_positive(timeout, "timeout", "seconds"), as_paths(case_files, "case_files")
-    of_files = {c.id: c for path in paths for c in read_cases(path)}
-    found = of_files[name] if name in of_files else find_case(name, paths)
-    require_dtype(found, fmt)
-    require_row(found, row)
-    with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools([owner], Path(logs), seconds) as pools:
-        cell = choose_cell(pools.describe()[owner], implementation, fmt.name, as_string(device, "device"), mode)
+    owner = owner_of(as_string(implementation, "implementation"))
+    folder = None if out is None else as_path(out, "out")
+    if folder is not None:
+        refuse_existing(folder / PROGRAM, "folder")
+    request = ReproduceRequest(case, implementation, dtype, row, device, mode, quantity)
+    with Reproducer([owner], timeout, case_files) as reproducer:
+        written = reproducer.reproduce(request, with_file=folder is not None)
+    if folder is not None:
+        _keep(folder, written)
+    return written.program
+
+
+@dataclass(frozen=True)
+class ReproduceRequest:
+    """The measurement to write as a program; the fields are the arguments of `reproduce`."""
+
+    case: str
+    implementation: str
+    dtype: object = "float32"
+    row: int | None = None
+    device: str = "cpu"
+    mode: str = "eager"
+    quantity: str | None = None
+
+
+class Reproducer:
+    """Writes many programs with one set of worker processes, in a ``with`` block.
+
+    Args:
+        frameworks: the frameworks of the implementations.
+        timeout: time limit of a call in seconds.
+        case_files: as for `reproduce`.
+
+    Raises:
+        UsageError: for an unknown framework, or an invalid case file.
+    """
+
+    def __init__(
+        self,
+        frameworks: Sequence[str],
+        timeout: float = DEFAULT_TIMEOUT,
+        case_files: str | Path | Sequence[str | Path] | None = None,
+    ) -> None:
+        self._frameworks, self._timeout = choose_frameworks(frameworks), as_positive(timeout, "timeout", "seconds")
+        self._paths = as_paths(case_files, "case_files")
+        self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
+        self._open = ExitStack()
+        self._descriptions: dict[str, Description] = {}
+        self._measurers: dict[bool, Measurer] = {}
+
+    def __enter__(self) -> Self:
+        self._open.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def reproduce(self, request: ReproduceRequest, *, with_file: bool = False) -> Written:
+        """Return a program like the function `reproduce`; ``with_file`` lets it read arrays from files."""
+        fmt, name = get_format(request.dtype), as_string(request.case, "case")
+        row = None if request.row is None else as_integer(request.row, "row", REDUCED)
+        mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
+        quantity = request.quantity
+        if quantity is not None and quantity not in QUANTITIES:
+            raise UsageError(f"unknown quantity {quantity!r}; choose one of {', '.join(QUANTITIES)}")
+        case = self._cases[name] if name in self._cases else find_case(name, self._paths)
+        # Checked before a framework is started.
+        require_dtype(case, fmt)
+        require_row(case, row)
+        measurer = self._measurer(of_files=name in self._cases)
+        owner = owner_of(request.implementation)
+        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
         if quantity is not None and quantity not in cell.implementation.quantities:
             has = ", ".join(cell.implementation.quantities)
-            raise UsageError(f"{implementation} returns no {quantity}; choose one of {has}")
-        companions = tuple(of_files.values()) if name in of_files else default_cases()
-        writer = _Writer(pools, cell, fmt, Measurer(pools, companions))
-        written = writer.write(found, row, None if quantity is None else Quantity(quantity), with_file=out is not None)
-    if written.problem:
-        fix = "; give --out FOLDER for a program with a file" + ", or --row" * (row is None) if written.needs_file else ""
-        raise UsageError(f"no program shows {implementation} on {name}: {written.problem}{fix}")
-    if out is not None:
-        _keep(as_path(out, "out"), written)
-    return written.program
+            raise UsageError(f"{request.implementation} returns no {quantity}; choose one of {has}")
+        writer = Writer(measurer.pools, cell, fmt, measurer)
+        written = writer.write(case, row, None if quantity is None else Quantity(quantity), with_file=with_file)
+        if written.problem:
+            or_row = ", or --row" if row is None and case.rows > 1 else ""
+            fix = f"; give --out FOLDER for a program that reads a file{or_row}" if written.needs_file else ""
+            raise UsageError(f"no program shows {request.implementation} on {name}: {written.problem}{fix}")
+        return written
+
+    def _measurer(self, *, of_files: bool) -> Measurer:
+        if not self._descriptions:
+            logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
+            pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
+            self._descriptions = pools.describe()
+            # As a run of the default cases, and as a run of the case files.
+            stacked = {True: tuple(self._cases.values()), False: default_cases()}
+            self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
+        return self._measurers[of_files]
 
 
 def run_program(program: str, folder: Path | None = None, timeout: float = DEFAULT_TIMEOUT) -> str:
@@ -127,150 +190,3 @@ def _keep(folder: Path, written: Written) -> None:
         (folder / PROGRAM).write_text(written.program, encoding="utf-8")
         for name, values in written.arrays.items():
             np.save(folder / DATA.format(name=name), values)
-
-
-@dataclass(frozen=True, eq=False)
-class _WriteCall(Call):
-    """The call of a worker that writes a program."""
-
-    request: ProgramRequest
-
-    @property
-    def function(self) -> Any:
-        return write
-
-    def batch(self) -> Batch:
-        return self.request.batch
-
-    def evaluation(self) -> ProgramRequest:
-        return self.request
-
-
-@dataclass(frozen=True, eq=False)
-class _Writer:
-    """Measures a case in a cell, and has its program written in the cell's worker."""
-
-    pools: Pools
-    cell: Cell
-    fmt: Format
-    measurer: Measurer
-
-    def write(self, case: Case, row: int | None, quantity: Quantity | None, *, with_file: bool) -> Written:
-        """Return the program of the case, or of one of its rows."""
-        in_run = self.measurer.outcome(case, self._call(case))
-        chosen = quantity or self._worst(case, in_run, row)
-        whole = self._alone(case, in_run)
-        shown, outcome, place = case, whole, row
-        if row is not None and row != REDUCED and case.rows > 1:
-            one = _one_row(case, row)
-            alone = self._alone(one)
-            if _same(_values(alone, chosen), _values(in_run, chosen), row):
-                shown, outcome, place = one, alone, None
-        if row is not None and row != REDUCED and chosen is Quantity.LOSS and case.reduction != "none":
-            raise UsageError(f"{case.id} has a reduced loss, in row -1; give --row -1, or --quantity gradient")
-        index = self._index(shown, outcome, chosen, None if place == REDUCED else place)
-        request = self._request(shown, chosen, index, with_file=with_file)
-        remarks = self._remarks(case, chosen, in_run, whole, row)
-        ((_, written),) = self.pools.evaluate([_WriteCall(self.cell, replace(request, remarks=tuple(remarks)))])
-        if not isinstance(written, Written):
-            return Written(problem=written.detail)
-        return written
-
-    def _call(self, case: Case) -> PlannedCall:
-        group = Group((case,), self.fmt).with_convention(self.cell.implementation.convention)
-        return PlannedCall(self.cell, group)
-
-    def _alone(self, case: Case, in_run: Outcome | None = None) -> Outcome:
-        """Return the outcome of the case in a call without other rows."""
-        if in_run is not None and not in_run.values:
-            return in_run
-        ((_, outcome),) = self.pools.evaluate([self._call(case)])
-        return outcome
-
-    def _worst(self, case: Case, outcome: Outcome, row: int | None) -> Quantity:
-        """Return the quantity with the worst grade, in a row or in all."""
-        graded = self._call(case).graded(outcome)
-        if row == REDUCED or not graded:
-            return Quantity.LOSS
-        if row is not None and case.reduction != "none":
-            graded.pop(Quantity.LOSS, None)
-        order = [q for q in (Quantity.LOSS, Quantity.GRADIENT, Quantity.PROBABILITIES) if q in graded]
-        return max(order, key=lambda q: max(map(grade_rank, _rows(graded[q], row, q, case)), default=-1))
-
-    def _index(self, case: Case, outcome: Outcome, quantity: Quantity, row: int | None) -> tuple[int, ...]:
-        """Return the part of the result that is printed: all if it is small, else the entry with the largest error."""
-        values, exact = _values(outcome, quantity), self._exact(case, quantity)
-        size = exact.size if row is None else exact[row].size
-        start = () if row is None else (row,)
-        if size <= MAX_PRINTED or exact.ndim == 0:
-            return start
-        if values is None:
-            return start or (0,)
-        computed = values.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            error = np.abs(computed - exact)
-        error[(computed == exact) | (np.isnan(computed) & np.isnan(exact))] = 0
-        error = np.nan_to_num(error, nan=np.inf, posinf=np.inf)
-        if case.invalid or not np.isfinite(exact).any():
-            return start or (0,)
-        part = error if row is None else error[row]
-        return (*start, *(int(i) for i in np.unravel_index(int(part.argmax()), part.shape)))
-
-    def _exact(self, case: Case, quantity: Quantity) -> NDArray[np.float64]:
-        exact: NDArray[np.float64] = np.asarray(getattr(self._call(case).group.exact, quantity).hi)
-        return exact
-
-    def _request(self, case: Case, quantity: Quantity, index: tuple[int, ...], *, with_file: bool) -> ProgramRequest:
-        exact = None if case.invalid else self._exact(case, quantity)[index]
-        given = self._call(case).evaluation()
-        return ProgramRequest(
-            given.framework, given.implementation, given.batch, given.device, given.mode, quantity.value, index, exact,
-            variables=dict(self.cell.variables), data=DATA if with_file else None,
-        )  # fmt: skip
-
-    def _remarks(
-        self, case: Case, quantity: Quantity, in_run: Outcome, alone: Outcome, row: int | None
-    ) -> Iterator[str]:
-        cell = self.cell
-        where = f"{cell.implementation.name} in {cell.dtype}, {cell.mode}, on {cell.device}"
-        place = "" if row is None or row == REDUCED else f", row {row}"
-        yield f"{case.id}{place}: {where}"
-        graded = self._call(case).graded(in_run)
-        if quantity in graded:
-            rows = slice(None) if row is None or graded[quantity].grade.size == 1 else slice(row, row + 1)
-            pairs = zip(graded[quantity].grade[rows], graded[quantity].verdict[rows], strict=True)
-            grade, verdict = max(pairs, key=lambda pair: grade_rank(pair[0]))
-            if grade is None:
-                yield f"The {quantity} is not graded: there is no exact value, or no limit."
-            else:
-                yield f"The {quantity} is graded {grade}, {Grade(grade).meaning} ({verdict})."
-        elif in_run.status is not Status.OK:
-            yield f"The call gives no {quantity}: {' '.join(in_run.message.split())[:160]}"
-        one, other = _values(in_run, quantity), _values(alone, quantity)
-        if one is not None and other is not None and not _same(other, one, None):
-            yield "In a run, this case shares its call with other rows, and the last digits differ."
-
-
-def _rows(graded: Graded, row: int | None, quantity: Quantity, case: Case) -> Sequence[str | None]:
-    if row is None or (quantity is Quantity.LOSS and case.reduction != "none"):
-        return list(graded.grade)
-    return [graded.grade[row]]
-
-
-def _one_row(case: Case, row: int) -> Case:
-    return replace(case, logits=case.logits[row : row + 1], targets=case.targets[row : row + 1])
-
-
-def _values(outcome: Outcome, quantity: Quantity) -> Array | None:
-    values: Mapping[str, Array] = dict(outcome.values)
-    return values.get(quantity)
-
-
-def _same(one: Array | None, other: Array | None, row: int | None) -> bool:
-    """Return whether two results, or one and a row of the other, have the same bits; all NaN are equal."""
-    if one is None or other is None or (row is not None and (other.ndim == 0 or one.ndim == 0)):
-        return False
-    kept = other if row is None else other[row : row + 1]
-    return one.dtype == kept.dtype and one.shape == kept.shape and np.array_equal(
-        one.astype(np.float64), kept.astype(np.float64), equal_nan=True
-    )  # fmt: skip

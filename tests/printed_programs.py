@@ -1,0 +1,32 @@
+"""A program that runs other programs, one after the other, and answers what each prints.
+
+Standard input has a JSON list of programs; the answer is a JSON list of texts. Starting TensorFlow or JAX for each
+program would take minutes. Each program gets a namespace of its own, and the settings of a new process.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def printed(program: str) -> str:
+    if "jax" in sys.modules:  # the last program may have set it
+        sys.modules["jax"].config.update("jax_enable_x64", False)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), warnings.catch_warnings(action="ignore"):
+        try:
+            exec(compile(program, "reproduce.py", "exec"), {"__name__": "__main__"})
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    sys.modules["logitlab"] = None
+    answers = [printed(program) for program in json.load(sys.stdin)]
+    json.dump(answers, sys.stdout)
