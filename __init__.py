@@ -11,6 +11,7 @@
     logitlab.check(my_loss, framework="torch").failures
     logitlab.compare(df_before, df_after).regressions
     logitlab.hunt("torch/F.cross_entropy", "bfloat16", seconds=60).findings
+    print(logitlab.reproduce("seed/article", "torch/naive"))  # a program for a bug report
     logitlab.assert_conforms(my_loss, framework="torch", require="B")  # in a test
     logitlab.safety(logitlab.run(quick=True))  # in under a minute: the safe losses, and what breaks the others
     logitlab.style(df)

@@ -9,7 +9,20 @@ import typer
 from ..core import files
 from ..core.errors import UsageError
 from . import (
-    cache, cases, check, compare, doctor, explain, frameworks, hunt, matrix, pack, report, reproduce, run, train_demo,
+    cache,
+    cases,
+    check,
+    compare,
+    doctor,
+    explain,
+    frameworks,
+    hunt,
+    matrix,
+    pack,
+    report,
+    reproduce,
+    run,
+    train_demo,
 )  # fmt: skip
 from ._help import GroupedHelp, example
 

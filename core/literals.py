@@ -75,9 +75,13 @@ def _steps(values: NDArray[np.float64], fmt: Format) -> str | None:
         rest = values[start:]
         if len(rest) < STEPS_FROM or not np.isfinite(rest).all() or rest[0] == rest[1]:
             continue
-        for step in dict.fromkeys((rest[1] - rest[0], (rest[-1] - rest[0]) / (len(rest) - 1))):
+        with np.errstate(over="ignore"):
+            tried = dict.fromkeys((rest[1] - rest[0], (rest[-1] - rest[0]) / (len(rest) - 1)))
+        for step in tried:
             i = np.arange(len(rest), dtype=np.float64)
-            if _gives(rest[0] + step * i, rest, fmt):
+            with np.errstate(over="ignore", invalid="ignore"):
+                steps = rest[0] + step * i
+            if _gives(steps, rest, fmt):
                 sign, size = ("-", -step) if step < 0 else ("+", step)
                 first = "" if rest[0] == 0 and sign == "+" else f"{rest[0]!r} {sign} ".replace("np.float64", "")
                 before = "" if start == 0 else f"[{_shortest(values[0], fmt)}] + "

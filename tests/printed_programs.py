@@ -20,7 +20,7 @@ def printed(program: str) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), warnings.catch_warnings(action="ignore"):
         try:
-            exec(compile(program, "reproduce.py", "exec"), {"__name__": "__main__"})
+            exec(compile(program, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - the programs under test
         except Exception as error:
             print(f"{type(error).__name__}: {error}")
     return out.getvalue()

@@ -4,13 +4,14 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import format_error
-from ...core.literals import nested_list, short_list
+from ...core.literals import RUNS_FROM, nested_list, short_list
 from ...core.vocabulary import Quantity
 from ...frameworks import Batch, Framework, Implementation, Syntax
 from ...frameworks.source import Definitions, Inlined, NoSourceError, Value, array, constant, inlined, variable
@@ -91,9 +92,14 @@ class _Writer:
         self._device = "" if device == "cpu" else self._syntax.device.format(name=device)
         packages = frozenset(str(m).partition(".")[0] for m in (__name__, type(framework).__module__))
         self._definitions = Definitions(packages)
-        mro = (c.__module__ for c in type(framework).__mro__)
         functions = (f.__module__ for f in (chosen.loss, chosen.probabilities, chosen.gradient) if f is not None)
-        listed = [m for m in dict.fromkeys([*mro, *functions]) if m.partition(".")[0] in packages and m in sys.modules]
+        mro = [c.__module__ for c in type(framework).__mro__]
+        helpers = [v.__name__ for m in mro for v in vars(sys.modules[m]).values() if isinstance(v, ModuleType)]
+        listed = [
+            m
+            for m in dict.fromkeys([*mro, *functions, *helpers])
+            if m.partition(".")[0] in packages and m in sys.modules
+        ]
         self._modules = tuple(m for m in listed if m != Framework.__module__)
         self._taken = {"x", "t", "loss", "gradient", "weight", *self._definitions_names()}
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -177,14 +183,15 @@ class _Writer:
             keywords["reduction"] = constant(batch.reduction)
         shaped = [x, t]
         if batch.layout == "spatial":
-            both = self._inlined(batch.spatial, x, t, constant(chosen.class_axis)).value.parts
-            assert isinstance(both, tuple)
+            parts = self._inlined(batch.spatial, x, t, constant(chosen.class_axis)).value.parts
+            both = cast(tuple[Value, ...], parts)
             arrays = batch.spatial(x.value, t.value, chosen.class_axis)
             shaped = [Value(v.node, value=a, is_array=True) for v, a in zip(both, arrays, strict=True)]
         found = self._inlined(chosen.loss, *shaped, **keywords)
         lines, result = list(found.lines), found.result
         if batch.reduction == "none" and not self._is_flat(shaped, keywords):
-            result = self._syntax.flat.format(rows=result if result.endswith(")") and " - " not in result else f"({result})")
+            is_call = isinstance(ast.parse(result, mode="eval").body, ast.Call | ast.Name)
+            result = self._syntax.flat.format(rows=result if is_call else f"({result})")
         if batch.reduction != "none" and not chosen.reduces:
             lines.append(f"rows = {result}")
             reduced = self._inlined(self._framework.reduce, variable("rows"), constant(batch.reduction))
@@ -202,7 +209,6 @@ class _Writer:
             return True
 
     def _probabilities(self) -> Iterator[str]:
-        assert self._chosen.probabilities is not None
         x, _ = self._variables()
         found = self._inlined(self._chosen.probabilities, x)
         decorator = self._syntax.decorators.get(self._mode)
@@ -213,7 +219,6 @@ class _Writer:
             yield from [f"    return {found.result}", "probabilities = probabilities_of(x)"]
 
     def _by_hand(self) -> Iterator[str]:
-        assert self._chosen.gradient is not None
         found = self._inlined(self._chosen.gradient, *self._variables())
         yield from found.lines
         yield f"gradient = {found.result}"
@@ -289,7 +294,7 @@ class _Writer:
 
 def short_integers(targets: NDArray[Any]) -> str:
     """Return a literal of class indices."""
-    same = len(targets) > 8 and bool((targets == targets[0]).all())  # noqa: PLR2004 - as `literals.RUNS_FROM`
+    same = len(targets) >= RUNS_FROM and bool((targets == targets[0]).all())
     return f"[{targets[0]}] * {len(targets)}" if same else str(targets.tolist())
 
 

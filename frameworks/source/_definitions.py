@@ -138,7 +138,7 @@ def _by_its_name(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt] | No
                 continue
             try:
                 found = attrgetter(".".join(parts[start:]))(owner)
-            except Exception:  # a lazy attribute may raise anything
+            except Exception:  # noqa: S112 - a lazy attribute may raise anything
                 continue
             if found is thing and not any(part.startswith("_") or part in INTERNAL for part in parts[start:]):
                 return ".".join([name, *parts[start:]]), statement
@@ -170,7 +170,7 @@ def _public(owner: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         if not name.startswith("_"):
             try:
                 yield name, getattr(owner, name)
-            except Exception:  # as above
+            except Exception:  # noqa: S112 - as above
                 continue
 
 

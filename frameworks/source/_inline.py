@@ -244,7 +244,7 @@ class _Inliner:
         package = scope.function.__globals__.get("__package__")
         namespace: dict[str, Any] = {"__package__": package, "__name__": scope.function.__module__}
         try:
-            exec(ast.unparse(node), namespace)  # the function's own import
+            exec(ast.unparse(node), namespace)  # noqa: S102 - the function's own import
         except ImportError as error:
             raise NoSourceError(f"{error.name} is not installed") from error
         relative = isinstance(node, ast.ImportFrom) and node.level > 0
@@ -258,7 +258,7 @@ class _Inliner:
 
     # --- expressions --------------------------------------------------------------------------------------------
 
-    def _expression(self, node: ast.expr, scope: _Scope) -> Value:
+    def _expression(self, node: ast.expr, scope: _Scope) -> Value:  # noqa: PLR0911 - a branch for each kind
         match node:
             case ast.Constant(value):
                 return constant(value)
@@ -282,7 +282,7 @@ class _Inliner:
             case _:
                 return self._generic(node, scope)
 
-    def _name(self, name: str, scope: _Scope) -> Value:
+    def _name(self, name: str, scope: _Scope) -> Value:  # noqa: PLR0911 - a branch for each origin
         if name in scope.names:
             return scope.names[name]
         function = scope.function
@@ -352,7 +352,8 @@ class _Inliner:
             free = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - bound
             values = {name: self._name(name, scope) for name in free}
             if not isinstance(node, ast.Lambda) and all(v.known for v in values.values()):
-                return constant(eval(ast.unparse(node), {name: v.value for name, v in values.items()}))
+                given = {name: v.value for name, v in values.items()}
+                return constant(eval(ast.unparse(node), given))  # noqa: S307 - LogitLab's own source
         replaced: list[Value] = []
         copy = _copied(node, lambda child: self._replace(child, scope, replaced))
         sliced = isinstance(node, ast.Tuple) and any(isinstance(e, ast.Slice) for e in node.elts)
@@ -362,7 +363,7 @@ class _Inliner:
             numbered = iter(names)
             form = _copied(node, lambda _: ast.Name(next(numbered), ast.Load()))
             if known and not isinstance(node, ast.Lambda):
-                value = eval(ast.unparse(ast.fix_missing_locations(form)), names)
+                value = eval(ast.unparse(ast.fix_missing_locations(form)), names)  # noqa: S307 - as above
                 return Value(copy, known=True, value=value)
         return Value(copy)
 

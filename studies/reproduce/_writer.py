@@ -61,7 +61,7 @@ class Writer:
         chosen = quantity or self._worst(case, in_run, row)
         whole = self._alone(case, in_run)
         shown, outcome, place = case, whole, row
-        if row is not None and row != REDUCED and case.rows > 1:
+        if row is not None and row != REDUCED and case.rows > 1 and case.reduction == "none":
             one = _one_row(case, row)
             alone = self._alone(one)
             if _same(_values(alone, chosen), _values(in_run, chosen), row):
