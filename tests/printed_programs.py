@@ -1,7 +1,7 @@
 """A program that runs other programs, one after the other, and answers what each prints.
 
 Standard input has a JSON list of programs; the answer is a JSON list of texts. Starting TensorFlow or JAX for each
-program would take minutes. Each program gets a namespace of its own, and the settings of a new process.
+program would take minutes. Each program gets a separate namespace, and the settings of a new process.
 """
 
 import contextlib

@@ -121,7 +121,7 @@ def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     for (key, rows), program, text in zip(chosen, programs, printed(programs), strict=True):
         assert "logitlab" not in program
         if "In a run, this case shares its call" in program:
-            shared += 1  # the program says so, and its numbers are those of the case alone
+            shared += 1  # its numbers are those of the case alone
             continue
         assert_as_in_the_table(key, rows, program, text)
     assert shared <= len(chosen) / 10

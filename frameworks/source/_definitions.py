@@ -1,4 +1,4 @@
-"""Where names of a framework's module come from: imports, definitions to copy, and the public names of objects."""
+"""Find names of a framework's module: imports, definitions to copy, and the public names of objects."""
 
 import ast
 import inspect
@@ -132,16 +132,18 @@ def _by_its_name(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt] | No
     """Return the path of an object below a root by the end of its full name, such as ``tf`` and ``keras.losses``."""
     module = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
     parts = str(module).split(".") + ([] if isinstance(thing, ModuleType) else [str(getattr(thing, "__name__", "_"))])
-    for start in range(len(parts)):
+    # ``keras.src.ops.nn.softmax`` is ``keras.ops.softmax`` too.
+    ends = [end for i in range(len(parts)) for end in (list(dict.fromkeys([parts[i], parts[-1]])), parts[i:])]
+    for end in ends:
         for name, owner, statement in roots:
-            if parts[start] == str(getattr(owner, "__name__", "")):  # torch.torch is torch
+            if end[0] == str(getattr(owner, "__name__", "")):  # torch.torch is torch
                 continue
             try:
-                found = attrgetter(".".join(parts[start:]))(owner)
+                found = attrgetter(".".join(end))(owner)
             except Exception:  # noqa: S112 - a lazy attribute may raise anything
                 continue
-            if found is thing and not any(part.startswith("_") or part in INTERNAL for part in parts[start:]):
-                return ".".join([name, *parts[start:]]), statement
+            if found is thing and not any(part.startswith("_") or part in INTERNAL for part in end):
+                return ".".join([name, *end]), statement
     return None
 
 

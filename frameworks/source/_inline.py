@@ -4,29 +4,16 @@ import ast
 import builtins
 import functools
 import inspect
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ._definitions import Definitions, NoSourceError, imports_of, is_own
-from ._values import OF_ARRAYS, Value, constant, is_literal, variable
+from ._trees import NotInlineError, copied, definition_of, evaluated, keywords_value, plain_defaults, without_unused
+from ._values import OF_ARRAYS, Inlined, Value, constant, is_literal, variable
 
 Env = dict[str, Value]
-
-
-class _NotInlineError(Exception):
-    """A function has a statement that is not inlined; its definition is copied."""
-
-
-@dataclass(frozen=True)
-class Inlined:
-    """The lines of a call and the expression of its result; ``parts`` are those of a tuple."""
-
-    lines: tuple[str, ...]
-    result: str
-    value: Value
 
 
 def inlined(
@@ -54,26 +41,13 @@ def inlined(
     value = inliner.call(constant(function), arguments, keywords)
     parts = value.parts if isinstance(value.parts, tuple) else ()
     nodes = [inliner.code(v) for v in parts or (value,)]
-    statements = _without_unused(inliner.statements, nodes)
+    statements = without_unused(inliner.statements, nodes)
     last = statements[-1] if statements else None
     if isinstance(last, ast.Assign) and len(nodes) == 1 and ast.unparse(last.targets[0]) == ast.unparse(nodes[0]):
         nodes = [statements.pop().value]  # type: ignore[attr-defined] # an assignment
     results = [ast.unparse(node) for node in nodes]
     lines = [line for node in statements for line in ast.unparse(ast.fix_missing_locations(node)).splitlines()]
     return Inlined(tuple(lines), ", ".join(results), value)
-
-
-def _without_unused(statements: Sequence[ast.stmt], results: Sequence[ast.expr]) -> list[ast.stmt]:
-    """Return the statements without assignments to names that nothing uses."""
-    kept: list[ast.stmt] = []
-    used = {n.id for r in results for n in ast.walk(r) if isinstance(n, ast.Name)}
-    for node in reversed(statements):
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id not in used:
-            continue
-        used |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        kept.append(node)
-    return kept[::-1]
 
 
 @dataclass
@@ -125,16 +99,16 @@ class _Inliner:
             arguments, called = [constant(called.__self__), *arguments], called.__func__
         given = [*arguments, *keywords.values()]
         if function.known and all(v.known and v.parts is None for v in given):
-            found = self._evaluated(called, arguments, keywords)
+            found = evaluated(called, arguments, keywords)
             if found is not None and (is_literal(found.value) or isinstance(found.value, ModuleType)):
                 return found
         if isinstance(called, FunctionType) and is_own(called, self.definitions.packages):
             mark = len(self.statements)
             try:
                 return self._inline(called, arguments, keywords)
-            except _NotInlineError:
+            except NotInlineError:
                 del self.statements[mark:]
-        plain = _defaults(called) if function.known else {}
+        plain = plain_defaults(called) if function.known else {}
         node = ast.Call(
             self.code(function),
             [self.code(v) for v in arguments],
@@ -145,25 +119,19 @@ class _Inliner:
             ],
         )
         known = function.known and all(v.known and v.parts is None for v in given)
-        found = self._evaluated(called, arguments, keywords) if known else None
+        found = evaluated(called, arguments, keywords) if known else None
         return Value(node) if found is None else replace(found, node=node)
 
-    def _evaluated(self, called: Any, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value | None:
-        try:
-            return constant(called(*(v.value for v in arguments), **{k: v.value for k, v in keywords.items()}))
-        except Exception:  # the program itself shows the exception of such a call
-            return None
-
     def _inline(self, function: FunctionType, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
-        definition = _definition(function)
+        definition = definition_of(function)
         bound = inspect.signature(function).bind(*arguments, **keywords)
         names: Env = {}
         uses = [n.id for n in ast.walk(definition) if isinstance(n, ast.Name)]
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                names[name] = _keywords(bound.arguments.get(name, {}))
+                names[name] = keywords_value(bound.arguments.get(name, {}))
             elif parameter.kind is parameter.VAR_POSITIONAL:
-                raise _NotInlineError
+                raise NotInlineError
             elif name in bound.arguments:
                 value = bound.arguments[name]
                 names[name] = value if uses.count(name) == 1 else self._bind(name, value)
@@ -193,7 +161,7 @@ class _Inliner:
             case ast.If(test, body, orelse):
                 decided = self._expression(test, scope)
                 if not decided.known:
-                    raise _NotInlineError
+                    raise NotInlineError
                 return self._body(body if decided.value else orelse, scope)
             case ast.Raise(exc=ast.Call() as error):
                 message = self._expression(error.args[0], scope) if error.args else constant("it raises an error")
@@ -205,7 +173,7 @@ class _Inliner:
             case ast.Expr(value):
                 self.statements.append(ast.Expr(self.code(self._expression(value, scope))))
             case _:
-                raise _NotInlineError
+                raise NotInlineError
         return None
 
     def _assign(self, target: ast.expr, value: Value, scope: _Scope) -> None:
@@ -221,17 +189,17 @@ class _Inliner:
                 first = ast.Subscript(code, ast.Constant(0), ast.Load())
                 self._assign(target.elts[0], Value(first), scope)
                 return
-            raise _NotInlineError
+            raise NotInlineError
         elif isinstance(target, ast.Attribute | ast.Subscript):
             place = self._generic(target, scope).node
             self.statements.append(ast.Assign([place], self.code(value), lineno=0))  # type: ignore[list-item] # a place
         else:
-            raise _NotInlineError
+            raise NotInlineError
 
     def _with(self, items: Sequence[ast.withitem], body: Sequence[ast.stmt], scope: _Scope) -> Value | None:
         contexts = [ast.withitem(self.code(self._expression(i.context_expr, scope))) for i in items]
         if any(i.optional_vars is not None for i in items):
-            raise _NotInlineError
+            raise NotInlineError
         outer, self.statements = self.statements, []
         result = self._body(body, scope)
         if result is not None:
@@ -274,7 +242,7 @@ class _Inliner:
                     return self._expression(body if decided.value else orelse, scope)
                 return self._generic(node, scope)
             case ast.Slice():
-                return Value(_copied(node, lambda part: self.code(self._expression(part, scope))))
+                return Value(copied(node, lambda part: self.code(self._expression(part, scope))))
             case ast.Tuple(elements) if not any(isinstance(e, ast.Starred) for e in elements):
                 parts = tuple(self._expression(e, scope) for e in elements)
                 generic = self._generic(node, scope)
@@ -325,7 +293,7 @@ class _Inliner:
             if isinstance(argument, ast.Starred):
                 parts = self._expression(argument.value, scope).parts
                 if not isinstance(parts, tuple):
-                    raise _NotInlineError
+                    raise NotInlineError
                 arguments += parts
             else:
                 arguments.append(self._expression(argument, scope))
@@ -337,7 +305,7 @@ class _Inliner:
             elif isinstance(value.parts, Mapping):
                 keywords |= value.parts
             else:
-                raise _NotInlineError
+                raise NotInlineError
         called = self._expression(function, scope)
         if called.known and called.value is getattr and len(arguments) == 2 and arguments[1].is_literal:
             return self._attribute(arguments[0], str(arguments[1].value))
@@ -355,13 +323,13 @@ class _Inliner:
                 given = {name: v.value for name, v in values.items()}
                 return constant(eval(ast.unparse(node), given))  # noqa: S307 - LogitLab's own source
         replaced: list[Value] = []
-        copy = _copied(node, lambda child: self._replace(child, scope, replaced))
+        copy = copied(node, lambda child: self._replace(child, scope, replaced))
         sliced = isinstance(node, ast.Tuple) and any(isinstance(e, ast.Slice) for e in node.elts)
         if not sliced and (all(v.known and v.parts is None for v in replaced) or isinstance(node, ast.Compare)):
             names = {f"_{i}": v.value for i, v in enumerate(replaced)}
             known = all(v.known for v in replaced)
             numbered = iter(names)
-            form = _copied(node, lambda _: ast.Name(next(numbered), ast.Load()))
+            form = copied(node, lambda _: ast.Name(next(numbered), ast.Load()))
             if known and not isinstance(node, ast.Lambda):
                 value = eval(ast.unparse(ast.fix_missing_locations(form)), names)  # noqa: S307 - as above
                 return Value(copy, known=True, value=value)
@@ -373,60 +341,3 @@ class _Inliner:
         if isinstance(value.parts, Mapping):
             return ast.Constant(None)  # only its keys are asked for
         return self.code(value)
-
-
-def _copied(node: ast.expr, change: Callable[[ast.expr], ast.expr]) -> ast.expr:
-    """Return the expression with its parts changed."""
-
-    def visit(child: Any) -> Any:
-        if isinstance(child, ast.comprehension | ast.Starred | ast.keyword | ast.JoinedStr):
-            return _rebuilt(child, visit)
-        if isinstance(child, ast.FormattedValue):
-            return ast.FormattedValue(visit(child.value), child.conversion, child.format_spec)
-        if isinstance(child, ast.Constant) or isinstance(getattr(child, "ctx", None), ast.Store):
-            return child
-        return change(child) if isinstance(child, ast.expr) else child
-
-    copy: ast.expr = _rebuilt(node, visit)
-    return copy
-
-
-def _rebuilt(node: Any, visit: Callable[[Any], Any]) -> Any:
-    changed = {
-        name: [visit(v) for v in value] if isinstance(value, list) else visit(value)
-        for name, value in ast.iter_fields(node)
-    }
-    return type(node)(**changed)
-
-
-def _defaults(called: Any) -> Mapping[str, Any]:
-    """Return the defaults of a framework's function that a call may leave out: None, True, False and 0."""
-    try:
-        parameters = inspect.signature(called).parameters
-    except (TypeError, ValueError):
-        return {}
-    return {
-        name: p.default
-        for name, p in parameters.items()
-        if any(p.default is plain for plain in (None, True, False)) or p.default == 0.0
-    }
-
-
-def _keywords(given: Mapping[str, Value]) -> Value:
-    return Value(None, known=True, value={k: v.value for k, v in given.items()}, parts=dict(given))
-
-
-def _definition(function: FunctionType) -> ast.FunctionDef:
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        (node,) = ast.parse(source).body
-    except (OSError, TypeError, SyntaxError, ValueError) as error:
-        raise _NotInlineError from error
-    if not isinstance(node, ast.FunctionDef) or any(_kept(d) for d in node.decorator_list):
-        raise _NotInlineError
-    return node
-
-
-def _kept(decorator: ast.expr) -> bool:
-    """Return whether a decorator changes what is computed; a cache and a static method do not."""
-    return ast.unparse(decorator) not in ("cache", "staticmethod", "functools.cache")

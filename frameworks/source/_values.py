@@ -43,6 +43,15 @@ class Value:
         return isinstance(node, ast.Name) and (self.known or isinstance(self.node, ast.Name))
 
 
+@dataclass(frozen=True)
+class Inlined:
+    """The lines of a call and the expression of its result; ``parts`` are those of a tuple."""
+
+    lines: tuple[str, ...]
+    result: str
+    value: Value
+
+
 def is_literal(value: Any) -> bool:
     """Return whether the value is a plain number, string or None, or a list or tuple of them."""
     if type(value) in (list, tuple):
