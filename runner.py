@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .cases import UNREPRESENTABLE, case_summary_rows
-from .cases.inputs import Selection, file_options, select_inputs
+from .cases.inputs import CaseBlock, Selection, file_options, select_inputs
 from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
 from .core.cache_limit import trim_if_due
 from .core.errors import UsageError
@@ -192,7 +192,10 @@ def execute(
         for d in descriptions.values():
             if d.missing is not None and (d.failed or d.framework in frameworks):
                 warn(f"{d.framework} is not measured: {d.missing}")
-        if not any(chosen.has_case_for(cell.dtype, plain_only=cell.plain_only) for cell in cells):
+        if not any(
+            chosen.has_case_for(cell.dtype, problem=cell.implementation.problem, plain_only=cell.plain_only)
+            for cell in cells
+        ):
             raise UsageError(_nothing_for(cells))
         missing = not_installed(descriptions, frameworks, asked)
         manifest = executor.recorded(_manifest(chosen, cells, descriptions, missing, _name_of(folder), command, oracle))
@@ -200,7 +203,7 @@ def execute(
             for line in store.set_aside:
                 warn(line)
             store.keep_cases([line for case in chosen.cases for line in case_summary_rows(case)])
-            total = sum(chosen.rows(cell.dtype, plain_only=cell.plain_only) for cell in cells)
+            total = sum(_rows(chosen, cell) for cell in cells)
             first = _first_parts(chosen, cells, store)
             for done, label in _measure(executor, store, chosen, cells, oracle):
                 while first and store.was_written(first[-1]):
@@ -229,13 +232,22 @@ def _measure(
             parts = {store.manifest.part(number, i): cell for i, cell in enumerate(cells) if cell.dtype in block.dtypes}
             todo = {cell: part for part, cell in parts.items() if not store.has(part)}
             stored = (cell for cell in parts.values() if cell not in todo)
-            done += sum(block.rows(cell.dtype, plain_only=cell.plain_only) for cell in stored)
+            done += sum(_rows(block, cell) for cell in stored)
             if todo:
                 yield Block(block.cases, todo, oracle, is_last=not chosen.files)
 
     for rows, label in executor.measure(left(), store):
         done += rows
         yield done, label
+
+
+def _rows(chosen: Selection | CaseBlock, cell: Cell) -> int:
+    """Return the number of rows that a cell measures."""
+    return chosen.rows(cell.dtype, problem=cell.implementation.problem, plain_only=cell.plain_only)
+
+
+def _has_case(chosen: Selection, cell: Cell) -> bool:
+    return chosen.has_case_for(cell.dtype, problem=cell.implementation.problem, plain_only=cell.plain_only)
 
 
 def _first_parts(chosen: Selection, cells: Sequence[Cell], store: Run) -> list[int]:
@@ -309,8 +321,9 @@ def _nothing_for(cells: Sequence[Cell]) -> str:
     dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in cells))
     modes = ", ".join(dict.fromkeys(cell.mode for cell in cells))
     return (
-        f"no chosen case can be measured in {dtypes} and mode {modes}: {UNREPRESENTABLE}, or the mode takes no loss "
-        "options; choose another --dtype or --mode"
+        f"no chosen case can be measured in {dtypes} and mode {modes}: {UNREPRESENTABLE}, the mode takes no loss "
+        "options, or the losses take hidden states and the cases are logits, or the reverse; choose another --dtype, "
+        "--mode or --implementation"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.errors import UsageError
 from ..core.formats import FORMATS, Format, quantize, representable
 from ..core.options import LossOptions, check_option
+from ..core.vocabulary import Problem
 
 # The memory layout of the logits that a framework gets. The numbers are the same.
 # - rows: (B, C), one row after the other.
@@ -20,6 +21,9 @@ from ..core.options import LossOptions, check_option
 LAYOUTS = ("rows", "transposed", "strided", "spatial")
 # The reason why a dtype cannot hold a case or a file; `why_unrepresentable` names the kind of number.
 UNREPRESENTABLE = "a finite number would become infinite"
+
+C = TypeVar("C", bound="Case")
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,16 @@ class Case(LossOptions):
     @property
     def id(self) -> str:
         return f"{self.family}/{self.name}"
+
+    @property
+    def problem(self) -> Problem:
+        """What the loss is a function of."""
+        return Problem.LOGITS
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The inputs of the loss by name, without its options."""
+        return {"logits": self.logits, "targets": self.targets}
 
     @property
     def classes(self) -> int:
@@ -139,18 +153,31 @@ def make(
         ValueError: if the shapes do not fit, a target is not a class, an option is out of range, or an invalid case has
             a reduction or class probabilities.
     """
+    family, name = case_id.split("/")
+    return checked(Case, family, name, why, logits, targets, tags=tuple(tags), weight=weight, **others)
+
+
+def checked(
+    kind: type[C],
+    family: str,
+    name: str,
+    why: str,
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    **others: Any,
+) -> C:
+    """Build a case of a kind and check it; `make` describes the arguments and what is raised."""
+    case_id = f"{family}/{name}"
     x, t = np.array(logits, np.float64), np.array(targets)
     if t.dtype.kind not in "iu" and t.size:
         t = t.astype(np.float64)
     elif t.dtype != np.int32:
         t = t.astype(np.int64)
-    w = None if weight is None else np.array(weight, np.float64)
-    for array in (x, t, w):
-        if array is not None:
-            array.flags.writeable = False
-    family, name = case_id.split("/")
+    w = None if weight is None else read_only(np.array(weight, np.float64))
     try:
-        case = Case(family, name, why, x, t, tags=tuple(tags), weight=w, **others)
+        case = kind(family, name, why, read_only(x), read_only(t), weight=w, **others)
         for option, value in case.set_options.items():
             check_option(option, value)
     except (UsageError, TypeError) as error:
@@ -172,3 +199,9 @@ def make(
     if case.layout not in LAYOUTS:
         raise ValueError(f"{case_id}: unknown layout {case.layout!r}; the layouts are {', '.join(LAYOUTS)}")
     return case
+
+
+def read_only(array: NDArray[T]) -> NDArray[T]:
+    """Return the array after making it read-only."""
+    array.flags.writeable = False
+    return array

@@ -69,7 +69,7 @@ def content_hash(cases: Iterable[Case]) -> str:
     for case in cases:
         options = (case.reduction, case.label_smoothing, case.ignore_index, case.layout, case.targets.dtype.str)
         digest.update(f"{case.id}|{options}|{case.logits.shape}|".encode())
-        digest.update(case.logits.tobytes() + case.targets.tobytes())
+        digest.update(b"".join(array.tobytes() for array in case.arrays.values()))
         digest.update(b"" if case.weight is None else case.weight.tobytes())
         others = {name: value for name, value in case.set_options.items() if name not in HASHED}
         # Without such options the digest is the same as before they existed.

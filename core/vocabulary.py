@@ -1,4 +1,4 @@
-"""The words of the measurements table, each declared once: formulas, quantities, statuses, grades, verdicts, conduct.
+"""The words of the measurements table, each declared once: formulas, problems, quantities, statuses, grades, verdicts.
 
 Code compares with the enums. The tuples hold the same words as plain strings, in the order of the tables.
 """
@@ -41,6 +41,28 @@ class Quantity(StrEnum):
     PROBABILITIES = "probabilities"
     LOSS = "loss"
     GRADIENT = "gradient"
+    GRADIENT_HIDDEN = "gradient_hidden"
+    GRADIENT_WEIGHT = "gradient_weight"
+    GRADIENT_BIAS = "gradient_bias"
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether the batch has one such result, as a gradient by the weight, and not each row."""
+        return self in (Quantity.GRADIENT_WEIGHT, Quantity.GRADIENT_BIAS)
+
+
+class Problem(StrEnum):
+    """The numbers that a loss is a function of: logits, or hidden states with a weight and perhaps a bias."""
+
+    LOGITS = "logits"
+    LINEAR = "linear"
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """The results of a call, in the order in which a framework yields them."""
+        if self is Problem.LOGITS:
+            return Quantity.PROBABILITIES, Quantity.LOSS, Quantity.GRADIENT
+        return Quantity.LOSS, Quantity.GRADIENT_HIDDEN, Quantity.GRADIENT_WEIGHT, Quantity.GRADIENT_BIAS
 
 
 class Status(StrEnum):

@@ -1,7 +1,7 @@
 """The rows of one call in the measurements table, and the table of a cell."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from pandas.api.types import pandas_dtype
 from pandas.arrays import BooleanArray, IntegerArray
 
 from ..core.vocabulary import Quantity, Status
+from ..frameworks import LinearBatch
 from ..frameworks.stages import Stage
 from ..grading import Graded, invalid_target_answers, stability_ratio
 from ..grading.first_failure import TracedBatch, first_failures
@@ -65,14 +66,23 @@ def quantity_rows(graded: GradedCall, stages: Sequence[Stage]) -> list[QuantityR
     """
     call, outcome = graded.call, graded.outcome
     group, info = call.group, call.cell.implementation
-    traced = TracedBatch(info.formula, stages, group.batch(), group.fmt, group.exact, graded.graded)
-    first = first_failures(traced)
+    first = _first_failures(graded, stages)
     # The fault of a missing quantity is in the rows of that quantity.
     message = replace(outcome, detail="" if outcome.lacking else outcome.detail).message
     present = [_present(group, q, array, graded.graded[q], first[q], message) for q, array in outcome.values]
     # A process that died returned no quantity and listed no missing ones.
-    lacking = outcome.lacking or (() if outcome.values else info.quantities)
+    lacking = outcome.lacking or (() if outcome.values else group.quantities(info))
     return present + [_rows(group, quantity, outcome.status, outcome.message) for quantity in lacking]
+
+
+def _first_failures(graded: GradedCall, stages: Sequence[Stage]) -> Mapping[str, Sequence[str | None]]:
+    """Return the stage that failed first, by quantity and row."""
+    call = graded.call
+    group, batch = call.group, call.group.batch()
+    if isinstance(batch, LinearBatch):
+        return {quantity: [None] * len(found.verdict) for quantity, found in graded.graded.items()}
+    formula = call.cell.implementation.formula
+    return first_failures(TracedBatch(formula, stages, batch, group.fmt, group.exact, graded.graded))
 
 
 def cell_table(run_name: str, cell: Cell, parts: Sequence[QuantityRows]) -> pd.DataFrame:
@@ -133,7 +143,7 @@ def _listed(part: Column, size: int) -> list[Any]:
 
 def _rows(group: Group, quantity: str, status: Status, detail: str | None) -> QuantityRows:
     """Return the rows of a missing quantity."""
-    rows = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
+    rows = group.case_rows(reduced=group.is_one_row(quantity))
     return QuantityRows(rows.case, rows.family, rows.row, rows.classes, quantity, status.value, detail)
 
 
@@ -142,18 +152,19 @@ def _present(
 ) -> QuantityRows:
     """Return the rows of a returned quantity; ``message`` is the remark about the call, or empty."""
     exact = group.exact
-    of_case = group.case_rows(reduced=quantity == Quantity.LOSS and group.reduction != "none")
+    of_batch = group.is_one_row(quantity)
+    of_case = group.case_rows(reduced=of_batch)
     rows = QuantityRows(
         of_case.case, of_case.family, of_case.row, of_case.classes, quantity, Status.OK.value, message or None,
         grade=graded.grade, verdict=graded.verdict, first_failure=first_failure,
         finite=graded.finite, expected_finite=graded.expected_finite,
         n_nan=graded.n_nan, n_posinf=graded.n_posinf, n_neginf=graded.n_neginf, n_zeroed=graded.n_zeroed,
         max_abs=graded.max_abs, max_rel=graded.max_rel, max_ulp=graded.max_ulp,
-        condition=exact.condition, out_dtype=array.dtype.name, bits=_bits(np.atleast_1d(array)),
+        condition=None if of_batch else exact.condition, out_dtype=array.dtype.name,
+        bits=_bits(array.reshape(1, -1) if of_batch else array),
     )  # fmt: skip
-    if quantity == Quantity.PROBABILITIES or not group.options:
-        unshifted, shifted = group.apriori(quantity)
-        rows = replace(rows, bound_unshifted=unshifted, bound_shifted=shifted)
+    if (bounds := group.apriori(quantity)) is not None:
+        rows = replace(rows, bound_unshifted=bounds[0], bound_shifted=bounds[1])
     if quantity != Quantity.LOSS:
         return rows
     rows = replace(rows, value=array.astype(np.float64).reshape(-1), exact=exact.loss.hi.reshape(-1))
@@ -161,8 +172,8 @@ def _present(
         answers = invalid_target_answers(array, group.logits, group.targets)
         details = ("" if answer is None else answer.detail for answer in answers)
         rows = replace(rows, detail=["; ".join(filter(None, (detail, message))) for detail in details])
-    if group.reduction != "none":
-        return replace(rows, condition=None)
+    if of_batch:
+        return rows
     ratio = stability_ratio(graded.max_abs, exact.loss.hi, exact.condition, group.fmt)
     return replace(rows, stability_ratio=ratio)
 

@@ -46,7 +46,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
         for dtype, of_dtype in grouped.items()
         for group in of_dtype
         for cell in block.parts
-        if cell.dtype == dtype and group.cases[0].is_taken(plain_only=cell.plain_only)
+        if cell.dtype == dtype and cell.takes(group)
     )
     # After this only the calls refer to the groups, so exact answers are freed once all workers have used them.
     del grouped
@@ -73,7 +73,7 @@ def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: K
             keep(
                 block.parts[cell], table.sort_values("case", key=lambda ids: ids.map(order).astype(int), kind="stable")
             )
-        yield len(call.group.logits), cell.label
+        yield call.group.rows, cell.label
 
 
 def _consumed(calls: list[PlannedCall]) -> Iterator[PlannedCall]:

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import format_error
+from ..core.vocabulary import Problem
 from ..frameworks import Framework, Implementation
 
 GROUP = "logitlab.frameworks"
@@ -28,6 +29,7 @@ class ImplementationInfo:
     plain_modes: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = None
     reduces: bool = False
+    problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
 
 
@@ -122,10 +124,11 @@ def _described(name: str) -> Description:
     try:
         framework = load(name)
         # Once for each package, of which a framework's implementations share a few: metadata takes long to parse.
-        packages = dict.fromkeys(i.package for i in framework.implementations)
+        implementations = (*framework.implementations, *framework.linear_implementations)
+        packages = dict.fromkeys(i.package for i in implementations)
         holders = {p: d for p, d in zip(packages, map(_distribution_of, packages), strict=True) if d is not None}
         versions = {package: metadata.version(holder) for package, holder in holders.items()}
-        infos = tuple(_info(i, versions.get(i.package)) for i in framework.implementations)
+        infos = tuple(_info(i, versions.get(i.package)) for i in implementations)
         return Description(
             name, tuple(framework.devices()), infos, tuple(versions.items()),
             settings=tuple(framework.settings().items()),
@@ -142,7 +145,7 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
     return ImplementationInfo(
         name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
-        convention=i.convention,
+        problem=i.problem, convention=i.convention,
     )  # fmt: skip
 
 

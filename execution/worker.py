@@ -5,7 +5,7 @@ This module does not import pandas, the oracle or another framework, so that a w
 
 import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ..core.errors import format_error
 from ..core.formats import FORMATS
 from ..core.threads import let_idle_threads_sleep
-from ..core.vocabulary import Quantity, Status
-from ..frameworks import Batch, Framework, Implementation
+from ..core.vocabulary import Status
+from ..frameworks import Batch, Framework, Implementation, LinearBatch
 from ..frameworks.stages import FORMULAS, Stage
 from . import _watchdog as watchdog
 from . import registry
@@ -37,7 +37,7 @@ class Evaluation:
 
     framework: str
     implementation: str
-    batch: Batch
+    batch: Batch | LinearBatch
     device: str = "cpu"
     mode: str = "eager"
 
@@ -113,9 +113,9 @@ class _Worker:
     kind: tuple[str, int] | None = None
     base: int = 0
 
-    def begin(self, framework: Framework, batch: Batch) -> None:
+    def begin(self, framework: Framework, batch: Batch | LinearBatch) -> None:
         """Drop the programs of earlier kinds of batches, which the plan has finished, if they take much memory."""
-        kind = batch.logits.dtype.name, batch.logits.shape[1]
+        kind = batch.kind
         if kind == self.kind:
             return
         if self.kind is None:
@@ -166,7 +166,9 @@ def trace_stages(given: Evaluation) -> Outcome:
     return _observed(given, _traced)
 
 
-def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batch, str, str], Outcome]) -> Outcome:
+def _observed(
+    given: Evaluation, work: Callable[[Framework, Implementation, Batch | LinearBatch, str, str], Outcome]
+) -> Outcome:
     """Return the outcome of the work with the settings that it changed in this process.
 
     After a change, or if the process has grown too much, it runs no more calls.
@@ -175,7 +177,8 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
         ExhaustedError: if the process runs no more calls.
     """
     framework = registry.load(given.framework)
-    chosen = next(i for i in framework.implementations if i.name == given.implementation)
+    everything = (*framework.implementations, *framework.linear_implementations)
+    chosen = next(i for i in everything if i.name == given.implementation)
     arguments = framework, chosen, given.batch, given.device, given.mode
     if _this is None:
         return work(*arguments)
@@ -196,7 +199,7 @@ def _observed(given: Evaluation, work: Callable[[Framework, Implementation, Batc
 def evaluated(
     framework: Framework,
     chosen: Implementation,
-    batch: Batch,
+    batch: Batch | LinearBatch,
     device: str,
     mode: str,
     fault: Callable[[BaseException], tuple[Status, str]] | None = None,
@@ -206,34 +209,44 @@ def evaluated(
     ``fault`` returns the status and the message of an exception; by default as in a run.
     """
     values: dict[str, NDArray[Any]] = {}
+    expected = batch.quantities(chosen)
     refusal = batch.refusal(chosen)
     if refusal is not None:
-        detail = f"{chosen.name} {refusal}"
-        return Outcome(lacking=chosen.quantities, status=Status.UNSUPPORTED, detail=detail)
+        return Outcome(lacking=expected, status=Status.UNSUPPORTED, detail=f"{chosen.name} {refusal}")
     status, detail = Status.OK, ""
     try:
         given = _filled(framework, chosen, batch, mode)
-        for quantity, array in framework.evaluate(chosen, given, device, mode):
-            if quantity not in chosen.quantities or quantity in values:
-                again = " again" if quantity in values else f"; expected {', '.join(chosen.quantities)}"
+        for quantity, array in _evaluate(framework, chosen, given, device, mode):
+            if quantity not in expected or quantity in values:
+                again = " again" if quantity in values else f"; expected {', '.join(expected)}"
                 raise ValueError(f"{framework.name} returned {quantity!r}{again}")
             values[quantity] = _own_rows(_checked(quantity, array, given), batch)
     except BaseException as error:  # SystemExit too: it costs only this call
         status, detail = _fault(framework, error) if fault is None else fault(error)
-    lacking = tuple(q for q in chosen.quantities if q not in values)
+    lacking = tuple(q for q in expected if q not in values)
     if lacking and status is Status.OK:
         status, detail = Status.RAISED, f"{framework.name} returned no {' and no '.join(lacking)}"
     return Outcome(tuple(values.items()), lacking, status, detail)
 
 
-def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: str, _mode: str) -> Outcome:
+def _evaluate(
+    framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, device: str, mode: str
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(batch, LinearBatch):
+        return framework.evaluate_linear(chosen, batch, device, mode)
+    return framework.evaluate(chosen, batch, device, mode)
+
+
+def _traced(
+    framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, device: str, _mode: str
+) -> Outcome:
     operations = framework.operations
-    if chosen.formula not in FORMULAS or operations is None:
+    if chosen.formula not in FORMULAS or operations is None or isinstance(batch, LinearBatch):
         outcome = evaluated(framework, chosen, batch, device, "eager")
         return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
     try:
         with framework.placed(device):
-            given = _filled(framework, chosen, batch, "eager")
+            given = batch.filled() if framework.fills_up(chosen, batch, "eager") else batch
             x, t = framework.to_array(given.logits, device), framework.to_array(given.targets, device)
             stages = FORMULAS[chosen.formula](operations, x, t)
             return Outcome(
@@ -243,13 +256,13 @@ def _traced(framework: Framework, chosen: Implementation, batch: Batch, device: 
         return Outcome(status=Status.RAISED, detail=format_error(error))
 
 
-def _filled(framework: Framework, chosen: Implementation, batch: Batch, mode: str) -> Batch:
-    return batch.filled() if framework.fills_up(chosen, batch, mode) else batch
+def _filled(framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, mode: str) -> Batch | LinearBatch:
+    return batch.filled() if isinstance(batch, Batch) and framework.fills_up(chosen, batch, mode) else batch
 
 
-def _own_rows(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
+def _own_rows(array: NDArray[Any], batch: Batch | LinearBatch) -> NDArray[Any]:
     """Return the array without the filler rows of the batch; a reduced value is returned unchanged."""
-    return array[: batch.rows] if array.ndim else array
+    return array[: batch.rows] if array.ndim and isinstance(batch, Batch) else array
 
 
 def _fault(framework: Framework, error: BaseException) -> tuple[Status, str]:
@@ -266,14 +279,13 @@ def _says_unsupported(framework: Framework, error: BaseException) -> bool:
         return False
 
 
-def _checked(quantity: str, array: Any, batch: Batch) -> NDArray[Any]:
+def _checked(quantity: str, array: Any, batch: Batch | LinearBatch) -> NDArray[Any]:
     """Return a copy of the array, since the framework may write to it later.
 
     Raises:
         TypeError: for another type, shape or dtype than the quantity's.
     """
-    whole = (batch.rows,) if batch.reduction == "none" else ()
-    expected = whole if quantity == Quantity.LOSS else batch.logits.shape
+    expected = batch.shape_of(quantity)
     if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(f"{quantity} is a {type(array).__name__}; expected a NumPy array")
     if array.shape != expected:

@@ -8,12 +8,14 @@ from ._framework import Autograd, Framework
 from ._syntax import Syntax
 from ._training import Step, Training
 from ._transformed import Transformation, Transformed
+from .linear import LinearBatch
 
 __all__ = [
     "Autograd",
     "Batch",
     "Framework",
     "Implementation",
+    "LinearBatch",
     "Step",
     "Syntax",
     "Training",

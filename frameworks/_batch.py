@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
 from ..core.options import OPTIONS, OptionValues
-from ..core.vocabulary import QUANTITIES
+from ..core.vocabulary import Problem, Quantity
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Implementation:
             None for a loss that takes only logits (B, C).
         package: the import package whose version decides the result.
         modes: the modes it runs in, a subset of its framework's.
+        problem: what the loss is a function of. A ``linear`` loss takes hidden states (B, H), a weight (C, H), targets
+            and ``bias=None`` or a bias (C,), and its class weights are the keyword ``class_weight``. It has neither
+            ``probabilities`` nor ``gradient``.
         devices: the devices it runs on; None for all of its framework's.
         plain_modes: the modes that only run cases without loss options, since each option would be compiled again. The
             exceptions are the cases with options that break compiled code; see `cases.Case.in_every_mode`.
@@ -54,6 +57,7 @@ class Implementation:
     normalized: bool = False
     class_axis: int | None = None
     modes: tuple[str, ...] = ("eager",)
+    problem: Problem = Problem.LOGITS
     devices: tuple[str, ...] | None = None
     plain_modes: tuple[str, ...] = ()
     convention: Convention = STANDARD
@@ -61,8 +65,10 @@ class Implementation:
     @property
     def quantities(self) -> tuple[str, ...]:
         """The quantities that it returns, in the order in which `Framework.evaluate` yields them."""
-        given = (self.probabilities is not None, True, self.differentiable)
-        return tuple(q for q, is_given in zip(QUANTITIES, given, strict=True) if is_given)
+        lacking = {Quantity.PROBABILITIES} if self.probabilities is None else set()
+        derivatives = set(self.problem.quantities) - {Quantity.PROBABILITIES, Quantity.LOSS}
+        lacking |= set() if self.differentiable else derivatives
+        return tuple(q.value for q in self.problem.quantities if q not in lacking)
 
     @property
     def written_by_hand(self) -> bool:
@@ -128,6 +134,21 @@ class Batch:
         filler = 0 if self.reduction == "none" else self.filler
         return self.reduction, self.layout == "spatial", filler, options
 
+    @property
+    def kind(self) -> tuple[str, int]:
+        """The dtype and the number of classes: batches of one kind follow each other in a worker."""
+        return self.logits.dtype.name, self.logits.shape[1]
+
+    def shape_of(self, quantity: str) -> tuple[int, ...]:
+        """Return the shape of a quantity, with the filler rows."""
+        if quantity == Quantity.LOSS:
+            return (self.rows,) if self.reduction == "none" else ()
+        return self.logits.shape
+
+    def quantities(self, implementation: Implementation) -> tuple[str, ...]:
+        """Return the quantities that an implementation returns for the batch."""
+        return implementation.quantities
+
     def without_rows(self) -> "Batch":
         """Return the batch without its arrays, which a compiled program can keep."""
         nothing = np.empty((0, 0))
@@ -155,12 +176,11 @@ class Batch:
             return "takes logits (B, C) alone"
         if self.reduction == "mean" and not implementation.reduces and {"weight", "ignore_index"} & set(self.options):
             return "returns row losses and defines no mean over weighted or ignored rows"
-        lacking = [name for name in self.options if not _takes(implementation.loss, name)]
-        if lacking:
-            return f"takes no {' and no '.join(lacking)}"
-        probabilities = implementation.probabilities
-        of_logits = [n for n in self.logit_options if probabilities is not None and not _takes(probabilities, n)]
-        return f"takes no {' and no '.join(of_logits)} for its probabilities" if of_logits else None
+        lacking = missing_options(implementation.loss, self.options)
+        if lacking is not None or implementation.probabilities is None:
+            return lacking
+        lacking = missing_options(implementation.probabilities, self.logit_options)
+        return None if lacking is None else f"{lacking} for its probabilities"
 
     def _sums_to_one(self) -> bool:
         # Up to the rounding of each probability to the dtype.
@@ -181,6 +201,12 @@ def _hashable(value: Any) -> Hashable:
         return value.dtype.name, value.tobytes()
     key: Hashable = value
     return key
+
+
+def missing_options(loss: Callable[..., Any], options: Iterable[str]) -> str | None:
+    """Return which of the options a loss does not take as keywords, in words; None if it takes all."""
+    lacking = [name for name in options if not _takes(loss, name)]
+    return f"takes no {' and no '.join(lacking)}" if lacking else None
 
 
 def _takes(loss: Callable[..., Any], option: str) -> bool:

@@ -13,6 +13,7 @@ from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
 from ._transformed import Transformation, Transformed
+from .linear import LinearBatch
 from .stages import Operations
 
 Array = Any
@@ -49,6 +50,8 @@ class Framework(ABC):
     gradients written by hand.
 
     Attributes:
+        linear_implementations: the implementations of the linear problem, which take hidden states; see
+            `evaluate_linear`.
         operations: lets ``explain`` trace the written formulas stage by stage; without it, ``explain`` shows only the
             input and output of a call.
         autograd: lets ``check`` also differentiate twice, use other upstream gradients, and call without a gradient.
@@ -59,6 +62,7 @@ class Framework(ABC):
         reduce: row losses (B,) and ``none``, ``mean`` or ``sum`` to the loss, for losses that do not reduce themselves.
     """
 
+    linear_implementations: Sequence[Implementation] = ()
     operations: Operations | None = None
     autograd: Autograd | None = None
     transformed: Mapping[Transformation, Transformed] = MappingProxyType({})
@@ -84,6 +88,12 @@ class Framework(ABC):
 
         The arrays keep the dtype that the framework returned.
         """
+
+    def evaluate_linear(
+        self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the quantities of a loss of hidden states, like `evaluate`; for implementations of that problem."""
+        raise NotImplementedError(f"{self.name} has no loss of hidden states")
 
     # --- the process ------------------------------------------------------------------------------------------------
 

@@ -88,27 +88,6 @@ def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.logsumexp(logits, dim=1) - pick(logits, targets)
 
 
-# The loss computes its logits as features times a weight. With a single feature of 1 the weight equals the logits, even
-# infinite ones; with an identity, 0 x inf would be added to the other logits.
-def linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # A weight (classes, positions, features) makes each row a position of one sample. The classes are not the last
-    # dimension, so PyTorch uses another softmax kernel, which sums less accurately.
-    feature, soft = logits.new_ones(1, 1), targets.is_floating_point()
-    return F.linear_cross_entropy(feature, logits.T[..., None], (targets.T if soft else targets)[None], **options)
-
-
-def chunked_linear_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    # The chunked path has no positions, so each row needs a call.
-    if "label_smoothing" in options:
-        raise NotImplementedError("with label smoothing F.linear_cross_entropy ignores its options")
-    feature, chunked = logits.new_ones(1, 1), torch.nn.LinearCrossEntropyOptions()
-    rows = [
-        F.linear_cross_entropy(feature, row[:, None], target[None], reduction="none", options=chunked, **options)
-        for row, target in zip(logits.unbind(), targets.unbind(), strict=True)
-    ]
-    return torch.cat([logits[:0, 0], *rows])
-
-
 # --- fused kernels ----------------------------------------------------------------------------------------------
 
 # The identity of 2^14 classes takes 512 MiB in 16 bits and 1 GiB in 32; that of GPT-2's 50,257 would take 5 to 10 GB.
@@ -158,21 +137,6 @@ def _builtin(
     return Implementation(f"torch/{name}", "builtin", loss, "torch", reduces=reduces, class_axis=class_axis, **more)
 
 
-def _linear() -> tuple[Implementation, ...]:
-    """Return the linear cross-entropies, which exist since PyTorch 2.13."""
-    if not hasattr(F, "linear_cross_entropy"):
-        return ()
-    name = "F.linear_cross_entropy"
-    return (
-        _builtin(name, linear_cross_entropy, class_axis=None, soft=True),
-        # Its documentation says that torch.compile runs the chunked path eagerly.
-        _builtin(
-            f"{name}[chunked]", chunked_linear_cross_entropy,
-            reduces=False, class_axis=None, modes=("eager",), plain_modes=(),
-        ),
-    )  # fmt: skip
-
-
 def _fused(name: str, loss: Callable[..., Tensor]) -> Implementation:
     package = name.partition(".")[0]
     return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=("cuda",))
@@ -191,6 +155,5 @@ BUILTINS = (
     _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
     _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
     _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
-    *_linear(),
     *FUSED,
 )

@@ -32,6 +32,8 @@ from ._model_options import (
     with_options,
 )
 from ._training import Step, Training
+from .linear import LinearBatch
+from .linear import jax as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
 # Compiled programs are cached on disk, since JAX spends nearly all its time on the catalogue compiling small shapes.
@@ -297,6 +299,15 @@ class JaxFramework(Framework):
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
     )
+    linear_implementations = linear.implementations(
+        {
+            "naive": ("naive", "jax", naive),
+            "lse": ("lse", "jax", lse),
+            "log1p": ("log1p", "jax", log1p),
+            "nn.log_softmax": ("builtin", "jax", nn_log_softmax),
+            "optax.softmax_cross_entropy_with_integer_labels": ("builtin", "optax", optax_integer_labels),
+        }
+    )
     autograd = JaxAutograd()
     transformed = TRANSFORMED
     strides = False
@@ -331,6 +342,7 @@ class JaxFramework(Framework):
 
     def forget_programs(self) -> None:
         _programs.clear()
+        linear.forget_programs()
         jax.clear_caches()
         forget_context()
 
@@ -373,6 +385,13 @@ class JaxFramework(Framework):
                 yield "loss", np.asarray(loss)
                 (gradient,) = pull(jnp.ones_like(loss))
             yield "gradient", np.asarray(gradient)
+
+    def evaluate_linear(
+        self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        with jax.default_device(_place(device)):
+            for quantity, array in linear.evaluate(implementation, batch, mode):
+                yield quantity, np.asarray(array)
 
     def placed(self, device: str) -> AbstractContextManager[Any]:
         return jax.default_device(_place(device))

@@ -23,6 +23,8 @@ from ._model_options import (
     with_options,
 )
 from ._training import at_least_float32
+from .linear import LinearBatch
+from .linear import numpy as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
 Array = NDArray[Any]
@@ -246,6 +248,7 @@ class NumpyFramework(Framework):
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
+    linear_implementations = linear.implementations({"naive": naive, "lse": lse, "log1p": log1p})
     # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=np.exp,
@@ -289,6 +292,13 @@ class NumpyFramework(Framework):
             if implementation.gradient is not None:
                 gradient = implementation.gradient(x, batch.targets, **held)
                 yield "gradient", gradient / gradient.dtype.type(len(gradient) if batch.reduction == "mean" else 1)
+
+    def evaluate_linear(
+        self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
+    ) -> Iterator[tuple[str, Array]]:
+        gradients = {"naive": naive_gradient, "lse": lse_gradient, "log1p": log1p_gradient}
+        with self.placed(device):
+            yield from linear.evaluate(implementation, batch, gradients, _reduce)
 
     def unsupported(self, error: Exception) -> bool:
         # NumPy raises the TypeError "ufunc 'xxx' not supported for the input types". scikit-learn requires two classes

@@ -29,6 +29,8 @@ from ._model_options import (
 from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
 from ._tensorflow_syntax import SYNTAX
 from ._training import Step, Training
+from .linear import LinearBatch
+from .linear import tensorflow as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
 # TensorFlow would take all memory of the accelerator, which other frameworks may need.
@@ -276,6 +278,14 @@ class TensorflowFramework(Framework):
         _builtin("nn.log_softmax", with_options(nn_log_softmax, nn_logsumexp, tf.tanh), class_axis=None),
         *KERAS.implementations("tensorflow/keras.", MODES, PLAIN_MODES),
     )
+    linear_implementations = linear.implementations(
+        {
+            "naive": ("naive", naive),
+            "lse": ("lse", lse),
+            "log1p": ("log1p", log1p),
+            "nn.sparse_softmax_cross_entropy_with_logits": ("builtin", sparse),
+        }
+    )
     autograd = TensorflowAutograd()
     transformed = TRANSFORMED
     strides = False
@@ -343,6 +353,13 @@ class TensorflowFramework(Framework):
                 loss = _forward(implementation, batch, x, t)
             yield "loss", loss.numpy()
             yield "gradient", tf.convert_to_tensor(tape.gradient(loss, x)).numpy()
+
+    def evaluate_linear(
+        self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        with self.placed(device):
+            for quantity, tensor in linear.evaluate(implementation, batch, _reduce):
+                yield quantity, tensor.numpy()
 
     def unsupported(self, error: Exception) -> bool:
         # Such as "Could not find device for node" or "Value for attr 'T' ... is not in the list of allowed values".

@@ -29,6 +29,8 @@ from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_syntax import SYNTAX
 from ._torch_transformed import TRANSFORMED
 from ._training import Step, Training
+from .linear import LinearBatch
+from .linear import torch as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
 # Variants set these variables in a worker before it imports this module.
@@ -265,6 +267,7 @@ class TorchFramework(Framework):
         _formula("log1p", log1p, log1p_probabilities),
         *BUILTINS,
     )
+    linear_implementations = linear.implementations({"naive": naive, "lse": lse, "log1p": log1p})
     autograd = TorchAutograd()
     transformed = TRANSFORMED
     # With one thread sums have the same order on any number of cores, and matrices this small need no second thread.
@@ -330,6 +333,12 @@ class TorchFramework(Framework):
         if implementation.differentiable:
             (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
             yield "gradient", self.to_numpy(gradient)
+
+    def evaluate_linear(
+        self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        for quantity, tensor in linear.evaluate(implementation, batch, lambda array: self.to_array(array, device)):
+            yield quantity, self.to_numpy(tensor)
 
     def unsupported(self, error: Exception) -> bool:
         # PyTorch raises '"log_softmax" not implemented for ...' as a NotImplementedError or a RuntimeError. For int32

@@ -125,19 +125,35 @@ class Standard:
                 bounds = transformed.gradient_bounds(fmt, exact.scale)
             else:
                 bounds = transformed.probability_bounds(fmt)
-            size = np.abs(wanted.hi)
-            return cls(
-                fmt,
-                wanted,
-                _cumulated(bounds),
-                ulp(wanted.hi, fmt, wanted.lo),
-                np.where(size >= fmt.smallest_normal, size, np.inf),
-                ~rounds_to_zero(wanted.hi, fmt, wanted.lo),
-                graded,
-                exact.sole_target if quantity == Quantity.GRADIENT else None,
-                graded | _counts_nothing(quantity, wanted, exact),
-                {fmt.name: Expected.of(wanted, fmt)},
+            targets = exact.sole_target if quantity == Quantity.GRADIENT else None
+            return cls.of_values(
+                fmt, wanted, bounds, graded, targets, graded | _counts_nothing(quantity, wanted, exact)
             )
+
+    @classmethod
+    def of_values(
+        cls,
+        fmt: Format,
+        wanted: Exact,
+        bounds: Bounds,
+        graded: NDArray[np.bool_],
+        targets: NDArray[np.int64] | None,
+        has_answer: NDArray[np.bool_],
+    ) -> Self:
+        """Build the standard of exact values with the largest errors for A, B and C, which need not be in order."""
+        size = np.abs(wanted.hi)
+        return cls(
+            fmt,
+            wanted,
+            _cumulated(bounds),
+            ulp(wanted.hi, fmt, wanted.lo),
+            np.where(size >= fmt.smallest_normal, size, np.inf),
+            ~rounds_to_zero(wanted.hi, fmt, wanted.lo),
+            graded,
+            targets,
+            has_answer,
+            {fmt.name: Expected.of(wanted, fmt)},
+        )
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """Return the standard of the given rows, which may repeat."""

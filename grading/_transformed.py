@@ -32,6 +32,9 @@ The gradient is ``(g_j + h_j) w_j`` with ``w_j = dx_j / dz_j``. Its error is tha
 scale itself. Under a cap it is ``s sech^2 r``. A allows a relative error of ``w_j`` of ``(8 + 8 |r|) v``, which an
 error of ``3 v`` in ``r`` causes. The usual ``s (1 - tanh^2 r)`` loses digits where tanh is near 1: B allows ``8 v s``
 in addition, C ``8 u s``.
+
+If the logits are computed too (see `_linear`), ``D_j`` also has the error of ``z_j`` times the largest slope between
+``z_j`` and its neighbour, and the error of ``w_j`` the change of the slope.
 """
 
 import math
@@ -100,17 +103,22 @@ class Transformed:
     inner: Float64  # g
     probabilities: Float64
     mass: Float64
+    given: Bounds | None = None
 
     @classmethod
     def of(cls, logits: NDArray[Any], exact: Reference) -> Self | None:
         """Return the transformed batch of logits (B, C); None if the loss is of the logits themselves."""
-        t = exact.transform
-        if t.plain or exact.inner is None:
-            return None
-        z = logits.astype(np.float64)
+        return None if exact.transform.plain else cls.with_errors(logits, exact, None)
+
+    @classmethod
+    def with_errors(cls, logits: NDArray[Any], exact: Reference, given: Bounds | None) -> Self:
+        """Return the batch of logits (B, C) that are computed with errors (B, C) that A, B and C allow."""
+        t, z = exact.transform, logits.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
+            inner = exact.inner if exact.inner is not None else exact.gradient.hi / exact.scale
             ratio = np.zeros(z.shape) if t.softcap is None else np.abs(t.logit_scale * z / t.softcap)
-            return cls(t, t.logits(z), t.slopes(z), ratio, exact.inner, exact.probabilities.hi, exact.mass[:, None])
+            p, mass = exact.probabilities.hi, exact.mass[:, None]
+            return cls(t, t.logits(z), t.slopes(z), ratio, inner, p, mass, given)
 
     def loss_allowances(self, fmt: Format) -> Bounds:
         """Return the errors of row losses (B,) that A, B and C allow in addition to a plain loss's bounds."""
@@ -126,10 +134,11 @@ class Transformed:
         lossy = 8 * s * capped
         roundings = 4 * u * size * w
         a, b, c = (self._of_derivative(self._neighbours(grade, fmt), grade, fmt) for grade in _BOUNDED)
+        of_a, of_b, of_c = (size * self._moved_slope(grade) for grade in _BOUNDED)
         return Bounds(
-            scale * (a * w + size * of_slope + roundings) + t,
-            scale * (b * w + size * (of_slope + v * lossy) + roundings) + t,
-            scale * (c * w + 2 * size * (of_slope + u * lossy) + roundings) + 2 * t,
+            scale * (a * w + size * of_slope + roundings + of_a) + t,
+            scale * (b * w + size * (of_slope + v * lossy) + roundings + of_b) + t,
+            scale * (c * w + 2 * size * (of_slope + u * lossy) + roundings + of_c) + 2 * t,
         )
 
     def probability_bounds(self, fmt: Format) -> Bounds:
@@ -138,6 +147,21 @@ class Transformed:
         plain = entry_bounds(p, p, RowSizes.of(self.x, np.ones(len(p))), fmt)
         moved = (self._neighbours(grade, fmt).of_p for grade in _BOUNDED)
         return Bounds(*(bound + more for bound, more in zip(plain, moved, strict=True)))
+
+    def _moved_slope(self, grade: Grade) -> Float64 | float:
+        """Return the change of ``w`` by the error of a computed logit: ``w' = 2 tanh r / c`` times ``w`` at most."""
+        cap = self.transform.softcap
+        if self.given is None or cap is None:
+            return 0.0
+        moved = self.given[_BOUNDED.index(grade)]
+        return 2 * self.transform.logit_scale / cap * moved * self._largest_slope(moved)
+
+    def _largest_slope(self, moved: Float64) -> Float64:
+        """Return the largest ``w`` between ``z`` and logits as far away as ``moved``: it falls with the magnitude."""
+        if self.transform.softcap is None:
+            return self.slopes
+        near = np.maximum(self.ratio * self.transform.softcap / self.transform.logit_scale - moved, 0.0)
+        return self.transform.slopes(near)
 
     @cached_property
     def _row(self) -> _SoftmaxRows:
@@ -152,6 +176,9 @@ class Transformed:
         u, v, row = fmt.unit_roundoff, wide_unit(fmt), self._row
         rounding = _rounding(self.transform, u if grade is Grade.C else v, v)
         d = rounding * np.where(np.isfinite(self.x), np.abs(self.x), 0.0)
+        if self.given is not None:
+            moved = self.given[_BOUNDED.index(grade)]
+            d = d + np.where(np.isfinite(self.x), moved * self._largest_slope(moved), 0.0)
         most = np.exp(np.minimum(row.log_p + d + (self.probabilities * d).sum(axis=1, keepdims=True), 0.0))
         of_y = (most * d).sum(axis=1, keepdims=True)
         others = np.where(row.is_top, 0.0, most)
@@ -169,7 +196,8 @@ class Transformed:
         y = np.abs(self._row.y)
         squared = 2 * y * near.of_y + near.of_y**2 + 4 * fmt.unit_roundoff * y**2
         moved = ((np.abs(self.inner) + self.mass * near.of_p) * near.d).sum(axis=1, keepdims=True)
-        allowed: Float64 = (moved + self.transform.z_loss * squared)[:, 0]
+        # An ignored row of NaN must not spoil the bound of a reduced loss.
+        allowed: Float64 = np.nan_to_num((moved + self.transform.z_loss * squared)[:, 0], nan=0.0, posinf=np.inf)
         return allowed
 
     def _of_derivative(self, near: _Neighbours, grade: Grade, fmt: Format) -> Float64:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import UsageError
-from ..core.vocabulary import QUANTITIES
+from ..core.vocabulary import Problem
 from ._answer import Exact, Reference, merge_rows, take_rows
 from ._inputs import class_indices, float_logits
 from .reference import reference
@@ -67,7 +67,7 @@ def bulk(logits: ArrayLike, targets: ArrayLike, first_row: int = 0) -> Reference
 
 def _agree(found: Reference, proven: Reference, bits: int) -> bool:
     """Return whether the rows are the same both ways."""
-    for name in QUANTITIES:
+    for name in Problem.LOGITS.quantities:
         a: Exact = getattr(found, name)
         b: Exact = getattr(proven, name)
         with np.errstate(invalid="ignore"):

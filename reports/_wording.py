@@ -30,7 +30,8 @@ def outcome(result: Result) -> str:
     """The fault of a result of `safety`, in words: ``the loss is inf where 2000 is exact``."""
     verdict = result.verdict  # a damaged run may have other words than `Verdict`
     if result.quantity != Quantity.LOSS:
-        return f"an entry of the {result.quantity} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
+        name = result.quantity.replace("_", " by the ")
+        return f"an entry of the {name} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
     subject = "the loss" if result.row >= 0 else "the reduced loss"
     if verdict == Verdict.NAN:
         return f"{subject} is NaN where {result.exact:.4g} is exact"

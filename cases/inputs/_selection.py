@@ -7,6 +7,7 @@ from pathlib import Path
 from ...core.errors import UsageError
 from ...core.facts import Inputs
 from ...core.formats import FORMATS
+from ...core.vocabulary import Problem
 from .. import Case, all_cases, content_hash, select_cases
 from ._case_file import CaseFile
 from ._logits_file import NO_OPTIONS, LogitsFile
@@ -21,10 +22,10 @@ class CaseBlock:
     cases: tuple[Case, ...]
     dtypes: tuple[str, ...]
 
-    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
-        """Return the number of rows measured in a dtype."""
-        taken = (c for c in self.cases if dtype in c.dtypes and c.is_taken(plain_only=plain_only))
-        return sum(c.rows for c in taken) if dtype in self.dtypes else 0
+    def rows(self, dtype: str, *, problem: Problem = Problem.LOGITS, plain_only: bool = False) -> int:
+        """Return the number of rows of a problem measured in a dtype."""
+        taken = (c for c in self.cases if c.problem is problem and c.is_taken(plain_only=plain_only))
+        return sum(c.rows for c in taken if dtype in c.dtypes) if dtype in self.dtypes else 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Selection:
     case_files: tuple[CaseFile, ...] = ()
 
     @property
+    def problems(self) -> frozenset[Problem]:
+        """The problems of the cases; files hold logits."""
+        return frozenset({*(c.problem for c in self.cases), *[Problem.LOGITS] * bool(self.files)})
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
         """All dtypes of the run: the requested ones, or all four for cases and the files' dtypes."""
         own = {f.dtype for f in self.files}
@@ -53,15 +59,17 @@ class Selection:
             for piece in file.pieces():
                 yield CaseBlock((piece,), self._dtypes_of(file))
 
-    def rows(self, dtype: str, *, plain_only: bool = False) -> int:
-        """Return the number of rows of all blocks measured in a dtype."""
+    def rows(self, dtype: str, *, problem: Problem = Problem.LOGITS, plain_only: bool = False) -> int:
+        """Return the number of rows of a problem, of all blocks, measured in a dtype."""
         of_files = (f.rows for f in self.files if dtype in self._dtypes_of(f) and (f.plain or not plain_only))
-        return CaseBlock(self.cases, self.dtypes).rows(dtype, plain_only=plain_only) + sum(of_files)
+        of_cases = CaseBlock(self.cases, self.dtypes).rows(dtype, problem=problem, plain_only=plain_only)
+        return of_cases + (sum(of_files) if problem is Problem.LOGITS else 0)
 
-    def has_case_for(self, dtype: str, *, plain_only: bool = False) -> bool:
-        """Return whether a case or file is measured in a dtype, even if it has no rows."""
-        in_memory = any(dtype in c.dtypes and c.is_taken(plain_only=plain_only) for c in self.cases)
-        return (in_memory and dtype in self.dtypes) or self.rows(dtype, plain_only=plain_only) > 0
+    def has_case_for(self, dtype: str, *, problem: Problem = Problem.LOGITS, plain_only: bool = False) -> bool:
+        """Return whether a case or file of a problem is measured in a dtype, even if it has no rows."""
+        taken = (c for c in self.cases if c.problem is problem and c.is_taken(plain_only=plain_only))
+        in_memory = dtype in self.dtypes and any(dtype in c.dtypes for c in taken)
+        return in_memory or self.rows(dtype, problem=problem, plain_only=plain_only) > 0
 
     def _dtypes_of(self, file: LogitsFile) -> tuple[str, ...]:
         return tuple(d for d in self._requested_of(file) if d in file.dtypes)

@@ -2,7 +2,8 @@
 
 from ._calls import Call, GradedCall, PlannedCall
 from ._cells import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
-from ._groups import Group, groups
+from ._grouping import groups
+from ._groups import Group
 from ._order import ordered
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from ...core.vocabulary import SOUND
-from ...frameworks import Batch
+from ...core.vocabulary import SOUND, Problem
+from ...frameworks import Batch, LinearBatch
 from ...frameworks.stages import FORMULAS
 from ...grading import Graded, grade_by
 from .. import worker
@@ -36,7 +36,7 @@ class Call(ABC):
         return self.cell.dtype
 
     @abstractmethod
-    def batch(self) -> Batch:
+    def batch(self) -> Batch | LinearBatch:
         """Return the input of the call."""
 
     def evaluation(self) -> Evaluation:
@@ -64,9 +64,11 @@ class PlannedCall(Call):
     def kind(self) -> Hashable:
         return self.cell.dtype, self.group.cases[0].classes
 
-    def batch(self) -> Batch:
+    def batch(self) -> Batch | LinearBatch:
         batch = self.group.batch()
-        return replace(batch, targets=batch.targets.astype(np.int64), layout="rows") if self.traced else batch
+        if not self.traced or isinstance(batch, LinearBatch):
+            return batch
+        return replace(batch, targets=batch.targets.astype(np.int64), layout="rows")
 
     def divided(self) -> tuple[PlannedCall, ...]:
         singles = () if self.traced else self.group.divided()
@@ -79,6 +81,8 @@ class PlannedCall(Call):
     @property
     def traceable(self) -> bool:
         """Whether `worker.trace_stages` can trace it: a written formula in eager mode on plain row losses."""
+        if self.group.problem is not Problem.LOGITS:
+            return False
         written = self.cell.implementation.formula in FORMULAS and self.cell.base_mode == "eager"
         case = self.group.cases[0]
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid

@@ -10,6 +10,7 @@ from ...core.vocabulary import OracleKind
 from ...oracle import require_quad
 from .. import registry, variants
 from ..registry import Description, ImplementationInfo
+from ._groups import Group
 
 # Compiling takes most of a run's time, and more than half an hour if it is done in every dtype.
 SPARED_FOR = "float32"
@@ -51,6 +52,10 @@ class Cell:
     def base_mode(self) -> str:
         """The mode without its variant."""
         return variants.base(self.mode)
+
+    def takes(self, group: Group) -> bool:
+        """Return whether the cell measures the cases of a group."""
+        return group.problem is self.implementation.problem and group.cases[0].is_taken(plain_only=self.plain_only)
 
     @property
     def plain_only(self) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -15,8 +14,8 @@ from ...cases import Case
 from ...core.conventions import STANDARD, Convention
 from ...core.formats import Format
 from ...core.options import OptionValues
-from ...core.vocabulary import OracleKind, Quantity
-from ...frameworks import Batch
+from ...core.vocabulary import OracleKind, Problem, Quantity
+from ...frameworks import Batch, LinearBatch
 from ...grading import Standard, apriori_bounds
 from ...oracle import Exact, Reference, bulk, reference, stack_references, without_answers
 from ..registry import ImplementationInfo
@@ -25,13 +24,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 Float64 = NDArray[np.float64]
 
-# The most logits of a call; a device holds a few arrays of that size during a call.
-MAX_LOGITS = 2**22
 # The most logits of a group whose standards are cached for the next cell: as many as the catalogue's widest rows have.
 MAX_KEPT_LOGITS = 2**19
-# The most logits of a batch that is filled to a common number of rows. With 17 classes or more, XLA sums a row in an
-# order that depends on the number of rows.
-MAX_FILLED_LOGITS = 2**12
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +71,11 @@ class Group:
     def plain(self) -> bool:
         """Whether the rows are plain, without loss options."""
         return self.cases[0].plain
+
+    @property
+    def problem(self) -> Problem:
+        """What the losses that take the group are a function of."""
+        return Problem.LOGITS
 
     @property
     def reduction(self) -> str:
@@ -143,8 +142,10 @@ class Group:
         given = quantity, self.logits, self.fmt, self.exact, self.reduction, losses
         return self._kept(self._standards, (quantity, exposed), lambda: Standard.of(*given, rows_exposed=exposed))
 
-    def apriori(self, quantity: str) -> tuple[Float64, Float64]:
-        """Return the a-priori bounds of a quantity's rows, unshifted and shifted."""
+    def apriori(self, quantity: str) -> tuple[Float64, Float64] | None:
+        """Return the a-priori bounds of a quantity's rows, unshifted and shifted; None where no theorem applies."""
+        if quantity != Quantity.PROBABILITIES and self.options:
+            return None
         given = quantity, self.logits, self.targets, self.fmt, self.exact
         return self._kept(self._bounds, quantity, lambda: apriori_bounds(*given))
 
@@ -156,47 +157,18 @@ class Group:
             cache[key] = build()
         return cache[key]
 
-    def batch(self) -> Batch:
+    def is_one_row(self, quantity: str) -> bool:
+        """Return whether a case has one such result, not one for each row."""
+        return quantity == Quantity.LOSS and self.reduction != "none"
+
+    def quantities(self, info: ImplementationInfo) -> Sequence[str]:
+        """Return the quantities that an implementation returns for the group."""
+        return info.quantities
+
+    def batch(self) -> Batch | LinearBatch:
         """Return the input of a call."""
         return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout, self.common_rows)
 
     def divided(self) -> tuple[Group, ...]:
         """Return one group for each case; empty if there is only one case."""
         return tuple(replace(self, cases=(c,)) for c in self.cases) if len(self.cases) > 1 else ()
-
-
-def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
-    """Return the cases that the format can hold, grouped so that compilers see few shapes.
-
-    Plain cases of equal width form a group. Each group has a number of rows that it can be filled up to.
-    """
-    held = [c for c in cases if fmt.name in c.dtypes]
-    rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
-    stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
-    together = (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
-    common = _common_rows(together)
-    return tuple(replace(group, common_rows=common[group.classes]) for group in together)
-
-
-def _common_rows(built: Iterable[Group]) -> dict[int, int]:
-    """Return for each width the number of rows that its groups can be filled up to.
-
-    It is the number of rows of the largest group of any width if that gives few logits, and else of the largest group
-    of that width.
-    """
-    most: dict[int, int] = {}
-    for group in built:
-        most[group.classes] = max(group.rows, most.get(group.classes, 0))
-    largest = max((rows for width, rows in most.items() if width * rows <= MAX_FILLED_LOGITS), default=0)
-    return {w: largest if w * largest <= MAX_FILLED_LOGITS else rows for w, rows in most.items()}
-
-
-def _within(cases: Iterable[Case]) -> Iterator[tuple[Case, ...]]:
-    """Yield the cases in lots of at most `MAX_LOGITS` logits, or of one case."""
-    lot: list[Case] = []
-    for case in cases:
-        if lot and sum(c.logits.size for c in lot) + case.logits.size > MAX_LOGITS:
-            yield tuple(lot)
-            lot = []
-        lot.append(case)
-    yield tuple(lot)

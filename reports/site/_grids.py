@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ...core.formats import DTYPES
-from ...core.vocabulary import GRADES
+from ...core.vocabulary import GRADES, QUANTITIES
 
 DIGITS = 4  # significant ones, of a measured error
 LONGEST = 400  # characters of a message; the downloads have the whole message
@@ -130,7 +130,7 @@ def _coded(values: pd.Series[Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
 
 
 def _kind(name: str, words: Sequence[str]) -> str:
-    if name in (*DTYPES, "grade", "loss", "gradient", "probabilities") and set(words) & set(GRADES):
+    if name in (*DTYPES, "grade", *QUANTITIES) and set(words) & set(GRADES):
         return "grade"
     if name in ("implementation", "case", "one", "other", "lowest", "highest", "first", "worst case"):
         return "name"

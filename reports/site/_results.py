@@ -2,13 +2,17 @@
 
 import pandas as pd
 
-from ...core.vocabulary import SOUND
+from ...core.vocabulary import SOUND, Quantity
 from ...storage.querying import Measurements
 from ...storage.schema import WORDS
+from ..tables.errors import LISTED
 from ..tables.ordering import CELL, KEYS
 
-QUANTITIES = ("loss", "gradient", "probabilities")
+# The loss decides before the gradients, and these before the probabilities.
+QUANTITIES = (*LISTED, Quantity.PROBABILITIES.value)
 _KEYS = f'"case", family, row, formula, {KEYS}'
+# The columns of each quantity in a page's table: its grade, and its error if it is listed.
+GRADED = (*(name for q in LISTED for name in (q, f"{q} ulp")), Quantity.PROBABILITIES.value)
 _WORDS = {*WORDS, *QUANTITIES, "stage"}
 # Grades are letters in the order of the alphabet: the worst is the largest.
 _WORST = "max_by({}, (coalesce(grade, ''), fault, -quantity_place, -place))"
@@ -16,6 +20,8 @@ _OF_QUANTITIES = ", ".join(
     f"""any_value(grade) FILTER (quantity = '{q}') AS {q}, any_value(max_ulp) FILTER (quantity = '{q}') AS "{q} ulp\""""
     for q in QUANTITIES
 )
+_COLUMNS = ", ".join(f'{q}, "{q} ulp"' for q in QUANTITIES)
+_LARGEST = ", ".join(f'"{q} ulp"' for q in LISTED)
 _CREATE = f"""
     CREATE TEMP TABLE IF NOT EXISTS results AS
     WITH lines AS (
@@ -30,14 +36,13 @@ _CREATE = f"""
             min((quantity_place, place)) AS first
         FROM lines GROUP BY ALL
     ), numbered AS (
-        SELECT {_KEYS}, loss, "loss ulp", value, exact, given, gradient, "gradient ulp", probabilities,
-            "probabilities ulp", grade, worst.status, worst.verdict, worst.stage, worst.detail,
+        SELECT {_KEYS}, {_COLUMNS}, value, exact, given, grade, worst.status, worst.verdict, worst.stage, worst.detail,
             row_number() OVER (ORDER BY first) AS number
         FROM rows
     )
     SELECT *, row_number() OVER (
         PARTITION BY "case", {KEYS}
-        ORDER BY grade DESC NULLS LAST, greatest("loss ulp", "gradient ulp") DESC NULLS LAST, number
+        ORDER BY grade DESC NULLS LAST, greatest({_LARGEST}) DESC NULLS LAST, number
     ) AS rank
     FROM numbered ORDER BY number
 """

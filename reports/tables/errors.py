@@ -2,11 +2,14 @@
 
 import pandas as pd
 
+from ...core.vocabulary import Quantity
 from ...storage.querying import Measurements
 from .medians import medians
 from .ordering import CELL, KEYS, in_order
 from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
 
+# The quantities whose errors are listed.
+LISTED = tuple(q.value for q in Quantity if q is not Quantity.PROBABILITIES)
 _SIDES = {True: "finite where it should be", False: "not finite where it should not"}
 
 
@@ -26,20 +29,20 @@ def finiteness(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
-    """Return the median and largest error in ulp of loss and gradient, a line for each cell.
+    """Return the median and largest error in ulp of loss and gradients, a line for each cell.
 
     ``<quantity> uncounted`` is the largest error that the module `uncounted` leaves out, if it exceeds the others, and
     missing otherwise.
     """
     found = Measurements.of(measurements)
-    rows = "FROM measurements WHERE grade IS NOT NULL AND quantity IN ('loss', 'gradient') AND max_ulp IS NOT NULL"
+    rows = f"FROM measurements WHERE grade IS NOT NULL AND quantity IN {LISTED} AND max_ulp IS NOT NULL"
     keys = [*CELL, "quantity"]
     largest = found.sql(f"SELECT {KEYS}, quantity, {LARGEST}, {LARGEST_UNCOUNTED} {rows} GROUP BY ALL")
     middle = medians(found, keys, {"median": "ulps"}, f"SELECT {KEYS}, quantity, {COUNTED_ULP} AS ulps {rows}")
     kinds = ["median", "largest", "uncounted"]
     table = largest.merge(middle, on=keys, how="left").pivot(index=CELL, columns="quantity", values=kinds)
     table.columns = [f"{c[1]} {c[0]}" for c in table.columns]
-    wanted = [f"{q} {kind}" for q in ("loss", "gradient") for kind in kinds]
+    wanted = [f"{q} {kind}" for q in LISTED for kind in kinds]
     return in_order(found.cells, table.reindex(columns=wanted).reset_index())
 
 

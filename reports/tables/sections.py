@@ -11,7 +11,7 @@ from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
 from .bounds import against_bounds
-from .errors import errors, finiteness
+from .errors import LISTED, errors, finiteness
 from .grades import LEGEND, grade_matrix
 from .ignored import ignored_rows, in_brief
 from .ordering import CELL, by_dtype
@@ -61,13 +61,13 @@ def _overall(found: Measurements) -> Iterator[Section]:
 
 def _errors(found: Measurements) -> Iterator[Section]:
     ulps = errors(found)
-    for quantity in ("loss", "gradient"):
+    for quantity in LISTED:
         values = [f"{quantity} {kind}" for kind in ("median", "largest", "uncounted")]
         part = ulps[[*CELL, *values]].dropna(how="all", subset=values)
         words = list(map(median_and_largest, *(part[value] for value in values)))
         yield Section(
             f"errors_{quantity}",
-            f"Errors of the {quantity}, in ulp of the dtype",
+            f"Errors of the {quantity.replace('gradient_', 'gradient by the ')}, in ulp of the dtype",
             "Median / largest over all graded rows; inf where a row is not finite but should be, or the reverse. "
             f"Grade B allows many ulp in a number that is small beside the others of its row. {MEANING}",
             part,

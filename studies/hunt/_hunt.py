@@ -18,7 +18,7 @@ from ...core.arguments import Strings, as_integer, as_positive, as_string, as_st
 from ...core.errors import UsageError
 from ...core.formats import Format, get_format
 from ...core.progress import Progress, reporting
-from ...core.vocabulary import QUANTITIES, Quantity, Status
+from ...core.vocabulary import Problem, Quantity, Status
 from ...execution.plan import Cell, choose_cells, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ._findings import Measurement, confirm, described, measure_cases, small_cases, worst
@@ -172,9 +172,9 @@ def hunt(
 def _quantities(wanted: Sequence[str]) -> tuple[str, ...]:
     asked = wanted or HUNTED
     for name in asked:
-        if name not in QUANTITIES:
-            raise UsageError(f"unknown quantity {name!r}; choose one of {', '.join(QUANTITIES)}")
-    return tuple(q for q in QUANTITIES if q in asked)
+        if name not in Problem.LOGITS.quantities:
+            raise UsageError(f"unknown quantity {name!r}; choose one of {', '.join(Problem.LOGITS.quantities)}")
+    return tuple(q for q in Problem.LOGITS.quantities if q in asked)
 
 
 def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str) -> Cell:

@@ -17,14 +17,14 @@ from ...tables.grades import Column, labels
 from ...tables.ordering import CELL
 from ...tables.uncounted import MANY_ULP
 from .._grids import EXACT, Grid, grid, short
-from .._results import results
+from .._results import GRADED, results
 from .._site import Site, WebPage
 
 AT_ONCE = 25  # cases of a query
 MAX_ROWS = 8  # a case with more rows has only the worst row of each cell on its page
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
-GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", "loss", "loss ulp", "gradient",
-         "gradient ulp", "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
+GIVEN = ["implementation", "mode", "device", "dtype", "row", "value", "exact", *GRADED, "stage", "verdict", "status",
+         "detail"]  # fmt: skip
 NOT_KEPT = (
     "The run has no description of this case: an older LogitLab wrote it, or the case is part of a file of logits."
 )
@@ -193,7 +193,8 @@ def _grid(site: Site, rows: pd.DataFrame) -> Grid:
     what = "Every row" if every_row else "The worst row of each cell; the downloads have every row"
     note = f"{what}. Value is the loss returned, exact the exact loss; errors are in ulp of the dtype. "
     note += "Stage is the first stage of a written formula that failed. "
-    note += "Row -1 is the reduced loss. " * bool((table["row"] < 0).any()) + MANY_ULP
+    whole_batch = "Row -1 is a result of the whole batch: a reduced loss, or a gradient by a weight or bias. "
+    note += whole_batch * bool((table["row"] < 0).any()) + MANY_ULP
     return grid("given", table, title="Results of each implementation", note=note, links=site.addresses("../"))
 
 

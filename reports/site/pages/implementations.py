@@ -13,7 +13,7 @@ from ...tables.medians import medians
 from ...tables.ordering import CELL, KEYS, in_order
 from ...tables.uncounted import MANY_ULP
 from .._grids import grid
-from .._results import results
+from .._results import GRADED, QUANTITIES, results
 from .._site import Site, WebPage
 
 FORMULAS = {
@@ -22,9 +22,8 @@ FORMULAS = {
     Formula.LOG1P.value: "log1p of the sum without the maximum's own term, plus the maximum minus the target logit",
     Formula.BUILTIN.value: "a loss that the framework ships",
 }
-SHOWN = ["case", "family", "dtype", "mode", "device", "grade", "loss", "loss ulp", "gradient", "gradient ulp",
-         "probabilities", "stage", "verdict", "status", "detail"]  # fmt: skip
-UNPICKED = ("loss", "gradient", "probabilities", "status")  # beside the grade and the verdict
+SHOWN = ["case", "family", "dtype", "mode", "device", "grade", *GRADED, "stage", "verdict", "status", "detail"]
+UNPICKED = (*QUANTITIES, "status")  # beside the grade and the verdict
 
 
 class Cell(NamedTuple):

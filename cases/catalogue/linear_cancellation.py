@@ -1,0 +1,73 @@
+"""Dot products that cancel: the terms of a logit or of a gradient are large and their sum is small."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .._case import Case
+from .._linear_case import make_linear
+from ._layers import layer
+
+QUICK = "alternating"
+
+
+def cases() -> Iterator[Case]:
+    signs = np.where(np.arange(64) % 2, -1.0, 1.0)
+    states = np.vstack([64.0 * signs + 0.5, np.full(64, 64.0)])
+    yield make_linear(
+        "linear_cancellation/alternating",
+        "Features of alternating sign and a constant weight: terms of 64 cancel down to logits of 1.",
+        states,
+        np.vstack([np.full(64, 1 / 32), np.full(64, 1 / 64), signs / 64, np.zeros(64)]),
+        [0, 3],
+    )
+    yield make_linear(
+        "linear_cancellation/large_pair",
+        "Two features of 2048 that cancel beside one of 1: an accumulator of 11 bits or fewer loses the logit.",
+        [[2048.0, 1.0, -2048.0], [2048.0, -2048.0, 1.0]],
+        [[1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [0.5, 0.25, 0.5]],
+        [0, 2],
+    )
+    yield make_linear(
+        "linear_cancellation/to_nothing",
+        "Logits whose terms cancel exactly: all classes are equal.",
+        [[3.0, -3.0, 5.0, -5.0], [1.5, 1.5, -1.5, -1.5]],
+        [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0], [-1.0, -1.0, -1.0, -1.0]],
+        [0, 1],
+    )
+    states, weight = layer(4, 128, 50, seed=3)
+    yield make_linear(
+        "linear_cancellation/common_offset",
+        "A feature that adds 300 to every logit: rounded to bfloat16 logits have no fraction left.",
+        np.hstack([states, np.full((4, 1), 300.0)]),
+        np.hstack([weight, np.ones((50, 1))]),
+        [0, 10, 20, 49],
+        tags=("seeded", "offset"),
+    )
+    yield make_linear(
+        "linear_cancellation/common_weight",
+        "A weight with the same large row added to each class: the gradient by the hidden state cancels to the rest.",
+        states,
+        weight + 8.0 * np.sign(np.arange(128) % 2 - 0.5),
+        [1, 11, 21, 31],
+        tags=("seeded",),
+    )
+    twice = np.vstack([states, -states])
+    yield make_linear(
+        "linear_cancellation/opposite_rows",
+        "Rows and their negatives: the gradient by the weight is a sum of terms of both signs.",
+        twice,
+        weight,
+        [5] * 8,
+        reduction="sum",
+        tags=("seeded",),
+    )
+    yield make_linear(
+        "linear_cancellation/many_rows",
+        "256 rows with one target: a running sum in the dtype loses the later rows of the weight's gradient.",
+        np.tile(states, (64, 1)),
+        weight[:8],
+        np.arange(256) % 8,
+        reduction="mean",
+        tags=("seeded",),
+    )

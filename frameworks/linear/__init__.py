@@ -1,0 +1,5 @@
+"""Losses of hidden states and a weight: the batch of a call, and one file per framework."""
+
+from ._batch import LinearBatch
+
+__all__ = ["LinearBatch"]

@@ -1,0 +1,81 @@
+"""The input of one call of a loss of hidden states."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.options import OptionValues
+from ...core.vocabulary import Quantity
+from .._batch import Implementation, missing_options
+
+
+@dataclass(frozen=True)
+class LinearBatch:
+    """The input of one call; all arrays are of one of the four NumPy dtypes, and the targets of class indices int64.
+
+    Attributes:
+        hidden: hidden states (B, H).
+        weight: the weight (C, H) of the last layer.
+        bias: the bias (C,) of the last layer, or None.
+        targets: class indices (B,), or class probabilities (B, C).
+        reduction: ``none``, ``mean`` or ``sum``.
+        options: the options of `options.LossOptions` that are set, rounded to the dtype.
+    """
+
+    hidden: NDArray[Any]
+    weight: NDArray[Any]
+    bias: NDArray[Any] | None
+    targets: NDArray[Any]
+    reduction: str = "none"
+    options: OptionValues = field(default_factory=OptionValues)
+
+    @property
+    def rows(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the targets are class probabilities."""
+        return self.targets.ndim == 2
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """The dtype and the number of classes: batches of one kind follow each other in a worker."""
+        return self.hidden.dtype.name, len(self.weight)
+
+    @property
+    def leaves(self) -> dict[str, NDArray[Any]]:
+        """The arrays that the loss is differentiated by, by the names of its arguments."""
+        arrays = {"hidden": self.hidden, "weight": self.weight, "bias": self.bias}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The options as keywords of a loss. Class weights are ``class_weight``: ``weight`` is that of the layer."""
+        return {"class_weight" if name == "weight" else name: value for name, value in self.options.items()}
+
+    def quantities(self, implementation: Implementation) -> tuple[str, ...]:
+        """Return the quantities that an implementation returns for the batch."""
+        own = {Quantity.LOSS, *(f"gradient_{name}" for name in self.leaves)}
+        return tuple(q for q in implementation.quantities if q in own)
+
+    def shape_of(self, quantity: str) -> tuple[int, ...]:
+        """Return the shape of a quantity."""
+        if quantity == Quantity.LOSS:
+            return (self.rows,) if self.reduction == "none" else ()
+        return self.leaves[quantity.removeprefix("gradient_")].shape
+
+    def without_arrays(self) -> "LinearBatch":
+        """Return the batch without its arrays, which a compiled program can keep."""
+        nothing = np.empty((0, 0))
+        return replace(self, hidden=nothing, weight=nothing, bias=None, targets=nothing)
+
+    def refusal(self, implementation: Implementation) -> str | None:
+        """Return why the implementation's documentation excludes this batch; None if it does not."""
+        if self.soft and not implementation.soft:
+            return "takes class indices, not class probabilities"
+        if self.reduction == "mean" and not implementation.reduces and {"weight", "ignore_index"} & set(self.options):
+            return "returns row losses and defines no mean over weighted or ignored rows"
+        return missing_options(implementation.loss, [*self.keywords, *["bias"] * (self.bias is not None)])

@@ -1,0 +1,75 @@
+"""JAX's and optax's losses of hidden states, on computed logits."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...core.vocabulary import Problem
+from .._batch import Implementation, reduce_rows
+from ._batch import LinearBatch
+
+Array = Any
+Loss = Callable[..., Array]
+MODES = ("eager", "compiled")
+
+
+def of_logits(loss: Loss) -> Loss:
+    """Return the loss of the logits ``hidden @ weight.T + bias``, which are rounded to the dtype unless XLA fuses."""
+
+    def linear(hidden: Array, weight: Array, targets: Array, *, bias: Array | None = None, **options: Any) -> Array:
+        logits = hidden @ weight.T
+        return loss(logits if bias is None else logits + bias, targets, **options)
+
+    return linear
+
+
+def implementations(losses: Mapping[str, tuple[str, str, Loss]]) -> tuple[Implementation, ...]:
+    """Return the implementations, given the formula, the package and the loss of logits of each name."""
+    return tuple(
+        Implementation(
+            f"jax/{name}[linear]", formula, of_logits(loss), package, problem=Problem.LINEAR, modes=MODES
+        )
+        for name, (formula, package, loss) in losses.items()
+    )  # fmt: skip
+
+
+_programs: dict[Hashable, Callable[..., Any]] = {}
+
+
+def evaluate(implementation: Implementation, batch: LinearBatch, mode: str) -> Iterator[tuple[str, Array]]:
+    """Yield loss and gradients on the default device."""
+    leaves = {name: jnp.asarray(array) for name, array in batch.leaves.items()}
+    targets = jnp.asarray(batch.targets)
+    if mode == "compiled":
+        loss, gradients = _program(implementation, batch)(leaves, targets)
+        yield "loss", loss
+    else:
+        loss, pull = jax.vjp(lambda given: _forward(implementation, batch, given, targets), leaves)
+        yield "loss", loss
+        (gradients,) = pull(jnp.ones_like(loss))
+    yield from ((f"gradient_{name}", gradients[name]) for name in leaves)
+
+
+def forget_programs() -> None:
+    _programs.clear()
+
+
+def _forward(implementation: Implementation, batch: LinearBatch, leaves: Mapping[str, Array], targets: Array) -> Array:
+    rows: Array = implementation.loss(**leaves, targets=targets, **batch.keywords)
+    return reduce_rows(rows, batch.reduction)
+
+
+def _program(implementation: Implementation, batch: LinearBatch) -> Callable[..., Any]:
+    """Return a cached program that computes loss and gradients together, as a training step does."""
+    key = implementation, batch.reduction, tuple(sorted((k, str(v)) for k, v in batch.keywords.items()))
+    if key not in _programs:
+        without_arrays = batch.without_arrays()
+
+        def both(leaves: Mapping[str, Array], targets: Array) -> tuple[Array, Any]:
+            value, pull = jax.vjp(lambda given: _forward(implementation, without_arrays, given, targets), leaves)
+            return value, pull(jnp.ones_like(value))[0]
+
+        _programs[key] = jax.jit(both)
+    return _programs[key]

@@ -1,0 +1,53 @@
+"""The formulas of hidden states in NumPy, with their gradients by hand."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ...core.vocabulary import Problem
+from .._batch import Implementation
+from .._training import at_least_float32
+from ._batch import LinearBatch
+
+Array = NDArray[Any]
+Function = Callable[..., Array]
+
+
+def logits_of(hidden: Array, weight: Array, bias: Array | None) -> Array:
+    """Return the logits, rounded to the dtype. NumPy multiplies matrices of bfloat16 into float32."""
+    logits = (hidden @ weight.T).astype(hidden.dtype)
+    return logits if bias is None else logits + bias
+
+
+def implementations(losses: Mapping[str, Function]) -> tuple[Implementation, ...]:
+    """Return the implementations, given the loss of logits of each formula."""
+
+    def of_logits(loss: Function) -> Function:
+        def linear(hidden: Array, weight: Array, targets: Array, *, bias: Array | None = None, **options: Any) -> Array:
+            return loss(logits_of(hidden, weight, bias), targets, **options)
+
+        return linear
+
+    return tuple(
+        Implementation(f"numpy/{name}[linear]", name, of_logits(loss), "numpy", problem=Problem.LINEAR)
+        for name, loss in losses.items()
+    )
+
+
+def evaluate(
+    implementation: Implementation,
+    batch: LinearBatch,
+    gradients: Mapping[str, Function],
+    reduce: Callable[[Array, str], Array],
+) -> Iterator[tuple[str, Array]]:
+    """Yield loss and gradients; ``gradients`` has the gradient by the logits of each formula."""
+    hidden, weight, bias, t = batch.hidden, batch.weight, batch.bias, batch.targets
+    yield "loss", reduce(implementation.loss(hidden, weight, t, bias=bias, **batch.keywords), batch.reduction)
+    g = gradients[implementation.formula](logits_of(hidden, weight, bias), t, **batch.keywords)
+    if batch.reduction == "mean":
+        g = g / g.dtype.type(len(g))
+    yield "gradient_hidden", (g @ weight).astype(hidden.dtype)
+    yield "gradient_weight", (g.T @ hidden).astype(weight.dtype)
+    if bias is not None:
+        yield "gradient_bias", at_least_float32(g).sum(axis=0).astype(bias.dtype)

@@ -1,0 +1,91 @@
+"""PyTorch's losses of hidden states: the formulas and `F.cross_entropy` on computed logits, and the fused loss."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
+from torch import Tensor
+
+from ...core.vocabulary import Problem
+from .._batch import Implementation, reduce_rows
+from ._batch import LinearBatch
+
+Loss = Callable[..., Tensor]
+
+
+def of_logits(loss: Loss) -> Loss:
+    """Return the loss of the logits ``hidden @ weight.T + bias``, which are rounded to the dtype."""
+
+    def linear(
+        hidden: Tensor, weight: Tensor, targets: Tensor, *,
+        bias: Tensor | None = None, class_weight: Tensor | None = None, **options: Any,
+    ) -> Tensor:  # fmt: skip
+        weights = {} if class_weight is None else {"weight": class_weight}
+        return loss(F.linear(hidden, weight, bias), targets, **weights, **options)
+
+    return linear
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *,
+    bias: Tensor | None = None, class_weight: Tensor | None = None, **options: Any,
+) -> Tensor:  # fmt: skip
+    return F.linear_cross_entropy(hidden, weight, targets, linear_bias=bias, weight=class_weight, **options)
+
+
+# A chunk of the batch has this many rows, so that batches of the catalogue have several chunks and a short last one.
+CHUNK_ROWS = 3
+POLICIES: tuple[Literal["accurate", "compact"], ...] = ("accurate", "compact")
+
+
+def chunked(policy: Literal["accurate", "compact"]) -> Loss:
+    """Return the loss over chunks of the batch; the policy chooses the dtype of sums over chunks."""
+
+    def loss(hidden: Tensor, weight: Tensor, targets: Tensor, **options: Any) -> Tensor:
+        if "label_smoothing" in options and options["reduction"] == "none":
+            raise NotImplementedError("with label smoothing and no reduction it takes the path without chunks")
+        chunks = torch.nn.LinearCrossEntropyOptions(
+            batch_chunk_size=min(CHUNK_ROWS, max(len(hidden), 1)), acc_policy=policy
+        )
+        return linear_cross_entropy(hidden, weight, targets, options=chunks, **options)
+
+    return loss
+
+
+def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
+    """Return the implementations, given the formulas of logits by name."""
+    written = tuple(_implementation(f"{name}[linear]", name, of_logits(loss)) for name, loss in formulas.items())
+    unfused = _implementation("F.cross_entropy[linear]", "builtin", of_logits(F.cross_entropy), reduces=True, soft=True)
+    if not hasattr(F, "linear_cross_entropy"):  # it exists since PyTorch 2.13
+        return (*written, unfused)
+    fused = (
+        _implementation("F.linear_cross_entropy", "builtin", linear_cross_entropy, reduces=True, soft=True),
+        *(
+            _implementation(f"F.linear_cross_entropy[chunked, {policy}]", "builtin", chunked(policy), reduces=True)
+            for policy in POLICIES
+        ),
+    )
+    return (*written, unfused, *fused)
+
+
+def _implementation(name: str, formula: str, loss: Loss, **more: Any) -> Implementation:
+    return Implementation(f"torch/{name}", formula, loss, "torch", problem=Problem.LINEAR, **more)
+
+
+def evaluate(
+    implementation: Implementation, batch: LinearBatch, to_array: Callable[[Any], Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield loss and gradients as tensors; ``to_array`` places a NumPy array on the device."""
+    leaves = {name: to_array(array.copy()).requires_grad_() for name, array in batch.leaves.items()}
+    options: dict[str, Any] = {
+        k: to_array(v) if not isinstance(v, int | float) else v for k, v in batch.keywords.items()
+    }
+    if implementation.reduces:
+        options["reduction"] = batch.reduction
+    loss = implementation.loss(**leaves, targets=to_array(batch.targets.copy()), **options)
+    if not implementation.reduces:
+        loss = reduce_rows(loss, batch.reduction)
+    yield "loss", loss
+    gradients = torch.autograd.grad(loss, list(leaves.values()), torch.ones_like(loss))
+    yield from zip((f"gradient_{name}" for name in leaves), gradients, strict=True)
