@@ -32,7 +32,7 @@ from ._model_options import (
     with_options,
 )
 from ._training import Step, Training
-from .linear import LinearBatch
+from .linear import LinearBatch, written
 from .linear import jax as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -300,11 +300,9 @@ class JaxFramework(Framework):
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
     )
     linear_implementations = linear.implementations(
-        {
-            "naive": ("naive", "jax", naive),
-            "lse": ("lse", "jax", lse),
-            "log1p": ("log1p", "jax", log1p),
-            "nn.log_softmax": ("builtin", "jax", nn_log_softmax),
+        {name: (name, "jax", i.loss) for name, i in written(implementations).items()}
+        | {
+            "nn.log_softmax": ("builtin", "jax", with_options(nn_log_softmax, _logsumexp, jnp.tanh)),
             "optax.softmax_cross_entropy_with_integer_labels": ("builtin", "optax", optax_integer_labels),
         }
     )

@@ -23,7 +23,7 @@ from ._model_options import (
     with_options,
 )
 from ._training import at_least_float32
-from .linear import LinearBatch
+from .linear import LinearBatch, written
 from .linear import numpy as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -248,7 +248,7 @@ class NumpyFramework(Framework):
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
-    linear_implementations = linear.implementations({"naive": naive, "lse": lse, "log1p": log1p})
+    linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
     # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=np.exp,
@@ -296,9 +296,11 @@ class NumpyFramework(Framework):
     def evaluate_linear(
         self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
-        gradients = {"naive": naive_gradient, "lse": lse_gradient, "log1p": log1p_gradient}
+        gradient = written(self.implementations)[implementation.formula].gradient
+        if gradient is None:
+            raise NotImplementedError(f"{implementation.name} has no gradient")
         with self.placed(device):
-            yield from linear.evaluate(implementation, batch, gradients, _reduce)
+            yield from linear.evaluate(implementation, batch, gradient, self.reduce)
 
     def unsupported(self, error: Exception) -> bool:
         # NumPy raises the TypeError "ufunc 'xxx' not supported for the input types". scikit-learn requires two classes

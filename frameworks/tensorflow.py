@@ -29,7 +29,7 @@ from ._model_options import (
 from ._tensorflow_autograd import TRANSFORMED, TensorflowAutograd
 from ._tensorflow_syntax import SYNTAX
 from ._training import Step, Training
-from .linear import LinearBatch
+from .linear import LinearBatch, written
 from .linear import tensorflow as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -279,10 +279,8 @@ class TensorflowFramework(Framework):
         *KERAS.implementations("tensorflow/keras.", MODES, PLAIN_MODES),
     )
     linear_implementations = linear.implementations(
-        {
-            "naive": ("naive", naive),
-            "lse": ("lse", lse),
-            "log1p": ("log1p", log1p),
+        {name: (name, i.loss) for name, i in written(implementations).items()}
+        | {
             "nn.sparse_softmax_cross_entropy_with_logits": ("builtin", sparse),
         }
     )
@@ -358,7 +356,7 @@ class TensorflowFramework(Framework):
         self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
     ) -> Iterator[tuple[str, NDArray[Any]]]:
         with self.placed(device):
-            for quantity, tensor in linear.evaluate(implementation, batch, _reduce):
+            for quantity, tensor in linear.evaluate(implementation, batch, self.reduce):
                 yield quantity, tensor.numpy()
 
     def unsupported(self, error: Exception) -> bool:

@@ -29,7 +29,7 @@ from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_syntax import SYNTAX
 from ._torch_transformed import TRANSFORMED
 from ._training import Step, Training
-from .linear import LinearBatch
+from .linear import LinearBatch, written
 from .linear import torch as linear
 from .stages import HALF_SCALE, SCALE, Operations
 
@@ -267,7 +267,7 @@ class TorchFramework(Framework):
         _formula("log1p", log1p, log1p_probabilities),
         *BUILTINS,
     )
-    linear_implementations = linear.implementations({"naive": naive, "lse": lse, "log1p": log1p})
+    linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
     autograd = TorchAutograd()
     transformed = TRANSFORMED
     # With one thread sums have the same order on any number of cores, and matrices this small need no second thread.

@@ -1,5 +1,6 @@
 """Losses of hidden states and a weight: the batch of a call, and one file per framework."""
 
 from ._batch import LinearBatch
+from ._written import written
 
-__all__ = ["LinearBatch"]
+__all__ = ["LinearBatch", "written"]

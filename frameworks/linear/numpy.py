@@ -38,13 +38,15 @@ def implementations(losses: Mapping[str, Function]) -> tuple[Implementation, ...
 def evaluate(
     implementation: Implementation,
     batch: LinearBatch,
-    gradients: Mapping[str, Function],
+    gradient: Function,
     reduce: Callable[[Array, str], Array],
 ) -> Iterator[tuple[str, Array]]:
-    """Yield loss and gradients; ``gradients`` has the gradient by the logits of each formula."""
+    """Yield loss and gradients; ``gradient`` is that by the logits, of the sum of the row losses."""
     hidden, weight, bias, t = batch.hidden, batch.weight, batch.bias, batch.targets
-    yield "loss", reduce(implementation.loss(hidden, weight, t, bias=bias, **batch.keywords), batch.reduction)
-    g = gradients[implementation.formula](logits_of(hidden, weight, bias), t, **batch.keywords)
+    # A bfloat16 array times a Python float is float32.
+    options = {k: hidden.dtype.type(v) if isinstance(v, float) else v for k, v in batch.keywords.items()}
+    yield "loss", reduce(implementation.loss(hidden, weight, t, bias=bias, **options), batch.reduction)
+    g = gradient(logits_of(hidden, weight, bias), t, **options)
     if batch.reduction == "mean":
         g = g / g.dtype.type(len(g))
     yield "gradient_hidden", (g @ weight).astype(hidden.dtype)

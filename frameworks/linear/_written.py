@@ -1,0 +1,10 @@
+"""The written formulas among a framework's implementations, which take computed logits too."""
+
+from collections.abc import Sequence
+
+from .._batch import Implementation
+
+
+def written(implementations: Sequence[Implementation]) -> dict[str, Implementation]:
+    """Return the implementations of formulas, without built-ins, by the formula's name."""
+    return {i.formula: i for i in implementations if i.formula != "builtin"}
