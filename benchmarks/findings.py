@@ -276,8 +276,38 @@ def summed(_: pd.DataFrame | None = None) -> Facts:
     return {"program": (REPRODUCERS / "summed_torch.py").read_text(), "largest": max(errors)}
 
 
+UNFUSED, FUSED = "torch/F.cross_entropy[linear]", "torch/F.linear_cross_entropy"
+CHUNKED = tuple(f"{FUSED}[chunked, {policy}]" for policy in ("accurate", "compact"))
+
+
+def linear(df: pd.DataFrame) -> Facts:
+    """Return the grades of PyTorch's losses of hidden states, fused and not, in three dtypes."""
+    name, asked = "linear", {"implementation": [UNFUSED, FUSED, *CHUNKED], "mode": "eager", "device": "cpu"}
+    rows = measured(df, name, **asked, dtype=["float16", "bfloat16", "float32"])
+    rows = rows[rows["family"].astype(str).str.startswith("linear")]
+    key = ["case", "row", "dtype", "quantity"]
+    bits = [rows[rows["implementation"] == i].set_index(key)["bits"] for i in (UNFUSED, FUSED)]
+    same = bits[0].eq(bits[1].reindex(bits[0].index))
+    hold(bool(same.all()), name, f"{(~same).sum()} results of {FUSED} have other bits than {UNFUSED}")
+    graded = rows[rows["grade"].notna()]
+    counts = graded.groupby(["implementation", "dtype", "quantity"], observed=True)["grade"].value_counts()
+    cells = counts.unstack(fill_value=0).reindex(columns=list(GRADES), fill_value=0)
+    words = cells.apply(lambda line: ", ".join(f"{n} {grade}" for grade, n in line.items() if n), axis=1)
+    table = words.unstack("quantity").reindex([UNFUSED, FUSED, *CHUNKED], level=0)
+    spoiled = rows[(rows["case"] == "linear_layers/ignored_nan") & (rows["quantity"] == "loss")]
+    lost = spoiled[spoiled["value"].isna()]
+    hold(
+        set(lost["implementation"]) == set(CHUNKED),
+        name,
+        f"NaN of an ignored row reaches {set(lost['implementation'])}",
+    )
+    given = reproduced("ignored_chunked_torch")
+    hold(math.isnan(given["chunked"][0]) and not math.isnan(given["plain"][0]), name, f"the program gives {given}")
+    return {"table": table, "rows": len(graded), "program": (REPRODUCERS / "ignored_chunked_torch.py").read_text()}
+
+
 FINDINGS: dict[str, Callable[[pd.DataFrame], Facts]] = {
     "matrix": matrix, "log1p": log1p, "naive": naive, "offset": offset, "sweep": sweep, "masks": masks,
     "clipped": clipped, "near_zero": near_zero, "smoothing": smoothing, "half": half, "inductor": inductor,
-    "targets": targets, "bounds": bounds, "contraction": contraction, "summed": summed,
+    "targets": targets, "bounds": bounds, "contraction": contraction, "summed": summed, "linear": linear,
 }  # fmt: skip

@@ -32,6 +32,7 @@ KEPT = ROOT / "build" / "measurements"
 SOURCES = ("core", "cases", "oracle", "frameworks", "grading", "execution")
 # Each width takes JAX seconds to compile, and the findings about JAX do not need all widths.
 WIDTHS_FOR_JAX = (2, 3, 5, 10)
+LINEAR = ["linear_cancellation/*", "linear_extremes/*", "linear_layers/*", "linear_sizes/*"]
 FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
 
 
@@ -51,6 +52,10 @@ def plans() -> dict[str, Request]:
             cases=[*FEW, "ties/*", "stagnation/*"],
         ),
         "onnxruntime": replace(eager, frameworks="onnxruntime"),
+        "linear": replace(
+            eager, frameworks="torch", dtypes=["float16", "bfloat16", "float32"], cases=LINEAR,
+            implementations=["torch/F.cross_entropy[linear]", "torch/F.linear_cross_entropy*"],
+        ),
         "compiled": replace(
             eager, frameworks=["jax", "tensorflow", "torch"], modes="compiled",
             implementations=[
