@@ -192,11 +192,10 @@ def execute(
         for d in descriptions.values():
             if d.missing is not None and (d.failed or d.framework in frameworks):
                 warn(f"{d.framework} is not measured: {d.missing}")
-        if not any(
-            chosen.has_case_for(cell.dtype, problem=cell.implementation.problem, plain_only=cell.plain_only)
-            for cell in cells
-        ):
+        if not any(_has_case(chosen, cell) for cell in cells):
             raise UsageError(_nothing_for(cells))
+        # A loss of hidden states has no results in a run of logits, and the reverse.
+        cells = tuple(cell for cell in cells if cell.implementation.problem in chosen.problems)
         missing = not_installed(descriptions, frameworks, asked)
         manifest = executor.recorded(_manifest(chosen, cells, descriptions, missing, _name_of(folder), command, oracle))
         with _reopen(folder, manifest) if resume else Run.create(folder, manifest) as store:

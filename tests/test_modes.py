@@ -197,15 +197,6 @@ def test_torch_under_autocast_answers_in_float32():
         assert (answers["loss"].dtype.name, answers["gradient"].dtype.name) == ("float32", dtype)
 
 
-def test_the_linear_loss_with_a_single_feature_is_the_loss_of_its_logits():
-    logits, targets = article()
-    logits[0, 2] = -np.inf
-    expected = evaluate("torch/F.cross_entropy", logits, targets, "eager")
-    for name in ("torch/F.linear_cross_entropy", "torch/F.linear_cross_entropy[chunked]"):
-        for quantity, values in evaluate(name, logits, targets, "eager").items():
-            np.testing.assert_allclose(values, expected[quantity], rtol=1e-6, atol=1e-7)
-
-
 # --- where programs are kept ------------------------------------------------------------------------------------
 
 

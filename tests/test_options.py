@@ -14,7 +14,10 @@ from logitlab.oracle import reference
 def float32(float32_run):
     """Return the rows of the shared run with options; for JAX, only Optax's losses and a formula."""
     options = {
-        c.id for c in select_cases(["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"])
+        c.id
+        for c in select_cases(
+            ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*", "linear_layers/*"]
+        )
     }
     return float32_run[float32_run["case"].isin(options)]
 
@@ -58,9 +61,12 @@ def test_cross_entropy_of_torch_takes_every_option_and_is_stable(float32):
         ("torch/nn.CrossEntropyLoss", "weights/article_mean"),
         ("torch/nn.CrossEntropyLoss", "soft/article_mean"),
         ("torch/nn.CrossEntropyLoss", "layout/spatial"),
-        ("torch/F.linear_cross_entropy", "weights/smoothed"),
-        ("torch/F.linear_cross_entropy", "soft/article_mean"),
-        ("torch/F.linear_cross_entropy[chunked]", "weights/article_none"),
+        ("torch/F.linear_cross_entropy", "linear_layers/class_weights"),
+        ("torch/F.linear_cross_entropy", "linear_layers/soft"),
+        ("torch/F.linear_cross_entropy[chunked, compact]", "linear_layers/class_weights"),
+        ("torch/log1p[linear]", "linear_layers/softcap"),
+        ("numpy/log1p[linear]", "linear_layers/z_loss"),
+        ("jax/log1p[linear]", "linear_layers/logit_scale"),
         ("tensorflow/keras.losses.SparseCategoricalCrossentropy[from_logits]", "ignored/one_none"),
         ("tensorflow/keras.losses.CategoricalCrossentropy[from_logits]", "smoothing/gap_100"),
         ("torch/F.cross_entropy[probabilities]", "layout/spatial_soft"),
@@ -82,8 +88,9 @@ def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation
     [
         ("numpy/sklearn.metrics.log_loss", "weights/article_none", "takes no weight"),
         ("torch/F.cross_entropy[autocast]", "smoothing/mild_0.1", "autocast makes logits of float16 or bfloat16"),
-        ("torch/F.linear_cross_entropy[chunked]", "smoothing/mild_0.1", "ignores its options"),
-        ("torch/F.linear_cross_entropy", "layout/spatial", "takes logits (B, C) alone"),
+        ("torch/F.linear_cross_entropy[chunked, compact]", "linear_layers/soft", "takes class indices"),
+        ("torch/F.linear_cross_entropy", "linear_layers/softcap", "unexpected keyword argument 'softcap'"),
+        ("tensorflow/naive[linear]", "linear_layers/ignored_mean", "defines no mean over weighted or ignored rows"),
         ("torch/naive", "smoothing/mild_0.1", "takes no label_smoothing"),
         ("torch/F.nll_loss[F.log_softmax]", "smoothing/mild_0.1", "unexpected keyword argument 'label_smoothing'"),
         ("jax/optax.softmax_cross_entropy", "weights/article_none", "takes no weight"),

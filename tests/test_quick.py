@@ -189,7 +189,7 @@ def test_the_answer_fits_a_pipe_of_80_columns(quick):
 def test_a_narrow_terminal_folds_names_and_loses_none(quick):
     run, _ = quick
     text = "".join(printed(run, 40).split())
-    assert "F.linear_cross_entropy[chunked]" in text
+    assert "F.linear_cross_entropy[chunked,accurate]" in text
     assert "scipy.special.log_softmax" in text
 
 

@@ -11,7 +11,7 @@ from logitlab.cases import select_cases
 from logitlab.core.formats import FORMATS
 from logitlab.execution import _watchdog, registry, worker
 from logitlab.execution.plan import groups
-from logitlab.execution.plan._groups import MAX_FILLED_LOGITS
+from logitlab.execution.plan._grouping import MAX_FILLED_LOGITS
 from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch, Framework, Implementation
 

@@ -22,7 +22,7 @@ LONG = [
     "keras-torch/losses.SparseCategoricalCrossentropy[from_logits,dtype]",
     "tensorflow/keras.losses.sparse_categorical_crossentropy[from_logits]",
     "jax/optax.softmax_cross_entropy_with_integer_labels",
-    "torch/F.linear_cross_entropy[chunked]",
+    "torch/F.linear_cross_entropy[chunked, accurate]",
 ]
 NAMES = [*LONG, *(f"framework{i % 7}/module{i}.function_of_many_words_{i}[option]" for i in range(56))]
 DTYPES = ("float16", "bfloat16", "float32", "float64")

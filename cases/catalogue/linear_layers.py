@@ -89,6 +89,12 @@ def _options() -> Iterator[Case]:
         "Label smoothing: every class has a share of the target.",
         states, weight, kept, bias=bias, label_smoothing=0.1, reduction="mean", tags=("seeded",),
     )  # fmt: skip
+    shares = np.abs(layer(7, 30, 1, seed=9)[0])
+    yield make_linear(
+        "linear_layers/soft",
+        "Class probabilities as targets: every class has a share.",
+        states, weight, shares / shares.sum(axis=1, keepdims=True), reduction="mean", tags=("seeded",),
+    )  # fmt: skip
     yield make_linear(
         "linear_layers/class_weights",
         "Class weights from 0 to 2: a mean divides by those of the targets.",
