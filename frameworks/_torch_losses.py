@@ -1,7 +1,4 @@
-"""PyTorch's built-in losses, and fused Triton kernels for a GPU: Liger-Kernel's and Apple's cut cross-entropy.
-
-The kernels' packages are optional; the functions that call them import them.
-"""
+"""PyTorch's built-in losses, and Liger-Kernel's fused Triton kernel for a GPU, whose package is optional."""
 
 from collections.abc import Callable
 from typing import Any
@@ -90,9 +87,6 @@ def logsumexp(logits: Tensor, targets: Tensor) -> Tensor:
 
 # --- fused kernels ----------------------------------------------------------------------------------------------
 
-# The identity of 2^14 classes takes 512 MiB in 16 bits and 1 GiB in 32; that of GPT-2's 50,257 would take 5 to 10 GB.
-MAX_IDENTITY_CLASSES = 2**14
-
 
 def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
     from liger_kernel.transformers.functional import liger_cross_entropy as fused  # noqa: PLC0415 - it is optional
@@ -103,23 +97,6 @@ def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **op
     if "z_loss" in options:
         options["lse_square_scale"] = options.pop("z_loss")
     loss: Tensor = fused(logits.clone(), targets, reduction=reduction, **options)
-    return loss
-
-
-def cut_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **options: Any) -> Tensor:
-    from cut_cross_entropy import linear_cross_entropy  # noqa: PLC0415 - it is optional
-
-    classes = logits.shape[1]
-    if classes > MAX_IDENTITY_CLASSES:
-        raise NotImplementedError(
-            f"{classes} classes need an identity of {classes} x {classes}; at most {MAX_IDENTITY_CLASSES} are taken"
-        )
-    # The loss computes its logits as embeddings times a classifier, tile by tile. With the identity each logit is
-    # itself plus zeros if all logits are finite. An infinite logit makes its row NaN, since 0 x inf is NaN.
-    # By default the backward pass skips each tile whose gradients are all below eps / 32 of the dtype and returns 0
-    # there. The backward pass raises for other dtypes than float16 and bfloat16; the forward pass takes float32 too.
-    identity = torch.eye(classes, dtype=logits.dtype, device=logits.device)
-    loss: Tensor = linear_cross_entropy(logits, identity, targets, reduction=reduction, **options)
     return loss
 
 
@@ -142,10 +119,7 @@ def _fused(name: str, loss: Callable[..., Tensor]) -> Implementation:
     return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=("cuda",))
 
 
-FUSED = (
-    _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy),
-    _fused("cut_cross_entropy.linear_cross_entropy[identity]", cut_cross_entropy),
-)
+LIGER = _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy)
 BUILTINS = (
     _builtin("F.cross_entropy", cross_entropy),
     _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
@@ -155,5 +129,5 @@ BUILTINS = (
     _builtin("F.nll_loss[F.log_softmax]", nll_of_log_softmax),
     _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
     _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
-    *FUSED,
+    LIGER,
 )

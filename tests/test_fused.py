@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
 
-from logitlab.frameworks import Batch, _torch_losses
+from logitlab.frameworks import Batch, LinearBatch, _torch_losses
+from logitlab.frameworks.linear import _cut_cross_entropy
 from logitlab.frameworks.torch import FRAMEWORK
 
-LIGER, CUT = _torch_losses.FUSED
+LIGER, CUT = _torch_losses.LIGER, _cut_cross_entropy.KERNEL
 INF = float("inf")
 LOGITS = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]], np.float32)
 TARGETS = np.array([0, 2, 1])
@@ -82,9 +83,10 @@ def cut(monkeypatch):
     def linear_cross_entropy(
         e, c, targets, ignore_index=-100, softcap=None, reduction="mean", shift=False, filter_eps="high", impl="cce"
     ):
-        assert (softcap, shift, filter_eps, impl) == (None, False, "high", "cce")
-        seen.e, seen.c = e, c
-        return F.cross_entropy((e @ c.T).float(), targets, ignore_index=ignore_index, reduction=reduction)
+        assert (shift, filter_eps) == (False, "high")
+        seen.e, seen.c, seen.impl = e, c, impl
+        logits = e @ c.T if softcap is None else softcap * torch.tanh(e @ c.T / softcap)
+        return F.cross_entropy(logits.float(), targets, ignore_index=ignore_index, reduction=reduction)
 
     _install(monkeypatch, "cut_cross_entropy", linear_cross_entropy)
     return seen
@@ -128,10 +130,34 @@ def test_liger_takes_the_z_loss_under_its_own_name(liger):
     assert liger.lse_square_scale == 0.25
 
 
+HIDDEN = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.25]], np.float32)
+WEIGHT = np.array([[1.0, 0.5], [-1.0, 2.0], [0.25, 0.125]], np.float32)
+
+
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
-def test_the_cut_loss_is_given_its_options_and_gives_its_loss_and_gradient(cut, options, reduction):
-    assert_as_in_torch(CUT, reduction, options)
+@pytest.mark.parametrize("options", [*OPTIONS, {"softcap": 2.0}], ids=" ".join)
+@pytest.mark.parametrize("implementation", [CUT, _cut_cross_entropy.COMPILED], ids=lambda i: i.name)
+def test_the_cut_loss_is_given_its_options_and_gives_its_loss_and_gradients(cut, implementation, options, reduction):
+    batch = LinearBatch(HIDDEN, WEIGHT, None, TARGETS, reduction, options)
+    got = dict(FRAMEWORK.evaluate_linear(implementation, batch, "cpu", "eager"))
+    h, w = (torch.tensor(a, requires_grad=True) for a in (HIDDEN, WEIGHT))
+    capped = {k: v for k, v in options.items() if k == "softcap"}
+    z = h @ w.T if not capped else 2.0 * torch.tanh(h @ w.T / 2.0)
+    others = {k: v for k, v in options.items() if k != "softcap"}
+    loss = F.cross_entropy(z, torch.tensor(TARGETS), reduction=reduction, **others)
+    by_hidden, by_weight = torch.autograd.grad(loss.sum(), (h, w))
+    assert cut.impl == ("cce" if implementation is CUT else "torch_compile")
+    for quantity, wanted in {"loss": loss, "gradient_hidden": by_hidden, "gradient_weight": by_weight}.items():
+        np.testing.assert_allclose(got[quantity], wanted.detach(), rtol=1e-6, err_msg=quantity)
+
+
+def test_the_cut_loss_takes_no_bias_and_no_class_weights():
+    for more, words in (
+        ({"bias": np.zeros(3, np.float32)}, "bias"),
+        ({"options": {"weight": WEIGHT[:, 0]}}, "class_weight"),
+    ):
+        batch = LinearBatch(HIDDEN, WEIGHT, **{"bias": None, "targets": TARGETS} | more)
+        assert batch.refusal(CUT) == f"takes no {words}"
 
 
 def test_liger_writes_its_gradient_over_a_clone_and_not_over_the_callers_logits(liger):
@@ -145,41 +171,6 @@ def test_liger_is_given_logits_by_columns_as_they_lie_in_memory(liger):
     batch = Batch(LOGITS[:2], TARGETS[:2], layout="transposed")
     list(FRAMEWORK.evaluate(LIGER, batch, "cpu", "eager"))
     assert liger.strides == (1, 2)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_the_classifier_is_the_identity_in_the_logits_dtype_without_a_gradient(cut, dtype):
-    x = torch.tensor(LOGITS, dtype=dtype, requires_grad=True)
-    _torch_losses.cut_cross_entropy(x, torch.tensor(TARGETS), reduction="none")
-    assert cut.e is x
-    assert cut.c.dtype == dtype
-    assert not cut.c.requires_grad
-    assert torch.equal(cut.c, torch.tensor(np.eye(3), dtype=dtype))
-
-
-def test_an_infinite_logit_makes_its_row_nan_times_the_identity_and_no_other_row(cut):
-    logits = np.vstack([LOGITS, np.array([[-INF, 1.0, 2.0]], np.float32)])
-    got = evaluated(CUT, logits, np.array([0, 2, 1, 1]))
-    assert np.isnan(got["loss"]).tolist() == [False, False, False, True]
-    assert np.isnan(got["gradient"]).any(axis=1).tolist() == [False, False, False, True]
-
-
-@pytest.mark.parametrize("option", ["weight", "label_smoothing"])
-def test_the_cut_loss_itself_refuses_an_option_that_it_does_not_take(cut, option):
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
-        evaluated(CUT, LOGITS, TARGETS, **{option: 0.1})
-
-
-def test_a_larger_identity_is_refused_before_it_is_made(cut):
-    with pytest.raises(NotImplementedError, match=r"50257 classes need an identity .* at most 16384 are taken"):
-        evaluated(CUT, np.zeros((1, 50_257), np.float16), np.array([0]))
-    assert not hasattr(cut, "c")
-
-
-def test_an_identity_of_the_largest_size_is_made(cut, monkeypatch):
-    monkeypatch.setattr(_torch_losses, "MAX_IDENTITY_CLASSES", 3)
-    evaluated(CUT, LOGITS, TARGETS)
-    assert cut.c.shape == (3, 3)
 
 
 @pytest.mark.parametrize("implementation", [LIGER, CUT], ids=lambda i: i.package)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.vocabulary import Problem
 from .._batch import Implementation, reduce_rows
 from ._batch import LinearBatch
+from ._cut_cross_entropy import COMPILED, KERNEL
 
 Loss = Callable[..., Tensor]
 
@@ -58,7 +59,7 @@ def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
     written = tuple(_implementation(f"{name}[linear]", name, of_logits(loss)) for name, loss in formulas.items())
     unfused = _implementation("F.cross_entropy[linear]", "builtin", of_logits(F.cross_entropy), reduces=True, soft=True)
     if not hasattr(F, "linear_cross_entropy"):  # it exists since PyTorch 2.13
-        return (*written, unfused)
+        return (*written, unfused, KERNEL, COMPILED)
     fused = (
         _implementation("F.linear_cross_entropy", "builtin", linear_cross_entropy, reduces=True, soft=True),
         *(
@@ -66,7 +67,7 @@ def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
             for policy in POLICIES
         ),
     )
-    return (*written, unfused, *fused)
+    return (*written, unfused, *fused, KERNEL, COMPILED)
 
 
 def _implementation(name: str, formula: str, loss: Loss, **more: Any) -> Implementation:
