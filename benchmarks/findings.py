@@ -294,7 +294,7 @@ def linear(df: pd.DataFrame) -> Facts:
     cells = counts.unstack(fill_value=0).reindex(columns=list(GRADES), fill_value=0)
     words = cells.apply(lambda line: ", ".join(f"{n} {grade}" for grade, n in line.items() if n), axis=1)
     table = words.unstack("quantity").reindex([UNFUSED, FUSED, *CHUNKED], level=0)
-    spoiled = rows[(rows["case"] == "linear_layers/ignored_nan") & (rows["quantity"] == "loss")]
+    spoiled = rows[(rows["case"] == "linear_ignored/nan_row_mean") & (rows["quantity"] == "loss")]
     lost = spoiled[spoiled["value"].isna()]
     hold(
         set(lost["implementation"]) == set(CHUNKED),

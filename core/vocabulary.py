@@ -133,6 +133,7 @@ class Reach(StrEnum):
 
     LOSS = "its own loss"
     GRADIENT = "its own gradient"
+    WEIGHT = "the gradient by the weight"
     OTHER_ROWS = "the gradients of other rows"
     REDUCED_LOSS = "the reduced loss"
 

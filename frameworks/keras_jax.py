@@ -20,6 +20,7 @@ class KerasJaxFramework(JaxFramework):
 
     name = "keras-jax"
     implementations = tuple(_keras.LOSSES.implementations("keras-jax/", MODES))
+    linear_implementations = ()  # Keras has no loss of hidden states
     training = None  # `train-demo` trains with JAX itself
     # Programs have 64-bit mode in float64 only, as `evaluate` has it.
     syntax = replace(JaxFramework.syntax, imports=_keras.IMPORTS + JaxFramework.syntax.imports, prepared=())

@@ -19,6 +19,7 @@ class KerasTorchFramework(TorchFramework):
 
     name = "keras-torch"
     implementations = tuple(_keras.LOSSES.implementations("keras-torch/"))
+    linear_implementations = ()  # Keras has no loss of hidden states
     training = None  # `train-demo` trains with PyTorch itself
     syntax = replace(
         TorchFramework.syntax,

@@ -239,7 +239,16 @@ def gone():
 
 # Cases with options, plain cases that findings are about, and invalid targets.
 OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
-SHARED_CASES = [*OPTION_CASES, "linear_layers/*", "seed/*", "special/nan", "masks/first", "gap/*", "invalid/*"]
+SHARED_CASES = [
+    *OPTION_CASES,
+    "linear_layers/*",
+    "linear_ignored/*",
+    "seed/*",
+    "special/nan",
+    "masks/first",
+    "gap/*",
+    "invalid/*",
+]
 # JAX and TensorFlow dispatch slowly, and JAX compiles for each shape: only the cases that a test needs.
 JAX_CASES = [
     "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
@@ -248,7 +257,7 @@ JAX_CASES = [
 TENSORFLOW_CASES = [
     "smoothing/gap_100", "soft/article_mean", "soft/less_than_one", "soft/zero_on_mask", "weights/article_mean",
     "ignored/one_none", "layout/spatial", "invalid/classes", "seed/*", "special/nan", "gap/500_low",
-    "linear_layers/ignored_mean",
+    "linear_ignored/two_mean",
 ]  # fmt: skip
 
 

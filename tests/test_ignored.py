@@ -110,13 +110,14 @@ def test_every_conduct_has_words_for_a_sentence():
 
 # --- the table and the first page -------------------------------------------------------------------------------
 
-ASKED = ["torch/F.cross_entropy", "torch/nn.CrossEntropyLoss", "torch/naive"]
+CHUNKED = "torch/F.linear_cross_entropy[chunked, compact]"
+ASKED = ["torch/F.cross_entropy", "torch/nn.CrossEntropyLoss", CHUNKED, "torch/naive"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    cases = ["ignored/*", "field_options/pytorch_11551_*"]
+    cases = ["ignored/*", "linear_ignored/*", "field_options/pytorch_11551_*"]
     with calls_in_this_process():
         runner.run(cases=cases, implementations=ASKED, dtypes=["float16", "float32"], modes="eager", out=folder)
     return Run(folder)

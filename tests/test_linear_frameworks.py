@@ -112,3 +112,11 @@ def test_the_catalogue_has_linear_cases_of_many_sizes():
         assert case.problem is Problem.LINEAR
         assert case.logits.shape == (len(case.hidden), len(case.linear_weight)), case.id
         assert {"float32", "float64"} <= set(case.dtypes) or case.measured_in, case.id
+
+
+def test_every_implementation_bears_the_name_of_its_framework_once():
+    for name in registry.names():
+        framework = registry.load(name)
+        names = [i.name for i in (*framework.implementations, *framework.linear_implementations)]
+        assert all(each.startswith(f"{framework.name}/") for each in names), name
+        assert len(set(names)) == len(names)

@@ -16,7 +16,7 @@ def float32(float32_run):
     options = {
         c.id
         for c in select_cases(
-            ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*", "linear_layers/*"]
+            ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*", "linear_*"]
         )
     }
     return float32_run[float32_run["case"].isin(options)]
@@ -90,7 +90,7 @@ def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation
         ("torch/F.cross_entropy[autocast]", "smoothing/mild_0.1", "autocast makes logits of float16 or bfloat16"),
         ("torch/F.linear_cross_entropy[chunked, compact]", "linear_layers/soft", "takes class indices"),
         ("torch/F.linear_cross_entropy", "linear_layers/softcap", "unexpected keyword argument 'softcap'"),
-        ("tensorflow/naive[linear]", "linear_layers/ignored_mean", "defines no mean over weighted or ignored rows"),
+        ("tensorflow/naive[linear]", "linear_ignored/two_mean", "defines no mean over weighted or ignored rows"),
         ("torch/naive", "smoothing/mild_0.1", "takes no label_smoothing"),
         ("torch/F.nll_loss[F.log_softmax]", "smoothing/mild_0.1", "unexpected keyword argument 'label_smoothing'"),
         ("jax/optax.softmax_cross_entropy", "weights/article_none", "takes no weight"),

@@ -32,7 +32,7 @@ KEPT = ROOT / "build" / "measurements"
 SOURCES = ("core", "cases", "oracle", "frameworks", "grading", "execution")
 # Each width takes JAX seconds to compile, and the findings about JAX do not need all widths.
 WIDTHS_FOR_JAX = (2, 3, 5, 10)
-LINEAR = ["linear_cancellation/*", "linear_extremes/*", "linear_layers/*", "linear_sizes/*"]
+LINEAR = ["linear_cancellation/*", "linear_extremes/*", "linear_ignored/*", "linear_layers/*", "linear_sizes/*"]
 FEW = ["seed/*", "masks/*", "gap/*", "special/*", "ties/131072", "offset/1e06", "certainty/*"]
 
 

@@ -1,7 +1,7 @@
 """Results for ignored rows without a softmax, and for batches in which every row is ignored.
 
-Neither has a grade. The cases are those of the catalogue's family ``ignored`` whose other rows are plain: a fault in
-another row comes from the ignored row.
+Neither has a grade. The cases are those of the catalogue's families ``ignored`` and ``linear_ignored`` whose other rows
+are plain: a fault in another row comes from the ignored row. A gradient by hidden states counts as the row's gradient.
 """
 
 import pandas as pd
@@ -13,6 +13,7 @@ from .ordering import CELL, KEYS, in_order
 IGNORED_ROW = 1  # of the three rows of each case
 KINDS = {"NaN": "nan_row", "-inf": "masked_row", "+inf": "infinite_row"}
 ROWS = {f"ignored/{name}_{r}": kind for kind, name in KINDS.items() for r in ("none", "mean")}
+ROWS |= {f"linear_ignored/nan_row_{r}": "NaN" for r in ("none", "mean")}
 NONE_COUNTS = {f"ignored/all_{r}": f"none counts, {r}" for r in ("none", "sum", "mean")}
 OTHERS, REDUCED, VERDICT = "NaN in other rows", "NaN in the mean", "verdict"
 # The gravest first; "correct" means that the ignored row has no effect.
@@ -22,8 +23,10 @@ _OF_STATUS = " ".join(f"WHEN status = '{s}' THEN '{done}'" for s in STATUSES if 
 # Of a loss the value is kept; of a gradient its distance from 0, where 0 is right.
 _LINES = f"""
     WITH sizes AS (
-        SELECT *, CASE quantity WHEN 'loss' THEN value ELSE max_abs END AS size
-        FROM measurements JOIN kinds USING ("case") WHERE quantity IN {_QUANTITIES} AND status <> 'unsupported'
+        SELECT * REPLACE (replace(quantity, '_hidden', '') AS quantity),
+            CASE quantity WHEN 'loss' THEN value ELSE max_abs END AS size
+        FROM measurements JOIN kinds USING ("case")
+        WHERE replace(quantity, '_hidden', '') IN {_QUANTITIES} AND status <> 'unsupported'
     ), lines AS (
         SELECT *, counts AND row = {IGNORED_ROW} AS own, CASE {_OF_STATUS} WHEN n_nan > 0 THEN '{Conduct.NAN}'
             WHEN n_posinf > 0 OR n_neginf > 0 THEN '{Conduct.INFINITY}' WHEN size IS NULL THEN '{Conduct.FINITE}'
@@ -109,13 +112,14 @@ def lets_nan_through(measurements: Measurements | pd.DataFrame) -> dict[Reach, t
     found = Measurements.of(measurements)
     own = found.sql(
         """SELECT implementation, quantity, min(place) AS place FROM measurements
-        WHERE status = 'ok' AND grade IS NULL AND verdict = 'nan' AND quantity IN ('loss', 'gradient')
+        WHERE status = 'ok' AND grade IS NULL AND verdict = 'nan'
         GROUP BY implementation, quantity ORDER BY place"""
     )
     table = ignored_rows(found)
     reached = {
         Reach.LOSS: own[own["quantity"] == "loss"]["implementation"],
-        Reach.GRADIENT: own[own["quantity"] == "gradient"]["implementation"],
+        Reach.GRADIENT: own[own["quantity"].isin(["gradient", "gradient_hidden"])]["implementation"],
+        Reach.WEIGHT: own[own["quantity"] == "gradient_weight"]["implementation"],
     }
     if len(table):
         reached |= {Reach.OTHER_ROWS: table[table[OTHERS]]["implementation"]}
