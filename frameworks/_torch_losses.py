@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.conventions import Convention, MeanDivisor
 from ._batch import Implementation
-from ._model_options import squared, transformed
+from .formulas import squared, transformed
 
 
 def pick(values: Tensor, targets: Tensor) -> Tensor:
