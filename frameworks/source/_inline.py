@@ -190,6 +190,12 @@ class _Inliner:
                 self._assign(target.elts[0], Value(first), scope)
                 return
             raise NotInlineError
+        elif isinstance(target, ast.Subscript) and isinstance(
+            parts := self._expression(target.value, scope).parts, Mapping
+        ):
+            if not isinstance(target.value, ast.Name) or not isinstance(target.slice, ast.Constant):
+                raise NotInlineError
+            scope.names[target.value.id] = keywords_value({**parts, target.slice.value: value})
         elif isinstance(target, ast.Attribute | ast.Subscript):
             place = self._generic(target, scope).node
             self.statements.append(ast.Assign([place], self.code(value), lineno=0))  # type: ignore[list-item] # a place
@@ -241,6 +247,22 @@ class _Inliner:
                 if decided.known:
                     return self._expression(body if decided.value else orelse, scope)
                 return self._generic(node, scope)
+            case ast.Compare(left, [ast.Is() | ast.IsNot() as test], [ast.Constant(None)]) if self._expression(
+                left, scope
+            ).is_array:
+                return constant(isinstance(test, ast.IsNot))
+            case ast.BoolOp(op, [first, *rest]):
+                decided = self._expression(first, scope)
+                if decided.known and (not rest or bool(decided.value) is isinstance(op, ast.Or)):
+                    return decided
+                return self._expression(ast.BoolOp(op, rest), scope) if decided.known else self._generic(node, scope)
+            case ast.Dict(keys, values) if all(isinstance(k, ast.Constant) and isinstance(k.value, str) for k in keys):
+                names = [k.value for k in keys if isinstance(k, ast.Constant)]
+                return keywords_value({n: self._expression(v, scope) for n, v in zip(names, values, strict=True)})
+            case ast.Subscript(ast.Name(name), ast.Constant(key)) if (
+                name in scope.names and isinstance(parts := scope.names[name].parts, Mapping) and key in parts
+            ):
+                return parts[key]
             case ast.Slice():
                 return Value(copied(node, lambda part: self.code(self._expression(part, scope))))
             case ast.Tuple(elements) if not any(isinstance(e, ast.Starred) for e in elements):

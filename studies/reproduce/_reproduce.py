@@ -56,8 +56,9 @@ def reproduce(
         device: a device that the framework finds.
         mode: a mode of the implementation, such as ``eager`` or ``compiled``, or a variant of one, such as
             ``eager+one-thread``.
-        quantity: ``loss``, ``gradient`` or ``probabilities``; by default the one with the worst grade. Of more than 64
-            numbers, the program prints the one with the largest error.
+        quantity: ``loss``, ``gradient`` or ``probabilities``; for hidden states ``loss``, ``gradient_hidden``,
+            ``gradient_weight`` or ``gradient_bias``. By default the one with the worst grade. Of more than 64 numbers,
+            the program prints the one with the largest error.
         out: a folder for the program, ``reproduce.py``, and for logits that no short expression gives, ``logits.npy``.
         timeout: time limit of a call in seconds.
         case_files: case files, as a hunt writes them; see `inputs.read_cases`.
@@ -137,7 +138,7 @@ class Reproducer:
         require_row(case, row)
         measurer = self._measurer(of_files=name in self._cases)
         owner = owner_of(request.implementation)
-        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
+        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode, case)
         if quantity is not None and quantity not in cell.implementation.quantities:
             has = ", ".join(cell.implementation.quantities)
             raise UsageError(f"{request.implementation} returns no {quantity}; choose one of {has}")
