@@ -17,7 +17,7 @@ def reproduce(
     mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
     quantity: Annotated[
         str | None,
-        typer.Option(help="Such as loss, gradient or gradient_weight; the one with the worst grade by default."),
+        typer.Option(help="Such as loss, gradient or gradient_weight; by default that of the worst grade."),
     ] = None,
     case_file: Annotated[Values, typer.Option(help="A case file to look in. Repeatable.")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the program in a new process and print its output.")] = False,

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...cases import LinearCase
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_path, as_paths, as_positive, as_string
 from ...core.errors import UsageError
 from ...core.files import explain_os_errors, refuse_existing
 from ...core.formats import get_format
-from ...core.vocabulary import QUANTITIES, Quantity
+from ...core.vocabulary import QUANTITIES, Problem, Quantity
 from ...execution.plan import choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.program import Written
@@ -142,10 +143,13 @@ class Reproducer:
         if quantity is not None and quantity not in cell.implementation.quantities:
             has = ", ".join(cell.implementation.quantities)
             raise UsageError(f"{request.implementation} returns no {quantity}; choose one of {has}")
+        if quantity == Quantity.GRADIENT_BIAS and isinstance(case, LinearCase) and case.linear_bias is None:
+            raise UsageError(f"{name} has no bias, and so no gradient_bias; choose another quantity")
         writer = Writer(measurer.pools, cell, fmt, measurer)
         written = writer.write(case, row, None if quantity is None else Quantity(quantity), with_file=with_file)
         if written.problem:
-            or_row = ", or --row" if row is None and case.rows > 1 else ""
+            shorter = row is None and case.rows > 1 and case.problem is Problem.LOGITS
+            or_row = ", or --row" if shorter else ""
             fix = f"; give --out FOLDER for a program that reads a file{or_row}" if written.needs_file else ""
             raise UsageError(f"no program shows {request.implementation} on {name}: {written.problem}{fix}")
         return written
