@@ -20,7 +20,8 @@
 Logits are rows (B, C), one a line. Numbers are the shortest decimals that float64 reads back. ``"-inf"``, ``"inf"`` and
 ``"nan"`` are strings, since JSON has no such numbers. Targets are class indices (B,), or rows of class probabilities.
 A case of hidden states has ``hidden`` (B, H), ``linear_weight`` (C, H) and perhaps ``linear_bias`` (C,) instead of
-``logits``; ``weight`` still are class weights. Optional fields of a case are ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``),
+``logits``; ``weight`` still are class weights. Optional fields of a case are ``source``, ``reported``, ``tags``,
+``target_dtype`` (``int64`` or ``int32``),
 ``reduction``, ``layout`` and ``invalid``, as in `cases.Case`, and the loss options of `options.LossOptions`.
 """
 
