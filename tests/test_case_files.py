@@ -131,7 +131,8 @@ def without(field):
 
 
 LINEAR = {
-    "name": "mine/l", "why": "Two.", "hidden": [[1.0, 2.0]], "linear_weight": [[1.0, 0.0], [0.5, "inf"]], "targets": [1],
+    "name": "mine/l", "why": "Two.", "hidden": [[1.0, 2.0]], "targets": [1],
+    "linear_weight": [[1.0, 0.0], [0.5, "inf"]],
 }  # fmt: skip
 
 

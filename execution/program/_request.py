@@ -1,4 +1,4 @@
-"""What a program shows, and the program."""
+"""The request for a program, and the written program."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -36,7 +36,7 @@ def decide(  # noqa: PLR0911 - a return for each kind
             if len(texts) != len(keys):
                 return None
             return keywords_value({text: value_of(part) for text, part in zip(texts, values, strict=True)})
-        case ast.Subscript(ast.Name(name), ast.Constant(key)) if name in names:
+        case ast.Subscript(ast.Name(name), ast.Constant(str(key))) if name in names:
             entries = names[name].parts
             return entries.get(key) if isinstance(entries, Mapping) else None
     return None

@@ -51,8 +51,8 @@ class Explanation:
             dtype. It is infinite if the value should be finite and is not, and NaN without an exact value. ``rule`` is
             the broken rule and ``fix`` a way to avoid the fault; both are missing for a correct stage. With a
             reduction, ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
-            For the linear problem the lines are the logits and the quantities, each with one entry: of the logits the
-            one that a rounding to the dtype changes most, of a quantity the one that decides the grade.
+            For the linear problem the lines are the logits and the quantities, each with one entry. It is the logit
+            that a rounding to the dtype changes most, or the entry that decides the grade.
         row_losses: for a reduced loss, a DataFrame with the columns `ROW_LOSSES`, one line for each row; else None.
     """
 

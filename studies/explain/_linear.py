@@ -30,8 +30,8 @@ GRADIENTS = {
 def linear_table(m: Measurement, row: int) -> pd.DataFrame:
     """Return the logits and the measured quantities in the columns `COLUMNS`, with the deciding entry of each.
 
-    The line of the logits has no computed value, since a fused loss never stores them: it has the exact logit that
-    changes most when it is rounded to the dtype, and its rounded value.
+    A fused loss never stores its logits, so their line has no computed value. It has the exact logit that changes most
+    when it is rounded to the dtype, and its rounded value.
 
     Args:
         m: a measurement of a case of the linear problem.
