@@ -59,7 +59,7 @@ def versions(framework: Framework, lines: Sequence[str]) -> str:
 def definitions(lines: Mapping[str, str], text: str) -> list[str]:
     """Return the definitions, by name, that the text uses, each after those that it uses."""
     used, kept = names_in(text), list[str]()
-    for name, definition in reversed(lines.items()):
+    for name, definition in reversed(list(lines.items())):
         if name in used:
             used |= names_in(definition)
             kept[:0] = [definition]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ class LinearView:
         """Return a view with the exact answers of the case's numbers as the dtype holds them."""
         hidden, weight, bias = case.quantized_inputs(fmt)
         targets = case.quantized_targets(fmt)
-        options = {"class_weight" if n == "weight" else n: value for n, value in case.options(fmt).items()}
+        options: dict[str, Any] = {
+            "class_weight" if n == "weight" else n: value for n, value in case.options(fmt).items()
+        }
         single = linear_reference(hidden, weight, targets, bias=bias, **options)
         if case.reduction == "none":
             return cls(case, fmt, rows, single, single)
