@@ -168,7 +168,7 @@ def _rows(graded: Graded, row: int | None, quantity: Quantity, case: Case) -> Se
 
 def _one_row(case: Case, row: int) -> Case:
     rows = slice(row, row + 1)
-    hidden = {"hidden": case.hidden[rows]} if isinstance(case, LinearCase) else {}
+    hidden: dict[str, Any] = {"hidden": case.hidden[rows]} if isinstance(case, LinearCase) else {}
     return replace(case, logits=case.logits[rows], targets=case.targets[rows], **hidden)
 
 
