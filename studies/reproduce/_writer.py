@@ -143,8 +143,8 @@ class Writer:
         yield f"{case.id}{place}: {where}"
         graded = self._call(case).graded(in_run)
         if quantity in graded:
-            all_rows = row is None or row == REDUCED or graded[quantity].grade.size == 1
-            rows = slice(None) if all_rows else slice(row, row + 1)
+            is_one = graded[quantity].grade.size == 1
+            rows = slice(None) if row is None or row == REDUCED or is_one else slice(row, row + 1)
             pairs = zip(graded[quantity].grade[rows], graded[quantity].verdict[rows], strict=True)
             grade, verdict = max(pairs, key=lambda pair: grade_rank(pair[0]))
             if grade is None:
