@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..core.options import option_texts
 from ._case import Case
+from ._linear_case import LinearCase
 
 MAX_ROWS, MAX_CLASSES = 8, 12
 
@@ -73,7 +74,8 @@ def _classes(x: NDArray[np.float64], target: Any) -> list[int]:
 
 
 def _options(case: Case) -> str:
-    parts = ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
+    parts = [case.shapes] if isinstance(case, LinearCase) else []
+    parts += ["class probabilities" if case.targets.ndim == 2 else f"class indices of {case.targets.dtype.name}"]
     parts += [f"reduction {case.reduction}"] * (case.reduction != "none")
     parts += [f"{title} {value}" for title, value in option_texts(case.set_options, MAX_CLASSES)]
     parts += [f"layout {case.layout}"] * (case.layout != "rows")

@@ -40,6 +40,13 @@ class LinearCase(Case):
         return False  # each case has its own weight, so none shares a call
 
     @property
+    def shapes(self) -> str:
+        """The shapes of the inputs, such as ``hidden 8 x 64, weight 40 x 64, bias 40``."""
+        rows, features = self.hidden.shape
+        bias = "no bias" if self.linear_bias is None else f"bias {self.classes}"
+        return f"hidden {rows} x {features}, weight {self.classes} x {features}, {bias}"
+
+    @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         given = {"hidden": self.hidden, "linear_weight": self.linear_weight, "linear_bias": self.linear_bias}
         return {name: array for name, array in given.items() if array is not None} | {"targets": self.targets}

@@ -16,11 +16,12 @@ def reproduce(
     device: Device = "cpu",
     mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
     quantity: Annotated[
-        str | None, typer.Option(help="loss, gradient or probabilities; the one with the worst grade by default.")
+        str | None,
+        typer.Option(help="Such as loss, gradient or gradient_weight; by default that of the worst grade."),
     ] = None,
     case_file: Annotated[Values, typer.Option(help="A case file to look in. Repeatable.")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the program in a new process and print its output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A folder for the program, and for logits that are long.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for the program, and for arrays that are long.")] = None,
     timeout: Annotated[float, typer.Option(help="Time limit of a call in seconds.", min=0.001)] = 120.0,
 ) -> None:
     """Print one measurement as a program without LogitLab.

@@ -58,6 +58,11 @@ class Problem(StrEnum):
     LINEAR = "linear"
 
     @property
+    def inputs(self) -> str:
+        """The numbers that a loss takes, in words."""
+        return "logits" if self is Problem.LOGITS else "hidden states and a weight"
+
+    @property
     def quantities(self) -> tuple[Quantity, ...]:
         """The results of a call, in the order in which a framework yields them."""
         if self is Problem.LOGITS:

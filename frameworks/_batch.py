@@ -36,8 +36,9 @@ class Implementation:
         package: the import package whose version decides the result.
         modes: the modes it runs in, a subset of its framework's.
         problem: what the loss is a function of. A ``linear`` loss takes hidden states (B, H), a weight (C, H), targets
-            and ``bias=None`` or a bias (C,), and its class weights are the keyword ``class_weight``. It has neither
-            ``probabilities`` nor ``gradient``.
+            and ``bias=None`` or a bias (C,), and its class weights are the keyword ``class_weight``. It has no
+            ``probabilities``. A ``gradient`` by hand also takes ``reduction`` and returns the gradients of the reduced
+            loss by hidden states, weight and, if there is one, bias.
         devices: the devices it runs on; None for all of its framework's.
         plain_modes: the modes that only run cases without loss options, since each option would be compiled again. The
             exceptions are the cases with options that break compiled code; see `cases.Case.in_every_mode`.

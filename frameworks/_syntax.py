@@ -41,6 +41,10 @@ class Syntax:
         differentiated: the lines that then compute ``gradient``, if `measured` does not compute it in
             the mode. Empty if a framework's gradients are written by hand.
         decorators: for each mode, the decorator of a function of ``x`` in that mode, for probabilities.
+        linear_measured: `measured` for losses of hidden states, which compute ``loss`` from ``hidden``, ``weight``,
+            ``t`` and perhaps ``bias``. ``{leaves}`` are the differentiated arrays, separated by commas.
+        linear_differentiated: the lines that then compute the ``{gradients}``, which are ``gradient_hidden``,
+            ``gradient_weight`` and perhaps ``gradient_bias``, if `linear_measured` does not.
         prepared: the lines after the imports that do what `Framework.prepare` does.
         on_cpu: the line that keeps a program on the CPU of a machine with an accelerator.
         settings: for a variable of `variants` that only LogitLab reads, the line that it stands for, with ``{value}``.
@@ -78,6 +82,10 @@ class Syntax:
     )
     differentiated: tuple[str, ...] = ()
     decorators: Mapping[str, str] = field(default_factory=dict)
+    linear_measured: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"eager": ("{statements}", "loss = {loss}")}
+    )
+    linear_differentiated: tuple[str, ...] = ()
     prepared: tuple[str, ...] = ()
     on_cpu: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)

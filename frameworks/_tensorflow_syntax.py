@@ -42,6 +42,15 @@ SYNTAX = Syntax(
         "compiled": _both("@tf.function(jit_compile=True)"),
     },
     differentiated=("gradient = tf.convert_to_tensor(tape.gradient(loss, x))",),
+    linear_measured={
+        "eager": (
+            "with tf.GradientTape() as tape:",
+            "    tape.watch([{leaves}])",
+            "    {statements}",
+            "    loss = {loss}",
+        )
+    },
+    linear_differentiated=("{gradients} = map(tf.convert_to_tensor, tape.gradient(loss, [{leaves}]))",),
     decorators={"graph": "@tf.function(jit_compile=False)", "compiled": "@tf.function(jit_compile=True)"},
     on_cpu="tf.config.set_visible_devices([], 'GPU')",
 )

@@ -38,6 +38,7 @@ SYNTAX = Syntax(
         ),
     },
     differentiated=("gradient = torch.autograd.grad(loss, x, torch.ones_like(loss))[0]",),
+    linear_differentiated=("{gradients} = torch.autograd.grad(loss, [{leaves}], torch.ones_like(loss))",),
     decorators={"compiled": "@torch.compile(fullgraph=True, dynamic=False)"},
     settings={
         "LOGITLAB_FLUSH_SUBNORMALS": "torch.set_flush_denormal(True)",

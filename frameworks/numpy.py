@@ -112,7 +112,9 @@ class NumpyFramework(Framework):
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
         _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
     )
-    linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
+    linear_implementations = linear.implementations(
+        {name: (i.loss, i.gradient) for name, i in written(implementations).items() if i.gradient is not None}
+    )
     # `explain` traces the formulas with these operations, in the order in which the backward pass rounds.
     operations = Operations(
         exp=np.exp,
@@ -160,11 +162,8 @@ class NumpyFramework(Framework):
     def evaluate_linear(
         self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
     ) -> Iterator[tuple[str, Array]]:
-        gradient = written(self.implementations)[implementation.formula].gradient
-        if gradient is None:
-            raise NotImplementedError(f"{implementation.name} has no gradient")
         with self.placed(device):
-            yield from linear.evaluate(implementation, batch, gradient, self.reduce)
+            yield from linear.evaluate(implementation, batch, self.reduce)
 
     def unsupported(self, error: Exception) -> bool:
         # NumPy raises the TypeError "ufunc 'xxx' not supported for the input types". scikit-learn requires two classes

@@ -80,7 +80,9 @@ class Stage:
     @classmethod
     def of_quantity(cls, quantity: str, value: Array) -> Stage:
         """Return a quantity as a stage, without the stages that lead to it."""
-        return Stage("backward" if quantity == "gradient" else "forward", quantity, quantity, "", "call", (), value)
+        return Stage(
+            "backward" if quantity.startswith("gradient") else "forward", quantity, quantity, "", "call", (), value
+        )
 
 
 Stages = Iterator[Stage]

@@ -209,4 +209,5 @@ class _Derivatives:
 
 
 def _finite(values: Any) -> Float64:
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    finite: Float64 = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return finite

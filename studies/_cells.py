@@ -3,11 +3,12 @@
 from ..cases import Case
 from ..core.errors import UsageError
 from ..core.formats import Format
+from ..core.vocabulary import Problem
 from ..execution import variants
 from ..execution.plan import Cell
-from ..execution.registry import Description
+from ..execution.registry import Description, ImplementationInfo
 
-REDUCED = -1  # the row of a reduced loss, as in the measurements table
+REDUCED = -1  # the row of a reduced loss, as in the measurements table; of a linear case, the whole batch
 
 
 def owner_of(implementation: str) -> str:
@@ -31,19 +32,31 @@ def require_dtype(case: Case, fmt: Format) -> None:
 def require_row(case: Case, row: int | None) -> None:
     """Raise a UsageError if the case has no rows, or lacks this one."""
     reduced = case.reduction != "none"
+    has_whole = reduced or case.problem is Problem.LINEAR
     if case.classes == 0 or (case.rows == 0 and not reduced):
         raise UsageError(f"{case.id} has no rows or no classes; choose another case from `logitlab cases`")
-    if row is None or 0 <= row < case.rows or (row == REDUCED and reduced):
+    if row is None or 0 <= row < case.rows or (row == REDUCED and has_whole):
         return
-    or_reduced = ", or -1 for its reduced loss" if reduced else ""
+    whole = "the whole batch" if case.problem is Problem.LINEAR else "its reduced loss"
+    or_reduced = f", or -1 for {whole}" if has_whole else ""
     raise UsageError(f"{case.id} has no row {row}; give a row from 0 to {case.rows - 1}{or_reduced}")
 
 
-def choose_cell(description: Description, implementation: str, dtype: str, device: str, mode: str) -> Cell:
-    """Return a cell of a described framework.
+def require_problem(case: Case, info: ImplementationInfo) -> None:
+    """Raise a UsageError if an implementation is of another problem than the case."""
+    if info.problem is not case.problem:
+        raise UsageError(
+            f"{info.name} is a loss of {info.problem.inputs}, and {case.id} has {case.problem.inputs}; "
+            "choose another implementation from `logitlab frameworks`"
+        )
+
+
+def choose_cell(description: Description, implementation: str, dtype: str, device: str, mode: str, case: Case) -> Cell:
+    """Return a cell of a described framework for a case.
 
     Raises:
-        UsageError: for an implementation, device, mode or variant that it does not have.
+        UsageError: for an implementation, device, mode or variant that it does not have, or an implementation of
+            another problem than the case.
     """
     if description.missing is not None:
         raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
@@ -51,6 +64,7 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
     if implementation not in infos:
         raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")
     info = infos[implementation]
+    require_problem(case, info)
     if info.version is None:
         raise UsageError(f"{implementation} needs {info.package}; for how to install it, see `logitlab doctor`")
     devices = [d for d in description.devices if d in (info.devices or description.devices)]

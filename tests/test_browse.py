@@ -16,9 +16,10 @@ from logitlab.cases._tags import TAGS
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, overflow, ulp, underflow_to_subnormal, underflow_to_zero
-from logitlab.oracle import Exact, reference
+from logitlab.oracle import Exact, linear_reference, reference
 from logitlab.studies.browse import _thresholds as thresholds
 from logitlab.studies.browse import listing, showing
+from logitlab.studies.browse._linear import LinearView
 
 WHOLE = listing.catalogue()
 FAMILIES = sorted(set(WHOLE["family"]))
@@ -395,3 +396,47 @@ def test_the_reasons_and_the_source_are_shown(capsys):
 
 def test_a_case_without_rows_shows_no_rows():
     assert showing.view("reductions/empty_none").rows == ()
+
+
+# --- hidden states ----------------------------------------------------------------------------------------------
+
+
+def test_tables_name_the_problem():
+    assert set(WHOLE["problem"]) == {"logits", "linear"}
+    assert set(WHOLE.loc[WHOLE["family"].str.startswith("linear_"), "problem"]) == {"linear"}
+    found = listing.implementations(["numpy"]).set_index("implementation")["problem"]
+    assert (found["numpy/lse"], found["numpy/lse[linear]"]) == ("logits", "linear")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_a_linear_case_shows_shapes_losses_and_the_largest_entries_of_its_gradients(dtype, capsys):
+    view = showing.view("linear_layers/bias_s1", dtype)
+    assert isinstance(view, LinearView)
+    hidden, weight, bias = view.case.quantized_inputs(FORMATS[dtype])
+    exact = linear_reference(hidden, weight, view.case.targets, bias=bias)
+    for row in range(8):
+        assert float(view.row_loss(row)) == exact.loss.hi[row]
+    for name, shape, entry, place in view.gradients():
+        values = getattr(exact, name).hi
+        index = tuple(int(part.split()[1]) for part in place.split(", "))
+        assert shape == " x ".join(map(str, values.shape))
+        assert abs(float(entry)) == np.abs(values).max() == abs(values[index])
+    assert main(["cases", "show", "linear_layers/bias_s1", "--dtype", dtype]) == 0
+    text = capsys.readouterr().out
+    assert "hidden 8 x 64, weight 40 x 64, bias 40" in text
+    assert "probability" not in text
+
+
+def test_one_row_of_a_reduced_linear_case():
+    view = showing.view("linear_layers/ignored_nan", "float32", 2)
+    assert (view.note(2), view.row_loss(2)) == ("ignored", "0")
+    assert view.loss is not None
+    assert float(view.loss) > 8
+    assert next(view.gradients())[:3] == ("gradient_hidden", "1 x 24", "0")
+    assert showing.view("linear_extremes/nan_row").note(2) == "a NaN logit"
+
+
+def test_every_linear_case_can_be_shown(capsys):
+    for case in select_cases(["linear_cancellation/*", "linear_extremes/*", "linear_layers/*"]):
+        showing.show(showing.view(case.id, case.dtypes[-1]))
+        assert case.why.split()[0] in capsys.readouterr().out

@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logitlab import runner
-from logitlab.cases import Case, all_cases, inputs, make
+from logitlab.cases import Case, LinearCase, all_cases, inputs, make
 from logitlab.cases.inputs import read_cases, write_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
@@ -25,13 +25,16 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 SAID = ("family", "name", "why", "reduction", "label_smoothing", "ignore_index", "softcap", "logit_scale", "z_loss",
         "layout", "invalid", "source", "reported", "tags")  # fmt: skip
 ARRAYS = ("logits", "targets", "weight")
+OF_LINEAR = ("hidden", "linear_weight", "linear_bias")
 
 
 def assert_same(one, other):
     known = {*SAID, *ARRAYS, "first_row", "measured_in", "in_every_mode"}
     assert {f.name for f in fields(Case)} == known, "a new field of Case needs its place here"
     assert [getattr(one, name) for name in SAID] == [getattr(other, name) for name in SAID]
-    for name in ARRAYS:
+    assert type(one) is type(other)
+    assert {f.name for f in fields(LinearCase)} == {*known, *OF_LINEAR}
+    for name in (*ARRAYS, *(OF_LINEAR if isinstance(one, LinearCase) else ())):
         a, b = getattr(one, name), getattr(other, name)
         assert (a is None) == (b is None)
         if a is not None:
@@ -42,7 +45,7 @@ def assert_same(one, other):
 
 def renamed(case):
     """Return the case under a name that the catalogue does not have."""
-    return Case(**{f.name: getattr(case, f.name) for f in fields(Case)} | {"family": "mine_" + case.family})
+    return replace(case, family="mine_" + case.family)
 
 
 def test_the_whole_catalogue_comes_back_as_it_was(tmp_path):
@@ -127,7 +130,27 @@ def without(field):
     return document({k: v for k, v in GOOD.items() if k != field})
 
 
+LINEAR = {
+    "name": "mine/l", "why": "Two.", "hidden": [[1.0, 2.0]], "targets": [1],
+    "linear_weight": [[1.0, 0.0], [0.5, "inf"]],
+}  # fmt: skip
+
+
+def linear(**fields_):
+    return document(copy.deepcopy(LINEAR) | fields_)
+
+
 FAULTS = [
+    (linear(logits=[[1.0]]), "case 0 (mine/l): has 'logits' beside hidden states; leave one of them out"),
+    (linear(layout="spatial"), "case 0 (mine/l): has 'layout' beside hidden states; leave one of them out"),
+    (linear(linear_bias=[1.0]), "case 0 (mine/l): mine/l: bias (1,) is not one number for each of 2 classes"),
+    (linear(linear_bias=[1.0, "x"]), 'case 0 (mine/l), linear_bias[1]: "x"; expected a number'),
+    (linear(hidden=[[1.0]]), "case 0 (mine/l): mine/l: hidden (1, 1) and weight (2, 2) are not (B, H) and (C, H)"),
+    (linear(targets=[2]), "case 0 (mine/l), targets[0]: 2 is not a class; with 2 classes, expected 0 to 1"),
+    (
+        document({k: v for k, v in LINEAR.items() if k != "hidden"}),
+        "has no field 'hidden'; expected all of name, why, hi",
+    ),
     ([], 'is not a case file; expected an object with "format": "logitlab cases"'),
     ({"format": "x"}, 'is not a case file; expected an object with "format": "logitlab cases"'),
     (document() | {"version": 2}, "has version 2, and this LogitLab reads 1; upgrade"),

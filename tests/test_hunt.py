@@ -384,3 +384,16 @@ def test_the_shortest_decimals_round_to_the_same_numbers(drawn):
     short_ = shortest(x[0], fmt)
     assert np.array_equal(round_to(short_, fmt), x[0])
     assert all(len(repr(s)) <= len(repr(v)) for s, v in zip(short_.tolist(), x[0].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "message"),
+    [
+        ("torch/F.linear_cross_entropy", None, "is a loss of hidden states and a weight, and a hunt tries logits"),
+        ("numpy/lse[linear]", None, "is a loss of hidden states and a weight, and a hunt tries logits"),
+        ("numpy/lse", ["linear_layers/*"], r"no case of linear_layers/\* has logits that fit float32"),
+    ],
+)
+def test_a_hunt_is_for_logits(name, cases, message):
+    with calls_in_this_process(), pytest.raises(UsageError, match=message):
+        hunt(name, evaluations=1, cases=cases)

@@ -615,3 +615,20 @@ def test_a_case_with_no_grade_has_a_page(tmp_path):
     page = Parsed(site_of(run, tmp_path / "site") / "cases" / "f-a.html")
     assert page.grid("given")["value"].to_list() == ["NaN"]
     assert "measured, not graded" in page.words
+
+
+# --- hidden states ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_linear_case_names_its_inputs_and_what_its_logits_are(tmp_path):
+    name = "linear_layers/bias_s1"
+    of_case = {"case": name, "family": "linear_layers", "implementation": "x/fused"}
+    lines = [line(**of_case), line(**of_case, quantity="gradient_hidden"), line(case="seed/article", family="seed")]
+    described = [*case_summary_rows(get_case(name)), *case_summary_rows(get_case("seed/article"))]
+    site = site_of(kept(tmp_path / "run", *lines, cases=described), tmp_path / "site")
+    linear = Parsed(site / "cases" / "linear_layers-bias_s1.html").words
+    assert "hidden 8 x 64, weight 40 x 64, bias 40; class indices of int64" in linear
+    assert "hidden @ weight.T + bias" in linear
+    assert "no loss is given them" in linear
+    plain = Parsed(site / "cases" / "seed-article.html").words
+    assert "hidden" not in plain

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.options import OPTIONS, REDUCTIONS, LossOption
-from .. import Case, make
+from .. import Case, make, make_linear
 from .._case import LAYOUTS
 from ._readers import InvalidFileError
 
@@ -18,6 +18,9 @@ Read = Callable[[Any, str], Any]  # takes a JSON value and its place in the file
 
 SPECIAL_NUMBERS = {"-inf": -math.inf, "inf": math.inf, "nan": math.nan}  # JSON has no numbers for these
 REQUIRED = ("name", "why", "logits", "targets")
+LINEAR = ("hidden", "linear_weight", "linear_bias")  # instead of logits
+LINEAR_REQUIRED = ("name", "why", "hidden", "linear_weight", "targets")
+LOGITS_ONLY = ("logits", "layout", "invalid")
 _NAME = re.compile(r"[^/\s]+/[^/\s]+")
 _INT64 = np.iinfo(np.int64)
 
@@ -37,16 +40,28 @@ def read_case(entry: Any, place: str) -> Case:
     for field in entry:
         if field not in _FIELDS:
             raise InvalidFileError(f"{place}: unknown field {field!r}; choose from {', '.join(_FIELDS)}")
-    for field in REQUIRED:
+    is_linear = any(field in entry for field in LINEAR)
+    required = LINEAR_REQUIRED if is_linear else REQUIRED
+    for field in required:
         if field not in entry:
-            raise InvalidFileError(f"{place}: has no field {field!r}; expected all of {', '.join(REQUIRED)}")
+            raise InvalidFileError(f"{place}: has no field {field!r}; expected all of {', '.join(required)}")
+    for field in LOGITS_ONLY:
+        if is_linear and field in entry:
+            raise InvalidFileError(f"{place}: has {field!r} beside hidden states; leave one of them out")
     values = {field: _FIELDS[field](value, f"{place}, {field}") for field, value in entry.items()}
-    logits, targets, dtype = values.pop("logits"), values.pop("targets"), values.pop("target_dtype", None)
-    _check_targets(logits, targets, dtype, place)
+    targets, dtype = values.pop("targets"), values.pop("target_dtype", None)
+    shape = (len(values["hidden"]), len(values["linear_weight"])) if is_linear else values["logits"].shape
+    _check_targets(shape, targets, dtype, place)
     if targets.ndim == 1 and not values.get("invalid"):
-        _check_classes(logits, targets, values.get("ignore_index"), place)
+        _check_classes(shape[1], targets, values.get("ignore_index"), place)
+    name, why, targets = values.pop("name"), values.pop("why"), targets.astype(dtype or targets.dtype)
     try:
-        return make(values.pop("name"), values.pop("why"), logits, targets.astype(dtype or targets.dtype), **values)
+        if not is_linear:
+            return make(name, why, values.pop("logits"), targets, **values)
+        hidden, weight, bias = (values.pop(field, None) for field in LINEAR)
+        return make_linear(
+            name, why, hidden, weight, targets, bias=bias, class_weight=values.pop("weight", None), **values
+        )
     except ValueError as error:  # fields that contradict each other
         raise InvalidFileError(f"{place}: {error}") from error
 
@@ -57,9 +72,9 @@ def short_json(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
-def _check_targets(logits: NDArray[Any], targets: NDArray[Any], dtype: str | None, place: str) -> None:
-    if targets.shape not in (logits.shape[:1], logits.shape):
-        rows, classes = logits.shape
+def _check_targets(logits: tuple[int, int], targets: NDArray[Any], dtype: str | None, place: str) -> None:
+    if targets.shape not in (logits[:1], logits):
+        rows, classes = logits
         shape = "x".join(map(str, targets.shape))
         raise InvalidFileError(f"{place}, targets: {shape} of them; expected {rows}, or {rows}x{classes}, as logits")
     if targets.ndim == 2 and dtype is not None:
@@ -68,8 +83,7 @@ def _check_targets(logits: NDArray[Any], targets: NDArray[Any], dtype: str | Non
         raise InvalidFileError(f"{place}, target_dtype: a target exceeds int32; leave target_dtype out for int64")
 
 
-def _check_classes(logits: NDArray[Any], targets: NDArray[Any], ignore_index: int | None, place: str) -> None:
-    classes = logits.shape[1]
+def _check_classes(classes: int, targets: NDArray[Any], ignore_index: int | None, place: str) -> None:
     outside = [(r, t) for r, t in enumerate(targets) if not 0 <= t < classes and t != ignore_index]
     if outside:
         row, target = outside[0]
@@ -170,6 +184,9 @@ _FIELDS: Mapping[str, Read] = {
     "reported": _text,
     "tags": _items(_text, "a list of words"),
     "logits": _rows(_number),
+    "hidden": _rows(_number),
+    "linear_weight": _rows(_number),
+    "linear_bias": _items(_number, "a list of one number for each class"),
     "targets": _targets,
     "target_dtype": _one_of(("int64", "int32")),
     "reduction": _one_of(REDUCTIONS),

@@ -19,7 +19,9 @@
 
 Logits are rows (B, C), one a line. Numbers are the shortest decimals that float64 reads back. ``"-inf"``, ``"inf"`` and
 ``"nan"`` are strings, since JSON has no such numbers. Targets are class indices (B,), or rows of class probabilities.
-Optional fields of a case are ``source``, ``reported``, ``tags``, ``target_dtype`` (``int64`` or ``int32``),
+A case of hidden states has ``hidden`` (B, H), ``linear_weight`` (C, H) and perhaps ``linear_bias`` (C,) instead of
+``logits``; ``weight`` still are class weights. Optional fields of a case are ``source``, ``reported``, ``tags``,
+``target_dtype`` (``int64`` or ``int32``),
 ``reduction``, ``layout`` and ``invalid``, as in `cases.Case`, and the loss options of `options.LossOptions`.
 """
 
@@ -39,7 +41,7 @@ import numpy as np
 from ...core import files
 from ...core.errors import UsageError
 from ...core.facts import InputFile
-from .. import Case, all_cases, content_hash, get_case
+from .. import Case, LinearCase, all_cases, content_hash, get_case
 from ._case_fields import read_case, short_json
 from ._logits_file import FAMILY
 from ._readers import InvalidFileError
@@ -217,7 +219,7 @@ def _fields(case: Case) -> str:
         "source": case.source,
         "reported": case.reported,
         "tags": list(case.tags) or None,
-        "logits": case.logits,
+        **_inputs(case),
         "targets": case.targets,
         "target_dtype": "int32" if case.targets.dtype == np.int32 else None,
         "reduction": None if case.reduction == "none" else case.reduction,
@@ -228,10 +230,18 @@ def _fields(case: Case) -> str:
     return ",\n".join(f"   {_json(name)}: {_json(value)}" for name, value in values.items() if value is not None)
 
 
+def _inputs(case: Case) -> dict[str, Any]:
+    if not isinstance(case, LinearCase):
+        return {"logits": case.logits}
+    return {"hidden": case.hidden, "linear_weight": case.linear_weight, "linear_bias": case.linear_bias}
+
+
 def _json(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim == 2:
         lines = ",\n".join(f"    [{', '.join(map(_number, row))}]" for row in value.tolist())
         return f"[\n{lines}\n   ]"
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return f"[{', '.join(map(_number, value.tolist()))}]"
     return json.dumps(value.tolist() if isinstance(value, np.ndarray) else value, ensure_ascii=False)
 
 

@@ -2,11 +2,12 @@
 
 from ._calls import Call, GradedCall, PlannedCall
 from ._cells import Cell, choose_cells, choose_dtypes, choose_frameworks, choose_oracle, not_installed, owners
-from ._grouping import groups
+from ._grouping import groups, single_group
 from ._groups import Group
+from ._linear_groups import LinearGroup
 from ._order import ordered
 
 __all__ = [
-    "Call", "Cell", "GradedCall", "Group", "PlannedCall", "choose_cells", "choose_dtypes", "choose_frameworks",
-    "choose_oracle", "groups", "not_installed", "ordered", "owners",
+    "Call", "Cell", "GradedCall", "Group", "LinearGroup", "PlannedCall", "choose_cells", "choose_dtypes",
+    "choose_frameworks", "choose_oracle", "groups", "not_installed", "ordered", "owners", "single_group",
 ]  # fmt: skip

@@ -17,6 +17,12 @@ MAX_LOGITS = 2**22
 MAX_FILLED_LOGITS = 2**12
 
 
+def single_group(case: Case, fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> Group:
+    """Return the group of one case alone."""
+    kind = LinearGroup if case.problem is Problem.LINEAR else Group
+    return kind((case,), fmt, oracle)
+
+
 def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
     """Return the cases that the format can hold, grouped so that compilers see few shapes.
 
@@ -25,10 +31,10 @@ def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.B
     """
     fitting = [c for c in cases if fmt.name in c.dtypes]
     held = [c for c in fitting if c.problem is Problem.LOGITS]
-    linear = [LinearGroup((c,), fmt, oracle) for c in fitting if c.problem is Problem.LINEAR]
+    linear = [single_group(c, fmt, oracle) for c in fitting if c.problem is Problem.LINEAR]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)
     stacked = [Group(few, fmt, oracle) for _, same in groupby(rows, key=lambda c: c.classes) for few in _within(same)]
-    together = (*stacked, *(Group((c,), fmt, oracle) for c in held if not c.plain))
+    together = (*stacked, *(single_group(c, fmt, oracle) for c in held if not c.plain))
     common = _common_rows(together)
     return (*(replace(group, common_rows=common[group.classes]) for group in together), *linear)
 

@@ -55,7 +55,9 @@ class LinearGroup(Group):
 
     def _linear_reference(self, reduction: str) -> LinearReference:
         hidden, weight, bias = self.inputs
-        options = {"class_weight" if name == "weight" else name: value for name, value in self.options.items()}
+        options: dict[str, Any] = {
+            "class_weight" if name == "weight" else name: value for name, value in self.options.items()
+        }
         return linear_reference(
             hidden, weight, self.targets, bias=bias, reduction=reduction, convention=self.convention, **options
         )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+from ._decided import decide, imported
 from ._definitions import Definitions, NoSourceError, imports_of, is_own
 from ._trees import NotInlineError, copied, definition_of, evaluated, keywords_value, plain_defaults, without_unused
 from ._values import OF_ARRAYS, Inlined, Value, constant, is_literal, variable
@@ -56,6 +57,9 @@ class _Scope:
 
     function: FunctionType
     names: Env
+
+    def has_parts(self, name: ast.Name) -> bool:
+        return name.id in self.names and self.names[name.id].parts is not None
 
 
 class _Inliner:
@@ -155,7 +159,9 @@ class _Inliner:
             case ast.Return(value):
                 return constant(None) if value is None else self._expression(value, scope)
             case ast.Import() | ast.ImportFrom():
-                self._import(node, scope)
+                scope.names |= imported(node, scope.function)
+                if not isinstance(node, ast.ImportFrom) or not node.level:
+                    self.definitions.add_import(node)
             case ast.Assign([target], value) | ast.AnnAssign(target, _, value) if value is not None:
                 self._assign(target, self._expression(value, scope), scope)
             case ast.If(test, body, orelse):
@@ -190,6 +196,8 @@ class _Inliner:
                 self._assign(target.elts[0], Value(first), scope)
                 return
             raise NotInlineError
+        elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and scope.has_parts(target.value):
+            raise NotInlineError  # keywords that change
         elif isinstance(target, ast.Attribute | ast.Subscript):
             place = self._generic(target, scope).node
             self.statements.append(ast.Assign([place], self.code(value), lineno=0))  # type: ignore[list-item] # a place
@@ -208,22 +216,6 @@ class _Inliner:
         self.statements.append(ast.With(contexts, inner or [ast.Pass()]))
         return result
 
-    def _import(self, node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
-        package = scope.function.__globals__.get("__package__")
-        namespace: dict[str, Any] = {"__package__": package, "__name__": scope.function.__module__}
-        try:
-            exec(ast.unparse(node), namespace)  # noqa: S102 - the function's own import
-        except ImportError as error:
-            raise NoSourceError(f"{error.name} is not installed") from error
-        relative = isinstance(node, ast.ImportFrom) and node.level > 0
-        for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            scope.names[name] = Value(
-                None if relative else ast.Name(name, ast.Load()), known=True, value=namespace[name]
-            )
-        if not relative:
-            self.definitions.add_import(node)
-
     # --- expressions --------------------------------------------------------------------------------------------
 
     def _expression(self, node: ast.expr, scope: _Scope) -> Value:  # noqa: PLR0911 - a branch for each kind
@@ -241,6 +233,11 @@ class _Inliner:
                 if decided.known:
                     return self._expression(body if decided.value else orelse, scope)
                 return self._generic(node, scope)
+            case ast.Compare() | ast.BoolOp() | ast.Dict() | ast.Subscript():
+                found = decide(node, scope.names, lambda part: self._expression(part, scope))
+                if found is not None and isinstance(node, ast.Dict):  # it may also be an argument
+                    return replace(found, node=self._generic(node, scope).node)
+                return self._generic(node, scope) if found is None else found
             case ast.Slice():
                 return Value(copied(node, lambda part: self.code(self._expression(part, scope))))
             case ast.Tuple(elements) if not any(isinstance(e, ast.Starred) for e in elements):

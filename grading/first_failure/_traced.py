@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ...core.formats import Format, ulp
 from ...core.vocabulary import QUANTITIES, SOUND, Formula, Quantity, Verdict
-from ...frameworks import Batch
 from ...frameworks.stages import Stage
 from ...oracle import Exact, Reference
 from .. import Graded
@@ -174,7 +173,7 @@ class TracedBatch:
 
     formula: str
     stages: Sequence[Stage]
-    batch: Batch
+    batch: Any  # a `Batch`; a `LinearBatch` has no stages, and only its targets are read
     fmt: Format
     exact: Reference
     graded: Mapping[str, Graded]

@@ -30,7 +30,7 @@ def catalogue(
     dtypes: object = None,
     sources: Strings = None,
 ) -> pd.DataFrame:
-    """Return the cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes.
+    """Return the cases, one row each: case, family, why, source, tags, rows, classes, reduction, dtypes, problem.
 
     A case must pass every filter, and match one of the values of each. A filter that is left out keeps all cases.
 
@@ -68,6 +68,7 @@ def catalogue(
         {
             "case": c.id, "family": c.family, "why": c.why, "source": c.source, "tags": ", ".join(c.tags),
             "rows": c.rows, "classes": c.classes, "reduction": c.reduction, "dtypes": ", ".join(c.dtypes),
+            "problem": c.problem.value,
         }
         for c in found
     )  # fmt: skip
@@ -121,8 +122,8 @@ def describe_frameworks(frameworks: Strings = None) -> dict[str, Description]:
 def implementations(frameworks: Strings = None) -> pd.DataFrame:
     """Return the implementations, one row each.
 
-    The columns are framework, implementation, formula, dtypes, devices, modes, version, available and missing. Each
-    framework is imported in a separate process. A framework that cannot be imported is a row without an
+    The columns are framework, implementation, formula, dtypes, devices, modes, version, available, missing and
+    problem. Each framework is imported in a separate process. A framework that cannot be imported is a row without an
     implementation; ``missing`` says why.
 
     Args:
@@ -144,6 +145,7 @@ class _Line(NamedTuple):
     version: str | None = None
     available: bool = False
     missing: str | None = None
+    problem: str | None = None
 
 
 def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
@@ -156,5 +158,5 @@ def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
             devices, available = ", ".join(i.devices or d.devices), i.version is not None
             missing = None if available else f"{i.package} is not installed"
             names = (i.name, i.formula, ", ".join(DTYPES), devices, ", ".join(i.modes))
-            lines.append(_Line(name, *names, i.version, available, missing))
+            lines.append(_Line(name, *names, i.version, available, missing, i.problem.value))
     return pd.DataFrame(lines, columns=_Line._fields)

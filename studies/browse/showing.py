@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Context
 from functools import cached_property
 
 import numpy as np
@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ...cases import Case, get_case
+from ...cases import Case, LinearCase, get_case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, Array, Format, get_format, round_to
 from ...core.options import option_texts
-from ...oracle import Exact, Reference, reference
+from ...oracle import Reference, reference
+from ._digits import ABOVE, BENEATH, digits
+from ._linear import LinearView, tables
 from ._thresholds import Approach, near
 
 Float64 = NDArray[np.float64]
 
 WIDTH = 100
 MAX_LINES = 8  # shown rows, and shown classes of a row
-DIGITS = 20
-# For exact values outside float64's range that are neither zero nor infinite.
-BENEATH, ABOVE = "below 5e-324", "above 1.8e308"
 
 
 @dataclass(frozen=True)
@@ -169,10 +168,11 @@ class View:
     rows: tuple[RowView, ...]
 
 
-def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
+def view(case: str, dtype: str = "float32", row: int | None = None) -> View | LinearView:
     """Return one case in one dtype, with its first eight rows or one row.
 
-    Of more than eight classes, the targets, the extremes and the first are kept.
+    Of more than eight classes, the targets, the extremes and the first are kept. A case of hidden states has its exact
+    losses and the largest entries of its exact gradients, not its logits.
 
     Raises:
         UsageError: for an unknown case, a dtype that cannot hold it, or a row out of range.
@@ -184,6 +184,9 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View:
     if row is not None and not 0 <= row < chosen.rows:
         fix = f"give a row from 0 to {chosen.rows - 1}" if chosen.rows else "it has no rows; choose another case"
         raise UsageError(f"{case} has no row {row}; {fix}")
+    if isinstance(chosen, LinearCase):
+        shown = range(min(chosen.rows, MAX_LINES)) if row is None else (row,)
+        return LinearView.of(chosen, fmt, tuple(shown))
     x, t = chosen.quantized(fmt), chosen.quantized_targets(fmt)
     whole, single = _answers(chosen, fmt)
     rows = [RowView(chosen, fmt, r, x[r].astype(np.float64), t[r], whole, single) for r in range(chosen.rows)]
@@ -203,41 +206,33 @@ def _answers(case: Case, fmt: Format) -> tuple[Reference, Reference]:
     return reference(x, t, **case.options(fmt), reduction=case.reduction), single
 
 
-def digits(value: Exact, *, positive: bool = False) -> str:
-    """Return an exact value in twenty significant digits, correctly rounded; fewer near the end of float64's range.
+def show(view: View | LinearView, console: Console | None = None) -> None:
+    """Print a case: its description, then for each row the exact answer, the numbers and the thresholds.
 
-    Args:
-        value: a value of shape ().
-        positive: whether a zero stands for a value too small for float64.
+    Of a case of hidden states, print a table of the rows and a table of the gradients.
     """
-    hi, lo = float(value.hi), float(value.lo)
-    if not math.isfinite(hi):
-        return "NaN" if math.isnan(hi) else f"{hi:g}"
-    if hi == 0:
-        return BENEATH if positive else "0"
-    # The pair of float64 has no digits below 2^-1075.
-    known = min(DIGITS, max(1, math.floor(math.log10(abs(hi)) + 323)))
-    return f"{Context(prec=known).add(Decimal(hi), Decimal(lo)):g}"
-
-
-def show(view: View, console: Console | None = None) -> None:
-    """Print a case: its description, then for each row the exact answer, the numbers and the thresholds."""
     out = Console(width=WIDTH, highlight=False, markup=False, emoji=False) if console is None else console
     for line in _heading(view):
         out.print(line)
-    for row in view.rows:
-        out.print()
-        _show_row(view, row, out)
+    if isinstance(view, LinearView):
+        for table in tables(view):
+            out.print()
+            out.print(table)
+    else:
+        for row in view.rows:
+            out.print()
+            _show_row(view, row, out)
     left = view.case.rows - len(view.rows)
     if left:
         out.print(f"\n{len(view.rows)} of {view.case.rows} rows are shown; for another, give --row")
 
 
-def _heading(v: View) -> Iterator[str]:
+def _heading(v: View | LinearView) -> Iterator[str]:
     c = v.case
     yield f"{c.id} in {v.dtype}"
     yield c.why
-    yield f"shape: {c.rows} x {c.classes}; {_options(c, FORMATS[v.dtype])}"
+    shape = c.shapes if isinstance(c, LinearCase) else f"shape: {c.rows} x {c.classes}"
+    yield f"{shape}; {_options(c, FORMATS[v.dtype])}"
     absent = [name for name in FORMATS if name not in c.dtypes]
     not_held = f"; not by {', '.join(absent)}: {c.why_unrepresentable(FORMATS[absent[0]])}" if absent else ""
     yield f"held by: {', '.join(c.dtypes)}{not_held}"

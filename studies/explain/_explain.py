@@ -12,14 +12,15 @@ import numpy as np
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_paths, as_positive, as_string
 from ...core.formats import get_format
-from ...core.vocabulary import GRADES, SOUND, Quantity, grade_rank
+from ...core.vocabulary import SOUND, Problem, Quantity
 from ...execution.plan import choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.registry import Description
 from ...frameworks.stages import Stage
-from ...grading import Graded
 from .._cells import REDUCED, choose_cell, owner_of, require_dtype, require_row
+from ._entries import rank
 from ._explanation import Explanation
+from ._linear import describe_rounding, linear_table
 from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks
@@ -121,7 +122,7 @@ class Explainer:
         require_row(case, row)
         owner = request.implementation.split("/", maxsplit=1)[0]
         measurer = self._measurer(of_files=name in self._cases)
-        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
+        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode, case)
         measurement = measurer.measure(case, cell)
         return _explanation(measurement, _worst_row(measurement) if row is None else row)
 
@@ -144,23 +145,18 @@ def _worst_row(m: Measurement) -> int:
 
     With a reduction, rows are compared by their own losses.
     """
-    of_rows = dict(m.graded)
+    of_rows = {q: g for q, g in m.graded.items() if not Quantity(q).of_batch}
+    stages = [s for s in m.rows.stages if s.name not in set(m.graded) - set(of_rows)]
     if m.is_reduced:
         of_rows.pop(Quantity.LOSS, None)
         of_rows |= {f"row {q}": g for q, g in m.rows.graded.items()}
     ranks = []
     for r in range(m.case.rows):
-        worst = max((_rank(g, r) for g in of_rows.values()), default=-1)
+        worst = max((rank(g, r) for g in of_rows.values()), default=-1)
         wrong = any(g.verdict[r] not in SOUND for g in of_rows.values())
         error = max((float(np.nan_to_num(g.max_ulp[r], posinf=np.inf)) for g in of_rows.values()), default=0.0)
-        ranks.append((worst, wrong, -_first_non_finite(m.rows.stages, r), error))
+        ranks.append((worst, wrong, -_first_non_finite(stages, r), error))
     return max(range(len(ranks)), key=ranks.__getitem__, default=REDUCED)
-
-
-def _rank(graded: Graded, row: int) -> int:
-    """Return the rank of a row's grade. An ungraded row ranks last if its verdict names an error, else first."""
-    is_blamed = graded.grade[row] is None and graded.verdict[row] not in SOUND
-    return len(GRADES) if is_blamed else grade_rank(graded.grade[row])
 
 
 def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
@@ -170,10 +166,12 @@ def _first_non_finite(stages: Sequence[Stage], row: int) -> int:
 
 def _explanation(m: Measurement, row: int) -> Explanation:
     case, cell = m.case, m.cell
-    stages, classes = stage_table(m, row)
+    is_linear = m.group.problem is Problem.LINEAR
+    stages, classes = (linear_table(m, row), ()) if is_linear else stage_table(m, row)
     target = -1 if row == REDUCED or case.targets.ndim == 2 else int(case.targets[row])
     return Explanation(
         case=case.id,
+        problem=m.group.problem,
         implementation=cell.implementation.name,
         dtype=cell.dtype,
         device=cell.device,
@@ -184,7 +182,7 @@ def _explanation(m: Measurement, row: int) -> Explanation:
         classes=classes,
         width=case.classes,
         assessments=assessments(m, row),
-        remarks=tuple(remarks(m, row)),
+        remarks=(*(describe_rounding(m, row) if is_linear else ()), *remarks(m, row)),
         stages=stages,
         row_losses=row_losses(m),
     )

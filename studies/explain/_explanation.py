@@ -5,6 +5,8 @@ from functools import cached_property
 
 import pandas as pd
 
+from ...core.vocabulary import Problem
+
 COLUMNS = ("row", "stage", "pass", "formula", "value", "exact", "finite", "max_ulp", "rule", "fix")
 ROW_LOSSES = ("row", "target", "value", "exact", "max_ulp", "grade")
 
@@ -34,8 +36,9 @@ class Explanation:
     """One row of a case, stage by stage, or a reduced loss.
 
     Attributes:
-        case, implementation, dtype, device, mode: the case and the cell.
-        row: the row, from 0; -1 for a reduced loss alone.
+        case, problem: the case, and its problem: ``logits`` or ``linear``.
+        implementation, dtype, device, mode: the cell.
+        row: the row, from 0; -1 for a reduced loss alone, or for a whole batch of the linear problem.
         target: the class index; -1 for target probabilities, and for a reduced loss alone.
         given: the row's target and the case's reduction, options and layout, in words.
         classes: the classes whose entries are shown in ``stages``: all of them if they are few.
@@ -48,10 +51,13 @@ class Explanation:
             dtype. It is infinite if the value should be finite and is not, and NaN without an exact value. ``rule`` is
             the broken rule and ``fix`` a way to avoid the fault; both are missing for a correct stage. With a
             reduction, ``row loss`` and ``row gradient`` are the row's own, ``loss`` and ``gradient`` the reduced ones.
+            For the linear problem the lines are the logits and the quantities, each with one entry. It is the logit
+            that a rounding to the dtype changes most, or the entry that decides the grade.
         row_losses: for a reduced loss, a DataFrame with the columns `ROW_LOSSES`, one line for each row; else None.
     """
 
     case: str
+    problem: Problem
     implementation: str
     dtype: str
     device: str

@@ -11,7 +11,7 @@ from ...cases import Case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS
 from ...core.vocabulary import QUANTITIES, Quantity
-from ...execution.plan import Cell, Group, PlannedCall, groups
+from ...execution.plan import Cell, Group, PlannedCall, groups, single_group
 from ...execution.pool import Pools
 from ...execution.worker import Outcome
 from ...frameworks.stages import Stage
@@ -115,7 +115,7 @@ class Measurer:
         key = (case.id, reduction, cell.dtype)
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
-            self._alone[key] = Group((own,), FORMATS[cell.dtype])
+            self._alone[key] = single_group(own, FORMATS[cell.dtype])
         return self._alone[key].with_convention(cell.implementation.convention)
 
     def outcome(self, case: Case, call: PlannedCall) -> Outcome:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ...core.vocabulary import SOUND, Grade
+from ...core.vocabulary import SOUND, Grade, Problem
 from ...grading.first_failure import short
 from .._cells import REDUCED
 from ._explanation import Explanation
@@ -36,7 +36,8 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
 
 
 def _heading(e: Explanation) -> Iterator[str]:
-    what = "the reduced loss" if e.row == REDUCED else f"row {e.row}"
+    whole = "the whole batch" if e.problem is Problem.LINEAR else "the reduced loss"
+    what = whole if e.row == REDUCED else f"row {e.row}"
     mode = "" if e.mode == "eager" else f", {e.mode}"
     yield f"{e.case}, {what}, {e.implementation} in {e.dtype} on {e.device}{mode}"
     grades = ", ".join(f"{quantity} {grade or 'not graded'}" for quantity, grade in e.grades.items())
@@ -47,7 +48,7 @@ def _heading(e: Explanation) -> Iterator[str]:
 def _table(e: Explanation) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     # Without a fixed width, long values would squeeze the names.
-    for name, width in (("", 1), ("stage", 14), ("formula", 22), ("computed", 25), ("exact", 27)):
+    for name, width in (("", 1), ("stage", 15), ("formula", 22), ("computed", 25), ("exact", 27)):
         table.add_column(name, max_width=width, overflow="fold")
     table.add_column("ulp", justify="right", no_wrap=True)
     direction = ""

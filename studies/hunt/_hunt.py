@@ -143,7 +143,7 @@ def hunt(
     chosen = [c for c in select_cases(globs) if c.plain and fmt.name in c.dtypes]
     if not chosen:
         raise UsageError(
-            f"no case of {', '.join(globs)} fits {fmt.name} without loss options; choose another from "
+            f"no case of {', '.join(globs)} has logits that fit {fmt.name}, without loss options; choose another from "
             f"`logitlab cases --dtype {fmt.name}`"
         )
     choose_frameworks([owner])
@@ -183,6 +183,9 @@ def _cell(pools: Pools, implementation: str, fmt: Format, device: str, mode: str
     if names != [implementation]:
         matches = ", ".join(names)
         raise UsageError(f"{implementation!r} matches {matches}; give one full name, listed by `logitlab frameworks`")
+    if cells[0].implementation.problem is not Problem.LOGITS:
+        inputs = cells[0].implementation.problem.inputs
+        raise UsageError(f"{implementation} is a loss of {inputs}, and a hunt tries logits; choose a loss of logits")
     if len(cells) > 1:
         raise UsageError(f"{device!r} is several devices; choose one of {', '.join(cell.device for cell in cells)}")
     return cells[0]

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...cases import LinearCase
 from ...cases.inputs import default_cases, find_case, read_cases
 from ...core.arguments import as_integer, as_path, as_paths, as_positive, as_string
 from ...core.errors import UsageError
 from ...core.files import explain_os_errors, refuse_existing
 from ...core.formats import get_format
-from ...core.vocabulary import QUANTITIES, Quantity
+from ...core.vocabulary import QUANTITIES, Problem, Quantity
 from ...execution.plan import choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools
 from ...execution.program import Written
@@ -56,8 +57,9 @@ def reproduce(
         device: a device that the framework finds.
         mode: a mode of the implementation, such as ``eager`` or ``compiled``, or a variant of one, such as
             ``eager+one-thread``.
-        quantity: ``loss``, ``gradient`` or ``probabilities``; by default the one with the worst grade. Of more than 64
-            numbers, the program prints the one with the largest error.
+        quantity: ``loss``, ``gradient`` or ``probabilities``; for hidden states ``loss``, ``gradient_hidden``,
+            ``gradient_weight`` or ``gradient_bias``. By default the one with the worst grade. Of more than 64 numbers,
+            the program prints the one with the largest error.
         out: a folder for the program, ``reproduce.py``, and for logits that no short expression gives, ``logits.npy``.
         timeout: time limit of a call in seconds.
         case_files: case files, as a hunt writes them; see `inputs.read_cases`.
@@ -137,14 +139,17 @@ class Reproducer:
         require_row(case, row)
         measurer = self._measurer(of_files=name in self._cases)
         owner = owner_of(request.implementation)
-        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode)
+        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode, case)
         if quantity is not None and quantity not in cell.implementation.quantities:
             has = ", ".join(cell.implementation.quantities)
             raise UsageError(f"{request.implementation} returns no {quantity}; choose one of {has}")
+        if quantity == Quantity.GRADIENT_BIAS and isinstance(case, LinearCase) and case.linear_bias is None:
+            raise UsageError(f"{name} has no bias, and so no gradient_bias; choose another quantity")
         writer = Writer(measurer.pools, cell, fmt, measurer)
         written = writer.write(case, row, None if quantity is None else Quantity(quantity), with_file=with_file)
         if written.problem:
-            or_row = ", or --row" if row is None and case.rows > 1 else ""
+            shorter = row is None and case.rows > 1 and case.problem is Problem.LOGITS
+            or_row = ", or --row" if shorter else ""
             fix = f"; give --out FOLDER for a program that reads a file{or_row}" if written.needs_file else ""
             raise UsageError(f"no program shows {request.implementation} on {name}: {written.problem}{fix}")
         return written

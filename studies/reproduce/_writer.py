@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cases import Case
+from ...cases import Case, LinearCase
 from ...core.errors import UsageError
 from ...core.formats import Format, ulp
 from ...core.literals import short_list
-from ...core.vocabulary import Grade, Quantity, Status, grade_rank
-from ...execution.plan import Call, Cell, Group, PlannedCall
+from ...core.vocabulary import Grade, Problem, Quantity, Status, grade_rank
+from ...execution.plan import Call, Cell, Group, LinearGroup, PlannedCall, single_group
 from ...execution.pool import Pools
 from ...execution.program import ProgramRequest, Written, write
 from ...execution.worker import Outcome
-from ...frameworks import Batch
+from ...frameworks import Batch, LinearBatch
 from ...grading import Graded
 from .._cells import REDUCED
 from ..explain._measurer import Measurer
@@ -38,7 +38,7 @@ class _WriteCall(Call):
     def function(self) -> Any:
         return write
 
-    def batch(self) -> Batch:
+    def batch(self) -> Batch | LinearBatch:
         return self.request.batch
 
     def evaluation(self) -> ProgramRequest:
@@ -61,14 +61,16 @@ class Writer:
         chosen = quantity or self._worst(case, in_run, row)
         whole = self._alone(case, in_run)
         shown, outcome, place = case, whole, row
-        if row is not None and row != REDUCED and case.rows > 1 and case.reduction == "none":
+        can_be_alone = case.rows > 1 and case.reduction == "none" and not chosen.of_batch
+        if row is not None and row != REDUCED and can_be_alone:
             one = _one_row(case, row)
             alone = self._alone(one)
             if _same(_values(alone, chosen), _values(in_run, chosen), row):
                 shown, outcome, place = one, alone, None
         if row is not None and row != REDUCED and chosen is Quantity.LOSS and case.reduction != "none":
-            raise UsageError(f"{case.id} has a reduced loss, in row -1; give --row -1, or --quantity gradient")
-        index = self._index(shown, outcome, chosen, None if place == REDUCED else place)
+            other = next(q for q in case.problem.quantities if q.startswith("gradient"))
+            raise UsageError(f"{case.id} has a reduced loss, in row -1; give --row -1, or --quantity {other}")
+        index = self._index(shown, outcome, chosen, None if place == REDUCED or chosen.of_batch else place)
         request = self._request(shown, chosen, index, with_file=with_file)
         remarks = self._remarks(case, chosen, in_run, whole, row)
         ((_, written),) = self.pools.evaluate([_WriteCall(self.cell, replace(request, remarks=tuple(remarks)))])
@@ -78,7 +80,7 @@ class Writer:
 
     def _call(self, case: Case) -> PlannedCall:
         if case not in self._groups:  # its exact answers are computed once
-            self._groups[case] = Group((case,), self.fmt).with_convention(self.cell.implementation.convention)
+            self._groups[case] = single_group(case, self.fmt).with_convention(self.cell.implementation.convention)
         return PlannedCall(self.cell, self._groups[case])
 
     def _alone(self, case: Case, in_run: Outcome | None = None) -> Outcome:
@@ -91,11 +93,12 @@ class Writer:
     def _worst(self, case: Case, outcome: Outcome, row: int | None) -> Quantity:
         """Return the quantity with the worst grade, in a row or in all."""
         graded = self._call(case).graded(outcome)
-        if row == REDUCED or not graded:
+        if not graded or (row == REDUCED and case.problem is Problem.LOGITS):
             return Quantity.LOSS
-        if row is not None and case.reduction != "none":
+        if row is not None and row != REDUCED and case.reduction != "none":
             graded.pop(Quantity.LOSS, None)
-        order = [q for q in (Quantity.LOSS, Quantity.GRADIENT, Quantity.PROBABILITIES) if q in graded]
+        # Of equal grades the first: probabilities, which few look at, come last.
+        order = sorted((q for q in case.problem.quantities if q in graded), key=Quantity.PROBABILITIES.__eq__)
         return max(order, key=lambda q: max(map(grade_rank, _rows(graded[q], row, q, case)), default=-1))
 
     def _index(self, case: Case, outcome: Outcome, quantity: Quantity, row: int | None) -> tuple[int, ...]:
@@ -118,7 +121,9 @@ class Writer:
         return (*start, *(int(i) for i in np.unravel_index(int(part.argmax()), part.shape)))
 
     def _exact(self, case: Case, quantity: Quantity) -> NDArray[np.float64]:
-        exact: NDArray[np.float64] = np.asarray(getattr(self._call(case).group.exact, quantity).hi)
+        group = self._call(case).group
+        answer = group.linear_exact if isinstance(group, LinearGroup) else group.exact
+        exact: NDArray[np.float64] = np.asarray(getattr(answer, quantity).hi)
         return exact
 
     def _request(self, case: Case, quantity: Quantity, index: tuple[int, ...], *, with_file: bool) -> ProgramRequest:
@@ -138,7 +143,8 @@ class Writer:
         yield f"{case.id}{place}: {where}"
         graded = self._call(case).graded(in_run)
         if quantity in graded:
-            rows = slice(None) if row is None or graded[quantity].grade.size == 1 else slice(row, row + 1)
+            is_one = graded[quantity].grade.size == 1
+            rows = slice(None) if row is None or row == REDUCED or is_one else slice(row, row + 1)
             pairs = zip(graded[quantity].grade[rows], graded[quantity].verdict[rows], strict=True)
             grade, verdict = max(pairs, key=lambda pair: grade_rank(pair[0]))
             if grade is None:
@@ -149,19 +155,21 @@ class Writer:
             yield f"The call gives no {quantity}: {' '.join(in_run.message.split())[:160]}"
         one, other = _values(in_run, quantity), _values(alone, quantity)
         if one is not None and other is not None and not _same(other, one, None):
-            kept = one if row is None or row == REDUCED or one.ndim == 0 else one[row]
+            kept = one if row is None or row == REDUCED or one.ndim == 0 or quantity.of_batch else one[row]
             there = f": {short_list(np.asarray(kept))}" if kept.size <= MAX_REMARKED else ""
             yield f"In a run, this case shares its call with other rows, and the {quantity} differs{there}."
 
 
 def _rows(graded: Graded, row: int | None, quantity: Quantity, case: Case) -> Sequence[str | None]:
-    if row is None or (quantity is Quantity.LOSS and case.reduction != "none"):
+    if row is None or row == REDUCED or quantity.of_batch or (quantity is Quantity.LOSS and case.reduction != "none"):
         return list(graded.grade)
     return [graded.grade[row]]
 
 
 def _one_row(case: Case, row: int) -> Case:
-    return replace(case, logits=case.logits[row : row + 1], targets=case.targets[row : row + 1])
+    rows = slice(row, row + 1)
+    hidden: dict[str, Any] = {"hidden": case.hidden[rows]} if isinstance(case, LinearCase) else {}
+    return replace(case, logits=case.logits[rows], targets=case.targets[rows], **hidden)
 
 
 def _values(outcome: Outcome, quantity: Quantity) -> Array | None:

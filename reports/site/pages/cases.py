@@ -1,4 +1,4 @@
-"""A page for each case: its logits, the exact answer, and the result of each implementation."""
+"""A page for each case: its numbers, the exact answer, and the result of each implementation."""
 
 import math
 import re
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ....core.formats import DTYPES
-from ....core.vocabulary import GRADES, Status
+from ....core.vocabulary import GRADES, Quantity, Status
 from ....storage.querying import quoted
 from ..._commands import explain_command, reproduce_command
 from ...tables.grades import Column, labels
@@ -72,12 +72,13 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CasePage(WebPage):
-    """The values of ``case.html``."""
+    """The values of ``case.html``; ``of_hidden`` says that losses of hidden states were measured."""
 
     template: ClassVar[str] = "case.html"
     facts: Facts | None
     rows: Sequence[ShownRow]
     rows_note: str
+    of_hidden: bool
     labels: Sequence[str]
     groups: Sequence[Group]
     command: str
@@ -121,6 +122,7 @@ def _page(
         facts=None if kept.empty else case_facts(kept.iloc[0]),
         rows=shown,
         rows_note=f"The case has {left_out:,} more rows." if left_out > 0 else "",
+        of_hidden=bool(rows[f"{Quantity.GRADIENT_HIDDEN} ulp"].notna().any()),
         labels=order,
         groups=_groups(worst, order),
         command=explain_first_failure(worst),

@@ -1,0 +1,86 @@
+"""The imports, settings and versions of a program."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+from ...frameworks import Framework
+from ._request import ProgramRequest
+
+
+def settings(framework: Framework, request: ProgramRequest) -> dict[str, str]:
+    """Return the lines that stand for variables of the request that only LogitLab reads, by variable."""
+    of_syntax = framework.syntax.settings
+    return {v: of_syntax[v].format(value=value) for v, value in request.variables.items() if v in of_syntax}
+
+
+def imports(
+    framework: Framework, package: str, dtype: str, request: ProgramRequest, needed: Sequence[str], text: str
+) -> Iterator[str]:
+    """Yield the first lines of a program.
+
+    Args:
+        framework: the framework.
+        package: the package of the implementation, whose version the program prints.
+        dtype: the dtype of the inputs.
+        request: the request, with the variables of the mode's variant.
+        needed: imports of names that the text may use.
+        text: the program without imports.
+    """
+    syntax, names = framework.syntax, names_in(text)
+    set_by_line = settings(framework, request)
+    variables = {name: value for name, value in request.variables.items() if name not in set_by_line}
+    lines = [f"os.environ[{name!r}] = {value!r}" for name, value in variables.items()]
+    if lines:
+        yield f"import os; {'; '.join(lines)}"
+    if names & {"inf", "nan"}:
+        yield f"from math import {', '.join(sorted(names & {'inf', 'nan'}))}"
+    by_dtype = [syntax.imports_by_dtype[dtype]] if dtype in syntax.imports_by_dtype else []
+    found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
+    found |= {line: None for line in needed if _names_bound(line) & names}
+    versioned = f"import {package}"
+    if not any(package in _names_bound(line) or versioned in line for line in found):
+        found[versioned] = None
+    others = len(framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
+    yield from found
+    yield from dict.fromkeys([*by_dtype, *syntax.prepared, *set_by_line.values(), *([syntax.on_cpu] if others else [])])
+
+
+def versions(framework: Framework, lines: Sequence[str]) -> str:
+    """Return the line that prints the versions of the packages that the lines import."""
+    modules = {alias: name for line in lines for alias, name in _modules_of(line)}
+    unversioned = ("os", "math", "ml_dtypes")
+    roots = {name: alias for alias, name in modules.items() if "." not in name and name not in unversioned}
+    if len(roots) > 1 and not framework.name.startswith("numpy"):
+        roots.pop("numpy", None)
+    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items()]
+    return f"print({', '.join(words)})"
+
+
+def definitions(lines: Mapping[str, str], text: str) -> list[str]:
+    """Return the definitions, by name, that the text uses, each after those that it uses."""
+    used, kept = names_in(text), list[str]()
+    for name, definition in reversed(list(lines.items())):
+        if name in used:
+            used |= names_in(definition)
+            kept[:0] = [definition]
+    return kept
+
+
+def names_in(text: str) -> set[str]:
+    """Return the names that a text uses."""
+    return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+
+
+def _modules_of(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the name that a line binds and the module, for each module that it imports."""
+    for node in ast.parse(line).body:
+        if isinstance(node, ast.Import):
+            yield from ((a.asname, a.name) if a.asname else (a.name.partition(".")[0],) * 2 for a in node.names)
+
+
+def _names_bound(line: str) -> set[str]:
+    return {
+        a.asname or a.name.partition(".")[0]
+        for node in ast.parse(line).body if isinstance(node, ast.Import | ast.ImportFrom)
+        for a in node.names
+    }  # fmt: skip
