@@ -8,13 +8,14 @@ from ._framework import Autograd, Framework
 from ._syntax import Syntax
 from ._training import Step, Training
 from ._transformed import Transformation, Transformed
-from .linear import LinearBatch
+from .linear import LinearAutograd, LinearBatch
 
 __all__ = [
     "Autograd",
     "Batch",
     "Framework",
     "Implementation",
+    "LinearAutograd",
     "LinearBatch",
     "Step",
     "Syntax",

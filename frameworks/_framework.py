@@ -13,7 +13,7 @@ from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
 from ._transformed import Transformation, Transformed
-from .linear import LinearBatch
+from .linear import LinearAutograd, LinearBatch
 from .stages import Operations
 
 Array = Any
@@ -55,6 +55,7 @@ class Framework(ABC):
         operations: lets ``explain`` trace the written formulas stage by stage; without it, ``explain`` shows only the
             input and output of a call.
         autograd: lets ``check`` also differentiate twice, use other upstream gradients, and call without a gradient.
+        linear_autograd: lets ``check`` differentiate a loss of hidden states.
         transformed: the framework's transformations of a loss that ``check`` tries, such as a vectorized map.
         strides: whether the framework's arrays support all memory layouts of NumPy arrays.
         syntax: templates for a program in the framework; ``check`` prints such a program for a failure, and
@@ -65,6 +66,7 @@ class Framework(ABC):
     linear_implementations: Sequence[Implementation] = ()
     operations: Operations | None = None
     autograd: Autograd | None = None
+    linear_autograd: LinearAutograd | None = None
     transformed: Mapping[Transformation, Transformed] = MappingProxyType({})
     strides: bool = True
     syntax: Syntax = Syntax()

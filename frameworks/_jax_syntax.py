@@ -13,6 +13,8 @@ SYNTAX = Syntax(
     weighted="{array}.astype(rows.dtype)",
     spread="jnp.full_like(rows, {number})",
     gradient="pull({upstream})[0]",
+    linear=("result, pull = jax.vjp(lambda {leaves}: {call}, {leaves})",),
+    linear_gradients="pull({upstream})",
     another_batch="x[{reversed}]",
     another_call="jax.vjp(lambda y: {call}, y)",
     numbers="{array}.tolist()",

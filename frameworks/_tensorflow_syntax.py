@@ -32,6 +32,8 @@ SYNTAX = Syntax(
     weighted="tf.cast({array}, rows.dtype)",
     spread="{number} * tf.ones_like(rows)",
     gradient="tf.convert_to_tensor(tape.gradient(rows, x, output_gradients={upstream}))",
+    linear=("with tf.GradientTape(persistent=True) as tape:", "    tape.watch([{leaves}])", "    result = {call}"),
+    linear_gradients="tape.gradient(result, [{leaves}], output_gradients={upstream})",
     another_batch="x[{reversed}]",
     int32="tf.cast({t}, tf.int32)",
     numbers="{array}.numpy().tolist()",

@@ -15,6 +15,8 @@ SYNTAX = Syntax(
     spread="torch.full((), {number}, dtype=rows.dtype{device}).expand(rows.shape)",
     gradient="torch.autograd.grad(rows, x, {upstream}{repeatedly})[0]",
     repeatedly=", retain_graph=True",
+    linear=("result = {call}",),
+    linear_gradients="torch.autograd.grad(result, [{leaves}], {upstream}, retain_graph=True)",
     another_batch="x.detach().flip({axes}).requires_grad_()",
     another_call="{call}.sum().backward()",
     numbers="{array}.tolist()",

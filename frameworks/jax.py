@@ -202,6 +202,7 @@ class JaxFramework(Framework):
         }
     )
     autograd = JaxAutograd()
+    linear_autograd = linear.AUTOGRAD
     transformed = TRANSFORMED
     strides = False
     training: Training | None = Training(step, ("jax/naive", "jax/lse", f"jax/{_TRAINED}"), "compiled")

@@ -189,6 +189,7 @@ class TensorflowFramework(Framework):
         }
     )
     autograd = TensorflowAutograd()
+    linear_autograd = linear.AUTOGRAD
     transformed = TRANSFORMED
     strides = False
     # Determinism makes TensorFlow sum in the same order each time.

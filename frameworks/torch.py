@@ -163,6 +163,7 @@ class TorchFramework(Framework):
     )
     linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
     autograd = TorchAutograd()
+    linear_autograd = linear.AUTOGRAD
     transformed = TRANSFORMED
     # With one thread sums have the same order on any number of cores, and matrices this small need no second thread.
     training: Training | None = Training(

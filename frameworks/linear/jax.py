@@ -1,6 +1,7 @@
 """JAX's and optax's losses of hidden states, on computed logits."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from ...core.vocabulary import Problem
 from .._batch import Implementation, reduce_rows
+from ._autograd import LinearAutograd, Pull
 from ._batch import LinearBatch
 
 Array = Any
@@ -35,6 +37,20 @@ def implementations(losses: Mapping[str, tuple[str, str, Loss]]) -> tuple[Implem
     )  # fmt: skip
 
 
+class JaxLinearAutograd(LinearAutograd):
+    """Differentiation by `jax.vjp`."""
+
+    def forward(
+        self, loss: Loss, leaves: Mapping[str, Array], targets: Array, *, by: Collection[str], repeatedly: bool = False
+    ) -> tuple[Array, Pull]:
+        constants = {name: leaf for name, leaf in leaves.items() if name not in by}
+        result, pull = jax.vjp(
+            lambda given: loss(**given, **constants, targets=targets), {name: leaves[name] for name in by}
+        )
+        return result, lambda upstream: pull(jnp.ones_like(result) if upstream is None else upstream)[0]
+
+
+AUTOGRAD = JaxLinearAutograd()
 _programs: dict[Hashable, Callable[..., Any]] = {}
 
 
@@ -46,9 +62,9 @@ def evaluate(implementation: Implementation, batch: LinearBatch, mode: str) -> I
         loss, gradients = _program(implementation, batch)(leaves, targets)
         yield "loss", loss
     else:
-        loss, pull = jax.vjp(lambda given: _forward(implementation, batch, given, targets), leaves)
+        loss, pull = AUTOGRAD.forward(partial(_forward, implementation, batch), leaves, targets, by=tuple(leaves))
         yield "loss", loss
-        (gradients,) = pull(jnp.ones_like(loss))
+        gradients = pull(None)
     yield from ((f"gradient_{name}", gradients[name]) for name in leaves)
 
 
@@ -56,8 +72,8 @@ def forget_programs() -> None:
     _programs.clear()
 
 
-def _forward(implementation: Implementation, batch: LinearBatch, leaves: Mapping[str, Array], targets: Array) -> Array:
-    rows: Array = implementation.loss(**leaves, targets=targets, **batch.keywords)
+def _forward(implementation: Implementation, batch: LinearBatch, **arrays: Array) -> Array:
+    rows: Array = implementation.loss(**arrays, **batch.keywords)
     return reduce_rows(rows, batch.reduction)
 
 
@@ -68,8 +84,9 @@ def _program(implementation: Implementation, batch: LinearBatch) -> Callable[...
         without_arrays = batch.without_arrays()
 
         def both(leaves: Mapping[str, Array], targets: Array) -> tuple[Array, Any]:
-            value, pull = jax.vjp(lambda given: _forward(implementation, without_arrays, given, targets), leaves)
-            return value, pull(jnp.ones_like(value))[0]
+            forward = partial(_forward, implementation, without_arrays)
+            value, pull = AUTOGRAD.forward(forward, leaves, targets, by=tuple(leaves))
+            return value, pull(None)
 
         _programs[key] = jax.jit(both)
     return _programs[key]

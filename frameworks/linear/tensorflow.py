@@ -1,12 +1,13 @@
 """TensorFlow's losses of hidden states, on computed logits."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from ...core.vocabulary import Problem
 from .._batch import Implementation
+from ._autograd import LinearAutograd, Pull
 from ._batch import LinearBatch
 
 Tensor = Any
@@ -33,15 +34,36 @@ def implementations(losses: Mapping[str, tuple[str, Loss]]) -> tuple[Implementat
     )
 
 
+class TensorflowLinearAutograd(LinearAutograd):
+    """Differentiation by a gradient tape."""
+
+    def forward(
+        self, loss: Loss, leaves: Mapping[str, Tensor], targets: Tensor, *, by: Collection[str], repeatedly: bool = False
+    ) -> tuple[Tensor, Pull]:
+        watched = {name: leaves[name] for name in by}
+        with tf.GradientTape(persistent=repeatedly) as tape:
+            tape.watch(watched)
+            result = loss(**leaves, targets=targets)
+
+        def pull(upstream: Tensor | None) -> dict[str, Tensor]:
+            gradients = tape.gradient(result, watched, output_gradients=upstream)
+            return {name: tf.convert_to_tensor(gradient) for name, gradient in gradients.items()}
+
+        return result, pull
+
+
+AUTOGRAD = TensorflowLinearAutograd()
+
+
 def evaluate(
     implementation: Implementation, batch: LinearBatch, reduce: Callable[[Tensor, str], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield loss and gradients on the current device."""
     leaves = {name: tf.constant(array) for name, array in batch.leaves.items()}
-    with tf.GradientTape() as tape:
-        tape.watch(leaves)
-        rows = implementation.loss(**leaves, targets=tf.constant(batch.targets), **batch.keywords)
-        loss = reduce(rows, batch.reduction)
+
+    def reduced(**given: Tensor) -> Tensor:
+        return reduce(implementation.loss(**given, **batch.keywords), batch.reduction)
+
+    loss, pull = AUTOGRAD.forward(reduced, leaves, tf.constant(batch.targets), by=tuple(leaves))
     yield "loss", loss
-    gradients = tape.gradient(loss, leaves)
-    yield from ((f"gradient_{name}", tf.convert_to_tensor(gradients[name])) for name in leaves)
+    yield from ((f"gradient_{name}", gradient) for name, gradient in pull(None).items())

@@ -1,6 +1,6 @@
 """PyTorch's losses of hidden states: the formulas and `F.cross_entropy` on computed logits, and the fused loss."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.vocabulary import Problem
 from .._batch import Implementation, reduce_rows
+from ._autograd import LinearAutograd, Pull
 from ._batch import LinearBatch
 from ._cut_cross_entropy import COMPILED, KERNEL
 
@@ -74,19 +75,46 @@ def _implementation(name: str, formula: str, loss: Loss, **more: Any) -> Impleme
     return Implementation(f"torch/{name}", formula, loss, "torch", problem=Problem.LINEAR, **more)
 
 
+class TorchLinearAutograd(LinearAutograd):
+    """Differentiation by `torch.autograd.grad`."""
+
+    def forward(
+        self, loss: Loss, leaves: Mapping[str, Tensor], targets: Tensor, *, by: Collection[str], repeatedly: bool = False
+    ) -> tuple[Tensor, Pull]:
+        # A detached tensor shares memory and strides with the given one, which stays as it is.
+        given = {name: leaf.detach().requires_grad_(name in by) for name, leaf in leaves.items()}
+        result = loss(**given, targets=targets)
+
+        def pull(upstream: Tensor | None) -> dict[str, Tensor]:
+            grown = torch.ones_like(result) if upstream is None else upstream
+            gradients = torch.autograd.grad(result, [given[name] for name in by], grown, retain_graph=repeatedly)
+            return dict(zip(by, gradients, strict=True))
+
+        return result, pull
+
+    def untracked(self, loss: Loss, leaves: Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            return loss(**leaves, targets=targets)
+
+
+AUTOGRAD = TorchLinearAutograd()
+
+
 def evaluate(
     implementation: Implementation, batch: LinearBatch, to_array: Callable[[Any], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield loss and gradients as tensors; ``to_array`` places a NumPy array on the device."""
-    leaves = {name: to_array(array.copy()).requires_grad_() for name, array in batch.leaves.items()}
+    leaves = {name: to_array(array.copy()) for name, array in batch.leaves.items()}
     options: dict[str, Any] = {
         k: to_array(v) if not isinstance(v, int | float) else v for k, v in batch.keywords.items()
     }
     if implementation.reduces:
         options["reduction"] = batch.reduction
-    loss = implementation.loss(**leaves, targets=to_array(batch.targets.copy()), **options)
-    if not implementation.reduces:
-        loss = reduce_rows(loss, batch.reduction)
+
+    def reduced(**given: Tensor) -> Tensor:
+        loss: Tensor = implementation.loss(**given, **options)
+        return loss if implementation.reduces else reduce_rows(loss, batch.reduction)
+
+    loss, pull = AUTOGRAD.forward(reduced, leaves, to_array(batch.targets.copy()), by=tuple(leaves))
     yield "loss", loss
-    gradients = torch.autograd.grad(loss, list(leaves.values()), torch.ones_like(loss))
-    yield from zip((f"gradient_{name}" for name in leaves), gradients, strict=True)
+    yield from ((f"gradient_{name}", gradient) for name, gradient in pull(None).items())
