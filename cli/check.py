@@ -26,7 +26,11 @@ def check(
     ] = None,
     device: Device = "cpu",
     mode: Mode = "eager",
+    problem: Annotated[
+        str, typer.Option(help="Its problem: logits, or linear for hidden states and a weight.")
+    ] = "logits",
     returns: Annotated[str, typer.Option(help="The result of the loss: rows, mean or sum.")] = "rows",
+    weight_layout: Annotated[str, typer.Option(help="The axes of the weight: ch or hc (linear problem).")] = "ch",
     layout: Annotated[str, typer.Option(help="The axes of its logits: bc, btc or bct.")] = "bc",
     targets: Annotated[str, typer.Option(help="Its targets: index, onehot or soft.")] = "index",
     target_dtype: Annotated[str, typer.Option(help="The dtype of class indices: int64, int32 or logits.")] = "int64",
@@ -67,6 +71,9 @@ def check(
     catalogue's cases and on seeded rows of many widths. Each row is tried in several batches, orders and layouts, and
     with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
     fails and a program that reproduces it.
+
+    With --problem linear the function takes hidden states (B, H), a weight (C, H), targets (B,), and the keywords that
+    it names, such as bias and class_weight. Its gradients by hidden states, weight and bias are checked too.
     """
     from ..core.threads import let_idle_threads_sleep
 
@@ -83,7 +90,8 @@ def check(
             function, framework, dtype, require,
             require_loss=require_loss, require_gradient=require_gradient,
             name=name, gradient=by_hand, device=device, mode=mode, cases=case, first=first,
-            returns=returns, layout=layout, targets=targets, target_dtype=target_dtype,
+            problem=problem, returns=returns, weight_layout=weight_layout,
+            layout=layout, targets=targets, target_dtype=target_dtype,
             output=checking.output_named(output), negate=negate, targets_first=targets_first,
             keywords=checking.assigned(set_ or ()),
             may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,

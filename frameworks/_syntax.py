@@ -23,9 +23,10 @@ class Syntax:
         ones, weighted, spread: an upstream gradient of ones, of an ``{array}`` of factors, of one ``{number}``.
         gradient: the gradient of ``rows`` under ``{upstream}``; of two gradients, the first replaces ``{repeatedly}``
             by ``repeatedly``.
-        linear, linear_gradients: the lines around a ``{call}`` of a loss of hidden states that assign ``result``, and
+        linear, linear_gradients: the lines around a ``{call}`` of a loss of hidden states that assign ``rows``, and
             its gradients by the ``{leaves}``, such as ``hidden, weight``, under ``{upstream}``. Empty without a
             derivative.
+        linear_calls: for each other mode than ``eager``, the ``{call}`` as a function of its arrays ``{names}``.
         another_batch: the logits of ``x`` in the opposite order of all ``{axes}``, ``0, 1``; ``{reversed}`` is
             ``::-1, ::-1``.
         another_call: a statement that uses the ``{call}`` on them.
@@ -67,8 +68,9 @@ class Syntax:
     spread: str = ""
     gradient: str = ""
     repeatedly: str = ""
-    linear: tuple[str, ...] = ("result = {call}",)
+    linear: tuple[str, ...] = ("rows = {call}",)
     linear_gradients: str = ""
+    linear_calls: Mapping[str, str] = field(default_factory=dict)
     another_batch: str = "x[{reversed}].copy()"
     another_call: str = "{call}"
     numbers: str = "np.asarray({array}).astype(float).tolist()"

@@ -38,7 +38,13 @@ class TensorflowLinearAutograd(LinearAutograd):
     """Differentiation by a gradient tape."""
 
     def forward(
-        self, loss: Loss, leaves: Mapping[str, Tensor], targets: Tensor, *, by: Collection[str], repeatedly: bool = False
+        self,
+        loss: Loss,
+        leaves: Mapping[str, Tensor],
+        targets: Tensor,
+        *,
+        by: Collection[str],
+        repeatedly: bool = False,
     ) -> tuple[Tensor, Pull]:
         watched = {name: leaves[name] for name in by}
         with tf.GradientTape(persistent=repeatedly) as tape:

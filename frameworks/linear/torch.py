@@ -79,7 +79,13 @@ class TorchLinearAutograd(LinearAutograd):
     """Differentiation by `torch.autograd.grad`."""
 
     def forward(
-        self, loss: Loss, leaves: Mapping[str, Tensor], targets: Tensor, *, by: Collection[str], repeatedly: bool = False
+        self,
+        loss: Loss,
+        leaves: Mapping[str, Tensor],
+        targets: Tensor,
+        *,
+        by: Collection[str],
+        repeatedly: bool = False,
     ) -> tuple[Tensor, Pull]:
         # A detached tensor shares memory and strides with the given one, which stays as it is.
         given = {name: leaf.detach().requires_grad_(name in by) for name, leaf in leaves.items()}

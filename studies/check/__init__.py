@@ -5,8 +5,9 @@ from ._result import CheckResult, prepare, show, write
 from .forms._files import assigned, output_named
 from .forms._form import Layout, Returns, TargetKind
 from .forms._named import load_framework, named
+from .linear import LinearCheckResult, WeightLayout
 
 __all__ = [
-    "CheckResult", "Layout", "Returns", "TargetKind", "assigned", "check", "load_framework", "named", "output_named",
-    "prepare", "show", "write",
+    "CheckResult", "Layout", "LinearCheckResult", "Returns", "TargetKind", "WeightLayout", "assigned", "check",
+    "load_framework", "named", "output_named", "prepare", "show", "write",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """``check``: measure a user's loss against the exact answer, on the catalogue and on rows that test kernels."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,20 +13,22 @@ from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
 from ...core.progress import Progress, reporting
-from ...core.vocabulary import GRADES, Grade
+from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
+from ...frameworks import Framework
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
 from .batches._limits import Limits
 from .batches._rows import LAID
 from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 from .forms._callee import Callee
-from .forms._factory import as_factory, name_of
+from .forms._factory import as_factory, made, name_of
 from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
 from .forms._named import load_framework
 from .forms._options import REDUCTION, set_in
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
+from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
 from .measuring._huge import require_memory
 from .measuring._lines import Lines, Required, each_line, fails, table
 from .measuring._loss import Candidate, Loss
@@ -45,7 +48,9 @@ def check(
     gradient: Loss | None = None,
     device: str = "cpu",
     mode: str = "eager",
+    problem: str = "logits",
     returns: str = "rows",
+    weight_layout: str = "ch",
     layout: str = "bc",
     targets: str = "index",
     target_dtype: str = "int64",
@@ -95,8 +100,12 @@ def check(
             needs it to check the gradient; the other frameworks differentiate the loss without it.
         device: a device that the framework finds.
         mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
+        problem: what the loss is a function of: ``logits``, or ``linear`` for hidden states (B, H) and a weight (C, H).
+            See below.
         returns: what the loss returns: ``rows`` (B,), or the ``mean`` or ``sum`` of the batch. A mean or sum is graded
             as one number and its gradient entry by entry.
+        weight_layout: the axes of the weight of a loss of hidden states, and of the gradient by it: ``ch`` for (C, H),
+            ``hc`` for (H, C).
         layout: the axes of its logits: ``bc`` for (B, C), ``btc`` for (B, T, C), ``bct`` for (B, C, T).
         targets: ``index`` for class indices, ``onehot`` for one-hot rows, ``soft`` for class probabilities.
         target_dtype: the dtype of class indices: ``int64``, ``int32``, or ``logits`` for that of the logits.
@@ -134,6 +143,14 @@ def check(
     unless ``cases`` names others. Ctrl-C after a row has failed stops the check and returns the result so far; before
     that it raises KeyboardInterrupt.
 
+    With ``problem="linear"`` the loss is a function of hidden states (B, H), a weight (C, H) and targets (B,), and of
+    the keywords that it names: ``bias`` (C,), loss options, and ``class_weight`` for class weights. It is measured on
+    the catalogue's cases of this problem (``linear_*/*``) and on seeded batches (``check/linear_*``), with its
+    gradients by hidden states, weight and bias. The arguments after ``weight_layout`` do not apply, except ``cases``,
+    ``quick``, ``shrink``, ``run_script``, ``first``, ``progress`` and ``on_failure``. The framework differentiates the
+    loss; in NumPy, which does not, only the loss is graded. The result is a `CheckResult` whose quantities are
+    ``loss``, ``gradient_hidden``, ``gradient_weight`` and ``gradient_bias``.
+
     Raises:
         UsageError: for an unknown name, a framework that cannot be imported or lacks the device, cases that do not suit
             the loss, or a loss that cannot be measured. A class and a function that does not take logits and targets
@@ -141,6 +158,29 @@ def check(
             every batch, cannot be measured either.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
+    if arguments.as_choice(problem, Problem, "problem") is Problem.LINEAR:
+        _refuse_arguments_of_logits(
+            gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype, output=output, negate=negate,
+            may_overwrite=may_overwrite, factory=factory, targets_first=targets_first, keywords=keywords or None,
+            internal=internal, min_classes=min_classes, max_classes=max_classes, max_rows=max_rows, huge=huge,
+            repeat=repeat,
+        )  # fmt: skip
+        linear_form = LinearForm(
+            arguments.as_choice(returns, Returns, "returns"),
+            arguments.as_choice(weight_layout, WeightLayout, "weight_layout"),
+        )
+        callee = LinearCallee(
+            name_of(loss) if name is None else arguments.as_string(name, "name"), made(loss), linear_form
+        )
+        settings = LinearSettings(
+            require, required, choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else (),
+            tuple(arguments.as_strings(cases, "cases")), quick, first, shrink, run_script,
+        )  # fmt: skip
+        with reporting(progress) as report:
+            adapter = _adapter(framework, device, mode)
+            return check_linear(callee, adapter, device, mode, settings, report, on_failure)
+    if weight_layout != "ch":
+        raise UsageError("weight_layout is an argument of the linear problem; give problem='linear' (--problem linear)")
     form = CallForm(
         arguments.as_choice(returns, Returns, "returns"), arguments.as_choice(layout, Layout, "layout"),
         arguments.as_choice(targets, TargetKind, "targets"),
@@ -162,12 +202,7 @@ def check(
             raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
         require_memory(asked or tuple(FORMATS))
     with reporting(progress) as report:
-        adapter = load_framework(framework)
-        if device not in adapter.devices():
-            raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
-        modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
-        if mode not in modes:
-            raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
+        adapter = _adapter(framework, device, mode)
         few_shapes = adapter.compiles_shapes(mode)
         candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
         named = candidate.callee.options
@@ -201,6 +236,29 @@ def check(
         options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
+
+
+def _adapter(framework: str, device: str, mode: str) -> Framework:
+    """Return a framework that has the device and the mode.
+
+    Raises:
+        UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
+    """
+    adapter = load_framework(framework)
+    if device not in adapter.devices():
+        raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    if mode not in modes:
+        raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
+    return adapter
+
+
+def _refuse_arguments_of_logits(**given: Any) -> None:
+    """Raise a UsageError for an argument that has no meaning for a loss of hidden states."""
+    parameters = inspect.signature(check).parameters
+    for name, value in given.items():
+        if value != parameters[name].default:
+            raise UsageError(f"{name} does not apply to a loss of hidden states; leave it out, or check problem logits")
 
 
 def _measure_all(

@@ -148,6 +148,20 @@ class CheckResult:
         """A short Python program that reproduces the failure without LogitLab; None if nothing fails."""
         return None if self.smallest is None else self.smallest.script
 
+    def paragraphs(self, width: int) -> Iterator[RenderableType]:
+        """Yield the parts of the report, without the program."""
+        yield from _parts(self, width)
+
+    def program_text(self, width: int) -> Iterator[str]:
+        """Yield the program of the smallest input that fails, and what it prints."""
+        if self.smallest is not None:
+            yield "\nA program that reproduces the failure with the smallest input found:\n"
+            yield self.smallest.script
+            if self.smallest.run is not None:
+                yield "\n".join(words_of(self.smallest.run, width))
+        elif self.searched:
+            yield "\nNo smaller batch shows the failure, so there is no program."
+
     def __str__(self) -> str:
         written = io.StringIO()
         show(self, Console(file=written, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False))
@@ -163,14 +177,9 @@ def _worst(lines: pd.DataFrame) -> str:
 def show(result: CheckResult, console: Console | None = None) -> None:
     """Print the result."""
     out = _console() if console is None else console
-    out.print(Group(*_parts(result, out.width)))
-    if result.smallest is not None:
-        out.print("\nA program that reproduces the failure with the smallest input found:\n")
-        out.print(result.smallest.script, soft_wrap=True)  # a program is not wrapped
-        if result.smallest.run is not None:
-            out.print("\n".join(words_of(result.smallest.run, out.width)), soft_wrap=True)
-    elif result.searched:
-        out.print("\nNo smaller batch shows the failure, so there is no program.")
+    out.print(Group(*result.paragraphs(out.width)))
+    for text in result.program_text(out.width):
+        out.print(text, soft_wrap=True)  # a program is not wrapped
 
 
 def _console() -> Console:

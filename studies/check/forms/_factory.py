@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ....core.errors import UsageError
+from ....core.errors import UsageError, format_error
 
 CLASSES = ("n_classes", "num_classes")  # parameters of a factory that get the number of classes
 
@@ -74,6 +74,20 @@ class Factory:
 def as_factory(found: Any) -> Any:
     """Return a class or function as a factory; a factory, and what cannot be called, unchanged."""
     return found if isinstance(found, Factory) or not callable(found) else Factory(found)
+
+
+def made(found: Any) -> Any:
+    """Return what a factory makes without further options; anything else unchanged.
+
+    Raises:
+        UsageError: if the factory raises.
+    """
+    if not isinstance(found, Factory):
+        return found
+    try:
+        return found()
+    except Exception as error:  # the factory is the user's code
+        raise UsageError(f"{name_of(found)} raises {format_error(error)}; give the arguments that it needs") from error
 
 
 def name_of(function: Any) -> str:

@@ -25,7 +25,7 @@ OTHER_NAMES = {
     "smoothing": "label_smoothing",
 }
 # Passed if an option without a default is not under test.
-_NEUTRAL = {n: inspect.signature(reference).parameters[n].default for n in OPTIONS} | {"ignore_index": -100}
+NEUTRAL = {n: inspect.signature(reference).parameters[n].default for n in OPTIONS} | {"ignore_index": -100}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def option_named(name: str) -> str:
 
 def options_of(function: Callable[..., Any], fixed: Collection[str] = (), *, first: int = 2) -> tuple[str, ...]:
     """Return the options that a signature names, in the order of `OPTIONS`, without the ``fixed`` parameters."""
-    names = {option_named(name) for name in _parameters(function, first) if name not in fixed}
+    names = {option_named(name) for name in named_parameters(function, first) if name not in fixed}
     return tuple(name for name in OPTIONS if name in names)
 
 
@@ -98,7 +98,7 @@ def keywords(
     defaults. The user gives the ``fixed`` parameters.
     """
     given = {}
-    for name, parameter in _parameters(function, first).items():
+    for name, parameter in named_parameters(function, first).items():
         option = option_named(name)
         if name in fixed:
             continue
@@ -107,7 +107,7 @@ def keywords(
         elif option in options.values:
             given[name] = options.values[option]
         elif option in OPTIONS and parameter.default is parameter.empty:
-            given[name] = _NEUTRAL[option]
+            given[name] = NEUTRAL[option]
     return given
 
 
@@ -117,10 +117,10 @@ def is_neutral(option: str, value: Any) -> bool:
         return value is None or (isinstance(value, int) and value < 0)
     if option == REDUCTION:
         return value in (None, "none")
-    return value is None or bool(value == _NEUTRAL[option]) or (option == "logit_scale" and value == 1)
+    return value is None or bool(value == NEUTRAL[option]) or (option == "logit_scale" and value == 1)
 
 
-def _parameters(function: Callable[..., Any], first: int) -> dict[str, inspect.Parameter]:
+def named_parameters(function: Callable[..., Any], first: int) -> dict[str, inspect.Parameter]:
     """Return the parameters that can be given by name, without the first ones, such as logits and targets."""
     signature = signature_of(function)
     if signature is None:

@@ -237,6 +237,19 @@ def _run(program: str) -> _Ended:
     return _Ended(done.returncode, done.stdout, done.stderr)
 
 
+def run_once(program: str, *, raises: bool) -> tuple[ProgramRun, bool]:
+    """Run a program in a new process; return what it printed, and whether a module was missing.
+
+    ``raises`` means that an exception is the failure that it shows.
+    """
+    ended = _run(program)
+    missing = _NOT_FOUND.search(ended.error) is not None
+    if ended.code is None:
+        return ProgramRun(Shown.NO_END, _printed(ended)), missing
+    shown = Shown.ERROR if ended.code and (missing or not raises) else Shown.FAILURE
+    return ProgramRun(shown, _printed(ended)), missing
+
+
 _WORDS = {
     Shown.FAILURE: "In a new process it prints:",
     Shown.AFTER_CALLS: "It shows the failure only after the earlier calls. In a new process it prints:",

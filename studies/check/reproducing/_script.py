@@ -221,8 +221,8 @@ class _Program:
 
     def _targets(self, targets: NDArray[Any], rows: PresentedRows) -> str:
         if targets.dtype == np.int64:
-            return self._syntax.targets.format(numbers=_targets(targets), device=self._device)
-        numbers = _targets(targets) if targets.dtype == np.int32 else nested_list(targets)
+            return self._syntax.targets.format(numbers=targets_text(targets), device=self._device)
+        numbers = targets_text(targets) if targets.dtype == np.int32 else nested_list(targets)
         return self._syntax.array.format(numbers=numbers, dtype=targets.dtype.name, device=self._device)
 
     def given(self, rows: PresentedRows) -> list[str]:
@@ -332,6 +332,6 @@ def _until_it_differs(calls: list[str], result: str, times: int) -> list[str]:
     ]
 
 
-def _targets(targets: NDArray[Any]) -> str:
+def targets_text(targets: NDArray[Any]) -> str:
     same = targets.ndim == 1 and len(targets) >= RUNS_FROM and bool((targets == targets[0]).all())
     return f"[{targets[0]}] * {len(targets)}" if same else str(targets.tolist())

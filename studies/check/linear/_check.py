@@ -1,0 +1,174 @@
+"""``check`` of a loss of hidden states: every batch in every presentation, each graded against the exact answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....cases import LinearCase
+from ....core.errors import UsageError
+from ....core.formats import FORMATS, Format, get_format
+from ....core.progress import Progress
+from ....core.vocabulary import Status
+from ....frameworks import Framework
+from ..judging._warnings import gathered_warnings
+from ..measuring._lines import Required
+from ._callee import LinearCallee
+from ._candidate import LinearCandidate
+from ._chosen import chosen
+from ._lines import LinearLine, table
+from ._presentations import PRESENTATIONS, QUICK, How, measured
+from ._question import Question
+from ._result import LinearCheckResult
+from ._shrink import smallest_failing
+
+# Rows, features and classes of the calls that show whether a loss can be measured: no two sizes are equal in the first,
+# and blocks divide the second.
+PROBED = ((3, 5, 4), (128, 64, 256))
+MAX_PRESENTED = 2**21  # rows x features x classes of a batch in every presentation; of a larger one, in few
+
+
+@dataclass(frozen=True)
+class LinearSettings:
+    """What a user asks of a check.
+
+    Attributes:
+        require: the required grade, as given.
+        required: the required grades.
+        dtypes: the dtypes given by name.
+        cases: globs over ``family/name``.
+        quick, first, shrink, run_script: as in `check`.
+    """
+
+    require: str
+    required: Required
+    dtypes: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    quick: bool = False
+    first: bool = False
+    shrink: bool = True
+    run_script: bool = True
+
+
+def check_linear(
+    callee: LinearCallee,
+    framework: Framework,
+    device: str,
+    mode: str,
+    settings: LinearSettings,
+    progress: Progress | None = None,
+    on_failure: Callable[[str], None] | None = None,
+) -> LinearCheckResult:
+    """Measure a loss of hidden states against the exact answer.
+
+    Raises:
+        UsageError: for cases that do not suit the loss, or a loss that cannot be measured.
+        KeyboardInterrupt: on Ctrl-C before any row has failed.
+    """
+    callee.require_callable()
+    candidate = LinearCandidate(framework, callee, device, mode)
+    few_shapes = framework.compiles_shapes(mode)
+    cases = chosen(callee, settings.cases, quick=settings.quick, few_shapes=few_shapes)
+    dtypes = settings.dtypes or tuple(FORMATS)
+    _require_measurable(candidate, dtypes)
+    lines: list[LinearLine] = []
+    failing: list[tuple[Question, How]] = []
+    complete = True
+    with gathered_warnings() as warned:
+        try:
+            for question, how, found in _tried(candidate, cases, dtypes, progress, quick=settings.quick or few_shapes):
+                lines += found
+                failed = [line for line in found if line.fails(settings.required)]
+                if failed and not failing and on_failure is not None:
+                    on_failure(_sentence(failed[0]))
+                failing += [(question, how)] * bool(failed)
+                if failing and settings.first:
+                    complete = False
+                    break
+        except KeyboardInterrupt:
+            if not failing:
+                raise
+            complete = False
+    smallest = None
+    if failing and settings.shrink:
+        if progress is not None:
+            progress(1, 1, "looking for the smallest batch that fails")
+        smallest = smallest_failing(candidate, failing, settings.required, run=settings.run_script)
+    required = settings.required
+    return LinearCheckResult(
+        callee.name, framework.name, candidate.version, device, mode, settings.require, required.loss.value,
+        required.gradient.value, callee.options, table(lines), settings.dtypes, None, complete,
+        gradient_checked=candidate.differentiates, warnings=warned.each(), searched=smallest is not None,
+        linear_form=callee.form, takes_bias=callee.takes_bias, program=smallest,
+    )  # fmt: skip
+
+
+def _tried(
+    candidate: LinearCandidate,
+    cases: Sequence[LinearCase],
+    dtypes: Sequence[str],
+    progress: Progress | None,
+    *,
+    quick: bool,
+) -> Iterator[tuple[Question, How, list[LinearLine]]]:
+    """Yield the lines of each batch in each presentation."""
+    formats = [get_format(dtype) for dtype in dtypes]
+    plain = candidate.form.plain_options
+    done, total = 0, len(formats) * len(cases)
+    for fmt in formats:
+        if fmt is not formats[0]:
+            candidate.framework.forget_programs()  # those of another dtype
+        for case in cases:
+            if progress is not None:
+                progress(done, total, f"{fmt.name}, {case.id}")
+            done += 1
+            if fmt.name in case.dtypes:
+                question = Question.of(case, fmt, plain)
+                for how in _presented(question, quick=quick):
+                    yield question, how, measured(candidate, question, how)
+
+
+def _presented(question: Question, *, quick: bool) -> tuple[How, ...]:
+    if not question.ordinary:  # an infinite number or NaN times an upstream gradient of 0 is NaN
+        return How.GIVEN, How.REVERSED, How.UNTRACKED
+    if quick or question.hidden.size * len(question.weight) > MAX_PRESENTED:
+        return QUICK
+    return tuple(PRESENTATIONS)
+
+
+def _require_measurable(candidate: LinearCandidate, dtypes: Sequence[str]) -> None:
+    """Call the loss with ordinary batches.
+
+    Raises:
+        UsageError: if it returns loss and gradients of none of them, in no dtype.
+    """
+    faults = []
+    for dtype in dtypes:
+        for sizes in PROBED:
+            ran = candidate.run(_probe(candidate, get_format(dtype), *sizes))
+            if ran.status is Status.OK:
+                return
+            faults.append(ran)
+    worst = next((ran for ran in faults if ran.status is Status.RAISED), faults[0])
+    name, form = candidate.name, candidate.form
+    if worst.misshapen:
+        announced = "" if candidate.form.returns != "rows" else "; give --returns mean or sum if it returns one number"
+        raise UsageError(f"{name} cannot be measured: {worst.detail.partition(': ')[2]}{announced}")
+    if worst.passes:
+        raise UsageError(f"{name} cannot be measured: it has no gradient by its arguments ({worst.detail})")
+    raise UsageError(f"{name} cannot be measured: it raises {worst.detail}; expected a function of {form.arguments}")
+
+
+def _probe(candidate: LinearCandidate, fmt: Format, rows: int, features: int, classes: int) -> Question:
+    generator = np.random.default_rng(1)
+    hidden, weight = (generator.standard_normal((n, features)).astype(fmt.dtype) for n in (rows, classes))
+    bias = np.zeros(classes, fmt.dtype) if candidate.callee.requires_bias else None
+    targets = np.arange(rows) % classes
+    return Question("probe", fmt, hidden, weight, bias, targets, candidate.form.plain_options, np.arange(rows))
+
+
+def _sentence(line: LinearLine) -> str:
+    what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
+    return f"{line.named}: {line.quantity} {what}"
