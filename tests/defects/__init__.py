@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +44,7 @@ class Planted:
             loss must pass these, or the usual ones without them.
         repeat: how often a small batch is called again to show it, if cases are named.
         breaks: the property that it represents; the program that shows the failure is run.
+        arguments: further arguments of a check.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Planted:
     shown_by: str | tuple[str, ...] | None = None
     repeat: int | None = None
     breaks: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wrong_loss(*dtypes: str, **more: Any) -> Callable[[Function], Function]:
@@ -70,12 +72,15 @@ def wrong_gradient(*dtypes: str, of: Callable[..., Any] | None = None, **more: A
 
 
 def sound(
-    *dtypes: str, gradient: Callable[..., Any] | None = None, shown_by: str | tuple[str, ...] | None = None
+    *dtypes: str,
+    gradient: Callable[..., Any] | None = None,
+    shown_by: str | tuple[str, ...] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Mark a loss that must pass in these dtypes."""
 
     def mark(function: Function) -> Function:
-        planted = Planted(function.__name__, function, gradient, dtypes, None, shown_by=shown_by)
+        planted = Planted(function.__name__, function, gradient, dtypes, None, shown_by=shown_by, arguments=arguments or {})
         function.planted = planted  # type: ignore[attr-defined]
         return function
 

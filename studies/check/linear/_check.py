@@ -28,6 +28,7 @@ from ._shrink import smallest_failing
 # and blocks divide the second.
 PROBED = ((3, 5, 4), (128, 64, 256))
 MAX_PRESENTED = 2**21  # rows x features x classes of a batch in every presentation; of a larger one, in few
+MAX_ROWS = 100  # the same for its rows
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _tried(
 def _presented(question: Question, *, quick: bool) -> tuple[How, ...]:
     if not question.ordinary:  # an infinite number or NaN times an upstream gradient of 0 is NaN
         return How.GIVEN, How.REVERSED, How.UNTRACKED
-    if quick or question.hidden.size * len(question.weight) > MAX_PRESENTED:
+    rows, features = question.hidden.shape
+    if quick or rows > MAX_ROWS or rows * features * len(question.weight) > MAX_PRESENTED:
         return QUICK
     return tuple(PRESENTATIONS)
 
