@@ -80,7 +80,9 @@ def sound(
     """Mark a loss that must pass in these dtypes."""
 
     def mark(function: Function) -> Function:
-        planted = Planted(function.__name__, function, gradient, dtypes, None, shown_by=shown_by, arguments=arguments or {})
+        planted = Planted(
+            function.__name__, function, gradient, dtypes, None, shown_by=shown_by, arguments=arguments or {}
+        )
         function.planted = planted  # type: ignore[attr-defined]
         return function
 

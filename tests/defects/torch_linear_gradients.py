@@ -20,7 +20,9 @@ MEAN = {"returns": "mean"}
 @wrong_gradient("float32")
 def upstream_is_ignored(hidden, weight, targets):
     """The backward pass returns what the forward pass has computed."""
-    return parts(hidden, weight, targets, gradient=lambda s: gradients(s._replace(upstream=torch.ones_like(s.upstream))))
+    return parts(
+        hidden, weight, targets, gradient=lambda s: gradients(s._replace(upstream=torch.ones_like(s.upstream)))
+    )
 
 
 @wrong_gradient("float32")
@@ -171,18 +173,14 @@ def accumulated(s, dtype):
 def weight_gradient_adds_up_in_bfloat16(hidden, weight, targets):
     """The accumulator of the weight's gradient has the weight's dtype, bfloat16."""
     dtype = torch.bfloat16 if hidden.dtype == torch.bfloat16 else torch.float32
-    return parts(
-        hidden, weight, targets, gradient=lambda s: (gradients(s)[0], accumulated(s, dtype), None)
-    )
+    return parts(hidden, weight, targets, gradient=lambda s: (gradients(s)[0], accumulated(s, dtype), None))
 
 
 @wrong_gradient("float16", shown_by="check/linear_many_rows")
 def weight_gradient_adds_up_in_float16(hidden, weight, targets):
     """The accumulator of the weight's gradient has the weight's dtype, float16."""
     dtype = torch.float16 if hidden.dtype == torch.float16 else torch.float32
-    return parts(
-        hidden, weight, targets, gradient=lambda s: (gradients(s)[0], accumulated(s, dtype), None)
-    )
+    return parts(hidden, weight, targets, gradient=lambda s: (gradients(s)[0], accumulated(s, dtype), None))
 
 
 @wrong_gradient("bfloat16", "float16")

@@ -35,10 +35,15 @@ def logits(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return F.linear(wide(hidden), wide(weight), None if bias is None else wide(bias))
 
 
+def of_logits(z: Tensor, targets: Tensor) -> Tensor:
+    """Return the row losses of logits, less their maximum."""
+    s = z - z.amax(1, keepdim=True).detach()
+    return s.exp().sum(1).log() - pick(s, targets)
+
+
 def right(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the right row losses in at least float32."""
-    z = logits(hidden, weight, bias)
-    return z.logsumexp(1) - pick(z, targets)
+    return of_logits(logits(hidden, weight, bias), targets)
 
 
 def tiles(classes: int, tile: int = TILE) -> Iterator[slice]:

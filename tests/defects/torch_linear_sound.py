@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from . import sound
-from .torch_linear_parts import ROWS, TILE, logits, of_slopes, parts, reduced, right, slopes
+from .torch_linear_parts import ROWS, TILE, logits, of_logits, of_slopes, parts, reduced, right, slopes
 from .torch_parts import pick, wide
 
 ALL = ("float32", "bfloat16", "float16", "float64")
@@ -36,14 +36,14 @@ def chunked_by_rows(hidden, weight, targets):
 
 
 def online(z):
-    """Return the logsumexp, tile by tile."""
+    """Return the maximum and the logsumexp less it, tile by tile."""
     m, s = z.new_full(z.shape[:1], -torch.inf), z.new_zeros(z.shape[:1])
     for tile in z.split(TILE, 1):
         new = torch.maximum(m, tile.amax(1))
         safe = new.where(new.isfinite(), 0.0)
         s = s * (m - safe).exp() + (tile - safe[:, None]).exp().sum(1)
         m = new
-    return m + s.log()
+    return m, s.log()
 
 
 @sound(*ALL)
@@ -52,7 +52,8 @@ def tiles_of_classes(hidden, weight, targets):
 
     def value(h, w, t, b):
         z = logits(h, w)
-        return online(z) - pick(z, t)
+        m, rest = online(z)
+        return (m - pick(z, t)) + rest
 
     def gradient(s):
         g = slopes(s)
@@ -79,7 +80,7 @@ def mean_alone(hidden, weight, targets, ignore_index=-100):
 def weight_by_features(hidden, weight, targets):
     """A weight (H, C)."""
     z = wide(hidden) @ wide(weight)
-    return (z.logsumexp(1) - pick(z, targets)).to(hidden.dtype)
+    return of_logits(z, targets).to(hidden.dtype)
 
 
 @sound(*TWO)
@@ -88,7 +89,7 @@ def capped(hidden, weight, targets, softcap=None, logit_scale=None):
     z = logits(hidden, weight)
     z = z if logit_scale is None else z * logit_scale
     z = z if softcap is None else softcap * torch.tanh(z / softcap)
-    return (z.logsumexp(1) - pick(z, targets)).to(hidden.dtype)
+    return of_logits(z, targets).to(hidden.dtype)
 
 
 @sound(*TWO)
@@ -110,5 +111,3 @@ def sum_with_class_weights(hidden, weight, targets, class_weight=None):
 def both_gradients_by_hand(hidden, weight, targets):
     """The derivative by the logits is computed once and used for both gradients."""
     return parts(hidden, weight, targets, gradient=lambda s: of_slopes(s, slopes(s)))
-
-

@@ -19,16 +19,18 @@ from ._callee import LinearCallee
 from ._candidate import LinearCandidate
 from ._chosen import chosen
 from ._lines import LinearLine, table
-from ._presentations import PRESENTATIONS, QUICK, How, measured
+from ._presentations import PRESENTATIONS, QUICK, SOME, How, measured
 from ._question import Question
 from ._result import LinearCheckResult
+from ._seeded import PREFIX
 from ._shrink import smallest_failing
 
 # Rows, features and classes of the calls that show whether a loss can be measured: no two sizes are equal in the first,
 # and blocks divide the second.
 PROBED = ((3, 5, 4), (128, 64, 256))
-MAX_PRESENTED = 2**21  # rows x features x classes of a batch in every presentation; of a larger one, in few
-MAX_ROWS = 100  # the same for its rows
+ALL_PRESENTED = f"{PREFIX}b"  # the seeded batches that are tried in every presentation, if they are not large
+MAX_ROWS = 16
+MAX_PRESENTED = 2**21  # rows x features x classes
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def check_linear(
     complete = True
     with gathered_warnings() as warned:
         try:
-            for question, how, found in _tried(candidate, cases, dtypes, progress, quick=settings.quick or few_shapes):
+            tried = _tried(
+                candidate, cases, dtypes, progress, quick=settings.quick or few_shapes, named=bool(settings.cases)
+            )
+            for question, how, found in tried:
                 lines += found
                 failed = [line for line in found if line.fails(settings.required)]
                 if failed and not failing and on_failure is not None:
@@ -113,6 +118,7 @@ def _tried(
     progress: Progress | None,
     *,
     quick: bool,
+    named: bool,
 ) -> Iterator[tuple[Question, How, list[LinearLine]]]:
     """Yield the lines of each batch in each presentation."""
     formats = [get_format(dtype) for dtype in dtypes]
@@ -127,17 +133,20 @@ def _tried(
             done += 1
             if fmt.name in case.dtypes:
                 question = Question.of(case, fmt, plain)
-                for how in _presented(question, quick=quick):
+                for how in _presented(question, quick=quick, named=named):
                     yield question, how, measured(candidate, question, how)
 
 
-def _presented(question: Question, *, quick: bool) -> tuple[How, ...]:
+def _presented(question: Question, *, quick: bool, named: bool) -> tuple[How, ...]:
+    """Return the presentations of a batch: all of small seeded ones, and of the cases that the user names."""
     if not question.ordinary:  # an infinite number or NaN times an upstream gradient of 0 is NaN
         return How.GIVEN, How.REVERSED, How.UNTRACKED
     rows, features = question.hidden.shape
-    if quick or rows > MAX_ROWS or rows * features * len(question.weight) > MAX_PRESENTED:
-        return QUICK
-    return tuple(PRESENTATIONS)
+    seeded = question.case.startswith(ALL_PRESENTED) and rows <= MAX_ROWS
+    small = rows * features * len(question.weight) <= MAX_PRESENTED
+    if small and (seeded or named) and not quick:
+        return tuple(PRESENTATIONS)
+    return QUICK if quick else SOME
 
 
 def _require_measurable(candidate: LinearCandidate, dtypes: Sequence[str]) -> None:

@@ -191,6 +191,7 @@ PRESENTATIONS: dict[How, Presentation] = {
 ARGUMENTS = "arguments left as they are"
 PROPERTIES = (*dict.fromkeys(p.property for p in PRESENTATIONS.values() if p.property), ARGUMENTS)
 QUICK = (How.GIVEN, How.REVERSED, How.SCALED, How.IN_TURN)
+SOME = (How.GIVEN, How.REVERSED, How.SCALED)
 
 
 def measured(candidate: LinearCandidate, question: Question, how: How) -> list[LinearLine]:

@@ -148,7 +148,8 @@ def _with(question: Question, **arrays: Array) -> Question:
 
 def _rounded(array: Array, unit: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        return (np.round(array.astype(np.float64) / unit) * unit).astype(array.dtype)
+        # Adding 0 makes -0 a 0.
+        return (np.round(array.astype(np.float64) / unit) * unit + 0.0).astype(array.dtype)
 
 
 def _is_round(array: Array, unit: float) -> bool:
