@@ -35,7 +35,7 @@ MAX_PRESENTED = 2**21  # rows x features x classes
 
 @dataclass(frozen=True)
 class LinearSettings:
-    """What a user asks of a check.
+    """The settings of a check.
 
     Attributes:
         require: the required grade, as given.

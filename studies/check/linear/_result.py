@@ -202,6 +202,7 @@ def _fault(line: LinearLine) -> str:
     """Return the grade and numbers of a line."""
     if line.verdict == WRONG:
         return f"{line.verdict}: {line.detail}"
-    error = f", off by {line.max_ulp:.3g} ulp" if np.isfinite(line.max_ulp) else ""
-    place = f" of {line.detail}" if line.detail and line.quantity != Quantity.LOSS else ""
-    return f"{line.grade}, {line.value:.6g} where {line.exact:.6g} is exact{place}{error}"
+    numbers = f"{line.grade}, {line.value:.6g} where {line.exact:.6g} is exact"
+    if line.quantity != Quantity.LOSS:  # its largest error in ulp may be that of an entry near 0
+        return f"{numbers} ({line.detail})"
+    return f"{numbers}, off by {line.max_ulp:.3g} ulp" if np.isfinite(line.max_ulp) else numbers

@@ -124,7 +124,7 @@ def _fewer(number: int) -> Iterator[Array]:
 
 
 def _of_classes(question: Question, kept: Array) -> Question:
-    """Return the batch with some of the classes; a target that is none of them becomes the last one."""
+    """Return the batch with some of the classes; another target becomes the last one."""
     places = np.full(len(question.weight), len(kept) - 1)
     places[kept] = np.arange(len(kept))
     ignored = question.options.values.get("ignore_index")
