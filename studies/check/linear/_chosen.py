@@ -54,7 +54,7 @@ def chosen(callee: LinearCallee, globs: Sequence[str], *, quick: bool, few_shape
 
 
 def _shape(case: LinearCase) -> tuple[int, int, int]:
-    return (*case.hidden.shape, len(case.linear_weight))  # type: ignore[return-value] # NumPy's shapes have any length
+    return (*case.hidden.shape, len(case.linear_weight))
 
 
 def _own(callee: LinearCallee) -> Iterator[LinearCase]:
