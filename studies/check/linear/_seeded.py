@@ -139,7 +139,7 @@ def _settings(
     ):
         yield name, {"ignore_index": IGNORED}, np.where(ignored, IGNORED, targets)
     yield "ignored_class", {"ignore_index": 0}, targets  # a class that is ignored where it is a target
-    if len(each) > 1:
+    if each:
         together = {_keyword(name): value for name, value in each.items()}
         yield "all_options", together | {"ignore_index": IGNORED}, np.where(rows % 3 == 1, IGNORED, targets)
 
