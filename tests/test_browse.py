@@ -428,7 +428,7 @@ def test_a_linear_case_shows_shapes_losses_and_the_largest_entries_of_its_gradie
 
 
 def test_one_row_of_a_reduced_linear_case():
-    view = showing.view("linear_layers/ignored_nan", "float32", 2)
+    view = showing.view("linear_ignored/nan_row_mean", "float32", 1)
     assert (view.note(2), view.row_loss(2)) == ("ignored", "0")
     assert view.loss is not None
     assert float(view.loss) > 8

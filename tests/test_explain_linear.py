@@ -102,7 +102,7 @@ def test_float32_inside_is_a_and_says_what_a_means(explainer):
 
 @pytest.mark.parametrize("row", [None, 2, 0, -1])
 def test_an_ignored_row_of_nan_is_described(explainer, row):
-    found = explainer.explain(ExplainRequest("linear_layers/ignored_nan", FUSED, "float32", row))
+    found = explainer.explain(ExplainRequest("linear_ignored/nan_row_mean", FUSED, "float32", row))
     text = shown(found)
     assert found.grades["gradient_weight"] is None
     assert "an ignored row holds NaN" in text

@@ -21,8 +21,8 @@ SMALL = (
     "linear_extremes/logit_beyond_float16", "linear_cancellation/large_pair", "linear_cancellation/to_nothing",
 )  # fmt: skip
 WITH_OPTIONS = (
-    "linear_layers/ignored_mean", "linear_layers/class_weights", "linear_layers/smoothing", "linear_layers/softcap",
-    "linear_layers/z_loss", "linear_layers/logit_scale", "linear_layers/ignored_none",
+    "linear_ignored/two_mean", "linear_layers/class_weights", "linear_layers/smoothing", "linear_layers/softcap",
+    "linear_layers/z_loss", "linear_layers/logit_scale", "linear_ignored/two_none",
 )  # fmt: skip
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 
@@ -140,8 +140,8 @@ def test_long_arrays_go_to_files(tmp_path):
         ("linear_sizes/h2_c3", "torch/naive[linear]", {"quantity": "gradient"}, "returns no gradient"),
         ("linear_sizes/h2_c3", "torch/naive[linear]", {"quantity": "gradient_bias"}, "has no bias"),
         ("linear_sizes/h2_c3", "torch/naive[linear]", {"row": 9}, "or -1 for the whole batch"),
-        ("linear_layers/ignored_mean", "torch/F.cross_entropy[linear]", {"row": 1, "quantity": "loss"}, "--row -1"),
-        ("linear_layers/ignored_mean", "torch/naive[linear]", {}, "no mean over weighted or ignored rows"),
+        ("linear_ignored/two_mean", "torch/F.cross_entropy[linear]", {"row": 1, "quantity": "loss"}, "--row -1"),
+        ("linear_ignored/two_mean", "torch/naive[linear]", {}, "no mean over weighted or ignored rows"),
     ],
 )
 def test_refusals_are_one_line(case, name, keywords, message):
