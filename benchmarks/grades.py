@@ -15,19 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from docs_measurements import kept_run, table
 from kept_grades import KEPT, PAGE, ROOT, Decision, Kept, compact, documents, read, write
 
 from logitlab.cases import quick_cases
+from logitlab.execution.request import Request
 from logitlab.reports.tables.safety import deciding
 from logitlab.storage.store import Run
 
-PLAN: dict[str, str | list[str]] = {
-    "frameworks": ["numpy", "torch", "jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime"],
-    "dtypes": "float32",
-    "modes": "eager",
-    "cases": "*",
-}
+sys.path.insert(0, str(ROOT / "docs" / "hooks"))
+from docs_measurements import kept_run, table
+
+PLAN = Request(
+    frameworks=["numpy", "torch", "jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime"],
+    dtypes="float32",
+    modes="eager",
+    cases="*",
+)
 # The frameworks that XLA compiles. Inductor's results depend on the processor's vectors: see docs/findings.md.
 WITH_MODES = ["jax", "tensorflow", "keras-jax"]
 
@@ -77,16 +80,15 @@ def measure(folders: list[str]) -> Kept:
             file=sys.stderr,
         )
     deciding = Kept({}, tuple(decisions)).cases
-    others = kept_run(
-        "grades-modes", PLAN | {"frameworks": WITH_MODES, "modes": ["graph", "compiled"], "cases": deciding}
-    )
+    others = kept_run("grades-modes", replace(PLAN, frameworks=WITH_MODES, modes=["graph", "compiled"], cases=deciding))
     versions = {p: v for run in runs for p, v in run.manifest.packages.items()}
     return Kept(versions, with_modes(decisions, graded(others.read())))
 
 
 def main(folders: list[str]) -> None:
     kept = measure(folders)
-    gone = {d.implementation for d in read().decisions} - {d.implementation for d in kept.decisions}
+    before = read().decisions if KEPT.exists() else ()
+    gone = {d.implementation for d in before} - {d.implementation for d in kept.decisions}
     if gone:
         sys.exit(f"{PAGE} states the grades of {compact(gone)}, which were not measured; install them or delete {KEPT}")
     write(kept)

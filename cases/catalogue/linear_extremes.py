@@ -8,7 +8,7 @@ from .._case import Case
 from .._linear_case import make_linear
 from ._layers import layer
 
-QUICK = "dominating_row"
+QUICK = "filtered_gradient"
 INF = float("inf")
 
 

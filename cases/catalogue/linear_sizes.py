@@ -8,7 +8,7 @@ from .._case import Case
 from .._linear_case import make_linear
 from ._layers import layer
 
-QUICK = "h64_c100"
+QUICK = "h2_c3_s10"
 # Rows, hidden size and classes. Powers of two, one less, one more: a tile with a remainder, or of one column.
 SIZES = (
     (4, 1, 2), (4, 1, 1000), (4, 2, 3), (8, 16, 10), (7, 64, 100), (8, 63, 129), (5, 257, 65), (8, 256, 1000),
