@@ -16,6 +16,11 @@ MEANINGS = {
     Grade.F: ("breaks", "NaN or infinite where the answer is finite, or the reverse"),
 }
 SAFE = (Grade.A, Grade.B)
+GRADIENTS: dict[str, str] = {
+    Quantity.GRADIENT_HIDDEN: "gradient by the hidden state",
+    Quantity.GRADIENT_WEIGHT: "gradient by the weight",
+    Quantity.GRADIENT_BIAS: "gradient by the bias",
+}
 _WRONG: dict[str, str] = {
     Verdict.NAN: "is NaN",
     Verdict.OVERFLOW: "is infinite",
@@ -30,7 +35,7 @@ def outcome(result: Result) -> str:
     """The fault of a result of `safety`, in words: ``the loss is inf where 2000 is exact``."""
     verdict = result.verdict  # a damaged run may have other words than `Verdict`
     if result.quantity != Quantity.LOSS:
-        name = result.quantity.replace("_", " by the ")
+        name = GRADIENTS.get(result.quantity, result.quantity)
         return f"an entry of the {name} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
     subject = "the loss" if result.row >= 0 else "the reduced loss"
     if verdict == Verdict.NAN:
