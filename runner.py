@@ -320,9 +320,8 @@ def _nothing_for(cells: Sequence[Cell]) -> str:
     dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in cells))
     modes = ", ".join(dict.fromkeys(cell.mode for cell in cells))
     return (
-        f"no chosen case can be measured in {dtypes} and mode {modes}: {UNREPRESENTABLE}, the mode takes no loss "
-        "options, or the losses take hidden states and the cases are logits, or the reverse; choose another --dtype, "
-        "--mode or --implementation"
+        f"no chosen case can be measured in {dtypes} and mode {modes}: {UNREPRESENTABLE}, the mode takes no "
+        "options, or the losses have another problem; choose another --dtype, --mode or --implementation"
     )
 
 

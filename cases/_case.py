@@ -71,7 +71,7 @@ class Case(LossOptions):
 
     @property
     def problem(self) -> Problem:
-        """What the loss is a function of."""
+        """The kind of numbers that the loss is a function of."""
         return Problem.LOGITS
 
     @property
@@ -168,7 +168,7 @@ def checked(
     weight: ArrayLike | None = None,
     **others: Any,
 ) -> C:
-    """Build a case of a kind and check it; `make` describes the arguments and what is raised."""
+    """Build a case of a kind and check it; the arguments and exceptions are those of `make`."""
     case_id = f"{family}/{name}"
     x, t = np.array(logits, np.float64), np.array(targets)
     if t.dtype.kind not in "iu" and t.size:

@@ -6,8 +6,8 @@ one by at most
     A, B:  d_j = 2 sqrt(H + 1) v (sum_k |h_k w_jk| + |b_j|)
     C:     d_j + u |z_j|, and u |z_j - b_j| more with a bias
 
-The first is a dot product in at least float32, by the probabilistic bound of N. J. Higham and T. Mary, *A new approach
-to probabilistic rounding error analysis*, SIAM J. Sci. Comput. 41, 2019, with the constant 2 of `_bounds`. The second
+The first is a dot product in at least float32, by the probabilistic bound that `_bounds` cites (N. J. Higham and T.
+Mary, 2019) with its constant 2. The second
 also rounds the product, and its sum with the bias, to the dtype, as ``hidden @ weight.T + bias`` does.
 
 `_transformed` derives how far these neighbours of the logits move the loss and the derivatives ``g_ij`` of the row
@@ -22,12 +22,12 @@ B with C's neighbours, with roundings in ``u``. A gradient by ``h_ik``, ``w_jk``
         the derivative itself is rounded to the dtype before it is multiplied: ``p_ij`` and ``p_ij - q_ij`` once each,
         and two roundings of a scale or of a partial sum. A derivative below the smallest normal number may vanish.
     C:  B with E' for E, and 2 sqrt(n) u S more
-        logits and log-probabilities are rounded, as in the unfused loss, or the accumulator is held in the dtype, with
-        a rounding for each term or chunk of terms.
+        logits and log-probabilities are rounded, as in the unfused loss. Or the accumulator is held in the dtype: it is
+        rounded for each term or chunk of terms.
 
 ``S'`` has ``Q p + q`` where ``g`` is ``Q p - q``, since each is rounded before they cancel. So a gradient tells float32
-logits from rounded ones where ``u |z|`` is larger than a few ``u``, and an accumulator of the dtype from a wider one
-where there are more than a few terms.
+logits from rounded ones where ``u |z|`` is larger than a few ``u``. It tells an accumulator of the dtype from a wider
+one where there are more than a few terms.
 
 No loss gives a gradient by the weight if an ignored row has a NaN, which zero times NaN spreads. So it has a verdict
 there and no grade.

@@ -33,8 +33,8 @@ scale itself. Under a cap it is ``s sech^2 r``. A allows a relative error of ``w
 error of ``3 v`` in ``r`` causes. The usual ``s (1 - tanh^2 r)`` loses digits where tanh is near 1: B allows ``8 v s``
 in addition, C ``8 u s``.
 
-If the logits are computed too (see `_linear`), ``D_j`` also has the error of ``z_j`` times the largest slope between
-``z_j`` and its neighbour, and the error of ``w_j`` the change of the slope.
+If the logits are computed too (see `_linear`), ``D_j`` also has the error of ``z_j``, times the largest slope between
+``z_j`` and its neighbour. The error of ``w_j`` has the change of the slope.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What last layers have: biases, tied rows, outlier channels, padded vocabularies, and loss options."""
+"""Last layers of models: biases, tied rows, outlier channels, padded vocabularies, and loss options."""
 
 from collections.abc import Iterator
 

@@ -26,8 +26,8 @@ def single_group(case: Case, fmt: Format, oracle: OracleKind = OracleKind.BALLS)
 def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.BALLS) -> tuple[Group, ...]:
     """Return the cases that the format can hold, grouped so that compilers see few shapes.
 
-    Plain cases of equal width form a group. Each group has a number of rows that it can be filled up to. A case of the
-    linear problem is a group of its own.
+    Plain cases of equal width form a group. Each group has a number of rows that it can be filled up to. Each case
+    of the linear problem is a separate group.
     """
     fitting = [c for c in cases if fmt.name in c.dtypes]
     held = [c for c in fitting if c.problem is Problem.LOGITS]

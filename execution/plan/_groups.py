@@ -74,7 +74,7 @@ class Group:
 
     @property
     def problem(self) -> Problem:
-        """What the losses that take the group are a function of."""
+        """The kind of numbers that losses of the group are a function of."""
         return Problem.LOGITS
 
     @property
