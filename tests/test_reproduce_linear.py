@@ -56,7 +56,9 @@ def requests(framework, cases, dtypes):
                         break
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("numpy", "torch") else pytest.param(name, marks=pytest.mark.full) for name in FRAMEWORKS]
+)
 @pytest.mark.parametrize("cases", [SMALL, WITH_OPTIONS], ids=["small", "options"])
 @pytest.mark.usefixtures("here")
 def test_programs_print_the_results_of_the_call(name, cases, tmp_path, monkeypatch):
