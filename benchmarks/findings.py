@@ -277,7 +277,7 @@ def summed(_: pd.DataFrame | None = None) -> Facts:
 
 
 UNFUSED, FUSED = "torch/F.cross_entropy[linear]", "torch/F.linear_cross_entropy"
-CHUNKED = tuple(f"{FUSED}[chunked, {policy}]" for policy in ("accurate", "compact"))
+CHUNKED = tuple(f"{FUSED}[chunked,{policy}]" for policy in ("accurate", "compact"))
 
 
 def linear(df: pd.DataFrame) -> Facts:

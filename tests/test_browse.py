@@ -429,10 +429,10 @@ def test_a_linear_case_shows_shapes_losses_and_the_largest_entries_of_its_gradie
 
 def test_one_row_of_a_reduced_linear_case():
     view = showing.view("linear_ignored/nan_row_mean", "float32", 1)
-    assert (view.note(2), view.row_loss(2)) == ("ignored", "0")
+    assert (view.note(1), view.row_loss(1)) == ("ignored", "0")
     assert view.loss is not None
-    assert float(view.loss) > 8
-    assert next(view.gradients())[:3] == ("gradient_hidden", "1 x 24", "0")
+    assert 0.8 < float(view.loss) < 0.9
+    assert next(view.gradients())[:3] == ("gradient_hidden", "1 x 4", "0")
     assert showing.view("linear_extremes/nan_row").note(2) == "a NaN logit"
 
 

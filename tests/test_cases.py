@@ -18,6 +18,11 @@ from logitlab.core.formats import FORMATS, round_to, ulp
 from logitlab.oracle import reference
 
 FAMILIES = {
+    "linear_cancellation",
+    "linear_extremes",
+    "linear_ignored",
+    "linear_layers",
+    "linear_sizes",
     "seed",
     "overflow",
     "underflow",

@@ -215,7 +215,7 @@ def test_an_implementation_without_answers_is_reported(odd):
         ({"keep": 0}, "keep is 0; expected a whole number of at least 1"),
         ({"quantities": ["loss", "accuracy"]}, "unknown quantity 'accuracy'; choose one of"),
         ({"cases": "nowhere/*"}, "nowhere"),
-        ({"cases": "weights/*"}, "no case of weights/* fits float32 without loss options"),
+        ({"cases": "weights/*"}, "no case of weights/* has logits that fit float32, without loss options"),
         ({"cases": "masks/all"}, "numpy/naive returns no gradable loss, gradient for masks/all"),
         ({"implementation": "nothing/naive"}, "unknown framework 'nothing'"),
         ({"implementation": "numpy/best"}, "no implementation matches 'numpy/best'"),

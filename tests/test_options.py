@@ -63,7 +63,7 @@ def test_cross_entropy_of_torch_takes_every_option_and_is_stable(float32):
         ("torch/nn.CrossEntropyLoss", "layout/spatial"),
         ("torch/F.linear_cross_entropy", "linear_layers/class_weights"),
         ("torch/F.linear_cross_entropy", "linear_layers/soft"),
-        ("torch/F.linear_cross_entropy[chunked, compact]", "linear_layers/class_weights"),
+        ("torch/F.linear_cross_entropy[chunked,compact]", "linear_layers/class_weights"),
         ("torch/log1p[linear]", "linear_layers/softcap"),
         ("numpy/log1p[linear]", "linear_layers/z_loss"),
         ("jax/log1p[linear]", "linear_layers/logit_scale"),
@@ -88,7 +88,7 @@ def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation
     [
         ("numpy/sklearn.metrics.log_loss", "weights/article_none", "takes no weight"),
         ("torch/F.cross_entropy[autocast]", "smoothing/mild_0.1", "autocast makes logits of float16 or bfloat16"),
-        ("torch/F.linear_cross_entropy[chunked, compact]", "linear_layers/soft", "takes class indices"),
+        ("torch/F.linear_cross_entropy[chunked,compact]", "linear_layers/soft", "takes class indices"),
         ("torch/F.linear_cross_entropy", "linear_layers/softcap", "unexpected keyword argument 'softcap'"),
         ("tensorflow/naive[linear]", "linear_ignored/two_mean", "defines no mean over weighted or ignored rows"),
         ("torch/naive", "smoothing/mild_0.1", "takes no label_smoothing"),

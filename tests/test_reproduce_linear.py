@@ -121,11 +121,11 @@ def test_the_row_selects_loss_and_hidden_state_and_the_weight_needs_the_batch():
 def test_long_arrays_go_to_files(tmp_path):
     given = "linear_layers/bias_s1", "torch/F.linear_cross_entropy", "bfloat16"
     with pytest.raises(
-        UsageError, match=r"no short expression gives its 8 x 64 hidden; give --out FOLDER for .* file$"
+        UsageError, match=r"no short expression gives its 40 x 64 weight; give --out FOLDER for .* file$"
     ):
         logitlab.reproduce(*given)
     program = logitlab.reproduce(*given, quantity="gradient_bias", out=tmp_path / "new")
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["hidden.npy", "reproduce.py", "weight.npy"]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["reproduce.py", "weight.npy"]
     framework = registry.load("torch")
     implementation = next(i for i in framework.linear_implementations if i.name == given[1])
     _, values = returned(framework, implementation, given[0], "bfloat16", "eager")

@@ -1,5 +1,6 @@
 """One call of a program: its inputs, the lines that compute the result, and the literals of its arrays."""
 
+import ast
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.formats import FORMATS
 from ...core.literals import RUNS_FROM, short_list
 from ...frameworks import Framework, Implementation, Syntax
 from ...frameworks.source import Definitions, Inlined, NoSourceError, Value, array, constant, inlined, variable
@@ -96,9 +98,18 @@ class Call(ABC):
 
     def _keywords(self, options: Mapping[str, Any]) -> dict[str, Value]:
         return {
-            name: self._variable(name, value) if isinstance(value, np.ndarray) else constant(value)
+            name: self._variable(name, value) if isinstance(value, np.ndarray) else self._number(value)
             for name, value in options.items()
         }
+
+    def _number(self, value: float) -> Value:
+        """Return an option. A NumPy array of bfloat16 times a Python float is float32, so NumPy gets a bfloat16."""
+        dtype, _ = self._request.batch.kind
+        own = np.zeros(0, FORMATS[dtype].dtype)
+        if dtype != "bfloat16" or not isinstance(value, float) or not isinstance(self._as_array(own), np.ndarray):
+            return constant(value)
+        code = ast.parse(f"ml_dtypes.bfloat16({value!r})", mode="eval").body
+        return Value(code, known=True, value=own.dtype.type(value))
 
     def _reduced(self, lines: Sequence[str], result: str, reduction: str) -> tuple[list[str], str]:
         """Return the lines before the loss, and its expression, given those of the row losses."""

@@ -64,7 +64,7 @@ def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
     fused = (
         _implementation("F.linear_cross_entropy", "builtin", linear_cross_entropy, reduces=True, soft=True),
         *(
-            _implementation(f"F.linear_cross_entropy[chunked, {policy}]", "builtin", chunked(policy), reduces=True)
+            _implementation(f"F.linear_cross_entropy[chunked,{policy}]", "builtin", chunked(policy), reduces=True)
             for policy in POLICIES
         ),
     )

@@ -328,7 +328,7 @@ def _chosen(
 
 def _can_be_given(case: Case, options: Sequence[str], form: CallForm) -> bool:
     given, taken = set(set_in(case)), {*options, *([REDUCTION] if case.reduction == form.returns else [])}
-    in_rows = case.layout in LAID and not case.invalid and case.rows > 0
+    in_rows = case.problem is Problem.LOGITS and case.layout in LAID and not case.invalid and case.rows > 0
     # Losses of class probabilities divide a weighted mean by the number of rows, or by the weights.
     is_mean = case.reduction == "mean" or form.returns is Returns.MEAN
     one_meaning = not (form.dense and is_mean and "weight" in given)
