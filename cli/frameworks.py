@@ -26,7 +26,7 @@ def frameworks(
     descriptions = listing.describe_frameworks()
     found = listing.tabulated(descriptions)
     present = found[found["available"]]
-    _print(present[["implementation", "problem", "formula", "version", "devices", "modes"]])
+    _print(present[["implementation", "formula", "version", "devices", "modes"]])
     count, owners = len(present), present["framework"].nunique()
     print(f"{count} implementations in {owners} frameworks, each tried in {present['dtypes'].iloc[0]}")
     print("Tables show a dtype, option or mode that an implementation lacks as unsupported.")
