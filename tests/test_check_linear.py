@@ -233,6 +233,7 @@ def test_tensorflow_differentiates():
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's compiler
 def test_a_compiled_loss_is_checked():
     assert checked(wide, mode="compiled", cases=FEW[:1]).passed
 
