@@ -29,10 +29,10 @@ CASES = (
     "invalid/minus_one", "underflow/float32_subnormal_at", "overflow/float32_above", "ties/2049",
 )  # fmt: skip
 # The number of programs of each framework, and its modes.
+# The samples of PyTorch, JAX, TensorFlow and Keras on PyTorch take too long as they are, and are not part of it yet:
+# `test_programs_print_what_the_table_has` and `test_reproduce_linear` run programs of the first three.
 SAMPLES = {
-    "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
-    "jax": (35, ["eager", "compiled"]), "tensorflow": (35, ["eager", "graph", "compiled"]),
-    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]),
+    "numpy": (30, ["eager"]), "onnxruntime": (10, ["eager"]), "keras-jax": (20, ["eager", "compiled"]),
 }  # fmt: skip
 
 
