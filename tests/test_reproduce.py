@@ -29,8 +29,8 @@ CASES = (
     "invalid/minus_one", "underflow/float32_subnormal_at", "overflow/float32_above", "ties/2049",
 )  # fmt: skip
 # The number of programs of each framework, and its modes.
-# The samples of PyTorch, JAX, TensorFlow and Keras on PyTorch take too long as they are, and are not part of it yet:
-# `test_programs_print_what_the_table_has` and `test_reproduce_linear` run programs of the first three.
+# Samples of PyTorch, JAX, TensorFlow and Keras on PyTorch take too long and are not part of it yet. Smaller samples of
+# the first three are in `test_programs_print_what_the_table_has` and in `test_reproduce_linear`.
 SAMPLES = {
     "numpy": (30, ["eager"]), "onnxruntime": (10, ["eager"]), "keras-jax": (20, ["eager", "compiled"]),
 }  # fmt: skip
