@@ -5,7 +5,7 @@ With ``z`` the logits as given, the loss is that of ``x``: first ``x = logit_sca
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypedDict, cast, get_type_hints
 
@@ -113,6 +113,14 @@ class LossOptions:
             if option.rounded and option.positive and rounded == 0:
                 return f"{name} would become 0"
         return None
+
+
+def as_layer_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as keywords of a loss of hidden states: class weights are ``class_weight`` there.
+
+    ``weight`` is the weight of the layer.
+    """
+    return {"class_weight" if name == "weight" else name: value for name, value in options.items()}
 
 
 OPTIONS: dict[str, LossOption] = {

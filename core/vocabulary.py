@@ -150,6 +150,7 @@ GRADES = tuple(g.value for g in Grade)
 VERDICTS = tuple(v.value for v in Verdict)
 SOUND = (Verdict.CORRECT.value, Verdict.UNDEFINED.value)  # the verdicts without an error
 
+_ARGUMENTS = {"hidden": "hidden state"}
 _MEANINGS = {
     Grade.A: "accurate",
     Grade.B: "stable",
@@ -199,3 +200,9 @@ def accurate_ulps(fmt: Format) -> tuple[float, float]:
     ulps = value / fmt.smallest_subnormal
     rounding = A_ROUNDINGS * u - A_ROUNDINGS_PER_LOG * u * float(np.log(value))
     return rounding * ulps, SUM_ROUNDINGS * min(u, SUM_UNIT) * ulps
+
+
+def in_words(quantity: str) -> str:
+    """Return a quantity in words, such as "gradient by the hidden state"; a word that is not a `Quantity` as it is."""
+    name, by, argument = quantity.partition("_")
+    return f"{name} by the {_ARGUMENTS.get(argument, argument)}" if by else quantity

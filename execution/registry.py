@@ -124,7 +124,7 @@ def _described(name: str) -> Description:
     try:
         framework = load(name)
         # Once for each package, of which a framework's implementations share a few: metadata takes long to parse.
-        implementations = (*framework.implementations, *framework.linear_implementations)
+        implementations = framework.all_implementations.values()
         packages = dict.fromkeys(i.package for i in implementations)
         holders = {p: d for p, d in zip(packages, map(_distribution_of, packages), strict=True) if d is not None}
         versions = {package: metadata.version(holder) for package, holder in holders.items()}

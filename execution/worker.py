@@ -177,8 +177,7 @@ def _observed(
         ExhaustedError: if the process runs no more calls.
     """
     framework = registry.load(given.framework)
-    everything = (*framework.implementations, *framework.linear_implementations)
-    chosen = next(i for i in everything if i.name == given.implementation)
+    chosen = framework.all_implementations[given.implementation]
     arguments = framework, chosen, given.batch, given.device, given.mode
     if _this is None:
         return work(*arguments)

@@ -3,7 +3,7 @@
 The module of a framework imports it at the top, so only that framework's worker imports the module.
 """
 
-from ._batch import Batch, Implementation
+from ._batch import Batch, Implementation, in_layout
 from ._framework import Autograd, Framework
 from ._syntax import Syntax
 from ._training import Step, Training
@@ -22,4 +22,5 @@ __all__ = [
     "Training",
     "Transformation",
     "Transformed",
+    "in_layout",
 ]

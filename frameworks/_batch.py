@@ -2,9 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,15 @@ class Implementation:
         return self.gradient is not None or not self.differentiable
 
 
+class WithQuantities(Protocol):
+    """An implementation or its description."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The quantities that it can return."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """The input of one call.
@@ -130,10 +139,9 @@ class Batch:
     @property
     def program_key(self) -> Hashable:
         """A key that is equal for batches that can share a compiled program, given equal shapes and dtypes."""
-        options = tuple((name, _hashable(value)) for name, value in sorted(self.options.items()))
         # Without a reduction the filler rows are dropped after the program has run.
         filler = 0 if self.reduction == "none" else self.filler
-        return self.reduction, self.layout == "spatial", filler, options
+        return self.reduction, self.layout == "spatial", filler, options_key(self.options)
 
     @property
     def kind(self) -> tuple[str, int]:
@@ -146,8 +154,8 @@ class Batch:
             return (self.rows,) if self.reduction == "none" else ()
         return self.logits.shape
 
-    def quantities(self, implementation: Implementation) -> tuple[str, ...]:
-        """Return the quantities that an implementation returns for the batch."""
+    def quantities(self, implementation: WithQuantities) -> tuple[str, ...]:
+        """Return the quantities that an implementation, or its description, returns for the batch."""
         return implementation.quantities
 
     def without_rows(self) -> "Batch":
@@ -157,15 +165,7 @@ class Batch:
 
     def in_memory(self) -> NDArray[Any]:
         """Return the logits (B, C) in the batch's memory layout; the framework handles ``spatial`` on its own array."""
-        if self.layout == "transposed":
-            if self.logits.ndim == 2:
-                return np.asfortranarray(self.logits)
-            return np.ascontiguousarray(self.logits.swapaxes(-2, -1)).swapaxes(-2, -1)
-        if self.layout == "strided":
-            wide = np.zeros((*self.logits.shape[:-1], 2 * self.logits.shape[-1]), self.logits.dtype)
-            wide[..., ::2] = self.logits
-            return wide[..., ::2]
-        return self.logits
+        return in_layout(self.logits, self.layout)
 
     def refusal(self, implementation: Implementation) -> str | None:
         """Return why the implementation's documentation excludes this batch; None if it does not."""
@@ -195,6 +195,24 @@ class Batch:
         flip = class_axis == 1
         soft = targets.ndim == 2
         return (logits.T if flip else logits)[None], (targets.T if soft and flip else targets)[None]
+
+
+def in_layout(values: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Return an array of two axes or more as ``transposed`` or ``strided`` in memory; unchanged for other layouts."""
+    if layout == "transposed":
+        if values.ndim == 2:
+            return np.asfortranarray(values)
+        return np.ascontiguousarray(values.swapaxes(-2, -1)).swapaxes(-2, -1)
+    if layout == "strided":
+        wide = np.zeros((*values.shape[:-1], 2 * values.shape[-1]), values.dtype)
+        wide[..., ::2] = values
+        return wide[..., ::2]
+    return values
+
+
+def options_key(options: Mapping[str, Any]) -> Hashable:
+    """Return a key that is equal for equal options."""
+    return tuple((name, _hashable(value)) for name, value in sorted(options.items()))
 
 
 def _hashable(value: Any) -> Hashable:

@@ -97,6 +97,11 @@ class Framework(ABC):
         """Yield the quantities of a loss of hidden states, like `evaluate`; for implementations of that problem."""
         raise NotImplementedError(f"{self.name} has no loss of hidden states")
 
+    @property
+    def all_implementations(self) -> dict[str, Implementation]:
+        """The implementations of both problems, by name."""
+        return {i.name: i for i in (*self.implementations, *self.linear_implementations)}
+
     # --- the process ------------------------------------------------------------------------------------------------
 
     def devices(self) -> Sequence[str]:

@@ -35,7 +35,7 @@ there and no grade.
 A loss has the bounds of `_bounds` with what the neighbours of its logits add.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -43,9 +43,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.conventions import STANDARD, Convention
 from ..core.formats import FORMATS, Format
+from ..core.options import as_layer_keywords
 from ..core.vocabulary import Quantity
-from ..oracle import Exact, LinearReference
+from ..oracle import Exact, LinearReference, linear_reference
 from ._bounds import Bounds, RowSizes, loss_bounds, reduced_loss_bounds, wide_unit
 from ._standard import Standard
 from ._transformed import Transformed
@@ -75,6 +77,29 @@ class LinearStandards:
     exact: LinearReference
     row_losses: Exact
     reduction: str = "none"
+
+    @classmethod
+    def of_batch(
+        cls,
+        hidden: NDArray[Any],
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None,
+        targets: NDArray[Any],
+        fmt: Format,
+        options: Mapping[str, Any],
+        reduction: str = "none",
+        convention: Convention = STANDARD,
+    ) -> Self:
+        """Return the standards of inputs as the dtype holds them, with their exact answer.
+
+        ``targets`` and ``options`` are those of a case in the dtype; the other arguments are those of
+        `oracle.linear_reference`.
+        """
+        given = {"bias": bias, "convention": convention, **as_layer_keywords(options)}
+        exact = {r: linear_reference(hidden, weight, targets, reduction=r, **given) for r in {"none", reduction}}
+        h, w = hidden.astype(np.float64), weight.astype(np.float64)
+        b = None if bias is None else bias.astype(np.float64)
+        return cls(h, w, b, fmt, exact[reduction], exact["none"].loss, reduction)
 
     def of(self, quantity: str, *, rows_exposed: bool = False) -> Standard:
         """Return the standard of a quantity; ``rows_exposed`` is that of `grade`."""

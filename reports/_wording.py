@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..core.counting import count
-from ..core.vocabulary import Grade, Quantity, Verdict
+from ..core.vocabulary import Grade, Quantity, Verdict, in_words
 from .charts.style import shortened
 from .tables.safety import Result
 
@@ -16,11 +16,6 @@ MEANINGS = {
     Grade.F: ("breaks", "NaN or infinite where the answer is finite, or the reverse"),
 }
 SAFE = (Grade.A, Grade.B)
-GRADIENTS: dict[str, str] = {
-    Quantity.GRADIENT_HIDDEN: "gradient by the hidden state",
-    Quantity.GRADIENT_WEIGHT: "gradient by the weight",
-    Quantity.GRADIENT_BIAS: "gradient by the bias",
-}
 _WRONG: dict[str, str] = {
     Verdict.NAN: "is NaN",
     Verdict.OVERFLOW: "is infinite",
@@ -35,8 +30,8 @@ def outcome(result: Result) -> str:
     """The fault of a result of `safety`, in words: ``the loss is inf where 2000 is exact``."""
     verdict = result.verdict  # a damaged run may have other words than `Verdict`
     if result.quantity != Quantity.LOSS:
-        name = GRADIENTS.get(result.quantity, result.quantity)
-        return f"an entry of the {name} {_WRONG.get(verdict, f'is off by {result.max_ulp:,.0f} ulp')}"
+        fault = _WRONG.get(verdict, f"is off by {result.max_ulp:,.0f} ulp")
+        return f"an entry of the {in_words(result.quantity)} {fault}"
     subject = "the loss" if result.row >= 0 else "the reduced loss"
     if verdict == Verdict.NAN:
         return f"{subject} is NaN where {result.exact:.4g} is exact"

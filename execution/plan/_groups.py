@@ -163,7 +163,7 @@ class Group:
 
     def quantities(self, info: ImplementationInfo) -> Sequence[str]:
         """Return the quantities that an implementation returns for the group."""
-        return info.quantities
+        return self.batch().quantities(info)
 
     def batch(self) -> Batch | LinearBatch:
         """Return the input of a call."""

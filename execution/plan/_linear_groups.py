@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,7 @@ from ...cases import LinearCase
 from ...core.vocabulary import Problem, Quantity
 from ...frameworks import LinearBatch
 from ...grading import LinearStandards, Standard
-from ...oracle import Exact, LinearReference, Reference, linear_reference
+from ...oracle import Exact, LinearReference, Reference
 from ..registry import ImplementationInfo
 from ._groups import MAX_KEPT_LOGITS, Group
 
@@ -42,33 +41,22 @@ class LinearGroup(Group):
         return self.case.quantized_inputs(self.fmt)
 
     @cached_property
-    def linear_exact(self) -> LinearReference:
-        return self._linear_reference(self.reduction)
+    def _linear_standards(self) -> LinearStandards:
+        return LinearStandards.of_batch(
+            *self.inputs, self.targets, self.fmt, self.options, self.reduction, self.convention
+        )  # fmt: skip
 
-    @cached_property
+    @property
+    def linear_exact(self) -> LinearReference:
+        return self._linear_standards.exact
+
+    @property
     def exact(self) -> Reference:
         return self.linear_exact.of_logits
 
-    @cached_property
+    @property
     def row_losses(self) -> Exact:
-        return self.exact.loss if self.reduction == "none" else self._linear_reference("none").loss
-
-    def _linear_reference(self, reduction: str) -> LinearReference:
-        hidden, weight, bias = self.inputs
-        options: dict[str, Any] = {
-            "class_weight" if name == "weight" else name: value for name, value in self.options.items()
-        }
-        return linear_reference(
-            hidden, weight, self.targets, bias=bias, reduction=reduction, convention=self.convention, **options
-        )  # fmt: skip
-
-    @cached_property
-    def _linear_standards(self) -> LinearStandards:
-        hidden, weight, bias = self.inputs
-        return LinearStandards(
-            hidden.astype(np.float64), weight.astype(np.float64), None if bias is None else bias.astype(np.float64),
-            self.fmt, self.linear_exact, self.row_losses, self.reduction,
-        )  # fmt: skip
+        return self._linear_standards.row_losses
 
     def standard(self, quantity: str, info: ImplementationInfo) -> Standard:
         exposed = self.reduction != "none" and quantity == Quantity.LOSS and not info.reduces
@@ -85,10 +73,6 @@ class LinearGroup(Group):
     def batch(self) -> LinearBatch:
         hidden, weight, bias = self.inputs
         return LinearBatch(hidden, weight, bias, self.targets, self.reduction, self.options)
-
-    def quantities(self, info: ImplementationInfo) -> Sequence[str]:
-        own = {Quantity.LOSS, *(f"gradient_{name}" for name in self.batch().leaves)}
-        return tuple(q for q in info.quantities if q in own)
 
     def is_one_row(self, quantity: str) -> bool:
         return super().is_one_row(quantity) or Quantity(quantity).of_batch

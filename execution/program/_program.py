@@ -19,8 +19,7 @@ from ._request import NeedsFileError, ProgramRequest, Written
 def write(request: ProgramRequest) -> Written:
     """Return the program; called in a worker of the framework."""
     framework = registry.load(request.framework)
-    everything = (*framework.implementations, *framework.linear_implementations)
-    chosen = next(i for i in everything if i.name == request.implementation)
+    chosen = framework.all_implementations[request.implementation]
     refusal = request.batch.refusal(chosen)
     if refusal is not None:
         return Written(problem=f"it {refusal}, so no call is made")

@@ -19,7 +19,7 @@ def transformed(tanh: Function, logits: Array, softcap: float | None, logit_scal
 
 
 def squared(y: Array, z_loss: float) -> Array:
-    """Return ``z_loss * y^2``; the square by itself would overflow sooner."""
+    """Return ``z_loss * y^2``; the square of ``y`` alone would overflow sooner."""
     return z_loss * y * y
 
 

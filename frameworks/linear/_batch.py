@@ -1,14 +1,15 @@
 """The input of one call of a loss of hidden states."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.options import OptionValues
+from ...core.options import OptionValues, as_layer_keywords
 from ...core.vocabulary import Quantity
-from .._batch import Implementation, missing_options
+from .._batch import Implementation, WithQuantities, missing_options, options_key
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,16 @@ class LinearBatch:
 
     @property
     def keywords(self) -> dict[str, Any]:
-        """The options as keywords of a loss. Class weights are ``class_weight``: ``weight`` is that of the layer."""
-        return {"class_weight" if name == "weight" else name: value for name, value in self.options.items()}
+        """The options as keywords of a loss; see `as_layer_keywords`."""
+        return as_layer_keywords(self.options)
 
-    def quantities(self, implementation: Implementation) -> tuple[str, ...]:
-        """Return the quantities that an implementation returns for the batch."""
+    @property
+    def program_key(self) -> Hashable:
+        """A key that is equal for batches that can share a compiled program, given equal shapes and dtypes."""
+        return self.reduction, options_key(self.options)
+
+    def quantities(self, implementation: WithQuantities) -> tuple[str, ...]:
+        """Return the quantities that an implementation, or its description, returns for the batch."""
         own = {Quantity.LOSS, *(f"gradient_{name}" for name in self.leaves)}
         return tuple(q for q in implementation.quantities if q in own)
 

@@ -79,7 +79,7 @@ def _forward(implementation: Implementation, batch: LinearBatch, **arrays: Array
 
 def _program(implementation: Implementation, batch: LinearBatch) -> Callable[..., Any]:
     """Return a cached program that computes loss and gradients together, as a training step does."""
-    key = implementation, batch.reduction, tuple(sorted((k, str(v)) for k, v in batch.keywords.items()))
+    key = implementation, batch.program_key
     if key not in _programs:
         without_arrays = batch.without_arrays()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ...core.formats import DTYPES
+from ...core.vocabulary import in_words
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
@@ -67,7 +68,7 @@ def _errors(found: Measurements) -> Iterator[Section]:
         words = list(map(median_and_largest, *(part[value] for value in values)))
         yield Section(
             f"errors_{quantity}",
-            f"Errors of the {quantity.replace('gradient_', 'gradient by the ')}, in ulp of the dtype",
+            f"Errors of the {in_words(quantity)}, in ulp of the dtype",
             "Median / largest over all graded rows; inf where a row is not finite but should be, or the reverse. "
             f"Grade B allows many ulp in a number that is small beside the others of its row. {MEANING}",
             part,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from ...cases import LinearCase
 from ...core.formats import Format
+from ...core.options import as_layer_keywords
 from ...oracle import Exact, LinearReference, linear_reference
 from ._digits import digits
 
@@ -37,9 +37,7 @@ class LinearView:
         """Return a view with the exact answers of the case's numbers as the dtype holds them."""
         hidden, weight, bias = case.quantized_inputs(fmt)
         targets = case.quantized_targets(fmt)
-        options: dict[str, Any] = {
-            "class_weight" if n == "weight" else n: value for n, value in case.options(fmt).items()
-        }
+        options = as_layer_keywords(case.options(fmt))
         single = linear_reference(hidden, weight, targets, bias=bias, **options)
         if case.reduction == "none":
             return cls(case, fmt, rows, single, single)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....core.formats import FORMATS
 from ....core.vocabulary import Status
 from ....execution import registry
-from ....frameworks import Framework
+from ....frameworks import Framework, in_layout
 from ..forms._form import Returns
 from ..forms._options import CallOptions
 from ..measuring._faults import fault
@@ -151,13 +151,7 @@ class LinearCandidate:
 
     def _laid(self, name: str, array: Array, layout: str) -> Array:
         own = array.T if name == "weight" and self.form.weight_layout is WeightLayout.HC else array
-        if own.ndim == 2 and layout == "transposed":
-            return np.array(own, order="F")
-        if own.ndim == 2 and layout == "strided":
-            wide = np.zeros((len(own), 2 * own.shape[1]), own.dtype)
-            wide[:, ::2] = own
-            return wide[:, ::2]
-        return np.array(own, order="C")
+        return in_layout(np.array(own, order="C"), layout if own.ndim == 2 else "rows")
 
     def _own(self, values: Array) -> Any:
         return self.framework.to_array(values, self.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,7 @@ from ....cases import LinearCase
 from ....core.formats import Format, quantize
 from ....core.vocabulary import Quantity
 from ....grading import LinearStandards, Standard
-from ....oracle import Exact, LinearReference, linear_reference
+from ....oracle import Exact, LinearReference
 from ..forms._options import CallOptions
 
 Array = NDArray[Any]
@@ -82,9 +81,9 @@ class Question:
             parts={}, _standards={},
         )  # fmt: skip
 
-    @cached_property
+    @property
     def exact(self) -> LinearReference:
-        return self._reference(self.options.reduction)
+        return self._all_standards.exact
 
     def exact_of(self, quantity: str) -> Exact:
         """Return the exact values of a quantity."""
@@ -97,20 +96,11 @@ class Question:
             self._standards[quantity] = self._all_standards.of(quantity)
         return self._standards[quantity]
 
-    def _reference(self, reduction: str) -> LinearReference:
-        options: Mapping[str, Any] = {
-            "class_weight" if name == "weight" else name: value for name, value in self.options.values.items()
-        }
-        return linear_reference(
-            self.hidden, self.weight, self.targets, bias=self.bias, reduction=reduction, **options
-        )  # fmt: skip
-
     @cached_property
     def _all_standards(self) -> LinearStandards:
-        row_losses = self.exact.loss if not self.reduced else self._reference("none").loss
-        hidden, weight = self.hidden.astype(np.float64), self.weight.astype(np.float64)
-        bias = None if self.bias is None else self.bias.astype(np.float64)
-        return LinearStandards(hidden, weight, bias, self.fmt, self.exact, row_losses, self.options.reduction)
+        return LinearStandards.of_batch(
+            self.hidden, self.weight, self.bias, self.targets, self.fmt, self.options.values, self.options.reduction
+        )  # fmt: skip
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

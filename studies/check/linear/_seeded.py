@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cases import LinearCase, make_linear
+from ....core.options import as_layer_keywords
 
 Float64 = NDArray[np.float64]
 
@@ -127,7 +128,7 @@ def _settings(
     each = {name: value for name, value in values.items() if name in options}
     yield "plain", {}, targets
     for name, value in each.items():
-        yield name, {_keyword(name): value}, targets
+        yield name, as_layer_keywords({name: value}), targets
     if "ignore_index" not in options:
         return
     rows = np.arange(len(targets))
@@ -140,9 +141,8 @@ def _settings(
         yield name, {"ignore_index": IGNORED}, np.where(ignored, IGNORED, targets)
     yield "ignored_class", {"ignore_index": 0}, targets  # a class that is ignored where it is a target
     if each:
-        together = {_keyword(name): value for name, value in each.items()}
-        yield "all_options", together | {"ignore_index": IGNORED}, np.where(rows % 3 == 1, IGNORED, targets)
-
-
-def _keyword(name: str) -> str:
-    return "class_weight" if name == "weight" else name
+        yield (
+            "all_options",
+            as_layer_keywords(each) | {"ignore_index": IGNORED},
+            np.where(rows % 3 == 1, IGNORED, targets),
+        )
