@@ -47,9 +47,9 @@ class InThisProcess(executors.Local):
 @contextmanager
 def calls_in_this_process() -> Iterator[None]:
     """Let runs, and explanations by an `Explainer` opened meanwhile, make their calls in this process."""
-    from logitlab.studies.explain import _explain
+    from logitlab.studies import _session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executors, "Local", InThisProcess)
-        patch.setattr(_explain, "Pools", InThisProcess)
+        patch.setattr(_session, "Pools", InThisProcess)
         yield

@@ -23,8 +23,9 @@ from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.frameworks.stages import Stage
 from logitlab.grading.first_failure import ComparedStage, ExactValues, wrong_result
 from logitlab.reports.site.pages.cases import explain_first_failure
+from logitlab.studies import _session
 from logitlab.studies import explain as explanation
-from logitlab.studies.explain import ExplainRequest, _explain
+from logitlab.studies.explain import ExplainRequest
 from logitlab.studies.hunt import _hunt
 
 MORE = ("numpy/naive", "numpy/scipy.special.softmax", "torch/lse", "torch/F.cross_e*")
@@ -194,7 +195,7 @@ class Recorded(Pools):
 @pytest.fixture
 def asked(monkeypatch):
     monkeypatch.setattr(Recorded, "asked", [])
-    monkeypatch.setattr(_explain, "Pools", Recorded)
+    monkeypatch.setattr(_session, "Pools", Recorded)
     return Recorded.asked
 
 

@@ -12,7 +12,8 @@ from logitlab import linear_reference, runner
 from logitlab.cases import LinearCase, get_case, make_linear, select_cases
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, ulp
-from logitlab.studies.explain import COLUMNS, Explainer, ExplainRequest, Explanation, _explain, show
+from logitlab.studies import _session
+from logitlab.studies.explain import COLUMNS, Explainer, ExplainRequest, Explanation, show
 
 FUSED, UNFUSED = "torch/F.linear_cross_entropy", "torch/F.cross_entropy[linear]"
 GRADIENTS = ["gradient_hidden", "gradient_weight", "gradient_bias"]
@@ -124,7 +125,7 @@ def test_a_row_of_nan_is_expected_to_give_nan(explainer):
 def test_a_mean_over_nothing_has_no_grade(explainer, monkeypatch):
     given = {"hidden": [[1.0, 2.0], [0.5, 1.0]], "weight": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [-1, -1]}
     case = make_linear("mine/nothing", "No row counts.", **given, ignore_index=-1, reduction="mean")
-    monkeypatch.setattr(_explain, "find_case", lambda name, paths: case)
+    monkeypatch.setattr(_session, "find_case", lambda name, paths: case)
     for row in (None, -1, 1):
         found = explainer.explain(ExplainRequest(case.id, UNFUSED, "float32", row))
         assert set(found.grades.values()) == {None}

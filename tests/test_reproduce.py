@@ -20,7 +20,8 @@ from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, quantize, ulp
 from logitlab.core.literals import nested_list, short_list
-from logitlab.studies.reproduce import Reproducer, ReproduceRequest, _reproduce, run_program
+from logitlab.studies import _session
+from logitlab.studies.reproduce import Reproducer, ReproduceRequest, run_program
 
 # Options, layouts, targets and verdicts of each kind.
 CASES = (
@@ -39,7 +40,7 @@ SAMPLES = {
 @pytest.fixture
 def here(monkeypatch):
     """Let programs be written in this process, without workers."""
-    monkeypatch.setattr(_reproduce, "Pools", InThisProcess)
+    monkeypatch.setattr(_session, "Pools", InThisProcess)
 
 
 def sample(df, size):

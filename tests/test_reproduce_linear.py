@@ -14,7 +14,8 @@ from logitlab.core.vocabulary import Status
 from logitlab.execution import registry
 from logitlab.execution.plan import single_group
 from logitlab.execution.worker import evaluated
-from logitlab.studies.reproduce import Reproducer, ReproduceRequest, _reproduce, run_program
+from logitlab.studies import _session
+from logitlab.studies.reproduce import Reproducer, ReproduceRequest, run_program
 
 SMALL = (
     "linear_sizes/h2_c3_s10", "linear_sizes/h16_c10", "linear_extremes/product_beyond_float16",
@@ -29,7 +30,7 @@ FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(_reproduce, "Pools", InThisProcess)
+    monkeypatch.setattr(_session, "Pools", InThisProcess)
 
 
 def returned(framework, implementation, case, dtype, mode):

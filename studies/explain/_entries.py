@@ -5,7 +5,7 @@ import numpy as np
 from ...core.vocabulary import GRADES, SOUND, Problem, Quantity, grade_rank
 from ...grading import Graded
 from .._cells import REDUCED
-from ._measurer import Measurement
+from .._measurer import Measurement
 
 
 def shown_row(m: Measurement, quantity: str, row: int) -> int | None:

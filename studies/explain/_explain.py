@@ -1,27 +1,21 @@
 """``explain``: follow one row of a case through one implementation, stage by stage."""
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
-from ...cases.inputs import default_cases, find_case, read_cases
-from ...core.arguments import as_integer, as_paths, as_positive, as_string
-from ...core.formats import get_format
+from ...core.arguments import as_string
 from ...core.vocabulary import SOUND, Problem, Quantity
-from ...execution.plan import choose_frameworks
-from ...execution.pool import DEFAULT_TIMEOUT, Pools
-from ...execution.registry import Description
+from ...execution.pool import DEFAULT_TIMEOUT
 from ...frameworks.stages import Stage
-from .._cells import REDUCED, choose_cell, owner_of, require_dtype, require_row
+from .._cells import REDUCED, owner_of
+from .._measurer import Measurement
+from .._session import CellRequest, Session
 from ._entries import rank
 from ._explanation import Explanation
 from ._linear import describe_rounding, linear_table
-from ._measurer import Measurement, Measurer
 from ._stage_table import row_losses, stage_table
 from ._wording import assessments, given, remarks
 
@@ -68,18 +62,11 @@ def explain(
 
 
 @dataclass(frozen=True)
-class ExplainRequest:
+class ExplainRequest(CellRequest):
     """The row of a case to explain, and the cell; the fields are the arguments of `explain`."""
 
-    case: str
-    implementation: str
-    dtype: object = "float32"
-    row: int | None = None
-    device: str = "cpu"
-    mode: str = "eager"
 
-
-class Explainer:
+class Explainer(Session):
     """Explains many rows with one set of worker processes, in a ``with`` block.
 
     Args:
@@ -91,50 +78,11 @@ class Explainer:
         UsageError: for an unknown framework, or an invalid case file.
     """
 
-    def __init__(
-        self,
-        frameworks: Sequence[str],
-        timeout: float = DEFAULT_TIMEOUT,
-        case_files: str | Path | Sequence[str | Path] | None = None,
-    ) -> None:
-        self._frameworks, self._timeout = choose_frameworks(frameworks), as_positive(timeout, "timeout", "seconds")
-        self._paths = as_paths(case_files, "case_files")
-        self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
-        self._open = ExitStack()
-        self._descriptions: dict[str, Description] = {}
-        self._measurers: dict[bool, Measurer] = {}
-
-    def __enter__(self) -> Self:
-        self._open.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
-
     def explain(self, request: ExplainRequest) -> Explanation:
         """Explain a row like the function `explain`."""
-        fmt, name = get_format(request.dtype), as_string(request.case, "case")
-        row = None if request.row is None else as_integer(request.row, "row", REDUCED)
-        mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
-        case = self._cases[name] if name in self._cases else find_case(name, self._paths)
-        # Checked before a framework is started.
-        require_dtype(case, fmt)
-        require_row(case, row)
-        owner = request.implementation.split("/", maxsplit=1)[0]
-        measurer = self._measurer(of_files=name in self._cases)
-        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode, case)
-        measurement = measurer.measure(case, cell)
-        return _explanation(measurement, _worst_row(measurement) if row is None else row)
-
-    def _measurer(self, *, of_files: bool) -> Measurer:
-        if not self._descriptions:
-            logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
-            pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
-            self._descriptions = pools.describe()
-            # A run of the default cases, and a run of the case files, each put their own rows into one call.
-            stacked = {True: tuple(self._cases.values()), False: default_cases()}
-            self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
-        return self._measurers[of_files]
+        asked = self.prepare(request)
+        measurement = asked.measurer.measure(asked.case, asked.cell)
+        return _explanation(measurement, _worst_row(measurement) if asked.row is None else asked.row)
 
 
 # --- which row --------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from ...grading import margin
 from ...grading.first_failure import short
 from ...oracle import Exact
 from .._cells import REDUCED
+from .._measurer import Measurement
 from ._entries import entry_name, shown_row
 from ._explanation import COLUMNS
-from ._measurer import Measurement
 
 UNFUSED = "[linear]"  # the end of the name of an implementation that computes the logits first
 GRADIENTS = {

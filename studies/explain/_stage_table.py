@@ -24,8 +24,8 @@ from ...grading.first_failure import (
 )
 from ...oracle import Exact
 from .._cells import REDUCED
+from .._measurer import Measurement
 from ._explanation import COLUMNS, ROW_LOSSES
-from ._measurer import Measurement
 
 Float64 = NDArray[np.float64]
 

@@ -21,9 +21,9 @@ from ...grading import (
 )
 from ...grading.first_failure import short
 from .._cells import REDUCED
+from .._measurer import Measurement
 from ._entries import entry_name, shown_row
 from ._explanation import Assessment
-from ._measurer import Measurement
 
 Array = NDArray[Any]
 

@@ -5,26 +5,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
 from ...cases import LinearCase
-from ...cases.inputs import default_cases, find_case, read_cases
-from ...core.arguments import as_integer, as_path, as_paths, as_positive, as_string
+from ...core.arguments import as_path, as_string
 from ...core.errors import UsageError
 from ...core.files import explain_os_errors, refuse_existing
-from ...core.formats import get_format
 from ...core.vocabulary import QUANTITIES, Problem, Quantity
-from ...execution.plan import choose_frameworks
-from ...execution.pool import DEFAULT_TIMEOUT, Pools
+from ...execution.pool import DEFAULT_TIMEOUT
 from ...execution.program import Written
-from ...execution.registry import Description
-from .._cells import REDUCED, choose_cell, owner_of, require_dtype, require_row
-from ..explain._measurer import Measurer
+from .._cells import owner_of
+from .._session import CellRequest, Session
 from ._writer import DATA, Writer
 
 PROGRAM = "reproduce.py"
@@ -81,19 +75,13 @@ def reproduce(
 
 
 @dataclass(frozen=True)
-class ReproduceRequest:
+class ReproduceRequest(CellRequest):
     """The measurement to write as a program; the fields are the arguments of `reproduce`."""
 
-    case: str
-    implementation: str
-    dtype: object = "float32"
-    row: int | None = None
-    device: str = "cpu"
-    mode: str = "eager"
     quantity: str | None = None
 
 
-class Reproducer:
+class Reproducer(Session):
     """Writes many programs with one set of worker processes, in a ``with`` block.
 
     Args:
@@ -105,64 +93,26 @@ class Reproducer:
         UsageError: for an unknown framework, or an invalid case file.
     """
 
-    def __init__(
-        self,
-        frameworks: Sequence[str],
-        timeout: float = DEFAULT_TIMEOUT,
-        case_files: str | Path | Sequence[str | Path] | None = None,
-    ) -> None:
-        self._frameworks, self._timeout = choose_frameworks(frameworks), as_positive(timeout, "timeout", "seconds")
-        self._paths = as_paths(case_files, "case_files")
-        self._cases = {c.id: c for path in self._paths for c in read_cases(path)}
-        self._open = ExitStack()
-        self._descriptions: dict[str, Description] = {}
-        self._measurers: dict[bool, Measurer] = {}
-
-    def __enter__(self) -> Self:
-        self._open.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
-
     def reproduce(self, request: ReproduceRequest, *, with_file: bool = False) -> Written:
         """Return a program like the function `reproduce`; ``with_file`` lets it read arrays from files."""
-        fmt, name = get_format(request.dtype), as_string(request.case, "case")
-        row = None if request.row is None else as_integer(request.row, "row", REDUCED)
-        mode, device = as_string(request.mode, "mode"), as_string(request.device, "device")
         quantity = request.quantity
         if quantity is not None and quantity not in QUANTITIES:
             raise UsageError(f"unknown quantity {quantity!r}; choose one of {', '.join(QUANTITIES)}")
-        case = self._cases[name] if name in self._cases else find_case(name, self._paths)
-        # Checked before a framework is started.
-        require_dtype(case, fmt)
-        require_row(case, row)
-        measurer = self._measurer(of_files=name in self._cases)
-        owner = owner_of(request.implementation)
-        cell = choose_cell(self._descriptions[owner], request.implementation, fmt.name, device, mode, case)
+        asked = self.prepare(request)
+        case, cell = asked.case, asked.cell
         if quantity is not None and quantity not in cell.implementation.quantities:
             has = ", ".join(cell.implementation.quantities)
             raise UsageError(f"{request.implementation} returns no {quantity}; choose one of {has}")
         if quantity == Quantity.GRADIENT_BIAS and isinstance(case, LinearCase) and case.linear_bias is None:
-            raise UsageError(f"{name} has no bias, and so no gradient_bias; choose another quantity")
-        writer = Writer(measurer.pools, cell, fmt, measurer)
-        written = writer.write(case, row, None if quantity is None else Quantity(quantity), with_file=with_file)
+            raise UsageError(f"{case.id} has no bias, and so no gradient_bias; choose another quantity")
+        writer = Writer(asked.measurer.pools, cell, asked.fmt, asked.measurer)
+        written = writer.write(case, asked.row, None if quantity is None else Quantity(quantity), with_file=with_file)
         if written.problem:
-            shorter = row is None and case.rows > 1 and case.problem is Problem.LOGITS
+            shorter = asked.row is None and case.rows > 1 and case.problem is Problem.LOGITS
             or_row = ", or --row" if shorter else ""
             fix = f"; give --out FOLDER for a program that reads a file{or_row}" if written.needs_file else ""
-            raise UsageError(f"no program shows {request.implementation} on {name}: {written.problem}{fix}")
+            raise UsageError(f"no program shows {request.implementation} on {case.id}: {written.problem}{fix}")
         return written
-
-    def _measurer(self, *, of_files: bool) -> Measurer:
-        if not self._descriptions:
-            logs = self._open.enter_context(tempfile.TemporaryDirectory(prefix="logitlab-"))
-            pools = self._open.enter_context(Pools(self._frameworks, Path(logs), self._timeout))
-            self._descriptions = pools.describe()
-            # As a run of the default cases, and as a run of the case files.
-            stacked = {True: tuple(self._cases.values()), False: default_cases()}
-            self._measurers = {of_files: Measurer(pools, cases) for of_files, cases in stacked.items()}
-        return self._measurers[of_files]
 
 
 def run_program(program: str, folder: Path | None = None, timeout: float = DEFAULT_TIMEOUT) -> str:

@@ -19,7 +19,7 @@ from ...execution.worker import Outcome
 from ...frameworks import Batch, LinearBatch
 from ...grading import Graded
 from .._cells import REDUCED
-from ..explain._measurer import Measurer
+from .._measurer import Measurer
 
 Array = NDArray[Any]
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...cases import Case
-from ...core.errors import UsageError
-from ...core.formats import FORMATS
-from ...core.vocabulary import QUANTITIES, Quantity
-from ...execution.plan import Cell, Group, PlannedCall, groups, single_group
-from ...execution.pool import Pools
-from ...execution.worker import Outcome
-from ...frameworks.stages import Stage
-from ...grading import Graded
-from ...grading.first_failure import TracedBatch, shows_inside
+from ..cases import Case
+from ..core.errors import UsageError
+from ..core.formats import FORMATS
+from ..core.vocabulary import QUANTITIES, Quantity
+from ..execution.plan import Cell, Group, PlannedCall, groups, single_group
+from ..execution.pool import Pools
+from ..execution.worker import Outcome
+from ..frameworks.stages import Stage
+from ..grading import Graded
+from ..grading.first_failure import TracedBatch, shows_inside
 
 Array = NDArray[Any]
 
