@@ -94,14 +94,20 @@ def keywords(
 ) -> dict[str, Any]:
     """Return the keywords of a call beside its ``first`` arguments: the set options that the function names.
 
+    The user gives the ``fixed`` parameters. See `given_options`.
+    """
+    named = named_parameters(function, first).items()
+    return given_options({name: (option_named(name), p) for name, p in named if name not in fixed}, options)
+
+
+def given_options(parameters: Mapping[str, tuple[str, inspect.Parameter]], options: CallOptions) -> dict[str, Any]:
+    """Return the options as keywords of a call, by the option and parameter of each name.
+
     A named reduction is always passed, since its default may be a mean. Other options that are not set keep their
-    defaults. The user gives the ``fixed`` parameters.
+    defaults.
     """
     given = {}
-    for name, parameter in named_parameters(function, first).items():
-        option = option_named(name)
-        if name in fixed:
-            continue
+    for name, (option, parameter) in parameters.items():
         if option == REDUCTION:
             given[name] = options.reduction
         elif option in options.values:

@@ -11,7 +11,15 @@ from typing import Any
 from ....core.errors import UsageError, short_repr
 from ..forms._callee import TARGETS
 from ..forms._form import Returns
-from ..forms._options import NEUTRAL, OPTIONS, REDUCTION, CallOptions, named_parameters, option_named, signature_of
+from ..forms._options import (
+    OPTIONS,
+    REDUCTION,
+    CallOptions,
+    given_options,
+    named_parameters,
+    option_named,
+    signature_of,
+)
 from ._form import LinearForm
 
 ARGUMENTS = ("hidden", "weight", "targets")
@@ -76,20 +84,8 @@ class LinearCallee:
         return next(name for name, (option, _) in self._further.items() if option == BIAS)
 
     def keywords(self, options: CallOptions) -> dict[str, Any]:
-        """Return the options as keywords of a call, without the bias.
-
-        A named reduction is always passed, since its default may be a mean. Other options that are not set keep their
-        defaults.
-        """
-        given = {}
-        for name, (option, parameter) in self._further.items():
-            if option == REDUCTION:
-                given[name] = options.reduction
-            elif option in options.values:
-                given[name] = options.values[option]
-            elif option in OPTIONS and parameter.default is parameter.empty:
-                given[name] = NEUTRAL[option]
-        return given
+        """Return the options as keywords of a call, without the bias; see `given_options`."""
+        return given_options(self._further, options)
 
     def bound(self, options: CallOptions, convert: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., Any]:
         """Return a function of ``hidden``, ``weight``, ``targets`` and ``bias``, by name, that calls the user's."""
