@@ -49,21 +49,35 @@ def short_list(values: NDArray[Any]) -> str:
     fmt = FORMATS[values.dtype.name]
     if values.ndim > 1:
         return joined([short_list(part) for part in values])
-    return _steps(values.astype(np.float64), fmt) or nested_list(values, lambda v: _shortest(v, fmt))
+    numbers = values.astype(np.float64)
+    if numbers.ndim == 0:
+        return _shortest(numbers.reshape(1), fmt)[0]
+    return _steps(numbers, fmt) or joined(_shortest(numbers, fmt))
 
 
-def _shortest(value: float, fmt: Format) -> str:
-    """Return the shortest literal that the dtype rounds to the value, also by way of float32; ``inf`` and ``nan``."""
-    if not np.isfinite(value):
-        return str(float(value))
-    found = (float(f"{value:.{digits}g}") for digits in range(1, DIGITS + 1))
-    return repr(next(v for v in found if _gives(np.array(v), np.array(value), fmt)))
+def _shortest(values: NDArray[np.float64], fmt: Format) -> list[str]:
+    """Return the shortest literals that the dtype rounds to the values, also by way of float32; ``inf`` and ``nan``."""
+    # Equal numbers have one literal. By their bits, so that -0.0 is not 0.0.
+    bits, where = np.unique(np.ascontiguousarray(values).view(np.int64), return_inverse=True)
+    distinct = bits.view(np.float64)
+    literals = [str(float(value)) for value in distinct]
+    left = np.flatnonzero(np.isfinite(distinct))
+    for digits in range(1, DIGITS + 1):
+        tried = np.array([float(f"{value:.{digits}g}") for value in distinct[left]], np.float64)
+        given = _gives(tried, distinct[left], fmt)
+        for place, number in zip(left[given], tried[given], strict=True):
+            literals[place] = repr(float(number))
+        left = left[~given]
+    return [literals[place] for place in where]
 
 
-def _gives(numbers: NDArray[np.float64], values: NDArray[np.float64], fmt: Format) -> bool:
+def _gives(numbers: NDArray[np.float64], values: NDArray[np.float64], fmt: Format) -> NDArray[np.bool_]:
+    """Return for each number whether the dtype rounds it to its value, also by way of float32."""
     with np.errstate(over="ignore"):
         by_float32 = quantize(numbers.astype(np.float32), fmt) if fmt.precision <= 24 else numbers
-    return all(np.array_equal(way.astype(np.float64), values) for way in (quantize(numbers, fmt), by_float32))
+    both = (quantize(numbers, fmt), by_float32)
+    given: NDArray[np.bool_] = np.all([way.astype(np.float64) == values for way in both], axis=0)
+    return given
 
 
 def _steps(values: NDArray[np.float64], fmt: Format) -> str | None:
@@ -81,10 +95,10 @@ def _steps(values: NDArray[np.float64], fmt: Format) -> str | None:
             i = np.arange(len(rest), dtype=np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 steps = rest[0] + step * i
-            if _gives(steps, rest, fmt):
+            if _gives(steps, rest, fmt).all():
                 sign, size = ("-", -step) if step < 0 else ("+", step)
                 first = "" if rest[0] == 0 and sign == "+" else f"{rest[0]!r} {sign} ".replace("np.float64", "")
-                before = "" if start == 0 else f"[{_shortest(values[0], fmt)}] + "
+                before = "" if start == 0 else f"[{_shortest(values[:1], fmt)[0]}] + "
                 by = "i" if size == 1 else f"{float(size)!r} * i"
                 return f"{before}[{_plain(first)}{by} for i in range({len(rest)})]"
     return None

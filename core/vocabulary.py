@@ -147,6 +147,8 @@ FORMULAS = tuple(f.value for f in Formula)
 QUANTITIES = tuple(q.value for q in Quantity)
 STATUSES = tuple(s.value for s in Status)
 GRADES = tuple(g.value for g in Grade)
+# Grades of results that should not be relied on: a report lists them, and a run keeps programs that show them.
+FAILING = (Grade.D.value, Grade.F.value)
 VERDICTS = tuple(v.value for v in Verdict)
 SOUND = (Verdict.CORRECT.value, Verdict.UNDEFINED.value)  # the verdicts without an error
 

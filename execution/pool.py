@@ -226,5 +226,8 @@ class Pools:
     def _discard(self, key: str) -> None:
         pool = self._pools.pop(key)
         self._imports.pop(key, None)
+        if key in self._queues:
+            # A call may be added, and a new pool may import, before the answer that the last pool broke is read.
+            self._queues[key].importing = None
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()

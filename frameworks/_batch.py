@@ -122,6 +122,10 @@ class Batch:
         """Whether the targets are class probabilities."""
         return self.targets.ndim == self.logits.ndim
 
+    def part(self, rows: slice) -> "Batch":
+        """Return the batch of some rows, without filler."""
+        return replace(self, logits=self.logits[rows], targets=self.targets[rows], common_rows=None)
+
     def filled(self) -> "Batch":
         """Return the batch with its rows repeated up to ``common_rows``; an empty batch stays empty."""
         rows = len(self.logits)

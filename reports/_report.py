@@ -15,7 +15,7 @@ from ..core.errors import UsageError
 from ..core.formats import DTYPES
 from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
-from ..storage.schema import CASES
+from ..storage.schema import CASES, PROGRAMS
 from ..storage.store import Run
 from ._summary import Summary, summarize
 from .tables.curves import PREFIX
@@ -36,6 +36,7 @@ class Report:
         manifests: those of the runs, in their order.
         folders: those of the runs.
         cases: the lines of `store.CASES` that the runs keep.
+        programs: the programs that the runs keep, in the columns of `schema.ProgramLine`.
         damage: a sentence for each thing that could not be read or was never measured.
     """
 
@@ -44,6 +45,7 @@ class Report:
     manifests: list[Manifest]
     folders: list[Path]
     cases: pd.DataFrame
+    programs: pd.DataFrame
     damage: list[str]
 
     @cached_property
@@ -126,7 +128,7 @@ def _report(runs: Sequence[Run]) -> Report:
     source = Measurements.of_parts([parts for parts, _ in checked])
     preamble: list[str] = []
     damage: list[str] = []
-    cases = [CASES.empty_table().to_pandas()]
+    cases, programs = [CASES.empty_table().to_pandas()], [PROGRAMS.empty_table().to_pandas()]
     for number, run in enumerate(runs):
         preamble += _provenance(run.manifest)
         if lost := run.manifest.lost:
@@ -134,6 +136,7 @@ def _report(runs: Sequence[Run]) -> Report:
         damage += checked[number][1]
         try:
             cases.append(run.cases())
+            programs.append(run.programs())
         except UsageError as error:
             damage.append(str(error))
         if not run.manifest.complete:
@@ -147,7 +150,8 @@ def _report(runs: Sequence[Run]) -> Report:
     preamble += describe_nan(source)
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     manifests, folders = [run.manifest for run in runs], [run.folder for run in runs]
-    return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, damage)
+    kept = pd.concat(programs, ignore_index=True)
+    return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, kept, damage)
 
 
 def partial(damage: Sequence[str]) -> list[str]:

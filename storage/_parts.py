@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ..core import files
 
-FOLDER, CHECKSUMS = "parts", "parts.sha256"
+FOLDER, PROGRAMS_FOLDER, CHECKSUMS = "parts", "programs", "parts.sha256"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 # The temporary files that a killed process leaves, of this LogitLab and of the first one.
 _TEMPORARY = re.compile(rf"(tmp\w{{8}}|\..*\.(json|parquet|sha256|log)){re.escape(files.TEMPORARY)}")
@@ -63,6 +63,10 @@ class Parts:
     def path(self, index: int) -> Path:
         return self.folder / FOLDER / f"{index:05d}.parquet"
 
+    def programs(self, index: int) -> Path:
+        """Return the file with the programs of a part, which exists if there are any."""
+        return self.folder / PROGRAMS_FOLDER / f"{index:05d}.parquet"
+
     def name(self, path: Path) -> str:
         """Return the file's name in the list of checksums."""
         return path.relative_to(self.folder).as_posix()
@@ -109,11 +113,11 @@ class Parts:
     def repair(self, also: str) -> tuple[str, ...]:
         """Remove temporary files, rename damaged parts, and return a message for each damaged part.
 
-        A run without checksums gets them. The checksum of the file ``also`` is kept.
+        A run without checksums gets them. The checksums of the file ``also`` and of programs are kept.
         """
         for temporary in temporaries(self.folder):
             temporary.unlink()
-        known = {name: digest for name, digest in self.checksums.known.items() if name == also}
+        known = {n: d for n, d in self.checksums.known.items() if n == also or n.startswith(f"{PROGRAMS_FOLDER}/")}
         messages = []
         for path in numbered(self.folder):
             defect = self.defect(path)
@@ -125,15 +129,15 @@ class Parts:
         return tuple(messages)
 
 
-def numbered(folder: Path) -> list[Path]:
-    """Return the files of a run folder with the name of a part, by their numbers."""
-    named = (p for p in (folder / FOLDER).glob("*.parquet") if re.fullmatch("[0-9]{5,12}", p.stem))
+def numbered(folder: Path, of: str = FOLDER) -> list[Path]:
+    """Return the files of a run folder with the name of a part, or of its programs, by their numbers."""
+    named = (p for p in (folder / of).glob("*.parquet") if re.fullmatch("[0-9]{5,12}", p.stem))
     return sorted(named, key=lambda path: int(path.stem))
 
 
 def temporaries(folder: Path) -> list[Path]:
     """Return the temporary files that a killed process left."""
-    places = (folder, folder / FOLDER, folder / "logs")
+    places = (folder, folder / FOLDER, folder / PROGRAMS_FOLDER, folder / "logs")
     found = (p for place in places for p in place.glob(f"*{files.TEMPORARY}") if _TEMPORARY.fullmatch(p.name))
     return sorted(p for p in found if p.is_symlink() or p.is_file())
 

@@ -94,6 +94,26 @@ CASES = pa.schema(
 )
 
 
+class ProgramLine(NamedTuple):
+    """A program that a run keeps: the case and the cell that it shows, the worst row and quantity there, and its text.
+
+    ``row`` is -1 for a result of the whole batch.
+    """
+
+    case: str
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+    row: int
+    quantity: str
+    grade: str
+    program: str = ""
+
+
+PROGRAMS = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in ProgramLine._fields])
+
+
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its columns in order and with their types."""
     ordered = table.reindex(columns=list(COLUMNS))

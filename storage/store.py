@@ -5,6 +5,7 @@
     RUN/manifest.json       versions, hardware, flags, environment, the catalogue's hash, the plan
     RUN/parts/00017.parquet one cell's measurements of one block of cases, written atomically
     RUN/parts.sha256        the checksum of each part, which `sha256sum -c` can verify
+    RUN/programs/00017.parquet  programs without LogitLab that show failing results of the part of that number
     RUN/cases.parquet       the cases for the pages of a report; of large cases, some rows and classes
     RUN/logs/torch.log      the output of the framework
     RUN/lock                during the run: the process that writes
@@ -26,9 +27,9 @@ import pyarrow.parquet as pq
 from ..core import files
 from ..core.errors import UsageError
 from . import lock
-from ._parts import FOLDER, Parts, numbered
+from ._parts import FOLDER, PROGRAMS_FOLDER, Parts, numbered
 from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from .schema import CASES, COLUMNS, WORDS, typed
+from .schema import CASES, COLUMNS, PROGRAMS, WORDS, ProgramLine, typed
 
 CASES_FILE, LOGS = "cases.parquet", "logs"
 SMALLEST = 19  # zstd's level of highest compression, a hundred times as slow as the default
@@ -172,23 +173,50 @@ class Run:
         """Return whether this part was written, that is, has a checksum. The part itself is not read."""
         return self._parts.name(self.part(index)) in self._parts.checksums.known
 
-    def write(self, index: int, table: pd.DataFrame, level: int | None = None) -> None:
-        """Write one cell's measurements of one block atomically; ``level`` is zstd's level of compression.
+    def write(
+        self, index: int, table: pd.DataFrame, programs: Sequence[ProgramLine] = (), level: int | None = None
+    ) -> None:
+        """Write one cell's measurements of one block atomically, and before them its programs.
+
+        Args:
+            index: the number of the part.
+            table: the measurements.
+            programs: programs that show its failing results.
+            level: zstd's level of compression.
 
         Raises:
             UsageError: if the part cannot be written. Earlier parts are unchanged.
         """
-        self.write_encoded(index, encoded(table, level))
+        self.write_encoded(index, encoded(table, level), encoded_programs(programs, level))
 
-    def write_encoded(self, index: int, data: bytes) -> None:
-        """Write a part from the bytes that `encoded` returned."""
+    def write_encoded(self, index: int, data: bytes, programs: bytes | None = None) -> None:
+        """Write a part from the bytes that `encoded` and `encoded_programs` returned."""
         with self._writing():
+            if programs is not None:
+                files.subfolder(self.folder, PROGRAMS_FOLDER)
+                self._parts.keep(self._parts.programs(index), programs)
             self._parts.keep(self.part(index), data)
+
+    def programs(self) -> pd.DataFrame:
+        """Return the programs that the run keeps, in the columns of `ProgramLine`, in the order of its parts.
+
+        Raises:
+            UsageError: for a file that cannot be read.
+        """
+        tables = [PROGRAMS.empty_table()]
+        for path in numbered(self.folder, PROGRAMS_FOLDER):
+            try:
+                tables.append(pq.read_table(path).cast(PROGRAMS))
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise UsageError(f"{path} is damaged ({error}); see `logitlab doctor {self.folder}`") from error
+        lines: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        return lines
 
     def finish(self, finished: str = "") -> None:
         """Mark the run as complete, at the time ``finished``."""
         self.manifest = replace(self.manifest, complete=True, finished=finished or self.manifest.finished)
-        named = {self._parts.name(path) for path in (*self.parts(), self._cases) if path.exists()}
+        written = (*self.parts(), *numbered(self.folder, PROGRAMS_FOLDER), self._cases)
+        named = {self._parts.name(path) for path in written if path.exists()}
         checksums = self._parts.checksums
         known = {name: digest for name, digest in checksums.known.items() if name in named}
         with self._writing():
@@ -215,9 +243,9 @@ class Run:
         """
         if not self.manifest.complete:
             raise UsageError(f"{self.folder} is incomplete; to see how to resume, run `logitlab doctor {self.folder}`")
-        table = self.read()
+        table, programs = self.read(), [ProgramLine(*line) for line in self.programs().itertuples(index=False)]
         with Run.create(folder, replace(self.manifest, packed=True)) as packed:
-            packed.write(0, table, level=SMALLEST)
+            packed.write(0, table, programs, level=SMALLEST)
             with packed._writing():
                 if self._cases.exists():
                     packed._parts.keep(packed._cases, self._cases.read_bytes())
@@ -277,6 +305,12 @@ class Run:
 def encoded(table: pd.DataFrame, level: int | None = None) -> bytes:
     """Return the bytes of a part: one cell's measurements of one block; ``level`` is zstd's level of compression."""
     return _parquet(pa.Table.from_pandas(typed(table), preserve_index=False), level)
+
+
+def encoded_programs(programs: Sequence[ProgramLine], level: int | None = None) -> bytes | None:
+    """Return the bytes of the file with a part's programs; None if there are none."""
+    table = pa.Table.from_pylist([line._asdict() for line in programs], schema=PROGRAMS)
+    return _parquet(table, level) if programs else None
 
 
 def _parquet(table: pa.Table, level: int | None = None) -> bytes:

@@ -15,12 +15,12 @@ from ..core import files
 from ..core.errors import UsageError
 from ..core.finding import Finding, State
 from . import lock
-from ._parts import CHECKSUMS, FOLDER, Parts, numbered, temporaries
+from ._parts import CHECKSUMS, FOLDER, PROGRAMS_FOLDER, Parts, numbered, temporaries
 from .manifest import MANIFEST, CellKey, DamagedManifestError, Manifest, read_manifest
 from .schema import COLUMNS, MEASUREMENT_KEY, typed
 from .store import CASES_FILE, LOGS, Run
 
-OF_A_RUN = (MANIFEST, CASES_FILE, CHECKSUMS, lock.FILE, FOLDER, LOGS, "report")
+OF_A_RUN = (MANIFEST, CASES_FILE, CHECKSUMS, lock.FILE, FOLDER, PROGRAMS_FOLDER, LOGS, "report")
 MAX_NAMES = 5  # in one line
 
 
@@ -72,7 +72,10 @@ class _Examination:
 
     def done(self) -> Verification:
         of_parts = list(self._each_part())
-        lines = (self._of_manifest(), *of_parts, self._all_parts(len(of_parts)), *self._of_cases(), *self._others())
+        lines = (
+            self._of_manifest(), *of_parts, self._all_parts(len(of_parts)), *self._of_cases(), *self._of_programs(),
+            *self._others(),
+        )  # fmt: skip
         return Verification(self._folder, (*lines, self._outlook()), self._rows, self._manifest.complete)
 
     def _of_manifest(self) -> Finding:
@@ -154,6 +157,15 @@ class _Examination:
         except UsageError as error:
             defect = defect or str(error)
         yield Finding(CASES_FILE, State.BROKEN if defect else State.OK, defect or f"{lines} lines about cases")
+
+    def _of_programs(self) -> Iterator[Finding]:
+        """Yield the defects of the files of programs, which the measurements do not need."""
+        there = {self._parts.name(path): path for path in numbered(self._folder, PROGRAMS_FOLDER)}
+        known = {name for name in self._parts.checksums.known if name.startswith(f"{PROGRAMS_FOLDER}/")}
+        for name in sorted(known | set(there)):
+            defect = self._parts.defect(there[name]) if name in there else "it is missing"
+            if defect:
+                yield Finding(name, State.BROKEN, f"{defect}; programs in the report are incomplete")
 
     def _others(self) -> Iterator[Finding]:
         left = [self._parts.name(path) for path in temporaries(self._folder)]

@@ -169,6 +169,7 @@ class Forks:
         from logitlab.storage.store import Run
 
         self.tables = {name: Run(folder / name).read() for name in ("plan", "small")}
+        self.programs = {name: Run(folder / name).programs() for name in ("plan", "small")}
 
     def run(self, out: Path, plan: dict, **also) -> int:
         """Start or resume a run in the folder and return its exit code."""
@@ -196,7 +197,13 @@ class Forks:
         seen = verify(folder)
         assert seen.sound
         assert seen.complete
-        assert {p.name for p in folder.iterdir()} == {"manifest.json", "cases.parquet", "parts", "parts.sha256", "logs"}
+        there = {p.name for p in folder.iterdir()}
+        assert there - {"programs"} == {"manifest.json", "cases.parquet", "parts", "parts.sha256", "logs"}
+        # A resumed run may keep one more program of a pair, since it does not know those of the parts it has.
+        pairs = (
+            set(zip(p["case"], p["implementation"], strict=True)) for p in (Run(folder).programs(), self.programs[name])
+        )
+        assert next(pairs) == next(pairs)
         assert [f"parts/{p.name}" for p in sorted((folder / "parts").iterdir())] == list(seen.rows)
 
 

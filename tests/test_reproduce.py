@@ -83,6 +83,8 @@ def assert_as_in_the_table(key, rows, program, text):
     if exact is None:
         assert get_case(case).invalid, message
         return
+    if value.ndim == 1 and quantity != "loss":  # a row of the whole case
+        value, exact = value.reshape(1, -1), exact.reshape(1, -1)
     if value.ndim == 0 and quantity != "loss":  # the entry with the largest error
         value, exact = value.reshape(1, 1), exact.reshape(1, 1)
         rows = rows.loc[[rows["max_ulp"].fillna(0).idxmax()]]

@@ -128,8 +128,8 @@ class Dask(Cluster):
                 ended = self._submitted.pop(self._ended.get(timeout=POLL_SECONDS), None)
                 if ended is not None:
                     done = ended.result()
-                    for part, data in done.parts:
-                        store.write_encoded(part, data)
+                    for part, data, programs in done.parts:
+                        store.write_encoded(part, data, programs)
                     yield done.rows, done.label
             if time.monotonic() - polled > POLL_SECONDS:
                 self.update()

@@ -13,7 +13,8 @@ from distributed import get_worker
 
 from ...cases import Case
 from ...core.vocabulary import OracleKind
-from ...storage.store import encoded
+from ...storage.schema import ProgramLine
+from ...storage.store import encoded, encoded_programs
 from .. import environment
 from ..measuring import Block, Grouped, measure
 from ..plan import Cell
@@ -51,9 +52,12 @@ class Task:
 
 @dataclass
 class Done:
-    """The encoded files of a task's parts, the number of measured rows, and the label of the last cell."""
+    """The encoded files of a task's parts, the number of measured rows, and the label of the last cell.
 
-    parts: list[tuple[int, bytes]] = field(default_factory=list)
+    Each part is its number, its measurements, and its programs, if there are any.
+    """
+
+    parts: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
     rows: int = 0
     label: str = ""
 
@@ -121,8 +125,8 @@ def perform(setting: Setting, task: Task, cases: tuple[Case, ...]) -> Done:
     """Measure the cells of a task."""
     done, block = Done(), Block(cases, dict(task.parts), task.oracle)
 
-    def keep(part: int, table: pd.DataFrame) -> None:
-        done.parts.append((part, encoded(table)))
+    def keep(part: int, table: pd.DataFrame, programs: Sequence[ProgramLine]) -> None:
+        done.parts.append((part, encoded(table), encoded_programs(programs)))
 
     with _one_at_a_time:
         runtime = _runtime(setting)

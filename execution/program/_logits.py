@@ -1,7 +1,7 @@
 """The call of a loss of logits."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,9 @@ from ...frameworks import Batch, Framework, Implementation
 from ...frameworks.source import NoSourceError, Value, constant
 from ._call import Call, filled
 from ._request import ProgramRequest
+
+# Whether losses have one axis, by implementation, layout, kind of targets and options: JAX would compile each call.
+_flat: dict[Hashable, bool] = {}
 
 
 class LogitsCall(Call):
@@ -73,13 +76,16 @@ class LogitsCall(Call):
 
     def _is_flat(self, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> bool:
         """Return whether the losses have one axis; so does a call that raises, as its program shows."""
-        given = {name: keyword.value for name, keyword in keywords.items()}
+        batch, given = self._batch, {name: keyword.value for name, keyword in keywords.items()}
+        key = (self._chosen.name, batch.layout, batch.soft, tuple(given))
+        if key in _flat:
+            return _flat[key]
         try:
             with self._framework.placed(self._request.device):
                 rows = self._chosen.loss(*(a.value for a in arguments), **given)
-            return len(rows.shape) == 1
         except Exception:  # a framework may raise anything
             return True
+        return _flat.setdefault(key, len(rows.shape) == 1)
 
     def _probabilities(self) -> Iterator[str]:
         x, _ = self._variables()

@@ -62,6 +62,10 @@ class LinearBatch:
         """A key that is equal for batches that can share a compiled program, given equal shapes and dtypes."""
         return self.reduction, options_key(self.options)
 
+    def part(self, rows: slice) -> "LinearBatch":
+        """Return the batch of some rows, with the whole weight."""
+        return replace(self, hidden=self.hidden[rows], targets=self.targets[rows])
+
     def quantities(self, implementation: WithQuantities) -> tuple[str, ...]:
         """Return the quantities that an implementation, or its description, returns for the batch."""
         own = {Quantity.LOSS, *(f"gradient_{name}" for name in self.leaves)}

@@ -30,8 +30,13 @@ def tree(module: str) -> ast.Module:
         raise NoSourceError(f"the source of {module} is not available") from error
 
 
-def imports_of(module: str) -> Iterator[tuple[str, ast.stmt]]:
-    """Yield the names that a module imports at its top, each with its own import statement."""
+@cache
+def imports_of(module: str) -> tuple[tuple[str, ast.stmt], ...]:
+    """Return the names that a module imports at its top, each with its own import statement."""
+    return tuple(_imports_of(module))
+
+
+def _imports_of(module: str) -> Iterator[tuple[str, ast.stmt]]:
     for node in _outside_functions(tree(module)):
         if isinstance(node, ast.Import):
             yield from ((a.asname or a.name.partition(".")[0], ast.Import([a])) for a in node.names)

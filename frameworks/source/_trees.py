@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -78,13 +79,17 @@ def keywords_value(given: Mapping[str, Value]) -> Value:
 
 def definition_of(function: FunctionType) -> ast.FunctionDef:
     try:
-        source = textwrap.dedent(inspect.getsource(function))
-        (node,) = ast.parse(source).body
+        (node,) = ast.parse(_source(function)).body
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         raise NotInlineError from error
     if not isinstance(node, ast.FunctionDef) or any(_kept(d) for d in node.decorator_list):
         raise NotInlineError
     return node
+
+
+@cache
+def _source(function: FunctionType) -> str:
+    return textwrap.dedent(inspect.getsource(function))
 
 
 def _kept(decorator: ast.expr) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 from .._report import Report
 from ..tables.grades import Column, grade_matrix, reference_column
 from ._grids import Address, Grid
+from ._programs import Programs
 from ._results import define_results
 from ._slugs import slugs
 
@@ -37,12 +38,14 @@ class Site:
         report: the report; its source has the table ``results``, see `define_results`.
         grades: the grade matrix.
         reference: the dtype, mode and device that stand for the run; None if nothing was graded.
+        programs: the programs that the runs keep.
         cases, implementations: the file name of each name's page, without folder and ending.
     """
 
     report: Report
     grades: pd.DataFrame
     reference: Column | None
+    programs: Programs
     cases: Mapping[str, str]
     implementations: Mapping[str, str]
 
@@ -55,7 +58,8 @@ class Site:
             for c in ("case", "implementation")
         )
         # Not from the report's sections, whose other tables the pages of cases do not need.
-        return cls(report, grade_matrix(found), reference_column(found.cells), cases, implementations)
+        programs = Programs(report.programs)
+        return cls(report, grade_matrix(found), reference_column(found.cells), programs, cases, implementations)
 
     def case(self, root: str) -> Address:
         """Return the addresses of cases, for a page whose path to the first page is ``root``."""

@@ -9,40 +9,21 @@ from numpy.typing import NDArray
 
 from ...cases import Case, LinearCase
 from ...core.errors import UsageError
-from ...core.formats import Format, ulp
+from ...core.formats import Format
 from ...core.literals import short_list
-from ...core.vocabulary import Grade, Problem, Quantity, Status, grade_rank
-from ...execution.plan import Call, Cell, Group, LinearGroup, PlannedCall, single_group
+from ...core.vocabulary import Problem, Quantity, Status, grade_rank
+from ...execution.plan import Cell, Group, PlannedCall, single_group
 from ...execution.pool import Pools
-from ...execution.program import ProgramRequest, Written, write
+from ...execution.program import ProgramRequest, Written
+from ...execution.programs import MAX_REMARKED, ProgramCall, exact_values, graded_as, shown_index, title
 from ...execution.worker import Outcome
-from ...frameworks import Batch, LinearBatch
 from ...grading import Graded
 from .._cells import REDUCED
 from .._measurer import Measurer
 
 Array = NDArray[Any]
 
-MAX_REMARKED = 12  # numbers of a result in a remark
-MAX_PRINTED = 64  # numbers of a result; of a larger one, the program prints the entry with the largest error
 DATA = "{name}.npy"
-
-
-@dataclass(frozen=True, eq=False)
-class _WriteCall(Call):
-    """The call of a worker that writes a program."""
-
-    request: ProgramRequest
-
-    @property
-    def function(self) -> Any:
-        return write
-
-    def batch(self) -> Batch | LinearBatch:
-        return self.request.batch
-
-    def evaluation(self) -> ProgramRequest:
-        return self.request
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +51,13 @@ class Writer:
         if row is not None and row != REDUCED and chosen is Quantity.LOSS and case.reduction != "none":
             other = next(q for q in case.problem.quantities if q.startswith("gradient"))
             raise UsageError(f"{case.id} has a reduced loss, in row -1; give --row -1, or --quantity {other}")
-        index = self._index(shown, outcome, chosen, None if place == REDUCED or chosen.of_batch else place)
+        index = shown_index(
+            _values(outcome, chosen), self._exact(shown, chosen), self.fmt,
+            None if place == REDUCED or chosen.of_batch else place, has_errors=not case.invalid,
+        )  # fmt: skip
         request = self._request(shown, chosen, index, with_file=with_file)
         remarks = self._remarks(case, chosen, in_run, whole, row)
-        ((_, written),) = self.pools.evaluate([_WriteCall(self.cell, replace(request, remarks=tuple(remarks)))])
+        ((_, written),) = self.pools.evaluate([ProgramCall(self.cell, replace(request, remarks=tuple(remarks)))])
         if not isinstance(written, Written):
             return Written(problem=written.detail)
         return written
@@ -101,30 +85,8 @@ class Writer:
         order = sorted((q for q in case.problem.quantities if q in graded), key=Quantity.PROBABILITIES.__eq__)
         return max(order, key=lambda q: max(map(grade_rank, _rows(graded[q], row, q, case)), default=-1))
 
-    def _index(self, case: Case, outcome: Outcome, quantity: Quantity, row: int | None) -> tuple[int, ...]:
-        """Return the part of the result that is printed: all if it is small, else the entry with the largest error."""
-        values, exact = _values(outcome, quantity), self._exact(case, quantity)
-        size = exact.size if row is None else exact[row].size
-        start = () if row is None else (row,)
-        if size <= MAX_PRINTED or exact.ndim == 0:
-            return start
-        if values is None:
-            return start or (0,)
-        computed = values.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            error = np.abs(computed - exact) / ulp(exact, self.fmt)
-        error[(computed == exact) | (np.isnan(computed) & np.isnan(exact))] = 0
-        error = np.nan_to_num(error, nan=np.inf, posinf=np.inf)
-        if case.invalid or not np.isfinite(exact).any():
-            return start or (0,)
-        part = error if row is None else error[row]
-        return (*start, *(int(i) for i in np.unravel_index(int(part.argmax()), part.shape)))
-
     def _exact(self, case: Case, quantity: Quantity) -> NDArray[np.float64]:
-        group = self._call(case).group
-        answer = group.linear_exact if isinstance(group, LinearGroup) else group.exact
-        exact: NDArray[np.float64] = np.asarray(getattr(answer, quantity).hi)
-        return exact
+        return exact_values(self._call(case).group, quantity)
 
     def _request(self, case: Case, quantity: Quantity, index: tuple[int, ...], *, with_file: bool) -> ProgramRequest:
         exact = None if case.invalid else self._exact(case, quantity)[index]
@@ -137,20 +99,14 @@ class Writer:
     def _remarks(
         self, case: Case, quantity: Quantity, in_run: Outcome, alone: Outcome, row: int | None
     ) -> Iterator[str]:
-        cell = self.cell
-        where = f"{cell.implementation.name} in {cell.dtype}, {cell.mode}, on {cell.device}"
-        place = "" if row is None or row == REDUCED else f", row {row}"
-        yield f"{case.id}{place}: {where}"
+        yield title(case.id, row, self.cell)
         graded = self._call(case).graded(in_run)
         if quantity in graded:
             is_one = graded[quantity].grade.size == 1
             rows = slice(None) if row is None or row == REDUCED or is_one else slice(row, row + 1)
             pairs = zip(graded[quantity].grade[rows], graded[quantity].verdict[rows], strict=True)
             grade, verdict = max(pairs, key=lambda pair: grade_rank(pair[0]))
-            if grade is None:
-                yield f"The {quantity} is not graded: there is no exact value, or no limit."
-            else:
-                yield f"The {quantity} is graded {grade}, {Grade(grade).meaning} ({verdict})."
+            yield graded_as(quantity, grade, verdict)
         elif in_run.status is not Status.OK:
             yield f"The call gives no {quantity}: {' '.join(in_run.message.split())[:160]}"
         one, other = _values(in_run, quantity), _values(alone, quantity)

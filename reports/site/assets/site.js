@@ -228,6 +228,30 @@
     if ([...state().keys()].some((key) => key.startsWith(name + "."))) section.scrollIntoView();
   }
 
+  // --- copying ------------------------------------------------------------------------------------------------
+
+  function copying(box) {
+    const button = element("button", { type: "button", className: "copy", textContent: "Copy" });
+    const said = (text) => {
+      button.textContent = text;
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    };
+    button.addEventListener("click", async () => {
+      const text = box.querySelector("code").textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+        said("Copied");
+      } catch {
+        // A page without https, or without the permission: select the text, so that the reader's keys copy it.
+        getSelection().selectAllChildren(box.querySelector("code"));
+        said("Selected");
+      }
+    });
+    button.setAttribute("aria-live", "polite");
+    box.before(button);
+  }
+
+  document.querySelectorAll("pre.copied").forEach(copying);
   document.querySelectorAll(".grid").forEach(table);
   document.querySelectorAll("[data-explore]").forEach(explore);
 })();

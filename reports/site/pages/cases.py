@@ -12,11 +12,12 @@ import pandas as pd
 from ....core.formats import DTYPES
 from ....core.vocabulary import GRADES, Quantity, Status
 from ....storage.querying import quoted
-from ..._commands import explain_command, reproduce_command
+from ..._commands import explain_command
 from ...tables.grades import Column, labels
 from ...tables.ordering import CELL
 from ...tables.uncounted import MANY_ULP
 from .._grids import EXACT, Grid, grid, short
+from .._programs import ShownProgram, failing_first, has_rows
 from .._results import GRADED, results
 from .._site import Site, WebPage
 
@@ -82,7 +83,7 @@ class CasePage(WebPage):
     labels: Sequence[str]
     groups: Sequence[Group]
     command: str
-    programs: Sequence[tuple[str, str]]
+    programs: Sequence[ShownProgram]
     before: str | None
     after: str | None
 
@@ -126,7 +127,7 @@ def _page(
         labels=order,
         groups=_groups(worst, order),
         command=explain_first_failure(worst),
-        programs=[] if kept.empty or int(kept["rows"].iloc[0]) == 0 else _programs(worst),
+        programs=site.programs.shown(failing_first(worst), "implementation") if has_rows(kept) else [],
         before=before,
         after=after,
     )
@@ -212,18 +213,6 @@ def explain_first_failure(worst: pd.DataFrame) -> str:
     failing_first = worst.iloc[np.argsort(worst["stage"].isna(), kind="stable")]
     case, implementation, *column = failing_first[["case", "implementation", *Column._fields]].iloc[0].astype(str)
     return short(explain_command(case, implementation, Column(*column)))
-
-
-def _programs(worst: pd.DataFrame) -> list[tuple[str, str]]:
-    """The implementations that fail with D or F, each with the command of a program for its worst row, worst first."""
-    failing = worst[worst["grade"].isin(GRADES[GRADES.index("D") :])]
-    order = failing["grade"].map(GRADES.index).to_numpy(int)
-    first = failing.iloc[np.argsort(-order, kind="stable")].drop_duplicates("implementation")
-    lines = first[["case", "implementation", *Column._fields, "row", "grade"]].itertuples(index=False)
-    return [
-        (f"{name}: {grade}", short(reproduce_command(str(case), str(name), Column(*map(str, column)), int(row))))
-        for case, name, *column, row, grade in lines
-    ]
 
 
 def _number(value: float | None) -> str:

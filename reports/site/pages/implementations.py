@@ -6,13 +6,14 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
-from ....core.vocabulary import Formula
+from ....core.vocabulary import FAILING, Formula
 from ....storage.querying import Measurements, quoted
 from ...tables.grades import grade_cells
 from ...tables.medians import medians
 from ...tables.ordering import CELL, KEYS, in_order
 from ...tables.uncounted import MANY_ULP
 from .._grids import grid
+from .._programs import ShownProgram, failing_first
 from .._results import GRADED, QUANTITIES, results
 from .._site import Site, WebPage
 
@@ -49,6 +50,7 @@ class ImplementationPage(WebPage):
     template: ClassVar[str] = "implementation.html"
     framework: str
     cells: Sequence[Cell]
+    programs: Sequence[ShownProgram]
 
 
 def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
@@ -67,6 +69,7 @@ def implementation_pages(site: Site) -> Iterator[ImplementationPage]:
             lede=f"{formula}: {FORMULAS.get(formula, 'a formula')}. Version {facts['version'][name]}.",
             framework=framework,
             cells=cells.get(name, ()),
+            programs=site.programs.shown(_deciding(rows, cells.get(name, ())), "case"),
             grids=[
                 grid("cases", table, title="Case by case", note=note, links=site.addresses("../"), unpicked=UNPICKED)
             ],
@@ -86,6 +89,11 @@ def _cells(site: Site, found: Measurements) -> dict[str, list[Cell]]:
             cell += [line["case"], _ulp(line["loss"]), _ulp(line["gradient"]), f"{line['broken']:.1%}"]
         cells.setdefault(line["implementation"], []).append(Cell(*cell))
     return cells
+
+
+def _deciding(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return the failing results on the cases that decide the grade of a cell."""
+    return failing_first(rows[rows["case"].isin([cell.case for cell in cells if cell.grade in FAILING])])
 
 
 def _ulp(value: float) -> str:
