@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from in_process import InThisProcess
 
@@ -30,11 +31,12 @@ CASES = (
     "invalid/minus_one", "underflow/float32_subnormal_at", "overflow/float32_above", "ties/2049",
 )  # fmt: skip
 # The number of programs of each framework, and its modes.
-# Samples of PyTorch, JAX, TensorFlow and Keras on PyTorch take too long and are not part of it yet. Smaller samples of
-# the first three are in `test_programs_print_what_the_table_has` and in `test_reproduce_linear`.
 SAMPLES = {
-    "numpy": (30, ["eager"]), "onnxruntime": (10, ["eager"]), "keras-jax": (20, ["eager", "compiled"]),
+    "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
+    "jax": (35, ["eager", "compiled"]), "tensorflow": (35, ["eager", "graph", "compiled"]),
+    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]),
 }  # fmt: skip
+COMPILED = ("seed/article", "layout/transposed", "underflow/float32_subnormal_at", "overflow/float32_above")
 
 
 @pytest.fixture
@@ -113,7 +115,11 @@ def assert_as_in_the_table(key, rows, program, text):
 
 def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     """Write and run the programs of a sample of a run, and return their cells and texts."""
-    df = runner.run(cases=list(cases), frameworks=framework, dtypes=list(dtypes), modes=modes)
+    df = runner.run(cases=list(cases), frameworks=framework, dtypes=list(dtypes), modes="eager")
+    others = [mode for mode in modes if mode != "eager"]
+    if others:  # each compiles its programs for each dtype
+        compiled = runner.run(cases=list(COMPILED), frameworks=framework, dtypes="float32", modes=others)
+        df = pd.concat([df, compiled], ignore_index=True)
     chosen = sample(df, size)
     with Reproducer([framework]) as reproducer:
         programs = [
