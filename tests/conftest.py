@@ -47,12 +47,11 @@ settings.load_profile("quick")
 # Patterns of node ids; the first that matches names the test's group. The workers finish together if the groups that
 # take longest come first.
 GROUPS = {
-    "tensorflow": r"test_(analysis|check|check_forms|defects|explain|field_cases|formulas|modes|shapes)\.py"
-    r"::.*(keras|tensorflow)",
-    "frameworks": r"test_(agreement|analysis|explain|explain_grades|field_cases|formulas|modes)\.py"
-    r"|test_defects\.py::\w+\[jax-"
-    r"|test_check_forms\.py::\w+\[jax"
-    r"|test_(arguments|check|shapes|state|use_instead)\.py::\w*_jax_"
+    "tensorflow": r"test_(analysis|check|check_forms|check_linear|defects|explain|field_cases|formulas|"
+    r"linear_frameworks|model_options|modes|shapes)\.py::.*(keras|tensorflow)",
+    "frameworks": r"test_(agreement|analysis|explain|explain_grades|field_cases|formulas|linear_frameworks|modes)\.py"
+    r"|test_(check_forms|check_linear|defects|model_options)\.py::\w+\[jax"
+    r"|test_(arguments|check|check_calls|shapes|state|use_instead)\.py::\w*_jax(_|$|\[)"
     r"|test_findings\.py::test_log1p\w+\[jax",
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",

@@ -159,7 +159,7 @@ class _Noisy:
         (gradient_detached, "gradient is the loss's derivative"),
         (ties_counted_once, "ties"),
         (eps, "near-zero loss"),
-        (_Noisy(), "deterministic"),
+        pytest.param(_Noisy(), "deterministic", marks=pytest.mark.full),
     ],
     ids=lambda value: getattr(value, "__name__", None) if callable(value) else value,
 )

@@ -319,6 +319,7 @@ def test_a_gradient_that_is_linear_in_the_logits_has_a_wrong_second_derivative()
 # --- programs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_program_is_printed_for_each_kind():
     script = checked(detached_in_backward, shrink=True).script
     assert "broken: second derivatives" in script
@@ -422,7 +423,7 @@ def jax_losses():
         ("right", set()),
         pytest.param("custom", set(), marks=pytest.mark.full),
         pytest.param("wrong_tangent", {"second derivatives"}, marks=pytest.mark.full),
-        ("mapped", {"under vmap and grad"}),
+        pytest.param("mapped", {"under vmap and grad"}, marks=pytest.mark.full),
     ],
 )
 def test_jax(name, names):

@@ -452,7 +452,7 @@ def printed(script):
         pytest.param("second_position", ["--layout", "bct"], 1, marks=pytest.mark.full),
         ("smooth", ["--layout", "btc", "--targets", "onehot"], 1),
         ("Twice()", [], 0),
-        ("Twice(factor=2)", ["--case", "check/weight_3"], 1),
+        pytest.param("Twice(factor=2)", ["--case", "check/weight_3"], 1, marks=pytest.mark.full),
         pytest.param("Twice(factor=2, reduction='none').forward", ["--logits-first"], 1, marks=pytest.mark.full),
     ],
 )

@@ -343,7 +343,11 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("tail", []), ("mean", ["--returns", "mean", "--weight-layout", "hc"]), ("strides", [])],
+    [
+        ("mean", ["--returns", "mean", "--weight-layout", "hc"]),
+        pytest.param("tail", [], marks=pytest.mark.full),
+        pytest.param("strides", [], marks=pytest.mark.full),
+    ],
 )
 def test_the_program_runs_and_shows_the_failure(here, capfd, name, options):
     asked = ["--problem", "linear", "--framework", "torch", "--dtype", "float32", "--case", "check/linear_b5_h5_c5"]

@@ -171,6 +171,7 @@ def test_ctrl_c_before_a_failure_reports_nothing_about_the_loss():
         logitlab.check(interrupted_at_six(sound), "torch", "float32", cases=WIDTHS)
 
 
+@pytest.mark.full
 def test_the_command_shows_the_first_failure(tmp_path, monkeypatch, capsys):
     (tmp_path / "halved.py").write_text(
         "import torch\n\ndef loss(x, t):\n    return torch.nn.functional.cross_entropy(x, t, reduction='none') / 2\n"

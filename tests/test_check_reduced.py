@@ -247,7 +247,9 @@ def wrong_the_second_time(x, t):
     return overwriting(x, t) * (1 + 0.01 * (len(CALLS) % 2))
 
 
-@pytest.mark.parametrize(("loss", "returns"), [(overwriting, "rows"), (overwriting_mean, "mean")])
+@pytest.mark.parametrize(
+    ("loss", "returns"), [pytest.param(overwriting, "rows", marks=pytest.mark.full), (overwriting_mean, "mean")]
+)
 def test_a_loss_that_may_overwrite_its_logits_passes_in_every_presentation(loss, returns):
     cases = ["masks/first", "check/width_3"]
     assert not checked(loss, returns, ["seed/article"]).passed

@@ -62,7 +62,9 @@ def test_every_loss_and_gradient_is_that_of_the_definition(name, reduction):
 
 
 @NEEDS
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", *(pytest.param(d, marks=pytest.mark.full) for d in ("float16", "float64"))]
+)
 def test_each_dtype_comes_out_as_it_went_in(name, dtype):
     framework = registry.load(name)
     given = batch(dtype)

@@ -60,7 +60,9 @@ def requests(framework, cases, dtypes):
 @pytest.mark.parametrize(
     "name", [name if name in ("numpy", "torch") else pytest.param(name, marks=pytest.mark.full) for name in FRAMEWORKS]
 )
-@pytest.mark.parametrize("cases", [SMALL, WITH_OPTIONS], ids=["small", "options"])
+@pytest.mark.parametrize(
+    "cases", [pytest.param(SMALL, id="small"), pytest.param(WITH_OPTIONS, id="options", marks=pytest.mark.full)]
+)
 @pytest.mark.usefixtures("here")
 def test_programs_print_the_results_of_the_call(name, cases, tmp_path, monkeypatch):
     framework = registry.load(name)

@@ -19,6 +19,11 @@ from logitlab.studies.check.reproducing import _shrink
 
 DEFECTS = corpus.defects()
 SOME = ("seed/article", "masks/first", "check/width_5", "check/gaps_2")
+# Their programs take seconds each: several dtypes, many calls or many classes.
+SLOW = (
+    "vocabularies_by_a_sample", "scratch_has_the_first_dtype", "last_class_is_no_target", "rows_in_fours",
+    "evaluation_takes_another_path",
+)  # fmt: skip
 STANDING = [found for found in DEFECTS if found.breaks is not None]
 
 
@@ -43,7 +48,13 @@ def checked(framework, planted, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("found", STANDING, ids=[f"{found.name}-{found.breaks}" for found in STANDING])
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(found, id=f"{found.name}-{found.breaks}", marks=[pytest.mark.full] if found.name in SLOW else [])
+        for found in STANDING
+    ],
+)
 def test_the_program_shows_the_property_that_is_broken(found):
     planted = found.load()
     result = checked(found.framework, planted)
