@@ -24,6 +24,9 @@ def hunt(
     seed: Annotated[int, typer.Option(help="The seed of the mutations.", min=0)] = 0,
     device: Device = "cpu",
     mode: Mode = "eager",
+    softcap: Annotated[float | None, typer.Option(help="Cap the logits at c, as c tanh(x / c) does.")] = None,
+    logit_scale: Annotated[float | None, typer.Option(help="Multiply the logits, by one over a temperature.")] = None,
+    z_loss: Annotated[float, typer.Option(help="Add this factor times logsumexp squared.")] = 0.0,
     timeout: Annotated[float, typer.Option(help="Time limit of one call in seconds.", min=0.001)] = 120.0,
     out: Annotated[Path, typer.Option(help="The case file to write.")] = Path("hunt.json"),
 ) -> None:
@@ -41,7 +44,8 @@ def hunt(
     with show_progress() as show:
         found = hunting.hunt(
             implementation, dtype, seconds, evaluations=evaluations, quantities=quantity, by=by, cases=case,
-            keep=keep, seed=seed, device=device, mode=mode, timeout=timeout, progress=show,
+            keep=keep, seed=seed, device=device, mode=mode, softcap=softcap, logit_scale=logit_scale,
+            z_loss=z_loss, timeout=timeout, progress=show,
         )  # fmt: skip
     if found.cases:
         found.write(out)

@@ -75,8 +75,8 @@ def run(
     By default, run every implementation on the whole catalogue, and on small sweeps in float32 and bfloat16. --case,
     --logits, --sweep or --case-file replaces this default.
 
-    A sweep is AXIS=VALUES. The axes are scale, offset, gap and classes. VALUES are numbers and ranges START:STOP:COUNT;
-    COUNT followed by log spaces a range by equal ratios.
+    A sweep is AXIS=VALUES. The axes are scale, offset, gap, classes, softcap, logit_scale and z_loss. VALUES are
+    numbers and ranges START:STOP:COUNT; COUNT followed by log spaces a range by equal ratios.
 
     --quick takes under a minute. It lists the safe losses, and what breaks the others.
     """

@@ -55,6 +55,33 @@ def short_list(values: NDArray[Any]) -> str:
     return _steps(numbers, fmt) or joined(_shortest(numbers, fmt))
 
 
+def short_list_within(values: NDArray[Any], limit: int) -> str | None:
+    """Return `short_list` of the values, or None if it has more characters than the limit.
+
+    Large arrays are not written to find out: a matrix of millions of numbers would take a minute.
+    """
+    if values.ndim > 1:
+        texts: list[str] = []
+        left = limit
+        for i, part in enumerate(values):
+            if i and part.tobytes() == values[i - 1].tobytes():
+                texts.append(texts[-1])
+                continue
+            text = short_list_within(part, left)
+            if text is None:
+                return None
+            texts.append(text)
+            left -= len(text)
+        whole = joined(texts)
+    else:
+        # Each number or product of equal numbers has at least three characters.
+        runs = 1 + np.count_nonzero(values[1:] != values[:-1])
+        if 3 * runs > limit and _steps(values.astype(np.float64), FORMATS[values.dtype.name]) is None:
+            return None
+        whole = short_list(values)
+    return whole if len(whole) <= limit else None
+
+
 def _shortest(values: NDArray[np.float64], fmt: Format) -> list[str]:
     """Return the shortest literals that the dtype rounds to the values, also by way of float32; ``inf`` and ``nan``."""
     # Equal numbers have one literal. By their bits, so that -0.0 is not 0.0.

@@ -13,13 +13,14 @@ from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import runner
+from logitlab.cases import get_case
 from logitlab.cases.inputs import read_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, round_to
+from logitlab.core.formats import FORMATS, quantize, round_to
 from logitlab.grading._bounds import RowSizes, entry_bounds, loss_bounds
 from logitlab.oracle import reference
-from logitlab.studies.hunt import _search, hunt
+from logitlab.studies.hunt import _search, hunt, show
 from logitlab.studies.hunt._approximate_reference import approximate_reference
 from logitlab.studies.hunt._minimize import minimize, shortest
 from logitlab.studies.hunt._mutations import MUTATIONS, fitted, fresh, held, mutated
@@ -36,6 +37,52 @@ def short(implementation, dtype="float32", **asked):
 @pytest.fixture(scope="module")
 def naive():
     return short("numpy/naive")
+
+
+@pytest.fixture(scope="module")
+def scaled():
+    return short("numpy/naive", "bfloat16", logit_scale=2.0, z_loss=0.001, evaluations=2000)
+
+
+# --- with options -----------------------------------------------------------------------------------------------
+
+
+def test_options_hold_for_the_catalogue_the_search_and_the_findings(scaled, tmp_path):
+    held = {name: float(quantize(value, FORMATS["bfloat16"])) for name, value in scaled.options.items()}
+    assert scaled.options == {"logit_scale": 2.0, "z_loss": 0.001}
+    worst = scaled.catalogue.set_index("quantity").loc["loss"]
+    row = get_case(worst["case"]).quantized(FORMATS["bfloat16"])[[worst["row"]]]
+    assert worst["exact"] == reference(row, [worst["target"]], **held).loss.hi[0]
+    assert scaled.cases
+    for case in scaled.cases:
+        assert case.set_options == scaled.options
+        line = scaled.findings[scaled.findings["case"] == case.id].iloc[0]
+        exact = reference(case.quantized(FORMATS["bfloat16"]), case.targets, **held)
+        assert line["quantity"] != "loss" or line["exact"] == exact.loss.hi[0]
+    scaled.write(tmp_path / "found.json")
+    df = runner.run(case_files=tmp_path / "found.json", implementations="numpy/naive", dtypes="bfloat16")
+    merged = scaled.findings.merge(df, on=["case", "row", "quantity"], suffixes=("", " of the run"))
+    assert len(merged) == len(scaled.findings)
+    assert (merged["grade"] == merged["grade of the run"].astype(str)).all()
+
+
+def test_the_report_names_the_options(scaled, capsys):
+    show(scaled)
+    assert "with logit scale 2, z-loss 0.001" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"softcap": -1.0}, "softcap is -1.0; expected a positive finite number"),
+        ({"softcap": 1e6}, "float16 cannot hold the options: softcap would become infinite"),
+        ({"softcap": 30.0, "implementation": "numpy/scipy.special.log_softmax"}, "takes no softcap"),
+    ],
+)
+def test_options_that_do_not_fit_are_reported(asked, message):
+    implementation = asked.pop("implementation", "numpy/lse")
+    with pytest.raises(UsageError, match=message):
+        short(implementation, "float16", evaluations=10, **asked)
 
 
 # --- what is found ----------------------------------------------------------------------------------------------

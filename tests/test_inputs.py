@@ -367,6 +367,26 @@ def test_half_of_the_targets_are_the_largest_logit():
     assert not top[case.rows // 2 :].all()
 
 
+@pytest.mark.parametrize("axis", ["softcap", "logit_scale", "z_loss"])
+def test_an_axis_of_an_option_sets_it_on_the_same_logits(axis):
+    (unit,) = sweep("scale=10")
+    cases = sweep(f"{axis}=0.5,30")
+    assert [case.set_options for case in cases] == [{axis: 0.5}, {axis: 30.0}]
+    for case in cases:
+        np.testing.assert_array_equal(case.logits, unit.logits)
+        assert axis.replace("_", " ").replace("z loss", "z-loss") in case.why
+    df = runner.run(sweeps=f"{axis}=0.5,30", implementations=["numpy/log1p", "numpy/scipy.special.log_softmax"])
+    status = df.groupby("implementation", observed=True)["status"].unique()
+    assert list(status["numpy/log1p"]) == ["ok"]
+    assert list(status["numpy/scipy.special.log_softmax"]) == ["unsupported"]
+    assert set(df.loc[df["implementation"] == "numpy/log1p", "grade"]) == {"A"}
+
+
+def test_an_option_of_0_is_out_of_the_range_of_its_axis():
+    with pytest.raises(UsageError, match="softcap goes from"):
+        sweep("softcap=0")
+
+
 def test_a_run_without_a_choice_has_the_catalogue_and_sweeps_along_every_axis():
     chosen = inputs.select_inputs()
     swept = [c for c in chosen.cases if c.family.startswith("sweep_")]
@@ -421,7 +441,7 @@ def test_a_sweep_is_the_same_every_time():
     ("spec", "message"),
     [
         ("scale", "unknown axis 'scale'; choose one of scale, offset"),
-        ("width=1", "unknown axis 'width'; choose one of scale, offset, gap, classes"),
+        ("width=1", "unknown axis 'width'; choose one of scale, offset, gap, classes, softcap"),
         ("scale=", "'' is neither a number nor a range"),
         ("scale=1:2", "'1:2' is neither a number nor a range"),
         ("scale=1:2:x", "'1:2:x' is neither a number nor a range"),

@@ -20,7 +20,7 @@ from logitlab.cases.inputs import write_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, quantize, ulp
-from logitlab.core.literals import nested_list, short_list
+from logitlab.core.literals import nested_list, short_list, short_list_within
 from logitlab.studies import _session
 from logitlab.studies.reproduce import Reproducer, ReproduceRequest, run_program
 
@@ -165,6 +165,12 @@ def test_a_program_runs_in_a_new_process(framework):
     assert re.search(r"\d+\.\d+\.\d+", shown.splitlines()[-1])
 
 
+def test_public_names_are_the_shortest(here):
+    program = logitlab.reproduce("softcap/saturated", "torch/F.cross_entropy[softcap]")
+    assert "torch.tanh(" in program
+    assert "F.torch" not in program
+
+
 def test_a_variant_is_the_first_line(here):
     program = logitlab.reproduce("seed/article", "torch/lse", mode="eager+one-thread")
     lines = [line for line in program.splitlines() if not line.startswith("#")]
@@ -263,3 +269,9 @@ def test_literals_give_the_numbers_again(dtype):
             np.testing.assert_array_equal(quantize(again.astype(np.float32), fmt), held)
     assert short_list(quantize(ramp, fmt)[:1]) == "[[-3.0 + 0.5 * i for i in range(40)]]"
     assert nested_list(np.zeros(20)) == "[0.0] * 20"
+    for values in (drawn, ramp, np.array(edges), np.zeros((9, 50257)), np.tile(ramp, (1, 1))[:, 0]):
+        held = quantize(values, fmt)
+        whole = short_list(held)
+        assert short_list_within(held, len(whole)) == whole
+        assert short_list_within(held, len(whole) - 1) is None
+    assert short_list_within(quantize(np.random.default_rng(1).normal(size=(3, 2**20)), fmt), 4000) is None

@@ -148,3 +148,16 @@ def test_the_matrix_and_the_case_are_shown_without_scripts(browser, site):
     assert page.locator(".groups .chip").count() > 0
     assert page.get_by_role("link", name="downloads").first.is_visible()
     context.close()
+
+
+def test_a_program_is_copied_by_its_button(page, site):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, site, "cases/seed-article.html")
+    program = page.locator("details.program").first
+    assert not program.get_by_role("button").is_visible()
+    program.locator("summary").click()
+    program.get_by_role("button", name="Copy").click()
+    program.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == program.locator("code").text_content()
+    assert "print('exact:'" in copied

@@ -1,4 +1,4 @@
-"""Seeded families along an axis, for error curves: ``scale=0.1:1e4:40log``, ``classes=10,1000,50257``.
+"""Seeded families along an axis, for error curves: ``scale=0.1:1e4:40log``, ``classes=10,1000,50257``, ``softcap=30``.
 
 All cases of an axis except ``classes`` use the same normal numbers, so that a curve shows the axis and not the draw.
 They have one width, so that compilers see one shape.
@@ -7,6 +7,7 @@ They have one width, so that compilers see one shape.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +38,14 @@ SYNTAX = "give AXIS=VALUES, with numbers and ranges START:STOP:COUNT, such as sc
 
 @dataclass(frozen=True)
 class Axis:
-    """A function of a value and standard normal logits (B, C), and the range of its values."""
+    """A function of a value and standard normal logits (B, C), the range of its values, and the option it sets."""
 
     why: str
     logits: Callable[[float, Float64], Float64]
     least: float = 0.0
     most: float = float(np.finfo(np.float64).max)
     whole: bool = False
+    option: str = ""
 
 
 def _gap(value: float, normal: Float64) -> Float64:
@@ -54,6 +56,11 @@ def _gap(value: float, normal: Float64) -> Float64:
     return logits
 
 
+def _wide(_: float, normal: Float64) -> Float64:
+    return 10 * normal
+
+
+_POSITIVE = float(np.finfo(np.float64).tiny)
 AXES: Mapping[str, Axis] = {
     "scale": Axis("normal logits times {value}", lambda value, normal: value * normal),
     "offset": Axis(
@@ -61,6 +68,11 @@ AXES: Mapping[str, Axis] = {
     ),
     "gap": Axis("normal logits, the largest {value} above the next", _gap),
     "classes": Axis("normal logits in {value} classes", lambda _, normal: normal, least=1, most=WIDEST, whole=True),
+    "softcap": Axis("normal logits times 10, with a softcap of {value}", _wide, least=_POSITIVE, option="softcap"),
+    "logit_scale": Axis(
+        "normal logits times 10, with a logit scale of {value}", _wide, least=_POSITIVE, option="logit_scale"
+    ),
+    "z_loss": Axis("normal logits times 10, with a z-loss of {value}", _wide, option="z_loss"),
 }
 
 
@@ -140,4 +152,12 @@ def _case(name: str, axis: Axis, value: float) -> Case:
     targets = generator.integers(classes, size=rows)
     targets[: rows // 2] = logits[: rows // 2].argmax(axis=1)
     wording = axis.why.format(value=f"{value:g}")
-    return make(f"{PREFIX}{name}/{value:.6g}", f"{rows} rows of {wording}.", logits, targets, tags=("seeded", "sweep"))
+    options: dict[str, Any] = {axis.option: value} if axis.option else {}
+    return make(
+        f"{PREFIX}{name}/{value:.6g}",
+        f"{rows} rows of {wording}.",
+        logits,
+        targets,
+        tags=("seeded", "sweep"),
+        **options,
+    )

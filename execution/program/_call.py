@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import FORMATS
-from ...core.literals import RUNS_FROM, short_list
+from ...core.literals import RUNS_FROM, short_list_within
 from ...frameworks import Framework, Implementation, Syntax
 from ...frameworks.source import Definitions, Inlined, NoSourceError, Value, array, constant, inlined, variable
 from ._request import NeedsFileError, ProgramRequest
@@ -70,8 +70,8 @@ class Call(ABC):
 
     def _array(self, name: str, values: NDArray[Any]) -> str:
         dtype = values.dtype.name
-        numbers = short_list(values) if values.size else f"np.zeros({values.shape})"
-        if len(numbers) > MAX_LITERAL:
+        numbers = short_list_within(values, MAX_LITERAL) if values.size else f"np.zeros({values.shape})"
+        if numbers is None:
             if self._request.data is None:
                 raise NeedsFileError(f"{' x '.join(map(str, values.shape))} {name}")
             self.arrays[name] = values.astype(OTHER_DTYPES.get(dtype, dtype))

@@ -134,7 +134,12 @@ class Definitions:
 
 
 def _by_its_name(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt] | None:
-    """Return the path of an object below a root by the end of its full name, such as ``tf`` and ``keras.losses``."""
+    """Return the shortest path of an object below a root by the end of its full name, such as ``tf.keras.losses``."""
+    # ``torch.tanh`` is ``F.torch.tanh`` too.
+    return min(_by_its_names(thing, roots), key=lambda found: found[0].count("."), default=None)
+
+
+def _by_its_names(thing: Any, roots: Sequence[Root]) -> Iterator[tuple[str, ast.stmt]]:
     module = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
     parts = str(module).split(".") + ([] if isinstance(thing, ModuleType) else [str(getattr(thing, "__name__", "_"))])
     # ``keras.src.ops.nn.softmax`` is ``keras.ops.softmax`` too.
@@ -148,8 +153,7 @@ def _by_its_name(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt] | No
             except Exception:  # noqa: S112 - a lazy attribute may raise anything
                 continue
             if found is thing and not any(part.startswith("_") or part in INTERNAL for part in end):
-                return ".".join([name, *end]), statement
-    return None
+                yield ".".join([name, *end]), statement
 
 
 def _below(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt | None]:

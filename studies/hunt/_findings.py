@@ -16,7 +16,6 @@ from ...core.vocabulary import Grade, Quantity, Status
 from ...execution.plan import Cell, Group, PlannedCall, groups
 from ...execution.pool import Pools
 from ...execution.worker import Outcome
-from ._approximate_reference import approximate_reference
 from ._minimize import least_score, minimize, shortest
 from ._population import Member, row_kinds
 from ._score import NO_ANSWER, NOT_GRADED, score
@@ -59,7 +58,7 @@ class Measurement:
 def measure_cases(
     pools: Pools, cell: Cell, cases: Sequence[Case], fmt: Format, quantities: Sequence[str], by: str
 ) -> list[Measurement]:
-    """Measure each row and quantity of cases without loss options, in calls of one width."""
+    """Measure each row and quantity of cases that all have the same options, in calls of one width."""
     found: list[Measurement] = []
     for call, outcome in pools.evaluate([PlannedCall(cell, group) for group in groups(cases, fmt)]):
         for quantity in quantities:
@@ -104,7 +103,7 @@ def small_cases(search: Search, keep: int) -> list[Case]:
             least = least_score(member.score, search.floors[quantity])
             x, target = minimize(x, target, least, search.scores(quantity), search.rng, search.fmt)
         row, targets = x.astype(search.fmt.dtype)[None], np.array([target])
-        (kind,) = row_kinds(x[None], targets, approximate_reference(row, targets, search.fmt))
+        (kind,) = row_kinds(x[None], targets, search.exact(row, targets))
         found.setdefault((x.size, kind), _case(x, target, search))
     return list(found.values())
 
@@ -118,12 +117,15 @@ def _different(members: Sequence[Member]) -> list[Member]:
 
 def _case(x: NDArray[np.float64], target: int, search: Search) -> Case:
     # Sorted, so that a permutation of the classes has the same digest.
-    digest = hashlib.sha256(np.sort(x).tobytes() + x[target].tobytes()).hexdigest()[:8]
+    set_options = search.loss_options.set_options
+    of_options = repr(sorted(set_options.items())).encode() if set_options else b""
+    digest = hashlib.sha256(np.sort(x).tobytes() + x[target].tobytes() + of_options).hexdigest()[:8]
     cell, fmt = search.cell, search.fmt
     parts = [cell.implementation.name.replace("/", "_"), fmt.name]
     parts += [part for part, usual in ((cell.device, "cpu"), (cell.mode, "eager")) if part != usual]
     name = "_".join("".join(c for c in part if not c.isspace()) for part in (*parts, digest))
-    return make(f"{FAMILY}/{name}", "Found by a hunt.", [shortest(x, fmt)], [target], tags=("found", fmt.name))
+    tags = ("found", fmt.name)
+    return make(f"{FAMILY}/{name}", "Found by a hunt.", [shortest(x, fmt)], [target], tags=tags, **set_options)
 
 
 class Confirmed(NamedTuple):

@@ -4,7 +4,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import pandas as pd
 from rich.console import Console
 
 from ...cases import Case, select_cases
-from ...cases.inputs import write_cases
+from ...cases.inputs import file_options, write_cases
 from ...core.arguments import Strings, as_integer, as_positive, as_string, as_strings
 from ...core.errors import UsageError
 from ...core.formats import Format, get_format
+from ...core.options import OptionValues, option_texts
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import Problem, Quantity, Status
 from ...execution.plan import Cell, choose_cells, choose_frameworks
@@ -40,6 +41,7 @@ class Hunt:
     Attributes:
         implementation, version, dtype, device, mode: the cell.
         seed, by: the seed of the search, and its measure, ``bound`` or ``ulp``.
+        options: the loss options of all rows.
         evaluations, seconds: the number of rows tried, and the time of the search itself.
         before, worse: the lines of `catalogue` and `findings`.
         cases: the findings, one row each.
@@ -53,6 +55,7 @@ class Hunt:
     mode: str
     seed: int
     by: str
+    options: OptionValues
     evaluations: int
     seconds: float
     before: tuple[Measurement, ...]
@@ -94,6 +97,9 @@ def hunt(
     seed: int = 0,
     device: str = "cpu",
     mode: str = "eager",
+    softcap: float | None = None,
+    logit_scale: float | None = None,
+    z_loss: float = 0.0,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress | bool | None = None,
 ) -> Hunt:
@@ -123,6 +129,10 @@ def hunt(
         seed: the seed of the mutations.
         device: a device that the framework finds.
         mode: ``eager``, ``graph`` or ``compiled``.
+        softcap: for all rows; see `reference`. With this option, or one of the next two, the oracle itself guides the
+            search, so that fewer rows are tried.
+        logit_scale: for all rows.
+        z_loss: for all rows.
         timeout: time limit of one call in seconds. A call that exceeds it is divided to find the row at fault.
         progress: called with the amount done, the total, and a label. By default a bar on a terminal, a line in a
             notebook, and nothing elsewhere; False for nothing.
@@ -140,7 +150,11 @@ def hunt(
     budget = Budget(as_positive(seconds, "seconds", "seconds"), rows)
     if by not in MEASURES:
         raise UsageError(f"cannot hunt by {by!r}; choose one of {', '.join(MEASURES)}")
-    chosen = [c for c in select_cases(globs) if c.plain and fmt.name in c.dtypes]
+    options = file_options(softcap=softcap, logit_scale=logit_scale, z_loss=z_loss)
+    if (why := options.why_options_unrepresentable(fmt)) is not None:
+        raise UsageError(f"{fmt.name} cannot hold the options: {why}; choose another value or dtype")
+    plain = [c for c in select_cases(globs) if c.plain]
+    chosen = [c for c in (replace(c, **options.set_options) for c in plain) if fmt.name in c.dtypes]
     if not chosen:
         raise UsageError(
             f"no case of {', '.join(globs)} has logits that fit {fmt.name}, without loss options; choose another from "
@@ -157,13 +171,13 @@ def hunt(
         floors: dict[str | None, float] = {line.quantity: line.score for line in base}
         floors[None] = NO_ANSWER if NO_ANSWER in floors.values() else NO_ANSWER - 1
         rng = np.random.Generator(np.random.Philox(seed))
-        search = Search(pools, cell, fmt, Population.of(chosen, fmt, rng), floors, by, rng)
+        search = Search(pools, cell, fmt, Population.of(chosen, fmt, rng), floors, by, rng, options)
         search.run(budget, report)
         took = time.monotonic() - search.began
         found = confirm(search, small_cases(search, keep), keep)
     return Hunt(
         implementation, f"{cell.implementation.package} {cell.implementation.version}",
-        fmt.name, cell.device, cell.mode, seed, by, evaluations=search.answered, seconds=took,
+        fmt.name, cell.device, cell.mode, seed, by, options.set_options, evaluations=search.answered, seconds=took,
         before=tuple(base), worse=tuple(found.findings),
         cases=tuple(described(case, found.findings, cell, base) for case in found.cases), lost=found.lost,
     )  # fmt: skip
@@ -230,6 +244,8 @@ def _lines(hunt: Hunt) -> Iterator[str]:
         f"{hunt.implementation} {hunt.dtype} {hunt.device} {hunt.mode} ({hunt.version}): "
         f"{hunt.evaluations:,} rows tried in {hunt.seconds:.1f} s, by {hunt.by}, seed {hunt.seed}"
     )
+    if hunt.options:
+        yield f"with {', '.join(f'{title} {text}' for title, text in option_texts(hunt.options, CLASSES))}"
     yield "\nthe catalogue's worst"
     for line in hunt.before:
         yield f"  {line.case}, row {line.row}\n    {_measured(line)}"

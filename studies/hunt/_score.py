@@ -47,7 +47,7 @@ def score(quantity: str, computed: Array, logits: Array, fmt: Format, exact: Ref
         computed: (B,) for the loss, else (B, C), in the returned dtype.
         logits: (B, C) as the dtype holds them.
         fmt: the dtype.
-        exact: the reference of the rows, without any loss option.
+        exact: the reference of the rows, with their loss options.
         measure: ``bound`` or ``ulp``.
     """
     standard = Standard.of(quantity, logits, fmt, exact)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format
+from ...core.options import LossOptions, OptionValues
 from ...core.progress import Progress
 from ...core.vocabulary import Status
 from ...execution.plan import Call, Cell
 from ...execution.pool import Pools
 from ...execution.worker import Outcome
 from ...frameworks import Batch
-from ...oracle import Reference
+from ...oracle import Reference, reference
 from ._approximate_reference import approximate_reference
 from ._mutations import Changed, Rng
 from ._population import LOGITS, WIDTHS, Kind, Member, Population, row_kinds, rows_of
@@ -45,9 +47,10 @@ class Trial(Call):
     targets: Array
     number: int = 0
     start: int = 0
+    options: OptionValues = field(default_factory=OptionValues)
 
     def batch(self) -> Batch:
-        return Batch(self.logits, self.targets)
+        return Batch(self.logits, self.targets, options=self.options)
 
     def divided(self) -> tuple[Trial, ...]:
         if len(self.logits) == 1:
@@ -123,6 +126,7 @@ class Search:
     """The search of a hunt in one cell.
 
     Attributes:
+        loss_options: the options of all rows.
         floors: the catalogue's worst score of each quantity, to be exceeded; the key None is for rows without an
         answer. bred, answered: the number of rows sent to workers and of rows answered.
     """
@@ -134,6 +138,7 @@ class Search:
     floors: dict[str | None, float]
     measure: str
     rng: Rng
+    loss_options: LossOptions = field(default_factory=LossOptions)
     bred: int = 0
     answered: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -198,13 +203,23 @@ class Search:
 
     def _trial(self, x: Float64, t: Index) -> Trial:
         self._calls += 1
-        return Trial(self.cell, x.astype(self.fmt.dtype), t, number=self._calls)
+        return Trial(self.cell, x.astype(self.fmt.dtype), t, number=self._calls, options=self._options)
+
+    @cached_property
+    def _options(self) -> OptionValues:
+        return self.loss_options.options(self.fmt)
+
+    def exact(self, logits: Array, targets: Index) -> Reference:
+        """Return the exact answers of rows, or answers that are accurate to a thousandth of any bound."""
+        if self._options:
+            return reference(logits, targets, keep=False, **self._options)
+        return approximate_reference(logits, targets, self.fmt)
 
     def _learn(self, answer: Answer) -> None:
         """Take the rows of an answer into the population."""
         trial = answer.trial
         self.answered += len(trial.logits)
-        exact = approximate_reference(trial.logits, trial.targets, self.fmt)
+        exact = self.exact(trial.logits, trial.targets)
         of_rows = row_kinds(trial.logits.astype(np.float64), trial.targets, exact)
         if answer.outcome.status in FAULTS:  # a single row: a call that fails is divided until it is one
             self._take(self._member(answer, None, of_rows[0], 0, NO_ANSWER))
@@ -232,4 +247,4 @@ class Search:
         x, t = answer.trial.logits, answer.trial.targets
         if quantity not in answer.values:
             return np.full(len(x), NOT_GRADED)
-        return self._scored_quantities(answer, approximate_reference(x, t, self.fmt))[quantity].score
+        return self._scored_quantities(answer, self.exact(x, t))[quantity].score
