@@ -4,7 +4,7 @@ import ast
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...frameworks.source import Definitions, Inlined, NoSourceError, Value, arr
 from ._request import NeedsFileError, ProgramRequest
 
 MAX_LITERAL = 4000  # characters of an array in a program; a longer one is read from a file
+MAX_KEPT = 2**16  # bytes of an array whose literal is kept
 OTHER_DTYPES = {"bfloat16": "float32"}  # the dtype of a file, for a dtype that .npy files lack
 # The names that the templates of `Syntax` define.
 NAMES = (
@@ -70,7 +71,7 @@ class Call(ABC):
 
     def _array(self, name: str, values: NDArray[Any]) -> str:
         dtype = values.dtype.name
-        numbers = short_list_within(values, MAX_LITERAL) if values.size else f"np.zeros({values.shape})"
+        numbers = _literal(values) if values.size else f"np.zeros({values.shape})"
         if numbers is None:
             if self._request.data is None:
                 raise NeedsFileError(f"{' x '.join(map(str, values.shape))} {name}")
@@ -125,6 +126,18 @@ class Call(ABC):
 
     def _inlined(self, function: Any, *arguments: Value, **keywords: Value) -> Inlined:
         return inlined(function, self.definitions, self._modules, self._taken, arguments, keywords)
+
+
+def _literal(values: NDArray[Any]) -> str | None:
+    """Return a literal of the values; None if it is too long."""
+    if values.nbytes > MAX_KEPT:
+        return short_list_within(values, MAX_LITERAL)
+    return _kept_literal(values.tobytes(), values.shape, values.dtype.name)
+
+
+@lru_cache(maxsize=64)  # the programs of many implementations have the logits of one case
+def _kept_literal(data: bytes, shape: tuple[int, ...], dtype: str) -> str | None:
+    return short_list_within(np.frombuffer(data, FORMATS[dtype].dtype).reshape(shape), MAX_LITERAL)
 
 
 def short_integers(targets: NDArray[Any]) -> str:
