@@ -83,6 +83,17 @@ def linear_reference(
 
     Arrays may be of any framework, on any device, and PyTorch's may require a gradient.
 
+    Special values are limits, as in `reference`:
+
+    - A NaN in a hidden state makes its row's loss and gradients NaN, and ``gradient_weight`` and ``gradient_bias`` of
+      every class. A NaN in the weight or bias makes every row NaN.
+    - An infinite number makes a logit infinite. A bias of ``-inf`` masks a class: its probability and its gradient
+      entries are 0, unless it is a target. A logit that adds ``inf`` and ``-inf``, or multiplies infinity by 0, has no
+      limit: its row is NaN and not ``defined``.
+    - In the gradients, a gradient by a logit that is 0 adds 0, also if it multiplies an infinity: it is the limit of an
+      exponential of this infinity. Other infinite terms add up as in IEEE 754.
+    - An ignored row adds 0 to every gradient, whatever is in it, and its ``gradient_hidden`` is 0.
+
     Args:
         hidden: (B, H), float16, bfloat16, float32 or float64 (lists and integers are read as float64).
         weight: (C, H), of one of the same dtypes.
@@ -97,18 +108,6 @@ def linear_reference(
         z_loss: the factor of the squared logsumexp.
         keep: whether a large answer is cached on disk, if its file is not larger than about 64 MiB.
         convention: the definition of class weights and of their mean.
-
-    Returns:
-        A `LinearReference`. Special values are limits, as in `reference`:
-
-        - A NaN in a hidden state makes its row's loss and gradients NaN, and ``gradient_weight`` and
-          ``gradient_bias`` of every class. A NaN in the weight or bias makes every row NaN.
-        - An infinite number makes a logit infinite. A bias of ``-inf`` masks a class: its probability and its gradient
-          entries are 0, unless it is a target. A logit that adds ``inf`` and ``-inf``, or multiplies infinity by 0,
-          has no limit: its row is NaN and not ``defined``.
-        - In the gradients, a gradient by a logit that is 0 adds 0, also if it multiplies an infinity: it is the limit
-          of an exponential of this infinity. Other infinite terms add up as in IEEE 754.
-        - An ignored row adds 0 to every gradient, whatever is in it, and its ``gradient_hidden`` is 0.
 
     Raises:
         UsageError: for a wrong shape or dtype, or a target, class weight or option out of range.

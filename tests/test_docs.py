@@ -3,11 +3,14 @@
 import ast
 import importlib.util
 import io
+import pkgutil
 import re
 import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 
+import griffe
 import nbformat
 import pytest
 import typer
@@ -93,6 +96,20 @@ def measured(float32_run):
     names = ["torch/F.cross_entropy", "torch/log1p", "torch/naive", "torch/lse"]
     df = float32_run[float32_run["implementation"].isin(names) & float32_run["family"].isin(["gap", "seed"])]
     return df.astype({"grade": "object", "verdict": "object"})
+
+
+IDENTIFIERS = sorted({name for page in PAGES for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)})
+
+
+@pytest.mark.parametrize("name", IDENTIFIERS)
+def test_a_docstring_on_a_page_is_read_without_a_warning(name, caplog):
+    """A page with such a warning is not built. The class's own docstring, and those of its public members."""
+    shown = pkgutil.resolve_name(name)
+    members = vars(shown).values() if isinstance(shown, type | ModuleType) else ()
+    found = [text for one in (shown, *members) if isinstance(text := getattr(one, "__doc__", None), str)]
+    for text in found:
+        griffe.Docstring(text, lineno=1).parse("google", warn_missing_types=False, warn_unknown_params=False)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_a_finding_is_computed_from_the_run(measured):
