@@ -20,7 +20,11 @@ from logitlab.core.threads import let_idle_threads_sleep
 
 let_idle_threads_sleep()
 
-MODULES = {"torch": ("torch_linear", "torch_linear_gradients"), "sound": ("torch_linear_sound", "jax_linear_sound")}
+MODULES = {
+    "torch": ("torch_linear", "torch_linear_gradients"), "jax": ("jax_linear",),
+    "sound": ("torch_linear_sound", "jax_linear_sound"),
+}  # fmt: skip
+IN_JAX = corpus.listed_in("jax", "jax_linear")
 DEFECTS = [found for module in MODULES["torch"] for found in corpus.listed_in("torch", module)]
 SOUND = [found for module in MODULES["sound"] for found in corpus.listed_in(module.partition("_")[0], module)]
 # A sound loss passes everywhere: it is checked on a few batches, with rows of every kind, and on all of them in `full`.
@@ -71,6 +75,30 @@ def test_a_planted_defect_is_caught(found, dtype):
         assert "loss" not in set(failures["quantity"]), str(result)
     if planted.how is not None:
         assert failures["how"].eq(planted.how).all(), str(result)
+
+
+@pytest.mark.parametrize(
+    ("found", "dtype"),
+    [
+        pytest.param(f, dtype, id=f"jax-{f.name}-{dtype}", marks=[pytest.mark.full] if f is not IN_JAX[0] or i else [])
+        for f in IN_JAX
+        for i, dtype in enumerate(f.dtypes)
+    ],
+)
+def test_the_default_check_catches_a_planted_defect_where_each_shape_is_compiled(found, dtype):
+    planted = found.load()
+    result = checked(planted.loss, dtype, "jax", first=True, name=planted.name)
+    assert not result.passed, f"{planted.name}: {planted.loss.__doc__}"
+    assert (result.failures["status"] == "ok").all(), str(result)
+    if planted.wrong == "gradient":
+        assert "loss" not in set(result.failures["quantity"]), str(result)
+
+
+@pytest.mark.full
+def test_a_sound_loss_passes_everywhere_where_each_shape_is_compiled():
+    (found,) = corpus.listed_in("jax", "jax_linear_sound")
+    for dtype in found.dtypes:
+        assert checked(found.load().loss, dtype, "jax").passed
 
 
 @pytest.mark.parametrize(("found", "dtype"), _each(SOUND))

@@ -12,6 +12,7 @@ from ....core.errors import UsageError
 from ....core.formats import FORMATS, Format, get_format
 from ....core.progress import Progress
 from ....core.vocabulary import Status
+from ....execution.variants import base
 from ....frameworks import Framework
 from ..judging._warnings import gathered_warnings
 from ..measuring._lines import Required
@@ -22,7 +23,7 @@ from ._lines import LinearLine, table
 from ._presentations import PRESENTATIONS, QUICK, SOME, How, measured
 from ._question import Question
 from ._result import LinearCheckResult
-from ._seeded import PREFIX
+from ._seeded import FEW_SIZES, PREFIX
 from ._shrink import smallest_failing
 
 # Rows, features and classes of the calls that show whether a loss can be measured: no two sizes are equal in the first,
@@ -73,7 +74,9 @@ def check_linear(
     callee.require_callable()
     candidate = LinearCandidate(framework, callee, device, mode)
     few_shapes = framework.compiles_shapes(mode)
-    cases = chosen(callee, settings.cases, quick=settings.quick, few_shapes=few_shapes)
+    # A compiler takes seconds for a shape, and PyTorch's compiled losses cannot be differentiated twice.
+    quick = settings.quick or (few_shapes and base(mode) != "eager")
+    cases = chosen(callee, settings.cases, quick=quick, few_shapes=few_shapes)
     dtypes = settings.dtypes or tuple(FORMATS)
     _require_measurable(candidate, dtypes)
     lines: list[LinearLine] = []
@@ -81,9 +84,7 @@ def check_linear(
     complete = True
     with gathered_warnings() as warned:
         try:
-            tried = _tried(
-                candidate, cases, dtypes, progress, quick=settings.quick or few_shapes, named=bool(settings.cases)
-            )
+            tried = _tried(candidate, cases, dtypes, progress, quick=quick, few=few_shapes, named=bool(settings.cases))
             for question, how, found in tried:
                 lines += found
                 failed = [line for line in found if line.fails(settings.required)]
@@ -118,6 +119,7 @@ def _tried(
     progress: Progress | None,
     *,
     quick: bool,
+    few: bool,
     named: bool,
 ) -> Iterator[tuple[Question, How, list[LinearLine]]]:
     """Yield the lines of each batch in each presentation."""
@@ -133,20 +135,24 @@ def _tried(
             done += 1
             if fmt.name in case.dtypes:
                 question = Question.of(case, fmt, plain)
-                for how in _presented(question, quick=quick, named=named):
+                for how in _presented(question, quick=quick, few=few, named=named):
                     yield question, how, measured(candidate, question, how)
 
 
-def _presented(question: Question, *, quick: bool, named: bool) -> tuple[How, ...]:
-    """Return the presentations of a batch: all of small seeded ones, and of the cases that the user names."""
+def _presented(question: Question, *, quick: bool, few: bool, named: bool) -> tuple[How, ...]:
+    """Return the presentations of a batch: all of small seeded ones, and of the cases that the user names.
+
+    Of ``few``, where each shape is compiled, all of those of `FEW_SIZES`.
+    """
     if not question.ordinary:  # an infinite number or NaN times an upstream gradient of 0 is NaN
         return How.GIVEN, How.REVERSED, How.UNTRACKED
     rows, features = question.hidden.shape
     seeded = question.case.startswith(ALL_PRESENTED) and rows <= MAX_ROWS
     small = rows * features * len(question.weight) <= MAX_PRESENTED
+    seeded = seeded and (not few or (rows, features, len(question.weight)) in FEW_SIZES)
     if small and (seeded or named) and not quick:
         return tuple(PRESENTATIONS)
-    return QUICK if quick else SOME
+    return QUICK if quick or few else SOME
 
 
 def _require_measurable(candidate: LinearCandidate, dtypes: Sequence[str]) -> None:

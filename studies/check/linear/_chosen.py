@@ -11,7 +11,7 @@ from ....core.options import REDUCTIONS
 from ..forms._form import Returns
 from ..forms._options import REDUCTION
 from ._callee import LinearCallee
-from ._seeded import FEW_SIZES, PREFIX, bias_cases, option_cases, seeded_cases
+from ._seeded import FEW_SIZES, MORE_SIZES, PREFIX, bias_cases, option_cases, seeded_cases, shaped_cases
 
 MAX_WEIGHT = 2**17  # numbers of a weight; the catalogue's larger ones, which take long, are tried if they are named
 QUICK_SIZES = (*FEW_SIZES, (7, 64, 129), (65, 2, 31))
@@ -36,9 +36,13 @@ def chosen(callee: LinearCallee, globs: Sequence[str], *, quick: bool, few_shape
         held = [c for c in (select_cases(others) if others else ()) if isinstance(c, LinearCase) and _suits(callee, c)]
         found = [*held, *own]
     elif quick or few_shapes:
-        shapes = FEW_SIZES if few_shapes else QUICK_SIZES
-        own = [case for case in every if _shape(case) in shapes or (case.reduction != "none" or case.set_options)]
-        own = [case for case in own if len(case.hidden) <= 7] if few_shapes else own
+        shapes = FEW_SIZES if few_shapes and quick else (*FEW_SIZES, *MORE_SIZES) if few_shapes else QUICK_SIZES
+        named = () if quick else {case.id for case in shaped_cases()}
+        own = [
+            case for case in every
+            if _shape(case) in shapes or case.id in named or case.reduction != "none" or case.set_options
+        ]  # fmt: skip
+        own = [case for case in own if len(case.hidden) <= 7] if few_shapes and quick else own
         held = [case for case in quick_cases() if isinstance(case, LinearCase) and _suits(callee, case)]
         found = [*([] if few_shapes else held), *own]
     else:

@@ -23,7 +23,8 @@ SIZES = (
 )  # fmt: skip
 WIDE = (3, 2, 50_257)
 MANY_ROWS = (1_030, 2, 3)  # a running sum in float16 or bfloat16 loses the later rows
-FEW_SIZES = ((1, 2, 33), (7, 8, 33), (5, 5, 5))  # where each shape is compiled
+FEW_SIZES = ((1, 2, 33), (7, 8, 33), (5, 5, 5))  # where each shape is compiled, in every presentation
+MORE_SIZES = ((2, 129, 3), (3, 2, 127), (7, 64, 129), (65, 1, 129))  # where each shape is compiled, in some
 SPREADS = (1.0, 4.0, 16.0)  # the scales of the logits, in turn
 EDGES = (0, 31, 32, 63, 64, 127, 128)  # classes at the edges of tiles
 IGNORED = -100
@@ -58,11 +59,26 @@ def _seeded() -> Iterator[LinearCase]:
         states, weight = layer(rows, features, classes, spread)
         why = f"{rows} rows of {features} features and {classes} classes, with logits of scale {spread:g}."
         yield _case(f"b{rows}_h{features}_c{classes}", why, states, weight, targets_at_edges(rows, classes))
+    yield from shaped_cases()
+
+
+@cache
+def shaped_cases() -> tuple[LinearCase, ...]:
+    """Return the batches whose numbers have a pattern: many rows, rising and falling logits, and a sure target."""
+    return tuple(_shaped())
+
+
+def _shaped() -> Iterator[LinearCase]:
     rows, features, classes = MANY_ROWS
     states, weight = layer(rows, features, classes, 1.0)
     yield _case(
         "many_rows", "Positive features and one target: the terms of the weight's gradient have one sign.",
         np.abs(states), weight, [0] * rows,
+    )  # fmt: skip
+    states, weight = layer(7, 8, 33, 120.0)
+    yield _case(
+        "large", "Logits of scale 120: the exponential of a logit overflows in float32.", states, weight,
+        targets_at_edges(7, 33),
     )  # fmt: skip
     states, weight = layer(7, 16, 129, 1.0)
     rising = np.linspace(-60.0, 60.0, 129)
