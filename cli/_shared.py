@@ -1,8 +1,8 @@
 """Parts that several verbs share: options, the check of formats, progress, and a console for tables."""
 
 import sys
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, TextIO
 
 import typer
@@ -25,6 +25,16 @@ def check_formats(names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(f"unknown format {name!r}; give --format one of {', '.join(known)}")
+
+
+@contextmanager
+def no_arguments() -> Iterator[None]:
+    """Hide the command's arguments from the user's code: absl, for one, reads ``sys.argv`` and refuses them."""
+    before, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def show_progress() -> AbstractContextManager[progress.Progress]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ._output import gathered_output
-from ._shared import Device, Mode, Values, show_progress_and_lines
+from ._shared import Device, Mode, Values, no_arguments, show_progress_and_lines
 
 LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
 
@@ -82,7 +82,7 @@ def check(
 
     if out is not None:
         checking.prepare(out)
-    with gathered_output() as printed, show_progress_and_lines(printed.stream) as (show, say):
+    with gathered_output() as printed, no_arguments(), show_progress_and_lines(printed.stream) as (show, say):
         checking.load_framework(framework)  # before the loss imports Keras, whose backend it sets
         name, function = checking.named(loss)
         by_hand = checking.named(gradient)[1] if gradient else None

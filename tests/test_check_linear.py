@@ -359,6 +359,12 @@ def strides(hidden, weight, targets):
     if hidden.stride(-1) != 1:
         hidden = hidden.as_strided(hidden.shape, (hidden.shape[1], 1))
     return sound(hidden, weight, targets)
+
+
+def reader(hidden, weight, targets):
+    import sys
+    assert len(sys.argv) == 1
+    return sound(hidden, weight, targets)
 """
 
 
@@ -389,6 +395,13 @@ def test_the_program_runs_and_shows_the_failure(here, capfd, name, options):
     given, exact = (eval(line.partition(": ")[2]) for line in done.stdout.splitlines()[-2:])  # noqa: S307 - our own
     assert not np.allclose(given, exact, rtol=1e-4)
     assert np.size(given) == np.size(exact) <= 30
+
+
+def test_a_loss_that_reads_the_arguments_of_the_process_finds_none(here, capfd, monkeypatch):
+    asked = ["check", "own.py:reader", "--problem", "linear", "--framework", "torch", "--dtype", "float32", "--quick"]
+    monkeypatch.setattr(sys, "argv", ["logitlab", *asked])
+    assert main(asked) == 0
+    assert sys.argv == ["logitlab", *asked]
 
 
 def test_the_exit_code_is_0_for_a_sound_loss(here, capfd):
