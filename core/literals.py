@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from .formats import FORMATS, Format, quantize
 
+Float64 = NDArray[np.float64]
+
 RUNS_FROM = 8  # at least this many equal numbers are written as a product
 STEPS_FROM = 8  # at least this many numbers with one difference are written as a loop
 DIGITS = 17  # enough for any float64
@@ -87,15 +89,27 @@ def _shortest(values: NDArray[np.float64], fmt: Format) -> list[str]:
     # Equal numbers have one literal. By their bits, so that -0.0 is not 0.0.
     bits, where = np.unique(np.ascontiguousarray(values).view(np.int64), return_inverse=True)
     distinct = bits.view(np.float64)
-    literals = [str(float(value)) for value in distinct]
-    left = np.flatnonzero(np.isfinite(distinct))
-    for digits in range(1, DIGITS + 1):
-        tried = np.array([float(f"{value:.{digits}g}") for value in distinct[left]], np.float64)
-        given = _gives(tried, distinct[left], fmt)
-        for place, number in zip(left[given], tried[given], strict=True):
-            literals[place] = repr(float(number))
-        left = left[~given]
+    numbers = shortest_decimals(distinct, lambda tried, wanted: _gives(tried, wanted, fmt))
+    # An infinite number and NaN have the names that `float` reads.
+    literals = [str(float(number)) for number in numbers]
     return [literals[place] for place in where]
+
+
+def shortest_decimals(values: Float64, gives: Callable[[Float64, Float64], NDArray[np.bool_]]) -> Float64:
+    """Return for each finite value the number with the fewest decimal digits that stands for it; others as they are.
+
+    Args:
+        values: (N,).
+        gives: returns for each number whether it stands for its value.
+    """
+    found = values.copy()
+    left = np.flatnonzero(np.isfinite(values))
+    for digits in range(1, DIGITS + 1):
+        tried = np.array([float(f"{value:.{digits}g}") for value in values[left]], np.float64)
+        given = gives(tried, values[left])
+        found[left[given]] = tried[given]
+        left = left[~given]
+    return found
 
 
 def _gives(numbers: NDArray[np.float64], values: NDArray[np.float64], fmt: Format) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The programs that a run keeps: one for each failing implementation on each case, written while its worker runs."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.formats import Format, ulp
 from ..core.literals import short_list
-from ..core.vocabulary import FAILING, Grade, Quantity, grade_rank
+from ..core.vocabulary import FAILING, Grade, Problem, Quantity, grade_rank
 from ..frameworks import Batch, LinearBatch
 from ..grading import Graded
 from ..storage.schema import ProgramLine
@@ -79,14 +79,10 @@ class FailingPrograms:
 
 
 def _worst(group: Group, found: Mapping[str, Graded], rows: range) -> tuple[Quantity, int, int]:
-    """Return the quantity and the row of a case with the worst grade, and its rank.
-
-    Of equal grades the first is taken: probabilities, which few look at, come last.
-    """
-    order = sorted((q for q in group.problem.quantities if q in found), key=Quantity.PROBABILITIES.__eq__)
+    """Return the quantity and the row of a case with the worst grade, the first of equal ones, and its rank."""
     graded = [
         (grade_rank(found[q].grade[row]), q, row)
-        for q in order
+        for q in in_order_shown(group.problem, found)
         for row in (range(1) if group.is_one_row(q) else rows)
     ]  # fmt: skip
     rank, quantity, row = max(graded, key=lambda one: one[0])
@@ -97,14 +93,15 @@ def _program_call(done: GradedCall, quantity: Quantity, row: int) -> ProgramCall
     group, cell = done.call.group, done.call.cell
     graded, values = done.graded[quantity], dict(done.outcome.values)[quantity]
     given, exact = done.call.evaluation(), exact_values(group, quantity)
-    batch = replace(given.batch, common_rows=None) if isinstance(given.batch, Batch) else given.batch
     is_one_row = group.is_one_row(quantity)
-    of_row = None if is_one_row else row
-    if of_row is not None and group.reduction == "none":
+    if is_one_row or group.reduction != "none":
+        batch = given.batch.part(slice(None))
+        index = shown_index(values, exact, group.fmt, None if is_one_row else row)
+    else:
         # The row alone: its loss, or its gradient, does not depend on the others.
-        rows, of_row = slice(row, row + 1), None
-        batch, values, exact = batch.part(rows), values[rows], exact[rows]
-    index = shown_index(values, exact, group.fmt, of_row)
+        rows = slice(row, row + 1)
+        batch, values, exact = given.batch.part(rows), values[rows], exact[rows]
+        index = shown_index(values, exact, group.fmt, None)
     rows_of = group.case_rows(reduced=is_one_row)
     case, number = rows_of.case[row], int(rows_of.row[row])
     remarks = [
@@ -122,6 +119,11 @@ def _program_call(done: GradedCall, quantity: Quantity, row: int) -> ProgramCall
         str(graded.grade[row]),
     )  # fmt: skip
     return ProgramCall(cell, request, line)
+
+
+def in_order_shown(problem: Problem, found: Collection[str]) -> list[Quantity]:
+    """Return the found quantities in the order in which one is chosen: probabilities, which few look at, come last."""
+    return sorted((q for q in problem.quantities if q in found), key=Quantity.PROBABILITIES.__eq__)
 
 
 def exact_values(group: Group, quantity: Quantity) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UsageError
+from ...core.options import OPTIONS
 from .. import Case, make
 
 Float64 = NDArray[np.float64]
@@ -38,14 +39,13 @@ SYNTAX = "give AXIS=VALUES, with numbers and ranges START:STOP:COUNT, such as sc
 
 @dataclass(frozen=True)
 class Axis:
-    """A function of a value and standard normal logits (B, C), the range of its values, and the option it sets."""
+    """A function of a value and standard normal logits (B, C), and the range of its values."""
 
     why: str
     logits: Callable[[float, Float64], Float64]
     least: float = 0.0
     most: float = float(np.finfo(np.float64).max)
     whole: bool = False
-    option: str = ""
 
 
 def _gap(value: float, normal: Float64) -> Float64:
@@ -56,11 +56,14 @@ def _gap(value: float, normal: Float64) -> Float64:
     return logits
 
 
-def _wide(_: float, normal: Float64) -> Float64:
-    return 10 * normal
+def _of_option(name: str) -> Axis:
+    """Return the axis of a loss option, whose value the cases set."""
+    option = OPTIONS[name]
+    why = f"normal logits times 10, with a {option.title} of {{value}}"
+    least = 0.0 if option.accepts(0.0) else float(np.finfo(np.float64).tiny)
+    return Axis(why, lambda _, normal: 10 * normal, least)
 
 
-_POSITIVE = float(np.finfo(np.float64).tiny)
 AXES: Mapping[str, Axis] = {
     "scale": Axis("normal logits times {value}", lambda value, normal: value * normal),
     "offset": Axis(
@@ -68,11 +71,7 @@ AXES: Mapping[str, Axis] = {
     ),
     "gap": Axis("normal logits, the largest {value} above the next", _gap),
     "classes": Axis("normal logits in {value} classes", lambda _, normal: normal, least=1, most=WIDEST, whole=True),
-    "softcap": Axis("normal logits times 10, with a softcap of {value}", _wide, least=_POSITIVE, option="softcap"),
-    "logit_scale": Axis(
-        "normal logits times 10, with a logit scale of {value}", _wide, least=_POSITIVE, option="logit_scale"
-    ),
-    "z_loss": Axis("normal logits times 10, with a z-loss of {value}", _wide, option="z_loss"),
+    **{name: _of_option(name) for name in ("softcap", "logit_scale", "z_loss")},
 }
 
 
@@ -152,12 +151,6 @@ def _case(name: str, axis: Axis, value: float) -> Case:
     targets = generator.integers(classes, size=rows)
     targets[: rows // 2] = logits[: rows // 2].argmax(axis=1)
     wording = axis.why.format(value=f"{value:g}")
-    options: dict[str, Any] = {axis.option: value} if axis.option else {}
-    return make(
-        f"{PREFIX}{name}/{value:.6g}",
-        f"{rows} rows of {wording}.",
-        logits,
-        targets,
-        tags=("seeded", "sweep"),
-        **options,
-    )
+    options: dict[str, Any] = {name: value} if name in OPTIONS else {}
+    why = f"{rows} rows of {wording}."
+    return make(f"{PREFIX}{name}/{value:.6g}", why, logits, targets, tags=("seeded", "sweep"), **options)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import Format, round_to
+from ...core.literals import shortest_decimals
 from .._shrinking import roughness, rounder
 from ._mutations import Rng, fitted, held
 from ._population import WIDTHS, rows_of
@@ -66,14 +67,4 @@ def _rounder(x: Float64, target: int, least: float, scores: Scores, fmt: Format)
 
 def shortest(x: Float64, fmt: Format) -> Float64:
     """Return the shortest decimal numbers that round to these numbers of the format."""
-    found = x.copy()
-    left = np.isfinite(x)
-    for digits in range(1, 18):
-        if not left.any():
-            break
-        short = np.array([float(f"{v:.{digits}g}") for v in x[left]])
-        same = round_to(short, fmt) == x[left]
-        places = np.flatnonzero(left)[same]
-        found[places] = short[same]
-        left[places] = False
-    return found
+    return shortest_decimals(x, lambda tried, wanted: round_to(tried, fmt) == wanted)

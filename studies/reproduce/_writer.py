@@ -15,7 +15,15 @@ from ...core.vocabulary import Problem, Quantity, Status, grade_rank
 from ...execution.plan import Cell, Group, PlannedCall, single_group
 from ...execution.pool import Pools
 from ...execution.program import ProgramRequest, Written
-from ...execution.programs import MAX_REMARKED, ProgramCall, exact_values, graded_as, shown_index, title
+from ...execution.programs import (
+    MAX_REMARKED,
+    ProgramCall,
+    exact_values,
+    graded_as,
+    in_order_shown,
+    shown_index,
+    title,
+)
 from ...execution.worker import Outcome
 from ...grading import Graded
 from .._cells import REDUCED
@@ -81,9 +89,10 @@ class Writer:
             return Quantity.LOSS
         if row is not None and row != REDUCED and case.reduction != "none":
             graded.pop(Quantity.LOSS, None)
-        # Of equal grades the first: probabilities, which few look at, come last.
-        order = sorted((q for q in case.problem.quantities if q in graded), key=Quantity.PROBABILITIES.__eq__)
-        return max(order, key=lambda q: max(map(grade_rank, _rows(graded[q], row, q, case)), default=-1))
+        return max(
+            in_order_shown(case.problem, graded),
+            key=lambda q: max(map(grade_rank, _rows(graded[q], row, q, case)), default=-1),
+        )
 
     def _exact(self, case: Case, quantity: Quantity) -> NDArray[np.float64]:
         return exact_values(self._call(case).group, quantity)

@@ -35,16 +35,15 @@ def chosen(callee: LinearCallee, globs: Sequence[str], *, quick: bool, few_shape
         others = [glob for glob in globs if not glob.startswith(PREFIX)]
         held = [c for c in (select_cases(others) if others else ()) if isinstance(c, LinearCase) and _suits(callee, c)]
         found = [*held, *own]
-    elif quick or few_shapes:
-        shapes = FEW_SIZES if few_shapes and quick else (*FEW_SIZES, *MORE_SIZES) if few_shapes else QUICK_SIZES
-        named = () if quick else {case.id for case in shaped_cases()}
-        own = [
-            case for case in every
-            if _shape(case) in shapes or case.id in named or case.reduction != "none" or case.set_options
-        ]  # fmt: skip
-        own = [case for case in own if len(case.hidden) <= 7] if few_shapes and quick else own
+    elif few_shapes and quick:
+        found = [case for case in _of_shapes(every, FEW_SIZES) if len(case.hidden) <= 7]
+    elif few_shapes:
+        shaped = {case.id for case in shaped_cases()}
+        some = _of_shapes(every, (*FEW_SIZES, *MORE_SIZES))
+        found = [*some, *(case for case in every if case.id in shaped and case not in some)]
+    elif quick:
         held = [case for case in quick_cases() if isinstance(case, LinearCase) and _suits(callee, case)]
-        found = [*([] if few_shapes else held), *own]
+        found = [*held, *_of_shapes(every, QUICK_SIZES)]
     else:
         held = [c for c in all_cases() if isinstance(c, LinearCase) and _suits(callee, c)]
         found = [*(case for case in held if case.linear_weight.size <= MAX_WEIGHT), *every]
@@ -57,8 +56,13 @@ def chosen(callee: LinearCallee, globs: Sequence[str], *, quick: bool, few_shape
     return tuple(sorted(found, key=lambda case: case.linear_weight.size + case.hidden.size))
 
 
-def _shape(case: LinearCase) -> tuple[int, int, int]:
-    return (*case.hidden.shape, len(case.linear_weight))
+def _of_shapes(cases: Sequence[LinearCase], shapes: Sequence[tuple[int, int, int]]) -> list[LinearCase]:
+    """Return the cases of these rows, features and classes, and all with a reduction or an option."""
+    return [
+        case
+        for case in cases
+        if (*case.hidden.shape, len(case.linear_weight)) in shapes or case.reduction != "none" or case.set_options
+    ]
 
 
 def _own(callee: LinearCallee) -> Iterator[LinearCase]:
