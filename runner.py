@@ -95,8 +95,9 @@ def run(
         dtypes: ``float16``, ``bfloat16``, ``float32`` or ``float64``, by name or as a framework's dtype, such as
             ``numpy.float32`` or ``torch.bfloat16``.
         devices: ``cpu``, ``cuda``, ...; all that the frameworks find by default.
-        modes: ``eager``, ``graph`` or ``compiled``; all by default. Without ``dtypes``, modes other than eager run in
-            float32 only, since compilation takes most of the time.
+        modes: ``eager``, ``graph`` or ``compiled``; all three by default. ``interpreted`` and ``sharded`` run only if
+            they are named here. Without ``dtypes``, modes other than eager run in float32 only, since compilation takes
+            most of the time.
         variants: settings that change numbers, measured beside the modes that they change; see `variants.VARIANTS`.
         quick: run one case of each family in eager float32, in under a minute. This sets ``cases``, ``dtypes`` and
             ``modes``. `logitlab.safety` lists the safe losses.

@@ -43,7 +43,7 @@ MEASUREMENTS = {
     "formula": Column(WORD, "`naive`, `lse`, `log1p` or `builtin`"),
     "dtype": Column(WORD, "dtype of the logits: `float16`, `bfloat16`, `float32`, `float64`"),
     "device": Column(WORD, "`cpu`, `cuda`, ..."),
-    "mode": Column(WORD, "`eager`, `graph` or `compiled`, with a variant as in `eager+one-thread`"),
+    "mode": Column(WORD, "`eager`, `graph`, `compiled`, `interpreted` or `sharded`; with a variant `eager+one-thread`"),
     "version": Column(WORD, "version of the package that computes the result"),
     "quantity": Column(WORD, "`probabilities`, `loss` or `gradient`"),
     "out_dtype": Column(WORD, "dtype of the returned array, which is compared without rounding"),

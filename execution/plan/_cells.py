@@ -16,6 +16,8 @@ from ._groups import Group
 SPARED_FOR = "float32"
 # The dtype and mode that most readers look for are measured first.
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
+# An interpreter and a launch of ranks take seconds a call: a run measures these modes only if it is asked to.
+ON_REQUEST = ("interpreted", "sharded")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def choose_cells(
         for device in description.devices
         if (not devices or "auto" in devices or device in devices) and device in (info.devices or (device,))
         for mode in info.modes
-        if (not modes or mode in modes) and not (sparing and mode != "eager" and dtype != SPARED_FOR)
+        if (mode in modes if modes else mode not in ON_REQUEST)
+        if not (sparing and mode != "eager" and dtype != SPARED_FOR)
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
