@@ -5,6 +5,8 @@
 - A test that `make test` leaves out has a mark with the reason: `full`, `cluster`, `latex`, `browser`, `venv` or
   `kills`, which pyproject.toml explains. `full` means more dtypes, cases or inputs than a smaller test. A mark may
   stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
+- `sampled` marks a test with many parameters. `make test` tries one in each three, at another place each time, so that
+  no value of a second parameter is left out. The others become `full`.
 - Beside each marked test stands a smaller one without a mark, so that `make test` tries every kind of check. Only
   compiled LaTeX and the site in a browser have none.
 - `make test-all` draws 100 Hypothesis examples, `make test` 25; where a test needs another number, `examples` of
@@ -26,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +77,23 @@ def _group(nodeid: str) -> str:
     return next((name for name, ids in GROUPS.items() if re.search(ids, nodeid)), nodeid.partition("::")[0])
 
 
+# `make test` tries one in so many parameters of a `sampled` test.
+SAMPLE = 3
+
+
+def _is_sampled(number: int) -> bool:
+    return number % SAMPLE == number // SAMPLE % SAMPLE
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seen: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("sampled") is not None and item.get_closest_marker("full") is None:
+            test = item.nodeid.partition("[")[0]
+            if not _is_sampled(seen[test]):
+                item.add_marker(pytest.mark.full)
+            seen[test] += 1
     first = dict.fromkeys(GROUPS) | dict.fromkeys(_group(item.nodeid) for item in items)
     rank = {group: number for number, group in enumerate(first)}
     items.sort(key=lambda item: rank[_group(item.nodeid)])

@@ -361,6 +361,7 @@ def test_the_whole_list_fits_a_hundred_columns(capsys):
     assert [name for name in WHOLE["case"] if name not in shown] == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 @pytest.mark.parametrize("family", ["seed", "special", "smoothing", "soft", "ignored", "invalid"])
 def test_any_case_can_be_shown_in_a_hundred_columns(family, dtype, capsys):

@@ -141,6 +141,7 @@ class _Noisy:
         return sound(x, t) * (1 + self.calls * torch.finfo(x.dtype).eps / 4)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("loss", "property_"),
     [

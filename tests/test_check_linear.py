@@ -61,6 +61,7 @@ def half(hidden, weight, targets):
 # --- the corpus -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("found", "dtype"), _each(DEFECTS))
 def test_a_planted_defect_is_caught(found, dtype):
     planted = found.load()
@@ -101,6 +102,7 @@ def test_a_sound_loss_passes_everywhere_where_each_shape_is_compiled():
         assert checked(found.load().loss, dtype, "jax").passed
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("found", "dtype"), _each(SOUND))
 def test_a_sound_loss_passes(found, dtype):
     planted = found.load()

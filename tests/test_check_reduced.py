@@ -175,6 +175,7 @@ def leaves_out_the_last_of_many(x, t):
     return sound(x[: len(x) - (len(x) > 1000)], t[: len(x) - (len(x) > 1000)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("loss", "returns", "property_"),
     [

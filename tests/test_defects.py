@@ -39,6 +39,7 @@ def checked(framework, planted, dtype, **options):
     return logitlab.check(planted.loss, framework, dtype, gradient=planted.gradient, **options)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("found", "dtype"), _each(DEFECTS))
 def test_a_planted_defect_is_caught(found, dtype):
     planted = found.load()
@@ -55,6 +56,7 @@ def test_a_planted_defect_is_caught(found, dtype):
         assert failures["how"].str.startswith(planted.how).all(), str(result)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("found", "dtype"), _each(SOUND))
 def test_a_sound_loss_passes(found, dtype):
     planted = found.load()

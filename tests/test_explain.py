@@ -64,6 +64,7 @@ def rows_of_three(dtype):
     return np.concatenate([c.quantized(fmt) for c in cases]), np.concatenate([c.targets for c in cases])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("owner", "dtype"),
     [

@@ -45,6 +45,7 @@ def expected(given: LinearBatch) -> dict[str, np.ndarray]:
     return {"loss": loss, "gradient_hidden": g @ w, "gradient_weight": g.T @ h, "gradient_bias": g.sum(axis=0)}
 
 
+@pytest.mark.sampled
 @NEEDS
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_every_loss_and_gradient_is_that_of_the_definition(name, reduction):

@@ -95,6 +95,7 @@ def normal(rows, hidden, classes, dtype, *, spread=4.0, seed=0, bias=False, redu
 SIZES = [(3, 5, 4), (8, 64, 40), (4, 300, 200), (16, 33, 1000)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [*NARROW, "float32"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean"])

@@ -15,6 +15,7 @@ sys.modules[spec.name] = regrade  # dataclasses look their module up
 spec.loader.exec_module(regrade)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", regrade.DTYPES)
 def test_an_independent_grader_agrees_with_every_grade(framework, dtype):

@@ -48,6 +48,7 @@ def checked(framework, planted, **options):
     )  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "found",
     [

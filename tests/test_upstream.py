@@ -85,6 +85,7 @@ def versions() -> str:
     return ", ".join(f"{p} {installed[p]}" for p in PACKAGES if p in installed)
 
 
+@pytest.mark.sampled
 @pytest.mark.pinned
 @pytest.mark.parametrize(
     "documented",

@@ -13,7 +13,7 @@ INF = float("inf")
 
 
 def cases() -> Iterator[Case]:
-    states, weight = layer(4, 32, 20, seed=4)
+    states, weight = layer(8, 64, 40, seed=4)
     dominating = weight.copy()
     dominating[7] *= 100.0
     yield make_linear(
@@ -21,22 +21,22 @@ def cases() -> Iterator[Case]:
         "One class with a weight 100 times as large: its logit decides each row, as target or against it.",
         states,
         dominating,
-        [7, 7, 0, 1],
+        [7, 7, 0, 1, 7, 2, 39, 3],
         tags=("seeded",),
     )
     yield make_linear(
         "linear_extremes/zero_hidden",
         "Hidden states of zeros: every class has the same probability, and the weight's gradient is 0.",
-        np.zeros((3, 8)),
-        weight[:, :8],
-        [0, 1, 19],
+        np.zeros((8, 64)),
+        weight,
+        [0, 1, 19, 39, 2, 3, 4, 5],
     )
     yield make_linear(
         "linear_extremes/zero_weight",
         "A weight of zeros, as after an initialization: the gradient by the hidden state is 0.",
         states,
-        np.zeros((20, 32)),
-        [0, 1, 2, 3],
+        np.zeros((40, 64)),
+        [0, 1, 2, 3, 4, 5, 6, 39],
         tags=("seeded",),
     )
     yield make_linear(
@@ -75,22 +75,22 @@ def cases() -> Iterator[Case]:
         np.vstack([np.linspace(-0.5, 0.5, 20_000).reshape(5000, 4) / 8 + 1.0]),
         [0],
     )
-    masked = np.zeros(20)
+    masked = np.zeros(40)
     masked[[3, 11]] = -INF
     yield make_linear(
         "linear_extremes/masked_by_bias",
         "A bias of -inf masks two classes: their probabilities and gradients are 0.",
         states,
         weight,
-        [0, 1, 2, 4],
+        [0, 1, 2, 4, 5, 6, 7, 39],
         bias=masked,
         tags=("seeded",),
     )
     yield make_linear(
         "linear_extremes/nan_row",
         "A NaN in one hidden state: its row is NaN, the other rows' losses are not.",
-        np.vstack([states[:2], np.full((1, 32), np.nan)]),
+        np.vstack([states[:2], np.full((1, 64), np.nan), states[3:]]),
         weight,
-        [0, 1, 2],
+        np.arange(8),
         tags=("seeded",),
     )

@@ -13,9 +13,9 @@ IGNORED = -100
 
 
 def cases() -> Iterator[Case]:
-    states, weight = layer(7, 24, 30, seed=8, spread=3.0)
-    targets = np.array([0, 3, IGNORED, 7, 29, IGNORED, 3])
-    bias = np.linspace(-1.0, 1.0, 30)
+    states, weight = layer(8, 64, 40, seed=8, spread=3.0)
+    targets = np.array([0, 3, IGNORED, 7, 39, IGNORED, 3, 12])
+    bias = np.linspace(-1.0, 1.0, 40)
     for reduction in ("none", "mean"):
         yield make_linear(
             f"linear_ignored/two_{reduction}",

@@ -46,36 +46,36 @@ def _layers() -> Iterator[Case]:
     yield make_linear(
         "linear_layers/outlier_channels_cancel",
         "Two outlier channels of opposite sign and equal weights: logits of scale 1 from terms of scale 100.",
-        np.hstack([states, np.full((8, 1), 100.0), np.full((8, 1), -100.0)]),
-        np.hstack([weight, np.ones((40, 2))]), targets, tags=("seeded",),
+        np.hstack([states[:, :62], np.full((8, 1), 100.0), np.full((8, 1), -100.0)]),
+        np.hstack([weight[:, :62], np.ones((40, 2))]), targets, tags=("seeded",),
     )  # fmt: skip
     yield make_linear(
         "linear_layers/padded_vocabulary",
-        "24 classes of zero weight that pad the vocabulary to 64: each has a share of the probability.",
-        states, np.vstack([weight, np.zeros((24, 64))]), targets, tags=("seeded", "padding"),
+        "15 classes of zero weight that pad the vocabulary to 40: each has a share of the probability.",
+        states, np.vstack([weight[:25], np.zeros((15, 64))]), targets % 25, tags=("seeded", "padding"),
     )  # fmt: skip
     yield make_linear(
         "linear_layers/last_class",
         "Every target the last class of a vocabulary of 129: the remainder of a tile.",
-        *layer(4, 16, 129, seed=6), [128] * 4, tags=("seeded",),
+        *layer(8, 63, 129, seed=6), [128] * 8, tags=("seeded",),
     )  # fmt: skip
     yield make_linear(
         "linear_layers/one_row",
         "A batch of one row.",
-        *layer(1, 48, 30, seed=7), [29], tags=("seeded",),
+        *layer(1, 64, 40, seed=7), [39], tags=("seeded",),
     )  # fmt: skip
 
 
 def _options() -> Iterator[Case]:
-    states, weight = layer(7, 24, 30, seed=8, spread=3.0)
-    kept = np.array([0, 3, 0, 7, 29, 0, 3])
-    bias = np.linspace(-1.0, 1.0, 30)
+    states, weight = layer(8, 64, 40, seed=8, spread=3.0)
+    kept = np.array([0, 3, 0, 7, 39, 0, 3, 12])
+    bias = np.linspace(-1.0, 1.0, 40)
     yield make_linear(
         "linear_layers/smoothing",
         "Label smoothing: every class has a share of the target.",
         states, weight, kept, bias=bias, label_smoothing=0.1, reduction="mean", tags=("seeded",),
     )  # fmt: skip
-    shares = np.abs(layer(7, 30, 1, seed=9)[0])
+    shares = np.abs(layer(8, 40, 1, seed=9)[0])
     yield make_linear(
         "linear_layers/soft",
         "Class probabilities as targets: every class has a share.",
@@ -84,7 +84,7 @@ def _options() -> Iterator[Case]:
     yield make_linear(
         "linear_layers/class_weights",
         "Class weights from 0 to 2: a mean divides by those of the targets.",
-        states, weight, kept, class_weight=np.linspace(0.0, 2.0, 30), reduction="mean", tags=("seeded",),
+        states, weight, kept, class_weight=np.linspace(0.0, 2.0, 40), reduction="mean", tags=("seeded",),
     )  # fmt: skip
     yield make_linear(
         "linear_layers/softcap",

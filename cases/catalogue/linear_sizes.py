@@ -11,7 +11,7 @@ from ._layers import layer
 QUICK = "h2_c3_s10"
 # Rows, hidden size and classes. Powers of two, one less, one more: a tile with a remainder, or of one column.
 SIZES = (
-    (4, 1, 2), (4, 1, 1000), (4, 2, 3), (8, 16, 10), (7, 64, 100), (8, 63, 129), (5, 257, 65), (8, 256, 1000),
+    (4, 1, 2), (4, 1, 1000), (4, 2, 3), (8, 16, 10), (8, 64, 100), (8, 63, 129), (8, 257, 65), (8, 256, 1000),
     (2, 1024, 257), (2, 4096, 64), (1, 8, 131_072), (2, 16, 50_257), (65, 32, 100),
 )  # fmt: skip
 SPREADS = (1.0, 10.0)
