@@ -3,6 +3,7 @@ from .core.errors import UsageError as UsageError
 from .oracle import Reference as Reference
 from .oracle import linear_reference as linear_reference
 from .oracle import reference as reference
+from .reports import bitwise as bitwise
 from .reports import safety as safety
 from .reports import style as style
 from .reports import tables as tables
