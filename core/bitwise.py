@@ -44,6 +44,7 @@ class Compared:
         row: the row with that distance, by its number in the seeded rows; -1 if all bits are equal.
         where: the call with that distance, in words.
         call: the number of that call in the plan; -1 if all bits are equal.
+        place: the place of the row in that call; -1 if all bits are equal.
     """
 
     kind: Property
@@ -54,6 +55,7 @@ class Compared:
     row: int = -1
     where: str = ""
     call: int = -1
+    place: int = -1
 
     @property
     def held(self) -> bool:

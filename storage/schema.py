@@ -115,10 +115,10 @@ PROGRAMS = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for n
 
 
 class BitwiseLine(NamedTuple):
-    """A line of a run's table of bitwise invariance: how many rows of a width keep their bits when a property changes.
+    """A line of a run's table of bitwise invariance: how many rows of a width keep their bits in a changed call.
 
-    ``property`` to ``where`` are those of `bitwise.Compared`. ``status`` is that of the calls; without ``ok`` nothing is
-    compared, and ``detail`` has the message.
+    ``property`` to ``where`` are those of `bitwise.Compared`. ``status`` is that of the calls. Without
+    ``ok`` nothing is compared, and ``detail`` has the message.
     """
 
     framework: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,13 +22,17 @@ from ._rows import WIDTHS, Plan
 from ._trial import Fault, Trial, compare_processes
 from ._worker import first_in_worker, try_in_worker
 
-ONE_THREAD = "one-thread"
+ONE_THREAD = "one-thread"  # the variant
 
 
 @dataclass(frozen=True, eq=False)
 class TrialCall(Call):
-    """The trial of a cell at one width; with ``first_only`` only its first results, to compare them with a process."""
+    """The trial at one width of the cell with this number in the plan.
 
+    ``first_only`` is for the same cell in a process with another number of threads: it returns the first results only.
+    """
+
+    number: int
     classes: int
     first_only: bool = False
 
@@ -43,55 +48,52 @@ class TrialCall(Call):
         """Return no rows of the cell's dtype and width: the worker makes the rows, which are many."""
         return Batch(np.zeros((0, self.classes), FORMATS[self.cell.dtype].dtype), np.zeros(0, np.int64))
 
+    def with_one_thread(self, trial: Trial) -> TrialCall | None:
+        """Return the call in a process with one thread; None if the trial has compared threads, or cannot."""
+        known = VARIANTS[ONE_THREAD].variables
+        if self.first_only or MARK in self.cell.mode or self.cell.framework not in known or not trial.results:
+            return None
+        if any(found.kind is Property.THREADS for found in trial.compared):
+            return None
+        return replace(self, cell=replace(self.cell, mode=f"{self.cell.mode}{MARK}{ONE_THREAD}"), first_only=True)
+
 
 def compare_bits(pools: Pools, cells: Sequence[Cell], store: Run) -> Iterator[tuple[int, int, str]]:
     """Make the trials of the cells and write each cell's lines into the run.
 
-    Yield the trials done, their number, and the cell.
-
-    Cells whose lines the run has already are not tried again.
+    Yield the trials done, their number, and the cell. Cells whose lines the run has already are not tried again.
     """
-    waiting: dict[int, list[TrialCall]] = {}
-    done = total = 0
-    for number, cell in enumerate(cells):
-        calls = _calls(cell)
-        total += len(calls)
-        if store.has_bitwise(number):
-            done += len(calls)
-        elif calls:
-            waiting[number] = calls
-    numbers = {id(call): number for number, calls in waiting.items() for call in calls}
-    found: dict[int, dict[tuple[int, bool], Outcome]] = {number: {} for number in waiting}
-    for call, outcome in pools.evaluate([call for calls in waiting.values() for call in calls], is_last=True):
-        number = numbers[id(call)]
-        found[number][call.classes, call.first_only] = outcome
-        if len(found[number]) == len(waiting[number]):
-            store.write_bitwise(number, list(_lines(cells[number], found.pop(number))))
-        done += 1
+    calls = [
+        TrialCall(cell, number, classes)
+        for number, cell in enumerate(cells)
+        if cell.implementation.problem is Problem.LOGITS and not store.has_bitwise(number)
+        for classes in WIDTHS
+    ]
+    missing = Counter(call.number for call in calls)
+    found: dict[int, dict[tuple[int, bool], Trial]] = {number: {} for number in missing}
+    total = len(calls)
+    for done, (call, outcome) in enumerate(pools.evaluate(calls, is_last=True), 1):
+        trial = found[call.number][call.classes, call.first_only] = _trial(outcome)
+        further = call.with_one_thread(trial)
+        if further is not None:
+            pools.add(further)
+            total += 1
+            missing[call.number] += 1
+        missing[call.number] -= 1
+        if not missing[call.number]:
+            store.write_bitwise(call.number, list(_lines(cells[call.number], found.pop(call.number))))
         yield done, total, call.cell.label
 
 
-def _calls(cell: Cell) -> list[TrialCall]:
-    """Return the trials of a cell, and of its framework with one thread if that needs another process."""
-    if cell.implementation.problem is not Problem.LOGITS:
-        return []
-    calls = [TrialCall(cell, classes) for classes in WIDTHS]
-    if MARK not in cell.mode and cell.framework in VARIANTS[ONE_THREAD].variables:
-        one = replace(cell, mode=f"{cell.mode}{MARK}{ONE_THREAD}")
-        calls += [TrialCall(one, classes, first_only=True) for classes in WIDTHS]
-    return calls
-
-
-def _lines(cell: Cell, found: dict[tuple[int, bool], Outcome]) -> Iterator[BitwiseLine]:
+def _lines(cell: Cell, found: dict[tuple[int, bool], Trial]) -> Iterator[BitwiseLine]:
     """Yield the lines of a cell's table."""
     for classes in WIDTHS:
-        trial = _trial(found[classes, False])
-        compared = list(trial.compared)
-        faults = list(trial.faults)
-        if not faults and (classes, True) in found and not any(c.kind is Property.THREADS for c in compared):
-            other = _trial(found[classes, True])
+        trial = found[classes, False]
+        compared, faults = list(trial.compared), list(trial.faults)
+        if (classes, True) in found:
+            other = found[classes, True]
             faults += other.faults
-            if trial.results and other.results:
+            if other.results:
                 compared += compare_processes(trial, other, Plan(), "with one thread in its process")
         for each in compared:
             yield _line(cell, classes, each)

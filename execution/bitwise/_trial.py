@@ -155,7 +155,9 @@ def _add(
         apart = ulps_apart(values[own], against[quantity][rows] if whole else against[quantity])
         key = presented.kind, quantity
         before = found.get(key, Compared(presented.kind, quantity))
-        found[key] = _joined(before, apart, rows, presented.words, number)
+        joined = _joined(before, apart, rows, presented.words, number)
+        # The same row may stand at many places of a large batch.
+        found[key] = joined if joined.call != number else replace(joined, place=int(own[np.argmax(apart)]))
 
 
 def _joined(before: Compared, apart: NDArray[np.float64], rows: NDArray[np.intp], where: str, call: int) -> Compared:
