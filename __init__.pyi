@@ -12,6 +12,7 @@ from .storage.querying import query as query
 from .storage.querying import read as read
 from .studies.browse.listing import catalogue as catalogue
 from .studies.browse.listing import implementations as implementations
+from .studies.check import BitwiseResult as BitwiseResult
 from .studies.check import CheckResult as CheckResult
 from .studies.check import check as check
 from .studies.compare import Comparison as Comparison

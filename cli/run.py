@@ -125,5 +125,9 @@ def run(
     else:
         print(f"wrote {store.lines()} measurements to {folder}; for a summary, run `logitlab report {folder}`")
         print(f"For all tables, run `logitlab report {folder} --all`.")
+    if bitwise:
+        from ..reports.tables.bitwise import describe_bitwise
+
+        print(*(f"{line}." for line in describe_bitwise(store.bitwise())), sep="\n")
     if report:
         reports.write_whole(store)

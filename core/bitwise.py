@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Property(StrEnum):
-    """What changes around a row whose bits must not change."""
+    """A change around a row that must not change the row's bits."""
 
     ALONE = "alone"
     AMONG = "among others"
@@ -16,7 +16,7 @@ class Property(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What changes, in a few words."""
+        """The change in a few words."""
         return _MEANINGS[self]
 
 
@@ -35,7 +35,7 @@ class Compared:
     """How many rows keep the bits of one quantity when a property changes.
 
     Attributes:
-        kind: what changes.
+        kind: the change around a row.
         quantity: ``loss``, ``gradient`` or ``probabilities``.
         rows: the number of compared rows.
         different: how many of them have other bits.

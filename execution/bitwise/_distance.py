@@ -13,8 +13,8 @@ def ulps_apart(one: Array, other: Array) -> Float64:
     """Return how far apart the rows of two results are: the largest distance of two entries, in steps of their dtype.
 
     A step leads to the adjacent number of the dtype, so that equal bits have distance 0. -0 and +0 are one step apart.
-    Two NaN count as equal. NaN and a number, or an infinity and another number, are infinitely far apart, and so are
-    results of two dtypes.
+    Two NaN count as equal. NaN and a number, an infinity and another number, and results of two dtypes are infinitely
+    far apart.
 
     Args:
         one: (B,) or (B, C).

@@ -268,7 +268,7 @@ def _require_huge(form: CallForm, dtypes: Sequence[str]) -> None:
 
 
 def _refuse_arguments(what: str, **given: Any) -> None:
-    """Raise a UsageError for an argument that has no meaning for what is checked."""
+    """Raise a UsageError for an argument that has no meaning for this kind of check."""
     parameters = inspect.signature(check).parameters
     for name, value in given.items():
         if value != parameters[name].default:

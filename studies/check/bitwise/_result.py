@@ -32,9 +32,9 @@ _EQUAL = "equal"
 class BitwiseResult(CheckResult):
     """The result of a check of bits.
 
-    ``lines`` has a line for each dtype, width, property and quantity: how many ``rows`` were compared, how many are
-    ``different``, and the largest distance ``max_ulp``, with its ``row`` and the call ``where`` it is. ``properties``
-    has each property in each dtype. There are no grades.
+    ``lines`` has a line for each dtype, width, property and quantity: how many ``rows`` were compared, and how many are
+    ``different``. ``max_ulp`` is the largest distance, ``row`` its row, and ``where`` its call. ``properties`` has each
+    property in each dtype. There are no grades.
 
     Attributes:
         program: a program that shows a difference; None if there is none.
@@ -77,7 +77,7 @@ class BitwiseResult(CheckResult):
 
     @property
     def overwritten(self) -> tuple[str, ...]:
-        """Nothing: each call gets arrays of its own."""
+        """Nothing: each call gets new arrays."""
         return ()
 
     @property
@@ -133,14 +133,15 @@ class BitwiseResult(CheckResult):
         changed = self.lines[self.lines["different"] > 0]
         if len(changed):
             yield "Other bits:"
-        for (dtype, classes, name), lines in changed.groupby(["dtype", "classes", "property"], sort=False):
-            worst = lines.loc[lines["max_ulp"].idxmax()]
+        for _, lines in changed.groupby(["dtype", "classes", "property"], sort=False):
+            worst = lines.iloc[int(lines["max_ulp"].to_numpy().argmax())]
+            kind = Property(str(worst["property"]))
             each = " and ".join(
                 f"the {q} of {d:,} of {count(n, 'row')}"
                 for q, d, n in zip(lines["quantity"], lines["different"], lines["rows"], strict=True)
             )
             yield (
-                f"{dtype}, {classes:,} classes, {name} ({Property(name).meaning}): {each}; at most "
+                f"{worst['dtype']}, {worst['classes']:,} classes, {kind} ({kind.meaning}): {each}; at most "
                 f"{distance(worst['max_ulp'])}, in row {worst['row']} {worst['where']}"
             )
 
