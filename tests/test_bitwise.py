@@ -261,6 +261,12 @@ def test_the_command_line_ends_with_0_or_1_and_writes_the_report(tmp_path, monke
     }  # fmt: skip
 
 
+def test_a_users_test_can_assert_equal_bits():
+    logitlab.assert_conforms(in_numpy, "numpy", "float32", **PLAIN)
+    with pytest.raises(AssertionError, match="equal bits required"):
+        logitlab.assert_conforms(torch_bitwise.odd_rows_are_summed_in_another_order, "torch", "float32", **PLAIN)
+
+
 # --- runs ------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +329,12 @@ def test_the_site_has_a_page_of_bits(narrow, tmp_path):
     page = (tmp_path / "site" / "bitwise.html").read_text()
     assert "Bitwise invariance" in page
     assert "numpy/lse" in page
+
+
+def test_the_command_line_names_the_losses_that_change_their_bits(narrow, capsys):
+    asked = ["run", "--bitwise", "--case", "seed/article", "--dtype", "float32", "--implementation", "numpy/lse"]
+    assert main([*asked, "--out", "run"]) == 0
+    assert "Bits compared in 1 cell: every measured row keeps them." in capsys.readouterr().out
 
 
 def test_a_resumed_run_measures_only_what_is_missing_and_a_packed_run_keeps_it(narrow, tmp_path, monkeypatch):

@@ -25,16 +25,10 @@ def bitwise(run: str | Path) -> pd.DataFrame:
         run: the folder of a run.
 
     Returns:
-        A line for each cell, width, property and quantity. Columns:
-
-        - ``framework``, ``implementation``, ``dtype``, ``device``, ``mode``, ``version``, ``classes``;
-        - ``property``: what changes around a row: ``alone``, ``among others``, ``position``, ``neighbours``,
-          ``threads`` or ``repeated``;
-        - ``quantity``, and how many ``rows`` were compared, and how many of them are ``different``;
-        - ``max_ulp``: the largest distance, in steps between adjacent numbers; 0 if all bits are equal;
-        - ``row`` and ``where``: the row and the call with that distance;
-        - ``status`` and ``detail``: those of a call without a result.
-
+        A line for each cell, width (``classes``), ``property`` and ``quantity``. ``property`` is the change around a
+        row: ``alone``, ``among others``, ``position``, ``neighbours``, ``threads`` or ``repeated``. ``rows`` were
+        compared, and ``different`` of them have other bits. ``max_ulp`` is the largest distance, in steps between
+        adjacent numbers, in this ``row`` and call (``where``). ``status`` and ``detail`` are those of the call.
         No lines if the run did not compare bits.
 
     Raises:
