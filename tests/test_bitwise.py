@@ -183,6 +183,14 @@ def test_a_difference_that_a_new_process_does_not_show_is_reported_so():
     assert "In a new process" in str(result)
 
 
+def test_a_loss_that_differs_in_equal_calls_is_reported_as_such():
+    result = logitlab.check(torch_bitwise.the_last_bit_is_left_to_chance, "torch", "float32", **PLAIN)
+    assert "Equal calls differ: a race, or random numbers." in str(result)
+    assert "for _ in range(200):" in result.script
+    other = logitlab.check(torch_bitwise.odd_rows_are_summed_in_another_order, "torch", "float32", **PLAIN)
+    assert "Equal calls differ" not in str(other)
+
+
 def test_logits_with_positions_and_onehot_targets():
     def loss(logits, targets):  # (b, t, C)
         found = (logits.logsumexp(-1) - (logits * targets).sum(-1)) if logits.shape[1] < 2 else None

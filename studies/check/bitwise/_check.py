@@ -140,7 +140,7 @@ def _program(
     candidate: Candidate, plan: Plan, questions: Sequence[Question], progress: Progress | None, *, run: bool
 ) -> BitwiseProgram | None:
     """Return the program of a difference: of those that show it in a new process, the smallest."""
-    smallest = sorted(questions, key=lambda question: question.size)[:TRIED]
+    smallest = sorted(questions, key=lambda question: question.rank)[:TRIED]
     if smallest and progress is not None:
         progress(1, 1, "writing a program that shows a difference")
     first: BitwiseProgram | None = None

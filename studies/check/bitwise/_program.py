@@ -32,9 +32,14 @@ class Question:
     call: Presented
 
     @property
-    def size(self) -> tuple[int, int, bool]:
-        """How much a program of it computes; a loss is shown before a gradient."""
-        return self.classes, self.classes * len(self.call.rows), self.found.quantity != Quantity.LOSS
+    def rank(self) -> tuple[bool, int, int, bool]:
+        """The order of programs: the least to compute first, and a loss before a gradient.
+
+        Equal calls that differ come before all, since they may cause every other difference.
+        """
+        size = self.classes * len(self.call.rows)
+        is_loss = self.found.quantity == Quantity.LOSS
+        return self.found.kind is not Property.REPEATED, self.classes, size, not is_loss
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class BitwiseResult(CheckResult):
     def _changes(self) -> Iterator[str]:
         """Yield a sentence for each dtype, width and property with other bits."""
         changed = self.lines[self.lines["different"] > 0]
+        if changed["property"].eq(Property.REPEATED).any():
+            yield "Equal calls differ: a race, or random numbers. All other differences may have this cause."
         if len(changed):
             yield "Other bits:"
         for _, lines in changed.groupby(["dtype", "classes", "property"], sort=False):
