@@ -3,6 +3,7 @@ from .core.errors import UsageError as UsageError
 from .oracle import Reference as Reference
 from .oracle import linear_reference as linear_reference
 from .oracle import reference as reference
+from .reports import bitwise as bitwise
 from .reports import safety as safety
 from .reports import style as style
 from .reports import tables as tables
@@ -11,6 +12,7 @@ from .storage.querying import query as query
 from .storage.querying import read as read
 from .studies.browse.listing import catalogue as catalogue
 from .studies.browse.listing import implementations as implementations
+from .studies.check import BitwiseResult as BitwiseResult
 from .studies.check import CheckResult as CheckResult
 from .studies.check import check as check
 from .studies.compare import Comparison as Comparison

@@ -63,6 +63,7 @@ def run(
     modes: Strings = None,
     variants: Strings = None,
     quick: bool = False,
+    bitwise: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
@@ -101,6 +102,8 @@ def run(
         variants: settings that change numbers, measured beside the modes that they change; see `variants.VARIANTS`.
         quick: run one case of each family in eager float32, in under a minute. This sets ``cases``, ``dtypes`` and
             ``modes``. `logitlab.safety` lists the safe losses.
+        bitwise: also measure whether each row keeps its bits alone, in other batches, and with other numbers of
+            threads; it adds seconds to minutes for each cell. `logitlab.bitwise` reads the results from ``out``.
         out: the run folder to keep; by default the run is not kept.
         resume: resume the run in ``out``, which must have the same plan and the same versions.
         timeout: time limit of one call in seconds.
@@ -129,8 +132,8 @@ def run(
     request = Request(
         cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,
         implementations=implementations, dtypes=dtypes, devices=devices, modes=modes, variants=variants,
-        quick=quick, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
-        reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
+        quick=quick, bitwise=bitwise, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor,
+        oracle=oracle, reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
     if resume and out is None:
@@ -212,6 +215,9 @@ def execute(
                         first_look(store)
                 if progress is not None:
                     progress(done, total, label)
+            for done, trials, label in executor.compare_bits(cells, store) if request.bitwise else ():
+                if progress is not None:
+                    progress(total + done, total + trials, f"bits of {label}")
             executor.fetch_logs()
             store.keep_logs(Path(logs))
             store.manifest = executor.recorded(store.manifest)

@@ -59,6 +59,9 @@ def check(
     repeat: Annotated[
         int | None, typer.Option(help="How often three batches are called to find a race; 0 for none.")
     ] = None,
+    bitwise: Annotated[
+        bool, typer.Option("--bitwise", help="Check only whether each row keeps its bits in other calls.")
+    ] = False,
     case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
@@ -71,6 +74,9 @@ def check(
     catalogue's cases and on seeded rows of many widths. Each row is tried in several batches, orders and layouts, and
     with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
     fails and a program that reproduces it.
+
+    With --bitwise the check compares bits instead: a row alone, among others, at another place, beside other rows,
+    again, and with other numbers of threads. The exit code is 1 if any bit of its loss or gradient changes.
 
     With --problem linear the function takes hidden states (B, H), a weight (C, H), targets (B,), and the keywords that
     it names, such as bias and class_weight. Its gradients by hidden states, weight and bias are checked too.
@@ -95,7 +101,7 @@ def check(
             output=checking.output_named(output), negate=negate, targets_first=targets_first,
             keywords=checking.assigned(set_ or ()),
             may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,
-            max_rows=max_rows, quick=quick, huge=huge, repeat=repeat,
+            max_rows=max_rows, quick=quick, huge=huge, repeat=repeat, bitwise=bitwise,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
     checking.show(result)

@@ -36,6 +36,9 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="Run one case of each family in eager float32 and list the safe losses.")
     ] = False,
+    bitwise: Annotated[
+        bool, typer.Option("--bitwise", help="Also measure whether a row keeps its bits in other batches and threads.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<time> by default.")] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run in --out.")] = False,
     report: Annotated[
@@ -92,8 +95,8 @@ def run(
     request = Request(
         cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
         implementations=implementation, dtypes=dtype, devices=device, modes=mode, variants=variant,
-        quick=quick, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor, oracle=oracle,
-        reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
+        quick=quick, bitwise=bitwise, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor,
+        oracle=oracle, reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
     )  # fmt: skip
     for line in listing.third_party_notices(framework):
@@ -122,5 +125,9 @@ def run(
     else:
         print(f"wrote {store.lines()} measurements to {folder}; for a summary, run `logitlab report {folder}`")
         print(f"For all tables, run `logitlab report {folder} --all`.")
+    if bitwise:
+        from ..reports.tables.bitwise import describe_bitwise
+
+        print(*(f"{line}." for line in describe_bitwise(store.bitwise())), sep="\n")
     if report:
         reports.write_whole(store)

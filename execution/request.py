@@ -39,6 +39,7 @@ class Request:
     modes: Strings = None
     variants: Strings = None
     quick: bool = False
+    bitwise: bool = False
     resume: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory_limit: float | None = None
@@ -56,8 +57,12 @@ class Request:
         """Return the request; a quick one with one case of each family, float32 and eager mode.
 
         Raises:
-            UsageError: if a quick request also sets one of these options.
+            UsageError: if a quick request also sets one of these options, or if bits are to be compared on a cluster.
         """
+        if self.bitwise and self.executor is not None:
+            raise UsageError(
+                "bitwise invariance is measured on this machine only; leave out the executor, or leave out bitwise"
+            )
         if not self.quick:
             return self
         given = [option for name, option in CHOSEN_BY_QUICK.items() if getattr(self, name) is not None]

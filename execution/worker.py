@@ -48,7 +48,8 @@ class Outcome:
 
     A traced call has ``stages`` instead; their values are NumPy arrays whose first axis is the batch's rows.
     ``changed`` lists the settings that the call changed in its process. ``exhausted`` means that the process runs no
-    more calls. ``resident`` is the process's memory in bytes, 0 if it was not measured.
+    more calls. ``resident`` is the process's memory in bytes, 0 if it was not measured. A trial of bitwise invariance
+    has only ``trial``, a `bitwise.Trial`.
     """
 
     values: tuple[tuple[str, NDArray[Any]], ...] = ()
@@ -59,6 +60,7 @@ class Outcome:
     changed: tuple[str, ...] = ()
     exhausted: bool = False
     resident: int = 0
+    trial: Any = None
 
     @property
     def failed(self) -> bool:
@@ -155,7 +157,7 @@ def _collect_seldom() -> None:
 
 def call(given: Evaluation) -> Outcome:
     """Evaluate one implementation on one batch; quantities returned before a fault are kept."""
-    return _observed(given, evaluated)
+    return observed(given, evaluated)
 
 
 def trace_stages(given: Evaluation) -> Outcome:
@@ -163,10 +165,10 @@ def trace_stages(given: Evaluation) -> Outcome:
 
     A built-in, or a framework without operations, returns its quantities as stages.
     """
-    return _observed(given, _traced)
+    return observed(given, _traced)
 
 
-def _observed(
+def observed(
     given: Evaluation, work: Callable[[Framework, Implementation, Batch | LinearBatch, str, str], Outcome]
 ) -> Outcome:
     """Return the outcome of the work with the settings that it changed in this process.

@@ -133,6 +133,10 @@ class Framework(ABC):
         """
         return False
 
+    def threads(self, count: int) -> AbstractContextManager[Any] | None:
+        """Return a context in which this process computes with so many threads; None if a process cannot change it."""
+        return None
+
     def forget_programs(self) -> None:  # noqa: B027 - few keep any
         """Drop the compiled programs that this process keeps in memory; a worker calls it between shapes."""
 

@@ -38,6 +38,7 @@ class Syntax:
         tail, targets_tail: logits ``{x}`` and targets ``{t}`` without the first row of a longer batch.
         int32: targets ``{t}`` as 32-bit integers.
         apart: factors ``{array}`` that are not next to each other in memory.
+        threads: the line that sets the number of threads to ``{count}``, if a process can; see `Framework.threads`.
         reversed_rows: ``x`` and ``t`` with their rows in reverse order.
         flat: losses ``{rows}`` of any shape with one axis.
         measured: for each mode, the lines that compute ``loss`` from ``x`` and ``t`` as `Framework.evaluate` does. The
@@ -82,6 +83,7 @@ class Syntax:
     targets_tail: str = "np.pad({t}, (1, 0))[1:]"
     int32: str = "{t}.astype('int32')"
     apart: str = "{array}"
+    threads: str = ""
     reversed_rows: str = "x[::-1], t[::-1]"
     flat: str = "{rows}.reshape(-1)"
     measured: Mapping[str, tuple[str, ...]] = field(

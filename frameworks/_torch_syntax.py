@@ -29,6 +29,7 @@ SYNTAX = Syntax(
     targets_tail="torch.nn.functional.pad({t}, (1, 0))[1:]",
     int32="{t}.int()",
     apart="torch.nn.functional.pad({array}[:, None], (1, 1))[:, 1]",
+    threads="torch.set_num_threads({count})",
     reversed_rows="x.detach().flip(0).requires_grad_(), t.flip(0)",
     measured={
         "eager": ("{statements}", "loss = {loss}"),

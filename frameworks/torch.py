@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -203,6 +204,15 @@ class TorchFramework(Framework):
         if torch.cuda.is_available():
             known["accelerator"] = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
         return known
+
+    @contextmanager
+    def threads(self, count: int) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def devices(self) -> tuple[str, ...]:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

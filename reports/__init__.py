@@ -4,6 +4,7 @@ from ._answer import show_answer
 from ._render import FORMATS, write
 from ._report import Report, make_report, partial, tables
 from ._style import style
+from .tables.bitwise import bitwise
 from .tables.errors import errors, finiteness
 from .tables.grades import grade_matrix
 from .tables.ignored import ignored_rows, lets_nan_through
@@ -16,6 +17,7 @@ __all__ = [
     "Report",
     "Section",
     "article",
+    "bitwise",
     "errors",
     "faults",
     "finiteness",

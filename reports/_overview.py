@@ -14,6 +14,7 @@ from ._report import PARTIAL, Report
 from ._summary import UNGRADED, Group, Summary
 from ._terminal import GRADE_STYLES
 from ._wording import MEANINGS, and_more, listed
+from .tables.bitwise import describe_bitwise
 
 MAX_LINES = 45
 WIDEST = 100  # columns; longer lines are hard to read
@@ -130,6 +131,7 @@ def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
         f"NaN from an ignored row reaches {where} in {count(len(names), 'loss')}."
         for where, names in summary.ignored.items()
     ]
+    notes += [f"{sentence}." for sentence in describe_bitwise(found.bitwise)]
     missing = list(dict.fromkeys(name for m in found.manifests for name in m.missing))
     if missing:
         notes.append(f"Not installed: {listed(missing, width // 2)[0]}; `logitlab doctor` says why.")

@@ -15,12 +15,13 @@ from ..core.errors import UsageError
 from ..core.formats import DTYPES
 from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
-from ..storage.schema import CASES, PROGRAMS
+from ..storage.schema import BITWISE, CASES, PROGRAMS
 from ..storage.store import Run
 from ._summary import Summary, summarize
+from .tables.bitwise import describe_bitwise
 from .tables.curves import PREFIX
 from .tables.ignored import describe_nan
-from .tables.sections import Section, sections
+from .tables.sections import Section, bitwise_sections, sections
 
 PARTIAL = "This report is partial"
 MAX_DAMAGE = 5  # sentences about missing or damaged parts above a report
@@ -36,6 +37,7 @@ class Report:
         manifests: those of the runs, in their order.
         folders: those of the runs.
         cases: the lines of `store.CASES` that the runs keep.
+        bitwise: the bitwise invariance that the runs have measured, in the columns of `schema.BitwiseLine`.
         programs: the programs that the runs keep, in the columns of `schema.ProgramLine`.
         damage: a sentence for each thing that could not be read or was never measured.
     """
@@ -46,6 +48,7 @@ class Report:
     folders: list[Path]
     cases: pd.DataFrame
     programs: pd.DataFrame
+    bitwise: pd.DataFrame
     damage: list[str]
 
     @cached_property
@@ -56,7 +59,7 @@ class Report:
             UsageError: for measurements that cannot be read.
         """
         try:
-            return sections(self.source)
+            return [*sections(self.source), *bitwise_sections(self.bitwise)]
         except duckdb.Error as error:
             raise _unreadable(self.folders, error) from error
 
@@ -129,6 +132,7 @@ def _report(runs: Sequence[Run]) -> Report:
     preamble: list[str] = []
     damage: list[str] = []
     cases, programs = [CASES.empty_table().to_pandas()], [PROGRAMS.empty_table().to_pandas()]
+    bits = [BITWISE.empty_table().to_pandas()]
     for number, run in enumerate(runs):
         preamble += _provenance(run.manifest)
         if lost := run.manifest.lost:
@@ -137,6 +141,7 @@ def _report(runs: Sequence[Run]) -> Report:
         try:
             cases.append(run.cases())
             programs.append(run.programs())
+            bits.append(run.bitwise())
         except UsageError as error:
             damage.append(str(error))
         if not run.manifest.complete:
@@ -147,11 +152,12 @@ def _report(runs: Sequence[Run]) -> Report:
             preamble.append(
                 f"Skipped because a run above has the same cases: cases of {source.repeated[number]} cells of this run"
             )
-    preamble += describe_nan(source)
+    compared = pd.concat(bits, ignore_index=True)
+    preamble += [*describe_nan(source), *describe_bitwise(compared)]
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     manifests, folders = [run.manifest for run in runs], [run.folder for run in runs]
     kept = pd.concat(programs, ignore_index=True)
-    return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, kept, damage)
+    return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, kept, compared, damage)
 
 
 def partial(damage: Sequence[str]) -> list[str]:

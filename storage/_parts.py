@@ -8,12 +8,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core import files
+from ..core.errors import UsageError
 
-FOLDER, PROGRAMS_FOLDER, CHECKSUMS = "parts", "programs", "parts.sha256"
+FOLDER, PROGRAMS_FOLDER, BITWISE_FOLDER, CHECKSUMS = "parts", "programs", "bitwise", "parts.sha256"
+BESIDE = (PROGRAMS_FOLDER, BITWISE_FOLDER)  # the folders of files beside the parts, with the same numbers
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 # The temporary files that a killed process leaves, of this LogitLab and of the first one.
 _TEMPORARY = re.compile(rf"(tmp\w{{8}}|\..*\.(json|parquet|sha256|log)){re.escape(files.TEMPORARY)}")
@@ -63,9 +66,24 @@ class Parts:
     def path(self, index: int) -> Path:
         return self.folder / FOLDER / f"{index:05d}.parquet"
 
-    def programs(self, index: int) -> Path:
-        """Return the file with the programs of a part, which exists if there are any."""
-        return self.folder / PROGRAMS_FOLDER / f"{index:05d}.parquet"
+    def beside(self, of: str, index: int) -> Path:
+        """Return the file of this number in a folder of `BESIDE`; it exists if it has any line."""
+        return self.folder / of / f"{index:05d}.parquet"
+
+    def read_beside(self, of: str, schema: pa.Schema) -> pd.DataFrame:
+        """Return the lines of all files in a folder of `BESIDE`, in the order of their numbers.
+
+        Raises:
+            UsageError: for a file that cannot be read.
+        """
+        tables = [schema.empty_table()]
+        for path in numbered(self.folder, of):
+            try:
+                tables.append(pq.read_table(path).cast(schema))
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise UsageError(f"{path} is damaged ({error}); see `logitlab doctor {self.folder}`") from error
+        lines: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        return lines
 
     def name(self, path: Path) -> str:
         """Return the file's name in the list of checksums."""
@@ -84,8 +102,12 @@ class Parts:
 
     def has(self, index: int) -> bool:
         """Return whether a part exists and is undamaged."""
+        return self.is_whole(self.path(index))
+
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file exists and is undamaged."""
         try:
-            return self.defect(self.path(index)) is None
+            return self.defect(path) is None
         except FileNotFoundError:
             return False
 
@@ -113,11 +135,12 @@ class Parts:
     def repair(self, also: str) -> tuple[str, ...]:
         """Remove temporary files, rename damaged parts, and return a message for each damaged part.
 
-        A run without checksums gets them. The checksums of the file ``also`` and of programs are kept.
+        A run without checksums gets them. The checksums of the file ``also`` and of files in `BESIDE` are kept.
         """
         for temporary in temporaries(self.folder):
             temporary.unlink()
-        known = {n: d for n, d in self.checksums.known.items() if n == also or n.startswith(f"{PROGRAMS_FOLDER}/")}
+        beside = tuple(f"{of}/" for of in BESIDE)
+        known = {n: d for n, d in self.checksums.known.items() if n == also or n.startswith(beside)}
         messages = []
         for path in numbered(self.folder):
             defect = self.defect(path)
@@ -130,14 +153,14 @@ class Parts:
 
 
 def numbered(folder: Path, of: str = FOLDER) -> list[Path]:
-    """Return the files of a run folder with the name of a part, or of its programs, by their numbers."""
+    """Return the files of a run folder with the name of a part, or of a file beside it, by their numbers."""
     named = (p for p in (folder / of).glob("*.parquet") if re.fullmatch("[0-9]{5,12}", p.stem))
     return sorted(named, key=lambda path: int(path.stem))
 
 
 def temporaries(folder: Path) -> list[Path]:
     """Return the temporary files that a killed process left."""
-    places = (folder, folder / FOLDER, folder / PROGRAMS_FOLDER, folder / "logs")
+    places = (folder, *(folder / of for of in (FOLDER, *BESIDE, "logs")))
     found = (p for place in places for p in place.glob(f"*{files.TEMPORARY}") if _TEMPORARY.fullmatch(p.name))
     return sorted(p for p in found if p.is_symlink() or p.is_file())
 

@@ -114,6 +114,35 @@ class ProgramLine(NamedTuple):
 PROGRAMS = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in ProgramLine._fields])
 
 
+class BitwiseLine(NamedTuple):
+    """A line of a run's table of bitwise invariance: how many rows of a width keep their bits in a changed call.
+
+    ``property`` to ``where`` are those of `bitwise.Compared`. ``status`` is that of the calls. Without
+    ``ok`` nothing is compared, and ``detail`` has the message.
+    """
+
+    framework: str
+    implementation: str
+    dtype: str
+    device: str
+    mode: str
+    version: str
+    classes: int
+    property: str
+    quantity: str
+    rows: int
+    different: int
+    max_ulp: float
+    row: int
+    where: str
+    status: str
+    detail: str = ""
+
+
+_BITWISE_TYPES = {"max_ulp": pa.float64()} | dict.fromkeys(("classes", "rows", "different", "row"), pa.int64())
+BITWISE = pa.schema([(name, _BITWISE_TYPES.get(name, pa.string())) for name in BitwiseLine._fields])
+
+
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its columns in order and with their types."""
     ordered = table.reindex(columns=list(COLUMNS))

@@ -6,6 +6,7 @@
     RUN/parts/00017.parquet one cell's measurements of one block of cases, written atomically
     RUN/parts.sha256        the checksum of each part, which `sha256sum -c` can verify
     RUN/programs/00017.parquet  programs without LogitLab that show failing results of the part of that number
+    RUN/bitwise/00017.parquet the bitwise invariance of the cell of that number, if the run compares bits
     RUN/cases.parquet       the cases for the pages of a report; of large cases, some rows and classes
     RUN/logs/torch.log      the output of the framework
     RUN/lock                during the run: the process that writes
@@ -27,9 +28,9 @@ import pyarrow.parquet as pq
 from ..core import files
 from ..core.errors import UsageError
 from . import lock
-from ._parts import FOLDER, PROGRAMS_FOLDER, Parts, numbered
+from ._parts import BESIDE, BITWISE_FOLDER, FOLDER, PROGRAMS_FOLDER, Parts, numbered
 from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from .schema import CASES, COLUMNS, PROGRAMS, WORDS, ProgramLine, typed
+from .schema import BITWISE, CASES, COLUMNS, PROGRAMS, WORDS, BitwiseLine, ProgramLine, typed
 
 CASES_FILE, LOGS = "cases.parquet", "logs"
 SMALLEST = 19  # zstd's level of highest compression, a hundred times as slow as the default
@@ -194,7 +195,7 @@ class Run:
         with self._writing():
             if programs is not None:
                 files.subfolder(self.folder, PROGRAMS_FOLDER)
-                self._parts.keep(self._parts.programs(index), programs)
+                self._parts.keep(self._parts.beside(PROGRAMS_FOLDER, index), programs)
             self._parts.keep(self.part(index), data)
 
     def programs(self) -> pd.DataFrame:
@@ -203,19 +204,32 @@ class Run:
         Raises:
             UsageError: for a file that cannot be read.
         """
-        tables = [PROGRAMS.empty_table()]
-        for path in numbered(self.folder, PROGRAMS_FOLDER):
-            try:
-                tables.append(pq.read_table(path).cast(PROGRAMS))
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise UsageError(f"{path} is damaged ({error}); see `logitlab doctor {self.folder}`") from error
-        lines: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-        return lines
+        return self._parts.read_beside(PROGRAMS_FOLDER, PROGRAMS)
+
+    def write_bitwise(self, index: int, lines: Sequence[BitwiseLine]) -> None:
+        """Write the bitwise invariance of the cell of this number."""
+        with self._writing():
+            files.subfolder(self.folder, BITWISE_FOLDER)
+            table = pa.Table.from_pylist([line._asdict() for line in lines], schema=BITWISE)
+            self._parts.keep(self._parts.beside(BITWISE_FOLDER, index), _parquet(table))
+
+    def has_bitwise(self, index: int) -> bool:
+        """Return whether the run has the bitwise invariance of the cell of this number, undamaged."""
+        return self._parts.is_whole(self._parts.beside(BITWISE_FOLDER, index))
+
+    def bitwise(self) -> pd.DataFrame:
+        """Return the bitwise invariance that the run has measured, in the columns of `BitwiseLine`.
+
+        Raises:
+            UsageError: for a file that cannot be read.
+        """
+        return self._parts.read_beside(BITWISE_FOLDER, BITWISE)
 
     def finish(self, finished: str = "") -> None:
         """Mark the run as complete, at the time ``finished``."""
         self.manifest = replace(self.manifest, complete=True, finished=finished or self.manifest.finished)
-        written = (*self.parts(), *numbered(self.folder, PROGRAMS_FOLDER), self._cases)
+        beside = (path for of in BESIDE for path in numbered(self.folder, of))
+        written = (*self.parts(), *beside, self._cases)
         named = {self._parts.name(path) for path in written if path.exists()}
         checksums = self._parts.checksums
         known = {name: digest for name, digest in checksums.known.items() if name in named}
@@ -244,8 +258,11 @@ class Run:
         if not self.manifest.complete:
             raise UsageError(f"{self.folder} is incomplete; to see how to resume, run `logitlab doctor {self.folder}`")
         table, programs = self.read(), [ProgramLine(*line) for line in self.programs().itertuples(index=False)]
+        bits = [BitwiseLine(*line) for line in self.bitwise().itertuples(index=False)]
         with Run.create(folder, replace(self.manifest, packed=True)) as packed:
             packed.write(0, table, programs, level=SMALLEST)
+            if bits:
+                packed.write_bitwise(0, bits)
             with packed._writing():
                 if self._cases.exists():
                     packed._parts.keep(packed._cases, self._cases.read_bytes())

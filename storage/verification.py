@@ -15,13 +15,17 @@ from ..core import files
 from ..core.errors import UsageError
 from ..core.finding import Finding, State
 from . import lock
-from ._parts import CHECKSUMS, FOLDER, PROGRAMS_FOLDER, Parts, numbered, temporaries
+from ._parts import BESIDE, BITWISE_FOLDER, CHECKSUMS, FOLDER, PROGRAMS_FOLDER, Parts, numbered, temporaries
 from .manifest import MANIFEST, CellKey, DamagedManifestError, Manifest, read_manifest
 from .schema import COLUMNS, MEASUREMENT_KEY, typed
 from .store import CASES_FILE, LOGS, Run
 
-OF_A_RUN = (MANIFEST, CASES_FILE, CHECKSUMS, lock.FILE, FOLDER, PROGRAMS_FOLDER, LOGS, "report")
+OF_A_RUN = (MANIFEST, CASES_FILE, CHECKSUMS, lock.FILE, FOLDER, *BESIDE, LOGS, "report")
 MAX_NAMES = 5  # in one line
+_OF_FILES_BESIDE = {
+    PROGRAMS_FOLDER: "programs in the report are",
+    BITWISE_FOLDER: "bitwise invariance in the report is",
+}
 
 
 @dataclass(frozen=True)
@@ -159,13 +163,13 @@ class _Examination:
         yield Finding(CASES_FILE, State.BROKEN if defect else State.OK, defect or f"{lines} lines about cases")
 
     def _of_programs(self) -> Iterator[Finding]:
-        """Yield the defects of the files of programs, which the measurements do not need."""
-        there = {self._parts.name(path): path for path in numbered(self._folder, PROGRAMS_FOLDER)}
-        known = {name for name in self._parts.checksums.known if name.startswith(f"{PROGRAMS_FOLDER}/")}
+        """Yield the defects of the files of programs and of bitwise invariance, which the measurements do not need."""
+        there = {self._parts.name(path): path for of in BESIDE for path in numbered(self._folder, of)}
+        known = {n for n in self._parts.checksums.known if n.startswith(tuple(f"{of}/" for of in BESIDE))}
         for name in sorted(known | set(there)):
             defect = self._parts.defect(there[name]) if name in there else "it is missing"
             if defect:
-                yield Finding(name, State.BROKEN, f"{defect}; programs in the report are incomplete")
+                yield Finding(name, State.BROKEN, f"{defect}; {_OF_FILES_BESIDE[name.partition('/')[0]]} incomplete")
 
     def _others(self) -> Iterator[Finding]:
         left = [self._parts.name(path) for path in temporaries(self._folder)]

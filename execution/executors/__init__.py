@@ -9,7 +9,9 @@ from typing import Protocol
 from ...core.errors import UsageError
 from ...storage.manifest import Manifest
 from ...storage.store import Run
+from ..bitwise._cells import compare_bits
 from ..measuring import Block, measure
+from ..plan import Cell
 from ..pool import Pools
 from ..registry import Description
 
@@ -30,6 +32,9 @@ class Executor(AbstractContextManager["Executor"], Protocol):
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         """Measure all blocks and write each cell's table into the store; yield rows done and their cell."""
 
+    def compare_bits(self, cells: Sequence[Cell], store: Run) -> Iterator[tuple[int, int, str]]:
+        """Measure the bitwise invariance of the cells; yield the trials done, their number, and the cell."""
+
     def fetch_logs(self) -> None:
         """Copy the frameworks' output into the folder for logs."""
 
@@ -43,6 +48,9 @@ class Local(Pools):
     def measure(self, blocks: Iterable[Block], store: Run) -> Iterator[tuple[int, str]]:
         for block in blocks:
             yield from measure(self, store.manifest.run, block, block.grouped(), store.write)
+
+    def compare_bits(self, cells: Sequence[Cell], store: Run) -> Iterator[tuple[int, int, str]]:
+        return compare_bits(self, cells, store)
 
     def fetch_logs(self) -> None:
         """Do nothing: the workers write their logs to that folder."""

@@ -170,6 +170,10 @@ class Dask(Cluster):
                     raise UsageError(one.deadly)
                 self._submit(one.task, one.block, one.times + 1)
 
+    def compare_bits(self, cells: Sequence[Cell], store: Run) -> Iterator[tuple[int, int, str]]:
+        """Raise a UsageError: a request for it is refused before the run starts."""
+        raise UsageError("bitwise invariance is not measured on a cluster; leave out the executor")
+
     def fetch_logs(self) -> None:
         """End the run's processes on the workers and fetch their logs, one file for each worker and key."""
         self.poll()

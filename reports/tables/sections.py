@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ...core.bitwise import Property
 from ...core.formats import DTYPES
 from ...core.vocabulary import in_words
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
+from .bitwise import LARGEST, invariance
 from .bounds import against_bounds
 from .errors import LISTED, errors, finiteness
 from .grades import LEGEND, grade_matrix
@@ -39,6 +41,17 @@ def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
     found = Measurements.of(measurements)
     makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _agreement, _outcomes)
     return [s for make in makers for s in make(found) if len(s.table)]
+
+
+def bitwise_sections(lines: pd.DataFrame) -> list[Section]:
+    """Return the table of bitwise invariance, if bits were compared; ``lines`` are those of `Run.bitwise`."""
+    if lines.empty:
+        return []
+    table = invariance(lines)
+    note = "Whether the bits of a row's loss and gradient stay the same when only its surroundings change: "
+    note += "; ".join(f"{p.value} ({p.meaning})" for p in Property)
+    note += ". A number of rows have other bits, by at most so many ulp. An empty cell was not measured."
+    return [Section("bitwise", "Bitwise invariance", note, table, table.drop(columns=LARGEST))]
 
 
 def _overall(found: Measurements) -> Iterator[Section]:

@@ -3,12 +3,8 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
-
-from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
@@ -16,16 +12,15 @@ from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
 from ...frameworks import Framework
+from ._chosen import chosen_cases
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
 from .batches._limits import Limits
-from .batches._rows import LAID
-from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
+from .bitwise import check_bitwise
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
-from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
+from .forms._form import CallForm, Layout, Returns, TargetDtype, TargetKind
 from .forms._named import load_framework
-from .forms._options import REDUCTION, set_in
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
@@ -68,6 +63,7 @@ def check(
     quick: bool = False,
     huge: bool = False,
     repeat: int | None = None,
+    bitwise: bool = False,
     shrink: bool = True,
     run_script: bool = True,
     first: bool = False,
@@ -132,6 +128,11 @@ def check(
             default four rows are called 4,603 times in the first dtype, which shows a race of 1 in 1,000 calls with
             99 %, and 130 rows 459 times. A framework that compiles each shape calls the four rows 90 times. With
             ``cases`` no call is repeated by default. 0 turns these calls off.
+        bitwise: whether to compare bits, and not grades. Each row is called alone, in other batches, at other places,
+            beside other rows, again, and with other numbers of threads if the process can set them. It has 5 to 50,257
+            classes. The check passes if the bits of its loss and gradient never change; the result is a
+            `BitwiseResult`. ``require``, ``cases``, ``first``, ``huge``, ``repeat``, ``internal``, ``returns`` and
+            ``problem`` do not apply.
         shrink: whether to search for the smallest input that still fails.
         run_script: whether to run the program of the smallest input in a new Python process, to show what it prints.
         first: whether to stop at the first batch that fails; the grades then cover the batches tried.
@@ -158,12 +159,18 @@ def check(
             every batch, cannot be measured either.
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
+    if bitwise:
+        _refuse_arguments(
+            "a check of bits", problem=problem, require=require, require_loss=require_loss,
+            require_gradient=require_gradient, returns=returns, internal=internal, cases=cases, huge=huge,
+            repeat=repeat, first=first,
+        )  # fmt: skip
     if arguments.as_choice(problem, Problem, "problem") is Problem.LINEAR:
-        _refuse_arguments_of_logits(
-            gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype, output=output, negate=negate,
-            may_overwrite=may_overwrite, factory=factory, targets_first=targets_first, keywords=keywords or None,
-            internal=internal, min_classes=min_classes, max_classes=max_classes, max_rows=max_rows, huge=huge,
-            repeat=repeat,
+        _refuse_arguments(
+            "a loss of hidden states", gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype,
+            output=output, negate=negate, may_overwrite=may_overwrite, factory=factory, targets_first=targets_first,
+            keywords=keywords or None, internal=internal, min_classes=min_classes, max_classes=max_classes,
+            max_rows=max_rows, huge=huge, repeat=repeat,
         )  # fmt: skip
         linear_form = LinearForm(
             arguments.as_choice(returns, Returns, "returns"),
@@ -198,15 +205,15 @@ def check(
     limits = replace(Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times)
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     if huge:
-        if form.returns is not Returns.ROWS:
-            raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
-        require_memory(asked or tuple(FORMATS))
+        _require_huge(form, asked)
     with reporting(progress) as report:
         adapter = _adapter(framework, device, mode)
         few_shapes = adapter.compiles_shapes(mode)
         candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
+        if bitwise:
+            return check_bitwise(candidate, asked, limits, report, on_failure, run_script=shrink and run_script)
         named = candidate.callee.options
-        every = _chosen(cases, named, form, few_shapes=few_shapes)
+        every = chosen_cases(cases, named, form, few_shapes=few_shapes)
         chosen = limits.within(every, named=cases is not None)
         tries = Tries(
             candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
@@ -253,12 +260,20 @@ def _adapter(framework: str, device: str, mode: str) -> Framework:
     return adapter
 
 
-def _refuse_arguments_of_logits(**given: Any) -> None:
-    """Raise a UsageError for an argument that has no meaning for a loss of hidden states."""
+def _require_huge(form: CallForm, dtypes: Sequence[str]) -> None:
+    """Raise a UsageError if the loss cannot be called with a huge batch in one of the dtypes."""
+    if form.returns is not Returns.ROWS:
+        raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
+    require_memory(tuple(dtypes) or tuple(FORMATS))
+
+
+def _refuse_arguments(what: str, **given: Any) -> None:
+    """Raise a UsageError for an argument that has no meaning for this kind of check."""
     parameters = inspect.signature(check).parameters
     for name, value in given.items():
         if value != parameters[name].default:
-            raise UsageError(f"{name} does not apply to a loss of hidden states; leave it out, or check problem logits")
+            other = "check without bitwise" if "bits" in what else "check problem logits"
+            raise UsageError(f"{name} does not apply to {what}; leave it out, or {other}")
 
 
 def _measure_all(
@@ -305,41 +320,6 @@ def _grade(letter: str) -> Grade:
     if letter not in GRADES[:-1]:
         raise UsageError(f"cannot require grade {letter!r}; choose one of {', '.join(GRADES[:-1])}")
     return Grade(letter)
-
-
-def _chosen(
-    patterns: str | Sequence[str] | None, options: Sequence[str], form: CallForm = PLAIN_FORM, *, few_shapes: bool
-) -> tuple[Case, ...]:
-    globs = arguments.as_strings(patterns, "cases")
-    every = tuple(case for case in (*seeded_cases(), *option_cases(options)) if _can_be_given(case, options, form))
-    if few_shapes and not globs:
-        every = tuple(case for case in every if case.classes in FEW_WIDTHS)
-    of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
-    others = [glob for glob in globs if not glob.startswith(SEEDED)]
-    held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options, form))
-    if not held and not of_its_own:
-        taken = f" with the options {', '.join(options)}" if options else " alone"
-        raise UsageError(
-            f"no case of {', '.join(globs)} holds logits and class indices{taken}, which is what this loss takes; "
-            "choose other cases from `logitlab cases`"
-        )
-    return (*held, *of_its_own)
-
-
-def _can_be_given(case: Case, options: Sequence[str], form: CallForm) -> bool:
-    given, taken = set(set_in(case)), {*options, *([REDUCTION] if case.reduction == form.returns else [])}
-    in_rows = case.problem is Problem.LOGITS and case.layout in LAID and not case.invalid and case.rows > 0
-    # Losses of class probabilities divide a weighted mean by the number of rows, or by the weights.
-    is_mean = case.reduction == "mean" or form.returns is Returns.MEAN
-    one_meaning = not (form.dense and is_mean and "weight" in given)
-    return in_rows and one_meaning and given <= taken and _has_targets(case, form)
-
-
-def _has_targets(case: Case, form: CallForm) -> bool:
-    if case.targets.ndim == 2:
-        sums = case.targets.sum(axis=1)
-        return form.targets is TargetKind.SOFT and bool(np.allclose(sums, 1, rtol=0, atol=2.0**-20))
-    return case.targets.dtype == np.int64
 
 
 def _require_callable(loss: Any, gradient: Any, called: str, form: CallForm) -> None:

@@ -25,6 +25,7 @@ NAVIGATION = (
     ("curves.html", "Curves"),
     ("modes.html", "Modes"),
     ("devices.html", "Devices"),
+    ("bitwise.html", "Bits"),
     ("agreement.html", "Agreement"),
     ("bounds.html", "Bounds"),
     ("faults.html", "Not measured"),

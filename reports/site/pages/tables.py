@@ -16,6 +16,7 @@ from .._slugs import slugs
 # Sections that have another page; the page of errors has the rest.
 ELSEWHERE = (
     "grades", "finiteness", "modes", "devices", "agreement", "pairs", "faults", "invalid", "ignored", "stability",
+    "bitwise",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def tables_pages(site: Site, sections: Mapping[str, Section], out: Path) -> Iter
     yield _errors(site, sections)
     yield _side(site, sections, out, "modes", "Eager against compiled", "Measure another with --mode compiled")
     yield _side(site, sections, out, "devices", "CPU against accelerator", "Measure on a machine with an accelerator")
+    yield _bitwise(site, sections)
     yield _agreement(site, sections, out)
     yield _bounds(site, sections, out)
     yield _faults(site, sections)
@@ -112,6 +114,17 @@ def _side(site: Site, sections: Mapping[str, Section], out: Path, name: str, tit
         pictures=pictures,
         nothing=f"The runs of this report have only one {column}. {advice}, then report both runs: "
         "logitlab report RUN RUN --format html.",
+    )
+
+
+def _bitwise(site: Site, sections: Mapping[str, Section]) -> TablesPage:
+    return TablesPage(
+        file="bitwise.html",
+        title="Bitwise invariance",
+        lede="Whether a row's loss and gradient keep their bits when only its surroundings change. "
+        "Reinforcement learning compares probabilities of two programs, and needs equal bits.",
+        grids=grids_of(site, sections.get("bitwise"), title=""),
+        nothing="The runs of this report have not compared bits; measure them with logitlab run --bitwise.",
     )
 
 
