@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program g
 from torch import Tensor
 
 from ..core.conventions import Convention, MeanDivisor
+from ..core.interpreting import INTERPRETED
 from ._batch import Implementation
 from .formulas import squared, transformed
 
@@ -116,7 +117,8 @@ def _builtin(
 
 def _fused(name: str, loss: Callable[..., Tensor]) -> Implementation:
     package = name.partition(".")[0]
-    return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=("cuda",))
+    modes, devices = ("eager", INTERPRETED), ("cuda",)
+    return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=devices, modes=modes)
 
 
 LIGER = _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy)

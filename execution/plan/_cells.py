@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
+from ...core.interpreting import INTERPRETED
 from ...core.vocabulary import OracleKind
 from ...oracle import require_quad
 from .. import registry, variants
@@ -17,7 +18,7 @@ SPARED_FOR = "float32"
 # The dtype and mode that most readers look for are measured first.
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
 # An interpreter and a launch of ranks take seconds a call: a run measures these modes only if it is asked to.
-ON_REQUEST = ("interpreted", "sharded")
+ON_REQUEST = (INTERPRETED, "sharded")
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ def choose_cells(
         if info.version is not None and _matches(info.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if (not devices or "auto" in devices or device in devices) and device in (info.devices or (device,))
+        if not devices or "auto" in devices or device in devices
         for mode in info.modes
-        if (mode in modes if modes else mode not in ON_REQUEST)
+        if (mode in modes if modes else mode not in ON_REQUEST) and info.runs_on(device, mode)
         if not (sparing and mode != "eager" and dtype != SPARED_FOR)
         for variant in variants.modes_of(name, mode, chosen_variants)
     )

@@ -155,7 +155,7 @@ def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
         if d.missing is not None:
             lines.append(_Line(name, missing=d.missing))
         for i in d.implementations:
-            devices, available = ", ".join(i.devices or d.devices), i.version is not None
+            devices, available = ", ".join(i.devices_among(d.devices)), i.version is not None
             missing = None if available else f"{i.package} is not installed"
             names = (i.name, i.formula, ", ".join(DTYPES), devices, ", ".join(i.modes))
             lines.append(_Line(name, *names, i.version, available, missing, i.problem.value))

@@ -12,6 +12,7 @@ from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
+from ...core.interpreting import INTERPRETED
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
@@ -195,7 +196,10 @@ def check(
     # Of cases that the user names, a race is looked for only on demand: it takes as long as a few hundred other calls.
     repeat = 0 if repeat is None and cases is not None else repeat
     times = None if repeat is None else arguments.as_integer(repeat, "repeat")
-    limits = replace(Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times)
+    limits = replace(
+        Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times,
+        interpreted=mode == INTERPRETED, named=cases is not None,
+    )  # fmt: skip
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     if huge:
         if form.returns is not Returns.ROWS:
@@ -207,7 +211,7 @@ def check(
         candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
         named = candidate.callee.options
         every = _chosen(cases, named, form, few_shapes=few_shapes)
-        chosen = limits.within(every, named=cases is not None)
+        chosen = limits.within(every)
         tries = Tries(
             candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
         )
@@ -244,7 +248,7 @@ def _adapter(framework: str, device: str, mode: str) -> Framework:
     Raises:
         UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
     """
-    adapter = load_framework(framework)
+    adapter = load_framework(framework, mode)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
     modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))

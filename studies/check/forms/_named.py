@@ -20,27 +20,33 @@ Loss = Callable[..., Any]
 # The advice for a framework that LogitLab does not have.
 _INSTEAD = {
     "triton": "a Triton kernel takes PyTorch's tensors: give --framework torch, with --device cuda on a GPU, or with "
-    "TRITON_INTERPRET=1 in the environment",
+    "--mode interpreted",
+    "pallas": "a Pallas kernel takes JAX's arrays: give --framework jax, with --device cuda on a GPU, or with "
+    "--mode interpreted",
     "mlx": "LogitLab cannot call MLX: check the same formulas with --framework numpy, or add a framework "
     "(`logitlab frameworks` lists those that there are)",
 }
 
 
-def load_framework(name: str) -> Framework:
+def load_framework(name: str, mode: str = "eager") -> Framework:
     """Return the adapter of a framework in this process, without a change of settings.
 
+    A mode that needs this process prepared is entered, for which the user's loss must not be imported yet.
+
     Raises:
-        UsageError: for an unknown framework, or one that cannot be imported.
+        UsageError: for an unknown framework, or one that cannot be imported, or cannot run the mode in this process.
     """
     if name not in registry.names():
         advice = _INSTEAD.get(name, f"choose one of {', '.join(registry.names())}")
         raise UsageError(f"unknown framework {name!r}; {advice}")
     try:
-        return registry.imported(name)
+        framework = registry.imported(name)
     except ImportError as error:
         raise UsageError(
             f"{name} cannot be imported ({error}); for how to install it, see `logitlab doctor`"
         ) from error
+    framework.enter_mode(mode)
+    return framework
 
 
 def named(path: str) -> tuple[str, Loss]:
