@@ -151,8 +151,16 @@ def choose_cells(
     )
     if not cells:
         asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
-        raise UsageError(f"no chosen implementation has {asked}; choose another from `logitlab frameworks`")
+        raise UsageError(f"no chosen implementation has {asked}; {_other_modes(infos, implementations)}")
     return cells
+
+
+def _other_modes(infos: Iterable[ImplementationInfo], implementations: Sequence[str] | None) -> str:
+    """Return what to choose instead: the modes that are measured on request, if there are any."""
+    chosen = [info for info in infos if _matches(info.name, implementations)]
+    others = [mode for mode in ON_REQUEST if any(mode in info.modes for info in chosen)]
+    named = f"give {' or '.join(f'--mode {mode}' for mode in others)}, or " if others else ""
+    return f"{named}choose another from `logitlab frameworks`"
 
 
 def not_installed(

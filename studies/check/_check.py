@@ -16,7 +16,6 @@ from ...core.interpreting import INTERPRETED
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
-from ...frameworks import Framework
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
 from .batches._limits import Limits
@@ -25,7 +24,7 @@ from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
 from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
-from .forms._named import load_framework
+from .forms._named import load_for
 from .forms._options import REDUCTION, set_in
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
@@ -100,7 +99,8 @@ def check(
         gradient: a function of logits and targets that returns the gradient (B, C) of the summed row losses. NumPy
             needs it to check the gradient; the other frameworks differentiate the loss without it.
         device: a device that the framework finds.
-        mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
+        mode: ``eager``, or another mode of the framework: ``compiled``, ``graph``, or ``interpreted`` for a Triton or
+            Pallas kernel on the CPU, which tries few rows.
         problem: what the loss is a function of: ``logits``, or ``linear`` for hidden states (B, H) and a weight (C, H).
             See below.
         returns: what the loss returns: ``rows`` (B,), or the ``mean`` or ``sum`` of the batch. A mean or sum is graded
@@ -178,7 +178,7 @@ def check(
             tuple(arguments.as_strings(cases, "cases")), quick, first, shrink, run_script,
         )  # fmt: skip
         with reporting(progress) as report:
-            adapter = _adapter(framework, device, mode)
+            adapter = load_for(framework, device, mode)
             return check_linear(callee, adapter, device, mode, settings, report, on_failure)
     if weight_layout != "ch":
         raise UsageError("weight_layout is an argument of the linear problem; give problem='linear' (--problem linear)")
@@ -206,7 +206,7 @@ def check(
             raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
         require_memory(asked or tuple(FORMATS))
     with reporting(progress) as report:
-        adapter = _adapter(framework, device, mode)
+        adapter = load_for(framework, device, mode)
         few_shapes = adapter.compiles_shapes(mode)
         candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
         named = candidate.callee.options
@@ -240,21 +240,6 @@ def check(
         options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
-
-
-def _adapter(framework: str, device: str, mode: str) -> Framework:
-    """Return a framework that has the device and the mode.
-
-    Raises:
-        UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
-    """
-    adapter = load_framework(framework, mode)
-    if device not in adapter.devices():
-        raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
-    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
-    if mode not in modes:
-        raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
-    return adapter
 
 
 def _refuse_arguments_of_logits(**given: Any) -> None:

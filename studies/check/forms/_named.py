@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ....core.errors import UsageError, format_error
+from ....core.interpreting import DEVICE, INTERPRETED
 from ....execution import registry
 from ....frameworks import Framework
 from ._factory import Factory, parse
@@ -47,6 +48,24 @@ def load_framework(name: str, mode: str = "eager") -> Framework:
         ) from error
     framework.enter_mode(mode)
     return framework
+
+
+def load_for(framework: str, device: str, mode: str) -> Framework:
+    """Return a framework that has the device and the mode.
+
+    Raises:
+        UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
+    """
+    adapter = load_framework(framework)
+    if device not in adapter.devices():
+        raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    if mode not in modes:
+        raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
+    if mode == INTERPRETED and device != DEVICE:
+        raise UsageError(f"the mode {mode} runs on the device {DEVICE}, not on {device}; leave out one of the two")
+    adapter.enter_mode(mode)
+    return adapter
 
 
 def named(path: str) -> tuple[str, Loss]:
