@@ -110,8 +110,8 @@ def test_the_implementations_are_a_table():
     wanted = ["framework", "implementation", "formula", "dtypes", "devices", "modes", "version", "available"]
     assert list(table.columns[: len(wanted)]) == wanted
     assert table[~table["available"]]["missing"].to_list() == ["cut_cross_entropy is not installed"] * 2
-    liger = table[table["implementation"].str.startswith("torch/liger_kernel.")]
-    assert set(zip(liger["devices"], liger["modes"], strict=True)) == {("cpu, cuda", "eager, interpreted")}
+    fused = table[table["implementation"].str.match(r"torch/(liger_kernel|fla)\.")]
+    assert set(zip(fused["devices"], fused["modes"], strict=True)) == {("cpu, cuda", "eager, interpreted")}
     assert {"torch/F.cross_entropy", "numpy/scipy.special.log_softmax"} <= set(table["implementation"])
 
 

@@ -77,7 +77,7 @@ def test_the_cut_loss_takes_no_bias_and_no_class_weights():
         assert batch.refusal(CUT) == f"takes no {words}"
 
 
-@pytest.mark.parametrize("implementation", [LIGER, FUSED, CUT], ids=lambda i: i.name)
+@pytest.mark.parametrize("implementation", [LIGER, _torch_losses.FLA, FUSED, CUT], ids=lambda i: i.name)
 def test_the_kernels_run_eagerly_on_cuda_and_interpreted_on_the_cpu(implementation):
     info = registry._info(implementation, "1")
     assert [(d, m) for m in info.modes for d in ("cpu", "cuda") if info.runs_on(d, m)] == [
@@ -85,7 +85,7 @@ def test_the_kernels_run_eagerly_on_cuda_and_interpreted_on_the_cpu(implementati
         ("cpu", "interpreted"),
     ]
     assert info.devices_among(["cpu"]) == ("cpu", "cuda")
-    assert implementation.reduces
+    assert implementation.reduces == (implementation is not _torch_losses.FLA)
     assert not implementation.soft
     assert implementation.class_axis is None
     assert implementation.name.startswith(f"torch/{implementation.package}.")

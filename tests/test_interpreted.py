@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from logitlab.storage.store import Run
 
 TESTS = Path(__file__).parent
 LIGER, FUSED = "torch/liger_kernel.liger_cross_entropy", "torch/liger_kernel.liger_fused_linear_cross_entropy"
+FLA = "torch/fla.modules.fused_cross_entropy.cross_entropy_loss"
 SOFTMAX = "jax/experimental.pallas.ops.gpu.softmax"
 CHANGED = "{} has changed: it was measured with the versions of constraints.txt; state the new behaviour here"
 
@@ -33,16 +33,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton has whee
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a run of Liger's kernels on a few cases of each kind, most with options."""
+    """Return a run of Liger's and fla's kernels on a few cases of each kind, most with options."""
     out = tmp_path_factory.mktemp("interpreted") / "run"
     runner.run(
         cases=[
-            "seed/*", "gap/20_high", "offset/1e06", "field_overflow/mlx_4188", "masks/block_*", "layout/*",
-            "smoothing/mild_0.1", "ignored/one_*", "z_loss/normalized", "weights/article_mean", "softcap/saturated",
+            "seed/*", "gap/20_high", "scaling/hot", "smoothing/mild_0.1", "offset/1e06", "field_overflow/mlx_4188", "masks/block_*", "layout/*",
+            "ignored/one_*", "z_loss/normalized", "weights/article_mean", "softcap/saturated",
             "invalid/classes", "linear_layers/bias_s1", "linear_layers/z_loss", "linear_layers/smoothing",
             "linear_layers/softcap", "linear_layers/class_weights", "linear_ignored/nan_row_mean",
         ],
-        implementations="torch/liger*", dtypes="float32", modes="interpreted", out=out,
+        implementations=["torch/liger*", FLA], dtypes="float32", modes="interpreted", out=out,
     )  # fmt: skip
     return out
 
@@ -59,7 +59,7 @@ def rows_of(table: pd.DataFrame, case: str, quantity: str = "loss", implementati
 
 
 def test_the_kernels_run_on_the_cpu_under_their_own_mode(table):
-    assert set(table["implementation"]) == {LIGER, FUSED}
+    assert set(table["implementation"]) == {LIGER, FUSED, FLA}
     assert set(table["mode"]) == {"interpreted"}
     assert set(table["device"]) == {"cpu"}
     article = rows_of(table, "seed/article")
@@ -112,6 +112,23 @@ def test_options_that_the_interpreter_lacks_are_named_with_its_error(table):
         row = rows_of(table, case, implementation=implementation).iloc[0]
         assert row["status"] == "raised", CHANGED.format(f"{implementation} on {case}")
         assert "'float' object has no attribute 'to'" in row["detail"]
+
+
+@pytest.mark.pinned
+def test_fla_loses_the_digits_of_an_offset_in_its_gradient_too(table):
+    for quantity in ("loss", "gradient"):
+        row = rows_of(table, "field_overflow/mlx_4188", quantity, FLA).iloc[1]
+        assert row["grade"] == "C", CHANGED.format("fla's loss of [2, -1] + 1e4")
+    assert rows_of(table, "field_overflow/mlx_4188", implementation=FLA).iloc[1]["value"] == 0.048828125
+
+
+@pytest.mark.parametrize(
+    "case", ["masks/block_32768", "layout/transposed", "layout/strided", "smoothing/mild_0.1", "z_loss/normalized", "@"]
+)
+def test_fla_is_right_with_masks_layouts_and_options(table, case):
+    case = case.replace("@", "scaling/hot")
+    for quantity in ("loss", "gradient"):
+        assert set(rows_of(table, case, quantity, FLA)["grade"]) <= {"A", "B"}
 
 
 def test_liger_raises_for_a_target_that_is_no_class(table):
@@ -221,9 +238,8 @@ def test_jax_s_pallas_softmax_is_measured():
 
 
 def test_check_refuses_a_triton_that_compiles(monkeypatch):
-    compiling = ModuleType("triton.language")
-    compiling.cdiv = lambda a, b: a
-    monkeypatch.setitem(sys.modules, "triton.language", compiling)
+    assert "triton.language" in sys.modules, "conftest.py imports it"
+    monkeypatch.setenv(interpreting.VARIABLE, "1")  # too late
     with pytest.raises(UsageError, match=r"triton was imported without TRITON_INTERPRET=1.*before the first import"):
         interpreting.interpret_triton()
 
