@@ -37,10 +37,11 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("interpreted") / "run"
     runner.run(
         cases=[
-            "seed/*", "gap/20_high", "scaling/hot", "smoothing/mild_0.1", "offset/1e06", "field_overflow/mlx_4188", "masks/block_*", "layout/*",
-            "ignored/one_*", "z_loss/normalized", "weights/article_mean", "softcap/saturated",
-            "invalid/classes", "linear_layers/bias_s1", "linear_layers/z_loss", "linear_layers/smoothing",
-            "linear_layers/softcap", "linear_layers/class_weights", "linear_ignored/nan_row_mean",
+            "seed/*", "gap/20_high", "scaling/hot", "smoothing/mild_0.1", "offset/1e06", "field_overflow/mlx_4188",
+            "masks/block_*", "layout/*", "ignored/one_*", "z_loss/normalized", "weights/article_mean",
+            "softcap/saturated", "invalid/classes", "linear_layers/bias_s1", "linear_layers/z_loss",
+            "linear_layers/smoothing", "linear_layers/softcap", "linear_layers/class_weights",
+            "linear_ignored/nan_row_mean",
         ],
         implementations=["torch/liger*", FLA], dtypes="float32", modes="interpreted", out=out,
     )  # fmt: skip

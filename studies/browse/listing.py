@@ -19,8 +19,13 @@ from ...execution.registry import Description
 
 # The packages whose extra has another name.
 _EXTRAS = {
-    "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "interpreted", "fla": "interpreted", "cut_cross_entropy": "gpu"
-}  # fmt: skip
+    "optax": "jax",
+    "keras": "tensorflow",
+    "sklearn": "scipy",
+    "liger_kernel": "interpreted",
+    "fla": "interpreted",
+    "cut_cross_entropy": "gpu",
+}
 
 
 def catalogue(
