@@ -207,14 +207,21 @@ def test_the_site_says_it_beside_the_grades(folder, tmp_path):
         assert interpreting.NOTE in html.unescape((tmp_path / "site" / page).read_text())
 
 
-def test_a_program_of_a_measurement_interprets_too(tmp_path, capsys):
-    where = ["--implementation", LIGER, "--dtype", "float32", "--mode", "interpreted", "--row", "1"]
-    assert main(["reproduce", "field_overflow/mlx_4188", *where]) == 0
+@pytest.mark.parametrize(
+    ("implementation", "case", "line", "before", "printed"),
+    [
+        (LIGER, "field_overflow/mlx_4188", "os.environ['TRITON_INTERPRET'] = '1'", "import torch", "0.048828125"),
+        (SOFTMAX, "seed/article", "softmax(x, interpret=True)", "loss = -jnp.log", "loss: [inf]"),
+    ],
+)
+def test_a_program_of_a_measurement_interprets_too(implementation, case, line, before, printed, capsys):
+    where = ["--implementation", implementation, "--dtype", "float32", "--mode", "interpreted", "--row", "1"]
+    assert main(["reproduce", case, *where]) == 0
     program = capsys.readouterr().out
-    assert program.index("os.environ['TRITON_INTERPRET'] = '1'") < program.index("import torch")
+    assert program.index(line) < program.index(before)
     environment = {k: v for k, v in os.environ.items() if k != interpreting.VARIABLE}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert "0.048828125" in done.stdout
+    assert printed in done.stdout
 
 
 def test_a_kernel_without_its_gpu_says_how_it_runs(tmp_path):
