@@ -16,7 +16,7 @@ Cases = Annotated[Values, typer.Option(help="Cases to measure: a glob over famil
 Implementations = Annotated[Values, typer.Option(help="Implementations to measure: a glob. Repeatable.")]
 Dtype = Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
-Mode = Annotated[str, typer.Option(help="eager, graph or compiled.")]
+Mode = Annotated[str, typer.Option(help="eager, graph, compiled or interpreted.")]
 GrowthFactor = Annotated[float, typer.Option(help="Report an error that grew by more than this factor.")]
 
 

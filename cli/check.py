@@ -89,7 +89,7 @@ def check(
     if out is not None:
         checking.prepare(out)
     with gathered_output() as printed, no_arguments(), show_progress_and_lines(printed.stream) as (show, say):
-        checking.load_framework(framework)  # before the loss imports Keras, whose backend it sets
+        checking.load_framework(framework, mode)  # before the loss imports Keras or Triton, which it sets up
         name, function = checking.named(loss)
         by_hand = checking.named(gradient)[1] if gradient else None
         result = checking.check(

@@ -13,7 +13,9 @@ def explain(
         int | None, typer.Option(help="The row, from 0, or -1 for the reduced loss; the worst row by default.")
     ] = None,
     device: Device = "cpu",
-    mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
+    mode: Annotated[
+        str, typer.Option(help="eager, graph, compiled or interpreted, or a variant: eager+one-thread.")
+    ] = "eager",
     case_file: Annotated[Values, typer.Option(help="A case file to look in. Repeatable.")] = None,
     timeout: Annotated[float, typer.Option(help="Time limit of the call in seconds.", min=0.001)] = 120.0,
 ) -> None:

@@ -14,7 +14,9 @@ def reproduce(
         int | None, typer.Option(help="The row, from 0, or -1 for the reduced loss; all rows by default.")
     ] = None,
     device: Device = "cpu",
-    mode: Annotated[str, typer.Option(help="eager, graph or compiled, or a variant: eager+one-thread.")] = "eager",
+    mode: Annotated[
+        str, typer.Option(help="eager, graph, compiled or interpreted, or a variant: eager+one-thread.")
+    ] = "eager",
     quantity: Annotated[
         str | None,
         typer.Option(help="Such as loss, gradient or gradient_weight; by default that of the worst grade."),

@@ -28,7 +28,9 @@ def run(
     device: Annotated[Values, typer.Option(help="cpu, cuda, ..., or auto for all devices. Repeatable.")] = None,
     mode: Annotated[
         Values,
-        typer.Option(help="eager, graph or compiled. Without --dtype, graph and compiled run in float32. Repeatable."),
+        typer.Option(
+            help="eager, graph or compiled; interpreted if named. Without --dtype, only eager runs in all. Repeatable."
+        ),
     ] = None,
     variant: Annotated[
         Values, typer.Option(help="Also measure each mode with this setting: one-thread, ..., or all. Repeatable.")

@@ -11,7 +11,7 @@ from ..storage.manifest import Hardware
 # Environment variables that change how the frameworks and their libraries compute.
 _NUMERIC = re.compile(
     r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF(?!_CLI)|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
-    r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES)_|^LOGITLAB_(?!CACHE)"
+    r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES|TRITON)_|^LOGITLAB_(?!CACHE)"
 )
 _OWN = ("logitlab", "numpy", "pandas", "pyarrow", "ml-dtypes", "python-flint", "pebble")
 

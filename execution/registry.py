@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -10,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import format_error
+from ..core.interpreting import DEVICE, INTERPRETED
 from ..core.vocabulary import Problem
 from ..frameworks import Framework, Implementation
 
@@ -31,6 +33,15 @@ class ImplementationInfo:
     reduces: bool = False
     problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
+
+    def runs_on(self, device: str, mode: str) -> bool:
+        """Return whether it runs on a device of its framework in a mode, given without a variant."""
+        return device == DEVICE if mode == INTERPRETED else device in (self.devices or (device,))
+
+    def devices_among(self, found: Iterable[str]) -> tuple[str, ...]:
+        """Return the devices that it runs on in some mode: of those that its framework finds, or those it needs."""
+        every = dict.fromkeys([*found, *(self.devices or ())])
+        return tuple(d for d in every if any(self.runs_on(d, mode) for mode in self.modes))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
 ``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
+A mode may set variables too, as ``interpreted`` does.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..core import interpreting
 from ..core.errors import UsageError
 
 MARK = "+"
@@ -61,6 +63,14 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
+# The variables of a mode, for each framework that they apply to.
+OF_MODES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    interpreting.INTERPRETED: _each(TORCH, **interpreting.VARIABLES),
+}
+# They would change what another mode measures, so no other worker has them.
+OF_ONE_MODE = frozenset(interpreting.VARIABLES)
+
+
 def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
     """Return the requested variants, none by default; ``all`` stands for all.
 
@@ -91,4 +101,5 @@ def base(mode: str) -> str:
 def variables(framework: str, mode: str) -> Mapping[str, str]:
     """Return the environment variables of the mode's worker."""
     name = mode.partition(MARK)[2]
-    return VARIANTS[name].variables[framework] if name else {}
+    of_variant = VARIANTS[name].variables[framework] if name else {}
+    return {**OF_MODES.get(base(mode), {}).get(framework, {}), **of_variant}

@@ -20,7 +20,7 @@ from ..core.vocabulary import Status
 from ..frameworks import Batch, Framework, Implementation, LinearBatch
 from ..frameworks.stages import FORMULAS, Stage
 from . import _watchdog as watchdog
-from . import registry
+from . import registry, variants
 from ._process_state import ProcessState
 
 # Bytes that a worker may grow before it drops its framework's programs, between batches of two dtypes or widths. JAX
@@ -81,7 +81,8 @@ class ExhaustedError(Exception):
 def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
     """Prepare a worker process: start the watchdog, set the environment, and redirect output to the log.
 
-    Flags are added to the existing value of a variable. The redirect keeps the framework's output from the terminal.
+    Flags are added to the existing value of a variable. Variables of one mode are unset in the workers of other modes.
+    The redirect keeps the framework's output from the terminal.
 
     Args:
         log: the file for the framework's output.
@@ -92,6 +93,8 @@ def prepare(log: str, variables: Mapping[str, str], memory: int) -> None:
     global _this  # noqa: PLW0603 - a process is at most one worker
     _this = _Worker(memory)
     let_idle_threads_sleep()
+    for name in variants.OF_ONE_MODE:
+        os.environ.pop(name, None)
     for name, value in variables.items():
         before = os.environ.get(name, "") if name.endswith("_FLAGS") else ""
         os.environ[name] = f"{before} {value}".strip()

@@ -39,7 +39,7 @@ class Implementation:
             and ``bias=None`` or a bias (C,), and its class weights are the keyword ``class_weight``. It has no
             ``probabilities``. A ``gradient`` by hand also takes ``reduction`` and returns the gradients of the reduced
             loss by hidden states, weight and, if there is one, bias.
-        devices: the devices it runs on; None for all of its framework's.
+        devices: the devices it runs on; None for all of its framework's. An interpreter runs on the CPU.
         plain_modes: the modes that only run cases without loss options, since each option would be compiled again. The
             exceptions are the cases with options that break compiled code; see `cases.Case.in_every_mode`.
         convention: the documented definition of class weights and their mean, with the source, if it is not

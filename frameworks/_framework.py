@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.interpreting import INTERPRETED
 from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
@@ -122,6 +123,13 @@ class Framework(ABC):
     def prepare(self) -> None:  # noqa: B027 - few have anything to set
         """Set up a worker process for measuring, once. ``check`` runs in its caller's process and does not call it."""
 
+    def enter_mode(self, mode: str) -> None:  # noqa: B027 - few modes need it
+        """Prepare this process for a mode, for ``check``, before the user's loss is imported.
+
+        Raises:
+            UsageError: if this process cannot run the mode.
+        """
+
     def as_users_call_it(self, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
         """Return a context with the settings that a user's process has for logits of this dtype, for ``check``."""
         return nullcontext()
@@ -142,7 +150,7 @@ class Framework(ABC):
 
     def compiles_shapes(self, mode: str) -> bool:
         """Return whether the first call on each shape compiles or traces and thus takes much longer than the next."""
-        return mode != "eager"
+        return mode not in ("eager", INTERPRETED)
 
     # --- arrays -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ class Syntax:
         array, targets: an array or targets from ``{numbers}``, nested lists, on ``{device}``; ``array`` also has
             ``{dtype}``.
         device: replaces ``{device}`` for a device ``{name}`` other than ``cpu``.
+        before_imports: for a mode, the lines before the imports of a program of `check`.
         calls: for each mode, the call of the loss with ``{x}``, ``{t}`` and ``{options}``.
         leaf: logits ``{x}`` that can be differentiated.
         tracked, untracked: the lines around a ``{call}`` with and without differentiation.
@@ -56,6 +57,7 @@ class Syntax:
     """
 
     imports: tuple[str, ...] = ("import numpy as np",)
+    before_imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     imports_by_dtype: Mapping[str, str] = field(default_factory=lambda: {"bfloat16": "import ml_dtypes"})
     array: str = "np.array({numbers}, '{dtype}')"
     targets: str = "np.array({numbers})"

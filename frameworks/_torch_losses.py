@@ -1,4 +1,4 @@
-"""PyTorch's built-in losses, and Liger-Kernel's fused Triton kernel for a GPU, whose package is optional."""
+"""PyTorch's built-in losses, and fused Triton kernels for a GPU, whose packages are optional."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program g
 from torch import Tensor
 
 from ..core.conventions import Convention, MeanDivisor
+from ..core.interpreting import INTERPRETED
 from ._batch import Implementation
 from .formulas import squared, transformed
 
@@ -100,6 +101,15 @@ def liger_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, **op
     return loss
 
 
+# The successor of flash-attn's Triton kernel, whose package needs CUDA to be installed.
+def fla_cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    from fla.modules.fused_cross_entropy import cross_entropy_loss as fused  # noqa: PLC0415 - it is optional
+
+    names = {"z_loss": "lse_square_scale", "softcap": "logit_softcapping"}
+    rows: Tensor = fused(logits, targets, **{names.get(name, name): value for name, value in options.items()})[0]
+    return rows
+
+
 # --- as implementations -----------------------------------------------------------------------------------------
 
 # The documented mean is "sum l_n / N" for class probabilities; for class indices it divides by the targets' weights.
@@ -114,12 +124,14 @@ def _builtin(
     return Implementation(f"torch/{name}", "builtin", loss, "torch", reduces=reduces, class_axis=class_axis, **more)
 
 
-def _fused(name: str, loss: Callable[..., Tensor]) -> Implementation:
+def _fused(name: str, loss: Callable[..., Tensor], *, reduces: bool) -> Implementation:
     package = name.partition(".")[0]
-    return Implementation(f"torch/{name}", "builtin", loss, package, reduces=True, devices=("cuda",))
+    modes, devices = ("eager", INTERPRETED), ("cuda",)
+    return Implementation(f"torch/{name}", "builtin", loss, package, reduces=reduces, devices=devices, modes=modes)
 
 
-LIGER = _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy)
+LIGER = _fused("liger_kernel.liger_cross_entropy", liger_cross_entropy, reduces=True)
+FLA = _fused("fla.modules.fused_cross_entropy.cross_entropy_loss", fla_cross_entropy, reduces=False)
 BUILTINS = (
     _builtin("F.cross_entropy", cross_entropy),
     _builtin("F.cross_entropy[label_smoothing]", F.cross_entropy),
@@ -130,4 +142,5 @@ BUILTINS = (
     _builtin("nn.CrossEntropyLoss", cross_entropy_loss, soft=True),
     _builtin("logsumexp", logsumexp, reduces=False, class_axis=None),
     LIGER,
+    FLA,
 )

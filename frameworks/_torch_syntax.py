@@ -1,9 +1,11 @@
 """Programs in PyTorch."""
 
+from ..core.interpreting import INTERPRETED, VARIABLES
 from ._syntax import Syntax
 
 SYNTAX = Syntax(
     imports=("import torch",),
+    before_imports={INTERPRETED: tuple(f"import os; os.environ[{k!r}] = {v!r}" for k, v in VARIABLES.items())},
     imports_by_dtype={},
     array="torch.tensor({numbers}, dtype=torch.{dtype}{device})",
     targets="torch.tensor({numbers}{device})",

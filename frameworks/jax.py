@@ -19,6 +19,7 @@ from ..core.cache_folder import program_folder
 from ._batch import Batch, Implementation
 from ._framework import Autograd, Framework, Loss, Pull
 from ._jax_lowering import forget_context, share_context
+from ._jax_pallas import SOFTMAX
 from ._jax_syntax import SYNTAX
 from ._jax_transformed import TRANSFORMED
 from ._training import Step, Training
@@ -193,6 +194,7 @@ class JaxFramework(Framework):
         _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
+        SOFTMAX,
     )
     linear_implementations = linear.implementations(
         {name: (name, "jax", i.loss) for name, i in written(implementations).items()}
@@ -271,6 +273,9 @@ class JaxFramework(Framework):
             if implementation.probabilities is not None:
                 probabilities = self.in_mode(implementation.probabilities, mode)
                 yield "probabilities", np.asarray(probabilities(x, **batch.logit_options))
+            if not implementation.differentiable:
+                yield "loss", np.asarray(_forward(implementation, batch, x, t))
+                return
             if mode == "compiled":
                 loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.cache_folder import program_folder
+from ..core.interpreting import INTERPRETED, interpret_triton
 from ._batch import Batch, Implementation
 from ._framework import Array, Autograd, Framework, Loss, Pull
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
@@ -256,6 +257,10 @@ class TorchFramework(Framework):
             "Backwards requires embeddings",
         )
         return isinstance(error, NotImplementedError) or any(w in str(error) for w in words)
+
+    def enter_mode(self, mode: str) -> None:
+        if mode == INTERPRETED:
+            interpret_triton()
 
     def in_mode(self, loss: Loss, mode: str) -> Loss:
         return compiled(loss) if mode == "compiled" else loss

@@ -74,6 +74,7 @@ def _findings(found: Report, summary: Summary | None) -> Iterator[str]:
     lines = [f"**{summary.headline}** ({where}): grade A or B on each of {count(summary.graded, 'graded case')}."]
     if summary.scope:
         lines[0] += f" {summary.scope}"
+    lines[0] += "".join(f" {note}" for note in found.notes)
     if summary.unsafe:
         worst = summary.unsafe[0]
         lines.append(

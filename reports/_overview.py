@@ -126,7 +126,7 @@ def _counts(summary: Summary, width: int) -> Iterator[Text]:
 
 
 def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
-    """Yield notes on NaN from ignored rows and on missing packages."""
+    """Yield notes on NaN from ignored rows, on missing packages and on modes."""
     notes = [
         f"NaN from an ignored row reaches {where} in {count(len(names), 'loss')}."
         for where, names in summary.ignored.items()
@@ -135,8 +135,9 @@ def _notes(found: Report, summary: Summary, width: int) -> Iterator[Text]:
     missing = list(dict.fromkeys(name for m in found.manifests for name in m.missing))
     if missing:
         notes.append(f"Not installed: {listed(missing, width // 2)[0]}; `logitlab doctor` says why.")
-    yield from [Text()] * bool(notes)
+    yield from [Text()] * bool(notes or found.notes)
     yield from (Text(textwrap.shorten(note, width, placeholder=" ...")) for note in notes)
+    yield from (Text(line) for note in found.notes for line in textwrap.wrap(note, width))
 
 
 def _next_steps(found: Report) -> Iterator[Text]:

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from ..core import interpreting
 from ..core.arguments import as_paths
 from ..core.counting import count
 from ..core.errors import UsageError
@@ -67,6 +68,11 @@ class Report:
     def summary(self) -> Summary | None:
         """Which losses are safe and what breaks the others; None where nothing was graded."""
         return summarize(self.source, _scope(self.manifests))
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about modes whose results could be taken for those of another mode."""
+        return interpreting.notes(map(str, self.source.cells["mode"].unique()))
 
 
 def make_report(runs: Sequence[Run]) -> Report:
@@ -152,6 +158,7 @@ def _report(runs: Sequence[Run]) -> Report:
             preamble.append(
                 f"Skipped because a run above has the same cases: cases of {source.repeated[number]} cells of this run"
             )
+    preamble += interpreting.notes(map(str, source.cells["mode"].unique()))
     compared = pd.concat(bits, ignore_index=True)
     preamble += [*describe_nan(source), *describe_bitwise(compared)]
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])

@@ -67,12 +67,13 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
     require_problem(case, info)
     if info.version is None:
         raise UsageError(f"{implementation} needs {info.package}; for how to install it, see `logitlab doctor`")
-    devices = [d for d in description.devices if d in (info.devices or description.devices)]
-    if device not in devices:
-        raise UsageError(f"{implementation} has no device {device!r}; choose one of {', '.join(devices)}")
     base, _, variant = mode.partition(variants.MARK)
     if base not in info.modes:
         raise UsageError(f"{info.name} has no mode {mode!r}; choose one of {', '.join(info.modes)}")
+    devices = [d for d in description.devices if info.runs_on(d, base)]
+    if device not in devices:
+        have = f"choose one of {', '.join(devices)}" if devices else f"it needs {', '.join(info.devices or ())}"
+        raise UsageError(f"{implementation} has no device {device!r} in mode {base}; {have}")
     varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
     if mode not in varied:
         raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")

@@ -22,6 +22,7 @@
 """
 
 import gc
+import importlib
 import json
 import re
 import shutil
@@ -31,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import persistent_cache
@@ -42,6 +44,9 @@ from in_process import calls_in_this_process
 from logitlab.core.threads import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # before a test imports PyTorch
+# PyTorch imports Triton, which aborts the process if TensorFlow was imported before it: each brings its own LLVM.
+if find_spec("triton") is not None:
+    importlib.import_module("triton")
 
 settings.register_profile("full", derandomize=True, deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)

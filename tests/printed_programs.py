@@ -5,11 +5,13 @@ program would take minutes. Each program gets a separate namespace, and the sett
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -27,6 +29,8 @@ def printed(program: str) -> str:
 
 
 if __name__ == "__main__":
+    if find_spec("triton") is not None:  # TensorFlow must not be imported before it; see `conftest.py`
+        importlib.import_module("triton")
     sys.modules["logitlab"] = None
     answers = [printed(program) for program in json.load(sys.stdin)]
     json.dump(answers, sys.stdout)

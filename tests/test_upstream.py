@@ -16,7 +16,7 @@ import torch
 from docs_programs import programs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PACKAGES = ("torch", "jax", "optax", "tensorflow_cpu", "keras")
+PACKAGES = ("torch", "jax", "optax", "tensorflow_cpu", "keras", "liger_kernel", "triton")
 # Runs programs in one process, since each import of a framework costs seconds. Each starts with fresh names.
 DRIVER = """
 import contextlib, io, json, sys
@@ -46,6 +46,8 @@ class Documented(NamedTuple):
         """Return the group of programs that share a process; a slow program has its own."""
         if "torch.compile" in self.program:
             return "inductor"
+        if "TRITON_INTERPRET" in self.program:
+            return "interpreted"
         return next(g for g in ("tensorflow", "keras", "jax", "torch") if f"import {g}" in self.program)
 
 
@@ -130,7 +132,7 @@ def test_every_finding_ends_with_a_program_and_its_report_upstream():
     text = (DOCS / "findings.md").read_text()
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     sections.pop("The grades")
-    assert len(sections) == 14
+    assert len(sections) == 15
     for title, body in sections.items():
         named = re.findall(r'\{\{ upstream\("([\w-]+)"\) \}\}', body)
         assert all((DOCS / "upstream" / f"{name}.md").exists() for name in named), title

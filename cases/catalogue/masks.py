@@ -9,6 +9,7 @@ from .._case import Case, make
 QUICK = "first"
 INF = float("inf")
 BLOCKS = (4, 8, 16, 32, 64)
+KERNEL_BLOCK = 32768  # the widest block of Liger-Kernel's and TransformerEngine's Triton kernels
 
 
 def _ramp(classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -36,6 +37,16 @@ def cases() -> Iterator[Case]:
             source="Dao-AILab/flash-attention#1930",
             tags=("tiles",),
         )
+    vocabulary = _ramp(50257)
+    vocabulary[:KERNEL_BLOCK] = -INF
+    yield make(
+        f"masks/block_{KERNEL_BLOCK}",
+        f"The first {KERNEL_BLOCK:,} classes of a vocabulary masked, as many as fused kernels load at once.",
+        [vocabulary],
+        [50256],
+        source="Dao-AILab/flash-attention#1930",
+        tags=("tiles",),
+    )
     yield make(
         "masks/all_but_target",
         "Only the target is left: the loss and every gradient are exactly 0.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
+from ...core.interpreting import INTERPRETED
 from ...core.vocabulary import OracleKind
 from ...oracle import require_quad
 from .. import registry, variants
@@ -17,7 +18,7 @@ SPARED_FOR = "float32"
 # The dtype and mode that most readers look for are measured first.
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
 # An interpreter and a launch of ranks take seconds a call: a run measures these modes only if it is asked to.
-ON_REQUEST = ("interpreted", "sharded")
+ON_REQUEST = (INTERPRETED, "sharded")
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,24 @@ def choose_cells(
         if info.version is not None and _matches(info.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if (not devices or "auto" in devices or device in devices) and device in (info.devices or (device,))
+        if not devices or "auto" in devices or device in devices
         for mode in info.modes
-        if (mode in modes if modes else mode not in ON_REQUEST)
+        if (mode in modes if modes else mode not in ON_REQUEST) and info.runs_on(device, mode)
         if not (sparing and mode != "eager" and dtype != SPARED_FOR)
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
         asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
-        raise UsageError(f"no chosen implementation has {asked}; choose another from `logitlab frameworks`")
+        raise UsageError(f"no chosen implementation has {asked}; {_other_modes(infos, implementations)}")
     return cells
+
+
+def _other_modes(infos: Iterable[ImplementationInfo], implementations: Sequence[str] | None) -> str:
+    """Return what to choose instead: the modes that are measured on request, if there are any."""
+    chosen = [info for info in infos if _matches(info.name, implementations)]
+    others = [mode for mode in ON_REQUEST if any(mode in info.modes for info in chosen)]
+    named = f"give {' or '.join(f'--mode {mode}' for mode in others)}, or " if others else ""
+    return f"{named}choose another from `logitlab frameworks`"
 
 
 def not_installed(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.formats import FORMATS
+from ...core.interpreting import INTERPRETED
 from ...core.literals import RUNS_FROM, short_list_within
 from ...frameworks import Framework, Implementation, Syntax
 from ...frameworks.source import Definitions, Inlined, NoSourceError, Value, array, constant, inlined, variable
@@ -120,9 +121,11 @@ class Call(ABC):
         return [*lines, f"rows = {result}", *reduced.lines], reduced.result
 
     def _template(self, of_modes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-        if self._mode not in of_modes:
-            raise NoSourceError(f"{self._framework.name} does not say how a program runs in mode {self._mode}")
-        return of_modes[self._mode]
+        # The environment variables of the mode make the difference, or the call itself.
+        mode = "eager" if self._mode == INTERPRETED else self._mode
+        if mode not in of_modes:
+            raise NoSourceError(f"{self._framework.name} does not say how a program runs in mode {mode}")
+        return of_modes[mode]
 
     def _inlined(self, function: Any, *arguments: Value, **keywords: Value) -> Inlined:
         return inlined(function, self.definitions, self._modules, self._taken, arguments, keywords)

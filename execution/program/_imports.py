@@ -1,10 +1,14 @@
 """The imports, settings and versions of a program."""
 
 import ast
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...frameworks import Framework
 from ._request import ProgramRequest
+
+# For a package whose module has no `__version__`.
+VERSION_OF_DISTRIBUTION = "from importlib.metadata import version"
 
 
 def settings(framework: Framework, request: ProgramRequest) -> dict[str, str]:
@@ -37,7 +41,7 @@ def imports(
     by_dtype = [syntax.imports_by_dtype[dtype]] if dtype in syntax.imports_by_dtype else []
     found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
     found |= {line: None for line in needed if _names_bound(line) & names}
-    versioned = f"import {package}"
+    versioned = f"import {package}" if _has_version(package) else VERSION_OF_DISTRIBUTION
     if not any(package in _names_bound(line) or versioned in line for line in found):
         found[versioned] = None
     others = len(framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
@@ -45,14 +49,16 @@ def imports(
     yield from dict.fromkeys([*by_dtype, *syntax.prepared, *set_by_line.values(), *([syntax.on_cpu] if others else [])])
 
 
-def versions(framework: Framework, lines: Sequence[str]) -> str:
-    """Return the line that prints the versions of the packages that the lines import."""
+def versions(framework: Framework, package: str, lines: Sequence[str]) -> str:
+    """Return the line that prints the versions of the implementation's package and of those that the lines import."""
     modules = {alias: name for line in lines for alias, name in _modules_of(line)}
     unversioned = ("os", "math", "ml_dtypes")
     roots = {name: alias for alias, name in modules.items() if "." not in name and name not in unversioned}
     if len(roots) > 1 and not framework.name.startswith("numpy"):
         roots.pop("numpy", None)
-    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items()]
+    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items() if _has_version(name)]
+    if VERSION_OF_DISTRIBUTION in lines:
+        words.append(f"{package!r}, version({package!r})")
     return f"print({', '.join(words)})"
 
 
@@ -64,6 +70,11 @@ def definitions(lines: Mapping[str, str], text: str) -> list[str]:
             used |= names_in(definition)
             kept[:0] = [definition]
     return kept
+
+
+def _has_version(module: str) -> bool:
+    """Return whether an imported module states its version; of one that is not imported, assume it."""
+    return hasattr(sys.modules.get(module), "__version__") or module not in sys.modules
 
 
 def names_in(text: str) -> set[str]:

@@ -12,6 +12,8 @@ from ...frameworks.source import NoSourceError, Value, constant
 from ._call import Call, filled
 from ._request import ProgramRequest
 
+NOT_DIFFERENTIATED = ("{statements}", "loss = {loss}")
+
 # Whether losses have one axis, by implementation, layout, kind of targets and options: JAX would compile each call.
 _flat: dict[Hashable, bool] = {}
 
@@ -47,7 +49,8 @@ class LogitsCall(Call):
             yield from self._by_hand()
         else:
             lines, loss = self._loss()
-            template = self._template(self._syntax.measured)
+            # A template of a framework may differentiate too.
+            template = self._template(self._syntax.measured) if self._chosen.differentiable else NOT_DIFFERENTIATED
             yield from filled(template, lines, loss=loss)
             if quantity == Quantity.GRADIENT and not any("gradient" in line for line in template):
                 if not self._syntax.differentiated:

@@ -6,6 +6,7 @@ E. Wijmans et al., *Cut your losses in large-vocabulary language models*, arXiv 
 from collections.abc import Callable
 from typing import Any
 
+from ...core.interpreting import INTERPRETED
 from ...core.vocabulary import Problem
 from .._batch import Implementation
 
@@ -35,7 +36,7 @@ def _loss(impl: str) -> Callable[..., Any]:
 # returns 0 there. It raises for other dtypes than float16 and bfloat16; the forward pass takes float32 too.
 KERNEL = Implementation(
     f"torch/{PACKAGE}.linear_cross_entropy", "builtin", _loss("cce"), PACKAGE,
-    reduces=True, devices=("cuda",), problem=Problem.LINEAR,
+    reduces=True, devices=("cuda",), modes=("eager", INTERPRETED), problem=Problem.LINEAR,
 )  # fmt: skip
 # The path that Inductor compiles runs on any device. Its first call on each shape takes seconds.
 COMPILED = Implementation(

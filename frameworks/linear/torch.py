@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...core.vocabulary import Problem
 from .._batch import Implementation, reduce_rows
+from . import _cut_cross_entropy, _liger
 from ._autograd import LinearAutograd, Pull
 from ._batch import LinearBatch
-from ._cut_cross_entropy import COMPILED, KERNEL
 
 Loss = Callable[..., Tensor]
+KERNELS = (_cut_cross_entropy.KERNEL, _cut_cross_entropy.COMPILED, _liger.KERNEL)  # of optional packages
 
 
 def of_logits(loss: Loss) -> Loss:
@@ -60,7 +61,7 @@ def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
     written = tuple(_implementation(f"{name}[linear]", name, of_logits(loss)) for name, loss in formulas.items())
     unfused = _implementation("F.cross_entropy[linear]", "builtin", of_logits(F.cross_entropy), reduces=True, soft=True)
     if not hasattr(F, "linear_cross_entropy"):  # it exists since PyTorch 2.13
-        return (*written, unfused, KERNEL, COMPILED)
+        return (*written, unfused, *KERNELS)
     fused = (
         _implementation("F.linear_cross_entropy", "builtin", linear_cross_entropy, reduces=True, soft=True),
         *(
@@ -68,7 +69,7 @@ def implementations(formulas: Mapping[str, Loss]) -> tuple[Implementation, ...]:
             for policy in POLICIES
         ),
     )
-    return (*written, unfused, *fused, KERNEL, COMPILED)
+    return (*written, unfused, *fused, *KERNELS)
 
 
 def _implementation(name: str, formula: str, loss: Loss, **more: Any) -> Implementation:

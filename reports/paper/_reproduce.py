@@ -9,7 +9,12 @@ from ...storage.manifest import Manifest
 from ...storage.store import Run
 
 # Distributions whose name differs from their package, for a run that does not record distributions.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "liger_kernel": "liger-kernel"}
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "paddle": "paddlepaddle",
+    "liger_kernel": "liger-kernel",
+    "fla": "fla-core",
+}
 
 
 def write_reproduce(runs: Sequence[Run], formats: Sequence[str], out: Path, missing: Sequence[str] = ()) -> Path:

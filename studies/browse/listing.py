@@ -19,8 +19,13 @@ from ...execution.registry import Description
 
 # The packages whose extra has another name.
 _EXTRAS = {
-    "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "gpu", "cut_cross_entropy": "gpu"
-}  # fmt: skip
+    "optax": "jax",
+    "keras": "tensorflow",
+    "sklearn": "scipy",
+    "liger_kernel": "interpreted",
+    "fla": "interpreted",
+    "cut_cross_entropy": "gpu",
+}
 
 
 def catalogue(
@@ -155,7 +160,7 @@ def tabulated(descriptions: Mapping[str, Description]) -> pd.DataFrame:
         if d.missing is not None:
             lines.append(_Line(name, missing=d.missing))
         for i in d.implementations:
-            devices, available = ", ".join(i.devices or d.devices), i.version is not None
+            devices, available = ", ".join(i.devices_among(d.devices)), i.version is not None
             missing = None if available else f"{i.package} is not installed"
             names = (i.name, i.formula, ", ".join(DTYPES), devices, ", ".join(i.modes))
             lines.append(_Line(name, *names, i.version, available, missing, i.problem.value))

@@ -8,10 +8,10 @@ from typing import Any
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
+from ...core.interpreting import INTERPRETED
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
-from ...frameworks import Framework
 from ._chosen import chosen_cases
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
@@ -20,7 +20,7 @@ from .bitwise import check_bitwise
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
 from .forms._form import CallForm, Layout, Returns, TargetDtype, TargetKind
-from .forms._named import load_framework
+from .forms._named import load_for
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
@@ -95,7 +95,8 @@ def check(
         gradient: a function of logits and targets that returns the gradient (B, C) of the summed row losses. NumPy
             needs it to check the gradient; the other frameworks differentiate the loss without it.
         device: a device that the framework finds.
-        mode: ``eager``, or another mode of the framework, ``compiled`` or ``graph``.
+        mode: ``eager``, or another mode of the framework: ``compiled``, ``graph``, or ``interpreted`` for a Triton or
+            Pallas kernel on the CPU, which tries few rows.
         problem: what the loss is a function of: ``logits``, or ``linear`` for hidden states (B, H) and a weight (C, H).
             See below.
         returns: what the loss returns: ``rows`` (B,), or the ``mean`` or ``sum`` of the batch. A mean or sum is graded
@@ -184,7 +185,7 @@ def check(
             tuple(arguments.as_strings(cases, "cases")), quick, first, shrink, run_script,
         )  # fmt: skip
         with reporting(progress) as report:
-            adapter = _adapter(framework, device, mode)
+            adapter = load_for(framework, device, mode)
             return check_linear(callee, adapter, device, mode, settings, report, on_failure)
     if weight_layout != "ch":
         raise UsageError("weight_layout is an argument of the linear problem; give problem='linear' (--problem linear)")
@@ -202,19 +203,22 @@ def check(
     # Of cases that the user names, a race is looked for only on demand: it takes as long as a few hundred other calls.
     repeat = 0 if repeat is None and cases is not None else repeat
     times = None if repeat is None else arguments.as_integer(repeat, "repeat")
-    limits = replace(Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times)
+    limits = replace(
+        Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times,
+        interpreted=mode == INTERPRETED, named=cases is not None,
+    )  # fmt: skip
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     if huge:
         _require_huge(form, asked)
     with reporting(progress) as report:
-        adapter = _adapter(framework, device, mode)
+        adapter = load_for(framework, device, mode)
         few_shapes = adapter.compiles_shapes(mode)
         candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
         if bitwise:
             return check_bitwise(candidate, asked, limits, report, on_failure, run_script=shrink and run_script)
         named = candidate.callee.options
         every = chosen_cases(cases, named, form, few_shapes=few_shapes)
-        chosen = limits.within(every, named=cases is not None)
+        chosen = limits.within(every)
         tries = Tries(
             candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
         )
@@ -243,21 +247,6 @@ def check(
         options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
-
-
-def _adapter(framework: str, device: str, mode: str) -> Framework:
-    """Return a framework that has the device and the mode.
-
-    Raises:
-        UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
-    """
-    adapter = load_framework(framework)
-    if device not in adapter.devices():
-        raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
-    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
-    if mode not in modes:
-        raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
-    return adapter
 
 
 def _require_huge(form: CallForm, dtypes: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ...core import interpreting
 from ...core.errors import UsageError
 from ...core.files import refuse_existing, refuse_links
 from ...core.vocabulary import Grade, Quantity, Status, worst_grade
@@ -230,6 +231,7 @@ def _parts(result: CheckResult, width: int) -> Iterator[RenderableType]:
         yield Text(f"Writes into its {argument}, as allowed")
     if str(result.limits):
         yield Text(f"Limited to {result.limits}")
+    yield from (Text(wrapped(note, width)) for note in interpreting.notes([result.mode]))
     if not result.complete:
         yield Text("Stopped before the end: the grades cover only the batches tried so far")
     yield from _grades(result, width)

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
+from ....core import interpreting
 from ....core.counting import count
 from ....core.formats import DTYPES
 from ....core.vocabulary import Reach, grade_rank
@@ -137,7 +138,8 @@ def _reasons(site: Site, summary: Summary) -> list[Reason]:
 def _measured(site: Site, reference: Column) -> str:
     packages = {p: v for m in site.report.manifests for p, v in m.packages.items()}
     versions = f" with {', '.join(f'{p} {v}' for p, v in packages.items())}" if packages else ""
-    return f"Measured in {reference.mode} mode on {reference.device}{versions}."
+    where = f"Measured in {reference.mode} mode on {reference.device}{versions}."
+    return " ".join([where, *interpreting.notes([reference.mode])])
 
 
 def _columns(site: Site, reference: Column, dtypes: Sequence[str]) -> list[list[Block]]:

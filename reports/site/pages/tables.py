@@ -56,10 +56,14 @@ def _grades(site: Site, sections: Mapping[str, Section]) -> TablesPage:
         file="grades.html",
         title="Grades",
         lede="The worst grade of each implementation over all cases, rows and quantities, in each mode and on each "
-        "device. Click a letter for the case that decides it.",
+        f"device. Click a letter for the case that decides it.{_notes(site)}",
         grids=grids_of(site, sections.get("grades"), title="", note=""),
         with_legend=True,
     )
+
+
+def _notes(site: Site) -> str:
+    return "".join(f" {note}" for note in site.report.notes)
 
 
 def _cases(site: Site) -> TablesPage:
@@ -109,7 +113,7 @@ def _side(site: Site, sections: Mapping[str, Section], out: Path, name: str, tit
         file=f"{name}.html",
         title=title,
         lede="The same rows compared bit for bit: how many results differ, how many grades are worse or better, and "
-        "the largest distance of two losses in ulp.",
+        f"the largest distance of two losses in ulp.{_notes(site)}",
         grids=grids_of(site, section, title="", note=""),
         pictures=pictures,
         nothing=f"The runs of this report have only one {column}. {advice}, then report both runs: "

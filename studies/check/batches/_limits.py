@@ -10,16 +10,11 @@ from ....core.arguments import as_integer
 from ....core.counting import count
 from ....core.errors import UsageError
 from ._calls import ROWS_UNDER_VMAP
+from ._plans import INTERPRETED, QUICK, QUICK_INTERPRETED, Plan
 from ._presentation import Arrangement, CallKind
 from ._rows import PresentedRows
 
-# The widths that a quick check tries: one, odd, even, a vector and more, a tile and more.
-QUICK_WIDTHS = (1, 2, 3, 5, 8, 33, 128, 1025)
-QUICK_AGAIN = (3, 33)  # the widths of rows that a quick check also tries in other presentations
-QUICK_ROWS = 32  # the most of them
 THINNED_ROWS = 8  # at least this many rows of a width are tried in other presentations
-QUICK_LOGITS = 2**16  # the most logits of a call of a quick check
-SLOW_AT_FIRST = (CallKind.GRAD, CallKind.JVP)  # PyTorch imports a compiler for them, which takes a second
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,8 @@ class Limits:
         quick: whether to try only a few widths, batches and calls.
         huge: whether to try a batch of more than 2**31 logits too.
         repeat: how often a small batch is called again to find a race; None for the default of the framework.
+        interpreted: whether the loss runs in an interpreter of kernels, which is slow: only few rows are tried.
+        named: whether the user names the cases, all of whose rows are tried as catalogued.
     """
 
     min_classes: int | None = None
@@ -40,6 +37,8 @@ class Limits:
     quick: bool = False
     huge: bool = False
     repeat: int | None = None
+    interpreted: bool = False
+    named: bool = False
 
     @classmethod
     def of(cls, min_classes: int | None, max_classes: int | None, max_rows: int | None, *, quick: bool) -> "Limits":
@@ -61,8 +60,20 @@ class Limits:
         if (low is None) != (high is None):
             classes = f"rows of at {f'least {low:,}' if low else f'most {high:,}'} classes"
         rows = "" if self.max_rows is None else f"batches of at most {count(self.max_rows, 'row')}"
-        quick = "a few widths and calls (quick)" if self.quick else ""
-        return ", ".join(filter(None, (classes, rows, quick)))
+        plan = "" if self.plan is None else self.plan.wording
+        return ", ".join(filter(None, (classes, rows, plan)))
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of a small check; None for a whole one."""
+        if self.interpreted:
+            return QUICK_INTERPRETED if self.quick else INTERPRETED
+        return QUICK if self.quick else None
+
+    @property
+    def repeats(self) -> int | None:
+        """How often a small batch is called again; None for the default of the framework."""
+        return self.plan.repeat if self.repeat is None and self.plan is not None else self.repeat
 
     def allow(self, rows: int, classes: int) -> bool:
         """Return whether a batch of this size may be tried."""
@@ -77,8 +88,8 @@ class Limits:
         wide = max(classes, self.min_classes or 1)
         return min(rows, self.max_rows or rows), min(wide, self.max_classes or wide)
 
-    def within(self, cases: Sequence[Case], *, named: bool) -> tuple[Case, ...]:
-        """Return the cases within the limits; a quick check of no named cases leaves most widths out.
+    def within(self, cases: Sequence[Case]) -> tuple[Case, ...]:
+        """Return the cases within the limits; a small check of no named cases leaves most widths out.
 
         A case with a reduction is cut to the most rows of a batch. Other cases are divided later.
 
@@ -86,8 +97,8 @@ class Limits:
             UsageError: if no case is left.
         """
         left = [case for case in cases if self.allow_classes(case.classes)]
-        if self.quick and not named:
-            left = [case for case in left if case.classes in QUICK_WIDTHS] or left[:1]
+        if self.plan is not None and not self.named:
+            left = [case for case in left if self.plan.holds(case)] or left[:1]
         if not left:
             raise UsageError(f"no case has {self}; choose other limits or cases, from `logitlab cases`")
         return tuple(self._cut(case) for case in left)
@@ -99,8 +110,10 @@ class Limits:
         return replace(case, logits=case.logits[:most], targets=case.targets[:most])
 
     def first(self, rows: PresentedRows, *, few_shapes: bool) -> PresentedRows:
-        """Return all rows, divided into calls of at most the most rows of a batch."""
-        most = self.max_rows
+        """Return all rows, divided into calls of at most the most rows of a batch; of a small check fewer rows."""
+        most, planned = self.max_rows, None if self.plan is None or self.named else self.plan.rows
+        if planned is not None and len(rows) > planned:
+            rows = rows.take(np.linspace(0, rows.count - 1, planned, dtype=int))
         if most is None or len(rows) <= most:
             return rows
         calls = -(-len(rows) // most)
@@ -108,7 +121,7 @@ class Limits:
 
     def thinned(self, rows: PresentedRows) -> Iterator[PresentedRows]:
         """Yield the rows to try in other presentations, in batches of at most the most rows, from first to last."""
-        most = min(self.max_rows or len(rows), QUICK_ROWS if self.quick else len(rows))
+        most = min(self.max_rows or len(rows), len(rows) if self.plan is None else self.plan.again_rows)
         if len(rows) <= most:
             yield rows
             return
@@ -121,18 +134,20 @@ class Limits:
 
     def again(self, rows: PresentedRows, presented: Iterator[PresentedRows]) -> Iterator[PresentedRows]:
         """Yield the presentations of the rows whose calls are within the limits; large batches are cut to them."""
-        if self.quick and rows.classes not in QUICK_AGAIN:
+        plan = self.plan
+        if plan is not None and rows.classes not in plan.again:
             return
+        max_rows = self.max_rows or (None if plan is None else plan.rows)
         for each in presented:
             size = each.per_call or len(each)
             if each.how.call is CallKind.VMAP:
                 size = max(size, ROWS_UNDER_VMAP)
-            if self.quick and (size * each.classes > QUICK_LOGITS or each.how.call in SLOW_AT_FIRST):
+            if plan is not None and (size * each.classes > plan.logits or each.how.call in plan.skipped):
                 continue
-            if self.max_rows is None or size <= self.max_rows:
+            if max_rows is None or size <= max_rows:
                 yield each
-            elif each.how.arrangement is Arrangement.LARGE and self.max_rows > len(rows):
-                yield each.take(np.s_[: self.max_rows]).arranged(Arrangement.LARGE, self.max_rows)
+            elif each.how.arrangement is Arrangement.LARGE and max_rows > len(rows):
+                yield each.take(np.s_[:max_rows]).arranged(Arrangement.LARGE, max_rows)
 
 
 NO_LIMITS = Limits()

@@ -1,5 +1,6 @@
 """The presentations of rows that a framework, a mode and a form of the loss allow."""
 
+from ....core.interpreting import INTERPRETED
 from ....frameworks import Framework, Transformation
 from ..forms._form import CallForm, Layout, Returns, TargetDtype
 from ._presentation import MEMORY_OF_BOTH, OTHER_MEMORY, Arrangement, CallKind
@@ -38,7 +39,9 @@ def impossible(
         lacking |= {CallKind.UNTRACKED, *NEED_AUTOGRAD}
     if not framework.strides:
         lacking |= {CallKind.APART, *OTHER_MEMORY}
-    if mode != "eager":
+    if mode == INTERPRETED:
+        lacking |= {CallKind.THREADS}  # Triton's interpreter changes its modules while it runs
+    elif mode != "eager":
         # A compiled backward pass runs only once. The other calls would each compile another program.
         lacking |= {CallKind.TWICE, CallKind.INT32, CallKind.EMPTY, CallKind.THREADS, *TRANSFORMATIONS}
     if not differentiates:

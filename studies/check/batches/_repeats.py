@@ -44,10 +44,10 @@ def planned(widths: Collection[int], limits: Limits, *, first_dtype: bool, few_s
         first_dtype: whether it is the first dtype of the check.
         few_shapes: whether the framework compiles each shape.
     """
-    if limits.repeat is not None:
+    if limits.repeats is not None:
         near = sorted(width for width in widths if width <= MAX_CLASSES)
         each = [(min(near, key=lambda w: (abs(w - c), w)), rows) for c, rows in (NARROW, MEDIUM, LARGE)] if near else []
-        return tuple(Repeat(classes, rows, limits.repeat) for classes, rows in each if limits.repeat > 0)
+        return tuple(Repeat(classes, rows, limits.repeats) for classes, rows in each if limits.repeats > 0)
     if not first_dtype:
         return ()
     narrow = Repeat(*NARROW, FREQUENT if few_shapes or limits.quick else RARE)

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ....core.errors import UsageError, format_error
+from ....core.interpreting import DEVICE, INTERPRETED
 from ....execution import registry
 from ....frameworks import Framework
 from ._factory import Factory, parse
@@ -20,27 +21,51 @@ Loss = Callable[..., Any]
 # The advice for a framework that LogitLab does not have.
 _INSTEAD = {
     "triton": "a Triton kernel takes PyTorch's tensors: give --framework torch, with --device cuda on a GPU, or with "
-    "TRITON_INTERPRET=1 in the environment",
+    "--mode interpreted",
+    "pallas": "a Pallas kernel takes JAX's arrays: give --framework jax, with --device cuda on a GPU, or with "
+    "--mode interpreted",
     "mlx": "LogitLab cannot call MLX: check the same formulas with --framework numpy, or add a framework "
     "(`logitlab frameworks` lists those that there are)",
 }
 
 
-def load_framework(name: str) -> Framework:
+def load_framework(name: str, mode: str = "eager") -> Framework:
     """Return the adapter of a framework in this process, without a change of settings.
 
+    A mode that needs this process prepared is entered, for which the user's loss must not be imported yet.
+
     Raises:
-        UsageError: for an unknown framework, or one that cannot be imported.
+        UsageError: for an unknown framework, or one that cannot be imported, or cannot run the mode in this process.
     """
     if name not in registry.names():
         advice = _INSTEAD.get(name, f"choose one of {', '.join(registry.names())}")
         raise UsageError(f"unknown framework {name!r}; {advice}")
     try:
-        return registry.imported(name)
+        framework = registry.imported(name)
     except ImportError as error:
         raise UsageError(
             f"{name} cannot be imported ({error}); for how to install it, see `logitlab doctor`"
         ) from error
+    framework.enter_mode(mode)
+    return framework
+
+
+def load_for(framework: str, device: str, mode: str) -> Framework:
+    """Return a framework that has the device and the mode.
+
+    Raises:
+        UsageError: for an unknown framework, or one that cannot be imported or lacks the device or the mode.
+    """
+    adapter = load_framework(framework)
+    if device not in adapter.devices():
+        raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    if mode not in modes:
+        raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
+    if mode == INTERPRETED and device != DEVICE:
+        raise UsageError(f"the mode {mode} runs on the device {DEVICE}, not on {device}; leave out one of the two")
+    adapter.enter_mode(mode)
+    return adapter
 
 
 def named(path: str) -> tuple[str, Loss]:

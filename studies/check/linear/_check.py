@@ -10,6 +10,7 @@ import numpy as np
 from ....cases import LinearCase
 from ....core.errors import UsageError
 from ....core.formats import FORMATS, Format, get_format
+from ....core.interpreting import INTERPRETED
 from ....core.progress import Progress
 from ....core.vocabulary import Status
 from ....execution.variants import base
@@ -74,8 +75,9 @@ def check_linear(
     callee.require_callable()
     candidate = LinearCandidate(framework, callee, device, mode)
     few_shapes = framework.compiles_shapes(mode)
-    # A compiler takes seconds for a shape, and PyTorch's compiled losses cannot be differentiated twice.
-    quick = settings.quick or (few_shapes and base(mode) != "eager")
+    # A compiler takes seconds for a shape, and PyTorch's compiled losses cannot be differentiated twice. An interpreter
+    # takes seconds for a batch.
+    quick = settings.quick or mode == INTERPRETED or (few_shapes and base(mode) != "eager")
     cases = chosen(callee, settings.cases, quick=quick, few_shapes=few_shapes)
     dtypes = settings.dtypes or tuple(FORMATS)
     _require_measurable(candidate, dtypes)

@@ -68,10 +68,11 @@ class _Lines:
         syntax, dtype = self._syntax, self._question.fmt.name
         imports = [*syntax.imports, *([syntax.imports_by_dtype[dtype]] if dtype in syntax.imports_by_dtype else [])]
         future = ["from __future__ import annotations"] if defined.future else []
+        before = syntax.before_imports.get(self._candidate.mode, ())
         what = "an exception" if self._line.status != Status.OK else f"wrong {self._line.quantity}"
         return [
             f"# {self._candidate.name}: {what} in {dtype}, {self._how}",
-            *future, *imports, *(line for line in defined.lines if line not in imports),
+            *future, *before, *imports, *(line for line in defined.lines if line not in imports),
             *self._arrays(), *self._calls(), *self._exact(),
         ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ....core import interpreting
 from ....core.counting import count
 from ....core.vocabulary import Problem, Quantity, Status, worst_grade
 from .._result import CheckResult
@@ -116,6 +117,7 @@ class LinearCheckResult(CheckResult):
         also = [*self.options, *["bias"] * self.takes_bias]
         if also:
             yield Text(wrapped(f"Measured with and without {', '.join(also)}", width))
+        yield from (Text(wrapped(note, width)) for note in interpreting.notes([self.mode]))
         if not self.complete:
             yield Text("Stopped before the end: the grades cover only the batches tried so far")
         yield self._grades()

@@ -125,7 +125,8 @@ class _Program:
         by_hand = NONE if self._by_hand is None else self._defined(self._by_hand, rows, "gradient_of", "")
         first = ["from __future__ import annotations"] if loss.future or by_hand.future else []
         own = [line for line in (*loss.lines, *by_hand.lines) if line not in lines]
-        return [*first, *lines, *own]
+        before = self._syntax.before_imports.get(self._candidate.mode, ())
+        return [*first, *before, *lines, *own]
 
     def _defined(self, callee: Callee, rows: PresentedRows, name: str, called: str) -> Definition:
         """Return the lines that define a function of the user under a name."""
