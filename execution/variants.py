@@ -1,6 +1,7 @@
 """Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
-``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
+``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework. A mode
+may need settings of its own, with a variant or without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,16 @@ VARIANTS: Mapping[str, Variant] = {
         "products of float32 matrices may be rounded to bfloat16 or TF32",
         _each(TORCH, LOGITLAB_MATMUL_PRECISION="medium") | _each(XLA, JAX_DEFAULT_MATMUL_PRECISION="bfloat16"),
     ),
+    "4-shards": Variant(
+        "the classes are divided over 4 processes or devices, not 2",
+        _each(["torch", "jax"], LOGITLAB_SHARDS="4"),
+        ("sharded",),
+    ),
+}
+# The environment variables that a mode needs, by mode and framework. JAX has one device on a CPU unless it is told of
+# more before it is imported.
+OF_MODES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "sharded": _each(["jax"], XLA_FLAGS="--xla_force_host_platform_device_count=4")
 }
 
 
@@ -90,5 +101,8 @@ def base(mode: str) -> str:
 
 def variables(framework: str, mode: str) -> Mapping[str, str]:
     """Return the environment variables of the mode's worker."""
-    name = mode.partition(MARK)[2]
-    return VARIANTS[name].variables[framework] if name else {}
+    plain, _, name = mode.partition(MARK)
+    of_mode = OF_MODES.get(plain, {}).get(framework, {})
+    of_variant = VARIANTS[name].variables[framework] if name else {}
+    both = {n: f"{of_mode[n]} {of_variant[n]}" for n in of_mode.keys() & of_variant.keys() if n.endswith("_FLAGS")}
+    return {**of_mode, **of_variant, **both}

@@ -37,6 +37,7 @@ from .formulas.jax import (
 )
 from .linear import LinearBatch, written
 from .linear import jax as linear
+from .sharded.jax import SHARDED, is_indivisible, over_devices
 from .stages import Operations
 
 # Compiled programs are cached on disk, since JAX spends nearly all its time on the catalogue compiling small shapes.
@@ -93,7 +94,7 @@ def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Arra
     return optax.smooth_labels(labels, label_smoothing) if label_smoothing else labels
 
 
-MODES = ("eager", "compiled")
+MODES = ("eager", "compiled", "sharded")
 
 
 def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> Implementation:
@@ -193,6 +194,7 @@ class JaxFramework(Framework):
         _builtin("optax.softmax_cross_entropy", optax_one_hot, "optax", soft=True),
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
+        *SHARDED,
     )
     linear_implementations = linear.implementations(
         {name: (name, "jax", i.loss) for name, i in written(implementations).items()}
@@ -268,10 +270,13 @@ class JaxFramework(Framework):
         place = _place(device)
         with jax.default_device(place):
             x, t = jax.device_put((batch.in_memory(), batch.targets), place)
+            if mode == "sharded":
+                x, t = over_devices(x, t, place)
             if implementation.probabilities is not None:
                 probabilities = self.in_mode(implementation.probabilities, mode)
                 yield "probabilities", np.asarray(probabilities(x, **batch.logit_options))
-            if mode == "compiled":
+            if mode != "eager":
+                # Of sharded logits, each device's program is compiled, with the collectives that it needs.
                 loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)
             else:
@@ -294,7 +299,10 @@ class JaxFramework(Framework):
         return jax.device_put(values, _place(device))
 
     def in_mode(self, loss: Loss, mode: str) -> Loss:
-        return jax.jit(loss) if mode == "compiled" else loss
+        return loss if mode == "eager" else jax.jit(loss)
+
+    def unsupported(self, error: Exception) -> bool:
+        return super().unsupported(error) or is_indivisible(error)
 
 
 FRAMEWORK = JaxFramework()
