@@ -59,6 +59,12 @@ def check(
     repeat: Annotated[
         int | None, typer.Option(help="How often three batches are called to find a race; 0 for none.")
     ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="The ranks of a sharded loss of local logits, targets and a group.")
+    ] = None,
+    even_shards: Annotated[
+        bool, typer.Option("--even-shards", help="Leave out numbers of classes that the shards do not divide evenly.")
+    ] = False,
     case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
@@ -71,6 +77,9 @@ def check(
     catalogue's cases and on seeded rows of many widths. Each row is tried in several batches, orders and layouts, and
     with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
     fails and a program that reproduces it.
+
+    With --shards N the function takes the logits of a rank's classes (B, C_local), targets (B,) and the process group,
+    or in JAX the name of the axis. N ranks call it, and must return the same row losses.
 
     With --problem linear the function takes hidden states (B, H), a weight (C, H), targets (B,), and the keywords that
     it names, such as bias and class_weight. Its gradients by hidden states, weight and bias are checked too.
@@ -96,6 +105,7 @@ def check(
             keywords=checking.assigned(set_ or ()),
             may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,
             max_rows=max_rows, quick=quick, huge=huge, repeat=repeat,
+            shards=shards, even_shards=even_shards,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
     checking.show(result)

@@ -1,7 +1,7 @@
 """Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
-``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework. A mode
-may need settings of its own, with a variant or without.
+``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
+A mode may need settings of its own, with a variant or without.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,6 +17,11 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """Shut the connections to the other ranks, which may wait in a collective. It has no answer."""
+
+
+@dataclass(frozen=True)
 class Load:
     """Run the lines of Python that define ``loss``, which may import slow packages."""
 
@@ -37,7 +42,6 @@ class Forward:
         classes: the number of all classes.
         options: keywords of the call; ``weight`` is that of all classes.
         tracked: whether to track the computation, so that a `Backward` may follow.
-        inference: whether to call the loss in inference mode.
     """
 
     number: int
@@ -49,7 +53,6 @@ class Forward:
     classes: int
     options: Mapping[str, Any]
     tracked: bool
-    inference: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,4 +91,4 @@ class Fault:
     message: str
 
 
-Task = Join | Load | Forward | Backward
+Task = Join | Leave | Load | Forward | Backward

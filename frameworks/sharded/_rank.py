@@ -6,6 +6,7 @@ Run as ``python -m logitlab.frameworks.sharded._rank RANK SHARDS CONNECTION SECO
 import inspect
 import os
 import queue
+import re
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from torch import Tensor
 from ...core.errors import format_error
 from .._batch import in_layout
 from .._torch_arrays import to_numpy, to_tensor
-from ._messages import Answer, Array, Backward, Fault, Forward, Join, Load, Task
+from ._messages import Answer, Array, Backward, Fault, Forward, Join, Leave, Load, Task
 
 KEPT = 4  # calls whose computation is kept for a backward pass
 
@@ -57,16 +58,17 @@ class _Rank:
         tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
         while True:
-            connection.send(self._answered(tasks.get()))
+            task = tasks.get()
+            if isinstance(task, Leave):
+                _hang_up()
+            else:
+                connection.send(self._answered(task))
 
     def _answered(self, task: Task) -> Answer | Fault:
         try:
             return self._answer(task)
         except BaseException as error:  # SystemExit too: it costs only this call
-            fault = Fault(type(error).__name__, _message(error))
-        _hang_up()
-        self._leave()
-        return fault
+            return Fault(type(error).__name__, _message(error))
 
     def _answer(self, task: Task) -> Answer:
         match task:
@@ -78,27 +80,25 @@ class _Rank:
                 return self._forward(task)
             case Backward():
                 return self._backward(task)
+            case Leave():
+                raise AssertionError("it has no answer")
 
     def _join(self, path: str) -> Answer:
-        self._leave()
+        self._calls.clear()
+        if dist.is_initialized():
+            dist.destroy_process_group()
         dist.init_process_group(
             "gloo", store=dist.FileStore(path, self._shards), rank=self._rank, world_size=self._shards,
             timeout=timedelta(seconds=self._seconds),
         )  # fmt: skip
         return Answer()
 
-    def _leave(self) -> None:
-        self._calls.clear()
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
     def _forward(self, task: Forward) -> Answer:
         loss, call = self._losses[task.loss], _Call(task)
         call.context = getattr(loss, "context", nullcontext)
         call.logits.requires_grad_(task.tracked)
         keywords = _tensors(task.options) | _sizes(loss, task)
-        mode = torch.inference_mode() if task.inference else torch.set_grad_enabled(task.tracked)
-        with mode, call.context():
+        with torch.set_grad_enabled(task.tracked), call.context():
             rows = loss(call.logits, call.targets, dist.group.WORLD, **keywords)
         if not isinstance(rows, Tensor):
             raise TypeError(f"the loss is {type(rows).__name__}; expected ({len(task.logits)},), one number a row")
@@ -153,8 +153,8 @@ def _sizes(loss: Callable[..., Any], task: Forward) -> dict[str, int]:
 
 
 def _message(error: BaseException) -> str:
-    """Return the message on one line, without the name of the type."""
-    return format_error(error).removeprefix(f"{type(error).__name__}: ")
+    """Return the message on one line, without the name of the type and addresses, which differ between ranks."""
+    return re.sub(r"\b0x[0-9a-f]+", "0x...", format_error(error).removeprefix(f"{type(error).__name__}: "))
 
 
 def _equal(one: Array, other: Array) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -89,8 +90,8 @@ SHARDED = (Implementation("jax/lse[shard_map]", "lse", lse, "jax", modes=("shard
 class ShardedLoss:
     """A function of whole logits (B, C) and targets (B,) that runs a loss under `jax.shard_map`.
 
-    Each device calls ``loss(local_logits, targets, axis_name)`` with its classes. The row losses must be the same on all
-    devices, which JAX checks when it traces the loss.
+    Each device calls ``loss(local_logits, targets, axis_name)`` with its classes. The row losses must be the same on
+    all devices, which JAX checks when it traces the loss.
 
     Args:
         loss: the loss.
@@ -110,10 +111,8 @@ class ShardedLoss:
 @cache
 def provide_devices(shards: int) -> str | None:
     """Make JAX divide the CPU into at least so many devices; return why it cannot, else None."""
-    try:
+    with suppress(RuntimeError):  # JAX has started, or a flag of the environment says how many
         jax.config.update("jax_num_cpu_devices", shards)
-    except Exception:  # noqa: S110 - JAX has started, or a flag of the environment says how many
-        pass
     found = len(jax.devices("cpu"))
     if found >= shards:
         return None

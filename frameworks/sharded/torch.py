@@ -88,7 +88,7 @@ class _Call:
             [
                 Forward(
                     self.number, self.lines, np.ascontiguousarray(x[:, part]), targets, layout, part.start, x.shape[1],
-                    self.options, self.tracked, torch.is_inference_mode_enabled(),
+                    self.options, self.tracked,
                 )
                 for part in self.parts
             ],

@@ -3,12 +3,8 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
-
-from ...cases import Case, select_cases
 from ...core import arguments
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, get_format
@@ -18,14 +14,13 @@ from ...execution.plan import choose_dtypes
 from ...frameworks import Framework
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
+from .batches._chosen import chosen as _chosen
 from .batches._limits import Limits
-from .batches._rows import LAID
-from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
-from .forms._form import PLAIN_FORM, CallForm, Layout, Returns, TargetDtype, TargetKind
+from .forms._form import CallForm, Layout, Returns, TargetDtype, TargetKind
 from .forms._named import load_framework
-from .forms._options import REDUCTION, set_in
+from .forms._sharding import Sharding
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
@@ -68,6 +63,8 @@ def check(
     quick: bool = False,
     huge: bool = False,
     repeat: int | None = None,
+    shards: int | None = None,
+    even_shards: bool = False,
     shrink: bool = True,
     run_script: bool = True,
     first: bool = False,
@@ -132,6 +129,9 @@ def check(
             default four rows are called 4,603 times in the first dtype, which shows a race of 1 in 1,000 calls with
             99 %, and 130 rows 459 times. A framework that compiles each shape calls the four rows 90 times. With
             ``cases`` no call is repeated by default. 0 turns these calls off.
+        shards: the number of ranks, if the loss is sharded: a function of the logits of a rank's classes (B, C_local),
+            all targets (B,) and, in PyTorch, the process group, in JAX the name of the axis. See below.
+        even_shards: whether to leave out numbers of classes that the shards do not divide evenly.
         shrink: whether to search for the smallest input that still fails.
         run_script: whether to run the program of the smallest input in a new Python process, to show what it prints.
         first: whether to stop at the first batch that fails; the grades then cover the batches tried.
@@ -151,6 +151,11 @@ def check(
     loss; in NumPy, which does not, only the loss is graded. The result is a `CheckResult` whose quantities are
     ``loss``, ``gradient_hidden``, ``gradient_weight`` and ``gradient_bias``.
 
+    With ``shards``, each rank of a gloo group calls a PyTorch loss in a separate process, and differentiates it by its
+    local logits. JAX calls it under `jax.shard_map` on devices of the CPU, which divide the classes evenly. All ranks
+    return the same row losses. A loss that names ``classes`` or ``first_class`` gets the number of all classes or the
+    index of its first one, in PyTorch. Fewer widths and kinds of call are tried, and no race is looked for by default.
+
     Raises:
         UsageError: for an unknown name, a framework that cannot be imported or lacks the device, cases that do not suit
             the loss, or a loss that cannot be measured. A class and a function that does not take logits and targets
@@ -159,7 +164,8 @@ def check(
     """
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     if arguments.as_choice(problem, Problem, "problem") is Problem.LINEAR:
-        _refuse_arguments_of_logits(
+        _refuse_arguments(
+            "a loss of hidden states", "check problem logits", shards=shards, even_shards=even_shards,
             gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype, output=output, negate=negate,
             may_overwrite=may_overwrite, factory=factory, targets_first=targets_first, keywords=keywords or None,
             internal=internal, min_classes=min_classes, max_classes=max_classes, max_rows=max_rows, huge=huge,
@@ -188,12 +194,16 @@ def check(
         output, negate, may_overwrite, factory, None if internal is None else get_format(internal).name,
         targets_first, dict(keywords or {}),
     )  # fmt: skip
+    called = name_of(loss) if name is None else arguments.as_string(name, "name")
+    loss, sharding = _sharding(
+        shards, even_shards, loss, called, framework, gradient=gradient, device=device, mode=mode, layout=layout,
+        targets=targets, output=output, factory=factory, targets_first=targets_first, huge=huge,
+    )  # fmt: skip
     if factory:
         loss, gradient = as_factory(loss), None if gradient is None else as_factory(gradient)
-    called = name_of(loss) if name is None else arguments.as_string(name, "name")
     _require_callable(loss, gradient, called, form)
-    # Of cases that the user names, a race is looked for only on demand: it takes as long as a few hundred other calls.
-    repeat = 0 if repeat is None and cases is not None else repeat
+    # A race takes as long as a few hundred other calls: of cases that the user names, and of ranks, only on demand.
+    repeat = 0 if repeat is None and (cases is not None or sharding is not None) else repeat
     times = None if repeat is None else arguments.as_integer(repeat, "repeat")
     limits = replace(Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times)
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
@@ -203,10 +213,11 @@ def check(
         require_memory(asked or tuple(FORMATS))
     with reporting(progress) as report:
         adapter = _adapter(framework, device, mode)
-        few_shapes = adapter.compiles_shapes(mode)
-        candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
+        few_shapes = adapter.compiles_shapes(mode) or sharding is not None
+        candidate = Candidate(called, adapter, loss, gradient, device, mode, form, sharding)
         named = candidate.callee.options
         every = _chosen(cases, named, form, few_shapes=few_shapes)
+        every = every if sharding is None else sharding.fitting(every, named=cases is not None)
         chosen = limits.within(every, named=cases is not None)
         tries = Tries(
             candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
@@ -220,7 +231,8 @@ def check(
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                history = shapes_before(lines, failures.failed) if run_script else None
+                # A program with ranks of its own is not run again and again.
+                history = shapes_before(lines, failures.failed) if run_script and sharding is None else None
                 with gathered_warnings():
                     for some in (worst_rows, plainly_failing_rows):
                         # A failure of one kind of call may be that of all calls, and yield no other input.
@@ -232,8 +244,8 @@ def check(
                 complete = False
     options = tuple(name for name in named if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
-        called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
-        options, lines, asked, smallest, complete, limits, form,
+        called, framework, candidate.version, device, str(sharding or mode), require,
+        required.loss.value, required.gradient.value, options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
 
@@ -247,18 +259,33 @@ def _adapter(framework: str, device: str, mode: str) -> Framework:
     adapter = load_framework(framework)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
-    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    # A sharded loss is given the number of its shards instead.
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes if m != "sharded"))
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
     return adapter
 
 
-def _refuse_arguments_of_logits(**given: Any) -> None:
-    """Raise a UsageError for an argument that has no meaning for a loss of hidden states."""
+def _sharding(
+    shards: int | None, even: bool, loss: Loss, called: str, framework: str, **other: Any
+) -> tuple[Loss, Sharding | None]:
+    """Return a sharded loss as a function of whole logits, and its shards; a loss without shards as it is.
+
+    The ``other`` arguments of the check do not apply to a sharded loss.
+    """
+    if shards is None:
+        return loss, None
+    _refuse_arguments("a sharded loss", "leave out shards", **other)
+    sharding = Sharding.of(loss, called, framework, shards, even=even)
+    return sharding.whole, sharding
+
+
+def _refuse_arguments(of: str, otherwise: str, **given: Any) -> None:
+    """Raise a UsageError for an argument that has no meaning for a kind of loss."""
     parameters = inspect.signature(check).parameters
     for name, value in given.items():
         if value != parameters[name].default:
-            raise UsageError(f"{name} does not apply to a loss of hidden states; leave it out, or check problem logits")
+            raise UsageError(f"{name} does not apply to {of}; leave it out, or {otherwise}")
 
 
 def _measure_all(
@@ -305,41 +332,6 @@ def _grade(letter: str) -> Grade:
     if letter not in GRADES[:-1]:
         raise UsageError(f"cannot require grade {letter!r}; choose one of {', '.join(GRADES[:-1])}")
     return Grade(letter)
-
-
-def _chosen(
-    patterns: str | Sequence[str] | None, options: Sequence[str], form: CallForm = PLAIN_FORM, *, few_shapes: bool
-) -> tuple[Case, ...]:
-    globs = arguments.as_strings(patterns, "cases")
-    every = tuple(case for case in (*seeded_cases(), *option_cases(options)) if _can_be_given(case, options, form))
-    if few_shapes and not globs:
-        every = tuple(case for case in every if case.classes in FEW_WIDTHS)
-    of_its_own = tuple(c for c in every if not globs or any(fnmatchcase(c.id, glob) for glob in globs))
-    others = [glob for glob in globs if not glob.startswith(SEEDED)]
-    held = tuple(c for c in (select_cases(others) if others or not globs else ()) if _can_be_given(c, options, form))
-    if not held and not of_its_own:
-        taken = f" with the options {', '.join(options)}" if options else " alone"
-        raise UsageError(
-            f"no case of {', '.join(globs)} holds logits and class indices{taken}, which is what this loss takes; "
-            "choose other cases from `logitlab cases`"
-        )
-    return (*held, *of_its_own)
-
-
-def _can_be_given(case: Case, options: Sequence[str], form: CallForm) -> bool:
-    given, taken = set(set_in(case)), {*options, *([REDUCTION] if case.reduction == form.returns else [])}
-    in_rows = case.problem is Problem.LOGITS and case.layout in LAID and not case.invalid and case.rows > 0
-    # Losses of class probabilities divide a weighted mean by the number of rows, or by the weights.
-    is_mean = case.reduction == "mean" or form.returns is Returns.MEAN
-    one_meaning = not (form.dense and is_mean and "weight" in given)
-    return in_rows and one_meaning and given <= taken and _has_targets(case, form)
-
-
-def _has_targets(case: Case, form: CallForm) -> bool:
-    if case.targets.ndim == 2:
-        sums = case.targets.sum(axis=1)
-        return form.targets is TargetKind.SOFT and bool(np.allclose(sums, 1, rtol=0, atol=2.0**-20))
-    return case.targets.dtype == np.int64
 
 
 def _require_callable(loss: Any, gradient: Any, called: str, form: CallForm) -> None:
