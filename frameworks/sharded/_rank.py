@@ -88,7 +88,7 @@ class _Rank:
         if dist.is_initialized():
             dist.destroy_process_group()
         dist.init_process_group(
-            "gloo", store=dist.FileStore(path, self._shards), rank=self._rank, world_size=self._shards,
+            "gloo", init_method=f"file://{path}", rank=self._rank, world_size=self._shards,
             timeout=timedelta(seconds=self._seconds),
         )  # fmt: skip
         return Answer()

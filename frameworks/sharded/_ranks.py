@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -200,8 +200,8 @@ def _variables() -> dict[str, str]:
     return _VARIABLES | ({} if interface is None else {"GLOO_SOCKET_IFNAME": interface})
 
 
-def _named(numbers: Sequence[int] | object) -> str:
-    each = sorted(numbers)  # type: ignore[call-overload]
+def _named(numbers: Iterable[int]) -> str:
+    each = sorted(numbers)
     return f"rank{'s' if len(each) > 1 else ''} {', '.join(map(str, each))}"
 
 

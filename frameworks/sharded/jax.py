@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -103,9 +103,23 @@ class ShardedLoss:
         self._loss, self._shards = loss, shards
         parameters = list(signature.parameters.values())
         self.__signature__ = signature.replace(parameters=[p for i, p in enumerate(parameters) if i != LEADING - 1])
+        self._programs: dict[Hashable, Callable[[Array, Array], Array]] = {}
 
     def __call__(self, logits: Array, targets: Array, **options: Any) -> Array:
-        return _mapped(lambda x, t: self._loss(x, t, AXIS, **options), self._shards)(logits, targets)
+        # Arrays of the check lie on the first device, and so do the results that it takes.
+        over = mesh(self._shards)
+        sharded, copied = (NamedSharding(over, spec) for spec in (PartitionSpec(None, AXIS), PartitionSpec()))
+        rows = self._program(options)(jax.device_put(logits, sharded), jax.device_put(targets, copied))
+        return jax.device_put(rows, jax.devices("cpu")[0])
+
+    def _program(self, options: dict[str, Any]) -> Callable[[Array, Array], Array]:
+        """Return the compiled loss with these options, compiled once for those that are not arrays."""
+        made: Callable[[Array, Array], Array] = jax.jit(
+            _mapped(lambda x, t: self._loss(x, t, AXIS, **options), self._shards)
+        )
+        if any(isinstance(value, Array | np.ndarray) for value in options.values()):
+            return made
+        return self._programs.setdefault(tuple(sorted(options.items())), made)
 
 
 @cache

@@ -149,7 +149,9 @@ def _require_measurable(candidate: Candidate, dtypes: Sequence[str], limits: Lim
     options = candidate.plain_options
     wanted = set(candidate.quantities if candidate.gradient is not None else ("loss",))
     tried: list[Outcome] = []
-    sizes = PROBED if candidate.form.layout is Layout.BC else PROBED_POSITIONS
+    sizes: Sequence[tuple[int, int]] = PROBED if candidate.form.layout is Layout.BC else PROBED_POSITIONS
+    if candidate.sharding is not None:
+        sizes = tuple((rows, candidate.sharding.divisible(classes)) for rows, classes in sizes)
     for probed, dtype in product(sizes, dict.fromkeys([*dtypes, *FORMATS])):
         shape = limits.nearest(*probed)
         logits = quantize(np.round(rng.normal(size=shape) * 16) / 16, get_format(dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ....cases import Case
@@ -73,11 +73,33 @@ class Sharding:
             raise UsageError(f"no case has a number of classes that {self.shards} shards divide{evenly}; choose others")
         return fit
 
+    def divisible(self, classes: int) -> int:
+        """Return the next number of classes that the shards divide evenly."""
+        return -(-classes // self.shards) * self.shards
+
     def _fits(self, classes: int) -> bool:
         return not has_empty(classes, self.shards) and (is_even(classes, self.shards) or not self.even)
 
     def __str__(self) -> str:
         return f"{self.shards} shards"
+
+
+def mapped(sharding: Sharding, name: str) -> Definition:
+    """Return the lines of a JAX program that define ``name`` as the loss of whole logits, on devices of the CPU."""
+    found = sharding.definition
+    return replace(
+        found,
+        lines=(
+            f"jax.config.update('jax_num_cpu_devices', {sharding.shards})",
+            *found.lines,
+            f"mesh = jax.make_mesh(({sharding.shards},), ('classes',))",
+            "P = jax.sharding.PartitionSpec",
+            "local_loss = loss",
+            f"def {name}(x, t, **options):",
+            "    local = lambda x, t: local_loss(x, t, 'classes', **options)",
+            "    return jax.shard_map(local, mesh=mesh, in_specs=(P(None, 'classes'), P()), out_specs=P())(x, t)",
+        ),
+    )
 
 
 def _signature(loss: Loss, framework: str) -> inspect.Signature:
