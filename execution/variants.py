@@ -1,7 +1,7 @@
 """Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
 ``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
-A mode may need settings of its own, with a variant or without.
+A mode may need settings too, with a variant or without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,8 +65,8 @@ VARIANTS: Mapping[str, Variant] = {
         ("sharded",),
     ),
 }
-# The environment variables that a mode needs, by mode and framework. JAX has one device on a CPU unless it is told of
-# more before it is imported.
+# The environment variables that a mode needs, by mode and framework. JAX has one device on a CPU unless a flag
+# says otherwise before it is imported.
 OF_MODES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "sharded": _each(["jax"], XLA_FLAGS="--xla_force_host_platform_device_count=4")
 }

@@ -1,4 +1,4 @@
-"""What a process and its ranks send each other: tasks and answers, with arrays of NumPy."""
+"""The tasks that a process sends to its ranks, and their answers, with arrays of NumPy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

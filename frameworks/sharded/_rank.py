@@ -130,7 +130,7 @@ class _Rank:
 def _hang_up() -> None:
     """Shut the connections to other ranks, so that those that wait in a collective get an error at once.
 
-    To destroy the group is not enough: DTensor and exceptions keep it. The pipe to the starting process is no TCP.
+    To destroy the group is not enough: DTensor and exceptions keep it. The pipe to the starting process does not use TCP.
     """
     for connection in psutil.Process().net_connections("tcp"):
         if connection.status == psutil.CONN_ESTABLISHED and connection.fd >= 0:

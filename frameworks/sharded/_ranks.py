@@ -154,7 +154,7 @@ class Ranks:
         """
         pending = {rank.connection: number for number, rank in enumerate(self._ranks)}
         answers: dict[int, Answer | Fault] = {}
-        # A collective ends after these seconds too, with a message of its own.
+        # A collective ends after these seconds too, and says so.
         deadline, left = time.monotonic() + seconds + GRACE_SECONDS, False
         while pending:
             ready = wait(list(pending), max(0.0, deadline - time.monotonic()))

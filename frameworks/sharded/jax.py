@@ -106,7 +106,7 @@ class ShardedLoss:
         self._programs: dict[Hashable, Callable[[Array, Array], Array]] = {}
 
     def __call__(self, logits: Array, targets: Array, **options: Any) -> Array:
-        # Arrays of the check lie on the first device, and so do the results that it takes.
+        # The check's arrays, and the results that it takes, lie on the first device.
         over = mesh(self._shards)
         sharded, copied = (NamedSharding(over, spec) for spec in (PartitionSpec(None, AXIS), PartitionSpec()))
         rows = self._program(options)(jax.device_put(logits, sharded), jax.device_put(targets, copied))

@@ -40,7 +40,7 @@ class ShardedLoss:
     """A function of whole logits (B, C) and targets (B,) that returns the row losses of a sharded loss.
 
     Each rank calls ``loss(local_logits, targets, group)`` with its classes and differentiates it; the gradients of the
-    local logits together are the gradient (B, C). What a rank writes into its arguments is written into these too.
+    local logits together are the gradient (B, C). If a rank writes into its arguments, the call writes into these too.
 
     Args:
         lines: lines of Python that define ``loss`` in a rank.

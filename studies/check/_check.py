@@ -129,8 +129,8 @@ def check(
             default four rows are called 4,603 times in the first dtype, which shows a race of 1 in 1,000 calls with
             99 %, and 130 rows 459 times. A framework that compiles each shape calls the four rows 90 times. With
             ``cases`` no call is repeated by default. 0 turns these calls off.
-        shards: the number of ranks, if the loss is sharded: a function of the logits of a rank's classes (B, C_local),
-            all targets (B,) and, in PyTorch, the process group, in JAX the name of the axis. See below.
+        shards: the number of ranks of a sharded loss. It is a function of the logits of a rank's classes (B, C_local)
+            and all targets (B,). Its third argument is the process group, in JAX the name of the axis. See below.
         even_shards: whether to leave out numbers of classes that the shards do not divide evenly.
         shrink: whether to search for the smallest input that still fails.
         run_script: whether to run the program of the smallest input in a new Python process, to show what it prints.
@@ -231,7 +231,7 @@ def check(
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                # A program with ranks of its own is not run again and again.
+                # A program that starts ranks takes long, so it is not run.
                 history = shapes_before(lines, failures.failed) if run_script and sharding is None else None
                 with gathered_warnings():
                     for some in (worst_rows, plainly_failing_rows):

@@ -9,7 +9,6 @@ import torch.distributed as dist
 from . import sound, wrong_gradient, wrong_loss
 
 FOR = ("float32", "float64")
-EVEN = {"even_shards": True}
 NARROW = "check/width_8"
 SMOOTHED = ("check/width_8", "check/label_smoothing_*", "check/options_*")
 
@@ -142,7 +141,7 @@ def gradient_times_the_ranks(logits, targets, group):
 
 @wrong_loss(*FOR, arguments={"shards": 2}, shown_by=NARROW)
 def denominator_of_the_rank(logits, targets, group):
-    """The sum of exponentials is that of the rank, and so is the loss."""
+    """The loss takes the sum of exponentials of the rank alone."""
     first = _first(logits, group)[0]
     shifted = logits - _maximum(logits, group)[:, None]
     return torch.log(torch.exp(shifted).sum(dim=1)) - _Sum.apply(_own(shifted, targets - first), group)

@@ -1,4 +1,4 @@
-"""A program that calls a sharded loss of PyTorch in ranks of its own, without LogitLab."""
+"""A program that starts ranks and calls a sharded loss of PyTorch in them, without LogitLab."""
 
 from __future__ import annotations
 
