@@ -62,6 +62,12 @@ def check(
     bitwise: Annotated[
         bool, typer.Option("--bitwise", help="Check only whether each row keeps its bits in other calls.")
     ] = False,
+    shards: Annotated[
+        int | None, typer.Option(help="The ranks of a sharded loss of local logits, targets and a group.")
+    ] = None,
+    even_shards: Annotated[
+        bool, typer.Option("--even-shards", help="Leave out numbers of classes that the shards do not divide evenly.")
+    ] = False,
     case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
@@ -77,6 +83,9 @@ def check(
 
     With --bitwise the check compares bits instead: a row alone, among others, at another place, beside other rows,
     again, and with other numbers of threads. The exit code is 1 if any bit of its loss or gradient changes.
+
+    With --shards N the function takes the logits of a rank's classes (B, C_local), targets (B,) and the process group,
+    or in JAX the name of the axis. N ranks call it, and must return the same row losses.
 
     With --problem linear the function takes hidden states (B, H), a weight (C, H), targets (B,), and the keywords that
     it names, such as bias and class_weight. Its gradients by hidden states, weight and bias are checked too.
@@ -102,6 +111,7 @@ def check(
             keywords=checking.assigned(set_ or ()),
             may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,
             max_rows=max_rows, quick=quick, huge=huge, repeat=repeat, bitwise=bitwise,
+            shards=shards, even_shards=even_shards,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
     checking.show(result)

@@ -1,7 +1,7 @@
 """Variants of a mode: settings that change numbers, each run in a separate worker beside the plain mode.
 
 ``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
-A mode may set variables too, as ``interpreted`` does.
+A mode may set variables too, as ``interpreted`` does, with a variant or without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,12 +60,17 @@ VARIANTS: Mapping[str, Variant] = {
         "products of float32 matrices may be rounded to bfloat16 or TF32",
         _each(TORCH, LOGITLAB_MATMUL_PRECISION="medium") | _each(XLA, JAX_DEFAULT_MATMUL_PRECISION="bfloat16"),
     ),
+    "4-shards": Variant(
+        "the classes are divided over 4 processes or devices, not 2",
+        _each(["torch", "jax"], LOGITLAB_SHARDS="4"),
+        ("sharded",),
+    ),
 }
-
-
-# The variables of a mode, for each framework that they apply to.
+# The environment variables that a mode needs, by mode and framework. JAX has one device on a CPU unless a flag
+# says otherwise before it is imported.
 OF_MODES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     interpreting.INTERPRETED: _each(TORCH, **interpreting.VARIABLES),
+    "sharded": _each(["jax"], XLA_FLAGS="--xla_force_host_platform_device_count=4"),
 }
 # They would change what another mode measures, so no other worker has them.
 OF_ONE_MODE = frozenset(interpreting.VARIABLES)
@@ -100,6 +105,8 @@ def base(mode: str) -> str:
 
 def variables(framework: str, mode: str) -> Mapping[str, str]:
     """Return the environment variables of the mode's worker."""
-    name = mode.partition(MARK)[2]
+    plain, _, name = mode.partition(MARK)
+    of_mode = OF_MODES.get(plain, {}).get(framework, {})
     of_variant = VARIANTS[name].variables[framework] if name else {}
-    return {**OF_MODES.get(base(mode), {}).get(framework, {}), **of_variant}
+    both = {n: f"{of_mode[n]} {of_variant[n]}" for n in of_mode.keys() & of_variant.keys() if n.endswith("_FLAGS")}
+    return {**of_mode, **of_variant, **both}

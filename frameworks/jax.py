@@ -38,6 +38,7 @@ from .formulas.jax import (
 )
 from .linear import LinearBatch, written
 from .linear import jax as linear
+from .sharded.jax import SHARDED, is_indivisible, over_devices
 from .stages import Operations
 
 # Compiled programs are cached on disk, since JAX spends nearly all its time on the catalogue compiling small shapes.
@@ -94,7 +95,7 @@ def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Arra
     return optax.smooth_labels(labels, label_smoothing) if label_smoothing else labels
 
 
-MODES = ("eager", "compiled")
+MODES = ("eager", "compiled", "sharded")
 
 
 def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> Implementation:
@@ -195,6 +196,7 @@ class JaxFramework(Framework):
         _builtin("optax.softmax_cross_entropy_with_integer_labels", optax_integer_labels, "optax"),
         _builtin("optax.safe_softmax_cross_entropy", optax_safe, "optax", soft=True),
         SOFTMAX,
+        *SHARDED,
     )
     linear_implementations = linear.implementations(
         {name: (name, "jax", i.loss) for name, i in written(implementations).items()}
@@ -270,13 +272,16 @@ class JaxFramework(Framework):
         place = _place(device)
         with jax.default_device(place):
             x, t = jax.device_put((batch.in_memory(), batch.targets), place)
+            if mode == "sharded":
+                x, t = over_devices(x, t, place)
             if implementation.probabilities is not None:
                 probabilities = self.in_mode(implementation.probabilities, mode)
                 yield "probabilities", np.asarray(probabilities(x, **batch.logit_options))
             if not implementation.differentiable:
                 yield "loss", np.asarray(_forward(implementation, batch, x, t))
                 return
-            if mode == "compiled":
+            if mode in {"compiled", "sharded"}:
+                # Of sharded logits, each device's program is compiled, with the collectives that it needs.
                 loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)
             else:
@@ -299,7 +304,10 @@ class JaxFramework(Framework):
         return jax.device_put(values, _place(device))
 
     def in_mode(self, loss: Loss, mode: str) -> Loss:
-        return jax.jit(loss) if mode == "compiled" else loss
+        return loss if mode == "eager" else jax.jit(loss)
+
+    def unsupported(self, error: Exception) -> bool:
+        return super().unsupported(error) or is_indivisible(error)
 
 
 FRAMEWORK = JaxFramework()

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import ml_dtypes
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +14,7 @@ from ..core.cache_folder import program_folder
 from ..core.interpreting import INTERPRETED, interpret_triton
 from ._batch import Batch, Implementation
 from ._framework import Array, Autograd, Framework, Loss, Pull
+from ._torch_arrays import to_numpy, to_tensor
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_syntax import SYNTAX
 from ._torch_transformed import TRANSFORMED
@@ -34,6 +33,7 @@ from .formulas.torch import (
 )
 from .linear import LinearBatch, written
 from .linear import torch as linear
+from .sharded.torch import SHARDED
 from .stages import Operations
 
 # Variants set these variables in a worker before it imports this module.
@@ -118,18 +118,6 @@ class TorchAutograd(Autograd):
             return loss(logits, targets)
 
 
-def _in_its_memory(values: NDArray[Any], device: str) -> Tensor:
-    """Return the array as a tensor; a part of a larger array as the same part of a larger tensor."""
-    owner = values.base
-    if not isinstance(owner, np.ndarray) or owner.itemsize != values.itemsize or owner.size > 8 * values.size + 64:
-        return torch.from_numpy(values).to(device)
-    if not owner.flags.c_contiguous or min(values.strides, default=0) < 0:
-        return torch.from_numpy(values).to(device)
-    start = (values.ctypes.data - owner.ctypes.data) // values.itemsize
-    whole = torch.from_numpy(owner.view(values.dtype).reshape(-1)).to(device)
-    return whole.as_strided(values.shape, [s // values.itemsize for s in values.strides], start)
-
-
 def step(
     implementation: Implementation, weights: tuple[Tensor, ...], images: Tensor, labels: Tensor, rate: Tensor
 ) -> Step:
@@ -162,6 +150,7 @@ class TorchFramework(Framework):
         _formula("lse", with_options(lse, lse_logsumexp, torch.tanh), None),
         _formula("log1p", log1p, log1p_probabilities),
         *BUILTINS,
+        *SHARDED,
     )
     linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
     autograd = TorchAutograd()
@@ -266,19 +255,10 @@ class TorchFramework(Framework):
         return compiled(loss) if mode == "compiled" else loss
 
     def to_array(self, values: NDArray[Any], device: str) -> Tensor:
-        """Return a NumPy array as a tensor; bfloat16 is passed as int16, since PyTorch rejects that of ml_dtypes."""
-        # Only a read-only array is copied. The copy keeps the layout, which the case tests.
-        own = values if values.flags.writeable else values.copy(order="K")
-        if own.dtype == ml_dtypes.bfloat16:
-            return _in_its_memory(own.view(np.int16), device).view(torch.bfloat16)
-        return _in_its_memory(own, device)
+        return to_tensor(values, device)
 
     def to_numpy(self, array: Tensor) -> NDArray[Any]:
-        host = array.detach().cpu().contiguous()
-        if host.dtype == torch.bfloat16:
-            return host.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        values: NDArray[Any] = host.numpy()
-        return values
+        return to_numpy(array)
 
 
 FRAMEWORK = TorchFramework()

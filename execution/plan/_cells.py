@@ -150,6 +150,10 @@ def choose_cells(
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
+        waiting = {m for i in infos if _matches(i.name, implementations) for m in i.modes if m in ON_REQUEST}
+        if waiting and not modes:
+            ways = " or ".join(f"--mode {mode}" for mode in sorted(waiting))
+            raise UsageError(f"the chosen implementations are measured only on request; add {ways}")
         asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
         raise UsageError(f"no chosen implementation has {asked}; {_other_modes(infos, implementations)}")
     return cells

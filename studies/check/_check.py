@@ -12,15 +12,16 @@ from ...core.interpreting import INTERPRETED
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from ...execution.plan import choose_dtypes
-from ._chosen import chosen_cases
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
+from .batches._chosen import chosen_cases
 from .batches._limits import Limits
 from .bitwise import check_bitwise
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
 from .forms._form import CallForm, Layout, Returns, TargetDtype, TargetKind
 from .forms._named import load_for
+from .forms._sharding import Sharding
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
@@ -64,6 +65,8 @@ def check(
     huge: bool = False,
     repeat: int | None = None,
     bitwise: bool = False,
+    shards: int | None = None,
+    even_shards: bool = False,
     shrink: bool = True,
     run_script: bool = True,
     first: bool = False,
@@ -134,6 +137,9 @@ def check(
             classes. The check passes if the bits of its loss and gradient never change; the result is a
             `BitwiseResult`. ``require``, ``cases``, ``first``, ``huge``, ``repeat``, ``internal``, ``returns`` and
             ``problem`` do not apply.
+        shards: the number of ranks of a sharded loss. It is a function of the logits of a rank's classes (B, C_local)
+            and all targets (B,). Its third argument is the process group, in JAX the name of the axis. See below.
+        even_shards: whether to leave out numbers of classes that the shards do not divide evenly.
         shrink: whether to search for the smallest input that still fails.
         run_script: whether to run the program of the smallest input in a new Python process, to show what it prints.
         first: whether to stop at the first batch that fails; the grades then cover the batches tried.
@@ -153,6 +159,11 @@ def check(
     loss; in NumPy, which does not, only the loss is graded. The result is a `CheckResult` whose quantities are
     ``loss``, ``gradient_hidden``, ``gradient_weight`` and ``gradient_bias``.
 
+    With ``shards``, each rank of a gloo group calls a PyTorch loss in a separate process, and differentiates it by its
+    local logits. JAX calls it under `jax.shard_map` on devices of the CPU, which divide the classes evenly. All ranks
+    return the same row losses. A loss that names ``classes`` or ``first_class`` gets the number of all classes or the
+    index of its first one, in PyTorch. Fewer widths and kinds of call are tried, and no race is looked for by default.
+
     Raises:
         UsageError: for an unknown name, a framework that cannot be imported or lacks the device, cases that do not suit
             the loss, or a loss that cannot be measured. A class and a function that does not take logits and targets
@@ -162,16 +173,17 @@ def check(
     required = Required(*(_grade(given or require) for given in (require_loss, require_gradient)))
     if bitwise:
         _refuse_arguments(
-            "a check of bits", problem=problem, require=require, require_loss=require_loss,
-            require_gradient=require_gradient, returns=returns, internal=internal, cases=cases, huge=huge,
-            repeat=repeat, first=first,
+            "a check of bits", "check without bitwise", shards=shards, even_shards=even_shards, problem=problem,
+            require=require, require_loss=require_loss, require_gradient=require_gradient, returns=returns,
+            internal=internal, cases=cases, huge=huge, repeat=repeat, first=first,
         )  # fmt: skip
     if arguments.as_choice(problem, Problem, "problem") is Problem.LINEAR:
         _refuse_arguments(
-            "a loss of hidden states", gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype,
-            output=output, negate=negate, may_overwrite=may_overwrite, factory=factory, targets_first=targets_first,
-            keywords=keywords or None, internal=internal, min_classes=min_classes, max_classes=max_classes,
-            max_rows=max_rows, huge=huge, repeat=repeat,
+            "a loss of hidden states", "check problem logits", shards=shards, even_shards=even_shards,
+            gradient=gradient, layout=layout, targets=targets, target_dtype=target_dtype, output=output, negate=negate,
+            may_overwrite=may_overwrite, factory=factory, targets_first=targets_first, keywords=keywords or None,
+            internal=internal, min_classes=min_classes, max_classes=max_classes, max_rows=max_rows, huge=huge,
+            repeat=repeat,
         )  # fmt: skip
         linear_form = LinearForm(
             arguments.as_choice(returns, Returns, "returns"),
@@ -196,13 +208,15 @@ def check(
         output, negate, may_overwrite, factory, None if internal is None else get_format(internal).name,
         targets_first, dict(keywords or {}),
     )  # fmt: skip
+    called = name_of(loss) if name is None else arguments.as_string(name, "name")
+    loss, sharding = _sharding(
+        shards, even_shards, loss, called, framework, gradient=gradient, device=device, mode=mode, layout=layout,
+        targets=targets, output=output, factory=factory, targets_first=targets_first, huge=huge,
+    )  # fmt: skip
     if factory:
         loss, gradient = as_factory(loss), None if gradient is None else as_factory(gradient)
-    called = name_of(loss) if name is None else arguments.as_string(name, "name")
     _require_callable(loss, gradient, called, form)
-    # Of cases that the user names, a race is looked for only on demand: it takes as long as a few hundred other calls.
-    repeat = 0 if repeat is None and cases is not None else repeat
-    times = None if repeat is None else arguments.as_integer(repeat, "repeat")
+    times = _calls_for_a_race(repeat, on_demand=cases is not None or sharding is not None)
     limits = replace(
         Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times,
         interpreted=mode == INTERPRETED, named=cases is not None,
@@ -212,12 +226,13 @@ def check(
         _require_huge(form, asked)
     with reporting(progress) as report:
         adapter = load_for(framework, device, mode)
-        few_shapes = adapter.compiles_shapes(mode)
-        candidate = Candidate(called, adapter, loss, gradient, device, mode, form)
+        few_shapes = adapter.compiles_shapes(mode) or sharding is not None
+        candidate = Candidate(called, adapter, loss, gradient, device, mode, form, sharding)
         if bitwise:
             return check_bitwise(candidate, asked, limits, report, on_failure, run_script=shrink and run_script)
         named = candidate.callee.options
         every = chosen_cases(cases, named, form, few_shapes=few_shapes)
+        every = every if sharding is None else sharding.fitting(every, named=cases is not None)
         chosen = limits.within(every)
         tries = Tries(
             candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
@@ -231,7 +246,8 @@ def check(
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                history = shapes_before(lines, failures.failed) if run_script else None
+                # A program that starts ranks takes long, so it is not run.
+                history = shapes_before(lines, failures.failed) if run_script and sharding is None else None
                 with gathered_warnings():
                     for some in (worst_rows, plainly_failing_rows):
                         # A failure of one kind of call may be that of all calls, and yield no other input.
@@ -243,8 +259,8 @@ def check(
                 complete = False
     options = tuple(name for name in named if lines["options"].str.contains(name, regex=False).any())
     return CheckResult(
-        called, framework, candidate.version, device, mode, require, required.loss.value, required.gradient.value,
-        options, lines, asked, smallest, complete, limits, form,
+        called, framework, candidate.version, device, str(sharding or mode), require,
+        required.loss.value, required.gradient.value, options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
 
@@ -256,13 +272,34 @@ def _require_huge(form: CallForm, dtypes: Sequence[str]) -> None:
     require_memory(tuple(dtypes) or tuple(FORMATS))
 
 
-def _refuse_arguments(what: str, **given: Any) -> None:
-    """Raise a UsageError for an argument that has no meaning for this kind of check."""
+def _calls_for_a_race(repeat: int | None, *, on_demand: bool) -> int | None:
+    """Return how often batches are called to find a race; None for the default."""
+    # It takes as long as a few hundred other calls: of cases that the user names, and of ranks, only on demand.
+    if repeat is None:
+        return 0 if on_demand else None
+    return arguments.as_integer(repeat, "repeat")
+
+
+def _sharding(
+    shards: int | None, even: bool, loss: Loss, called: str, framework: str, **other: Any
+) -> tuple[Loss, Sharding | None]:
+    """Return a sharded loss as a function of whole logits, and its shards; a loss without shards as it is.
+
+    The ``other`` arguments of the check do not apply to a sharded loss.
+    """
+    if shards is None:
+        return loss, None
+    _refuse_arguments("a sharded loss", "leave out shards", **other)
+    sharding = Sharding.of(loss, called, framework, shards, even=even)
+    return sharding.whole, sharding
+
+
+def _refuse_arguments(of: str, otherwise: str, **given: Any) -> None:
+    """Raise a UsageError for an argument that has no meaning for a kind of check."""
     parameters = inspect.signature(check).parameters
     for name, value in given.items():
         if value != parameters[name].default:
-            other = "check without bitwise" if "bits" in what else "check problem logits"
-            raise UsageError(f"{name} does not apply to {what}; leave it out, or {other}")
+            raise UsageError(f"{name} does not apply to {of}; leave it out, or {otherwise}")
 
 
 def _measure_all(

@@ -32,6 +32,7 @@ from .measuring._measure import measure
 from .measuring._races import IN_SOME, Recalls
 from .reproducing._shrink import Failing
 
+DISAGREEMENT = "DisagreementError"  # ranks returned different losses: a fault, which a check reports
 PROBED = ((3, 5), (2, 2), (128, 1024))  # (B, C): narrow rows, and a batch that a kernel's blocks divide
 PROBED_POSITIONS = ((6, 5), (4, 3), (128, 1024))  # the same for logits with positions: not prime
 MAX_SHRUNK = 300_000  # logits of a batch to shrink with its other rows; of a larger one, only copies of the row
@@ -141,20 +142,22 @@ class Tries:
 def _require_measurable(candidate: Candidate, dtypes: Sequence[str], limits: Limits) -> None:
     """Raise a UsageError, with the error of the first call, if no ordinary batch gives row losses in any dtype.
 
-    The same holds for a user's gradient function. A loss that fails on some inputs or dtypes only is measured, and its
-    failures are reported.
+    The same holds for a user's gradient function. A loss that fails on some inputs or dtypes only, or whose ranks
+    disagree, is measured, and its failures are reported.
     """
     rng = np.random.default_rng(0)
     options = candidate.plain_options
     wanted = set(candidate.quantities if candidate.gradient is not None else ("loss",))
     tried: list[Outcome] = []
-    sizes = PROBED if candidate.form.layout is Layout.BC else PROBED_POSITIONS
+    sizes: Sequence[tuple[int, int]] = PROBED if candidate.form.layout is Layout.BC else PROBED_POSITIONS
+    if candidate.sharding is not None:
+        sizes = tuple((rows, candidate.sharding.divisible(classes)) for rows, classes in sizes)
     for probed, dtype in product(sizes, dict.fromkeys([*dtypes, *FORMATS])):
         shape = limits.nearest(*probed)
         logits = quantize(np.round(rng.normal(size=shape) * 16) / 16, get_format(dtype))
         targets = rng.integers(shape[1], size=shape[0])
         tried.append(candidate.call(Batch(logits, targets, options.reduction), options))
-        if wanted <= {quantity for quantity, _ in tried[-1].values}:
+        if wanted <= {quantity for quantity, _ in tried[-1].values} or tried[-1].detail.startswith(DISAGREEMENT):
             return
     what = "the gradient" if tried[0].values else "the loss"
     detail = tried[0].detail

@@ -20,6 +20,10 @@ NEED_AUTOGRAD = frozenset(
 NEED_ROW_LOSSES = frozenset({CallKind.VMAP, CallKind.JVP, CallKind.APART})
 # These take rows one by one, or in another order or number.
 NEED_ROWS = frozenset({CallKind.VMAP, CallKind.JVP, CallKind.SECOND, CallKind.THREADS, CallKind.EMPTY})
+# The ranks of a sharded loss do not see memory around the arrays, transformations and other threads.
+IN_ONE_PROCESS: frozenset[CallKind | Arrangement] = frozenset(
+    {CallKind.APART, CallKind.THREADS, *TRANSFORMATIONS, *OTHER_MEMORY}
+)
 
 
 def impossible(

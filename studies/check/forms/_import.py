@@ -32,11 +32,18 @@ class Definition:
         lines: the lines.
         problem: why the loss cannot be imported, and how to change that; empty if the lines import it.
         future: whether its source needs ``from __future__ import annotations``.
+        known: False if there are no lines that define it.
     """
 
     lines: tuple[str, ...]
     problem: str = ""
     future: bool = False
+    known: bool = True
+
+    @property
+    def text(self) -> str:
+        """The lines as a program."""
+        return "\n".join([*(["from __future__ import annotations"] if self.future else []), *self.lines])
 
 
 def definition(loss: Callable[..., Any], called: str, name: str, *, copied: bool = False) -> Definition:
@@ -55,7 +62,7 @@ def definition(loss: Callable[..., Any], called: str, name: str, *, copied: bool
     lines = source.of(loss, name)
     problem = _problem(loss)
     if lines is None:
-        return Definition((UNKNOWN.format(name=name),), problem)
+        return Definition((UNKNOWN.format(name=name),), problem, known=False)
     return Definition((*source.before, *lines), problem, source.future)
 
 

@@ -59,7 +59,8 @@ def load_for(framework: str, device: str, mode: str) -> Framework:
     adapter = load_framework(framework)
     if device not in adapter.devices():
         raise UsageError(f"{framework} finds no device {device!r}; choose one of {', '.join(adapter.devices())}")
-    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes))
+    # A sharded loss is given the number of its shards instead.
+    modes = list(dict.fromkeys(m for i in adapter.implementations for m in i.modes if m != "sharded"))
     if mode not in modes:
         raise UsageError(f"{framework} has no mode {mode!r}; choose one of {', '.join(modes)}")
     if mode == INTERPRETED and device != DEVICE:

@@ -16,13 +16,14 @@ from ....core.vocabulary import Status
 from ....execution import registry, worker
 from ....execution.worker import Outcome
 from ....frameworks import Autograd, Batch, Framework, Implementation
-from ..batches._possible import TRANSFORMATIONS, impossible
+from ..batches._possible import IN_ONE_PROCESS, TRANSFORMATIONS, impossible
 from ..batches._presentation import Argument, Arrangement, CallKind
 from ..batches._rows import PresentedRows
 from ..forms._callee import SAMPLE_CLASSES, Callee
 from ..forms._form import PLAIN_FORM, CallForm, Returns
 from ..forms._layout import rows_of, shaped, shaped_logits, shaped_targets
 from ..forms._options import PLAIN, CallOptions
+from ..forms._sharding import Sharding
 from ._faults import fault
 from ._threads import at_the_same_time
 
@@ -45,6 +46,7 @@ class Candidate:
             names; returns the row losses (B,).
         gradient: takes logits and targets and returns the gradient (B, C); None if the framework differentiates.
         form: how the loss is called.
+        sharding: the shards of a sharded loss, of which ``loss`` is then the function of whole logits.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Candidate:
     device: str
     mode: str
     form: CallForm = PLAIN_FORM
+    sharding: Sharding | None = None
     _bound: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -101,7 +104,8 @@ class Candidate:
     def cannot(self) -> frozenset[CallKind | Arrangement]:
         """The presentations that the framework, the mode or the loss does not allow."""
         differentiates = self.gradient is None and "gradient" in self.quantities
-        return impossible(self.framework, self.mode, self.form, differentiates=differentiates)
+        lacking = impossible(self.framework, self.mode, self.form, differentiates=differentiates)
+        return lacking if self.sharding is None else lacking | IN_ONE_PROCESS
 
     @cached_property
     def callee(self) -> Callee:

@@ -17,11 +17,13 @@ from ..forms._factory import Factory
 from ..forms._form import Layout, TargetDtype
 from ..forms._import import Definition, definition
 from ..forms._layout import shaped_logits, shaped_targets
+from ..forms._sharding import mapped
 from ..forms._wrapper import needs_wrapper, wrapper
 from ..measuring._loss import Candidate
 from ..measuring._measure_calls import direction, exact_derivative
 from ._contrast import Contrast
 from ._script_calls import RESULTS, in_two_threads
+from ._sharded_script import sharded_script
 
 PATIENCE = 20  # the program repeats a call that differs rarely this many times as often as the search did
 NONE = Definition(())
@@ -76,8 +78,12 @@ def script(
     write = _Program(candidate, quantity, copied=copied)
     broken = f"; broken: {property_}" if property_ else ""
     wrong = "an exception" if raised else f"wrong {quantity}"
+    title = f"# {candidate.name}: {wrong} in {rows.dtype}, {rows.how}{broken}"
+    if candidate.sharding is not None and candidate.framework.name == "torch":
+        shown = "" if written is not None else quantity
+        return sharded_script(candidate, candidate.sharding, rows, shown, title)
     lines = [
-        f"# {candidate.name}: {wrong} in {rows.dtype}, {rows.how}{broken}",
+        title,
         *write.imports(rows, earlier),
     ]
     lines += [*write.other_shapes(rows, earlier), *write.arrays(rows), *write.repeated(rows, earlier)]
@@ -130,6 +136,9 @@ class _Program:
 
     def _defined(self, callee: Callee, rows: PresentedRows, name: str, called: str) -> Definition:
         """Return the lines that define a function of the user under a name."""
+        sharding = self._candidate.sharding
+        if sharding is not None:
+            return mapped(sharding, name)
         function = callee.function
         source = function.make if isinstance(function, Factory) else function
         if not needs_wrapper(callee):

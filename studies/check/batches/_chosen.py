@@ -1,18 +1,18 @@
-"""The cases of a check: the seeded ones and those of the catalogue that the loss can be given."""
+"""The cases that a check tries: the catalogue's that suit the loss, and seeded rows."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ...cases import Case, select_cases
-from ...core import arguments
-from ...core.errors import UsageError
-from ...core.vocabulary import Problem
-from .batches._rows import LAID
-from .batches._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
-from .forms._form import PLAIN_FORM, CallForm, Returns, TargetKind
-from .forms._options import REDUCTION, set_in
+from ....cases import Case, select_cases
+from ....core import arguments
+from ....core.errors import UsageError
+from ....core.vocabulary import Problem
+from ..forms._form import PLAIN_FORM, CallForm, Returns, TargetKind
+from ..forms._options import REDUCTION, set_in
+from ._rows import LAID
+from ._seeded import FEW_WIDTHS, SEEDED, option_cases, seeded_cases
 
 
 def chosen_cases(
