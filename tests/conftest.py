@@ -63,6 +63,7 @@ GROUPS = {
     r"|test_findings\.py::test_log1p\w+\[jax",
     "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
     "planted defects": r"test_defects\.py",
+    "interpreted": r"test_interpreted\.py",
     "check": r"test_check\.py",
     "site": r"test_(site|site_browser|paper|figures)\.py",
     "compare": r"test_compare\.py",
