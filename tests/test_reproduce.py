@@ -34,7 +34,7 @@ CASES = (
 SAMPLES = {
     "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
     "jax": (35, ["eager", "compiled"]), "tensorflow": (35, ["eager", "graph", "compiled"]),
-    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]),
+    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]), "mlx": (35, ["eager", "compiled"]),
 }  # fmt: skip
 COMPILED = ("seed/article", "layout/transposed", "underflow/float32_subnormal_at", "overflow/float32_above")
 
@@ -137,7 +137,7 @@ def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     return chosen, programs
 
 
-@pytest.mark.parametrize("framework", ["numpy", "torch"])
+@pytest.mark.parametrize("framework", ["numpy", "torch", "mlx"])
 def test_programs_print_what_the_table_has(here, in_this_process, framework):
     chosen, _ = check(framework, 16, ["eager"], CASES[:-1], ["float32", "bfloat16"])
     assert len({key[0] for key, _ in chosen}) >= 8

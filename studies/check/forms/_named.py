@@ -21,8 +21,6 @@ Loss = Callable[..., Any]
 _INSTEAD = {
     "triton": "a Triton kernel takes PyTorch's tensors: give --framework torch, with --device cuda on a GPU, or with "
     "TRITON_INTERPRET=1 in the environment",
-    "mlx": "LogitLab cannot call MLX: check the same formulas with --framework numpy, or add a framework "
-    "(`logitlab frameworks` lists those that there are)",
 }
 
 
