@@ -3,7 +3,7 @@
 from ._syntax import Syntax
 
 SYNTAX = Syntax(
-    imports=("import mlx.core as mx", "import mlx.nn as nn"),
+    imports=("import mlx.core as mx",),
     imports_by_dtype={},
     array="mx.array({numbers}, mx.{dtype})",
     targets="mx.array({numbers}, mx.int64)",

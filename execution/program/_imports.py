@@ -1,9 +1,11 @@
 """The imports, settings and versions of a program."""
 
 import ast
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...frameworks import Framework
+from .. import registry
 from ._request import ProgramRequest
 
 
@@ -38,22 +40,31 @@ def imports(
     found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
     found |= {line: None for line in needed if _names_bound(line) & names}
     versioned = f"import {package}"
-    if not any(package in _names_bound(line) or versioned in line for line in found):
+    if _tells_its_version(package) and not any(package in _names_bound(line) or versioned in line for line in found):
         found[versioned] = None
     others = len(framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
     yield from found
     yield from dict.fromkeys([*by_dtype, *syntax.prepared, *set_by_line.values(), *([syntax.on_cpu] if others else [])])
 
 
-def versions(framework: Framework, lines: Sequence[str]) -> str:
-    """Return the line that prints the versions of the packages that the lines import."""
+def versions(framework: Framework, package: str, lines: Sequence[str]) -> str:
+    """Return the lines that print the versions of the packages that the lines import, and of the implementation's."""
     modules = {alias: name for line in lines for alias, name in _modules_of(line)}
     unversioned = ("os", "math", "ml_dtypes")
     roots = {name: alias for alias, name in modules.items() if "." not in name and name not in unversioned}
     if len(roots) > 1 and not framework.name.startswith("numpy"):
         roots.pop("numpy", None)
     words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items()]
-    return f"print({', '.join(words)})"
+    if _tells_its_version(package):
+        return f"print({', '.join(words)})"
+    distribution = registry.distribution_of(package) or package
+    words.insert(0, f"{package!r}, version({distribution!r})")
+    return f"from importlib.metadata import version\nprint({', '.join(words)})"
+
+
+def _tells_its_version(package: str) -> bool:
+    """Return whether a package has a ``__version__``; so does one that is not imported yet."""
+    return package not in sys.modules or hasattr(sys.modules[package], "__version__")
 
 
 def definitions(lines: Mapping[str, str], text: str) -> list[str]:

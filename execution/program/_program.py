@@ -50,7 +50,10 @@ def _program(framework: Framework, chosen: Implementation, request: ProgramReque
     imported = list(imports(framework, chosen.package, call.dtype, request, needed, whole))
     remarks = [f"# {line}" for line in request.remarks]
     gap = [""] if defined else []
-    return "\n".join([*remarks, *imported, *gap, *defined, *gap, *body, versions(framework, imported)]) + "\n"
+    return (
+        "\n".join([*remarks, *imported, *gap, *defined, *gap, *body, versions(framework, chosen.package, imported)])
+        + "\n"
+    )
 
 
 def _printed(framework: Framework, request: ProgramRequest) -> Iterator[str]:
