@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-# Set before the import. By default kernels are compiled in other processes, which import tinygrad anew.
+# Set before the import. By default kernels are compiled in other processes, which import tinygrad too.
 os.environ.setdefault("PARALLEL", "0")
 from tinygrad import Device, Tensor, dtypes, helpers
 from tinygrad.device import CompileError
@@ -54,7 +54,8 @@ def _opened(name: str) -> Any:
 
 
 if not _available():
-    raise ImportError(
+    # As if tinygrad were not installed: what it needs is missing, and nothing failed.
+    raise ModuleNotFoundError(
         "tinygrad finds no device: install clang for its device CPU, or a driver of OpenCL (such as Debian's packages "
         "ocl-icd-libopencl1 and pocl-opencl-icd) for CL"
     )

@@ -25,7 +25,7 @@ MEASURED = {
     (BUILTIN, "float32"): "D", ("mlx/naive", "bfloat16"): "F", ("mlx/lse", "bfloat16"): "C",
     ("mlx/log1p", "bfloat16"): "A", (BUILTIN, "bfloat16"): "B",
 }  # fmt: skip
-MESSAGE = "{name} in {dtype} is now graded {now} at {case} (MLX {version}), and was {was}: say so in the CHANGELOG"
+MESSAGE = "{name} in {dtype} is now graded {now} at {case} (MLX {version}), and was {was}: write it in the CHANGELOG"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_the_loss_of_2049_classes_is_0_if_the_maximum_comes_first(plain):
     rows = plain[(plain["case"] == "stagnation/float32_2049") & (plain["dtype"] == "float32")]
     rows = rows[(rows["implementation"] == BUILTIN) & (rows["quantity"] == "loss")].set_index("row")
     assert rows.loc[0, "exact"] == pytest.approx(1.52587e-05, rel=1e-5)
-    assert rows.loc[0, "value"] == 0, f"MLX {rows.loc[0, 'version']} no longer loses the sum: say so in the CHANGELOG"
+    assert rows.loc[0, "value"] == 0, f"MLX {rows.loc[0, 'version']} no longer loses the sum: write it in the CHANGELOG"
     assert rows.loc[0, "grade"] == "D"
     assert rows.loc[1, "value"] == pytest.approx(1.52587e-05, rel=1e-3), "the maximum comes last"
 
@@ -99,7 +99,7 @@ def test_the_loss_of_2049_classes_is_0_if_the_maximum_comes_first(plain):
 def test_a_float64_exponential_has_the_digits_of_float32():
     exact = np.array([math.exp(x / 8) for x in range(-40, 1)])
     error = np.abs(np.array(mx.exp(mx.array(np.arange(-40, 1) / 8, mx.float64))) / exact - 1).max()
-    message = f"MLX {mx.__version__} now has an exp of float64 with an error of {error:.1e}: say so in the CHANGELOG"
+    message = f"MLX {mx.__version__} now has an exp of float64 with an error of {error:.1e}: write it in the CHANGELOG"
     assert 2**-30 < error < 2**-22, message
 
 
@@ -153,13 +153,15 @@ def test_a_masked_class_is_nan_with_probabilities_as_targets():
     masked, onehot = [[-math.inf, 1.0, 2.0]], [[0.0, 1.0, 0.0]]
     assert answer(logits=masked, targets=[1])["loss"].tolist() == pytest.approx([1.3132617], rel=1e-6)
     value = answer(logits=masked, targets=onehot)["loss"][0]
-    assert np.isnan(value), f"MLX {mx.__version__} now gives {value} for a masked class: say so in the CHANGELOG"
+    assert np.isnan(value), f"MLX {mx.__version__} now gives {value} for a masked class: write it in the CHANGELOG"
 
 
 def test_probabilities_that_do_not_sum_to_1_are_taken_as_if_they_did():
     """The exact loss of the targets (0.5, 0, 0) is half of that of the first class, 0.2085; MLX gives another."""
     (value,) = answer(logits=ARTICLE[:1], targets=[[0.5, 0.0, 0.0]])["loss"]
-    assert value == pytest.approx(0.41703, abs=1e-5), "MLX's loss now scales with the targets: say so in the CHANGELOG"
+    assert value == pytest.approx(0.41703, abs=1e-5), (
+        "MLX's loss now scales with the targets: write it in the CHANGELOG"
+    )
 
 
 def test_logits_of_three_axes_have_their_classes_last():

@@ -31,7 +31,7 @@ ARTICLE = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]])
 CASES = ["seed/article", "masks/first", "stagnation/float32_2049"]
 # The worst grade over the cases in float32 on the CPU, and the case that decides it.
 MEASURED = {"tinygrad/naive": "F", "tinygrad/lse": "D", SPARSE: "D", DENSE: "D"}
-MESSAGE = "{name} is now graded {now} at {case} (tinygrad {version}), and was {was}: say so in the CHANGELOG"
+MESSAGE = "{name} is now graded {now} at {case} (tinygrad {version}), and was {was}: write it in the CHANGELOG"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_loss_of_2049_classes_is_0_if_the_maximum_comes_first(plain):
     rows = plain[(plain["case"] == "stagnation/float32_2049") & (plain["quantity"] == "loss")]
     first = rows[(rows["implementation"] == DENSE) & (rows["row"] == 0)].iloc[0]
     assert first["exact"] == pytest.approx(1.52587e-05, rel=1e-5)
-    assert first["value"] == 0, f"tinygrad {first['version']} no longer loses the sum: say so in the CHANGELOG"
+    assert first["value"] == 0, f"tinygrad {first['version']} no longer loses the sum: write it in the CHANGELOG"
 
 
 def test_a_gradient_is_not_that_of_a_computed_loss():
@@ -127,7 +127,7 @@ def test_a_masked_class_is_nan_with_probabilities_as_targets():
     masked, onehot = [[-math.inf, 1.0, 2.0]], [[0.0, 1.0, 0.0]]
     assert answer(DENSE, logits=masked, targets=[1])["loss"].tolist() == pytest.approx([1.3132617], rel=1e-6)
     value = answer(DENSE, logits=masked, targets=onehot)["loss"][0]
-    assert np.isnan(value), f"tinygrad now gives {value} for a masked class: say so in the CHANGELOG"
+    assert np.isnan(value), f"tinygrad now gives {value} for a masked class: write it in the CHANGELOG"
 
 
 def test_the_dense_loss_has_its_classes_second_and_the_sparse_one_last():
@@ -138,7 +138,7 @@ def test_the_dense_loss_has_its_classes_second_and_the_sparse_one_last():
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cl", marks=needs_both)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_a_loss_answers_in_the_dtype_of_its_logits(device, dtype):
-    """Where the compiler of a device refuses bfloat16, as clang 14 does, the call says so."""
+    """Where the compiler of a device refuses bfloat16, as clang 14 does, the call is unsupported."""
     outcome = outcome_of(DENSE, dtype=dtype, device=device)
     if dtype == "bfloat16" and outcome.status == "unsupported":
         assert "refuses bfloat16" in outcome.detail

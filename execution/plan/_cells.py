@@ -18,7 +18,8 @@ SPARED_FOR = "float32"
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
 # An interpreter and a launch of ranks take seconds a call: a run measures these modes only if it is asked to.
 ON_REQUEST = ("interpreted", "sharded")
-# A driver of OpenCL takes seconds to compile each kernel: a run measures this device only if it is asked to.
+# A driver of OpenCL takes seconds to compile each kernel: a run measures this device only if it is asked to, or if the
+# framework finds no other.
 DEVICES_ON_REQUEST = ("cl",)
 
 
@@ -144,7 +145,7 @@ def choose_cells(
         if info.version is not None and _matches(info.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if _is_wanted(device, devices) and device in (info.devices or (device,))
+        if _is_wanted(device, devices, description) and device in (info.devices or (device,))
         for mode in info.modes
         if (mode in modes if modes else mode not in ON_REQUEST)
         if not (sparing and mode != "eager" and dtype != SPARED_FOR)
@@ -174,8 +175,10 @@ def _matches(name: str, globs: Sequence[str] | None) -> bool:
     return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
 
 
-def _is_wanted(device: str, wanted: Sequence[str] | None) -> bool:
-    return ("auto" in wanted or device in wanted) if wanted else device not in DEVICES_ON_REQUEST
+def _is_wanted(device: str, wanted: Sequence[str] | None, description: Description) -> bool:
+    if wanted:
+        return "auto" in wanted or device in wanted
+    return device not in DEVICES_ON_REQUEST or set(description.devices) <= set(DEVICES_ON_REQUEST)
 
 
 def _literal(glob: str) -> str:

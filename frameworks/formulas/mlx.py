@@ -80,7 +80,7 @@ def log1p(
     z_loss: float = 0.0,
 ) -> Array:
     # The backward pass gets only the arrays of the call, so it computes the terms again.
-    @mx.custom_function
+    @mx.custom_function  # type: ignore[untyped-decorator]
     def rows(logits: Array, targets: Array) -> Array:
         x, scale, _ = _capped(logits, softcap, logit_scale)
         _, m, _, others = _log1p_terms(x, scale)
@@ -89,7 +89,7 @@ def log1p(
             losses = losses + squared(log1p_logsumexp(mx.log1p(others), m, scale), z_loss)
         return losses.astype(logits.dtype)
 
-    @rows.vjp
+    @rows.vjp  # type: ignore[untyped-decorator]
     def backward(primals: tuple[Array, Array], upstream: Array, _losses: Array) -> tuple[Array, Array]:
         logits, targets = primals
         x, scale, slopes = _capped(logits, softcap, logit_scale)

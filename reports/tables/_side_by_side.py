@@ -50,10 +50,10 @@ def side_by_side(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
     The CPU comes first in a pair. Cases with another grade come first, then those whose losses are farthest apart.
 
     Returns:
-        ``one`` and ``other``, the devices, with their modes if these differ; ``implementation``, ``dtype``, ``mode``
-        (empty if the modes differ) and ``case``; ``grade of one`` and ``grade of other``, the worst over rows and
-        quantities; ``rows``, and how many are ``different`` in some quantity's bits; ``apart``, the largest distance of
-        two losses in ulp; ``error of one`` and ``error of other``, the largest error of a quantity in ulp.
+        Columns ``one`` and ``other``, the devices, with their modes if these differ, and ``implementation``, ``dtype``,
+        ``mode`` (empty if the modes differ) and ``case``. The grade of each device is the worst over rows and
+        quantities, and its error the largest in ulp. ``different`` counts the ``rows`` in which some quantity's bits
+        differ. ``apart`` is the largest distance of two losses in ulp.
     """
     found = comparable(measurements)
     pairs = _pairs(found.cells)
@@ -66,7 +66,7 @@ def _pairs(cells: pd.DataFrame) -> pd.DataFrame:
     """Return each pair of a device and mode with another device."""
     sides = list(cells[["device", "mode"]].drop_duplicates().itertuples(index=False, name=None))
     sides.sort(key=lambda side: side[0] != "cpu")
-    lines = []
+    lines: list[tuple[object, ...]] = []
     for (one_device, one_mode), (other_device, other_mode) in combinations(sides, 2):
         same = one_mode == other_mode
         if one_device == other_device or not (same or INTERPRETED in (one_mode, other_mode)):
