@@ -95,7 +95,7 @@ def run(
         implementations: globs over their names.
         dtypes: ``float16``, ``bfloat16``, ``float32`` or ``float64``, by name or as a framework's dtype, such as
             ``numpy.float32`` or ``torch.bfloat16``.
-        devices: ``cpu``, ``cuda``, ...; all that the frameworks find by default.
+        devices: ``cpu``, ``cuda``, ...; by default all that the frameworks find but OpenCL's ``cl``.
         modes: ``eager``, ``graph`` or ``compiled``; all three by default. ``interpreted`` and ``sharded`` run only if
             they are named here. Without ``dtypes``, modes other than eager run in float32 only, since compilation takes
             most of the time.

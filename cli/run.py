@@ -25,7 +25,9 @@ def run(
     dtype: Annotated[
         Values, typer.Option(help="float16, bfloat16, float32 or float64; all by default. Repeatable.")
     ] = None,
-    device: Annotated[Values, typer.Option(help="cpu, cuda, ..., or auto for all devices. Repeatable.")] = None,
+    device: Annotated[
+        Values, typer.Option(help="cpu, cuda, cl, ..., or auto for all; all but cl by default. Repeatable.")
+    ] = None,
     mode: Annotated[
         Values,
         typer.Option(

@@ -15,6 +15,7 @@ class CacheKind(StrEnum):
     REFERENCES = "references"
     JAX = "jax"
     TORCH = "torch"
+    TINYGRAD = "tinygrad"
     ENVIRONMENTS = "environments"
 
     @property
@@ -27,6 +28,7 @@ _DESCRIPTIONS = {
     CacheKind.REFERENCES: "exact answers",
     CacheKind.JAX: "programs compiled by JAX",
     CacheKind.TORCH: "programs compiled by PyTorch's Inductor",
+    CacheKind.TINYGRAD: "kernels compiled by tinygrad",
     CacheKind.ENVIRONMENTS: "virtual environments of `logitlab matrix`",
 }
 

@@ -22,9 +22,9 @@ LIMIT_VARIABLE, DEFAULT_LIMIT = "LOGITLAB_CACHE_LIMIT", 2.0  # GiB
 SECONDS_BETWEEN_SCANS, BYTES_BETWEEN_SCANS = 3600, 64 * 2**20
 DAY = 24 * 3600
 # An entry here is several files, and a process uses them until it ends.
-KEPT_FOR_A_DAY = (CacheKind.TORCH, CacheKind.ENVIRONMENTS)
+KEPT_FOR_A_DAY = (CacheKind.TORCH, CacheKind.TINYGRAD, CacheKind.ENVIRONMENTS)
 # The user may choose any folder, even a home folder. Files with other names are not LogitLab's and stay.
-_PROGRAMS = re.compile(r"(jax|torch)-[0-9a-f]{12}")
+_PROGRAMS = re.compile(r"(jax|torch|tinygrad)-[0-9a-f]{12}")
 _REFERENCE = re.compile(rf"[0-9a-f]{{64}}\.npz|\.[0-9a-f]{{64}}\.npz\..*{re.escape(TEMPORARY)}")
 _ENVIRONMENT = re.compile(r"[0-9a-f]{16}|building-.*")
 
@@ -87,7 +87,7 @@ def unknown_folders() -> list[Path]:
 def trim_cache() -> int:
     """Remove the entries used longest ago until the rest is within the limit, and return how many bytes that freed.
 
-    Environments and PyTorch's programs that were used in the last day stay and do not count. An invalid
+    Environments and programs of PyTorch and tinygrad that were used in the last day stay and do not count. An invalid
     ``LOGITLAB_CACHE_LIMIT`` counts as the default, so that it does not stop a run; `logitlab doctor` reports it.
     """
     root = cache_root()

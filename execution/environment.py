@@ -11,7 +11,9 @@ from ..storage.manifest import Hardware
 # Environment variables that change how the frameworks and their libraries compute.
 _NUMERIC = re.compile(
     r"^(OMP|MKL|OPENBLAS|BLIS|KMP|GOMP|VECLIB|NUMEXPR|NPY|TF(?!_CLI)|XLA|JAX|PJRT|TORCH|PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|"
-    r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES|TRITON)_|^LOGITLAB_(?!CACHE)"
+    r"ONEDNN|DNNL|ATEN|KERAS|ML_DTYPES|TRITON|MLX|POCL(?!_CACHE))_|^LOGITLAB_(?!CACHE)"
+    # tinygrad's have no prefix
+    r"|^(DEV|BEAM|NOOPT|TRANSCENDENTAL|EMULATED_DTYPES|DEFAULT_FLOAT|SUM_DTYPE)$"
 )
 _OWN = ("logitlab", "numpy", "pandas", "pyarrow", "ml-dtypes", "python-flint", "pebble")
 

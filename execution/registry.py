@@ -137,7 +137,7 @@ def _described(name: str) -> Description:
         # Once for each package, of which a framework's implementations share a few: metadata takes long to parse.
         implementations = framework.all_implementations.values()
         packages = dict.fromkeys(i.package for i in implementations)
-        holders = {p: d for p, d in zip(packages, map(_distribution_of, packages), strict=True) if d is not None}
+        holders = {p: d for p, d in zip(packages, map(distribution_of, packages), strict=True) if d is not None}
         versions = {package: metadata.version(holder) for package, holder in holders.items()}
         infos = tuple(_info(i, versions.get(i.package)) for i in implementations)
         return Description(
@@ -162,11 +162,11 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
 
 def version_of(package: str) -> str | None:
     """Return the version of an import package, whose distribution may have another name (tensorflow-cpu)."""
-    distribution = _distribution_of(package)
+    distribution = distribution_of(package)
     return None if distribution is None else metadata.version(distribution)
 
 
-def _distribution_of(package: str) -> str | None:
+def distribution_of(package: str) -> str | None:
     """Return the distribution that holds an import package; of several, the one with the same name."""
     try:
         # Most distributions have the package's name. Only for others are all distributions read, in each new worker.

@@ -74,12 +74,21 @@ def test_each_kind_is_counted_and_shown(root, capsys):
     reference_file(root, 1, 0)
     kept(program_folder("jax") / "jit_sum-cache", 0, 2 * MIB)
     kept(program_folder("torch") / "fxgraph" / "ab" / "program", 0, 3 * MIB)
+    kept(program_folder("tinygrad") / "kernels.db", 0, 4 * MIB)
     environment(root, "0123456789abcdef", 0)
-    assert sizes() == pytest.approx({"references": 1, "jax": 2, "torch": 3, "environments": 1}, abs=0.1)
+    expected = {"references": 1, "jax": 2, "torch": 3, "tinygrad": 4, "environments": 1}
+    assert sizes() == pytest.approx(expected, abs=0.1)
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert str(root) in shown
-    for words in ("references 1 1.0 exact", "jax 1 2.0", "torch 1 3.0", "environments 1 1.0", "the limit is 2 GiB"):
+    for words in (
+        "references 1 1.0 exact",
+        "jax 1 2.0",
+        "torch 1 3.0",
+        "tinygrad 1 4.0",
+        "environments 1 1.0",
+        "the limit is 2 GiB",
+    ):
         assert words in " ".join(shown.split()), shown
 
 

@@ -155,7 +155,7 @@ def test_pages_show_the_program_and_the_command_where_there_is_none(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("framework", ["jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime"])
+@pytest.mark.parametrize("framework", ["jax", "tensorflow", "keras-jax", "keras-torch", "onnxruntime", "mlx"])
 def test_the_programs_of_every_framework_show_the_failure(tmp_path, framework):
     run = measured(tmp_path / "run", cases=CASES, frameworks=framework, dtypes=["float32", "bfloat16"])
     assert framework == "onnxruntime" or len(run.programs()) > 5

@@ -156,6 +156,45 @@ def against(df, column, base):
     return in_order(df, table.reset_index())
 
 
+def side_by_side(df):
+    done = without_categories(df).reset_index(drop=True)
+    sides = sorted(dict.fromkeys(zip(done["device"], done["mode"], strict=True)), key=lambda side: side[0] != "cpu")
+    done["place"] = range(len(done))
+    done = done[done["status"] == "ok"]
+    found = []
+    for (one, mode), (other, other_mode) in combinations(sides, 2):
+        if one == other or mode != other_mode:
+            continue
+        parts = [done[(done["device"] == d) & (done["mode"] == mode)] for d in (one, other)]
+        keys = ["implementation", "dtype", "mode", "case", "row", "quantity"]
+        both = parts[0].merge(parts[1], on=keys, suffixes=("", " b"))
+        bits, dtypes = (
+            both[c].ne(both[f"{c} b"]) & both[c].notna() & both[f"{c} b"].notna() for c in ("bits", "out_dtype")
+        )
+        both["differs"] = both["row"].where(bits | dtypes)
+        far = apart(
+            *(both[c].to_numpy(np.float64) for c in ("value", "value b")), spacing(both["exact"], both["dtype"])
+        )
+        both["apart"] = np.where(both["quantity"] == "loss", far, NAN)
+        for c in ("grade", "grade b"):
+            both[c] = both[c].map(GRADES.index, na_action="ignore").astype(float)
+        table = both.groupby(["implementation", "dtype", "mode", "case"], sort=False).agg(**{
+            "grade of one": ("grade", "max"), "grade of other": ("grade b", "max"), "rows": ("row", "nunique"),
+            "different": ("differs", "nunique"), "apart": ("apart", "max"), "error of one": ("max_ulp", "max"),
+            "error of other": ("max_ulp b", "max"), "first": ("place", "min"),
+        }).reset_index()  # fmt: skip
+        for c in ("grade of one", "grade of other"):
+            table[c] = [None if np.isnan(g) else GRADES[int(g)] for g in table[c]]
+        table["same"] = table["grade of one"].fillna("") == table["grade of other"].fillna("")
+        table = table[(table["different"] > 0) | ~table["same"]].sort_values("first")
+        table = table.sort_values("apart", ascending=False, kind="stable").sort_values("same", kind="stable")
+        found.append(table.drop(columns=["first", "same"]).assign(one=one, other=other))
+    if not found:
+        return pd.DataFrame()
+    whole = pd.concat(found, ignore_index=True)
+    return whole[["one", "other", *(c for c in whole if c not in ("one", "other"))]]
+
+
 def losses(df, dtype):
     """Return the losses of a dtype by row and implementation, and the ulp of each row."""
     wanted = (df["mode"] == "eager") & (df["quantity"] == "loss") & (df["dtype"] == dtype) & (df["status"] == "ok")
@@ -216,6 +255,7 @@ def by_pandas(df):
         **{f"curve_offset_{q}": curve(df, "offset", q) for q in ("loss", "gradient")},
         "modes": against(df, "mode", "eager"),
         "devices": against(df, "device", "cpu"),
+        "device_pairs": side_by_side(df),
         "agreement": agreement(df),
         "pairs": pairs(df),
         "faults": faults(df),

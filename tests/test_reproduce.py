@@ -34,7 +34,8 @@ CASES = (
 SAMPLES = {
     "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
     "jax": (35, ["eager", "compiled"]), "tensorflow": (35, ["eager", "graph", "compiled"]),
-    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]),
+    "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]), "mlx": (35, ["eager", "compiled"]),
+    "tinygrad": (16, ["compiled"]),
 }  # fmt: skip
 COMPILED = ("seed/article", "layout/transposed", "underflow/float32_subnormal_at", "overflow/float32_above")
 
@@ -115,11 +116,13 @@ def assert_as_in_the_table(key, rows, program, text):
 
 def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     """Write and run the programs of a sample of a run, and return their cells and texts."""
-    df = runner.run(cases=list(cases), frameworks=framework, dtypes=list(dtypes), modes="eager")
+    found = []
+    if "eager" in modes:
+        found = [runner.run(cases=list(cases), frameworks=framework, dtypes=list(dtypes), modes="eager")]
     others = [mode for mode in modes if mode != "eager"]
     if others:  # each compiles its programs for each dtype
-        compiled = runner.run(cases=list(COMPILED), frameworks=framework, dtypes="float32", modes=others)
-        df = pd.concat([df, compiled], ignore_index=True)
+        found.append(runner.run(cases=list(COMPILED), frameworks=framework, dtypes="float32", modes=others))
+    df = pd.concat(found, ignore_index=True)
     chosen = sample(df, size)
     with Reproducer([framework]) as reproducer:
         programs = [
@@ -137,7 +140,7 @@ def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     return chosen, programs
 
 
-@pytest.mark.parametrize("framework", ["numpy", "torch"])
+@pytest.mark.parametrize("framework", ["numpy", "torch", "mlx"])
 def test_programs_print_what_the_table_has(here, in_this_process, framework):
     chosen, _ = check(framework, 16, ["eager"], CASES[:-1], ["float32", "bfloat16"])
     assert len({key[0] for key, _ in chosen}) >= 8

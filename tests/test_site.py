@@ -300,6 +300,32 @@ def test_other_modes_and_devices_are_compared_with_eager_and_the_cpu(tmp_path):
         assert f"charts/{file}.svg" in page.addresses()
 
 
+def test_two_devices_are_shown_side_by_side(tmp_path):
+    """Cases with another grade come first, then those farthest apart; cases with the same bits are left out."""
+    lines = [
+        line(), line(device="cuda", bits=2, value=1 + 2**-22),
+        line(case="f/b"), line(case="f/b", device="cuda", bits=2, grade="C", max_ulp=9.0, value=1 + 2**-20),
+        line(case="f/c"), line(case="f/c", device="cuda"),
+        line(case="f/d", mode="compiled"), line(case="f/d", device="cuda", bits=2),
+    ]  # fmt: skip
+    site = site_of(kept(tmp_path / "run", *lines), tmp_path / "site")
+    page = Parsed(site / "devices.html")
+    assert "CPU against cuda" in page.words
+    table = page.grid("cpu-cuda")
+    shown = ["case", "grade on cpu", "grade on cuda", "rows", "different", "apart", "error on cpu", "error on cuda"]
+    assert table[shown].to_numpy().tolist() == [
+        ["f/b", "A", "C", 1, 1, 8, 0.5, 9], ["f/a", "A", "A", 1, 1, 2, 0.5, 0.5],
+    ]  # fmt: skip
+    assert "f/c" not in set(pd.read_csv(site / "data" / "device_pairs.csv")["case"])
+
+
+def test_an_interpreted_kernel_is_compared_with_the_one_on_a_device(tmp_path):
+    lines = [line(mode="interpreted"), line(device="cuda", bits=2), line(mode="compiled")]
+    site = site_of(kept(tmp_path / "run", *lines), tmp_path / "site")
+    (found,) = Parsed(site / "devices.html").grid("cpu-interpreted-cuda-eager")["case"]
+    assert found == "f/a"
+
+
 def test_pages_of_modes_and_devices_without_any_say_how_to_measure_them(site):
     assert "have only one device" in Parsed(site / "devices.html").words
     assert "--mode compiled" in Parsed(site / "modes.html").words

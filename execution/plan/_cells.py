@@ -19,6 +19,9 @@ SPARED_FOR = "float32"
 FIRST_DTYPE, FIRST_MODE = "float32", "eager"
 # An interpreter and a launch of ranks take seconds a call: a run measures these modes only if it is asked to.
 ON_REQUEST = (INTERPRETED, "sharded")
+# A driver of OpenCL takes seconds to compile each kernel: a run measures this device only if it is asked to, or if the
+# framework finds no other.
+DEVICES_ON_REQUEST = ("cl",)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def choose_cells(
         if info.version is not None and _matches(info.name, implementations)
         for dtype in dtypes
         for device in description.devices
-        if not devices or "auto" in devices or device in devices
+        if _is_wanted(device, devices, description)
         for mode in info.modes
         if (mode in modes if modes else mode not in ON_REQUEST) and info.runs_on(device, mode)
         if not (sparing and mode != "eager" and dtype != SPARED_FOR)
@@ -183,6 +186,12 @@ def not_installed(
 
 def _matches(name: str, globs: Sequence[str] | None) -> bool:
     return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
+
+
+def _is_wanted(device: str, wanted: Sequence[str] | None, description: Description) -> bool:
+    if wanted:
+        return "auto" in wanted or device in wanted
+    return device not in DEVICES_ON_REQUEST or set(description.devices) <= set(DEVICES_ON_REQUEST)
 
 
 def _literal(glob: str) -> str:

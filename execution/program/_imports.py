@@ -5,10 +5,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...frameworks import Framework
+from .. import registry
 from ._request import ProgramRequest
-
-# For a package whose module has no `__version__`.
-VERSION_OF_DISTRIBUTION = "from importlib.metadata import version"
 
 
 def settings(framework: Framework, request: ProgramRequest) -> dict[str, str]:
@@ -41,8 +39,8 @@ def imports(
     by_dtype = [syntax.imports_by_dtype[dtype]] if dtype in syntax.imports_by_dtype else []
     found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
     found |= {line: None for line in needed if _names_bound(line) & names}
-    versioned = f"import {package}" if _has_version(package) else VERSION_OF_DISTRIBUTION
-    if not any(package in _names_bound(line) or versioned in line for line in found):
+    versioned = f"import {package}"
+    if _tells_its_version(package) and not any(package in _names_bound(line) or versioned in line for line in found):
         found[versioned] = None
     others = len(framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
     yield from found
@@ -50,16 +48,23 @@ def imports(
 
 
 def versions(framework: Framework, package: str, lines: Sequence[str]) -> str:
-    """Return the line that prints the versions of the implementation's package and of those that the lines import."""
+    """Return the lines that print the versions of the packages that the lines import, and of the implementation's."""
     modules = {alias: name for line in lines for alias, name in _modules_of(line)}
     unversioned = ("os", "math", "ml_dtypes")
     roots = {name: alias for alias, name in modules.items() if "." not in name and name not in unversioned}
     if len(roots) > 1 and not framework.name.startswith("numpy"):
         roots.pop("numpy", None)
-    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items() if _has_version(name)]
-    if VERSION_OF_DISTRIBUTION in lines:
-        words.append(f"{package!r}, version({package!r})")
-    return f"print({', '.join(words)})"
+    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items() if _tells_its_version(name)]
+    if _tells_its_version(package):
+        return f"print({', '.join(words)})"
+    distribution = registry.distribution_of(package) or package
+    words.insert(0, f"{package!r}, version({distribution!r})")
+    return f"from importlib.metadata import version\nprint({', '.join(words)})"
+
+
+def _tells_its_version(package: str) -> bool:
+    """Return whether a package has a ``__version__``; so does one that is not imported yet."""
+    return package not in sys.modules or hasattr(sys.modules[package], "__version__")
 
 
 def definitions(lines: Mapping[str, str], text: str) -> list[str]:
@@ -70,11 +75,6 @@ def definitions(lines: Mapping[str, str], text: str) -> list[str]:
             used |= names_in(definition)
             kept[:0] = [definition]
     return kept
-
-
-def _has_version(module: str) -> bool:
-    """Return whether an imported module states its version; of one that is not imported, assume it."""
-    return hasattr(sys.modules.get(module), "__version__") or module not in sys.modules
 
 
 def names_in(text: str) -> set[str]:

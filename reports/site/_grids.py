@@ -130,7 +130,7 @@ def _coded(values: pd.Series[Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
 
 
 def _kind(name: str, words: Sequence[str]) -> str:
-    if name in (*DTYPES, "grade", *QUANTITIES) and set(words) & set(GRADES):
+    if (name in (*DTYPES, "grade", *QUANTITIES) or name.startswith("grade on ")) and set(words) & set(GRADES):
         return "grade"
     if name in ("implementation", "case", "one", "other", "lowest", "highest", "first", "worst case"):
         return "name"

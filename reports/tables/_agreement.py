@@ -68,7 +68,7 @@ def against(measurements: Measurements | pd.DataFrame, column: str, base: str) -
         ``better`` those whose grade differs. ``largest`` is the largest distance of two losses in ulp. ``case`` is the
         case of that distance, preferably with a worse grade.
     """
-    found = _measurements(measurements)
+    found = comparable(measurements)
     if set(found.cells[column]) <= {base}:
         return pd.DataFrame(columns=[*CELL, "quantity", "rows", "different", "worse", "better", "largest", "case"])
     return in_order(found.cells, found.sql(_AGAINST, sides=_sides(found.cells[CELL], column, base)))
@@ -83,7 +83,7 @@ def _sides(cells: pd.DataFrame, column: str, base: str) -> pd.DataFrame:
     return numbered.assign(base=others.where(numbered[column] != base))
 
 
-def _measurements(source: Measurements | pd.DataFrame) -> Measurements:
+def comparable(source: Measurements | pd.DataFrame) -> Measurements:
     """The measurements, with the SQL functions and tables that the queries here need."""
     found = Measurements.of(source)
     define_spacing(found)
@@ -120,7 +120,7 @@ _LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS D
 
 def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
     """Return the losses of each dtype."""
-    found = _measurements(measurements)
+    found = comparable(measurements)
     of_cells = found.sql(
         f"""SELECT dtype, device, implementation, min(place) AS first
         FROM measurements WHERE {_LOSS} GROUP BY dtype, device, implementation ORDER BY first"""

@@ -12,6 +12,7 @@ from ...core.vocabulary import in_words
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
+from ._side_by_side import APART_AND_ERRORS, side_by_side
 from .bitwise import LARGEST, invariance
 from .bounds import against_bounds
 from .errors import LISTED, errors, finiteness
@@ -39,7 +40,7 @@ class Section:
 def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
     """Return all tables that the measurements can fill, in reading order."""
     found = Measurements.of(measurements)
-    makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _agreement, _outcomes)
+    makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _device_pairs, _agreement, _outcomes)
     return [s for make in makers for s in make(found) if len(s.table)]
 
 
@@ -145,6 +146,19 @@ def _sides(found: Measurements) -> Iterator[Section]:
             table,
             by_dtype(found.cells, by_quantity, {"words": ""}, ["quantity"]) if len(table) else table,
         )
+
+
+def _device_pairs(found: Measurements) -> Iterator[Section]:
+    table = side_by_side(found)
+    yield Section(
+        "device_pairs",
+        "Device against device, case by case",
+        "The worst grade of each case on both devices, how many of its rows differ in bits, how far apart two losses "
+        "are, and the largest errors, in ulp. Cases with the same bits are left out. "
+        f"The first {MAX_SHOWN}; the CSV file has all.",
+        table,
+        table.head(MAX_SHOWN).assign(**{name: table[name].map("{:.2g}".format) for name in APART_AND_ERRORS}),
+    )
 
 
 def _lost_and_won(worse: int, better: int) -> str:

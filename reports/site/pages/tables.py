@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import pandas as pd
+
 from ....core.formats import DTYPES
 from ...charts.bounds import figures as bound_figures
 from ...tables.sections import Section
@@ -15,9 +17,11 @@ from .._slugs import slugs
 
 # Sections that have another page; the page of errors has the rest.
 ELSEWHERE = (
-    "grades", "finiteness", "modes", "devices", "agreement", "pairs", "faults", "invalid", "ignored", "stability",
-    "bitwise",
+    "grades", "finiteness", "modes", "devices", "device_pairs", "agreement", "pairs", "faults", "invalid", "ignored",
+    "stability", "bitwise",
 )  # fmt: skip
+# Lines of a table of two devices, of which a run of the whole catalogue may have tens of thousands.
+MAX_PAIRED = 3000
 
 
 class Picture(NamedTuple):
@@ -44,7 +48,7 @@ def tables_pages(site: Site, sections: Mapping[str, Section], out: Path) -> Iter
     yield _cases(site)
     yield _errors(site, sections)
     yield _side(site, sections, out, "modes", "Eager against compiled", "Measure another with --mode compiled")
-    yield _side(site, sections, out, "devices", "CPU against accelerator", "Measure on a machine with an accelerator")
+    yield _devices(site, sections, out)
     yield _bitwise(site, sections)
     yield _agreement(site, sections, out)
     yield _bounds(site, sections, out)
@@ -130,6 +134,38 @@ def _bitwise(site: Site, sections: Mapping[str, Section]) -> TablesPage:
         grids=grids_of(site, sections.get("bitwise"), title=""),
         nothing="The runs of this report have not compared bits; measure them with logitlab run --bitwise.",
     )
+
+
+def _devices(site: Site, sections: Mapping[str, Section], out: Path) -> TablesPage:
+    """Devices against the CPU, and a table of each pair of devices with their grades side by side."""
+    advice = "Measure on a machine with an accelerator, or tinygrad with --device cl"
+    page = _side(site, sections, out, "devices", "CPU against accelerator", advice)
+    section = sections.get("device_pairs")
+    if section is None:
+        return page
+    named = section.table.groupby(["one", "other"], sort=False)
+    grids = [_pair(site, str(one), str(other), table) for (one, other), table in named]
+    title = grids[0].title.replace("cpu", "CPU") if len(grids) == 1 else "Device against device"
+    return replace(page, title=title, grids=[*page.grids, *grids])
+
+
+def _pair(site: Site, one: str, other: str, table: pd.DataFrame) -> Grid:
+    """Two devices, side by side: a line for each case whose results differ."""
+    kept = table.drop(columns=["one", "other"]).rename(columns=lambda name: _of_pair(name, one, other))
+    note = f"A line for each case whose bits differ between {one} and {other}: the worst grade on each, the rows that "
+    note += "differ, the largest distance of two losses and the largest error on each, in ulp."
+    if len(kept) > MAX_PAIRED:
+        note += f" The first {MAX_PAIRED:,} of {len(kept):,} lines; those with another grade come first, then those "
+        note += "with the largest distance. The downloads have all."
+    name = "-".join(f"{one}-{other}".split())
+    return grid(name, kept.head(MAX_PAIRED), title=f"{one} against {other}", note=note, links=site.addresses(""))
+
+
+def _of_pair(column: str, one: str, other: str) -> str:
+    return {
+        "grade of one": f"grade on {one}", "grade of other": f"grade on {other}",
+        "error of one": f"error on {one}", "error of other": f"error on {other}",
+    }.get(column, column)  # fmt: skip
 
 
 def _agreement(site: Site, sections: Mapping[str, Section], out: Path) -> TablesPage:

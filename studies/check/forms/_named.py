@@ -24,8 +24,6 @@ _INSTEAD = {
     "--mode interpreted",
     "pallas": "a Pallas kernel takes JAX's arrays: give --framework jax, with --device cuda on a GPU, or with "
     "--mode interpreted",
-    "mlx": "LogitLab cannot call MLX: check the same formulas with --framework numpy, or add a framework "
-    "(`logitlab frameworks` lists those that there are)",
 }
 
 
