@@ -72,8 +72,9 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
         raise UsageError(f"{info.name} has no mode {mode!r}; choose one of {', '.join(info.modes)}")
     devices = [d for d in description.devices if info.runs_on(d, base)]
     if device not in devices:
-        have = f"choose one of {', '.join(devices)}" if devices else f"it needs {', '.join(info.devices or ())}"
-        raise UsageError(f"{implementation} has no device {device!r} in mode {base}; {have}")
+        needed = f" in mode {base}; it needs {' or '.join(info.devices or ())}"
+        have = f"; choose one of {', '.join(devices)}" if devices else needed
+        raise UsageError(f"{implementation} has no device {device!r}{have}")
     varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
     if mode not in varied:
         raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")

@@ -15,12 +15,15 @@ import pandas as pd
 import pytest
 
 from logitlab import runner
+from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core import interpreting
 from logitlab.core.errors import UsageError
 from logitlab.execution import variants
 from logitlab.execution.pool import Pools
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
+from logitlab.studies._cells import choose_cell
 
 TESTS = Path(__file__).parent
 LIGER, FUSED = "torch/liger_kernel.liger_cross_entropy", "torch/liger_kernel.liger_fused_linear_cross_entropy"
@@ -227,6 +230,12 @@ def test_a_program_of_a_measurement_interprets_too(implementation, case, line, b
 def test_a_kernel_without_its_gpu_says_how_it_runs(tmp_path):
     with pytest.raises(UsageError, match="--mode interpreted"):
         runner.run(cases="seed/article", implementations=LIGER, dtypes="float32", devices="cpu", out=tmp_path / "run")
+    info = ImplementationInfo(LIGER, "builtin", "liger_kernel", "1", ("eager", "interpreted"), devices=("cuda",))
+    torch = Description("torch", ("cpu",), (info,))
+    (article,) = select_cases("seed/article")
+    with pytest.raises(UsageError, match="has no device 'cpu' in mode eager; it needs cuda"):
+        choose_cell(torch, LIGER, "float32", "cpu", "eager", article)
+    assert choose_cell(torch, LIGER, "float32", "cpu", "interpreted", article).variables == interpreting.VARIABLES
 
 
 # --- Pallas -----------------------------------------------------------------------------------------------------
