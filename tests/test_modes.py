@@ -7,6 +7,8 @@ from logitlab.cases import select_cases
 from logitlab.core.cache_folder import program_folder
 from logitlab.core.formats import FORMATS
 from logitlab.execution import registry
+from logitlab.execution.plan import choose_cells
+from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import grade
 from logitlab.oracle import reference
@@ -210,3 +212,22 @@ def test_programs_are_kept_below_the_cache_folder(monkeypatch, tmp_path):
 def test_programs_are_kept_nowhere_when_the_cache_is_switched_off(monkeypatch):
     monkeypatch.setenv("LOGITLAB_CACHE", "")
     assert program_folder("torch") is None
+
+
+# --- on request -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "measured"),
+    [
+        (("cpu", "cl"), None, {"cpu"}),
+        (("cpu", "cl"), ["auto"], {"cpu", "cl"}),
+        (("cpu", "cl"), ["cl"], {"cl"}),
+        (("cl",), None, {"cl"}),
+        (("cpu", "cuda"), None, {"cpu", "cuda"}),
+    ],
+)
+def test_a_run_measures_opencl_only_if_it_is_asked_to_or_there_is_nothing_else(found, asked, measured):
+    info = ImplementationInfo("x/loss", "builtin", "x", "1", ("eager",), ("loss",))
+    cells = choose_cells({"x": Description("x", found, (info,))}, ["float32"], devices=asked)
+    assert {cell.device for cell in cells} == measured

@@ -161,6 +161,16 @@ def test_a_run_measures_cl_only_if_it_is_asked_to(tmp_path):
 
 
 @needs_both
+def test_float16_of_257_classes_is_not_translated_for_opencl():
+    """tinygrad divides the sum among the threads of a device that has them, and refuses its own kernel."""
+    wide = {"logits": np.zeros((2, 257)), "targets": (0, 1), "dtype": "float16"}
+    assert outcome_of(DENSE, device="cpu", **wide).status == "ok"
+    outcome = outcome_of(DENSE, device="cl", **wide)
+    assert outcome.status == "raised", "tinygrad now computes wide float16 rows on CL: write it in the CHANGELOG"
+    assert "UOp verification failed" in outcome.detail
+
+
+@needs_both
 def test_a_device_other_than_the_cpu_goes_through_workers_report_and_compare(tmp_path):
     """Both devices in one run, in a worker process; their table; and a comparison with a run in this process."""
     request = {"frameworks": "tinygrad", "implementations": DENSE, "dtypes": "float32", "cases": "seed/article"}
