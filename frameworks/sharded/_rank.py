@@ -75,7 +75,7 @@ class _Rank:
             case Join():
                 return self._join(task.path)
             case Load():
-                return self._load(task.lines)
+                return self._load(task)
             case Forward():
                 return self._forward(task)
             case Backward():
@@ -120,17 +120,18 @@ class _Rank:
             raise RuntimeError("the loss has no gradient: it does not depend on the local logits")
         return call.answer(gradient)
 
-    def _load(self, lines: str) -> Answer:
+    def _load(self, task: Load) -> Answer:
+        os.chdir(task.folder)
         namespace: dict[str, Any] = {"__name__": "logitlab_sharded_loss"}
-        exec(lines, namespace)  # noqa: S102 - the user's loss, as a program imports it
-        self._losses[lines] = namespace["loss"]
+        exec(task.lines, namespace)  # noqa: S102 - the user's loss, as a program imports it
+        self._losses[task.lines] = namespace["loss"]
         return Answer()
 
 
 def _hang_up() -> None:
     """Shut the connections to other ranks, so that those that wait in a collective get an error at once.
 
-    To destroy the group is not enough: DTensor and exceptions keep it. The pipe to the starting process does not use TCP.
+    To destroy the group is not enough: DTensor and exceptions keep it. The pipe to the starting process is not TCP.
     """
     for connection in psutil.Process().net_connections("tcp"):
         if connection.status == psutil.CONN_ESTABLISHED and connection.fd >= 0:

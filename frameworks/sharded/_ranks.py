@@ -98,7 +98,7 @@ class Ranks:
         if not self._grouped:
             self._join()
         if lines not in self._loaded:
-            self._asked([Load(lines)] * self.shards, START_SECONDS)
+            self._asked([Load(lines, str(Path.cwd()))] * self.shards, START_SECONDS)
             self._loaded.add(lines)
         began = time.monotonic()
         try:
@@ -154,7 +154,7 @@ class Ranks:
         """
         pending = {rank.connection: number for number, rank in enumerate(self._ranks)}
         answers: dict[int, Answer | Fault] = {}
-        # A collective ends after these seconds too, and says so.
+        # A collective ends after these seconds too, with gloo's message.
         deadline, left = time.monotonic() + seconds + GRACE_SECONDS, False
         while pending:
             ready = wait(list(pending), max(0.0, deadline - time.monotonic()))
