@@ -1,5 +1,6 @@
 """Sharded losses: the classes divided over ranks or devices, in a run and in a check."""
 
+import importlib
 import inspect
 import json
 import os
@@ -262,6 +263,19 @@ def test_a_rank_that_raises_leaves_the_ranks_usable():
             call("one_raises")
     assert checked(planted("sharded_loss").loss, "check/width_4").passed
     assert before <= processes()
+
+
+def test_ranks_import_a_module_again_after_a_change(tmp_path, monkeypatch):
+    file = tmp_path / "changing_sharded_loss.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, expected in ((1, "'1'"), (2, "'2'")):
+        file.write_text(f"def loss(logits, targets, group):\n    raise KeyError({str(number)!r})\n")
+        os.utime(file, (time.time() + number,) * 2)  # the clock of a file system may be coarse
+        sys.modules.pop("changing_sharded_loss", None)
+        importlib.invalidate_caches()
+        loss = importlib.import_module("changing_sharded_loss").loss
+        with pytest.raises(UsageError, match=f"KeyError: {expected}"):
+            checked(loss, "check/width_4")
 
 
 def test_a_loss_that_keeps_its_group_gets_new_ranks_after_one_that_raised():
