@@ -1,5 +1,6 @@
 """Sharded losses: the classes divided over ranks or devices, in a run and in a check."""
 
+import importlib
 import inspect
 import json
 import os
@@ -20,14 +21,15 @@ import torch
 from defects import torch_sharded
 
 import logitlab
+from logitlab.cases import all_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.options import OptionValues
-from logitlab.core.vocabulary import Status
+from logitlab.core.vocabulary import Problem, Status
 from logitlab.execution import registry, worker
 from logitlab.execution.variants import variables
 from logitlab.frameworks import Batch
-from logitlab.frameworks.sharded import divided, has_empty
+from logitlab.frameworks.sharded import divided, has_empty, is_even
 from logitlab.frameworks.sharded._ranks import MAX_HANGS, RankError, Ranks
 from logitlab.frameworks.sharded.torch import ShardedLoss
 
@@ -66,6 +68,28 @@ def test_a_worker_of_sharded_jax_has_devices_beside_the_flags_of_a_variant():
     assert fast.split()[0] == devices
     assert "--xla_cpu_enable_fast_math=true" in fast.split()
     assert variables("torch", "sharded") == {}
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+def test_the_catalogue_has_cases_that_divide_badly(shards):
+    found = set()
+    for case in all_cases():
+        if case.problem is not Problem.LOGITS or case.invalid or case.targets.ndim != 1 or not case.rows:
+            continue
+        if has_empty(case.classes, shards):
+            found.add("a rank without a class")
+            continue
+        parts = divided(case.classes, shards)
+        evenly = "even" if is_even(case.classes, shards) else "uneven"
+        found |= {f"smoothing, {evenly}"} if case.label_smoothing else set()
+        for row, target in zip(case.logits, case.targets, strict=True):
+            if not 0 <= target < case.classes or not np.isfinite(row.max()):
+                continue
+            of_target, of_maximum = (next(p for p in parts if p.start <= i < p.stop) for i in (target, row.argmax()))
+            found |= {f"target and maximum on two ranks, {evenly}"} if of_target != of_maximum else set()
+            found |= {f"a rank masked, {evenly}"} if any(np.isneginf(row[part]).all() for part in parts) else set()
+    kinds = ("smoothing", "target and maximum on two ranks", "a rank masked")
+    assert found == {"a rank without a class", *(f"{kind}, {how}" for kind in kinds for how in ("even", "uneven"))}
 
 
 # --- check ---------------------------------------------------------------------------------------------------------
@@ -239,6 +263,19 @@ def test_a_rank_that_raises_leaves_the_ranks_usable():
             call("one_raises")
     assert checked(planted("sharded_loss").loss, "check/width_4").passed
     assert before <= processes()
+
+
+def test_ranks_import_a_module_again_after_a_change(tmp_path, monkeypatch):
+    file = tmp_path / "changing_sharded_loss.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, expected in ((1, "'1'"), (2, "'2'")):
+        file.write_text(f"def loss(logits, targets, group):\n    raise KeyError({str(number)!r})\n")
+        os.utime(file, (time.time() + number,) * 2)  # the clock of a file system may be coarse
+        sys.modules.pop("changing_sharded_loss", None)
+        importlib.invalidate_caches()
+        loss = importlib.import_module("changing_sharded_loss").loss
+        with pytest.raises(UsageError, match=f"KeyError: {expected}"):
+            checked(loss, "check/width_4")
 
 
 def test_a_loss_that_keeps_its_group_gets_new_ranks_after_one_that_raised():

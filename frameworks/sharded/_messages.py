@@ -23,9 +23,10 @@ class Leave:
 
 @dataclass(frozen=True)
 class Load:
-    """Run the lines of Python that define ``loss``, which may import slow packages."""
+    """Run the lines of Python that define ``loss`` in a folder. They may import slow packages."""
 
     lines: str
+    folder: str
 
 
 @dataclass(frozen=True, eq=False)

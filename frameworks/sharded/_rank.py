@@ -75,7 +75,7 @@ class _Rank:
             case Join():
                 return self._join(task.path)
             case Load():
-                return self._load(task.lines)
+                return self._load(task)
             case Forward():
                 return self._forward(task)
             case Backward():
@@ -120,10 +120,11 @@ class _Rank:
             raise RuntimeError("the loss has no gradient: it does not depend on the local logits")
         return call.answer(gradient)
 
-    def _load(self, lines: str) -> Answer:
+    def _load(self, task: Load) -> Answer:
+        os.chdir(task.folder)
         namespace: dict[str, Any] = {"__name__": "logitlab_sharded_loss"}
-        exec(lines, namespace)  # noqa: S102 - the user's loss, as a program imports it
-        self._losses[lines] = namespace["loss"]
+        exec(task.lines, namespace)  # noqa: S102 - the user's loss, as a program imports it
+        self._losses[task.lines] = namespace["loss"]
         return Answer()
 
 

@@ -65,6 +65,7 @@ class Ranks:
         self._loaded: set[str] = set()
         self._hangs: Counter[str] = Counter()  # by the lines of the loss
         self._before: str | None = None  # the message of the call before, if it cost the group
+        self._started = 0.0
         self._groups = self._all_groups = 0
         self._folder = tempfile.TemporaryDirectory(prefix="logitlab-ranks-")
         atexit.register(self.close)
@@ -98,7 +99,7 @@ class Ranks:
         if not self._grouped:
             self._join()
         if lines not in self._loaded:
-            self._asked([Load(lines)] * self.shards, START_SECONDS)
+            self._asked([Load(lines, str(Path.cwd()))] * self.shards, START_SECONDS)
             self._loaded.add(lines)
         began = time.monotonic()
         try:
@@ -108,6 +109,11 @@ class Ranks:
         self._before = None
         return answers
 
+    def renew(self, since: float) -> None:
+        """End ranks that started before a time, such as the last change of a module that they may have imported."""
+        if self._ranks and self._started < since:
+            self._kill()
+
     def close(self) -> None:
         """End the ranks; a later call starts new ones."""
         atexit.unregister(self.close)
@@ -115,6 +121,7 @@ class Ranks:
         self._folder.cleanup()
 
     def _start(self) -> None:
+        self._started = time.time()
         for rank in range(self.shards):
             ours, theirs = Pipe()
             arguments = [str(n) for n in (rank, self.shards, theirs.fileno(), self._seconds)]
@@ -154,7 +161,7 @@ class Ranks:
         """
         pending = {rank.connection: number for number, rank in enumerate(self._ranks)}
         answers: dict[int, Answer | Fault] = {}
-        # A collective ends after these seconds too, and says so.
+        # A collective ends after these seconds too, with gloo's message.
         deadline, left = time.monotonic() + seconds + GRACE_SECONDS, False
         while pending:
             ready = wait(list(pending), max(0.0, deadline - time.monotonic()))

@@ -246,7 +246,7 @@ def check(
             if report is not None:
                 report(1, 1, "looking for the smallest input that fails")
             try:
-                # A program that starts ranks takes long, so it is not run.
+                # A program that starts ranks takes too long to run it.
                 history = shapes_before(lines, failures.failed) if run_script and sharding is None else None
                 with gathered_warnings():
                     for some in (worst_rows, plainly_failing_rows):

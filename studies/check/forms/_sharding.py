@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ....cases import Case
@@ -59,7 +61,7 @@ class Sharding:
             return cls(loss, _of_devices(loss, signature, number), number, even=True, definition=defined)
         if not defined.known:
             raise UsageError(f"the ranks cannot get the loss: {defined.problem}")
-        return cls(loss, _of_ranks(defined, signature, number), number, even, defined)
+        return cls(loss, _of_ranks(loss, defined, signature, number), number, even, defined)
 
     def fitting(self, cases: Sequence[Case], *, named: bool) -> tuple[Case, ...]:
         """Return the cases that give each rank a class; without named cases, those of a few widths.
@@ -117,9 +119,11 @@ def _signature(loss: Loss, framework: str) -> inspect.Signature:
     return signature
 
 
-def _of_ranks(defined: Definition, signature: inspect.Signature, shards: int) -> Loss:
-    from ....frameworks.sharded.torch import ShardedLoss  # noqa: PLC0415 - imports the framework
+def _of_ranks(loss: Loss, defined: Definition, signature: inspect.Signature, shards: int) -> Loss:
+    from ....frameworks.sharded.torch import ShardedLoss, ranks_of  # noqa: PLC0415 - imports the framework
 
+    with suppress(TypeError, OSError):  # an object without a file
+        ranks_of(shards).renew(since=Path(inspect.getfile(loss)).stat().st_mtime)
     return ShardedLoss(defined.text, signature, shards)
 
 

@@ -32,10 +32,11 @@ if __name__ == "__main__":
         mp.spawn(run, (x, t, f"{{folder}}/group"), {shards})
     print("exact:", {exact})
 """
-_LOSS = """    print(f"rank {rank}:", rows.tolist())"""
-_WRITTEN = """    print(f"rank {rank} before:", x.chunk({shards}, dim=1)[rank].tolist(), "after:", local.tolist())"""
+_LOSS = """    print(f"rank {rank}:", rows.tolist(), flush=True)"""
+_WRITTEN = """    before = x.chunk({shards}, dim=1)[rank]
+    print(f"rank {rank} before:", before.tolist(), "after:", local.tolist(), flush=True)"""
 _GRADIENT = """    (gradient,) = torch.autograd.grad(rows, local, {upstream})
-    print(f"rank {{rank}}:", gradient.tolist())"""
+    print(f"rank {{rank}}:", gradient.tolist(), flush=True)"""
 
 
 def sharded_script(candidate: Candidate, sharding: Sharding, rows: PresentedRows, quantity: str, title: str) -> str:
