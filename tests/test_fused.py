@@ -1,7 +1,7 @@
 """The adapter of cut cross-entropy, with a stand-in for the package.
 
 Its kernels call functions of libdevice, which Triton's interpreter does not have (triton-lang/triton#8825). With
-version 25.1.1 and Triton 3.9 every interpreted call raises, so that the real kernels need a GPU. Liger-Kernel's run in
+version 25.1.1 and Triton 3.7 every interpreted call raises, so that the real kernels need a GPU. Liger-Kernel's run in
 `test_interpreted.py`.
 """
 

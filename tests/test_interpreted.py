@@ -107,7 +107,7 @@ def test_liger_is_right_with_options_and_reductions(table, case):
 
 @pytest.mark.pinned
 def test_options_that_the_interpreter_lacks_are_named_with_its_error(table):
-    """Triton 3.9 passes a number to an interpreted kernel as a float of Python, which has no method `to`."""
+    """Triton 3.7 passes a number to an interpreted kernel as a float of Python, which has no method `to`."""
     of_logits, linear = (
         ("weights/article_mean", "softcap/saturated"),
         ("linear_layers/class_weights", "linear_layers/softcap"),
