@@ -194,6 +194,37 @@ def test_the_program_of_a_failure_starts_its_own_ranks(tmp_path):
     assert not np.allclose(given, exact)
 
 
+OF_JAX = """
+import jax
+import jax.numpy as jnp
+import logitlab
+
+def loss(logits, targets, axis_name):
+    places = targets - jax.lax.axis_index(axis_name) * logits.shape[1]
+    own = (places >= 0) & (places < logits.shape[1])
+    picked = jnp.take_along_axis(logits, jnp.where(own, places, 0)[:, None], axis=1)[:, 0]
+    total = jax.lax.psum(jnp.exp(logits).sum(axis=1), axis_name)
+    return jnp.log(total) - jax.lax.psum(jnp.where(own, picked, 0), axis_name)
+
+if __name__ == "__main__":
+    result = logitlab.check(loss, "jax", "float32", shards=2, cases="check/gaps_2")
+    print(result.script)
+"""
+
+
+@pytest.mark.full
+def test_a_loss_of_jax_without_a_maximum_overflows_in_a_program_too(tmp_path):
+    (tmp_path / "check_it.py").write_text(OF_JAX)
+    command = [sys.executable, "check_it.py"]
+    checking = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
+    (tmp_path / "reproduce.py").write_text(checking.stdout)
+    command = [sys.executable, "reproduce.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    given, exact = done.stdout.splitlines()
+    assert given == "given: [inf]"
+    assert exact.startswith("exact: [")
+
+
 # --- the ranks -----------------------------------------------------------------------------------------------------
 
 FAULTY = """

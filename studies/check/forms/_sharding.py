@@ -94,7 +94,7 @@ def mapped(sharding: Sharding, name: str) -> Definition:
         lines=(
             f"jax.config.update('jax_num_cpu_devices', {sharding.shards})",
             *found.lines,
-            f"mesh = jax.make_mesh(({sharding.shards},), ('classes',))",
+            f"mesh = jax.sharding.Mesh(jax.devices()[:{sharding.shards}], ('classes',))",
             "P = jax.sharding.PartitionSpec",
             "local_loss = loss",
             f"def {name}(x, t, **options):",
