@@ -76,15 +76,19 @@ def negative_log_softmax_by_kernel(logits: Tensor, targets: Tensor) -> Tensor:
 CHUNKS = 8  # as its recipes divide the positions
 
 
-def chunked_cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int = -100) -> Tensor:
+def chunked_cross_entropy(
+    logits: Tensor, targets: Tensor, *, reduction: str, ignore_index: int | None = None
+) -> Tensor:
     from torchtune.modules.loss import CEWithChunkedOutputLoss  # noqa: PLC0415 - it is optional
 
     if reduction == "sum":
         raise NotImplementedError("returns the mean over the targets that are not ignored, and no sum")
-    loss_of = CEWithChunkedOutputLoss(CHUNKS, ignore_index)
+    if reduction == "none" and ignore_index is not None:
+        raise NotImplementedError("returns the mean over the targets that are not ignored, and an ignored row has none")
+    chunked = CEWithChunkedOutputLoss(CHUNKS, -100 if ignore_index is None else ignore_index)
     if reduction == "none":
-        return of_each_row(lambda x, t: loss_of([x[None]], t[None]), logits, targets)
-    return loss_of(logits[None].chunk(CHUNKS, 1), targets[None])
+        return of_each_row(lambda x, t: chunked([x[None]], t[None]), logits, targets)
+    return chunked(logits[None].chunk(CHUNKS, 1), targets[None])
 
 
 # --- as implementations -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata, util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -227,6 +228,35 @@ def test_a_missing_library_comes_with_how_to_install_it():
     assert listing.how_to_install("torchtune", "torch").endswith("pip install torchtune torchao==0.9.0")
     names = listing.implementations(["torch"])["implementation"].to_list()
     assert {i.name for i in _torch_wild.WILD} <= set(names)
+
+
+class StandIn:
+    """torchtune's loss, with its signature: chunks of logits (1, n, C) and labels (1, N) to the mean."""
+
+    def __init__(self, num_output_chunks: int = 8, ignore_index: int = -100) -> None:
+        self.ignore_index, self.chunks = ignore_index, num_output_chunks
+
+    def __call__(self, logits: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+        assert len(logits) == len(labels.chunk(self.chunks, dim=1))
+        flat = torch.cat(list(logits), dim=1)[0]
+        return torch.nn.functional.cross_entropy(flat, labels[0], ignore_index=self.ignore_index)
+
+
+def test_torchtune_gets_chunks_of_positions(monkeypatch):
+    """The package needs an older torchao than the others; docs/wild.md has its measurements."""
+    for name in ("torchtune", "torchtune.modules", "torchtune.modules.loss"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["torchtune.modules.loss"].CEWithChunkedOutputLoss = StandIn
+    logits, targets = torch.randn(10, 5, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 5
+    of = torch.nn.functional.cross_entropy
+    for options in ({}, {"ignore_index": 2}):
+        mean = _torch_wild.chunked_cross_entropy(logits, targets, reduction="mean", **options)
+        torch.testing.assert_close(mean, of(logits, targets, **options))
+    rows = _torch_wild.chunked_cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(rows, of(logits, targets, reduction="none"))
+    for reduction, options in (("sum", {}), ("none", {"ignore_index": 2})):
+        with pytest.raises(NotImplementedError, match="returns the mean"):
+            _torch_wild.chunked_cross_entropy(logits, targets, reduction=reduction, **options)
 
 
 def test_row_losses_come_from_calls_on_single_rows():
