@@ -32,7 +32,7 @@ def table(descriptions: Sequence[Description], modes: Sequence[str]) -> pd.DataF
         for d in descriptions
         if d.missing is None and d.framework in BUILTIN
         for info in d.implementations
-        if info.version is not None
+        if info.version is not None and not info.on_request
         for mode in info.modes
         if mode in modes and (cost := _cost(d.framework, info.name, mode))
     ]

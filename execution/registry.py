@@ -33,6 +33,7 @@ class ImplementationInfo:
     reduces: bool = False
     problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
+    on_request: bool = False
 
     def runs_on(self, device: str, mode: str) -> bool:
         """Return whether it runs on a device of its framework in a mode, given without a variant."""
@@ -156,7 +157,7 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
     return ImplementationInfo(
         name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
-        problem=i.problem, convention=i.convention,
+        problem=i.problem, convention=i.convention, on_request=i.on_request,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Implementation:
             exceptions are the cases with options that break compiled code; see `cases.Case.in_every_mode`.
         convention: the documented definition of class weights and their mean, with the source, if it is not
             `conventions.STANDARD`. The loss is graded by this definition.
+        on_request: whether a run measures it only if ``--implementation`` names it, alone or with others by a glob.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Implementation:
     devices: tuple[str, ...] | None = None
     plain_modes: tuple[str, ...] = ()
     convention: Convention = STANDARD
+    on_request: bool = False
 
     @property
     def quantities(self) -> tuple[str, ...]:

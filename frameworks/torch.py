@@ -18,6 +18,7 @@ from ._torch_arrays import to_numpy, to_tensor
 from ._torch_losses import BUILTINS, MODES, PLAIN_MODES, pick
 from ._torch_syntax import SYNTAX
 from ._torch_transformed import TRANSFORMED
+from ._torch_wild import WILD
 from ._training import Step, Training
 from .formulas import of_transformed, with_options
 from .formulas.torch import (
@@ -151,6 +152,7 @@ class TorchFramework(Framework):
         _formula("log1p", log1p, log1p_probabilities),
         *BUILTINS,
         *SHARDED,
+        *WILD,
     )
     linear_implementations = linear.implementations({name: i.loss for name, i in written(implementations).items()})
     autograd = TorchAutograd()

@@ -247,6 +247,7 @@ def test_invalid_sets_are_reported(given, message):
     [
         (["scipy==1.14.1"], [], ("scipy",), ("numpy",)),
         (["optax==0.2.3"], [], ("jax",), ("jax",)),
+        (["trl==1.16.0"], [], ("wild",), ("torch",)),
         (["torch==2.13.0"], [], ("torch",), ("torch",)),
         (["keras==3.8"], ["keras-jax"], ("keras-jax",), ("keras-jax",)),
         (["numpy<2.3"], ["torch"], ("torch",), ("torch",)),

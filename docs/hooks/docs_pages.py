@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
 from docs_programs import programs
 from findings import FINDINGS, Facts
+from wild_findings import WILD_FINDINGS
 
 THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 
@@ -35,7 +36,8 @@ def measurements() -> pd.DataFrame:
 
 def define_env(env: MacrosPlugin) -> None:
     """Register the macros and filters."""
-    for function in (finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook):
+    pages = (finding, wild_finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook)
+    for function in pages:
         env.macro(function)
     env.filter(number)
     env.filter(names)
@@ -45,6 +47,12 @@ def define_env(env: MacrosPlugin) -> None:
 def finding(name: str) -> Facts:
     """Return the numbers of a finding; raise FindingGoneError if it no longer holds."""
     return FINDINGS[name](measurements())
+
+
+@cache
+def wild_finding(name: str) -> Facts:
+    """Return the numbers of a finding in a library's loss; raise FindingGoneError if it no longer holds."""
+    return WILD_FINDINGS[name]()
 
 
 def number(value: float, digits: int = 4) -> str:

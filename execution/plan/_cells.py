@@ -143,7 +143,7 @@ def choose_cells(
         Cell(name, info, dtype, device, variant)
         for name, description in present.items()
         for info in description.implementations
-        if info.version is not None and _matches(info.name, implementations)
+        if info.version is not None and _is_asked_for(info, implementations)
         for dtype in dtypes
         for device in description.devices
         if _is_wanted(device, devices, description)
@@ -176,12 +176,16 @@ def not_installed(
     """Return why requested frameworks and implementations cannot run, by name.
 
     An implementation cannot run if its package is missing. ``--framework torch`` requests only torch itself, not the
-    implementations of packages around it.
+    implementations of packages around it. An implementation on request is reported only if a glob names it.
     """
     absent = {n: d.missing for n, d in descriptions.items() if d.missing is not None}
     infos = (o for d in descriptions.values() if d.missing is None for o in d.implementations if o.version is None)
-    asked = (o for o in infos if (_matches(o.name, implementations) if implementations else not frameworks))
+    asked = (o for o in infos if _is_asked_for(o, implementations) and (implementations or not frameworks))
     return absent | {o.name: f"{o.package} is not installed" for o in asked}
+
+
+def _is_asked_for(info: ImplementationInfo, globs: Sequence[str] | None) -> bool:
+    return _matches(info.name, globs) if globs else not info.on_request
 
 
 def _matches(name: str, globs: Sequence[str] | None) -> bool:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from ...core.vocabulary import Problem
 from .._batch import Implementation, reduce_rows
-from . import _cut_cross_entropy, _liger
+from . import _cut_cross_entropy, _liger, _trl
 from ._autograd import LinearAutograd, Pull
 from ._batch import LinearBatch
 
 Loss = Callable[..., Tensor]
-KERNELS = (_cut_cross_entropy.KERNEL, _cut_cross_entropy.COMPILED, _liger.KERNEL)  # of optional packages
+# Of optional packages.
+KERNELS = (_cut_cross_entropy.KERNEL, _cut_cross_entropy.COMPILED, _liger.KERNEL, *_trl.KERNELS)
 
 
 def of_logits(loss: Loss) -> Loss:

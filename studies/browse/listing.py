@@ -19,13 +19,11 @@ from ...execution.registry import Description
 
 # The packages whose extra has another name.
 _EXTRAS = {
-    "optax": "jax",
-    "keras": "tensorflow",
-    "sklearn": "scipy",
-    "liger_kernel": "interpreted",
-    "fla": "interpreted",
-    "cut_cross_entropy": "gpu",
-}
+    "optax": "jax", "keras": "tensorflow", "sklearn": "scipy", "liger_kernel": "interpreted", "fla": "interpreted",
+    "cut_cross_entropy": "gpu", "transformers": "wild", "trl": "wild",
+}  # fmt: skip
+# Packages that no extra has, because the others exclude their requirements; with the arguments for pip.
+_APART = {"torchtune": "torchtune torchao==0.9.0"}
 
 
 def catalogue(
@@ -94,6 +92,8 @@ def how_to_install(name: str, framework: str | None = None) -> str:
     """Return how to install a missing framework, or a package that an implementation of ``framework`` uses."""
     owner = next((e for e in registry.entries() if e.foreign and e.framework == (framework or name)), None)
     if owner is None:
+        if name in _APART:
+            return f"in a separate environment: pip install {_APART[name]}"
         extra = _EXTRAS.get(name, name)
         return f"pip install 'logitlab[{extra}]'" if extra != "numpy" else "pip install logitlab"
     if name == (framework or name):

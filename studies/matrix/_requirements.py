@@ -13,7 +13,7 @@ from ...core.errors import UsageError
 from ...execution import registry
 
 # Extras that add implementations to a framework of another name.
-FRAMEWORK_OF = {"scipy": "numpy"}
+FRAMEWORK_OF = {"scipy": "numpy", "wild": "torch"}
 
 
 @dataclass(frozen=True)
