@@ -95,12 +95,13 @@ def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Arra
     return optax.smooth_labels(labels, label_smoothing) if label_smoothing else labels
 
 
-MODES = ("eager", "compiled", "sharded")
+MODES = ("eager", "compiled")
+ALL_MODES = (*MODES, "sharded")
 
 
 def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> Implementation:
     axis = -1 if package == "optax" else None
-    return Implementation(f"jax/{name}", "builtin", loss, package, class_axis=axis, modes=MODES, **more)
+    return Implementation(f"jax/{name}", "builtin", loss, package, class_axis=axis, modes=ALL_MODES, **more)
 
 
 def _forward(implementation: Implementation, batch: Batch, logits: Array, targets: Array) -> Array:
@@ -185,10 +186,10 @@ class JaxFramework(Framework):
             with_options(naive, naive_logsumexp, jnp.tanh),
             "jax",
             probabilities=of_transformed(naive_probabilities, jnp.tanh),
-            modes=MODES,
+            modes=ALL_MODES,
         ),
-        Implementation("jax/lse", "lse", with_options(lse, lse_logsumexp, jnp.tanh), "jax", modes=MODES),
-        Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=MODES),
+        Implementation("jax/lse", "lse", with_options(lse, lse_logsumexp, jnp.tanh), "jax", modes=ALL_MODES),
+        Implementation("jax/log1p", "log1p", log1p, "jax", probabilities=log1p_probabilities, modes=ALL_MODES),
         _builtin("nn.log_softmax", with_options(nn_log_softmax, _logsumexp, jnp.tanh), "jax"),
         _builtin("nn.logsumexp", nn_logsumexp, "jax"),
         _builtin("nn.softmax", nn_softmax, "jax", probabilities=jax.nn.softmax),

@@ -11,8 +11,8 @@ from defects.torch_parts import differentiated_by
 
 import logitlab
 from logitlab.core.formats import get_format
-from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check.batches._again import TALL, tall_batches
+from logitlab.studies.check.batches._chosen import chosen_cases
 from logitlab.studies.check.batches._rows import batches
 from logitlab.studies.check.measuring import _huge
 from logitlab.studies.check.reproducing._contrast import on_their_own

@@ -11,8 +11,8 @@ import logitlab
 from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core.formats import get_format
-from logitlab.studies.check._check import _chosen as chosen_cases
 from logitlab.studies.check.batches._again import presented_again
+from logitlab.studies.check.batches._chosen import chosen_cases
 from logitlab.studies.check.batches._rows import batches, number_of_batches
 from logitlab.studies.check.batches._seeded import FEW_WIDTHS
 from logitlab.studies.check.forms._named import load_framework

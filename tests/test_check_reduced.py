@@ -13,7 +13,7 @@ import logitlab
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import get_format
 from logitlab.oracle import reference
-from logitlab.studies.check._check import _chosen as chosen_cases
+from logitlab.studies.check.batches._chosen import chosen_cases
 from logitlab.studies.check.batches._reduced import reduced
 from logitlab.studies.check.batches._rows import batches
 from logitlab.studies.testing import logit_cases

@@ -15,9 +15,15 @@ FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 NEEDS = pytest.mark.parametrize("name", FRAMEWORKS)
 
 
+def runs_eagerly(implementation):
+    on_cpu = "eager" in implementation.modes and "cpu" in (implementation.devices or ("cpu",))
+    return on_cpu and not implementation.on_request  # test_wild.py has those
+
+
 def installed(framework):
-    """Return the implementations whose package is installed."""
-    return [i for i in framework.linear_implementations if registry.version_of(i.package) is not None]
+    """Return the implementations that run in eager mode on a CPU, and whose package is installed."""
+    found = framework.linear_implementations
+    return [i for i in found if runs_eagerly(i) and registry.version_of(i.package) is not None]
 
 
 def batch(dtype: str, **others: object) -> LinearBatch:

@@ -21,7 +21,7 @@ ARTICLE = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]])
 PLAIN = ["seed/*", "masks/*", "offset/*", "overflow/*", "underflow/*", "special/*", "certainty/m*", "stagnation/*"]
 # The worst grade over the plain families. Where the row's sum is long, the stable losses lose terms of it: D.
 MEASURED = {
-    ("mlx/naive", "float32"): "F", ("mlx/lse", "float32"): "D", ("mlx/log1p", "float32"): "A",
+    ("mlx/naive", "float32"): "F", ("mlx/lse", "float32"): "D", ("mlx/log1p", "float32"): "C",
     (BUILTIN, "float32"): "D", ("mlx/naive", "bfloat16"): "F", ("mlx/lse", "bfloat16"): "C",
     ("mlx/log1p", "bfloat16"): "A", (BUILTIN, "bfloat16"): "B",
 }  # fmt: skip

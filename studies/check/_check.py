@@ -25,7 +25,7 @@ from .forms._sharding import Sharding
 from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
-from .measuring._huge import require_memory
+from .measuring._huge import require_huge
 from .measuring._lines import Lines, Required, each_line, fails, table
 from .measuring._loss import Candidate, Loss
 from .reproducing._program import shapes_before
@@ -223,7 +223,7 @@ def check(
     )  # fmt: skip
     asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
     if huge:
-        _require_huge(form, asked)
+        require_huge(form, asked or tuple(FORMATS))
     with reporting(progress) as report:
         adapter = load_for(framework, device, mode)
         few_shapes = adapter.compiles_shapes(mode) or sharding is not None
@@ -263,13 +263,6 @@ def check(
         required.loss.value, required.gradient.value, options, lines, asked, smallest, complete, limits, form,
         gradient_checked="gradient" in candidate.quantities, warnings=warned.each(), searched=searched,
     )  # fmt: skip
-
-
-def _require_huge(form: CallForm, dtypes: Sequence[str]) -> None:
-    """Raise a UsageError if the loss cannot be called with a huge batch in one of the dtypes."""
-    if form.returns is not Returns.ROWS:
-        raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
-    require_memory(tuple(dtypes) or tuple(FORMATS))
 
 
 def _calls_for_a_race(repeat: int | None, *, on_demand: bool) -> int | None:

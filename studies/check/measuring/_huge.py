@@ -18,6 +18,7 @@ from ..batches._known import rows_differ
 from ..batches._presentation import Argument, Arrangement
 from ..batches._rows import PresentedRows, batches
 from ..batches._seeded import SEEDED, seeded_cases
+from ..forms._form import CallForm, Returns
 from ._lines import Lines, grade_ranks, worst_copies
 from ._loss import Candidate
 from ._measure import measure
@@ -29,12 +30,14 @@ COPIES = 5  # of the logits that memory must hold: the logits, their gradient, a
 TOGETHER = 2**24  # logits that are written or compared together
 
 
-def require_memory(dtypes: Sequence[str]) -> None:
-    """Raise a UsageError if the memory for the huge batch is not available.
+def require_huge(form: CallForm, dtypes: Sequence[str]) -> None:
+    """Raise a UsageError if the loss cannot be called with the huge batch in the narrowest of the dtypes.
 
     Raises:
-        UsageError: with the memory that is needed and the memory that is available.
+        UsageError: for a loss of the batch, or with the memory that is needed and the memory that is available.
     """
+    if form.returns is not Returns.ROWS:
+        raise UsageError(f"a huge batch needs row losses, but the loss returns a {form.returns}; leave out --huge")
     fmt = narrowest(dtypes)
     needed, available = COPIES * ROWS * CLASSES * fmt.dtype.itemsize, psutil.virtual_memory().available
     if available < needed:
