@@ -188,7 +188,7 @@ def test_the_program_of_a_failure_starts_its_own_ranks(tmp_path):
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     printed = dict(re.findall(r"(rank \d|exact): (.*)$", done.stdout, re.MULTILINE))  # gloo prints too
-    assert printed.keys() == {"rank 0", "rank 1", "exact"}
+    assert printed.keys() == {"rank 0", "rank 1", "exact"}, done.stdout
     given, exact = (np.array(json.loads(printed[name])) for name in ("rank 0", "exact"))
     assert printed["rank 0"] == printed["rank 1"]
     assert not np.allclose(given, exact)

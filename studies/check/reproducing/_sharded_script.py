@@ -32,11 +32,12 @@ if __name__ == "__main__":
         mp.spawn(run, (x, t, f"{{folder}}/group"), {shards})
     print("exact:", {exact})
 """
-_LOSS = """    print(f"rank {rank}:", rows.tolist(), flush=True)"""
+# A line is written at once, since the ranks write side by side.
+_LOSS = """    print(f"rank {rank}: {rows.tolist()}\\n", end="", flush=True)"""
 _WRITTEN = """    before = x.chunk({shards}, dim=1)[rank]
-    print(f"rank {rank} before:", before.tolist(), "after:", local.tolist(), flush=True)"""
+    print(f"rank {rank} before: {before.tolist()} after: {local.tolist()}\\n", end="", flush=True)"""
 _GRADIENT = """    (gradient,) = torch.autograd.grad(rows, local, {upstream})
-    print(f"rank {{rank}}:", gradient.tolist(), flush=True)"""
+    print(f"rank {{rank}}: {{gradient.tolist()}}\\n", end="", flush=True)"""
 
 
 def sharded_script(candidate: Candidate, sharding: Sharding, rows: PresentedRows, quantity: str, title: str) -> str:
