@@ -34,7 +34,7 @@ def overview(found: Report, width: int) -> Text:
         )
         return Text("\n").join([*above, Text(), Text(empty, style="bold"), *below])
     summary = found.summary
-    middle = [Text(), *_headline(summary), Text(), *_safe(summary, width)]
+    middle = [Text(), *_headline(summary, width), Text(), *_safe(summary, width)]
     after = [*_counts(summary, width), *_notes(found, summary, width)]
     room = MAX_LINES - len(above) - len(middle) - len(after) - len(below) - 2  # an empty line and a heading
     return Text("\n").join([*above, *middle, *_unsafe(summary.unsafe, room, width), *after, *below])
@@ -60,12 +60,11 @@ def _runs(found: Report, width: int) -> Iterator[Text]:
         yield Text(f"and {count(len(found.manifests) - MAX_RUNS, 'more run')}", style="dim")
 
 
-def _headline(summary: Summary) -> Iterator[Text]:
+def _headline(summary: Summary, width: int) -> Iterator[Text]:
     _, mode, device = summary.column
     yield Text(summary.headline, style="bold")
     yield Text(f"Measured in {mode} mode on {device} over {summary.measured}; each loss has its worst grade.")
-    if summary.scope:
-        yield Text(summary.scope)
+    yield from (Text(line) for line in textwrap.wrap(summary.scope, width))
 
 
 def _safe(summary: Summary, width: int) -> Iterator[Text]:

@@ -43,7 +43,7 @@ class Summary(NamedTuple):
         groups: the losses by grade and deciding case; the worst grade first, then the largest group.
         counts: for each dtype, mode and device (``label``) how many losses have each grade, and `UNGRADED`.
         ignored: the losses that let NaN from an ignored row through, by how far it reaches.
-        scope: a warning if only some cases of the catalogue were measured.
+        scope: a warning if only some cases of the catalogue were measured, or some losses graded on few of them.
     """
 
     column: Column
@@ -103,6 +103,7 @@ def summarize(found: Measurements, scope: str = "") -> Summary | None:
         grouped(safety(found, column)), key=lambda group: (-grade_rank(group.grade), -len(group.implementations))
     )
     counts = grade_counts(grade_matrix(found))
+    scope = " ".join(filter(None, [scope, rarely_graded(found, column)]))
     return Summary(column, measured, graded, groups, counts, lets_nan_through(found), scope)
 
 
@@ -114,6 +115,22 @@ def case_counts(found: Measurements, column: Column) -> tuple[int, int]:
         FROM measurements WHERE {column.condition}"""
     )
     return int(cases["measured"].iloc[0]), int(cases["graded"].iloc[0])
+
+
+def rarely_graded(found: Measurements, column: Column) -> str:
+    """Return a warning about losses with a grade on less than half of their cases; "" if there are none."""
+    few = found.sql(
+        f"""SELECT implementation FROM (
+            SELECT implementation, count(DISTINCT "case") AS measured,
+                count(DISTINCT "case") FILTER (status = 'ok' AND grade IS NOT NULL) AS graded
+            FROM measurements WHERE {column.condition} GROUP BY implementation)
+        WHERE graded > 0 AND 2 * graded < measured ORDER BY graded, implementation"""
+    )["implementation"].astype(str)
+    if few.empty:
+        return ""
+    losses = few.iloc[0] if len(few) == 1 else f"{count(len(few), 'loss')}, such as {few.iloc[0]},"
+    have = "has" if len(few) == 1 else "have"
+    return f"{losses} {have} a grade on less than half of these cases; the other calls raised, or are unsupported."
 
 
 def grouped(safe: pd.DataFrame) -> list[Group]:

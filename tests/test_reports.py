@@ -458,6 +458,27 @@ def test_the_summaries_in_files_say_how_many_cases_the_report_has(tmp_path):
         assert ("cases may give a worse grade" in path.read_text()) == (path.name != "report.txt")
 
 
+@pytest.mark.parametrize(
+    ("others", "scope"),
+    [
+        ([], ""),
+        ([line(case="f/b", status="unsupported", grade=None)], ""),
+        (
+            [line(case=f"f/{c}", status="unsupported", grade=None) for c in "bc"],
+            "x/loss has a grade on less than half of these cases; the other calls raised, or are unsupported.",
+        ),
+        (
+            [line(case=f"f/{c}", implementation=f"x/{i}", status="raised", grade=None) for c in "bc" for i in "lp"]
+            + [line(implementation="x/l"), line(implementation="x/p"), line(implementation="x/never", grade=None)],
+            "2 losses, such as x/l, have a grade on less than half of these cases; the other calls raised, or are "
+            "unsupported.",
+        ),
+    ],
+)
+def test_the_summary_names_losses_that_few_cases_grade(tmp_path, others, scope):
+    assert reports.make_report([kept(tmp_path, "run", line(), *others)]).summary.scope == scope
+
+
 def test_several_runs_count_their_cases_once(tmp_path):
     runs = [kept(tmp_path, "one", line(), **named("f/a", "f/b")), kept(tmp_path, "two", line(), **named("f/b", "f/c"))]
     assert reports.make_report(runs).summary.scope == ""
