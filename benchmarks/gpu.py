@@ -26,11 +26,12 @@ import pandas as pd
 
 import logitlab
 from logitlab.core.errors import UsageError
+from logitlab.core.interpreting import INTERPRETED
 from logitlab.storage.store import Run
 from logitlab.studies.compare import write
 
 SECONDS = 420.0  # of eight minutes, one is for the imports and the tables
-EAGER, INTERPRETED = "eager", "interpreted"
+EAGER = "eager"
 Progress = Callable[[int, int, str], None]
 
 

@@ -97,6 +97,8 @@ def _optax_labels(logits: Array, targets: Array, label_smoothing: float) -> Arra
 
 MODES = ("eager", "compiled")
 ALL_MODES = (*MODES, "sharded")
+# Of sharded logits, each device's program is compiled, with the collectives that it needs.
+COMPILING = ("compiled", "sharded")
 
 
 def _builtin(name: str, loss: Callable[..., Any], package: str, **more: Any) -> Implementation:
@@ -281,8 +283,7 @@ class JaxFramework(Framework):
             if not implementation.differentiable:
                 yield "loss", np.asarray(_forward(implementation, batch, x, t))
                 return
-            if mode in {"compiled", "sharded"}:
-                # Of sharded logits, each device's program is compiled, with the collectives that it needs.
+            if mode in COMPILING:
                 loss, gradient = _compiled(implementation, batch)(x, t)
                 yield "loss", np.asarray(loss)
             else:
@@ -305,7 +306,7 @@ class JaxFramework(Framework):
         return jax.device_put(values, _place(device))
 
     def in_mode(self, loss: Loss, mode: str) -> Loss:
-        return loss if mode == "eager" else jax.jit(loss)
+        return jax.jit(loss) if mode in COMPILING else loss
 
     def unsupported(self, error: Exception) -> bool:
         return super().unsupported(error) or is_indivisible(error)

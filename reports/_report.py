@@ -72,7 +72,7 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """Sentences about modes whose results could be taken for those of another mode."""
-        return interpreting.notes(map(str, self.source.cells["mode"].unique()))
+        return _notes_on_modes(self.source)
 
 
 def make_report(runs: Sequence[Run]) -> Report:
@@ -158,13 +158,17 @@ def _report(runs: Sequence[Run]) -> Report:
             preamble.append(
                 f"Skipped because a run above has the same cases: cases of {source.repeated[number]} cells of this run"
             )
-    preamble += interpreting.notes(map(str, source.cells["mode"].unique()))
+    preamble += _notes_on_modes(source)
     compared = pd.concat(bits, ignore_index=True)
     preamble += [*describe_nan(source), *describe_bitwise(compared)]
     of_runs = pd.concat(cases, ignore_index=True).drop_duplicates(["case", "row"])
     manifests, folders = [run.manifest for run in runs], [run.folder for run in runs]
     kept = pd.concat(programs, ignore_index=True)
     return Report([*partial(damage), *preamble], source, manifests, folders, of_runs, kept, compared, damage)
+
+
+def _notes_on_modes(source: Measurements) -> list[str]:
+    return interpreting.notes(map(str, source.cells["mode"].unique()))
 
 
 def partial(damage: Sequence[str]) -> list[str]:

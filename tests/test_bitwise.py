@@ -11,6 +11,7 @@ from defects import torch_bitwise
 
 import logitlab
 from logitlab.cli import main
+from logitlab.core import interpreting
 from logitlab.core.bitwise import Property
 from logitlab.core.formats import FORMATS, get_format
 from logitlab.core.vocabulary import Status
@@ -189,6 +190,8 @@ def test_a_loss_that_differs_in_equal_calls_is_reported_as_such():
     assert "for _ in range(200):" in result.script
     other = logitlab.check(torch_bitwise.odd_rows_are_summed_in_another_order, "torch", "float32", **PLAIN)
     assert "Equal calls differ" not in str(other)
+    assert interpreting.NOTE not in " ".join(str(other).split())
+    assert interpreting.NOTE in " ".join(str(replace(other, mode="interpreted")).split())
 
 
 def test_logits_with_positions_and_onehot_targets():

@@ -19,7 +19,7 @@ from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core import interpreting
 from logitlab.core.errors import UsageError
-from logitlab.execution import variants
+from logitlab.execution import registry, variants
 from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
@@ -239,6 +239,12 @@ def test_a_kernel_without_its_gpu_says_how_it_runs(tmp_path):
 
 
 # --- Pallas -----------------------------------------------------------------------------------------------------
+
+
+def test_jax_compiles_nothing_around_an_interpreted_loss():
+    jax = registry.imported("jax")
+    assert jax.in_mode(max, "interpreted") is jax.in_mode(max, "eager") is max
+    assert jax.in_mode(max, "compiled") is not max
 
 
 def test_jax_s_pallas_softmax_is_measured():

@@ -153,21 +153,20 @@ def choose_cells(
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
-        waiting = {m for i in infos if _matches(i.name, implementations) for m in i.modes if m in ON_REQUEST}
-        if waiting and not modes:
-            ways = " or ".join(f"--mode {mode}" for mode in sorted(waiting))
-            raise UsageError(f"the chosen implementations are measured only on request; add {ways}")
-        asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
-        raise UsageError(f"no chosen implementation has {asked}; {_other_modes(infos, implementations)}")
+        chosen = [info for info in infos if _matches(info.name, implementations)]
+        raise UsageError(_no_cell(chosen, devices, modes))
     return cells
 
 
-def _other_modes(infos: Iterable[ImplementationInfo], implementations: Sequence[str] | None) -> str:
-    """Return what to choose instead: the modes that are measured on request, if there are any."""
-    chosen = [info for info in infos if _matches(info.name, implementations)]
-    others = [mode for mode in ON_REQUEST if any(mode in info.modes for info in chosen)]
-    named = f"give {' or '.join(f'--mode {mode}' for mode in others)}, or " if others else ""
-    return f"{named}choose another from `logitlab frameworks`"
+def _no_cell(chosen: Iterable[ImplementationInfo], devices: Sequence[str] | None, modes: Sequence[str] | None) -> str:
+    """Return why no implementation of those chosen can be measured, and what to do."""
+    offered = {mode for info in chosen for mode in info.modes}
+    ways = " or ".join(f"--mode {mode}" for mode in ON_REQUEST if mode in offered)
+    if ways and not modes:
+        return f"the chosen implementations are measured only on request; add {ways}"
+    asked = f"the device {' or '.join(devices or ['auto'])} with the mode {' or '.join(modes or ['any'])}"
+    instead = f"give {ways}, or " if ways else ""
+    return f"no chosen implementation has {asked}; {instead}choose another from `logitlab frameworks`"
 
 
 def not_installed(

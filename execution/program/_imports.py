@@ -40,7 +40,7 @@ def imports(
     found = dict.fromkeys([*(["import numpy as np"] if "np" in names else []), *syntax.imports])
     found |= {line: None for line in needed if _names_bound(line) & names}
     versioned = f"import {package}"
-    if _tells_its_version(package) and not any(package in _names_bound(line) or versioned in line for line in found):
+    if _states_version(package) and not any(package in _names_bound(line) or versioned in line for line in found):
         found[versioned] = None
     others = len(framework.devices()) > 1 and request.device == "cpu" and syntax.on_cpu
     yield from found
@@ -54,15 +54,15 @@ def versions(framework: Framework, package: str, lines: Sequence[str]) -> str:
     roots = {name: alias for alias, name in modules.items() if "." not in name and name not in unversioned}
     if len(roots) > 1 and not framework.name.startswith("numpy"):
         roots.pop("numpy", None)
-    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items() if _tells_its_version(name)]
-    if _tells_its_version(package):
+    words = [f"{name!r}, {alias}.__version__" for name, alias in roots.items() if _states_version(name)]
+    if _states_version(package):
         return f"print({', '.join(words)})"
     distribution = registry.distribution_of(package) or package
     words.insert(0, f"{package!r}, version({distribution!r})")
     return f"from importlib.metadata import version\nprint({', '.join(words)})"
 
 
-def _tells_its_version(package: str) -> bool:
+def _states_version(package: str) -> bool:
     """Return whether a package has a ``__version__``; so does one that is not imported yet."""
     return package not in sys.modules or hasattr(sys.modules[package], "__version__")
 

@@ -4,6 +4,7 @@ import os
 
 VARIABLE = "LOGITLAB_SHARDS"  # the number of ranks, in the environment of a worker
 DEFAULT = 2
+LEADING = 3  # parameters of a sharded loss before its options: local logits, targets, and the group or axis
 
 
 def shards_of_mode() -> int:

@@ -27,7 +27,7 @@ MAX_HANGS = 2  # after so many calls without an end, no further call is made
 _MODULE = "logitlab.frameworks.sharded._rank"
 # One thread each, as torchrun sets it: the ranks share the cores.
 _VARIABLES = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-# Exceptions keep their type: a framework's adapter tells a lack of support by it.
+# Exceptions keep their type, by which a framework's adapter recognizes a lack of support.
 _KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (NotImplementedError, TypeError, ValueError, IndexError, AssertionError)
 }

@@ -15,10 +15,9 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._batch import Implementation
-from ._division import shards_of_mode
+from ._division import LEADING, shards_of_mode
 
 AXIS = "classes"
-LEADING = 3  # parameters of a sharded loss before its options: local logits, targets, the name of the axis
 
 
 def mesh(shards: int, platform: str = "cpu") -> Mesh:
@@ -39,7 +38,10 @@ def over_devices(logits: Any, targets: Any, device: Any) -> tuple[Array, Array]:
     Raises:
         ValueError: JAX's own, if the devices do not divide the classes evenly.
     """
-    over = mesh(shards_of_mode(), device.platform)
+    return _divided(logits, targets, mesh(shards_of_mode(), device.platform))
+
+
+def _divided(logits: Any, targets: Any, over: Mesh) -> tuple[Array, Array]:
     sharded, copied = (NamedSharding(over, spec) for spec in (PartitionSpec(None, AXIS), PartitionSpec()))
     return jax.device_put(logits, sharded), jax.device_put(targets, copied)
 
@@ -107,9 +109,7 @@ class ShardedLoss:
 
     def __call__(self, logits: Array, targets: Array, **options: Any) -> Array:
         # The check's arrays, and the results that it takes, lie on the first device.
-        over = mesh(self._shards)
-        sharded, copied = (NamedSharding(over, spec) for spec in (PartitionSpec(None, AXIS), PartitionSpec()))
-        rows = self._program(options)(jax.device_put(logits, sharded), jax.device_put(targets, copied))
+        rows = self._program(options)(*_divided(logits, targets, mesh(self._shards)))
         return jax.device_put(rows, jax.devices("cpu")[0])
 
     def _program(self, options: dict[str, Any]) -> Callable[[Array, Array], Array]:

@@ -17,11 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from .._batch import Implementation
 from .._torch_arrays import to_numpy, to_tensor
-from ._division import divided, shards_of_mode
+from ._division import LEADING, divided, shards_of_mode
 from ._messages import Answer, Backward, Forward
 from ._ranks import Ranks
 
-LEADING = 3  # parameters of a sharded loss before its options: local logits, targets, group
 SIZES = ("classes", "first_class")  # keywords that a rank gives a loss that names them
 _numbers = count()
 

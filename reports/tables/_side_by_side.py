@@ -4,11 +4,10 @@ from itertools import combinations
 
 import pandas as pd
 
+from ...core.interpreting import INTERPRETED
 from ...storage.querying import Measurements
 from ._agreement import comparable
 
-# An interpreted kernel is compared with the compiled one of a device; other modes with the same mode.
-INTERPRETED = "interpreted"
 APART_AND_ERRORS = ("apart", "error of one", "error of other")
 COLUMNS = (
     "one", "other", "implementation", "dtype", "mode", "case", "grade of one", "grade of other", "rows", "different",
@@ -69,6 +68,7 @@ def _pairs(cells: pd.DataFrame) -> pd.DataFrame:
     lines: list[tuple[object, ...]] = []
     for (one_device, one_mode), (other_device, other_mode) in combinations(sides, 2):
         same = one_mode == other_mode
+        # An interpreted kernel is compared with the compiled one of a device; other modes with the same mode.
         if one_device == other_device or not (same or INTERPRETED in (one_mode, other_mode)):
             continue
         one, other = (

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ....core import interpreting
 from ....core.bitwise import Property
 from ....core.counting import count
 from ....core.vocabulary import Status
@@ -91,6 +92,7 @@ class BitwiseResult(CheckResult):
         """Yield the parts of the report, without the program."""
         where = f"{self.framework} {self.version}, {self.device}, {self.mode}"
         yield Text(f"{self.name}: {'passed' if self.passed else 'FAILED'}, equal bits required ({where})")
+        yield from (Text(wrapped(note, width)) for note in interpreting.notes([self.mode]))
         if str(self.limits):
             yield Text(f"Limited to {self.limits}")
         if not self.complete:
