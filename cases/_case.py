@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import UsageError
-from ..core.formats import FORMATS, Format, quantize, representable
+from ..core.formats import FORMATS, Format
 from ..core.options import LossOptions, check_option
+from ..core.rounding import quantize, representable
 from ..core.vocabulary import Problem
 
 # The memory layout of the logits that a framework gets. The numbers are the same.

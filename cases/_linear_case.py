@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.formats import Format, quantize
+from ..core.formats import Format
+from ..core.rounding import quantize
 from ..core.vocabulary import Problem
 from ._case import Case, checked, read_only, why_unrepresentable
 

@@ -1,33 +1,50 @@
-"""The four number formats: unit roundoff, extremes, limits of ``exp``, ulp and rounding to nearest even.
+"""The number formats: the four of training, the narrow ones of ml_dtypes, and any that a name describes.
 
-The functions take an *exact* value as an unevaluated sum of two float64, ``hi + lo``, with ``hi`` the sum rounded to
-nearest. So they round correctly even if ``hi`` alone lies on a rounding boundary.
-
-Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 2.
+Terms follow N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 2. The narrow
+formats are those of the OCP 8-bit Floating Point and Microscaling specifications and of other hardware, as `ml_dtypes`
+has them.
 """
 
 import math
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property, lru_cache
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .errors import UsageError, short_repr
 
 Array = NDArray[Any]
-Float64 = NDArray[np.float64]
+
+
+class Overflow(StrEnum):
+    """The result of rounding a number beyond the largest one."""
+
+    INFINITY = "infinity"
+    NAN = "nan"
+    SATURATE = "saturate"  # the largest number
 
 
 @dataclass(frozen=True)
 class Format:
-    """A binary floating-point format with gradual underflow.
+    """A binary floating-point format.
 
-    ``precision`` counts the significand's bits with the implicit one; ``emin`` and ``emax`` are the
-    exponents of the smallest and largest normal binades.
+    Attributes:
+        name: the NumPy dtype's name, or for another format the description that `get_format` reads.
+        dtype: the NumPy dtype of arrays with the format's numbers: the format itself, or float64, which holds them all.
+        precision: the bits of the significand with the implicit one.
+        emin, emax: the exponents of the smallest and largest normal binades.
+        subnormals: whether numbers below the smallest normal one are kept, or flushed to zero.
+        overflow: what a number beyond the largest becomes.
+        infinite: whether the format has infinities.
+        has_nan: whether the format has NaN.
+        omitted: how many of the largest numbers of the last binade are missing, since their codes are NaN.
     """
 
     name: str
@@ -35,16 +52,21 @@ class Format:
     precision: int
     emin: int
     emax: int
+    subnormals: bool = True
+    overflow: Overflow = Overflow.INFINITY
+    infinite: bool = True
+    has_nan: bool = True
+    omitted: int = 0
 
     @property
     def unit_roundoff(self) -> float:
         """Half the distance from 1 to the next number: the relative error of one rounding."""
         return 2.0**-self.precision
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The largest finite number."""
-        return (2.0 - 2.0 ** (1 - self.precision)) * 2.0**self.emax
+        return (2.0 - 2.0 ** (1 - self.precision) * (1 + self.omitted)) * 2.0**self.emax
 
     @property
     def smallest_normal(self) -> float:
@@ -53,6 +75,37 @@ class Format:
     @property
     def smallest_subnormal(self) -> float:
         return 2.0 ** (self.emin - self.precision + 1)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest positive number."""
+        return self.smallest_subnormal if self.subnormals else self.smallest_normal
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether NumPy has no dtype for the format, so that arrays hold its numbers in float64."""
+        return self.dtype.name != self.name
+
+    @property
+    def overflow_value(self) -> float:
+        """The number that a positive one beyond the largest becomes."""
+        return {Overflow.INFINITY: math.inf, Overflow.NAN: math.nan, Overflow.SATURATE: self.largest}[self.overflow]
+
+
+def _of_dtype(name: str) -> Format:
+    """Return the format of a dtype of ml_dtypes, by its limits and by what it makes of infinity and NaN."""
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    precision, emax = info.nmant + 1, info.maxexp - 1
+    with np.errstate(all="ignore"):
+        beyond, infinity, nan = (float(np.float64(v).astype(dtype)) for v in (2.0 ** (emax + 1), math.inf, math.nan))
+    overflow = Overflow.NAN if math.isnan(beyond) else Overflow.INFINITY if math.isinf(beyond) else Overflow.SATURATE
+    full = 2.0 ** (emax + 1) - 2.0 ** (emax + 1 - precision)
+    omitted = round((full - float(info.max)) / 2.0 ** (emax + 1 - precision))
+    return Format(
+        name, dtype, precision, info.minexp, emax, overflow=overflow, infinite=math.isinf(infinity),
+        has_nan=math.isnan(nan), omitted=omitted,
+    )  # fmt: skip
 
 
 _FORMATS = (
@@ -63,18 +116,78 @@ _FORMATS = (
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _FORMATS}
 DTYPES = tuple(FORMATS)  # their names, in the order of tables
+# float8_e8m0fnu, the scale of a block, has neither zero nor sign: logits cannot be stored in it.
+NARROW: dict[str, Format] = {
+    name: _of_dtype(name)
+    for name in (
+        "float8_e5m2", "float8_e5m2fnuz", "float8_e4m3", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz",
+        "float8_e3m4", "float6_e3m2fn", "float6_e2m3fn", "float4_e2m1fn",
+    )
+}  # fmt: skip
+_SHORT = {name.partition("_")[2]: name for name in NARROW}
+
+# e5m6, e4m7fn, p8_-30_31, each perhaps with -flush, -saturate.
+_DESCRIPTION = re.compile(
+    r"(?:e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<finite>fn)?|p(?P<precision>\d+)_(?P<emin>-?\d+)_(?P<emax>-?\d+))"
+    r"(?P<flush>-flush)?(?P<saturate>-saturate)?"
+)
+# Float64 holds sums, products and quotients of such numbers so well that a second rounding is harmless: S. A. Figueroa,
+# When is double rounding innocuous?, SIGNUM Newsletter 30, 1995. None of them overflows float64.
+MAX_PRECISION, MAX_EXPONENT = 24, 500
 
 
 def get_format(dtype: object) -> Format:
     """Return the format of a dtype: a name, a NumPy dtype, or a framework's dtype such as torch.float32.
 
+    A narrow format may be named without its width, such as e4m3fn. A name can also describe a format:
+
+    - ``e5m6`` has 5 bits for the exponent and 6 for the mantissa, in the manner of IEEE 754;
+    - ``e5m6fn`` has no infinities, and its largest code is NaN;
+    - ``p7_-14_15`` has a precision of 7 bits, and binades from 2^-14 to 2^15.
+
+    After it, ``-flush`` flushes subnormal numbers to zero, and ``-saturate`` rounds too large numbers to the largest.
+
     Raises:
-        UsageError: if it is not one of the four.
+        UsageError: for any other name or dtype.
     """
     name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
-    if name not in FORMATS:
-        raise UsageError(f"unknown dtype {short_repr(dtype)}; choose one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+    name = _SHORT.get(name, name)
+    found = FORMATS.get(name) or NARROW.get(name) or _described(name)
+    if found is None:
+        raise UsageError(
+            f"unknown dtype {short_repr(dtype)}; choose one of {', '.join([*FORMATS, *NARROW])}, or describe a format, "
+            "such as e5m6 (bits of exponent and mantissa) or p7_-14_15 (precision, smallest and largest exponent)"
+        )
+    return found
+
+
+@lru_cache
+def _described(name: str) -> Format | None:
+    """Return the format that a name describes; None if it describes none.
+
+    Raises:
+        UsageError: if the format is too small, or too large for float64 to compute with.
+    """
+    found = _DESCRIPTION.fullmatch(name)
+    if found is None:
+        return None
+    if found["exponent"]:
+        precision, finite = int(found["mantissa"]) + 1, found["finite"] is not None
+        bias = 2 ** (min(int(found["exponent"]), 16) - 1) - 1
+        emin, emax = 1 - bias, bias + finite
+    else:
+        precision, emin, emax, finite = int(found["precision"]), int(found["emin"]), int(found["emax"]), False
+    if not (2 <= precision <= MAX_PRECISION and -MAX_EXPONENT <= emin <= emax <= MAX_EXPONENT):
+        raise UsageError(
+            f"{name} has a precision of {precision} bits and exponents from {emin} to {emax}; give a precision of 2 to "
+            f"{MAX_PRECISION} bits and exponents within {MAX_EXPONENT}"
+        )
+    saturates = found["saturate"] is not None
+    overflow = Overflow.SATURATE if saturates else Overflow.NAN if finite else Overflow.INFINITY
+    return Format(
+        name, np.dtype(np.float64), precision, emin, emax, subnormals=found["flush"] is None, overflow=overflow,
+        infinite=not finite, omitted=int(finite),
+    )  # fmt: skip
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -85,7 +198,7 @@ def _dtype_name(dtype: Any) -> str:
     except TypeError:
         # PyTorch, Paddle and MLX print torch.float32; TensorFlow's dtypes have a name.
         word = str(dtype).rpartition(".")[2]
-        return word if word in FORMATS else str(getattr(dtype, "name", word))
+        return word if word in FORMATS or word in NARROW else str(getattr(dtype, "name", word))
 
 
 def to_numpy(values: Any, name: str) -> Array:
@@ -136,112 +249,3 @@ def underflow_to_subnormal(fmt: Format) -> float:
 def underflow_to_zero(fmt: Format) -> float:
     """Return ``ln`` of half the smallest subnormal: below it ``exp`` rounds to zero."""
     return (fmt.emin - fmt.precision) * math.log(2.0)
-
-
-def _spacing_exponent(hi: Float64, lo: Float64, fmt: Format) -> NDArray[np.int64]:
-    """Return the exponent ``q`` of the spacing ``2^q`` of ``fmt`` at each finite exact value ``hi + lo``."""
-    fraction, exponent = np.frexp(hi)
-    # A power of two approached from below lies in the binade under it, where the spacing is half.
-    below = (np.abs(fraction) == 0.5) & (lo * np.sign(hi) < 0)
-    floor_log2 = exponent.astype(np.int64) - 1 - below
-    floor_log2 = np.where(hi == 0, fmt.emin, floor_log2)
-    spacing: NDArray[np.int64] = np.clip(floor_log2, fmt.emin, fmt.emax) - (fmt.precision - 1)
-    return spacing
-
-
-def ulp(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
-    """Return the spacing of the format's numbers in the binade of the exact value ``hi + lo``, as float64.
-
-    Below the smallest normal number this is the spacing of the subnormals, above the largest finite number the spacing
-    of the last binade. NaN and infinity give NaN.
-    """
-    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
-    finite = np.isfinite(hi_)
-    exponent = _spacing_exponent(np.where(finite, hi_, 1.0), np.where(finite, lo_, 0.0), fmt)
-    return np.where(finite, np.ldexp(1.0, exponent), np.nan)
-
-
-def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
-    """Round the exact value ``hi + lo`` once to the format, to nearest with ties to even.
-
-    The result is float64, which holds the numbers of all four formats. Overflow gives infinity. Two roundings would be
-    wrong: through float32, a value just above the midpoint of two float16 numbers can become the midpoint, and then
-    the wrong neighbour.
-    """
-    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
-    if fmt.dtype == np.float64:
-        return np.array(hi_)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded, doubtful = _cast(hi_, fmt)
-        if doubtful.any():
-            rounded = np.asarray(rounded)
-            rounded[doubtful] = _by_spacing(hi_[doubtful], lo_[doubtful], fmt)
-    return rounded
-
-
-def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
-    """Return ``hi`` rounded by the dtype's conversion, and where ``hi + lo`` may round otherwise: ties, overflow."""
-    if fmt.dtype.name == "bfloat16":
-        # The conversion rounds twice, through float32; that matters if float32 is midway between two bfloat16.
-        single = np.asarray(hi.astype(np.float32))
-        midway = single.view(np.uint32) & 0xFFFF == 0x8000
-        rounded = np.asarray(single.astype(fmt.dtype).astype(np.float64))
-    else:
-        rounded = np.asarray(hi.astype(fmt.dtype).astype(np.float64))
-        other = hi + (hi - rounded)
-        midway = (other != rounded) & (other.astype(fmt.dtype) == other)
-    return rounded, midway | (np.isinf(rounded) & np.isfinite(hi))
-
-
-def _by_spacing(hi: Float64, lo: Float64, fmt: Format) -> Float64:
-    """Round finite ``hi + lo`` in units of the format's spacing."""
-    # Magnitudes: the distance of a negative number from the whole number below it may not be exact.
-    size, low = np.abs(hi), np.where(np.signbit(hi), -lo, lo)
-    exponent = _spacing_exponent(size, low, fmt)
-    # size in units of the spacing: scaling by a power of two is exact.
-    scaled = np.ldexp(np.ldexp(size, -(exponent // 2)), -(exponent - exponent // 2))
-    whole = np.floor(scaled)
-    past_half = (scaled - whole) - 0.5
-    # If size is a number of the format, low is too small to move it by half a spacing.
-    tie = (past_half == 0) & (low == 0)
-    up = (past_half > 0) | ((past_half == 0) & (low > 0)) | (tie & (whole % 2 != 0))
-    rounded = np.ldexp(np.ldexp(whole + up, exponent // 2), exponent - exponent // 2)
-    return np.copysign(np.where(rounded > fmt.largest, np.inf, rounded), hi)
-
-
-def rounds_to_zero(hi: Float64, fmt: Format, lo: Float64) -> NDArray[np.bool_]:
-    """Return where the exact value ``hi + lo`` rounds to 0 in the format, as `round_to` rounds it."""
-    # Midway between 0 and the smallest subnormal, the even one is 0.
-    return _within(hi, lo, fmt.smallest_subnormal / 2, also_at=True)
-
-
-def rounds_to_infinity(hi: Float64, fmt: Format, lo: Float64) -> NDArray[np.bool_]:
-    """Return where the exact value ``hi + lo`` rounds to an infinity in the format, as `round_to` rounds it."""
-    # Midway between the largest number and the next power of two, the even one is the power, which overflows.
-    found: NDArray[np.bool_] = ~_within(hi, lo, fmt.largest + 2.0 ** (fmt.emax - fmt.precision), also_at=False)
-    return found & ~np.isnan(hi)
-
-
-def _within(hi: Float64, lo: Float64, limit: float, *, also_at: bool) -> NDArray[np.bool_]:
-    """Return where the magnitude of ``hi + lo`` is below a limit, or at it."""
-    size = np.abs(hi)
-    found: NDArray[np.bool_] = size < limit
-    at = size == limit
-    if at.any():  # rare
-        beyond = np.where(np.isfinite(hi), np.sign(hi) * lo, 0.0)
-        found |= at & ((beyond <= 0) if also_at else (beyond < 0))
-    return found
-
-
-def quantize(values: ArrayLike, fmt: Format) -> Array:
-    """Round float64 values to the format's NumPy dtype, to nearest even."""
-    # Not astype alone: ml_dtypes converts float64 to bfloat16 through float32, which rounds twice.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return round_to(values, fmt).astype(fmt.dtype)
-
-
-def representable(values: ArrayLike, fmt: Format) -> bool:
-    """Return whether every finite value stays finite when rounded to the format."""
-    exact = np.abs(np.asarray(values, np.float64))
-    # Rounding keeps the order, so the largest value decides.
-    return bool(np.isfinite(round_to(exact.max(where=np.isfinite(exact), initial=0.0), fmt)))

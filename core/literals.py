@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import FORMATS, Format, quantize
+from .formats import FORMATS, Format
+from .rounding import quantize
 
 Float64 = NDArray[np.float64]
 

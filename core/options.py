@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
-from .formats import Format, quantize, representable
+from .formats import Format
+from .rounding import quantize, representable
 
 Float64 = NDArray[np.float64]
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.formats import Format, ulp
+from ..core.formats import Format
 from ..core.literals import short_list
+from ..core.rounding import ulp
 from ..core.vocabulary import FAILING, Grade, Problem, Quantity, grade_rank
 from ..frameworks import Batch, LinearBatch
 from ..grading import Graded

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.formats import FORMATS, Format, rounds_to_infinity, rounds_to_zero, ulp
+from ..core.formats import FORMATS, Format
+from ..core.rounding import overflows, rounds_to_zero, ulp
 from ..core.vocabulary import Quantity
 from ..oracle import Exact, Reference
 from ._bounds import Bounds, RowSizes, entry_bounds, loss_bounds, reduced_loss_bounds
@@ -34,7 +35,7 @@ class Errors(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Exact values (R, E), infinite where a dtype overflows; where they are finite; the rows (R,) of finite ones."""
+    """Exact values (R, E), overflowed as the dtype does; where they are finite; the rows (R,) of finite ones."""
 
     values: Float64
     finite: NDArray[np.bool_]
@@ -43,8 +44,8 @@ class Expected(NamedTuple):
     @classmethod
     def of(cls, exact: Exact, fmt: Format) -> Self:
         # Only this is asked of the rounded values, which would take much longer.
-        overflows = rounds_to_infinity(exact.hi, fmt, exact.lo)
-        values = np.where(overflows, np.copysign(np.inf, exact.hi), exact.hi) if overflows.any() else exact.hi
+        beyond = overflows(exact.hi, fmt, exact.lo)
+        values = np.where(beyond, np.copysign(fmt.overflow_value, exact.hi), exact.hi) if beyond.any() else exact.hi
         finite = np.isfinite(values)
         return cls(values, finite, np.logical_and.reduce(finite, axis=1))
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logitlab.cases import select_cases
-from logitlab.core.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import quantize
 from logitlab.execution import registry
 from logitlab.execution.plan import groups
 from logitlab.frameworks import Batch

@@ -15,7 +15,8 @@ from logitlab.cases import all_cases, select_cases
 from logitlab.cases._tags import TAGS
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, overflow, ulp, underflow_to_subnormal, underflow_to_zero
+from logitlab.core.formats import FORMATS, overflow, underflow_to_subnormal, underflow_to_zero
+from logitlab.core.rounding import ulp
 from logitlab.oracle import Exact, linear_reference, reference
 from logitlab.studies.browse import _thresholds as thresholds
 from logitlab.studies.browse import listing, showing

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from logitlab.cases import Case, all_cases, content_hash, select_cases
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, round_to, ulp
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import round_to, ulp
 from logitlab.oracle import reference
 
 FAMILIES = {

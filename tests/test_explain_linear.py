@@ -11,7 +11,8 @@ from rich.console import Console
 from logitlab import linear_reference, runner
 from logitlab.cases import LinearCase, get_case, make_linear, select_cases
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, ulp
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import ulp
 from logitlab.studies import _session
 from logitlab.studies.explain import COLUMNS, Explainer, ExplainRequest, Explanation, show
 

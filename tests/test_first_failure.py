@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from in_process import calls_in_this_process
 
 from logitlab.cases import select_cases
-from logitlab.core.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import quantize
 from logitlab.execution import worker
 from logitlab.frameworks import Batch
 from logitlab.grading import Graded, grade

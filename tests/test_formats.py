@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import (
-    FORMATS,
-    get_format,
-    quantize,
-    representable,
-    round_to,
-    rounds_to_infinity,
-    rounds_to_zero,
-    ulp,
-)
+from logitlab.core.formats import FORMATS, NARROW, Overflow, _described, get_format
+from logitlab.core.rounding import overflows, quantize, representable, round_to, rounds_to_zero, ulp
 
 NUMPY = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 ALL = st.sampled_from(list(FORMATS.values()))
@@ -178,7 +170,7 @@ def test_what_rounds_to_zero_or_infinity_is_known_without_rounding(fmt, data):
     lo = data.draw(st.sampled_from([0.0, 2.0**-60, -(2.0**-60)])) * np.where(np.isfinite(hi), hi, 0.0)
     rounded = round_to(hi, fmt, lo)
     assert np.array_equal(rounds_to_zero(hi, fmt, lo), rounded == 0)
-    assert np.array_equal(rounds_to_infinity(hi, fmt, lo), np.isinf(rounded))
+    assert np.array_equal(overflows(hi, fmt, lo), np.isinf(rounded))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -227,3 +219,126 @@ def test_representable_says_whether_a_number_becomes_infinite(values, fmt):
 @pytest.mark.parametrize("name", FORMATS)
 def test_infinities_and_nan_are_representable_everywhere(name):
     assert representable([np.inf, -np.inf, np.nan, 1.0], FORMATS[name])
+
+
+# --- narrow and described formats ---------------------------------------------------------------------------------
+
+EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
+# The specifications print the largest number, smallest normal and subnormal, overflow.
+SPECIFIED = {
+    "float8_e5m2": (57344.0, 2.0**-14, 2.0**-16, Overflow.INFINITY),
+    "float8_e5m2fnuz": (57344.0, 2.0**-15, 2.0**-17, Overflow.NAN),
+    "float8_e4m3": (240.0, 2.0**-6, 2.0**-9, Overflow.INFINITY),
+    "float8_e4m3fn": (448.0, 2.0**-6, 2.0**-9, Overflow.NAN),
+    "float8_e4m3fnuz": (240.0, 2.0**-7, 2.0**-10, Overflow.NAN),
+    "float8_e4m3b11fnuz": (30.0, 2.0**-10, 2.0**-13, Overflow.NAN),
+    "float8_e3m4": (15.5, 2.0**-2, 2.0**-6, Overflow.INFINITY),
+    "float6_e3m2fn": (28.0, 2.0**-2, 2.0**-4, Overflow.SATURATE),
+    "float6_e2m3fn": (7.5, 1.0, 2.0**-3, Overflow.SATURATE),
+    "float4_e2m1fn": (6.0, 1.0, 0.5, Overflow.SATURATE),
+}
+
+
+def test_every_narrow_format_of_ml_dtypes_is_there():
+    of_package = {n for n in dir(ml_dtypes) if n.startswith("float") and n != "float8_e8m0fnu"}
+    assert set(NARROW) == set(SPECIFIED) == of_package, "a new version of ml_dtypes has other formats: add them"
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_narrow_format_has_the_extremes_of_its_specification(name):
+    fmt = NARROW[name]
+    assert (fmt.largest, fmt.smallest_normal, fmt.smallest, fmt.overflow) == SPECIFIED[name]
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_every_float16_number_is_rounded_to_a_narrow_format_as_ml_dtypes_rounds_it(name):
+    fmt = NARROW[name]
+    values = EVERY_FLOAT16[fmt.has_nan | ~np.isnan(EVERY_FLOAT16)].astype(np.float64)
+    with np.errstate(all="ignore"):
+        expected = values.astype(np.float32).astype(fmt.dtype).astype(np.float64)
+    assert np.array_equal(round_to(values, fmt), expected, equal_nan=True)
+    assert np.array_equal(quantize(values, fmt).astype(np.float64), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_narrow_format_rounds_once_where_ml_dtypes_rounds_twice(name):
+    fmt = NARROW[name]
+    # Just above the midpoint of 1 and the next number, by less than float32 sees.
+    midpoint = 1 + fmt.unit_roundoff
+    assert round_to(midpoint, fmt) == 1
+    assert round_to(np.nextafter(midpoint, 2), fmt) == 1 + 2 * fmt.unit_roundoff
+    assert round_to(midpoint, fmt, 1e-30) == 1 + 2 * fmt.unit_roundoff
+
+
+@pytest.mark.parametrize("name", [*NARROW, "e5m6", "e5m6fn", "e4m7-flush", "p7_-3_5-flush-saturate"])
+def test_the_numbers_of_a_format_are_known_to_fit_or_not(name):
+    fmt = get_format(name)
+    values = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)].astype(np.float64)
+    rounded = round_to(values, fmt)
+    assert np.array_equal(rounded == 0, rounds_to_zero(values, fmt, np.zeros_like(values)))
+    beyond = overflows(values, fmt, np.zeros_like(values))
+    assert np.array_equal(np.abs(rounded[beyond]), np.full(beyond.sum(), fmt.overflow_value), equal_nan=True)
+    assert np.all(np.abs(rounded[~beyond]) <= fmt.largest)
+    assert representable(values[~beyond], fmt)
+    assert representable([np.inf], fmt) == fmt.infinite
+    assert representable([np.nan], fmt) == fmt.has_nan
+    for value in values[beyond][:3]:
+        assert not representable([value], fmt)
+
+
+@pytest.mark.parametrize(
+    ("described", "same"),
+    [
+        ("e5m10", "float16"),
+        ("e8m7", "bfloat16"),
+        ("p8_-126_127", "bfloat16"),
+        ("e5m2", "float8_e5m2"),
+        ("p4_-6_7", "float8_e4m3"),
+        ("p5_-2_3", "float8_e3m4"),
+    ],
+)
+def test_a_description_rounds_as_the_format_that_it_describes(described, same):
+    half = EVERY_FLOAT16[~np.isnan(EVERY_FLOAT16)].astype(np.float64)
+    values = np.concatenate([half, half * (1 + 2.0**-12), [np.nan]])
+    rounded, expected = (round_to(values, get_format(name)) for name in (described, same))
+    assert np.array_equal(rounded, expected, equal_nan=True)
+
+
+def test_e4m3fn_described_apart_has_the_limits_of_the_specification():
+    described, fmt = _described("e4m3fn"), NARROW["float8_e4m3fn"]
+    assert described is not None
+    assert described.is_hosted
+    values = EVERY_FLOAT16.astype(np.float64)
+    assert np.array_equal(round_to(values, described), round_to(values, fmt), equal_nan=True)
+
+
+def test_flushed_formats_have_no_subnormal_numbers():
+    fmt = get_format("e5m6-flush")
+    values = np.ldexp(np.arange(1, 2**10), -24).astype(np.float64)
+    rounded = round_to(values, fmt)
+    assert np.all((rounded == 0) | (rounded >= fmt.smallest_normal))
+    assert rounded[values >= fmt.smallest_normal].all()
+
+
+def test_a_saturating_format_has_no_overflow():
+    fmt = get_format("e4m3fn-saturate")
+    assert np.array_equal(round_to([1e9, -1e9, 448.0], fmt), [448.0, -448.0, 448.0])
+
+
+@pytest.mark.parametrize("name", ["e5", "m3", "e1m2x", "p7", "e5m6-round", "p7_1", ""])
+def test_what_describes_no_format_is_refused_with_examples(name):
+    with pytest.raises(UsageError, match="e5m6"):
+        get_format(name)
+
+
+@pytest.mark.parametrize("name", ["e5m30", "e12m6", "p1_-3_3", "p5_3_-3", "e0m3"])
+def test_a_format_out_of_range_is_refused_with_the_limits(name):
+    with pytest.raises(UsageError, match="bits and exponents"):
+        get_format(name)
+
+
+@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "e2m1fn"])
+def test_a_narrow_format_is_found_without_its_width(name):
+    fmt = get_format(name)
+    assert fmt is NARROW[f"float{8 if name[1] in '45' else 4}_{name}"]
+    assert get_format(fmt.dtype) is fmt

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from logitlab.core.formats import FORMATS, quantize, representable, round_to
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import quantize, representable, round_to
 from logitlab.core.vocabulary import GRADES, VERDICTS
 from logitlab.grading import grade
 from logitlab.oracle import Exact, reference

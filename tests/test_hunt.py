@@ -17,7 +17,8 @@ from logitlab.cases import get_case
 from logitlab.cases.inputs import read_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, quantize, round_to
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import quantize, round_to
 from logitlab.grading._bounds import RowSizes, entry_bounds, loss_bounds
 from logitlab.oracle import reference
 from logitlab.studies.hunt import _search, hunt, show
@@ -122,7 +123,7 @@ def test_a_hunt_by_ulp_finds_a_larger_error_of_lse(dtype):
     (case,) = (c for c in found.cases if c.id == after["case"])
     exact = logitlab.reference(case.quantized(FORMATS[dtype]), case.targets).loss
     assert after["exact"] == exact.hi[0]
-    spacing = logitlab.core.formats.ulp(exact.hi, FORMATS[dtype], exact.lo)[0]
+    spacing = logitlab.core.rounding.ulp(exact.hi, FORMATS[dtype], exact.lo)[0]
     assert after["max_ulp"] == pytest.approx(abs(after["value"] - exact.hi[0] - exact.lo[0]) / spacing)
 
 

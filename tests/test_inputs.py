@@ -20,7 +20,8 @@ from logitlab.cases.inputs import LogitsFile, sweep
 from logitlab.cases.inputs import _logits_file as _file
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS
+from logitlab.core.rounding import quantize
 from logitlab.storage.store import Run
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from logitlab.core.formats import FORMATS, quantize, round_to
+from logitlab.core.formats import FORMATS
 from logitlab.core.options import LossOptions
+from logitlab.core.rounding import quantize, round_to
 from logitlab.core.vocabulary import Quantity
 from logitlab.grading import LinearStandards, grade_by
 from logitlab.oracle import linear_reference

@@ -20,8 +20,9 @@ from logitlab.cases import Case, case_summary_rows, content_hash, make, select_c
 from logitlab.cases._tags import derived_tags
 from logitlab.cases.inputs import read_cases, write_cases
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, quantize
+from logitlab.core.formats import FORMATS
 from logitlab.core.options import LossOptions
+from logitlab.core.rounding import quantize
 from logitlab.frameworks import Batch, Implementation
 from logitlab.grading import apriori_bounds, grade
 from logitlab.grading._transformed import OF_CAP, OF_SCALE, Transformed

@@ -19,8 +19,9 @@ from logitlab.cases import get_case, make
 from logitlab.cases.inputs import write_cases
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS, quantize, ulp
+from logitlab.core.formats import FORMATS
 from logitlab.core.literals import nested_list, short_list, short_list_within
+from logitlab.core.rounding import quantize, ulp
 from logitlab.studies import _session
 from logitlab.studies.reproduce import Reproducer, ReproduceRequest, run_program
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ...core.formats import Format, round_to, ulp
+from ...core.formats import Format
+from ...core.rounding import round_to, ulp
 
 SIDES = ("below", "at", "above")
 

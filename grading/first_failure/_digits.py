@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...core.formats import FORMATS, Format, ulp, underflow_to_subnormal, underflow_to_zero
+from ...core.formats import FORMATS, Format, underflow_to_subnormal, underflow_to_zero
+from ...core.rounding import ulp
 from ...core.vocabulary import Formula
 from .. import LOST_FROM
 from ._exact import short

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format, ulp
+from ...core.formats import Format
+from ...core.rounding import ulp
 from ...core.vocabulary import QUANTITIES, SOUND, Formula, Quantity, Verdict
 from ...frameworks.stages import Stage
 from ...oracle import Exact, Reference

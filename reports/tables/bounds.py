@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ...core.formats import FORMATS, ulp
+from ...core.formats import FORMATS
+from ...core.rounding import ulp
 from ...core.vocabulary import FORMULAS
 from ...storage.querying import Measurements
 from .medians import medians

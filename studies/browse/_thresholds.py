@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format, overflow, round_to, ulp, underflow_to_subnormal, underflow_to_zero
+from ...core.formats import Format, overflow, underflow_to_subnormal, underflow_to_zero
+from ...core.rounding import round_to, ulp
 
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]

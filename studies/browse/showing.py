@@ -14,8 +14,9 @@ from rich.table import Table
 
 from ...cases import Case, LinearCase, get_case
 from ...core.errors import UsageError
-from ...core.formats import FORMATS, Array, Format, get_format, round_to
+from ...core.formats import FORMATS, Array, Format, get_format
 from ...core.options import option_texts
+from ...core.rounding import round_to
 from ...oracle import Reference, reference
 from ._digits import ABOVE, BENEATH, digits
 from ._linear import LinearView, tables

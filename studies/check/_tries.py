@@ -10,8 +10,9 @@ import pandas as pd
 
 from ...cases import Case
 from ...core.errors import UsageError
-from ...core.formats import FORMATS, Format, get_format, quantize
+from ...core.formats import FORMATS, Format, get_format
 from ...core.progress import Progress
+from ...core.rounding import quantize
 from ...core.vocabulary import Quantity, Status
 from ...execution.worker import Outcome
 from ...frameworks import Batch

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...core.formats import round_to, ulp
+from ...core.rounding import round_to, ulp
 from ...core.vocabulary import Grade, Quantity
 from ...execution.plan import LinearGroup
 from ...grading import margin

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format, round_to
+from ...core.formats import Format
 from ...core.literals import shortest_decimals
+from ...core.rounding import round_to
 from .._shrinking import roughness, rounder
 from ._mutations import Rng, fitted, held
 from ._population import WIDTHS, rows_of

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format, overflow, round_to, ulp, underflow_to_subnormal, underflow_to_zero
+from ...core.formats import Format, overflow, underflow_to_subnormal, underflow_to_zero
+from ...core.rounding import round_to, ulp
 
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]

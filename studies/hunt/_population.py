@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cases import Case
-from ...core.formats import Format, quantize
+from ...core.formats import Format
+from ...core.rounding import quantize
 from ...oracle import Reference
 from ._mutations import Changed, Rng, fitted, fresh, held, mutated
 

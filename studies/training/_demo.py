@@ -12,8 +12,9 @@ import pandas as pd
 
 from ...core.arguments import Strings, as_dtypes, as_integer, as_numbers, as_positive, as_strings
 from ...core.errors import UsageError
-from ...core.formats import get_format, quantize
+from ...core.formats import get_format
 from ...core.progress import Progress, reporting
+from ...core.rounding import quantize
 from ...execution.outcomes import failed
 from ...execution.plan import choose_dtypes, choose_frameworks
 from ...execution.pool import DEFAULT_TIMEOUT, Pools

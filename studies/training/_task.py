@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import get_format, quantize
+from ...core.formats import get_format
+from ...core.rounding import quantize
 
 Array = NDArray[Any]
 

@@ -16,7 +16,7 @@ from math import fsum, inf, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.formats import round_to
+from ....core.rounding import round_to
 from ....oracle import Exact, Reference
 from ..forms._form import Returns
 from ._again import presented_again, tall_with_answers

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cases import Case
-from ....core.formats import Format, quantize
+from ....core.formats import Format
+from ....core.rounding import quantize
 from ....core.vocabulary import Quantity
 from ....execution.plan import Group, groups
 from ....frameworks import Batch

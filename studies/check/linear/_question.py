@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cases import LinearCase
-from ....core.formats import Format, quantize
+from ....core.formats import Format
+from ....core.rounding import quantize
 from ....core.vocabulary import Quantity
 from ....grading import LinearStandards, Standard
 from ....oracle import Exact, LinearReference

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core.formats import get_format, quantize
+from ....core.formats import get_format
+from ....core.rounding import quantize
 from ....core.vocabulary import Grade, Quantity, Status, Verdict
 from ....execution.worker import Outcome
 from ....frameworks import Batch
