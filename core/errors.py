@@ -1,5 +1,7 @@
 """The exception for bad input, and how values and other exceptions are shown in a message."""
 
+from collections.abc import Callable
+
 
 class UsageError(ValueError):
     """Bad input from the user.
@@ -21,10 +23,12 @@ def short_repr(value: object) -> str:
     return written if len(written) <= MAX_SHOWN and written.isprintable() else f"of type {type(value).__name__}"
 
 
-def format_error(error: BaseException, longest: int = MAX_LINE) -> str:
+def format_error(
+    error: BaseException, longest: int = MAX_LINE, message_of: Callable[[BaseException], str] = str
+) -> str:
     """Return the error's type and the start of its message on one line, without control characters."""
     try:
-        message = str(error)[:MAX_READ]
+        message = message_of(error)[:MAX_READ]
     except BaseException as another:  # __str__ is another package's code and may raise
         message = f"no message, {type(another).__name__} in __str__"
     printable = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {message}")

@@ -257,7 +257,7 @@ def _traced(
                 stages=tuple(replace(s, value=_own_rows(framework.to_numpy(s.value), batch)) for s in stages)
             )
     except BaseException as error:  # as in evaluated
-        return Outcome(status=Status.RAISED, detail=format_error(error))
+        return Outcome(status=Status.RAISED, detail=_formatted(framework, error))
 
 
 def _filled(framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, mode: str) -> Batch | LinearBatch:
@@ -270,7 +270,11 @@ def _own_rows(array: NDArray[Any], batch: Batch | LinearBatch) -> NDArray[Any]:
 
 
 def _fault(framework: Framework, error: BaseException) -> tuple[Status, str]:
-    return Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED, format_error(error)
+    return Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED, _formatted(framework, error)
+
+
+def _formatted(framework: Framework, error: BaseException) -> str:
+    return format_error(error, message_of=framework.message)
 
 
 def _says_unsupported(framework: Framework, error: BaseException) -> bool:

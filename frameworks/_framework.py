@@ -113,6 +113,10 @@ class Framework(ABC):
         """Return whether the error means that the framework does not support the call, rather than a fault."""
         return isinstance(error, NotImplementedError)
 
+    def message(self, error: BaseException) -> str:
+        """Return the error's message, without call stacks and names that differ from run to run."""
+        return str(error)
+
     def settings(self) -> Mapping[str, str]:
         """Return the framework's settings in this process that can change a number, by name.
 

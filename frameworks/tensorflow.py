@@ -1,6 +1,7 @@
 """TensorFlow: the formulas written in it, its built-in losses, and Keras's as ``tf.keras``."""
 
 import os
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
@@ -169,6 +170,14 @@ def step(
     return Step(tuple(w - rate * g for w, g in zip(weights, gradient, strict=True)), loss, gradient, logits)
 
 
+# A graph's error has the call stack of each node that failed before the reason. Several nodes may fail at once, and the
+# first one to say so differs from run to run, as does the number of the graph.
+_STACKS = re.compile(r'^.*\(most recent call last\):\n(?:[ \t]*(?:File ".*", line \d+.*)?\n)*', re.MULTILINE)
+_NODES = re.compile(
+    r"\{\{function_node __inference_.*?\}\}\s*|\s*\[\[\{\{node .*?\}\}\]\]|\s*\[Op:__inference_[^\]]*\]"
+)
+
+
 class TensorflowFramework(Framework):
     """TensorFlow, on the CPU and the GPUs it finds."""
 
@@ -268,6 +277,9 @@ class TensorflowFramework(Framework):
         # Such as "Could not find device for node" or "Value for attr 'T' ... is not in the list of allowed values".
         lacks = (tf.errors.UnimplementedError, tf.errors.NotFoundError)
         return isinstance(error, lacks) or "not in the list of allowed values" in str(error)
+
+    def message(self, error: BaseException) -> str:
+        return _NODES.sub("", _STACKS.sub("", str(error)))
 
     def placed(self, device: str) -> AbstractContextManager[Any]:
         return tf.device({"cuda": "GPU:0"}.get(device, "CPU:0"))

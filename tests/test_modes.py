@@ -5,6 +5,7 @@ import pytest
 
 from logitlab.cases import select_cases
 from logitlab.core.cache_folder import program_folder
+from logitlab.core.errors import format_error
 from logitlab.core.formats import FORMATS
 from logitlab.execution import registry
 from logitlab.execution.plan import choose_cells
@@ -231,3 +232,18 @@ def test_a_run_measures_opencl_only_if_it_is_asked_to_or_there_is_nothing_else(f
     info = ImplementationInfo("x/loss", "builtin", "x", "1", ("eager",), ("loss",))
     cells = choose_cells({"x": Description("x", found, (info,))}, ["float32"], devices=asked)
     assert {cell.device for cell in cells} == measured
+
+
+def test_a_message_of_a_tensorflow_graph_has_the_reason_and_no_call_stack():
+    """The stack has this machine's paths, and the node that is named first differs from run to run."""
+    tf = pytest.importorskip("tensorflow")
+
+    def loss(x, t):
+        return tf.gather(x, t, batch_dims=1) + tf.gather(-x, t, batch_dims=1)
+
+    for graph in (tf.function(loss), framework("tensorflow").in_mode(loss, "graph")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="__inference") as raised:
+            graph(tf.zeros((2, 3)), tf.constant([-2, 1]))
+        message = format_error(raised.value, message_of=framework("tensorflow").message)
+        reason = message.removeprefix("InvalidArgumentError: ").removeprefix("Graph execution error: ")
+        assert reason == "indices[0] = -2 is not in [0, 3)"

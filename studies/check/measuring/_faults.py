@@ -30,7 +30,7 @@ _NAMES = {
 def fault(framework: Framework, error: BaseException, dtype: str) -> tuple[Status, str]:
     """Return the status of a call that raised the error, and the error's message on one line."""
     status = Status.UNSUPPORTED if _says_unsupported(framework, error, dtype) else Status.RAISED
-    return status, format_error(error, LONGEST)
+    return status, format_error(error, LONGEST, framework.message)
 
 
 def _says_unsupported(framework: Framework, error: BaseException, dtype: str) -> bool:
