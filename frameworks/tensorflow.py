@@ -170,8 +170,8 @@ def step(
     return Step(tuple(w - rate * g for w, g in zip(weights, gradient, strict=True)), loss, gradient, logits)
 
 
-# A graph's error has the call stack of each node that failed before the reason. Several nodes may fail at once, and the
-# first one to say so differs from run to run, as does the number of the graph.
+# A graph's error has the call stack of each node that failed before the reason. Several nodes may fail at once: the
+# one that is named differs from run to run, as does the number of the graph.
 _STACKS = re.compile(r'^.*\(most recent call last\):\n(?:[ \t]*(?:File ".*", line \d+.*)?\n)*', re.MULTILINE)
 _NODES = re.compile(
     r"\{\{function_node __inference_.*?\}\}\s*|\s*\[\[\{\{node .*?\}\}\]\]|\s*\[Op:__inference_[^\]]*\]"
