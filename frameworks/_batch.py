@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
+from ..core.formats import Format, get_format
 from ..core.options import OPTIONS, OptionValues
 from ..core.vocabulary import Problem, Quantity
 
@@ -93,7 +94,7 @@ class Batch:
     """The input of one call.
 
     Attributes:
-        logits: (B, C) of one of the four NumPy dtypes; only ``check`` also gives (b, t, C) or (b, C, t).
+        logits: (B, C) of a dtype of NumPy or ml_dtypes; only ``check`` also gives (b, t, C) or (b, C, t).
         targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
         reduction: ``none``, ``mean`` or ``sum``.
         options: the options of `options.LossOptions` that are set, rounded to the logits' dtype; ``weight`` is (C,).
@@ -102,6 +103,8 @@ class Batch:
             have one shape, and a framework compiles it once.
         filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
         class_axis: the axis of the classes in the logits.
+        format: the format of the logits where their NumPy dtype is not the format itself (`Format.is_hosted`). Then
+            target probabilities and options are numbers of the format too. A returned float64 array also holds them.
     """
 
     logits: NDArray[Any]
@@ -112,6 +115,12 @@ class Batch:
     common_rows: int | None = None
     filler: int = 0
     class_axis: int = 1
+    format: Format | None = None
+
+    @property
+    def number_format(self) -> Format:
+        """The format of the logits."""
+        return get_format(self.logits.dtype) if self.format is None else self.format
 
     @property
     def rows(self) -> int:
@@ -152,7 +161,7 @@ class Batch:
     @property
     def kind(self) -> tuple[str, int]:
         """The dtype and the number of classes: batches of one kind follow each other in a worker."""
-        return self.logits.dtype.name, self.logits.shape[1]
+        return self.number_format.name, self.logits.shape[1]
 
     def shape_of(self, quantity: str) -> tuple[int, ...]:
         """Return the shape of a quantity, with the filler rows."""

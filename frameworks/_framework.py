@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.formats import Format
 from ..core.interpreting import INTERPRETED
 from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
@@ -108,6 +109,13 @@ class Framework(ABC):
     def devices(self) -> Sequence[str]:
         """Return the devices that the framework finds now: ``cpu``, ``cuda``, ..."""
         return ("cpu",)
+
+    def takes(self, fmt: Format) -> bool:
+        """Return whether a run plans cells of this format for the framework; by default all with a dtype of NumPy's.
+
+        A framework that takes a hosted format gets its numbers in float64, and `Batch.format` names the format.
+        """
+        return not fmt.is_hosted
 
     def unsupported(self, error: Exception) -> bool:
         """Return whether the error means that the framework does not support the call, rather than a fault."""

@@ -1,14 +1,20 @@
 """The cell and the row that a user names, checked before anything is measured."""
 
 from ..cases import Case
+from ..core.arguments import as_dtypes
 from ..core.errors import UsageError
-from ..core.formats import Format
+from ..core.formats import Format, get_format
 from ..core.vocabulary import Problem
 from ..execution import variants
-from ..execution.plan import Cell
+from ..execution.plan import Cell, choose_dtypes
 from ..execution.registry import Description, ImplementationInfo
 
 REDUCED = -1  # the row of a reduced loss, as in the measurements table; of a linear case, the whole batch
+
+
+def usual_dtypes(dtypes: object) -> tuple[str, ...]:
+    """Return the dtypes of a check, none by default; raise UsageError for one that is not usual."""
+    return () if dtypes is None else choose_dtypes(as_dtypes(dtypes), usual_only="check")
 
 
 def owner_of(implementation: str) -> str:
@@ -24,7 +30,7 @@ def owner_of(implementation: str) -> str:
 
 def require_dtype(case: Case, fmt: Format) -> None:
     """Raise a UsageError if the dtype cannot hold the case."""
-    if fmt.name not in case.dtypes:
+    if not case.is_measured_in(fmt.name):
         fix = f"choose one of {', '.join(case.dtypes)}" if case.dtypes else "choose another case"
         raise UsageError(f"{fmt.name} cannot hold {case.id}: {case.why_unrepresentable(fmt)}; {fix}")
 
@@ -60,6 +66,8 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
     """
     if description.missing is not None:
         raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
+    if not description.takes(get_format(dtype)):
+        raise UsageError(f"{description.framework} does not take {dtype}; choose another dtype or framework")
     infos = {o.name: o for o in description.implementations}
     if implementation not in infos:
         raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")
