@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.conventions import STANDARD, Convention
+from ..core.formats import Format, get_format
 from ..core.options import OPTIONS, OptionValues
 from ..core.vocabulary import Problem, Quantity
 
@@ -20,7 +21,7 @@ class Implementation:
 
     Attributes:
         name: ``framework/formula``, or ``framework/dotted.name[options]`` for a built-in.
-        formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
+        formula: ``naive``, ``lse``, ``log1p``, ``online`` or ``builtin``.
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
             ``reduction="none" | "mean" | "sum"``. Declare the options of `options.LossOptions` that it supports as
             keyword arguments.
@@ -102,6 +103,7 @@ class Batch:
             have one shape, and a framework compiles it once.
         filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
         class_axis: the axis of the classes in the logits.
+        format: the format of the logits where their NumPy dtype is not the format itself; see `Format.is_hosted`.
     """
 
     logits: NDArray[Any]
@@ -112,6 +114,12 @@ class Batch:
     common_rows: int | None = None
     filler: int = 0
     class_axis: int = 1
+    format: Format | None = None
+
+    @property
+    def number_format(self) -> Format:
+        """The format of the logits."""
+        return self.format or get_format(self.logits.dtype)
 
     @property
     def rows(self) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.formats import Format
 from ..core.interpreting import INTERPRETED
 from ._batch import Batch, Implementation, reduce_rows
 from ._syntax import Syntax
 from ._training import Training, step_by_hand
 from ._transformed import Transformation, Transformed
 from .linear import LinearAutograd, LinearBatch
-from .stages import Operations
+from .stages import FORMULAS, Operations, Stage
 
 Array = Any
 Loss = Callable[..., Array]
@@ -91,6 +92,17 @@ class Framework(ABC):
 
         The arrays keep the dtype that the framework returned.
         """
+
+    def takes(self, fmt: Format) -> bool:
+        """Return whether a run measures the framework in a format; a call may still refuse it."""
+        return not fmt.is_hosted
+
+    def stages(self, implementation: Implementation, batch: Batch, device: str, mode: str) -> Iterator[Stage] | None:
+        """Return the stages of a written formula, computed with `operations`; None where none can be shown."""
+        if self.operations is None or implementation.formula not in FORMULAS:
+            return None
+        x, t = self.to_array(batch.logits, device), self.to_array(batch.targets, device)
+        return FORMULAS[implementation.formula](self.operations, x, t)
 
     def evaluate_linear(
         self, implementation: Implementation, batch: LinearBatch, device: str, mode: str
