@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import UsageError
-from ..core.formats import FORMATS, Format
+from ..core.formats import FORMATS, Format, Overflow, get_format
 from ..core.options import LossOptions, check_option
 from ..core.rounding import quantize, representable
 from ..core.vocabulary import Problem
@@ -90,13 +90,22 @@ class Case(LossOptions):
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that the case is measured in.
+        """Those of the four usual dtypes that the case is measured in; see `is_measured_in`."""
+        return tuple(name for name in FORMATS if self.is_measured_in(name))
 
-        A dtype cannot hold it if a finite number would become infinite, or an option 0.
+    def is_measured_in(self, dtype: str) -> bool:
+        """Return whether a run measures the case in a dtype.
+
+        A dtype cannot hold it if a finite number would be too large, an option 0, or an infinity or NaN is missing.
         """
-        return tuple(
-            name for name, fmt in FORMATS.items() if self.is_wanted_in(name) and self.why_unrepresentable(fmt) is None
-        )
+        if dtype not in self._held:
+            self._held[dtype] = self.why_unrepresentable(get_format(dtype)) is None
+        return self._held[dtype] and self.is_wanted_in(dtype)
+
+    @cached_property
+    def _held(self) -> dict[str, bool]:
+        """Whether a dtype can hold the case, for the dtypes that were asked for."""
+        return {}
 
     def is_wanted_in(self, dtype: str) -> bool:
         """Return whether a run measures the case in a dtype that can hold it."""
@@ -131,8 +140,17 @@ def why_unrepresentable(fmt: Format, **numbers: ArrayLike | None) -> str | None:
     """Return the reason why the dtype cannot hold the numbers, which are given by name; None if it can."""
     for name, values in numbers.items():
         if values is not None and not representable(values, fmt):
-            return f"a finite {name.replace('_', ' ')} would become infinite"
+            return _why_not(np.asarray(values, np.float64), fmt, name.replace("_", " "))
     return None
+
+
+def _why_not(values: NDArray[np.float64], fmt: Format, name: str) -> str:
+    if np.isnan(values).any() and not fmt.has_nan:
+        return f"{fmt.name} has no NaN for a {name}"
+    if np.isinf(values).any() and not fmt.infinite:
+        return f"{fmt.name} has no infinity for a {name}"
+    fate = {Overflow.INFINITY: "become infinite", Overflow.NAN: "become NaN", Overflow.SATURATE: "be clipped"}
+    return f"a finite {name} would {fate[fmt.overflow]}"
 
 
 def make(

@@ -8,6 +8,7 @@ has them.
 import math
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -124,6 +125,7 @@ NARROW: dict[str, Format] = {
         "float8_e3m4", "float6_e3m2fn", "float6_e2m3fn", "float4_e2m1fn",
     )
 }  # fmt: skip
+_TABLE_RANKS = {name: rank for rank, name in enumerate([*FORMATS, *NARROW])}
 _SHORT = {name.partition("_")[2]: name for name in NARROW}
 
 # e5m6, e4m7fn, p8_-30_31, each perhaps with -flush, -saturate.
@@ -190,6 +192,26 @@ def _described(name: str) -> Format | None:
     )  # fmt: skip
 
 
+def is_format_name(name: str) -> bool:
+    """Return whether a word is the name of a format in tables, not a short name."""
+    return name in _TABLE_RANKS or _described(name) is not None
+
+
+def table_rank(name: str) -> tuple[int, str]:
+    """Return the key that sorts the names of formats as in tables: the four, the narrow ones, the others by name."""
+    return _TABLE_RANKS.get(name, len(_TABLE_RANKS)), name
+
+
+def in_table_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct names of formats in the order of tables; see `table_rank`."""
+    return tuple(sorted(set(names), key=table_rank))
+
+
+def format_of_result(dtype: np.dtype[Any], fmt: Format) -> Format:
+    """Return the format of a returned array: the inputs' format if NumPy holds that in this dtype."""
+    return fmt if fmt.is_hosted and dtype == fmt.dtype else get_format(dtype)
+
+
 def _dtype_name(dtype: Any) -> str:
     if dtype is None:  # NumPy would read None as float64
         return "None"
@@ -224,16 +246,17 @@ def _as_array(values: Any) -> Array:
     # NumPy cannot read a tensor that requires a gradient or lies on another device.
     held = values.detach() if hasattr(values, "detach") else values
     held = held.cpu() if hasattr(held, "cpu") else held
-    bfloat16 = np.dtype(ml_dtypes.bfloat16)
-    if _dtype_name(getattr(held, "dtype", None)) != bfloat16.name:
+    name = _dtype_name(getattr(held, "dtype", None))
+    if name != "bfloat16" and name not in NARROW:
         return np.asarray(held if hasattr(held, "__array__") or not hasattr(held, "numpy") else held.numpy())
-    # PyTorch and MLX do not export bfloat16, and Paddle exports its bits as integers; float32 holds every bfloat16.
+    # PyTorch and MLX do not export bfloat16, and Paddle exports its bits as integers; float32 holds every number.
+    own = get_format(name).dtype
     with suppress(TypeError, ValueError, RuntimeError):
         array = np.asarray(held)
-        if array.dtype == bfloat16:
+        if array.dtype == own:
             return array
     wide = getattr(sys.modules[type(held).__module__], "float32", "float32")
-    return np.asarray(held.float() if hasattr(held, "float") else held.astype(wide)).astype(bfloat16)
+    return np.asarray(held.float() if hasattr(held, "float") else held.astype(wide)).astype(own)
 
 
 def overflow(fmt: Format) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import FORMATS, Format
+from .formats import Format, get_format
 from .rounding import quantize
 
 Float64 = NDArray[np.float64]
@@ -47,9 +47,9 @@ def short_list(values: NDArray[Any]) -> str:
     """Return a literal of nested lists that gives the values when it is converted to their dtype, as short as possible.
 
     Args:
-        values: an array of one of the four dtypes.
+        values: an array of a dtype of NumPy or ml_dtypes.
     """
-    fmt = FORMATS[values.dtype.name]
+    fmt = get_format(values.dtype)
     if values.ndim > 1:
         return joined([short_list(part) for part in values])
     numbers = values.astype(np.float64)
@@ -79,7 +79,7 @@ def short_list_within(values: NDArray[Any], limit: int) -> str | None:
     else:
         # Each number or product of equal numbers has at least three characters.
         runs = 1 + np.count_nonzero(values[1:] != values[:-1])
-        if 3 * runs > limit and _steps(values.astype(np.float64), FORMATS[values.dtype.name]) is None:
+        if 3 * runs > limit and _steps(values.astype(np.float64), get_format(values.dtype)) is None:
             return None
         whole = short_list(values)
     return whole if len(whole) <= limit else None

@@ -12,6 +12,7 @@ from pandas.api.extensions import ExtensionArray
 from pandas.api.types import pandas_dtype
 from pandas.arrays import BooleanArray, IntegerArray
 
+from ..core.formats import format_of_result
 from ..core.vocabulary import Quantity, Status
 from ..frameworks import LinearBatch
 from ..frameworks.stages import Stage
@@ -160,7 +161,7 @@ def _present(
         finite=graded.finite, expected_finite=graded.expected_finite,
         n_nan=graded.n_nan, n_posinf=graded.n_posinf, n_neginf=graded.n_neginf, n_zeroed=graded.n_zeroed,
         max_abs=graded.max_abs, max_rel=graded.max_rel, max_ulp=graded.max_ulp,
-        condition=None if of_batch else exact.condition, out_dtype=array.dtype.name,
+        condition=None if of_batch else exact.condition, out_dtype=format_of_result(array.dtype, group.fmt).name,
         bits=_bits(array.reshape(1, -1) if of_batch else array),
     )  # fmt: skip
     if (bounds := group.apriori(quantity)) is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ..cases import Case
-from ..core.formats import FORMATS
+from ..core.formats import get_format
 from ..core.vocabulary import OracleKind
 from ..storage.schema import ProgramLine
 from ._rows import QuantityRows, cell_table, quantity_rows
@@ -34,7 +34,7 @@ class Block:
 
     def grouped(self) -> Grouped:
         """Return the groups of the cases, by dtype."""
-        return {d: groups(self.cases, FORMATS[d], self.oracle) for d in {cell.dtype for cell in self.parts}}
+        return {d: groups(self.cases, get_format(d), self.oracle) for d in {cell.dtype for cell in self.parts}}
 
 
 def measure(pools: Pools, run_name: str, block: Block, grouped: Grouped, keep: Keep) -> Iterator[tuple[int, str]]:

@@ -11,11 +11,13 @@ from packaging.utils import canonicalize_name
 
 from ..core.conventions import STANDARD, Convention
 from ..core.errors import format_error
+from ..core.formats import FORMATS, NARROW, Format, get_format
 from ..core.interpreting import DEVICE, INTERPRETED
 from ..core.vocabulary import Problem
 from ..frameworks import Framework, Implementation
 
 GROUP = "logitlab.frameworks"
+HOSTED = "e5m6"  # a format that stands for all without a dtype of NumPy
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Description:
         failed: whether its packages are installed but its import failed, died or hung.
         distributions: for each of ``versions``, the distribution that holds the import package, as
             ``("paddle", "paddlepaddle")``.
+        refused: the formats of NumPy and ml_dtypes that it does not take; see `Framework.takes`.
+        hosted: whether it takes formats without a dtype of NumPy. It may still refuse one when it is called.
     """
 
     framework: str
@@ -64,6 +68,12 @@ class Description:
     settings: tuple[tuple[str, str], ...] = ()
     failed: bool = False
     distributions: tuple[tuple[str, str], ...] = ()
+    refused: tuple[str, ...] = ()
+    hosted: bool = False
+
+    def takes(self, fmt: Format) -> bool:
+        """Return whether a run plans cells of this format for the framework."""
+        return self.hosted if fmt.is_hosted else fmt.name not in self.refused
 
 
 def names() -> tuple[str, ...]:
@@ -145,6 +155,8 @@ def _described(name: str) -> Description:
             name, tuple(framework.devices()), infos, tuple(versions.items()),
             settings=tuple(framework.settings().items()),
             distributions=tuple((package, canonicalize_name(holder)) for package, holder in holders.items()),
+            refused=tuple(known for known, fmt in (FORMATS | NARROW).items() if not framework.takes(fmt)),
+            hosted=framework.takes(get_format(HOSTED)),
         )  # fmt: skip
     except BaseException as error:  # another package may raise anything, even SystemExit; other frameworks still run
         how = "cannot be imported" if isinstance(error, ImportError) else "failed when it was imported"

@@ -5,6 +5,7 @@ This module does not import pandas, the oracle or another framework, so that a w
 
 import gc
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import format_error
-from ..core.formats import FORMATS
+from ..core.formats import FORMATS, NARROW
 from ..core.threads import let_idle_threads_sleep
 from ..core.vocabulary import Status
 from ..frameworks import Batch, Framework, Implementation, LinearBatch
@@ -29,6 +30,11 @@ PROGRAM_BYTES = 5 * 2**27
 # New objects after which Python looks for unused cycles. Its default is 700 or 2,000, and one call of JAX creates more.
 # A cycle may hold the arrays of a call, so the number is not larger.
 COLLECT_EVERY = 5000
+# What frameworks and their packages say of a dtype that they do not have, do not convert, or have no kernel for.
+_REFUSED_DTYPE = re.compile(
+    "support|can't convert|unable to convert|allowed values|invalid dtype|while casting|promotion path|not implemented",
+    re.I,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +232,8 @@ def evaluated(
                 raise ValueError(f"{framework.name} returned {quantity!r}{again}")
             values[quantity] = _own_rows(_checked(quantity, array, given), batch)
     except BaseException as error:  # SystemExit too: it costs only this call
-        status, detail = _fault(framework, error) if fault is None else fault(error)
+        narrow = batch.number_format.name not in FORMATS
+        status, detail = _fault(framework, error, narrow=narrow) if fault is None else fault(error)
     lacking = tuple(q for q in expected if q not in values)
     if lacking and status is Status.OK:
         status, detail = Status.RAISED, f"{framework.name} returned no {' and no '.join(lacking)}"
@@ -273,14 +280,17 @@ def _own_rows(array: NDArray[Any], batch: Batch | LinearBatch) -> NDArray[Any]:
     return array[: batch.rows] if array.ndim and isinstance(batch, Batch) else array
 
 
-def _fault(framework: Framework, error: BaseException) -> tuple[Status, str]:
-    return Status.UNSUPPORTED if _says_unsupported(framework, error) else Status.RAISED, format_error(error)
+def _fault(framework: Framework, error: BaseException, *, narrow: bool) -> tuple[Status, str]:
+    refuses = _says_unsupported(framework, error, narrow=narrow)
+    return Status.UNSUPPORTED if refuses else Status.RAISED, format_error(error)
 
 
-def _says_unsupported(framework: Framework, error: BaseException) -> bool:
+def _says_unsupported(framework: Framework, error: BaseException, *, narrow: bool) -> bool:
     if not isinstance(error, Exception):
         return False
     try:
+        if narrow and _REFUSED_DTYPE.search(str(error)):
+            return True
         no_such_option = isinstance(error, TypeError) and "unexpected keyword argument" in str(error)
         return no_such_option or framework.unsupported(error)
     except Exception:  # the error cannot be printed
@@ -298,6 +308,7 @@ def _checked(quantity: str, array: Any, batch: Batch | LinearBatch) -> NDArray[A
         raise TypeError(f"{quantity} is a {type(array).__name__}; expected a NumPy array")
     if array.shape != expected:
         raise TypeError(f"{quantity} has shape {array.shape}; expected {expected}")
-    if array.dtype.name not in FORMATS:
-        raise TypeError(f"{quantity} has dtype {array.dtype}; expected one of {', '.join(FORMATS)}")
-    return np.array(array, FORMATS[array.dtype.name].dtype)
+    fmt = FORMATS.get(array.dtype.name) or NARROW.get(array.dtype.name)
+    if fmt is None:
+        raise TypeError(f"{quantity} has dtype {array.dtype}; expected one of {', '.join([*FORMATS, *NARROW])}")
+    return np.array(array, fmt.dtype)

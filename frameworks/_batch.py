@@ -94,7 +94,7 @@ class Batch:
     """The input of one call.
 
     Attributes:
-        logits: (B, C) of one of the four NumPy dtypes; only ``check`` also gives (b, t, C) or (b, C, t).
+        logits: (B, C) of a dtype of NumPy or ml_dtypes; only ``check`` also gives (b, t, C) or (b, C, t).
         targets: class indices (B,), or class probabilities (B, C) of the logits' dtype.
         reduction: ``none``, ``mean`` or ``sum``.
         options: the options of `options.LossOptions` that are set, rounded to the logits' dtype; ``weight`` is (C,).
@@ -103,7 +103,8 @@ class Batch:
             have one shape, and a framework compiles it once.
         filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
         class_axis: the axis of the classes in the logits.
-        format: the format of the logits where their NumPy dtype is not the format itself; see `Format.is_hosted`.
+        format: the format of the logits where their NumPy dtype is not the format itself (`Format.is_hosted`). Then
+            target probabilities and options are numbers of the format too, and so is a returned float64 array.
     """
 
     logits: NDArray[Any]
@@ -119,7 +120,7 @@ class Batch:
     @property
     def number_format(self) -> Format:
         """The format of the logits."""
-        return self.format or get_format(self.logits.dtype)
+        return get_format(self.logits.dtype) if self.format is None else self.format
 
     @property
     def rows(self) -> int:
@@ -160,7 +161,7 @@ class Batch:
     @property
     def kind(self) -> tuple[str, int]:
         """The dtype and the number of classes: batches of one kind follow each other in a worker."""
-        return self.logits.dtype.name, self.logits.shape[1]
+        return self.number_format.name, self.logits.shape[1]
 
     def shape_of(self, quantity: str) -> tuple[int, ...]:
         """Return the shape of a quantity, with the filler rows."""

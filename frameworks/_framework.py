@@ -93,10 +93,6 @@ class Framework(ABC):
         The arrays keep the dtype that the framework returned.
         """
 
-    def takes(self, fmt: Format) -> bool:
-        """Return whether a run measures the framework in a format; a call may still refuse it."""
-        return not fmt.is_hosted
-
     def stages(self, implementation: Implementation, batch: Batch, device: str, mode: str) -> Iterator[Stage] | None:
         """Return the stages of a written formula, computed with `operations`; None where none can be shown."""
         if self.operations is None or implementation.formula not in FORMULAS:
@@ -120,6 +116,13 @@ class Framework(ABC):
     def devices(self) -> Sequence[str]:
         """Return the devices that the framework finds now: ``cpu``, ``cuda``, ..."""
         return ("cpu",)
+
+    def takes(self, fmt: Format) -> bool:
+        """Return whether a run plans cells of this format for the framework; by default all with a dtype of NumPy's.
+
+        A framework that takes a hosted format gets its numbers in float64, and `Batch.format` names the format.
+        """
+        return not fmt.is_hosted
 
     def unsupported(self, error: Exception) -> bool:
         """Return whether the error means that the framework does not support the call, rather than a fault."""

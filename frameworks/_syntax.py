@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..core.formats import NARROW
+
 
 @dataclass(frozen=True)
 class Syntax:
@@ -58,7 +60,9 @@ class Syntax:
 
     imports: tuple[str, ...] = ("import numpy as np",)
     before_imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    imports_by_dtype: Mapping[str, str] = field(default_factory=lambda: {"bfloat16": "import ml_dtypes"})
+    imports_by_dtype: Mapping[str, str] = field(
+        default_factory=lambda: dict.fromkeys(("bfloat16", *NARROW), "import ml_dtypes")
+    )
     array: str = "np.array({numbers}, '{dtype}')"
     targets: str = "np.array({numbers})"
     device: str = ""

@@ -8,21 +8,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.formats import NARROW
+
+# The formats that both PyTorch and ml_dtypes have, and integers of their size.
+_BITS: dict[str, type[np.generic]] = {"bfloat16": np.int16} | {
+    name: np.uint8 for name in NARROW if name.startswith("float8") and hasattr(torch, name)
+}
+
 
 def to_tensor(values: NDArray[Any], device: str) -> Tensor:
-    """Return a NumPy array as a tensor; bfloat16 is passed as int16, since PyTorch rejects that of ml_dtypes."""
+    """Return a NumPy array as a tensor; a dtype of ml_dtypes is passed by its bits, since PyTorch rejects the array.
+
+    Raises:
+        TypeError: for a dtype that PyTorch does not have.
+    """
     # Only a read-only array is copied. The copy keeps the layout, which the case tests.
     own = values if values.flags.writeable else values.copy(order="K")
-    if own.dtype == ml_dtypes.bfloat16:
-        return _in_its_memory(own.view(np.int16), device).view(torch.bfloat16)
+    bits = _BITS.get(own.dtype.name)
+    if bits is not None:
+        return _in_its_memory(own.view(bits), device).view(getattr(torch, own.dtype.name))
     return _in_its_memory(own, device)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor as a NumPy array, of ml_dtypes' bfloat16 for PyTorch's."""
+    """Return a tensor as a NumPy array, of ml_dtypes' bfloat16 or float8 for PyTorch's."""
     host = tensor.detach().cpu().contiguous()
-    if host.dtype == torch.bfloat16:
-        return host.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    name = str(host.dtype).removeprefix("torch.")
+    if name in _BITS:
+        bits = host.view(getattr(torch, _BITS[name].__name__)).numpy()
+        return bits.view(getattr(ml_dtypes, name))
     values: NDArray[Any] = host.numpy()
     return values
 

@@ -151,7 +151,7 @@ class MlxFramework(Framework):
 
     def unsupported(self, error: Exception) -> bool:
         # "[Primitive::vjp] Not implemented for ...", "float64 is not supported on the GPU".
-        words = "Not implemented for", "is not supported on the GPU"
+        words = "Not implemented for", "is not supported on the GPU", "std::bad_cast"  # the last of an unknown dtype
         return isinstance(error, NotImplementedError) or any(w in str(error) for w in words)
 
     def forget_programs(self) -> None:

@@ -39,7 +39,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.formats import Format
+from ..core.formats import Format, Overflow
 from ..oracle import Reference
 
 Float64 = NDArray[np.float64]
@@ -101,9 +101,11 @@ def apriori_bounds(
 
         - a NaN or ``+inf`` logit, a row without limit, an infinite loss, overflow, or unshifted underflow;
         - an invalid target, class probabilities, or a reduced or weighted loss;
-        - a softcap, logit scale or z-loss.
+        - a softcap, logit scale or z-loss, or a format of few bits, such as float4_e2m1fn.
     """
     missing = np.full(exact.loss.hi.size if quantity == "loss" else len(logits), np.nan)
+    if _is_too_coarse(fmt, function_roundings):
+        return missing, missing.copy()
     # Logits near float64's largest number overflow here, and get no bound.
     with np.errstate(over="ignore", invalid="ignore"):
         if exact.transform.plain and quantity == "probabilities":
@@ -111,6 +113,13 @@ def apriori_bounds(
         if exact.transform.plain and quantity == "loss" and exact.loss.hi.ndim == 1 and targets.ndim == 1:
             return _loss_bounds(_LogitRows.of(logits, fmt, exact), logits, targets, fmt, exact, function_roundings)
     return missing, missing.copy()
+
+
+def _is_too_coarse(fmt: Format, functions: float) -> bool:
+    """Return whether a format has so few bits that the analysis fails: the errors multiply to anything, or a number
+    that underflows is not small beside one rounding.
+    """
+    return 4 * functions * fmt.unit_roundoff >= 1 or fmt.smallest_normal >= fmt.unit_roundoff
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,8 @@ class _LogitRows:
         In float16 it is infinite for 65,520 equal logits or more.
         """
         in_range: Mask = self.applies & (self.lse - self.maximum + slack <= np.log(fmt.largest))
+        if fmt.overflow is Overflow.NAN:  # the exponential of an overflowed shift is NaN, not 0
+            in_range &= self.maximum - self.minimum <= fmt.largest
         return in_range
 
 

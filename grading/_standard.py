@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.formats import FORMATS, Format
+from ..core.formats import Format, format_of_result
 from ..core.rounding import overflows, rounds_to_zero, ulp
 from ..core.vocabulary import Quantity
 from ..oracle import Exact, Reference
@@ -35,11 +35,15 @@ class Errors(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Exact values (R, E), overflowed as the dtype does; where they are finite; the rows (R,) of finite ones."""
+    """Exact values (R, E), overflowed as the dtype does; where they are finite; the rows (R,) of finite ones.
+
+    ``saturated`` is where they were replaced by the largest number; None if nowhere.
+    """
 
     values: Float64
     finite: NDArray[np.bool_]
     finite_rows: NDArray[np.bool_]
+    saturated: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, exact: Exact, fmt: Format) -> Self:
@@ -47,11 +51,13 @@ class Expected(NamedTuple):
         beyond = overflows(exact.hi, fmt, exact.lo)
         values = np.where(beyond, np.copysign(fmt.overflow_value, exact.hi), exact.hi) if beyond.any() else exact.hi
         finite = np.isfinite(values)
-        return cls(values, finite, np.logical_and.reduce(finite, axis=1))
+        clipped = beyond.any() and np.isfinite(fmt.overflow_value)
+        return cls(values, finite, np.logical_and.reduce(finite, axis=1), beyond if clipped else None)
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """Return the given rows, which may repeat."""
-        return type(self)(self.values[rows], self.finite[rows], self.finite_rows[rows])
+        saturated = None if self.saturated is None else self.saturated[rows]
+        return type(self)(self.values[rows], self.finite[rows], self.finite_rows[rows], saturated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +182,7 @@ class Standard:
 
         This decides where a result must be finite.
         """
-        own = FORMATS[out_dtype.name]
+        own = format_of_result(out_dtype, self.fmt)
         wider = own if own.largest > self.fmt.largest else self.fmt
         if wider.name not in self._expected:
             self._expected[wider.name] = Expected.of(self.wanted, wider)
@@ -192,6 +198,8 @@ class Standard:
             # In place, since a new array of a wide batch costs more than the subtraction.
             error = values - self.wanted.hi
             error -= self.wanted.lo
+            if expected.saturated is not None:  # the right answer is the largest number
+                np.subtract(values, expected.values, out=error, where=expected.saturated)
             np.abs(error, out=error)
             if not all_same_kind:  # rare
                 both_nan = np.isnan(values) & np.isnan(expected.values)

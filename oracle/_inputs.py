@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
-from ..core.formats import FORMATS, to_numpy
+from ..core.formats import FORMATS, NARROW, is_format_name, to_numpy
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -30,12 +30,12 @@ def float_matrix(values: object, name: str, have: str, expected: str) -> Float64
 
 
 def float_array(values: object, name: str, have: str) -> Float64:
-    """Return an array as float64; raise `UsageError` for a dtype that is not one of the four."""
+    """Return an array as float64; raise `UsageError` for a dtype that is not of floats."""
     x = to_numpy(values, name)
     if x.dtype.kind in "iu":
         x = x.astype(np.float64)
-    if x.dtype.name not in FORMATS:
-        raise UsageError(f"{name} {have} dtype {x.dtype}; expected one of {', '.join(FORMATS)}")
+    if not is_format_name(x.dtype.name):
+        raise UsageError(f"{name} {have} dtype {x.dtype}; expected one of {', '.join([*FORMATS, *NARROW])}")
     return x.astype(np.float64)
 
 
@@ -45,7 +45,7 @@ def checked_targets(targets: object, shape: tuple[int, ...], ignore_index: int |
         return t.reshape(0).astype(np.int64)
     if t.dtype.kind in "iu":
         return class_indices(t, shape, ignore_index)
-    if t.dtype.name not in FORMATS:
+    if not is_format_name(t.dtype.name):
         raise UsageError(f"targets have dtype {t.dtype}; expected integers (B,) or probabilities (B, C)")
     if t.shape != shape:
         raise UsageError(f"target probabilities have shape {t.shape}; expected that of the logits, {shape}")

@@ -13,7 +13,7 @@ from ..core import interpreting
 from ..core.arguments import as_paths
 from ..core.counting import count
 from ..core.errors import UsageError
-from ..core.formats import DTYPES
+from ..core.formats import in_table_order
 from ..storage.manifest import MANIFEST, Manifest
 from ..storage.querying import Measurements
 from ..storage.schema import BITWISE, CASES, PROGRAMS
@@ -191,8 +191,8 @@ def _provenance(m: Manifest) -> list[str]:
     for name, settings in m.nonempty_settings.items():
         lines.append(f"Settings of {name}: {'; '.join(f'{what} {value}' for what, value in settings.items())}")
     if m.left_out:
-        counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in DTYPES if d in m.left_out_by_dtype)
-        lines.append(f"Cases skipped because the dtype cannot hold a finite number of theirs: {counts}")
+        counts = ", ".join(f"{m.left_out_by_dtype[d]} in {d}" for d in in_table_order(m.left_out_by_dtype))
+        lines.append(f"Cases skipped because the dtype cannot hold one of their numbers: {counts}")
     if m.plain_only:
         lines.append(f"Run without loss options, except on cases that break compiled code: {', '.join(m.plain_only)}")
     lines += [f"{name} is graded by its own definition: {definition}" for name, definition in m.conventions.items()]

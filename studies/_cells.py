@@ -2,7 +2,7 @@
 
 from ..cases import Case
 from ..core.errors import UsageError
-from ..core.formats import Format
+from ..core.formats import Format, get_format
 from ..core.vocabulary import Problem
 from ..execution import variants
 from ..execution.plan import Cell
@@ -24,7 +24,7 @@ def owner_of(implementation: str) -> str:
 
 def require_dtype(case: Case, fmt: Format) -> None:
     """Raise a UsageError if the dtype cannot hold the case."""
-    if fmt.name not in case.dtypes:
+    if not case.is_measured_in(fmt.name):
         fix = f"choose one of {', '.join(case.dtypes)}" if case.dtypes else "choose another case"
         raise UsageError(f"{fmt.name} cannot hold {case.id}: {case.why_unrepresentable(fmt)}; {fix}")
 
@@ -60,6 +60,8 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
     """
     if description.missing is not None:
         raise UsageError(f"{description.framework} {description.missing}; for how to install it, see `logitlab doctor`")
+    if not description.takes(get_format(dtype)):
+        raise UsageError(f"{description.framework} does not take {dtype}; choose another dtype or framework")
     infos = {o.name: o for o in description.implementations}
     if implementation not in infos:
         raise UsageError(f"unknown implementation {implementation!r}; choose one from `logitlab frameworks`")

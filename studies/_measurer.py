@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..cases import Case
 from ..core.errors import UsageError
-from ..core.formats import FORMATS
+from ..core.formats import get_format
 from ..core.vocabulary import QUANTITIES, Quantity
 from ..execution.plan import Cell, Group, PlannedCall, groups, single_group
 from ..execution.pool import Pools
@@ -115,7 +115,7 @@ class Measurer:
         key = (case.id, reduction, cell.dtype)
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
-            self._alone[key] = single_group(own, FORMATS[cell.dtype])
+            self._alone[key] = single_group(own, get_format(cell.dtype))
         return self._alone[key].with_convention(cell.implementation.convention)
 
     def outcome(self, case: Case, call: PlannedCall) -> Outcome:

@@ -15,7 +15,7 @@ from ..cases import Case, select_cases
 from ..core.arguments import Strings, as_choice, as_dtypes, as_strings
 from ..core.counting import count
 from ..core.errors import UsageError
-from ..core.formats import FORMATS, get_format, to_numpy
+from ..core.formats import FORMATS, get_format, is_format_name, to_numpy
 from ..core.vocabulary import GRADES, SOUND, Quantity, grade_rank
 from ..execution.plan import choose_dtypes
 from ..frameworks import Batch
@@ -173,7 +173,7 @@ class LogitCase:
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of shape {values.shape}, expected {expected}"
             )
-        if values.dtype.name not in FORMATS:
+        if not is_format_name(values.dtype.name):
             raise AssertionError(
                 f"{self.name} in {self.dtype}: {quantity} of dtype {values.dtype}, expected {', '.join(FORMATS)}"
             )
@@ -232,7 +232,7 @@ def logit_cases(patterns: Strings = None, dtypes: object = None) -> tuple[LogitC
             f"no case of {', '.join(globs)} holds logits and class indices alone; choose other cases from "
             "`logitlab cases`"
         )
-    held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if dtype in case.dtypes)
+    held = tuple(LogitCase(case, dtype) for case in chosen for dtype in wanted if case.is_measured_in(dtype))
     if not held:
         why = chosen[0].why_unrepresentable(get_format(wanted[0]))
         # pytest would skip a test without cases, and nothing would be checked.

@@ -16,7 +16,7 @@ from in_process import calls_in_this_process
 import logitlab
 from logitlab.cases import all_cases, select_cases
 from logitlab.cli import main
-from logitlab.core.formats import FORMATS
+from logitlab.core.formats import FORMATS, get_format
 from logitlab.execution import registry
 from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
@@ -303,7 +303,7 @@ def test_a_wrong_sign_is_named_at_its_entry():
     """The larger error is in another entry."""
     values, exact = np.array([0.25, 1e-3, -0.5]), np.array([0.5, -1e-3, -0.5])
     kind = Stage.of_quantity("gradient", values)
-    stage = ComparedStage.of(kind, values, lambda: ExactValues.of(exact, np.zeros(3)))
+    stage = ComparedStage.of(kind, values, lambda: ExactValues.of(exact, np.zeros(3)), get_format(values.dtype))
     assert wrong_result(stage, "wrong_sign", FLOAT32).rule == "0.001 has the wrong sign, the exact value is -0.001"
 
 

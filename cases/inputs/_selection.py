@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...core.errors import UsageError
 from ...core.facts import Inputs
-from ...core.formats import FORMATS
+from ...core.formats import FORMATS, get_format, in_table_order
 from ...core.vocabulary import Problem
 from .. import Case, all_cases, content_hash, select_cases
 from ._case_file import CaseFile
@@ -25,7 +25,7 @@ class CaseBlock:
     def rows(self, dtype: str, *, problem: Problem = Problem.LOGITS, plain_only: bool = False) -> int:
         """Return the number of rows of a problem measured in a dtype."""
         taken = (c for c in self.cases if c.problem is problem and c.is_taken(plain_only=plain_only))
-        return sum(c.rows for c in taken if dtype in c.dtypes) if dtype in self.dtypes else 0
+        return sum(c.rows for c in taken if c.is_measured_in(dtype)) if dtype in self.dtypes else 0
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Selection:
     def dtypes(self) -> tuple[str, ...]:
         """All dtypes of the run: the requested ones, or all four for cases and the files' dtypes."""
         own = {f.dtype for f in self.files}
-        return self.requested or tuple(d for d in FORMATS if self.cases or d in own)
+        return self.requested or in_table_order(own | set(FORMATS if self.cases else ()))
 
     def blocks(self) -> Iterator[CaseBlock]:
         """Yield all cases at once, then the files piece by piece, always in the same order."""
@@ -68,11 +68,11 @@ class Selection:
     def has_case_for(self, dtype: str, *, problem: Problem = Problem.LOGITS, plain_only: bool = False) -> bool:
         """Return whether a case or file of a problem is measured in a dtype, even if it has no rows."""
         taken = (c for c in self.cases if c.problem is problem and c.is_taken(plain_only=plain_only))
-        in_memory = dtype in self.dtypes and any(dtype in c.dtypes for c in taken)
+        in_memory = dtype in self.dtypes and any(c.is_measured_in(dtype) for c in taken)
         return in_memory or self.rows(dtype, problem=problem, plain_only=plain_only) > 0
 
     def _dtypes_of(self, file: LogitsFile) -> tuple[str, ...]:
-        return tuple(d for d in self._requested_of(file) if d in file.dtypes)
+        return tuple(d for d in self._requested_of(file) if file.why_unrepresentable(get_format(d)) is None)
 
     def _requested_of(self, file: LogitsFile) -> tuple[str, ...]:
         return self.requested or (file.dtype,)
@@ -91,7 +91,7 @@ class Selection:
                 {"case": one.id, "dtype": dtype, "why": why}
                 for one, dtypes in requested
                 for dtype in dtypes
-                if (why := one.why_unrepresentable(FORMATS[dtype])) is not None
+                if (why := one.why_unrepresentable(get_format(dtype))) is not None
             ],
         }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...core.bitwise import Compared, Property
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.vocabulary import Problem, Quantity, Status
 from ...frameworks import Batch
 from ...storage.schema import BitwiseLine
@@ -46,7 +46,9 @@ class TrialCall(Call):
 
     def batch(self) -> Batch:
         """Return no rows of the cell's dtype and width: the worker makes the rows, which are many."""
-        return Batch(np.zeros((0, self.classes), FORMATS[self.cell.dtype].dtype), np.zeros(0, np.int64))
+        fmt = get_format(self.cell.dtype)
+        hosted = fmt if fmt.is_hosted else None
+        return Batch(np.zeros((0, self.classes), fmt.dtype), np.zeros(0, np.int64), format=hosted)
 
     def with_one_thread(self, trial: Trial) -> TrialCall | None:
         """Return the call in a process with one thread; None if the trial has compared threads, or cannot."""

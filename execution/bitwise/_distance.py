@@ -35,15 +35,17 @@ def ulps_apart(one: Array, other: Array) -> Float64:
         return found
     a, b = first[places], second[places]
     here = differ[places] & ~(np.isnan(a) & np.isnan(b))
-    low, high = np.sort(np.stack([_ordered(a.view(unsigned)), _ordered(b.view(unsigned))]), axis=0)
+    low, high = np.sort(np.stack([_ordered(a), _ordered(b)]), axis=0)
     steps = (high - low).astype(np.float64)
     steps[~(np.isfinite(a) & np.isfinite(b))] = np.inf
     found[places] = np.where(here, steps, 0.0).max(axis=1)
     return found
 
 
-def _ordered(bits: Array) -> Array:
-    """Return unsigned integers in the order of the numbers that have these bits."""
-    sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
+def _ordered(values: Array) -> Array:
+    """Return unsigned integers in the order of the numbers."""
+    bits = values.view(f"u{values.dtype.itemsize}")
+    # The bits of -1 and 1 differ in the sign alone. A number of six bits is stored in eight.
+    sign = (-np.ones((), values.dtype)).view(bits.dtype) ^ np.ones((), values.dtype).view(bits.dtype)
     ordered: Array = np.where(bits & sign, ~bits, bits | sign)
     return ordered

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import get_format
 from ...frameworks import Batch, Framework, Implementation, LinearBatch
 from .. import worker
 from ..worker import Evaluation, Outcome
@@ -35,12 +34,12 @@ def _tried(
 ) -> Outcome:
     assert isinstance(batch, Batch)  # noqa: S101 - for the type checker: only losses of logits have trials
     classes = batch.logits.shape[1]
-    rows = Rows.of(classes, get_format(batch.logits.dtype.name))
+    rows = Rows.of(classes, batch.number_format)
     few = framework.compiles_shapes(mode)
     plan = Plan(few_shapes=few, large=not few, threads=() if few and mode != "eager" else threads_of(framework))
 
     def call(logits: NDArray[Any], targets: NDArray[np.int64]) -> Outcome:
-        return worker.evaluated(framework, chosen, Batch(logits, targets), device, mode)
+        return worker.evaluated(framework, chosen, Batch(logits, targets, format=batch.format), device, mode)
 
     trial = first_results(plan, rows, call) if first_only else try_width(plan, rows, call, framework.threads)
     return Outcome(trial=trial)

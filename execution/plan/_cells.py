@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.errors import UsageError
-from ...core.formats import FORMATS, get_format
+from ...core.formats import FORMATS, get_format, in_table_order
 from ...core.interpreting import INTERPRETED
 from ...core.vocabulary import OracleKind
 from ...oracle import require_quad
@@ -24,6 +24,7 @@ ON_REQUEST = (INTERPRETED, "sharded")
 DEVICES_ON_REQUEST = ("cl",)
 # Simulated arithmetic is an instrument of research, and no loss that a program calls.
 FRAMEWORKS_ON_REQUEST = ("simulated",)
+OF_ANY_FORMAT = "add the framework simulated, which computes in any format"
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,8 @@ def choose_oracle(name: str) -> OracleKind:
 
 
 def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the requested dtypes in the order of the formats, or all four."""
-    asked = {get_format(d).name for d in wanted or FORMATS}
-    return tuple(name for name in FORMATS if name in asked)
+    """Return the requested dtypes in the order of tables, or the four usual ones."""
+    return in_table_order(get_format(d).name for d in wanted or FORMATS)
 
 
 def choose_cells(
@@ -137,7 +137,8 @@ def choose_cells(
     ``sparing`` leaves out modes other than eager in dtypes other than `SPARED_FOR`.
 
     Raises:
-        UsageError: if no framework has a requested implementation, device or mode, or no cell matches.
+        UsageError: if no framework has a requested implementation, device or mode, or takes a dtype, or no cell
+            matches.
     """
     present = {n: d for n, d in descriptions.items() if d.missing is None}
     if not present:
@@ -147,6 +148,9 @@ def choose_cells(
     for glob in implementations or ():
         if not any(fnmatch.fnmatchcase(o.name, _literal(glob)) for o in infos):
             raise UsageError(f"no implementation matches {glob!r}; choose from those listed by `logitlab frameworks`")
+    for dtype in dtypes:
+        if not any(d.takes(get_format(dtype)) for d in present.values()):
+            raise UsageError(f"no chosen framework takes {dtype}; {OF_ANY_FORMAT}, or choose another dtype")
     _known("device", devices, {d for p in present.values() for d in p.devices} | {"auto"})
     _known("mode", modes, {m for o in infos for m in o.modes})
     cells = tuple(
@@ -155,6 +159,7 @@ def choose_cells(
         for info in description.implementations
         if info.version is not None and _is_asked_for(info, implementations)
         for dtype in dtypes
+        if description.takes(get_format(dtype))
         for device in description.devices
         if _is_wanted(device, devices, description)
         for mode in info.modes

@@ -29,7 +29,7 @@ def groups(cases: Iterable[Case], fmt: Format, oracle: OracleKind = OracleKind.B
     Plain cases of equal width form a group. Each group has a number of rows that it can be filled up to. Each case
     of the linear problem is a separate group.
     """
-    fitting = [c for c in cases if fmt.name in c.dtypes]
+    fitting = [c for c in cases if c.is_measured_in(fmt.name)]
     held = [c for c in fitting if c.problem is Problem.LOGITS]
     linear = [single_group(c, fmt, oracle) for c in fitting if c.problem is Problem.LINEAR]
     rows = sorted((c for c in held if c.plain), key=lambda c: c.classes)

@@ -167,7 +167,11 @@ class Group:
 
     def batch(self) -> Batch | LinearBatch:
         """Return the input of a call."""
-        return Batch(self.logits, self.targets, self.reduction, self.options, self.cases[0].layout, self.common_rows)
+        hosted = self.fmt if self.fmt.is_hosted else None
+        layout = self.cases[0].layout
+        return Batch(
+            self.logits, self.targets, self.reduction, self.options, layout, self.common_rows, format=hosted
+        )  # fmt: skip
 
     def divided(self) -> tuple[Group, ...]:
         """Return one group for each case; empty if there is only one case."""

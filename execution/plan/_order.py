@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-from ...core.formats import FORMATS
+from ...core.formats import table_rank
 from ._calls import PlannedCall
 from ._cells import FIRST_DTYPE
-
-_RANKS = {name: rank for rank, name in enumerate(sorted(FORMATS, key=lambda name: name != FIRST_DTYPE))}
 
 
 def ordered(calls: Iterable[PlannedCall]) -> list[PlannedCall]:
@@ -16,4 +14,9 @@ def ordered(calls: Iterable[PlannedCall]) -> list[PlannedCall]:
     and shape, and a worker may drop the programs of a finished width. The sort is stable: the groups of one width and
     the cells of one group keep their order.
     """
-    return sorted(calls, key=lambda call: (_RANKS[call.cell.dtype], call.group.cases[0].classes))
+    return sorted(calls, key=_key)
+
+
+def _key(call: PlannedCall) -> tuple[bool, tuple[int, str], int]:
+    dtype = call.cell.dtype
+    return dtype != FIRST_DTYPE, table_rank(dtype), call.group.cases[0].classes

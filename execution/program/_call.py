@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.interpreting import INTERPRETED
 from ...core.literals import RUNS_FROM, short_list_within
 from ...frameworks import Framework, Implementation, Syntax
@@ -20,7 +20,7 @@ from ._request import NeedsFileError, ProgramRequest
 
 MAX_LITERAL = 4000  # characters of an array in a program; a longer one is read from a file
 MAX_KEPT = 2**16  # bytes of an array whose literal is kept
-OTHER_DTYPES = {"bfloat16": "float32"}  # the dtype of a file, for a dtype that .npy files lack
+PLAIN = ("float16", "float32", "float64")  # the dtypes of .npy files; others are written as float32
 # The names that the templates of `Syntax` define.
 NAMES = (
     "x", "t", "loss", "gradient", "weight", "loss_of", "loss_and_gradient", "pull", "tape", "probabilities", "hidden",
@@ -76,7 +76,7 @@ class Call(ABC):
         if numbers is None:
             if self._request.data is None:
                 raise NeedsFileError(f"{' x '.join(map(str, values.shape))} {name}")
-            self.arrays[name] = values.astype(OTHER_DTYPES.get(dtype, dtype))
+            self.arrays[name] = values.astype(dtype if dtype in PLAIN else np.float32)
             numbers = f"np.load({self._request.data.format(name=name)!r})"
         return self._syntax.array.format(numbers=numbers, dtype=dtype, device=self._device)
 
@@ -105,12 +105,12 @@ class Call(ABC):
         }
 
     def _number(self, value: float) -> Value:
-        """Return an option. A NumPy array of bfloat16 times a Python float is float32, so NumPy gets a bfloat16."""
+        """Return an option. An ml_dtypes array times a Python float is float32, so NumPy gets a scalar of the dtype."""
         dtype, _ = self._request.batch.kind
-        own = np.zeros(0, FORMATS[dtype].dtype)
-        if dtype != "bfloat16" or not isinstance(value, float) or not isinstance(self._as_array(own), np.ndarray):
+        own = np.zeros(0, get_format(dtype).dtype)
+        if dtype in PLAIN or not isinstance(value, float) or not isinstance(self._as_array(own), np.ndarray):
             return constant(value)
-        code = ast.parse(f"ml_dtypes.bfloat16({value!r})", mode="eval").body
+        code = ast.parse(f"ml_dtypes.{dtype}({value!r})", mode="eval").body
         return Value(code, known=True, value=own.dtype.type(value))
 
     def _reduced(self, lines: Sequence[str], result: str, reduction: str) -> tuple[list[str], str]:
@@ -140,7 +140,7 @@ def _literal(values: NDArray[Any]) -> str | None:
 
 @lru_cache(maxsize=64)  # the programs of many implementations have the logits of one case
 def _kept_literal(data: bytes, shape: tuple[int, ...], dtype: str) -> str | None:
-    return short_list_within(np.frombuffer(data, FORMATS[dtype].dtype).reshape(shape), MAX_LITERAL)
+    return short_list_within(np.frombuffer(data, get_format(dtype).dtype).reshape(shape), MAX_LITERAL)
 
 
 def short_integers(targets: NDArray[Any]) -> str:

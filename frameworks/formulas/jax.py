@@ -53,7 +53,8 @@ def lse_logsumexp(logits: Array) -> Array:
 
 
 def at_least_float32(logits: Array) -> Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    # JAX does not promote 8-bit floats, so the dtype is chosen by its size.
+    return logits.astype(jnp.float32 if jnp.finfo(logits.dtype).bits < 32 else logits.dtype)
 
 
 def _log1p_terms(x: Array, scale: float | None) -> tuple[Array, Array, Array, Array]:
@@ -107,7 +108,7 @@ def _log1p_backward(
     if y is not None:
         gradient = gradient + (2 * z_loss * y / total)[:, None] * e
     gradient = gradient if slopes is None else gradient * slopes
-    return (gradient * upstream[:, None]).astype(upstream.dtype), None
+    return (gradient * at_least_float32(upstream)[:, None]).astype(upstream.dtype), None
 
 
 log1p.defvjp(_log1p_forward, _log1p_backward)

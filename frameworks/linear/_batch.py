@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.formats import Format, get_format
 from ...core.options import OptionValues, as_layer_keywords
 from ...core.vocabulary import Quantity
 from .._batch import Implementation, WithQuantities, missing_options, options_key
@@ -14,7 +15,7 @@ from .._batch import Implementation, WithQuantities, missing_options, options_ke
 
 @dataclass(frozen=True)
 class LinearBatch:
-    """The input of one call; all arrays are of one of the four NumPy dtypes, and the targets of class indices int64.
+    """The input of one call; all arrays are of one dtype of NumPy or ml_dtypes, and the targets of class indices int64.
 
     Attributes:
         hidden: hidden states (B, H).
@@ -40,6 +41,11 @@ class LinearBatch:
     def soft(self) -> bool:
         """Whether the targets are class probabilities."""
         return self.targets.ndim == 2
+
+    @property
+    def number_format(self) -> Format:
+        """The format of the inputs."""
+        return get_format(self.hidden.dtype)
 
     @property
     def kind(self) -> tuple[str, int]:

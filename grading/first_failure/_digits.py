@@ -27,7 +27,7 @@ def underflow(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
         return BrokenRule(rule, Fix.SHIFT) if relative >= LOST_FROM else None
     if stage.symbol == "e":
         return _exp_underflow(row, stage, j)
-    fmt = FORMATS[stage.dtype]
+    fmt = stage.fmt
     fate = "is zero" if value == 0 else "is subnormal, with few digits,"
     floor = fmt.smallest_subnormal / 2 if value == 0 else fmt.smallest_normal
     return BrokenRule(f"e / s {fate} in {fmt.name} below {floor:.4g}", Fix.LOG_OF_SUM)
@@ -35,7 +35,7 @@ def underflow(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
 
 def _is_small(stage: ComparedStage, j: int) -> bool:
     """Return whether the exact value is below the format's normal numbers."""
-    return abs(float(stage.exact.hi[j])) < FORMATS[stage.dtype].smallest_normal
+    return abs(float(stage.exact.hi[j])) < stage.fmt.smallest_normal
 
 
 def _blur(exact: float) -> float:
@@ -46,7 +46,7 @@ def _blur(exact: float) -> float:
 
 def _exp_underflow(row: TracedRow, stage: ComparedStage, j: int) -> BrokenRule:
     """Return the rule for an exponential of an unshifted logit below the format's normal numbers."""
-    fmt, value, x = FORMATS[stage.dtype], float(stage.values[j]), float(row.logits[j])
+    fmt, value, x = stage.fmt, float(stage.values[j]), float(row.logits[j])
     fate = "is zero" if value == 0 else "is subnormal, with few digits,"
     gone = x < underflow_to_zero(fmt)
     if value == 0 and not gone:
@@ -124,6 +124,6 @@ def lost_in_gradient(row: TracedRow, stage: ComparedStage) -> BrokenRule | None:
     if stage.operation in ("+", "-"):
         return BrokenRule(f"{stage.text} cancels to {short(value)} where it should be {exact}", Fix.OTHERS)
     if value == 0:
-        rule = f"{stage.text} underflows to zero in {stage.dtype} where it should be {exact}"
+        rule = f"{stage.text} underflows to zero in {stage.fmt.name} where it should be {exact}"
         return BrokenRule(rule, Fix.NO_QUOTIENT)
     return BrokenRule(f"{stage.text} is {short(value)} where it should be {exact}")

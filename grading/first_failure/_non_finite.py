@@ -78,8 +78,8 @@ def _ieee(row: TracedRow, stage: ComparedStage, operands: list[float], value: fl
         return BrokenRule(rule)
     by_zero = stage.operation == "/" and operands[1] == 0
     if np.isfinite(operands).all() and not by_zero:
-        limit = FORMATS[stage.dtype].largest
-        return BrokenRule(f"{shown} overflows {stage.dtype} above {limit:.4g}", _first_fix(row, stage))
+        limit = stage.fmt.largest
+        return BrokenRule(f"{shown} overflows {stage.fmt.name} above {limit:.4g}", _first_fix(row, stage))
     # An infinity that came in is an earlier stage's; NaN is born here.
     return BrokenRule(rule, _first_fix(row, stage) if np.isnan(value) or by_zero else None)
 
@@ -88,8 +88,8 @@ def _function_rule(row: TracedRow, stage: ComparedStage, x: float, value: float)
     name = "-" if stage.operation == "negate" else stage.operation
     rule = f"{name}({short(x)}) is {short(value)}"
     if stage.operation == "exp" and np.isfinite(x):
-        limit = overflow(FORMATS[stage.dtype])
-        return BrokenRule(f"{rule}: exp(x) overflows {stage.dtype} above {limit:.2f}", _first_fix(row, stage))
+        limit = overflow(stage.fmt)
+        return BrokenRule(f"{rule}: exp(x) overflows {stage.fmt.name} above {limit:.2f}", _first_fix(row, stage))
     return BrokenRule(rule, Fix.LOG_OF_SUM if stage.operation == "log" and x == 0 else None)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format
+from ...core.formats import Format, format_of_result
 from ...core.rounding import ulp
 from ...core.vocabulary import QUANTITIES, SOUND, Formula, Quantity, Verdict
 from ...frameworks.stages import Stage
@@ -53,19 +53,26 @@ class ComparedStage(Stage):
     """
 
     answer: Callable[[], ExactValues]
+    fmt: Format
     all_real: bool = False
 
     @classmethod
     def of(
-        cls, stage: Stage, value: NDArray[Any], answer: Callable[[], ExactValues], *, all_real: bool = False
+        cls,
+        stage: Stage,
+        value: NDArray[Any],
+        answer: Callable[[], ExactValues],
+        fmt: Format,
+        *,
+        all_real: bool = False,
     ) -> Self:
-        """Return the stage with its value in one row."""
+        """Return the stage with its value in one row of a case in this format."""
         kind = stage.direction, stage.name, stage.symbol, stage.text, stage.operation, stage.operands
-        return cls(*kind, np.atleast_1d(value), answer, all_real)
+        return cls(*kind, np.atleast_1d(value), answer, format_of_result(value.dtype, fmt), all_real)
 
     @property
     def dtype(self) -> str:
-        return str(self.value.dtype.name)
+        return self.fmt.name
 
     @cached_property
     def values(self) -> Float64:
@@ -192,7 +199,7 @@ class TracedBatch:
         exact_stages = _exact.stages(formula, x, target) if has_exact_stages else None
         all_real = has_exact_stages and bool(np.isfinite(x).all())
         stages = tuple(
-            ComparedStage.of(s, s.value[number], self._answer(s, number, exact_stages), all_real=all_real)
+            ComparedStage.of(s, s.value[number], self._answer(s, number, exact_stages), self.fmt, all_real=all_real)
             for s in self.stages
         )
         verdicts = {q: str(g.verdict[number]) for q, g in self.graded.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.vocabulary import Formula
 from ...storage.querying import Measurements
 from ..tables.bounds import largest_by_bound
@@ -28,7 +28,7 @@ def figures(found: Measurements) -> Iterator[Figure]:
             "bound holds. Each point is the largest error over all implementations of a formula with a similar bound. "
             "A number names the built-in. Naive has the bound without shift, the others the bound with shift; "
             f"{BEYOND}.",
-            _drawn(numbers, FORMATS[numbers["dtype"].iloc[0]].unit_roundoff),
+            _drawn(numbers, get_format(numbers["dtype"].iloc[0]).unit_roundoff),
             numbers.reset_index(drop=True),
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...storage.querying import Measurements
 from ..charts.style import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
 from ..tables.curves import BOUNDS, QUANTITIES, axes, bounds_along, curve, drawable
@@ -44,7 +44,7 @@ def figures(found: Measurements) -> Iterator[Figure]:
 def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
-    top = 10.0 ** np.ceil(np.log10(LOST / FORMATS[table["dtype"].iloc[0]].unit_roundoff))
+    top = 10.0 ** np.ceil(np.log10(LOST / get_format(table["dtype"].iloc[0]).unit_roundoff))
     lines = _lines(table, axis)
     # A bound beyond the axis is left out: drawn at its end it would look infinite.
     lines = lines[~(lines["line"].isin(BOUNDS) & (lines["error"] > top))]

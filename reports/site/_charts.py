@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.vocabulary import Formula
 from ...storage.querying import Measurements, quoted
 from ..charts.palette import FORMULA_COLOURS
@@ -100,7 +100,7 @@ def curves(lines: pd.DataFrame, axis: str, dtype: str, quantity: str, width: int
     import altair as alt  # noqa: PLC0415 - an extra
 
     shown = lines[(lines["dtype"] == dtype) & (lines["quantity"] == quantity)]
-    top = NOTHING_RIGHT / FORMATS[dtype].unit_roundoff
+    top = NOTHING_RIGHT / get_format(dtype).unit_roundoff
     logarithmic = _logarithmic(shown["x"])
     x = alt.X("x:Q", title=axis + " (log)" * logarithmic).axis(format="~g", grid=False, labelOverlap=True)
     x = x.scale(nice=False, zero=False)

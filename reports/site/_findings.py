@@ -8,11 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from ...core.counting import count
-from ...core.formats import DTYPES
 from ...core.vocabulary import Formula, Grade
 from ...storage.querying import Measurements
 from .._wording import SAFE
-from ..tables.grades import Column, grade_cells, reference_column, worst_grades
+from ..tables.grades import Column, grade_cells, matrix_dtypes, reference_column, worst_grades
 from ._results import define_results
 
 MAX_FINDINGS = 3
@@ -117,7 +116,7 @@ def _finite_and_wrong(
 
 def _narrower(matrix: pd.DataFrame, wide: pd.Series[str], column: Column) -> Iterator[Finding]:
     """The losses that are safe in the reference dtype but not in the narrowest."""
-    narrow = next(d for d in DTYPES if d in matrix)
+    narrow = matrix_dtypes(matrix)[0]
     if narrow == column.dtype:
         return
     thin = worst_grades(matrix, column._replace(dtype=narrow))

@@ -12,7 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ...core.formats import DTYPES
+from ...core.formats import is_format_name
 from ...core.vocabulary import GRADES, QUANTITIES
 
 DIGITS = 4  # significant ones, of a measured error
@@ -130,7 +130,8 @@ def _coded(values: pd.Series[Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
 
 
 def _kind(name: str, words: Sequence[str]) -> str:
-    if (name in (*DTYPES, "grade", *QUANTITIES) or name.startswith("grade on ")) and set(words) & set(GRADES):
+    graded = name in ("grade", *QUANTITIES) or name.startswith("grade on ") or is_format_name(name)
+    if graded and set(words) & set(GRADES):
         return "grade"
     if name in ("implementation", "case", "one", "other", "lowest", "highest", "first", "worst case"):
         return "name"

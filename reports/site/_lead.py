@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.vocabulary import FORMULAS, Formula, Verdict
 from ...storage.querying import Measurements, quoted
 from ..charts.palette import FORMULA_COLOURS
@@ -98,7 +98,7 @@ def _picture(
         f"{AXES[axis][0]}: {_found(lines)}",
         f"Largest error of losses of {framework} in {reference.label}. An ulp is the spacing of numbers at the exact "
         "loss: a correctly rounded loss is off by at most 0.5 ulp, and no digit is right at "
-        f"{1 / FORMATS[reference.dtype].unit_roundoff:,.0f} ulp. Dashed: the bound of rounding error analysis.",
+        f"{1 / get_format(reference.dtype).unit_roundoff:,.0f} ulp. Dashed: the bound of rounding error analysis.",
         f"Error of the loss in ulp along the {axis}, on logarithmic axes. {'; '.join(line.label for line in lines)}.",
     )
 
@@ -158,7 +158,7 @@ class Label(NamedTuple):
 def _drawn(lines: Sequence[Line], bounds: pd.DataFrame, axis: str, dtype: str) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
-    top = charts.NOTHING_RIGHT / FORMATS[dtype].unit_roundoff
+    top = charts.NOTHING_RIGHT / get_format(dtype).unit_roundoff
     values = [x for line in lines for x, _ in line.points] + bounds[axis].to_list()
     low, high = min(values), max(values)
     logarithmic = low > 0 and high / low >= charts.LOGARITHMIC

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ...core.formats import FORMATS
+from ...core.formats import get_format
 from ...core.rounding import ulp
 from ...core.vocabulary import FORMULAS
 from ...storage.querying import Measurements
@@ -92,6 +92,6 @@ def _spacing(exacts: pa.ChunkedArray, dtype: pa.ChunkedArray) -> pa.Array:
     for name in pd.unique(dtypes):
         of_dtype = dtypes == name
         # An exact loss that is not finite takes the spacing of the largest number: only the kind of result matters.
-        at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], FORMATS[name].largest)
-        spacing[of_dtype] = ulp(at, FORMATS[name])
+        at = np.where(np.isfinite(exact[of_dtype]), exact[of_dtype], get_format(name).largest)
+        spacing[of_dtype] = ulp(at, get_format(name))
     return pa.array(spacing)

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ...core.formats import DTYPES
+from ...core.formats import in_table_order
 from ...core.vocabulary import GRADES, Grade
 from ...storage.querying import Measurements, quoted
 from .ordering import CELL, KEYS, by_dtype
 
+CASE = " case"  # the end of the name of a column with the cases of a dtype's grades
 MEANINGS = {g.value: g.meaning for g in Grade} | {
     Grade.F.value: f"{Grade.F.meaning} where it should be, or the reverse"
 }
@@ -35,21 +36,25 @@ def grade_matrix(measurements: Measurements | pd.DataFrame) -> pd.DataFrame:
         FROM measurements WHERE status <> 'ok' GROUP BY ALL"""
     )
     both = pd.concat([t for t in (worst, ungraded) if len(t)] or [worst]).drop_duplicates(CELL)
-    return by_dtype(found.cells, both, {"grade": "", "case": " case"})
+    return by_dtype(found.cells, both, {"grade": "", "case": CASE})
 
 
 def grade_cells(matrix: pd.DataFrame) -> pd.DataFrame:
     """Return the grade matrix with a line for each cell: its worst ``grade``, or status, and the deciding ``case``."""
     who = ["framework", "implementation", "mode", "device"]
     each = [
-        matrix[[*who, dtype, f"{dtype} case"]]
+        matrix[[*who, dtype, f"{dtype}{CASE}"]]
         .set_axis([*who, "grade", "case"], axis=1)
         .assign(dtype=dtype)
         .dropna(subset="grade")
-        for dtype in DTYPES
-        if dtype in matrix
+        for dtype in matrix_dtypes(matrix)
     ]
     return pd.concat(each, ignore_index=True) if each else pd.DataFrame(columns=[*who, "grade", "case", "dtype"])
+
+
+def matrix_dtypes(matrix: pd.DataFrame) -> tuple[str, ...]:
+    """Return the dtypes of a grade matrix: each has a column of grades and a column ``<dtype> case``."""
+    return in_table_order(c.removesuffix(CASE) for c in matrix.columns if c.endswith(CASE))
 
 
 class Column(NamedTuple):
@@ -109,7 +114,7 @@ def grades_across(matrix: pd.DataFrame) -> pd.DataFrame:
     cells["label"] = labels(cells)
     # By device, then mode, both in the run's order, then dtype.
     place = {c: {v: i for i, v in enumerate(pd.unique(cells[c]))} for c in ("device", "mode")}
-    place["dtype"] = {d: i for i, d in enumerate(DTYPES)}
+    place["dtype"] = {d: i for i, d in enumerate(in_table_order(cells["dtype"]))}
     ordered = cells.sort_values(list(place), key=lambda c: c.map(place[str(c.name)]), kind="stable")
     wide = cells.pivot(index=["framework", "implementation"], columns="label", values="grade")
     wide = wide.reindex(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ...core.bitwise import Property
-from ...core.formats import DTYPES
 from ...core.vocabulary import in_words
 from ...storage.querying import Measurements
 from . import curves
@@ -16,7 +15,7 @@ from ._side_by_side import APART_AND_ERRORS, side_by_side
 from .bitwise import LARGEST, invariance
 from .bounds import against_bounds
 from .errors import LISTED, errors, finiteness
-from .grades import LEGEND, grade_matrix
+from .grades import LEGEND, grade_matrix, matrix_dtypes
 from .ignored import ignored_rows, in_brief
 from .ordering import CELL, by_dtype
 from .outcomes import article, faults, invalid_targets
@@ -249,10 +248,9 @@ def _four_decimals(value: object) -> object:
 def _merged(matrix: pd.DataFrame) -> pd.DataFrame:
     """The grade matrix with each dtype's grade and case in one column."""
     merged = matrix.copy()
-    for dtype in DTYPES:
-        if dtype in merged:
-            both = zip(merged[dtype], merged.pop(f"{dtype} case"), strict=True)
-            merged[dtype] = ["" if pd.isna(grade) else f"{grade} {case}" for grade, case in both]
+    for dtype in matrix_dtypes(matrix):
+        both = zip(merged[dtype], merged.pop(f"{dtype} case"), strict=True)
+        merged[dtype] = ["" if pd.isna(grade) else f"{grade} {case}" for grade, case in both]
     return merged
 
 

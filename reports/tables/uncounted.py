@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ...core.formats import FORMATS
+from ...core.formats import FORMATS, NARROW
 from ...core.vocabulary import accurate_ulps
 
+_KNOWN = FORMATS | NARROW  # in a described format no error is left out
 MARK = "†"
 MEANING = (
     f"{MARK} (or a column uncounted): larger errors are left out because every grade allows them. They are within the "
@@ -36,10 +37,10 @@ def _uncounted() -> str:
     ways to know this: the whole row's error is within ``t``, or the entry with the most ulp is subnormal. It is
     subnormal if that many ulp of a normal number would exceed the row's ``max_rel``, which covers normal numbers only.
     """
-    limits = {name: accurate_ulps(fmt) for name, fmt in FORMATS.items()}
+    limits = {name: accurate_ulps(fmt) for name, fmt in _KNOWN.items()}
     limit = _of_dtype({name: f"{c!r} + {d!r} * sqrt(classes)" for name, (c, d) in limits.items()})
-    smallest = _of_dtype({name: f"{fmt.smallest_normal!r}" for name, fmt in FORMATS.items()})
-    roundoff = _of_dtype({name: f"{fmt.unit_roundoff!r}" for name, fmt in FORMATS.items()})
+    smallest = _of_dtype({name: f"{fmt.smallest_normal!r}" for name, fmt in _KNOWN.items()})
+    roundoff = _of_dtype({name: f"{fmt.unit_roundoff!r}" for name, fmt in _KNOWN.items()})
     within = f"coalesce(max_abs * (1 - {limit} / max_ulp) <= {smallest}, false)"
     subnormal = f"coalesce(max_ulp * {roundoff} > max_rel, false)"
     more = f"max_ulp > {limit} AND max_ulp < 'infinity'"

@@ -61,7 +61,7 @@ def catalogue(
         if (not of_families or c.family in kept_families)
         and (not of_tags or kept_tags & set(c.tags))
         and (not of_sources or _is_from(c.source, of_sources))
-        and (not held or set(held) & set(c.dtypes))
+        and (not held or any(c.is_measured_in(dtype) for dtype in held))
     ]
     if not found:
         filters = {"case": globs, "family": of_families, "tag": of_tags, "dtype": held, "source": of_sources}

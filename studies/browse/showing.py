@@ -179,7 +179,7 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View | Li
         UsageError: for an unknown case, a dtype that cannot hold it, or a row out of range.
     """
     fmt, chosen = get_format(dtype), get_case(case)
-    if fmt.name not in chosen.dtypes:
+    if not chosen.is_measured_in(fmt.name):
         choose = f"choose one of {', '.join(chosen.dtypes)}"
         raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {choose}")
     if row is not None and not 0 <= row < chosen.rows:
@@ -233,7 +233,7 @@ def _heading(v: View | LinearView) -> Iterator[str]:
     yield f"{c.id} in {v.dtype}"
     yield c.why
     shape = c.shapes if isinstance(c, LinearCase) else f"shape: {c.rows} x {c.classes}"
-    yield f"{shape}; {_options(c, FORMATS[v.dtype])}"
+    yield f"{shape}; {_options(c, get_format(v.dtype))}"
     absent = [name for name in FORMATS if name not in c.dtypes]
     not_held = f"; not by {', '.join(absent)}: {c.why_unrepresentable(FORMATS[absent[0]])}" if absent else ""
     yield f"held by: {', '.join(c.dtypes)}{not_held}"
@@ -261,8 +261,9 @@ def _show_row(v: View, row: RowView, out: Console) -> None:
         out.print(f"   {row.note}")
     else:
         condition = "NaN" if math.isnan(row.condition) else f"{row.condition:.4g}"
-        beyond = math.isinf(row.rounded) and row.loss != "inf"
-        rounded = f"inf, since it is beyond {FORMATS[v.dtype].largest:.5g}" if beyond else repr(row.rounded)
+        beyond = not math.isfinite(row.rounded) and row.loss != "inf"
+        largest = f"{row.rounded}, since it is beyond {get_format(v.dtype).largest:.5g}"
+        rounded = largest if beyond else repr(row.rounded)
         out.print(f"   rounded to {v.dtype}: {rounded}; condition number {condition}")
     classes = list(row.classes())
     out.print(_table(classes, v))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ...core import arguments
 from ...core.errors import UsageError
-from ...core.formats import DTYPES
+from ...core.formats import in_table_order
 from ._changes import COLUMNS, KINDS, Kind, of_lines, of_one_side
 from ._lines import CELL, Source, by_case, changed_cases, joined
 from ._source import Comparable, require_readable, source
@@ -138,7 +138,7 @@ def _in_order(changes: pd.DataFrame) -> pd.DataFrame:
         rank=rank,
         worst=worst,
         fewer=-(rank == worst).groupby(cells).transform("sum"),
-        wide=changes["dtype"].map({d: i for i, d in enumerate(DTYPES)}),
+        wide=changes["dtype"].map({d: i for i, d in enumerate(in_table_order(changes["dtype"]))}),
         grown=-changes["after_ulp"].where(~changes["improvement"], changes["before_ulp"]),
     )
     cell = ["worst", "fewer", "implementation", "device", "mode", "wide", "dtype"]

@@ -100,7 +100,7 @@ def _reduced_stages(m: Measurement, row: int) -> Iterator[Line]:
         value = m.values[quantity] if is_loss else m.values[quantity][row]
         exact: Exact = getattr(group.exact, quantity)[None if is_loss else row]
         kind = replace(Stage.of_quantity(quantity, value), text=texts.get(Quantity(quantity), ""))
-        stage = ComparedStage.of(kind, value, partial(_answer, exact))
+        stage = ComparedStage.of(kind, value, partial(_answer, exact), group.fmt)
         broken = wrong_result(stage, str(graded.verdict[at]), group.fmt)
         if broken is not None and is_loss and m.row_losses is not None:
             broken = _sum_rule(m.row_losses.astype(np.float64), stage, group.fmt) or broken

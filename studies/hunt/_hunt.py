@@ -154,7 +154,7 @@ def hunt(
     if (why := options.why_options_unrepresentable(fmt)) is not None:
         raise UsageError(f"{fmt.name} cannot hold the options: {why}; choose another value or dtype")
     plain = [c for c in select_cases(globs) if c.plain]
-    chosen = [c for c in (replace(c, **options.set_options) for c in plain) if fmt.name in c.dtypes]
+    chosen = [c for c in (replace(c, **options.set_options) for c in plain) if c.is_measured_in(fmt.name)]
     if not chosen:
         raise UsageError(
             f"no case of {', '.join(globs)} has logits that fit {fmt.name}, without loss options; choose another from "

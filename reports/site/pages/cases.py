@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ....core.formats import DTYPES
+from ....core.formats import in_table_order, table_rank
 from ....core.vocabulary import GRADES, Quantity, Status
 from ....storage.querying import quoted
 from ..._commands import explain_command
@@ -114,7 +114,7 @@ def _page(
     worst = rows[rows["rank"] == 1]
     shown, left_out = _rows(kept, rows[rows["given"]])
     order = list(dict.fromkeys(labels(worst)))
-    order.sort(key=lambda label: (label.partition(" ")[2], DTYPES.index(label.partition(" ")[0])))
+    order.sort(key=lambda label: (label.partition(" ")[2], table_rank(label.partition(" ")[0])))
     return CasePage(
         file=f"cases/{site.cases[name]}.html",
         title=name,
@@ -157,7 +157,7 @@ def _rows(kept: pd.DataFrame, given: pd.DataFrame) -> tuple[list[ShownRow], int]
 
 def _row(place: int, line: pd.Series | None, answers: Mapping[str, str]) -> ShownRow:
     title = "The reduced loss" if place < 0 else f"Row {place}"
-    exact = [(d, answers[d]) for d in DTYPES if d in answers]
+    exact = [(d, answers[d]) for d in in_table_order(answers)]
     if line is None:
         return ShownRow(title, (), soft=False, exact=exact)
     target = None if pd.isna(line["target"]) else int(line["target"])

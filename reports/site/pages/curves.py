@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from ....core.formats import DTYPES
+from ....core.formats import in_table_order
 from ...tables.curves import QUANTITIES, axes
 from ...tables.sections import Section
 from .. import _charts as charts
@@ -55,7 +55,7 @@ def curves_page(site: Site, sections: Mapping[str, Section], out: Path) -> Curve
 
 def _axis(site: Site, axis: str, sections: Mapping[str, Section], out: Path) -> Axis | None:
     lines = charts.points(site.report.source, axis)
-    dtypes = [d for d in DTYPES if d in set(lines["dtype"])]
+    dtypes = in_table_order(lines["dtype"])
     if not dtypes:
         return None
     dtype = "float32" if "float32" in dtypes else dtypes[0]

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
-from ....core.formats import DTYPES
+from ....core.formats import in_table_order
 from ...charts.bounds import figures as bound_figures
 from ...tables.sections import Section
 from .. import _charts as charts
@@ -83,9 +83,8 @@ def _cases(site: Site) -> TablesPage:
     for name in ("why", "source"):
         if kept[name].notna().any():
             table[name] = kept[name].reindex(table.index)
-    for dtype in DTYPES:
-        if dtype in broken:
-            table[f"F in {dtype}"] = broken[dtype].reindex(table.index).astype("Int64")
+    for dtype in in_table_order(broken.columns):
+        table[f"F in {dtype}"] = broken[dtype].reindex(table.index).astype("Int64")
     return TablesPage(
         file="cases.html",
         title="Cases",
