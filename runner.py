@@ -91,8 +91,8 @@ def run(
             (B,) or probabilities (B, C). A file is read in pieces and measured in its own dtype, or in ``dtypes``.
         sweeps: seeded families along an axis, such as ``scale=0.1:1e4:40log``; see `inputs.sweep`.
         case_files: case files, as a hunt writes them; see `inputs.read_cases`.
-        frameworks: their names; all installed frameworks by default. A framework that cannot be imported is skipped and
-            recorded in the manifest.
+        frameworks: their names; by default all installed ones but `simulated`. A framework that cannot be imported is
+            skipped and recorded in the manifest.
         implementations: globs over their names.
         dtypes: by name or as a framework's dtype, such as ``numpy.float32``; by default ``float16``, ``bfloat16``,
             ``float32`` and ``float64``. Narrow formats such as ``e4m3fn`` are measured only if they are named, and
@@ -104,6 +104,7 @@ def run(
             they are named here. Without ``dtypes``, modes other than eager run in float32 only, since compilation takes
             most of the time.
         variants: settings that change numbers, measured beside the modes that they change; see `variants.VARIANTS`.
+            For the framework `simulated` also arithmetics, such as ``stochastic-4,seed-0..99``; see `core.arithmetic`.
         quick: run one case of each family in eager float32, in under a minute. This sets ``cases``, ``dtypes`` and
             ``modes``. `logitlab.safety` lists the safe losses.
         bitwise: also measure whether each row keeps its bits alone, in other batches, and with other numbers of
@@ -177,7 +178,7 @@ def execute(
     asked, devices = as_strings(request.implementations, "implementations"), as_strings(request.devices, "devices")
     modes, varied = as_strings(request.modes, "modes"), choose_variants(as_strings(request.variants, "variants"))
     frameworks = as_strings(request.frameworks, "frameworks")
-    names = owners(choose_frameworks(frameworks), asked)
+    names = owners(choose_frameworks(frameworks, asked), asked)
     wanted = choose_dtypes(as_dtypes(request.dtypes)) if request.dtypes is not None else None
     oracle = choose_oracle(request.oracle)
     place = None if request.executor is None else as_string(request.executor, "executor")

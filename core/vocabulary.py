@@ -20,6 +20,7 @@ class Formula(StrEnum):
     NAIVE = "naive"
     LSE = "lse"
     LOG1P = "log1p"
+    ONLINE = "online"
     BUILTIN = "builtin"
 
     @property

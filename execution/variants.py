@@ -2,17 +2,22 @@
 
 ``eager+one-thread`` is the mode ``eager`` in a process that is set to one thread before it imports its framework.
 A mode may set variables too, as ``interpreted`` does, with a variant or without.
+
+A variant of simulated arithmetic is a list of settings, such as ``eager+stochastic-4,seed-7``; see `core.arithmetic`.
+It sets no variable, so all of them share a worker, and each call has the settings in its mode.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core import interpreting
+from ..core import arithmetic, interpreting
 from ..core.errors import UsageError
 
 MARK = "+"
 XLA = ("jax", "keras-jax")
 TORCH = ("torch", "keras-torch")
+# The frameworks whose variants are arithmetics.
+ARITHMETIC = ("simulated",)
 
 
 @dataclass(frozen=True)
@@ -77,25 +82,40 @@ OF_ONE_MODE = frozenset(interpreting.VARIABLES)
 
 
 def choose_variants(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the requested variants, none by default; ``all`` stands for all.
+    """Return the requested variants, none by default; ``all`` stands for all of `VARIANTS`.
+
+    A range of arithmetics gives one variant for each number: ``stochastic-4,seed-0..99`` gives 100.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: for an unknown name or setting.
     """
-    asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else [word])]
-    for name in asked:
-        if name not in VARIANTS:
-            known = ", ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
-            raise UsageError(f"unknown variant {name!r}; choose from {known}, or all")
+    asked = [name for word in wanted or () for name in (VARIANTS if word == "all" else _named(word))]
     return tuple(dict.fromkeys(asked))
+
+
+def _named(word: str) -> Sequence[str]:
+    if word in VARIANTS:
+        return [word]
+    if arithmetic.is_arithmetic(word):
+        # The default settings are those of the mode itself.
+        return [name for name in arithmetic.expand(word) if name != arithmetic.DEFAULT]
+    known = ", ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
+    raise UsageError(
+        f"unknown variant {word!r}; choose from {known}, or all; or, for the framework simulated, from its settings, "
+        f"joined by commas: {arithmetic.KNOWN}"
+    )
 
 
 def modes_of(framework: str, mode: str, chosen: Sequence[str]) -> tuple[str, ...]:
     """Return the mode and those of its chosen variants that apply to the framework."""
-    applying = [
-        name for name in chosen if framework in VARIANTS[name].variables and mode in (VARIANTS[name].modes or (mode,))
-    ]
-    return (mode, *(f"{mode}{MARK}{name}" for name in applying))
+    return (mode, *(f"{mode}{MARK}{name}" for name in chosen if _applies(name, framework, mode)))
+
+
+def _applies(name: str, framework: str, mode: str) -> bool:
+    variant = VARIANTS.get(name)
+    if variant is None:
+        return framework in ARITHMETIC
+    return framework in variant.variables and mode in (variant.modes or (mode,))
 
 
 def base(mode: str) -> str:
@@ -103,10 +123,15 @@ def base(mode: str) -> str:
     return mode.partition(MARK)[0]
 
 
+def of_call(framework: str, mode: str) -> str:
+    """Return the mode as a call has it: with the variant if that is an arithmetic, since no variable has it."""
+    return mode if framework in ARITHMETIC else base(mode)
+
+
 def variables(framework: str, mode: str) -> Mapping[str, str]:
     """Return the environment variables of the mode's worker."""
     plain, _, name = mode.partition(MARK)
     of_mode = OF_MODES.get(plain, {}).get(framework, {})
-    of_variant = VARIANTS[name].variables[framework] if name else {}
+    of_variant = VARIANTS[name].variables[framework] if name in VARIANTS else {}
     both = {n: f"{of_mode[n]} {of_variant[n]}" for n in of_mode.keys() & of_variant.keys() if n.endswith("_FLAGS")}
     return {**of_mode, **of_variant, **both}

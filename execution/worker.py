@@ -19,7 +19,7 @@ from ..core.formats import FORMATS, NARROW
 from ..core.threads import let_idle_threads_sleep
 from ..core.vocabulary import Status
 from ..frameworks import Batch, Framework, Implementation, LinearBatch
-from ..frameworks.stages import FORMULAS, Stage
+from ..frameworks.stages import Stage
 from . import _watchdog as watchdog
 from . import registry, variants
 from ._process_state import ProcessState
@@ -249,22 +249,26 @@ def _evaluate(
 
 
 def _traced(
-    framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, device: str, _mode: str
+    framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, device: str, mode: str
 ) -> Outcome:
-    operations = framework.operations
-    if chosen.formula not in FORMULAS or operations is None or isinstance(batch, LinearBatch):
-        outcome = evaluated(framework, chosen, batch, device, "eager")
-        return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
     try:
         with framework.placed(device):
-            given = batch.filled() if framework.fills_up(chosen, batch, "eager") else batch
-            x, t = framework.to_array(given.logits, device), framework.to_array(given.targets, device)
-            stages = FORMULAS[chosen.formula](operations, x, t)
-            return Outcome(
-                stages=tuple(replace(s, value=_own_rows(framework.to_numpy(s.value), batch)) for s in stages)
-            )
+            stages = None if isinstance(batch, LinearBatch) else _stages(framework, chosen, batch, device, mode)
+            if stages is not None:
+                return Outcome(
+                    stages=tuple(replace(s, value=_own_rows(framework.to_numpy(s.value), batch)) for s in stages)
+                )
     except BaseException as error:  # as in evaluated
         return Outcome(status=Status.RAISED, detail=_formatted(framework, error))
+    outcome = evaluated(framework, chosen, batch, device, mode)
+    return replace(outcome, values=(), stages=tuple(Stage.of_quantity(q, v) for q, v in outcome.values))
+
+
+def _stages(
+    framework: Framework, chosen: Implementation, batch: Batch, device: str, mode: str
+) -> Iterator[Stage] | None:
+    given = batch.filled() if framework.fills_up(chosen, batch, mode) else batch
+    return framework.stages(chosen, given, device, mode)
 
 
 def _filled(framework: Framework, chosen: Implementation, batch: Batch | LinearBatch, mode: str) -> Batch | LinearBatch:

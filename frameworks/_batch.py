@@ -21,7 +21,7 @@ class Implementation:
 
     Attributes:
         name: ``framework/formula``, or ``framework/dotted.name[options]`` for a built-in.
-        formula: ``naive``, ``lse``, ``log1p`` or ``builtin``.
+        formula: ``naive``, ``lse``, ``log1p``, ``online`` or ``builtin``.
         loss: logits (B, C) and integer targets (B,) to the row losses (B,). If ``reduces`` it also takes
             ``reduction="none" | "mean" | "sum"``. Declare the options of `options.LossOptions` that it supports as
             keyword arguments.

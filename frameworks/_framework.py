@@ -16,7 +16,7 @@ from ._syntax import Syntax
 from ._training import Training, step_by_hand
 from ._transformed import Transformation, Transformed
 from .linear import LinearAutograd, LinearBatch
-from .stages import Operations
+from .stages import FORMULAS, Operations, Stage
 
 Array = Any
 Loss = Callable[..., Array]
@@ -92,6 +92,13 @@ class Framework(ABC):
 
         The arrays keep the dtype that the framework returned.
         """
+
+    def stages(self, implementation: Implementation, batch: Batch, device: str, mode: str) -> Iterator[Stage] | None:
+        """Return the stages of a written formula, computed with `operations`; None where none can be shown."""
+        if self.operations is None or implementation.formula not in FORMULAS:
+            return None
+        x, t = self.to_array(batch.logits, device), self.to_array(batch.targets, device)
+        return FORMULAS[implementation.formula](self.operations, x, t)
 
     def evaluate_linear(
         self, implementation: Implementation, batch: LinearBatch, device: str, mode: str

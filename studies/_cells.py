@@ -84,6 +84,8 @@ def choose_cell(description: Description, implementation: str, dtype: str, devic
         have = f"; choose one of {', '.join(devices)}" if devices else needed
         raise UsageError(f"{implementation} has no device {device!r}{have}")
     varied = variants.modes_of(description.framework, base, variants.choose_variants([variant] if variant else []))
-    if mode not in varied:
-        raise UsageError(f"the variant {variant!r} does not change {info.name} in mode {base}; leave it out")
-    return Cell(description.framework, info, dtype, device, mode)
+    if variant and len(varied) != 2:
+        why = "stands for several" if len(varied) > 2 else f"does not change {info.name} in mode {base}"
+        raise UsageError(f"the variant {variant!r} {why}; leave it out" + " or give one of them" * (len(varied) > 2))
+    # The settings of an arithmetic may be given in any order.
+    return Cell(description.framework, info, dtype, device, varied[-1])

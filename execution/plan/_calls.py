@@ -42,7 +42,7 @@ class Call(ABC):
     def evaluation(self) -> Evaluation:
         """Return the argument of `function`."""
         cell = self.cell
-        return Evaluation(cell.framework, cell.implementation.name, self.batch(), cell.device, cell.base_mode)
+        return Evaluation(cell.framework, cell.implementation.name, self.batch(), cell.device, cell.call_mode)
 
     def divided(self) -> Sequence[Self]:
         """Return the same work as smaller calls; empty if the call cannot be divided."""

@@ -22,6 +22,8 @@ ON_REQUEST = (INTERPRETED, "sharded")
 # A driver of OpenCL takes seconds to compile each kernel: a run measures this device only if it is asked to, or if the
 # framework finds no other.
 DEVICES_ON_REQUEST = ("cl",)
+# Simulated arithmetic is an instrument of research, and no loss that a program calls.
+FRAMEWORKS_ON_REQUEST = ("simulated",)
 OF_ANY_FORMAT = "add the framework simulated, which computes in any format"
 
 
@@ -43,7 +45,9 @@ class Cell:
     def worker_key(self) -> str:
         """The name of the worker process that makes the cell's calls."""
         # A framework that compiles spends most of its time on it, so its modes run side by side.
-        return self.framework if self.mode == "eager" else f"{self.framework}-{self.mode}"
+        # Variants that set no variable share a worker.
+        mode = self.mode if self.variables else self.base_mode
+        return self.framework if mode == "eager" else f"{self.framework}-{mode}"
 
     @property
     def comes_first(self) -> bool:
@@ -54,6 +58,11 @@ class Cell:
     def variables(self) -> Mapping[str, str]:
         """The environment variables of the worker process."""
         return variants.variables(self.framework, self.mode)
+
+    @property
+    def call_mode(self) -> str:
+        """The mode as the framework gets it."""
+        return variants.of_call(self.framework, self.mode)
 
     @property
     def base_mode(self) -> str:
@@ -70,8 +79,8 @@ class Cell:
         return self.base_mode in self.implementation.plain_modes
 
 
-def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the requested frameworks, or all.
+def choose_frameworks(wanted: Sequence[str] | None, implementations: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the requested frameworks, or all but those on request, unless a glob of an implementation names them.
 
     Raises:
         UsageError: for a name that no installed package provides.
@@ -82,7 +91,8 @@ def choose_frameworks(wanted: Sequence[str] | None) -> tuple[str, ...]:
     for name in wanted or ():
         if name not in known:
             raise UsageError(f"unknown framework {name!r}; choose one of {', '.join(known)}")
-    return tuple(n for n in known if not wanted or n in wanted)
+    named = {glob.partition("/")[0] for glob in implementations or ()}
+    return tuple(n for n in known if (n in wanted if wanted else n not in FRAMEWORKS_ON_REQUEST or n in named))
 
 
 def owners(frameworks: Sequence[str], implementations: Sequence[str] | None) -> tuple[str, ...]:

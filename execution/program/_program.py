@@ -20,6 +20,8 @@ def write(request: ProgramRequest) -> Written:
     """Return the program; called in a worker of the framework."""
     framework = registry.load(request.framework)
     chosen = framework.all_implementations[request.implementation]
+    if not framework.syntax.measured:
+        return Written(problem=f"{framework.name} is part of LogitLab, and no program without it computes the same")
     refusal = request.batch.refusal(chosen)
     if refusal is not None:
         return Written(problem=f"it {refusal}, so no call is made")

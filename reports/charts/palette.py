@@ -9,4 +9,10 @@ _VERMILION, _ORANGE, _GREEN, _SKY, _BLUE, _PURPLE = "#d55e00", "#e69f00", "#009e
 GRADE_COLOURS = dict(zip(GRADES, (_GREEN, _SKY, _ORANGE, _VERMILION, _PURPLE), strict=True))
 INK = "#000000"  # on each of these colours, at a contrast of at least 5 to 1
 MISSING = "#eeeeee"  # behind a missing grade
-FORMULA_COLOURS = {Formula.NAIVE: _VERMILION, Formula.LSE: _BLUE, Formula.LOG1P: _PURPLE, Formula.BUILTIN: _GREEN}
+FORMULA_COLOURS = {
+    Formula.NAIVE: _VERMILION,
+    Formula.LSE: _BLUE,
+    Formula.LOG1P: _PURPLE,
+    Formula.ONLINE: _ORANGE,
+    Formula.BUILTIN: _GREEN,
+}

@@ -53,6 +53,7 @@ _LOOKS: dict[Formula, tuple[tuple[float, ...], str]] = {
     Formula.NAIVE: ((1, 0), "cross"),
     Formula.LSE: ((5, 2), "square"),
     Formula.LOG1P: ((2, 1), "triangle-up"),
+    Formula.ONLINE: ((8, 2), "diamond"),
     Formula.BUILTIN: ((6, 2, 1, 2), "circle"),
 }
 LINES: dict[str, Line] = {f: Line(f.label, FORMULA_COLOURS[f], dashes, point) for f, (dashes, point) in _LOOKS.items()}

@@ -119,7 +119,7 @@ def third_party_notices(frameworks: Sequence[str] | None = None) -> list[str]:
 
 def describe_frameworks(frameworks: Strings = None) -> dict[str, Description]:
     """Return each framework's description, from a separate process for each."""
-    names = choose_frameworks(as_strings(frameworks, "frameworks"))
+    names = choose_frameworks(as_strings(frameworks, "frameworks") or registry.names())
     with tempfile.TemporaryDirectory(prefix="logitlab-") as logs, Pools(names, Path(logs)) as pools:
         return pools.describe()
 

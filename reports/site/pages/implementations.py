@@ -21,6 +21,7 @@ FORMULAS = {
     Formula.NAIVE.value: "softmax, then its logarithm",
     Formula.LSE.value: "LogSumExp with the maximum added back, minus the target logit",
     Formula.LOG1P.value: "log1p of the sum without the maximum's own term, plus the maximum minus the target logit",
+    Formula.ONLINE.value: "the online softmax, tile by tile, with its maximum added back, minus the target logit",
     Formula.BUILTIN.value: "a loss that the framework ships",
 }
 SHOWN = ["case", "family", "dtype", "mode", "device", "grade", *GRADED, "stage", "verdict", "status", "detail"]
