@@ -41,7 +41,7 @@ MEASUREMENTS = {
     "framework": Column(WORD, "name of the framework, as in `logitlab frameworks`"),
     "implementation": Column(WORD, "full name: framework, dotted public name, options in brackets"),
     "formula": Column(WORD, "`naive`, `lse`, `log1p` or `builtin`"),
-    "dtype": Column(WORD, "format of the logits: `float16`, `bfloat16`, `float32`, `float64`, or a narrow or described one"),
+    "dtype": Column(WORD, "format of the logits: `float16`, `bfloat16`, `float32`, `float64` or another"),
     "device": Column(WORD, "`cpu`, `cuda`, ..."),
     "mode": Column(WORD, "`eager`, `graph`, `compiled`, `interpreted` or `sharded`; with a variant `eager+one-thread`"),
     "version": Column(WORD, "version of the package that computes the result"),

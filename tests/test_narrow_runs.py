@@ -239,6 +239,12 @@ def test_a_described_format_is_measured_by_a_framework_that_takes_it(capsys):
     ]
 
 
+def test_no_program_shows_a_described_format_without_logitlab(tiny):
+    message = "NumPy has no dtype for e5m6, so a program needs LogitLab"
+    with pytest.raises(UsageError, match=message):
+        logitlab.reproduce("seed/mild_mean", implementation="tiny/log1p", dtype="e5m6")
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_format_that_no_chosen_framework_takes_is_refused():
     with pytest.raises(UsageError, match="no chosen framework takes e5m6; add the framework simulated"):
