@@ -324,3 +324,18 @@ def test_seeds_give_other_bits_and_the_same_seed_the_same():
 def test_float64_is_no_format_of_results():
     assert "float64" in FORMATS
     assert unit("float32", "accumulate-float64").total(np.full((1, 3), 1e-8)).tolist() == [float(np.float32(3e-8))]
+
+
+@pytest.mark.parametrize("name", [*NARROW, *OF_ONES_OWN, "bfloat16", "float16"])
+def test_a_sum_in_order_is_that_of_single_additions(name):
+    """Mixed signs, subnormal sums, cancellation, ties, and sums beyond the largest number."""
+    f, rng = get_format(name), np.random.default_rng(11)
+    scales = np.exp2(rng.integers(f.emin - f.precision, f.emax + 1, 60))[:, None]
+    terms = round_to(rng.standard_normal((60, 40)) * scales * rng.choice([1, 2.0**-f.precision], (60, 40)), f)
+    expected = terms[:, 0]
+    for i in range(1, terms.shape[1]):
+        expected = round_to(expected + terms[:, i], f)
+    u = unit(name, rows=60)
+    np.testing.assert_array_equal(u.total(terms), expected)
+    in_range = [u.total(row[None, :])[0] for row in terms]
+    np.testing.assert_array_equal(in_range, expected)

@@ -10,10 +10,9 @@ from ...core.formats import Format, get_format
 from . import _elementary as elementary
 from ._random import UInt64, random_bits
 from ._rounding import Float64, Int64, round_exact
+from ._sums import add_in_order
 
 Terms = NDArray[np.float64]
-# NumPy adds in these formats itself, one term after the other.
-_ADDED = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
 
 
 class Unit:
@@ -84,9 +83,15 @@ class Unit:
 
     def _sequential(self, terms: Terms) -> Float64:
         """Add terms (..., N) from the first to the last."""
-        dtype = _ADDED.get(self.accumulator.name)
-        if dtype is not None and not self._is_exact_needed:
-            return np.add.accumulate(terms.astype(dtype), axis=-1)[..., -1].astype(np.float64)
+        if self._is_exact_needed:
+            return self._added_by_steps(terms)
+        flat = terms.reshape(-1, terms.shape[-1])
+        sums, left = add_in_order(flat, self.accumulator)
+        if left.any():
+            sums[left] = self._added_by_steps(flat[left])
+        return sums.reshape(terms.shape[:-1])
+
+    def _added_by_steps(self, terms: Terms) -> Float64:
         # All random bits at once: the generator has a cost for each call.
         random = self._random(terms.shape)
         found = terms[..., 0]
