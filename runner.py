@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .cases import UNREPRESENTABLE, case_summary_rows
-from .cases.inputs import CaseBlock, Selection, file_options, select_inputs
+from .cases.inputs import CaseBlock, Selection, file_options, get_blocks, select_inputs
 from .core.arguments import Strings, as_dtypes, as_path, as_paths, as_positive, as_string, as_strings
 from .core.cache_limit import trim_if_due
 from .core.errors import UsageError
@@ -59,6 +59,7 @@ def run(
     frameworks: Strings = None,
     implementations: Strings = None,
     dtypes: object = None,
+    blocks: str | None = None,
     devices: Strings = None,
     modes: Strings = None,
     variants: Strings = None,
@@ -93,8 +94,11 @@ def run(
         frameworks: their names; by default all installed ones but `simulated`. A framework that cannot be imported is
             skipped and recorded in the manifest.
         implementations: globs over their names.
-        dtypes: ``float16``, ``bfloat16``, ``float32`` or ``float64``, by name or as a framework's dtype, such as
-            ``numpy.float32`` or ``torch.bfloat16``.
+        dtypes: by name or as a framework's dtype, such as ``numpy.float32``; by default ``float16``, ``bfloat16``,
+            ``float32`` and ``float64``. Narrow formats such as ``e4m3fn`` are measured only if they are named, and
+            described ones such as ``e5m6`` by the framework ``simulated``; see `formats.get_format`.
+        blocks: ``mxfp8_e4m3``, ``mxfp8_e5m2``, ``mxfp6_e3m2``, ``mxfp6_e2m3`` or ``mxfp4_e2m1``: replace the logits by
+            those that the blocks of this MX format hold, before they are rounded to the dtype.
         devices: ``cpu``, ``cuda``, ...; by default all that the frameworks find but OpenCL's ``cl``.
         modes: ``eager``, ``graph`` or ``compiled``; all three by default. ``interpreted`` and ``sharded`` run only if
             they are named here. Without ``dtypes``, modes other than eager run in float32 only, since compilation takes
@@ -132,7 +136,7 @@ def run(
     """
     request = Request(
         cases=cases, logits=logits, sweeps=sweeps, case_files=case_files, frameworks=frameworks,
-        implementations=implementations, dtypes=dtypes, devices=devices, modes=modes, variants=variants,
+        implementations=implementations, dtypes=dtypes, blocks=blocks, devices=devices, modes=modes, variants=variants,
         quick=quick, bitwise=bitwise, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor,
         oracle=oracle, reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,
@@ -186,7 +190,8 @@ def execute(
         request.reduction, request.weight, label_smoothing=request.label_smoothing, ignore_index=request.ignore_index,
         softcap=request.softcap, logit_scale=request.logit_scale, z_loss=request.z_loss,
     )  # fmt: skip
-    chosen = select_inputs(cases, files, sweeps, wanted, case_files, options)
+    blocks = None if request.blocks is None else get_blocks(as_string(request.blocks, "blocks"))
+    chosen = select_inputs(cases, files, sweeps, wanted, case_files, options, blocks)
     with (
         tempfile.TemporaryDirectory(prefix="logitlab-") as logs,
         opened(place, names, Path(logs), timeout, memory_limit) as executor,
@@ -305,7 +310,7 @@ def _reopen(folder: Path, manifest: Manifest) -> Run:
     store = Run(folder)
     if store.manifest.packed:
         raise UsageError(f"cannot resume {folder}: it is a packed, complete run; choose another --out")
-    for fact in ("files", "catalogue", "cells", "versions", "frameworks", "environment"):
+    for fact in ("files", "catalogue", "blocks", "cells", "versions", "frameworks", "environment"):
         if getattr(store.manifest, fact) != getattr(manifest, fact):
             raise UsageError(
                 f"cannot resume {folder}: its {fact} differ from those of this run; to see its own command, run "

@@ -23,7 +23,11 @@ def run(
     framework: Annotated[Values, typer.Option(help="Frameworks to measure; all by default. Repeatable.")] = None,
     implementation: Implementations = None,
     dtype: Annotated[
-        Values, typer.Option(help="float16, bfloat16, float32 or float64; all by default. Repeatable.")
+        Values,
+        typer.Option(help="float16, bfloat16, float32, float64, all by default; or e4m3fn, e5m2, ... Repeatable."),
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Replace logits by those of MX blocks: mxfp8_e4m3, mxfp4_e2m1, ...")
     ] = None,
     device: Annotated[
         Values, typer.Option(help="cpu, cuda, cl, ..., or auto for all; all but cl by default. Repeatable.")
@@ -98,7 +102,7 @@ def run(
     folder = Path("runs") / runner.run_name() if out is None else out
     request = Request(
         cases=case, logits=logits, sweeps=sweep, case_files=case_file, frameworks=framework,
-        implementations=implementation, dtypes=dtype, devices=device, modes=mode, variants=variant,
+        implementations=implementation, dtypes=dtype, blocks=blocks, devices=device, modes=mode, variants=variant,
         quick=quick, bitwise=bitwise, resume=resume, timeout=timeout, memory_limit=memory_limit, executor=executor,
         oracle=oracle, reduction=reduction, label_smoothing=label_smoothing, weight=weight, ignore_index=ignore_index,
         softcap=softcap, logit_scale=logit_scale, z_loss=z_loss,

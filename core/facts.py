@@ -25,7 +25,7 @@ class InputFile(TypedDict):
 
 
 class LeftOut(TypedDict):
-    """A case that a dtype cannot hold."""
+    """A case that a dtype, or the blocks of the run, cannot hold."""
 
     case: str
     dtype: str
@@ -33,9 +33,10 @@ class LeftOut(TypedDict):
 
 
 class Inputs(TypedDict):
-    """The cases, the number of cases of the whole catalogue, the files, and the cases left out."""
+    """The cases, the number of cases of the whole catalogue, the files, the blocks, and the cases left out."""
 
     catalogue: Catalogue
     catalogue_size: int
     files: list[InputFile]
+    blocks: str
     left_out: list[LeftOut]

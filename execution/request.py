@@ -35,6 +35,7 @@ class Request:
     frameworks: Strings = None
     implementations: Strings = None
     dtypes: object = None
+    blocks: str | None = None
     devices: Strings = None
     modes: Strings = None
     variants: Strings = None

@@ -30,7 +30,7 @@ PROGRAM_BYTES = 5 * 2**27
 # New objects after which Python looks for unused cycles. Its default is 700 or 2,000, and one call of JAX creates more.
 # A cycle may hold the arrays of a call, so the number is not larger.
 COLLECT_EVERY = 5000
-# What frameworks and their packages say of a dtype that they do not have, do not convert, or have no kernel for.
+# Words of frameworks and their packages for a dtype that they do not have, do not convert, or have no kernel for.
 _REFUSED_DTYPE = re.compile(
     "support|can't convert|unable to convert|allowed values|invalid dtype|while casting|promotion path|not implemented",
     re.I,

@@ -104,7 +104,7 @@ class Batch:
         filler: the number of filler rows at the end; their results are dropped, and reductions leave them out.
         class_axis: the axis of the classes in the logits.
         format: the format of the logits where their NumPy dtype is not the format itself (`Format.is_hosted`). Then
-            target probabilities and options are numbers of the format too, and so is a returned float64 array.
+            target probabilities and options are numbers of the format too. A returned float64 array also holds them.
     """
 
     logits: NDArray[Any]

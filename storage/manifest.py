@@ -17,7 +17,7 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 REQUIRED = ("complete", "versions", "frameworks", "missing", "left_out", "hardware", "catalogue")
 # Written only if they are set; all other facts are always written.
-_WRITTEN_IF_SET = ("cluster", "finished", "packed")
+_WRITTEN_IF_SET = ("blocks", "cluster", "finished", "packed")
 
 
 class Hardware(TypedDict):
@@ -86,6 +86,7 @@ class Manifest:
         conventions: the definition of a weighted mean, for implementations with a special one.
         cells: the cells of the plan, in its order.
         catalogue_size: the number of cases of the whole catalogue, 0 if unknown.
+        blocks: the MX blocks that hold the logits of all cases, such as ``mxfp8_e4m3``; empty if none do.
         variants: environment variables by ``framework mode``.
         plain_only: each ``framework mode`` that takes no loss options but those of cases for every mode.
         interface: ``command line`` or ``python``.
@@ -111,6 +112,7 @@ class Manifest:
     conventions: dict[str, str] = field(default_factory=dict)
     catalogue: Catalogue = field(default_factory=lambda: Catalogue(hash="unknown", cases=[]))
     catalogue_size: int = 0
+    blocks: str = ""
     files: list[InputFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     cells: list[PlannedCell] = field(default_factory=list)

@@ -1,14 +1,20 @@
 """The cell and the row that a user names, checked before anything is measured."""
 
 from ..cases import Case
+from ..core.arguments import as_dtypes
 from ..core.errors import UsageError
 from ..core.formats import Format, get_format
 from ..core.vocabulary import Problem
 from ..execution import variants
-from ..execution.plan import Cell
+from ..execution.plan import Cell, choose_dtypes
 from ..execution.registry import Description, ImplementationInfo
 
 REDUCED = -1  # the row of a reduced loss, as in the measurements table; of a linear case, the whole batch
+
+
+def usual_dtypes(dtypes: object) -> tuple[str, ...]:
+    """Return the dtypes of a check, none by default; raise UsageError for one that is not usual."""
+    return () if dtypes is None else choose_dtypes(as_dtypes(dtypes), usual_only="check")
 
 
 def owner_of(implementation: str) -> str:

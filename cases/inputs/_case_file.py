@@ -42,6 +42,7 @@ from ...core import files
 from ...core.errors import UsageError
 from ...core.facts import InputFile
 from .. import Case, LinearCase, all_cases, content_hash, get_case
+from ._blocks import split_name
 from ._case_fields import read_case, short_json
 from ._logits_file import FAMILY
 from ._readers import InvalidFileError
@@ -97,6 +98,8 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
 def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     """Return the case of this full ``family/name``, from the case files, the catalogue or a sweep.
 
+    A name such as ``seed/article@mxfp8_e4m3`` is that of a case whose logits are held in blocks.
+
     Raises:
         UsageError: if there is none, or a file is invalid.
     """
@@ -104,6 +107,12 @@ def find_case(case_id: str, paths: Iterable[str | Path] = ()) -> Case:
     for case in own:
         if case.id == case_id:
             return case
+    base, blocks = split_name(case_id)
+    if blocks is not None:
+        try:
+            return blocks.case(find_case(base, paths))
+        except ValueError as error:
+            raise UsageError(f"{base} has no case in {blocks.name} blocks: {error}; choose another case") from error
     if (swept := find_swept(case_id)) is not None:
         return swept
     if own and not any(case.id == case_id for case in all_cases()):

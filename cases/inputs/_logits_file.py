@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...core.facts import InputFile
 from ...core.formats import FORMATS, Format
 from .. import Case, why_unrepresentable
+from ._blocks import Blocks
 from ._options import FileOptions
 from ._readers import READERS, ArrayReader, InvalidFileError, check_width, reading, require_suffix
 
@@ -38,10 +39,12 @@ class LogitsFile:
         rows, classes: B and C.
         dtype: the name of the logits' dtype.
         largest: the largest finite magnitude of a logit.
+        special: infinity and NaN, if a logit is one.
         soft: whether the targets are class probabilities.
         digest: a digest of its numbers.
         largest_probability: the largest target probability, if the targets are class probabilities.
         options: the loss options of the measurement.
+        blocks: the blocks that hold the logits, or None.
     """
 
     path: Path
@@ -53,9 +56,11 @@ class LogitsFile:
     digest: str
     largest_probability: float = 0.0
     options: FileOptions = NO_OPTIONS
+    blocks: Blocks | None = None
+    special: tuple[float, ...] = ()
 
     @classmethod
-    def open(cls, path: str | Path, options: FileOptions = NO_OPTIONS) -> LogitsFile:
+    def open(cls, path: str | Path, options: FileOptions = NO_OPTIONS, blocks: Blocks | None = None) -> LogitsFile:
         """Read the file once and check every number.
 
         Raises:
@@ -68,13 +73,20 @@ class LogitsFile:
             rows, classes = _checked_shapes(reader)
             soft = len(reader.shapes["targets"]) == 2
             _check_options(options, rows, classes, soft=soft)
-            largest, of_probabilities, digest = _scan(reader, classes, options.ignore_index)
+            extremes, of_probabilities, digest = _scan(reader, classes, options.ignore_index)
         dtype = reader.dtypes["logits"].name
-        return cls(path, rows, classes, dtype, largest, soft, digest, of_probabilities, options)
+        largest, *special = extremes
+        return cls(
+            path, rows, classes, dtype, largest, soft, digest, of_probabilities, options, blocks, tuple(special)
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        return self.path.stem if self.blocks is None else self.blocks.name_of(self.path.stem)
 
     @property
     def id(self) -> str:
-        return f"{FAMILY}/{self.path.stem}"
+        return f"{FAMILY}/{self.name}"
 
     @property
     def facts(self) -> InputFile:
@@ -101,7 +113,12 @@ class LogitsFile:
 
     def why_unrepresentable(self, fmt: Format) -> str | None:
         """Return the reason why the dtype cannot hold the file and its options; None if it can."""
-        numbers = why_unrepresentable(fmt, logit=self.largest, target_probability=self.largest_probability)
+        logits = np.array([[self.largest, *self.special]])
+        if self.blocks is not None:
+            if (why := self.blocks.why_not(logits)) is not None:
+                return why
+            logits = self.blocks.held(logits)  # rounding keeps the order, so this is the largest of the file
+        numbers = why_unrepresentable(fmt, logit=logits, target_probability=self.largest_probability)
         return numbers or self.options.why_options_unrepresentable(fmt)
 
     @property
@@ -114,11 +131,12 @@ class LogitsFile:
         first_row = 0
         with reading(self.path):
             for logits, targets in READERS[self.path.suffix](self.path).rows(self.piece_rows):
+                exact = logits.astype(np.float64)
                 yield Case(
                     FAMILY,
-                    self.path.stem,
-                    f"Logits from {self.path.name}.",
-                    logits.astype(np.float64),
+                    self.name,
+                    f"Logits from {self.path.name}{'' if self.blocks is None else f' in {self.blocks.name} blocks'}.",
+                    exact if self.blocks is None else self.blocks.held(exact),
                     targets.astype(np.float64 if self.soft else np.int64),
                     tags=("file",),
                     first_row=first_row,
@@ -163,25 +181,33 @@ def _check_options(options: FileOptions, rows: int, classes: int, *, soft: bool)
         )
 
 
-def _scan(reader: ArrayReader, classes: int, ignore_index: int | None) -> tuple[float, float, str]:
-    """Return the largest finite magnitude, the largest target probability and a digest of all numbers.
+def _scan(reader: ArrayReader, classes: int, ignore_index: int | None) -> tuple[tuple[float, ...], float, str]:
+    """Return the extremes, the largest target probability and a digest of all numbers.
+
+    The extremes are the largest finite magnitude, then infinity and NaN if a logit is one.
 
     Raises:
         InvalidFileError: for an invalid target.
     """
     digests = hashlib.sha256(), hashlib.sha256()
     largest, of_probabilities, first_row = 0.0, 0.0, 0
+    special: dict[float, bool] = {np.inf: False, np.nan: False}
     for logits, targets in reader.rows(_piece_rows(classes)):
         _check_targets(targets, classes, first_row, ignore_index)
         if targets.ndim == 2:
             of_probabilities = max(of_probabilities, float(targets.max()))
         magnitudes = np.abs(logits).astype(np.float64)
-        largest = max(largest, float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0)))
+        finite = np.isfinite(magnitudes)
+        largest = max(largest, float(magnitudes.max(where=finite, initial=0.0)))
+        if not finite.all():
+            special[np.inf] |= bool(np.isinf(magnitudes).any())
+            special[np.nan] |= bool(np.isnan(magnitudes).any())
         for digest, array in zip(digests, (logits, targets), strict=True):
             digest.update(array.tobytes())
         first_row += len(logits)
     header = f"{reader.shapes}{reader.dtypes}".encode()
-    return largest, of_probabilities, hashlib.sha256(header + digests[0].digest() + digests[1].digest()).hexdigest()
+    extremes = (largest, *(value for value, found in special.items() if found))
+    return extremes, of_probabilities, hashlib.sha256(header + digests[0].digest() + digests[1].digest()).hexdigest()
 
 
 def _check_targets(targets: Array, classes: int, first_row: int, ignore_index: int | None) -> None:

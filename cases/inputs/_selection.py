@@ -1,7 +1,7 @@
 """Select the inputs of a run: cases in memory, also from case files, and files read piece by piece."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import UsageError
@@ -9,6 +9,7 @@ from ...core.facts import Inputs
 from ...core.formats import FORMATS, get_format, in_table_order
 from ...core.vocabulary import Problem
 from .. import Case, all_cases, content_hash, select_cases
+from ._blocks import Blocks
 from ._case_file import CaseFile
 from ._logits_file import NO_OPTIONS, LogitsFile
 from ._options import FileOptions
@@ -32,13 +33,16 @@ class CaseBlock:
 class Selection:
     """The cases and files of a run, and the requested dtypes, None for all that fit.
 
-    ``cases`` includes those of ``case_files``.
+    ``cases`` includes those of ``case_files``. ``held_in`` are the blocks that their logits are held in, and
+    ``not_held`` has the reason for each case that the blocks cannot hold.
     """
 
     cases: tuple[Case, ...]
     files: tuple[LogitsFile, ...] = ()
     requested: tuple[str, ...] | None = None
     case_files: tuple[CaseFile, ...] = ()
+    held_in: Blocks | None = None
+    not_held: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> frozenset[Problem]:
@@ -86,13 +90,15 @@ class Selection:
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
             "catalogue_size": len(all_cases()),
+            "blocks": "" if self.held_in is None else self.held_in.name,
             "files": [*(f.facts for f in self.files), *(f.facts for f in self.case_files)],
             "left_out": [
                 {"case": one.id, "dtype": dtype, "why": why}
                 for one, dtypes in requested
                 for dtype in dtypes
                 if (why := one.why_unrepresentable(get_format(dtype))) is not None
-            ],
+            ]
+            + [{"case": case, "dtype": d, "why": why} for case, why in self.not_held.items() for d in self.dtypes],
         }
 
 
@@ -108,13 +114,15 @@ def select_inputs(
     dtypes: tuple[str, ...] | None = None,
     case_files: Sequence[str | Path] = (),
     options: FileOptions = NO_OPTIONS,
+    blocks: Blocks | None = None,
 ) -> Selection:
     """Select cases by globs, files of logits, sweeps and case files; `default_cases` if nothing is named.
 
-    ``options`` are the loss options of the files of logits.
+    ``options`` are the loss options of the files of logits. ``blocks`` hold the logits of all cases and files.
 
     Raises:
-        UsageError: for a glob without a case, an invalid sweep or file, or options without a file of logits.
+        UsageError: for a glob without a case, an invalid sweep or file, options without a file of logits, or blocks
+            that can hold no case.
     """
     if options.keywords and not logits:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in options.keywords)
@@ -136,9 +144,25 @@ def select_inputs(
             owners[case.id] = owner
     # The same value of an axis in two sweeps is the same case.
     distinct = {c.id: c for c in (*catalogued, *swept, *(c for file in read for c in file.cases))}
-    files = tuple(LogitsFile.open(path, options) for path in logits)
+    files = tuple(LogitsFile.open(path, options, blocks) for path in logits)
     names = [f.id for f in files]
     for file in files:
         if names.count(file.id) > 1:
             raise UsageError(f"{file.path}: another file of this run has the same name; rename one of the files")
-    return Selection(tuple(distinct.values()), files, dtypes, read)
+    chosen = tuple(distinct.values())
+    held, not_held = (chosen, {}) if blocks is None else _in_blocks(chosen, blocks)
+    if not_held and not held and not files:
+        case, why = next(iter(not_held.items()))
+        raise UsageError(f"{blocks.name if blocks else ''} blocks can hold no chosen case; {case}: {why}")
+    return Selection(held, files, dtypes, read, blocks, not_held)
+
+
+def _in_blocks(cases: Sequence[Case], blocks: Blocks) -> tuple[tuple[Case, ...], dict[str, str]]:
+    """Return the cases as the blocks hold them, and for each other case the reason why they cannot."""
+    held, not_held = list[Case](), dict[str, str]()
+    for case in cases:
+        try:
+            held.append(blocks.case(case))
+        except ValueError as error:
+            not_held[case.id] = str(error)
+    return tuple(held), not_held

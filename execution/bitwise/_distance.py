@@ -47,5 +47,5 @@ def _ordered(values: Array) -> Array:
     bits = values.view(f"u{values.dtype.itemsize}")
     # The bits of -1 and 1 differ in the sign alone. A number of six bits is stored in eight.
     sign = (-np.ones((), values.dtype)).view(bits.dtype) ^ np.ones((), values.dtype).view(bits.dtype)
-    ordered: Array = np.where(bits & sign, ~bits, bits | sign)
+    ordered: Array = np.where(bits & sign, ~bits & (sign | (sign - 1)), bits | sign)
     return ordered

@@ -117,9 +117,18 @@ def choose_oracle(name: str) -> OracleKind:
     return OracleKind(name)
 
 
-def choose_dtypes(wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the requested dtypes in the order of tables, or the four usual ones."""
-    return in_table_order(get_format(d).name for d in wanted or FORMATS)
+def choose_dtypes(wanted: Sequence[str] | None, *, usual_only: str = "") -> tuple[str, ...]:
+    """Return the requested dtypes in the order of tables, or the four usual ones.
+
+    Raises:
+        UsageError: for an unknown dtype. If ``usual_only`` names a command, also for a dtype that is not usual.
+    """
+    chosen = in_table_order(get_format(d).name for d in wanted or FORMATS)
+    for name in chosen if usual_only else ():
+        if name not in FORMATS:
+            usual = ", ".join(FORMATS)
+            raise UsageError(f"{usual_only} takes {usual}, not {name}; measure {name} with `logitlab run`")
+    return chosen
 
 
 def choose_cells(

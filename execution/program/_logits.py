@@ -22,6 +22,8 @@ class LogitsCall(Call):
     """The call of a loss of logits; the program names them ``x`` and the targets ``t``."""
 
     def __init__(self, framework: Framework, chosen: Implementation, request: ProgramRequest, batch: Batch) -> None:
+        if batch.format is not None:
+            raise NoSourceError(f"NumPy has no dtype for {batch.format.name}, so a program needs LogitLab")
         super().__init__(framework, chosen, request)
         self._batch = batch
 

@@ -29,14 +29,14 @@ def add_in_order(terms: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_
         return np.zeros(rows), np.ones(rows, bool)
     partial = _partial_sums(terms, fmt)
     beyond = ~(np.abs(partial) <= fmt.largest)  # also NaN
-    left = beyond.any(axis=0)
+    left: NDArray[np.bool_] = np.logical_or.reduce(beyond, axis=0)
     sums = partial[-1].copy()
     for row in np.flatnonzero(left):
         first = int(beyond[:, row].argmax())
         before = partial[first - 1, row] if first else 0.0
         found = round_exact(np.array([before + terms[row, first]]), fmt)[0]
         if not np.isfinite(found):
-            # Only infinities and NaN change it from here on.
+            # After this only infinities and NaN change it.
             rest = terms[row, first + 1 :]
             sums[row], left[row] = found + rest[~np.isfinite(rest)].sum(), False
     return sums, left

@@ -15,7 +15,8 @@ from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, median_and_large
 PREFIX = "sweep_"
 QUANTITIES = ("loss", "gradient")
 BOUNDS = ("bound_shifted", "bound_unshifted")
-ALONG = "CAST(split_part(\"case\", '/', -1) AS DOUBLE)"  # the name of a case ends with its value
+# The name of a case ends with its value; that of blocks may follow.
+ALONG = "CAST(split_part(split_part(\"case\", '/', -1), '@', 1) AS DOUBLE)"
 MAX_SHOWN = 6  # values of an axis on a page; the CSV file has all
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ...cases import Case, LinearCase, get_case
+from ...cases import Case, LinearCase
+from ...cases.inputs import find_case
 from ...core.errors import UsageError
 from ...core.formats import FORMATS, Array, Format, get_format
 from ...core.options import option_texts
@@ -178,7 +179,7 @@ def view(case: str, dtype: str = "float32", row: int | None = None) -> View | Li
     Raises:
         UsageError: for an unknown case, a dtype that cannot hold it, or a row out of range.
     """
-    fmt, chosen = get_format(dtype), get_case(case)
+    fmt, chosen = get_format(dtype), find_case(case)
     if not chosen.is_measured_in(fmt.name):
         choose = f"choose one of {', '.join(chosen.dtypes)}"
         raise UsageError(f"{fmt.name} cannot hold {case}: {chosen.why_unrepresentable(fmt)}; {choose}")

@@ -11,7 +11,7 @@ from ...core.formats import FORMATS, get_format
 from ...core.interpreting import INTERPRETED
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
-from ...execution.plan import choose_dtypes
+from .._cells import usual_dtypes
 from ._result import CheckResult
 from ._tries import Tries, plainly_failing_rows, worst_rows
 from .batches._chosen import chosen_cases
@@ -193,7 +193,7 @@ def check(
             name_of(loss) if name is None else arguments.as_string(name, "name"), made(loss), linear_form
         )
         settings = LinearSettings(
-            require, required, choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else (),
+            require, required, usual_dtypes(dtypes),
             tuple(arguments.as_strings(cases, "cases")), quick, first, shrink, run_script,
         )  # fmt: skip
         with reporting(progress) as report:
@@ -221,7 +221,7 @@ def check(
         Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times,
         interpreted=mode == INTERPRETED, named=cases is not None,
     )  # fmt: skip
-    asked = choose_dtypes(arguments.as_dtypes(dtypes)) if dtypes is not None else ()
+    asked = usual_dtypes(dtypes)
     if huge:
         require_huge(form, asked or tuple(FORMATS))
     with reporting(progress) as report:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format
+from ...core.formats import Format, get_format
 from ...core.options import LossOptions, OptionValues
 from ...core.progress import Progress
 from ...core.vocabulary import Status
@@ -50,7 +50,8 @@ class Trial(Call):
     options: OptionValues = field(default_factory=OptionValues)
 
     def batch(self) -> Batch:
-        return Batch(self.logits, self.targets, options=self.options)
+        fmt = get_format(self.cell.dtype)
+        return Batch(self.logits, self.targets, options=self.options, format=fmt if fmt.is_hosted else None)
 
     def divided(self) -> tuple[Trial, ...]:
         if len(self.logits) == 1:

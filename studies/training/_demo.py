@@ -137,7 +137,7 @@ def train_demo(
 
 
 def _tasks(dtypes: Sequence[str], models: Sequence[str], rates: Sequence[float], steps: int, seed: int) -> list[Task]:
-    kinds = choose_dtypes(dtypes or DTYPES)
+    kinds = choose_dtypes(dtypes or DTYPES, usual_only="train-demo")
     rising = tuple(sorted(set(rates or RATES)))
     for rate, kind in ((r, k) for r in rising for k in kinds):
         if not 0 < float(quantize(rate, get_format(kind))) < math.inf:
