@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_measurements import ROOT, runs, table
 from docs_programs import programs
+from docs_research import study
 from findings import FINDINGS, Facts
 from wild_findings import WILD_FINDINGS
 
@@ -37,7 +38,7 @@ def measurements() -> pd.DataFrame:
 def define_env(env: MacrosPlugin) -> None:
     """Register the macros and filters."""
     pages = (finding, wild_finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook)
-    for function in pages:
+    for function in (*pages, study):
         env.macro(function)
     env.filter(number)
     env.filter(names)
