@@ -45,6 +45,8 @@ class Implementation:
         convention: the documented definition of class weights and their mean, with the source, if it is not
             `conventions.STANDARD`. The loss is graded by this definition.
         on_request: whether a run measures it only if ``--implementation`` names it, alone or with others by a glob.
+        row_by_row: whether the package returns no row losses, so that each row costs a call. An exhaustive study
+            measures it only if it is named.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Implementation:
     plain_modes: tuple[str, ...] = ()
     convention: Convention = STANDARD
     on_request: bool = False
+    row_by_row: bool = False
 
     @property
     def quantities(self) -> tuple[str, ...]:
