@@ -14,7 +14,7 @@ from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.formats import FORMATS, NARROW, get_format
 from logitlab.core.rounding import quantize, ulp
-from logitlab.execution import registry
+from logitlab.execution import pool, registry
 from logitlab.frameworks import Batch, Framework, Implementation
 from logitlab.oracle import reference
 from logitlab.studies.exhaustive import _exhaustive, _picture, exhaustive, show
@@ -58,7 +58,7 @@ def test_a_study_has_every_row_once_with_each_target(name, kind, number):
     assert (rows.kind, rows.number) == (kind, number)
     assert f"{number:,}" in rows.wording
     keys = np.stack([rows.logits[:, 0].view(np.int64), rows.logits[:, 1].view(np.int64), rows.targets])
-    assert len(np.unique(keys, axis=1).T) == number
+    assert not pd.DataFrame(keys.T).duplicated().any()
     np.testing.assert_array_equal(quantize(rows.logits, rows.fmt).astype(np.float64), rows.logits)
     if kind is Kind.CENTRED:
         np.testing.assert_array_equal(rows.logits[:, 0], -rows.logits[:, 1])
@@ -159,17 +159,40 @@ def test_a_line_counts_all_rows_and_its_grades_are_in_order(study):
         assert pd.notna(line["proof"]) == (line["grade"] in "ABC")
 
 
-def test_the_formulas_lose_their_digits_where_theory_says(study):
-    """naive ends where exp overflows or the probability is 0, lse has the offset's error, log1p keeps its digits."""
+def test_each_formula_fails_where_theory_says(study):
     loss = study.table[study.table["quantity"] == "loss"].set_index("implementation")
-    assert (
-        loss.loc["numpy/log1p", "proof"]
-        == f"grade A on all {ALL:,} rows [h, -h] of a finite number h, with both targets"
-    )
-    assert loss.loc["numpy/naive", "grade"] == "F"
-    # exp(h) of float16 overflows from h = 11.09 on; the gap is 2h.
-    assert abs(loss.loc["numpy/naive", "d_lost_at"]) < 2 * 11.1
-    assert loss.loc["numpy/lse", "grade"] == "C"
+    assert loss.loc["numpy/log1p", "proof"] == f"grade A on {study.rows['float16']}"
+    # naive: half of the smallest number, 2^-25, is exp(-17.33), and a smaller probability is 0.
+    naive = loss.loc["numpy/naive"]
+    assert (naive["grade"], naive["worst_value"]) == ("F", math.inf)
+    assert naive["worst_gap"] == -17.34375
+    # lse: from exp(-7.62) on, 1 + exp(-gap) is 1, and the loss of a sure row is 0. A centred row has no offset for a C.
+    lse = loss.loc["numpy/lse"]
+    assert (lse["grade"], lse["worst_value"], lse["worst_gap"]) == ("B", 0.0, 7.625)
+    assert lse["worst_exact"] == pytest.approx(2.0**-11, rel=1e-3)
+
+
+def test_proved_grades_of_numpy_and_scipy(study):
+    proved = study.table[study.table["grade"] == "A"].groupby("quantity")["implementation"].apply(set)
+    assert proved["loss"] == proved["gradient"] == {"numpy/log1p"}
+    assert proved["probabilities"] == {"numpy/log1p", "numpy/scipy.special.softmax"}
+
+
+@pytest.mark.pinned
+@pytest.mark.full
+def test_proved_grades_of_torch_and_jax(monkeypatch):
+    monkeypatch.setattr(_exhaustive, "Pools", pool.Pools)
+    table = logitlab.exhaustive("float16", ["torch", "jax"], progress=False).table
+    assert set(table["status"]) == {"ok"}
+    assert set(table["measured"]) == {ALL}
+    proved = table[table["grade"] == "A"].groupby("quantity")["implementation"].apply(set)
+    accurate = {"torch/log1p", "jax/log1p", "torch/F.cross_entropy[softcap]", "torch/F.cross_entropy[autocast]"}
+    assert proved["loss"] == proved["gradient"] == accurate
+    lines = table.set_index(["implementation", "quantity"])
+    # A sure row's own digits are lost from 1 + exp(-gap) on; 0 times an infinite log-probability is NaN.
+    assert lines.loc[("torch/F.cross_entropy", "loss"), "grade"] == "B"
+    for name in ("torch/F.cross_entropy[probabilities]", "jax/optax.softmax_cross_entropy"):
+        assert lines.loc[(name, "loss"), ["grade", "worst_gap", "worst_verdict"]].to_list() == ["F", 65_536.0, "nan"]
 
 
 # --- the picture ------------------------------------------------------------------------------------------------
@@ -190,17 +213,27 @@ def test_the_curve_has_the_worst_row_of_each_grade(study):
         assert len(curve) <= (2 * SIDE + 1) * 5
 
 
-def test_the_picture_marks_the_worst_row_of_each_panel(study):
+def test_the_picture_shows_the_worst_row_of_each_panel(study):
     pytest.importorskip("altair")
-    found = {p.name: p.chart.to_dict() for p in _picture.pictures(study.table, study.curve, study.rows)}
+    found = {p.name: p.chart.to_dict(validate=False) for p in _picture.pictures(study.table, study.curve, study.rows)}
     assert set(found) == {f"float16-{q}" for q in QUANTITIES}
-    chart = found["float16-loss"]
-    data = [bars for bars in chart["datasets"].values() if "worst" in bars[0]]
-    lines = study.table[(study.table["quantity"] == "loss")].drop_duplicates("bits")
-    assert len(data) == len(lines)
-    marked = sorted(bar["place"] for bars in data for bar in bars if bar["worst"])
-    expected = places(lines["worst_gap"].to_numpy(float), FORMATS["float16"])
-    np.testing.assert_allclose(marked, sorted(expected), atol=1.0 / SIDE)
+    (bars,) = (pd.DataFrame(bars) for bars in found["float16-loss"]["datasets"].values())
+    lines = study.table[study.table["quantity"] == "loss"].drop_duplicates("bits")
+    assert bars["panel"].nunique() == len(lines) == bars["worst"].sum()
+    top = 300_000.0  # of the axis, where a value that is not finite is drawn
+    for line in lines.to_dict("records"):
+        panel = bars[bars["panel"].str.startswith(f"{line['implementation']}\n")]
+        worst = panel[panel["worst"]].iloc[0]
+        assert worst["place"] == pytest.approx(places(np.array([line["worst_gap"]]), FORMATS["float16"])[0], abs=1e-5)
+        assert worst["left"] <= worst["place"] <= worst["right"]
+        assert worst["height"] == pytest.approx(min(line["worst_ulp"], top), rel=5e-3)
+        curve = study.curve[
+            (study.curve["implementation"] == line["implementation"]) & (study.curve["quantity"] == "loss")
+        ]
+        assert (panel["right"] - panel["left"]).sum() * SIDE == pytest.approx(len(curve), abs=1e-2)
+        for grade, of_grade in curve.groupby("grade"):
+            tallest = panel.loc[panel["grade"] == grade, "height"].max()
+            assert tallest == pytest.approx(min(of_grade["ulp"].max(), top), rel=5e-3)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "e4m3fn", "e5m6"])
@@ -319,8 +352,9 @@ def test_a_loss_that_never_returns_a_result_has_a_line_and_no_picture(planted, c
 # --- the verb ---------------------------------------------------------------------------------------------------
 
 
-def test_the_verb_writes_a_table_and_pictures_once(in_process, tmp_path, capsys):
+def test_the_verb_writes_a_table_and_pictures_once(monkeypatch, tmp_path, capsys):
     pytest.importorskip("altair")
+    monkeypatch.setattr(_exhaustive, "Pools", pool.Pools)
     out = tmp_path / "study"
     words = ["exhaustive", "--framework", "numpy", "--implementation", "numpy/log1p", "--out", str(out)]
     assert main(words) == 0

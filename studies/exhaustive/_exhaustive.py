@@ -84,15 +84,14 @@ def exhaustive(
 
     float16, bfloat16 and other formats of 257 to 65,536 numbers have the centred rows ``[h, -h]`` of each finite number
     ``h``. The gap ``2h`` is exact. Smaller formats, such as ``e4m3fn``, have all pairs ``[a, b]`` of finite numbers. A
-    grade on all rows is then proved, for these rows, this version and this machine. A loss that shifts by the row's
-    maximum depends on the gap alone, but centred rows do not show what it does with an offset, or with gaps that the
-    dtype cannot hold.
+    grade on all rows is then proved, for these rows, this version and this machine. Centred rows do not show what a
+    loss does with an offset, nor with a gap that the dtype rounds.
 
     Args:
         dtypes: float16 by default; the name of any format of up to 65,536 numbers.
         frameworks: all by default. Those that do not take a dtype are left out there.
-        implementations: globs over their names; by default all losses of logits, without those on request and without those
-            that are called row by row, such as ``sklearn.metrics.log_loss``. Their full name selects them.
+        implementations: globs over their names; by default all losses of logits but those on request, and those that
+            are called row by row, such as ``sklearn.metrics.log_loss``. The full name selects one of these.
         device: a device that the frameworks find.
         mode: ``eager``, ``graph`` or ``compiled``.
         timeout: time limit of one call in seconds. A call that fails is divided into parts, and the others are kept.
@@ -134,7 +133,7 @@ def exhaustive(
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What is kept of a cell: a line and a curve for each quantity."""
+    """The part of a cell's measurements that the study keeps: a line and a curve for each quantity."""
 
     lines: tuple[_table.Line, ...]
     curves: tuple[pd.DataFrame, ...]

@@ -16,7 +16,7 @@ from ...reports.charts.style import require
 from . import _picture
 
 STEM = "exhaustive"
-PIXELS_PER_INCH = 200.0
+PIXELS_PER_INCH = 160.0
 KEY = ["implementation", "dtype", "quantity"]
 
 

@@ -20,6 +20,7 @@ FLOOR = 0.25  # ulp; a smaller error has a bar of this height
 LOST = 10.0  # the end of the axis of errors in 1/u ulp, at which no digit is right
 WIDTH, HEIGHT, ACROSS = 150, 62, 3  # points, and panels in a row
 NAME = 42  # characters of a panel's name
+TICKS, TICK_APART = 3, 0.22  # the most ticks on each side of 0, and the place of the first
 INFINITE = 3.0  # a value that is not finite is drawn this factor above the largest error
 
 
@@ -58,7 +59,11 @@ def _drawn(lines: pd.DataFrame, curve: pd.DataFrame, rows: str) -> Any:
         ],
         ignore_index=True,
     )
-    x = alt.X("left:Q", title="gap", axis=alt.Axis(**_gap_axis(fmt))).scale(domain=[-1.02, 1.02], nice=False)
+    # Both layers have the axis: Vega-Lite merges it with a default one otherwise.
+    x, x_of_ring = (
+        alt.X(f"{field}:Q", title="gap", axis=alt.Axis(**_gap_axis(fmt))).scale(domain=[-1.02, 1.02], nice=False)
+        for field in ("left", "place")
+    )
     ticks = powers([*decades(1.0, top, most=4), top * INFINITE], last="∞")
     y = alt.Y("height:Q", title="largest error (ulp)", axis=alt.Axis(**ticks))
     y = y.scale(type="log", domain=[FLOOR / 2, top * INFINITE * 1.3], nice=False)
@@ -68,15 +73,16 @@ def _drawn(lines: pd.DataFrame, curve: pd.DataFrame, rows: str) -> Any:
         alt.Chart()
         .transform_filter("datum.worst")
         .mark_point(size=22, strokeWidth=0.9, filled=False, color="black", opacity=1)
-        .encode(x="place:Q", y="height:Q")
+        .encode(x=x_of_ring, y=y)
     )
     header = alt.Header(labelExpr="split(datum.label, '\\n')", labelFontSize=SMALL, labelAnchor="start", labelPadding=2)
     title = alt.Title(
         f"The {quantity} of {rows}, in {dtype}",
         subtitle=[
-            "Gap: the target's logit minus the other one, on a logarithmic axis to both sides of 0. A bar is the largest",
-            "error among the gaps of its column, in the colour of its grade. A bar that ends at ∞ is a result that is",
-            "not finite, or should not be. A ring marks the row of the worst grade with the largest error.",
+            "Gap: the target's logit minus the other one, on a logarithmic axis to both sides of 0.",
+            "A bar is the largest error among the gaps of its column, in the colour of its grade.",
+            "A bar that ends at ∞ is a result that is not finite, or should not be.",
+            "A ring marks the row of the worst grade with the largest error.",
         ],
         fontSize=FONT + 2, subtitleFontSize=FONT, anchor="start", offset=6,
     )  # fmt: skip
@@ -103,27 +109,41 @@ def _title(name: str, group: Sequence[Record]) -> list[str]:
 
 
 def _bars(curve: pd.DataFrame, top: float) -> pd.DataFrame:
-    """Return the bars of a panel, the largest first, so that a smaller one of another grade is in front of it."""
-    half, middle = 0.5 / SIDE, curve["column"].astype(float) / SIDE
+    """Return the bars of a panel, the largest first, so that a smaller one of another grade is in front of it.
+
+    Neighbours of one grade and height, of which a result that is not finite has many, are one bar.
+    """
     ulp = curve["ulp"].astype(float)
-    height = np.where(np.isinf(ulp), top * INFINITE, ulp.clip(FLOOR, top))
     rank = curve["grade"].map({g: i for i, g in enumerate(GRADES)})
     worst = np.lexsort((curve["gap"].abs(), -ulp, -rank))[0]
-    drawn = pd.DataFrame(
-        {
-            "left": (middle - half).round(5), "right": (middle + half).round(5), "place": curve["place"].round(5),
-            "height": height, "grade": curve["grade"], "worst": np.arange(len(curve)) == worst,
-        }
+    height = np.where(np.isinf(ulp), top * INFINITE, ulp.clip(FLOOR, top))
+    columns = curve.assign(
+        column=curve["column"].astype(int), height=[float(f"{h:.3g}") for h in height],
+        worst=np.arange(len(curve)) == worst,
+    ).sort_values(["grade", "column"])  # fmt: skip
+    is_next = (columns["column"].diff() == 1) & (columns["height"].diff() == 0)
+    run = (~is_next | (columns["grade"] != columns["grade"].shift())).cumsum()
+    columns["place"] = columns["place"].where(columns["worst"])
+    found = columns.groupby(run).agg(
+        first=("column", "min"), last=("column", "max"), place=("place", "max"), height=("height", "first"),
+        grade=("grade", "first"), worst=("worst", "any"),
     )  # fmt: skip
-    return drawn.sort_values("height", ascending=False, kind="stable")
+    found["left"], found["right"] = ((found["first"] - 0.5) / SIDE).round(5), ((found["last"] + 0.5) / SIDE).round(5)
+    found["place"] = found["place"].astype(float).round(5).fillna(0.0)
+    return found.drop(columns=["first", "last"]).sort_values("height", ascending=False, kind="stable")
 
 
 def _gap_axis(fmt: Format) -> dict[str, Any]:
     """Return ticks at powers of ten of the gap on both sides of 0."""
     low, high = axis_ends(fmt)
     sizes = [10.0**e for e in range(-9, 10) if 2.0**low <= 10.0**e <= 2.0**high]
-    shown = sizes[1 :: max(1, math.ceil(len(sizes) / 4))]
+    apart = [s for s, place in zip(sizes, places(np.array(sizes), fmt), strict=True) if place > TICK_APART]
+    shown = apart[:: math.ceil(len(apart) / TICKS)]
     gaps = np.array([*(-s for s in reversed(shown)), 0.0, *shown])
     at = places(gaps, fmt).round(6)
     names = {str(round(place * 1e6)): f"{gap:g}" for place, gap in zip(at, gaps, strict=True)}
-    return {"values": [float(place) for place in at], "labelExpr": f"{names}[round(datum.value * 1e6)]"}
+    return {
+        "values": [float(place) for place in at],
+        "labelExpr": f"{names}[round(datum.value * 1e6)]",
+        "labelOverlap": False,
+    }

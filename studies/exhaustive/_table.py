@@ -24,7 +24,7 @@ class Line:
     """One quantity of a cell, a line of the table. A gap is the target's logit minus the other one.
 
     Attributes:
-        framework, implementation, formula, version, dtype, device, mode, quantity: what was measured.
+        framework, implementation, formula, version, dtype, device, mode, quantity: the measured cell.
         status, detail: ``ok``, or the fault of the rows without a result, and its message.
         rows, measured: the number of all rows, and of those with a result.
         out_dtype: the dtype of the results.
