@@ -45,7 +45,7 @@ for group, verb, command in (
     ("Measure", run.run, "logitlab run --framework torch --dtype float32 --out runs/torch"),
     ("Measure", check.check, "logitlab check losses:my_loss --framework torch --dtype float32"),
     ("Measure", hunt.hunt, "logitlab hunt torch/F.cross_entropy --dtype bfloat16 --seconds 30"),
-    ("Measure", exhaustive.exhaustive, "logitlab exhaustive --dtype float16 --framework torch --out all-of-float16"),
+    ("Measure", exhaustive.exhaustive, "logitlab exhaustive --framework torch --out float16"),
     ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),
     ("Examine", explain.explain, "logitlab explain seed/article --implementation torch/naive"),
     ("Examine", reproduce.reproduce, "logitlab reproduce seed/article --implementation torch/naive --run"),
