@@ -12,16 +12,16 @@ import pandas as pd
 from ...core.formats import Format, get_format
 from ...core.vocabulary import GRADES
 from ...reports.charts.palette import GRADE_COLOURS
-from ...reports.charts.style import FONT, SMALL, decades, distinct, powers, slug
+from ...reports.charts.style import FONT, SMALL, decades, distinct, powers, shortened, slug
 from ._curve import SIDE, axis_ends, places
 from ._wording import Record, alike, lost, result
 
 FLOOR = 0.25  # ulp; a smaller error has a bar of this height
 LOST = 10.0  # the end of the axis of errors in 1/u ulp, at which no digit is right
 WIDTH, HEIGHT, ACROSS = 150, 62, 3  # points, and panels in a row
-NAME = 42  # characters of a panel's name
+NAME, LINE = 46, 50  # characters of a panel's name, and of a line above it
 TICKS, TICK_APART = 3, 0.22  # the most ticks on each side of 0, and the place of the first
-INFINITE = 3.0  # a value that is not finite is drawn this factor above the largest error
+INFINITE = 10.0  # a value that is not finite is drawn this factor above the end of the axis of errors
 
 
 class Picture(NamedTuple):
@@ -66,7 +66,7 @@ def _drawn(lines: pd.DataFrame, curve: pd.DataFrame, rows: str) -> Any:
     )
     ticks = powers([*decades(1.0, top, most=4), top * INFINITE], last="∞")
     y = alt.Y("height:Q", title="largest error (ulp)", axis=alt.Axis(**ticks))
-    y = y.scale(type="log", domain=[FLOOR / 2, top * INFINITE * 1.3], nice=False)
+    y = y.scale(type="log", domain=[FLOOR / 2, top * INFINITE * 1.5], nice=False)
     colour = alt.Color("grade:N", title="grade").scale(domain=list(GRADES), range=list(GRADE_COLOURS.values()))
     skyline = alt.Chart().mark_rect().encode(x=x, x2="right:Q", y=y, y2=alt.datum(FLOOR / 2), color=colour)
     ring = (
@@ -105,7 +105,8 @@ def _title(name: str, group: Sequence[Record]) -> list[str]:
     """Return the lines above a panel: the name, the worst row, and the implementations with the same bits."""
     first, others = group[0], [str(line["implementation"]) for line in group[1:]]
     same = f"same bits: {others[0]}{f' and {len(others) - 1} more' if others[1:] else ''}" if others else ""
-    return [name, "; ".join(filter(None, [result(first), lost(first)])), *filter(None, [same])]
+    lines = name, "; ".join(filter(None, [result(first), lost(first)])), same
+    return [shortened(line, LINE) for line in lines if line]
 
 
 def _bars(curve: pd.DataFrame, top: float) -> pd.DataFrame:
