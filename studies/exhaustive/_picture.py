@@ -19,7 +19,7 @@ from ._wording import Record, alike, lost, result
 FLOOR = 0.25  # ulp; a smaller error has a bar of this height
 LOST = 10.0  # the end of the axis of errors in 1/u ulp, at which no digit is right
 WIDTH, HEIGHT, ACROSS = 150, 62, 3  # points, and panels in a row
-NAME, LINE = 46, 50  # characters of a panel's name, and of a line above it
+NAME, SAME = 46, 52  # characters of a panel's name, and of the line with those of the same bits
 TICKS, TICK_APART = 3, 0.22  # the most ticks on each side of 0, and the place of the first
 INFINITE = 10.0  # a value that is not finite is drawn this factor above the end of the axis of errors
 
@@ -105,8 +105,8 @@ def _title(name: str, group: Sequence[Record]) -> list[str]:
     """Return the lines above a panel: the name, the worst row, and the implementations with the same bits."""
     first, others = group[0], [str(line["implementation"]) for line in group[1:]]
     same = f"same bits: {others[0]}{f' and {len(others) - 1} more' if others[1:] else ''}" if others else ""
-    lines = name, "; ".join(filter(None, [result(first), lost(first)])), same
-    return [shortened(line, LINE) for line in lines if line]
+    worst = "; ".join(filter(None, [result(first), lost(first)]))
+    return [name, worst, *([shortened(same, SAME)] if same else [])]
 
 
 def _bars(curve: pd.DataFrame, top: float) -> pd.DataFrame:
