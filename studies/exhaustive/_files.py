@@ -1,7 +1,7 @@
 """The files of a study: the table as JSON and CSV, and the pictures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,11 @@ def write(
     return [folder / name for name in contents]
 
 
-def _lists(key: tuple[str, ...], points: pd.DataFrame) -> dict[str, Any]:
+def _lists(key: Sequence[Hashable], points: pd.DataFrame) -> dict[str, Any]:
     """Return a curve with a list for each column, in the order of the gap."""
     listed = records(points.sort_values("gap"))
     values = {name: [point[name] for point in listed] for name in ("gap", "grade", "ulp")}
-    return {**dict(zip(KEY, key, strict=True)), **values}
+    return {**dict(zip(KEY, map(str, key), strict=True)), **values}
 
 
 def _drawn(pictures: Sequence[_picture.Picture]) -> dict[str, bytes]:

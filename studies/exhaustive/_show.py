@@ -1,6 +1,7 @@
 """The result of a study on a terminal: a line for each result that differs in any bit, and the proofs."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import pandas as pd
@@ -34,12 +35,12 @@ def _table(lines: pd.DataFrame) -> Iterator[str]:
         yield name
         for first, *_ in of_name:
             numbers = [number(first[f"worst_{column}"]) for column in ("gap", "value", "exact", "ulp")]
-            a_lost_at = "" if pd.isna(first["a_lost_at"]) else number(first["a_lost_at"])
+            a_lost_at = "" if math.isnan(first["a_lost_at"]) else number(first["a_lost_at"])
             cells = (*numbers, f"{first['beyond_1_ulp']:.1%}", a_lost_at)
             yield _spaced(f"  {first['quantity']}", first["grade"], cells)
 
 
-def _name(group: list[Record]) -> str:
+def _name(group: Sequence[Record]) -> str:
     others = f" and {len(group) - 1} with the same bits" if group[1:] else ""
     return f"{group[0]['implementation']}{others}"
 

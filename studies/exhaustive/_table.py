@@ -100,7 +100,7 @@ def _filled(empty: Line, values: Values, rows: Rows) -> Line:
     ulp, gap, rank = values.graded.max_ulp, rows.gap[values.index], values.rank
     grade, finite = Grade(GRADES[rank.max()]), ulp[np.isfinite(ulp)]
     whole = len(values.index) == rows.number
-    lost = {f"{g.lower()}_lost_at": _smallest(gap[rank > i]) for i, g in enumerate(GRADES[:-1])}
+    lost: dict[str, Any] = {f"{g.lower()}_lost_at": _smallest(gap[rank > i]) for i, g in enumerate(GRADES[:-1])}
     return replace(
         empty,
         measured=len(values.index),

@@ -1,17 +1,17 @@
 """The results of a study in words, for the terminal and the pictures."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ...core.vocabulary import Grade
 
-Record = Mapping[str, Any]  # a line of the table
+Record = Mapping[Hashable, Any]  # a line of the table
 
 
-def alike(table: pd.DataFrame) -> Iterator[list[Record]]:
+def alike(table: pd.DataFrame) -> Iterator[Sequence[Record]]:
     """Yield the lines in groups that agree bit for bit, in the order of their first; a line without result alone."""
     key = table["bits"].fillna(pd.Series([f"none {i}" for i in range(len(table))], index=table.index))
     for _, lines in table.groupby(["dtype", "quantity", key], sort=False):
