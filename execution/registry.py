@@ -31,10 +31,10 @@ class ImplementationInfo:
     plain_modes: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = None
     reduces: bool = False
+    row_by_row: bool = False
     problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
     on_request: bool = False
-    row_by_row: bool = False
 
     def runs_on(self, device: str, mode: str) -> bool:
         """Return whether it runs on a device of its framework in a mode, given without a variant."""
@@ -158,7 +158,8 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
     return ImplementationInfo(
         name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
-        problem=i.problem, convention=i.convention, on_request=i.on_request, row_by_row=i.row_by_row,
+        row_by_row=i.row_by_row,
+        problem=i.problem, convention=i.convention, on_request=i.on_request,
     )  # fmt: skip
 
 

@@ -29,6 +29,8 @@ class Implementation:
         gradient: logits and targets to the gradient (B, C) of the summed row losses, if it is written by hand;
             None if the framework differentiates. It takes the options of the loss.
         differentiable: False for a loss without a gradient.
+        row_by_row: whether the package returns no row losses, so that each row costs a call. An exhaustive study
+            measures it only if it is named.
         soft: whether the targets may be class probabilities (B, C).
         normalized: whether its documentation requires class probabilities to sum to 1.
         class_axis: the axis of the classes, 1 or -1, for a loss whose documentation allows more dimensions than two;
@@ -45,8 +47,6 @@ class Implementation:
         convention: the documented definition of class weights and their mean, with the source, if it is not
             `conventions.STANDARD`. The loss is graded by this definition.
         on_request: whether a run measures it only if ``--implementation`` names it, alone or with others by a glob.
-        row_by_row: whether the package returns no row losses, so that each row costs a call. An exhaustive study
-            measures it only if it is named.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Implementation:
     gradient: Callable[..., Any] | None = None
     differentiable: bool = True
     reduces: bool = False
+    row_by_row: bool = False
     soft: bool = False
     normalized: bool = False
     class_axis: int | None = None
@@ -66,7 +67,6 @@ class Implementation:
     plain_modes: tuple[str, ...] = ()
     convention: Convention = STANDARD
     on_request: bool = False
-    row_by_row: bool = False
 
     @property
     def quantities(self) -> tuple[str, ...]:
