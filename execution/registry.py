@@ -156,9 +156,9 @@ def _described(name: str) -> Description:
 def _info(implementation: Implementation, version: str | None) -> ImplementationInfo:
     i = implementation
     return ImplementationInfo(
-        name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
+        name=i.name, formula=i.formula, package=i.package, version=version, row_by_row=i.row_by_row,
+        modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
-        row_by_row=i.row_by_row,
         problem=i.problem, convention=i.convention, on_request=i.on_request,
     )  # fmt: skip
 
