@@ -17,6 +17,8 @@ from .studies.check import CheckResult as CheckResult
 from .studies.check import check as check
 from .studies.compare import Comparison as Comparison
 from .studies.compare import compare as compare
+from .studies.exhaustive import Exhaustive as Exhaustive
+from .studies.exhaustive import exhaustive as exhaustive
 from .studies.explain import Explanation as Explanation
 from .studies.explain import explain as explain
 from .studies.hunt import Hunt as Hunt

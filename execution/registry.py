@@ -33,6 +33,7 @@ class ImplementationInfo:
     plain_modes: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = None
     reduces: bool = False
+    row_by_row: bool = False
     problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
     on_request: bool = False
@@ -167,7 +168,8 @@ def _described(name: str) -> Description:
 def _info(implementation: Implementation, version: str | None) -> ImplementationInfo:
     i = implementation
     return ImplementationInfo(
-        name=i.name, formula=i.formula, package=i.package, version=version, modes=tuple(i.modes),
+        name=i.name, formula=i.formula, package=i.package, version=version, row_by_row=i.row_by_row,
+        modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
         problem=i.problem, convention=i.convention, on_request=i.on_request,
     )  # fmt: skip

@@ -30,6 +30,8 @@ class Implementation:
         gradient: logits and targets to the gradient (B, C) of the summed row losses, if it is written by hand;
             None if the framework differentiates. It takes the options of the loss.
         differentiable: False for a loss without a gradient.
+        row_by_row: whether the package returns no row losses, so that each row costs a call. An exhaustive study
+            measures it only if it is named.
         soft: whether the targets may be class probabilities (B, C).
         normalized: whether its documentation requires class probabilities to sum to 1.
         class_axis: the axis of the classes, 1 or -1, for a loss whose documentation allows more dimensions than two;
@@ -56,6 +58,7 @@ class Implementation:
     gradient: Callable[..., Any] | None = None
     differentiable: bool = True
     reduces: bool = False
+    row_by_row: bool = False
     soft: bool = False
     normalized: bool = False
     class_axis: int | None = None

@@ -110,7 +110,13 @@ class NumpyFramework(Framework):
         _builtin("scipy.special.log_softmax", scipy_log_softmax),
         _builtin("scipy.special.logsumexp", scipy_logsumexp),
         _builtin("scipy.special.softmax", scipy_softmax, probabilities=scipy_probabilities),
-        _builtin("sklearn.metrics.log_loss", sklearn_log_loss, reduces=True, probabilities=scipy_probabilities),
+        _builtin(
+            "sklearn.metrics.log_loss",
+            sklearn_log_loss,
+            reduces=True,
+            row_by_row=True,
+            probabilities=scipy_probabilities,
+        ),
     )
     linear_implementations = linear.implementations(
         {name: (i.loss, i.gradient) for name, i in written(implementations).items() if i.gradient is not None}

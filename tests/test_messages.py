@@ -58,6 +58,8 @@ BAD = {
     "reproduce seed/* --implementation numpy/lse": "'seed/*'",
     "reproduce seed/article --implementation numpy/none": "'numpy/none'",
     "reproduce": "'CASE'",
+    "exhaustive --dtype float32": "float32",
+    "exhaustive --framework mxnet": "'mxnet'",
     "hunt numpy/lse --by size": "'size'",
     "hunt numpy/lse --quantity accuracy": "'accuracy'",
     "hunt numpy/lse --case weights/*": "weights/*",
