@@ -26,9 +26,12 @@ def largest(
     and the exact value. An entry whose error is not the recorded one is marked, with both errors. Results that are NaN
     or infinite are failures, which grades show.
     """
+    from ..core.files import refuse_existing
     from ..studies import largest as listing
 
     check_formats([format], listing.FORMATS)
+    if out is not None:
+        refuse_existing(out)
     with show_progress() as show:
         found = listing.largest(
             run, case_files=case_file, implementations=implementation, dtypes=dtype, quantities=quantity,

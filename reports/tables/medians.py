@@ -1,5 +1,7 @@
 """Exact medians and quantiles of more numbers than memory holds."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -57,7 +59,7 @@ def quantiles(found: Measurements, keys: Sequence[str], columns: Mapping[str, Qu
     return _wide(table, keys, between, list(columns))
 
 
-def _wide(table: pd.DataFrame, keys: Sequence[str], values: pd.Series, names: Sequence[str]) -> pd.DataFrame:
+def _wide(table: pd.DataFrame, keys: Sequence[str], values: pd.Series[float], names: Sequence[str]) -> pd.DataFrame:
     wide = table.assign(value=values).pivot(index=list(keys), columns="which", values="value")
     return wide.reindex(columns=range(len(names))).set_axis(list(names), axis=1).reset_index()
 

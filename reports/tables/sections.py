@@ -131,7 +131,9 @@ def _distributions(found: Measurements) -> Iterator[Section]:
 def _by_formula(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return a line for each dtype, quantity and ``keys``, eager on the CPU, and a column for each formula."""
     usual = table[(table["mode"] == "eager") & (table["device"] == "cpu")]
-    shown = usual.assign(words=in_words_of(usual))
+    shown = usual.assign(words=in_words_of(usual)).sort_values(
+        "quantity", key=lambda quantities: quantities.map(LISTED.index), kind="stable"
+    )
     index = ["quantity", "dtype", *keys]
     wide = shown.pivot(index=index, columns="formula", values="words")
     wide = wide.reindex(pd.MultiIndex.from_frame(shown[index].drop_duplicates()))

@@ -51,10 +51,15 @@ class Largest:
         return pd.DataFrame([_line(entry) for entry in self.entries], columns=list(COLUMNS))
 
     def write(self, path: str | Path, format: str = "markdown") -> None:  # noqa: A002 - the name of the option
-        """Write the table to a file, as ``text``, ``markdown`` or ``json``."""
+        """Write the table to a new file, as ``text``, ``markdown`` or ``json``.
+
+        Raises:
+            UsageError: for another format, or if the file exists or cannot be written.
+        """
         if format not in FORMATS:
             raise UsageError(f"unknown format {format!r}; choose one of {', '.join(FORMATS)}")
         file = Path(path)
+        files.refuse_existing(file)
         with files.explain_os_errors(file, "choose another file"):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(written(self.entries, format), encoding="utf-8")
