@@ -67,7 +67,6 @@ BAD = {
     "largest nowhere --quantity accuracy": "'accuracy'",
     "largest nowhere --format html": "'html'",
     "largest --case-file other.csv": "without implementations",
-    "largest --case-file other.csv --implementation numpy/lse": "other.csv",
     "check losses --framework numpy": "'losses'",
     "check nowhere:loss --framework numpy": "'nowhere'",
     "check shlex:loss --framework numpy": "'loss'",
