@@ -48,7 +48,7 @@ for group, verb, command in (
     ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),
     ("Examine", explain.explain, "logitlab explain seed/article --implementation torch/naive"),
     ("Examine", reproduce.reproduce, "logitlab reproduce seed/article --implementation torch/naive --run"),
-    ("Examine", largest.largest, "logitlab largest runs/torch --dtype float32 --format markdown --out largest.md"),
+    ("Examine", largest.largest, "logitlab largest runs/torch --dtype float32 --quantity loss"),
     ("Compare", compare.compare, "logitlab compare runs/before runs/after --format markdown"),
     ("Compare", compare.baseline, "logitlab baseline runs/torch baseline.json"),
     ("Compare", matrix.matrix, "logitlab matrix --with scipy==1.14.1 --with scipy==1.15.0"),
