@@ -114,13 +114,13 @@ def distributions(
         - ``rows``: the number of graded rows.
         - ``failed``, ``uncounted``: shares of the rows.
         - ``counted``: the number of the remaining rows.
-        - ``median``, ``p90``, ``p99``, ``largest``: in ulp. Quantiles are interpolated linearly, as by pandas and by
-          ``quantile_cont`` in DuckDB.
+        - ``median``, ``p90``, ``p99``, ``largest``: in ulp. Quantiles are interpolated linearly, as by pandas.
         - ``beyond 1``, ``beyond 10``, ``beyond 1000``: the shares of errors beyond this many ulp.
         - ``bias``: for the loss, the mean of ``signed_ulp`` over errors of at most 1,000 ulp.
         - ``too large``, ``too small``: the shares of positive and negative errors among these.
-        - ``zeroed``: the share of entries that came out 0 although the dtype can represent the exact entry, which is
-          not 0. It is missing for gradients with another number of entries than classes.
+        - ``zeroed``: the share of entries that came out 0 although the exact entry rounds to another number.
+
+        ``zeroed`` is missing for gradients that have another number of entries than classes.
 
     Raises:
         UsageError: for anything but measurements, a folder that is not a run, a damaged part, or an unknown column.
