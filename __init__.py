@@ -16,6 +16,7 @@
     logitlab.safety(logitlab.run(quick=True))  # in under a minute: the safe losses, and what breaks the others
     logitlab.style(df)
     logitlab.tables("runs/mine")["grades"]
+    logitlab.distributions("runs/mine", by=["dtype", "family", "quantity"])  # quantiles, bias, shares beyond 10 ulp
     logitlab.query("runs/mine", "SELECT dtype, max(max_ulp) FROM measurements GROUP BY dtype")
     logitlab.read("runs/mine", columns=["case", "row", "value"], where="grade = 'F'")
 """

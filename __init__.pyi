@@ -4,6 +4,7 @@ from .oracle import Reference as Reference
 from .oracle import linear_reference as linear_reference
 from .oracle import reference as reference
 from .reports import bitwise as bitwise
+from .reports import distributions as distributions
 from .reports import safety as safety
 from .reports import style as style
 from .reports import tables as tables
@@ -23,6 +24,8 @@ from .studies.explain import Explanation as Explanation
 from .studies.explain import explain as explain
 from .studies.hunt import Hunt as Hunt
 from .studies.hunt import hunt as hunt
+from .studies.largest import Largest as Largest
+from .studies.largest import largest as largest
 from .studies.matrix import Matrix as Matrix
 from .studies.matrix import matrix as matrix
 from .studies.reproduce import reproduce as reproduce

@@ -18,6 +18,7 @@ from ..frameworks import LinearBatch
 from ..frameworks.stages import Stage
 from ..grading import Graded, invalid_target_answers, stability_ratio
 from ..grading.first_failure import TracedBatch, first_failures
+from ..oracle import Exact
 from ..storage.schema import COLUMNS
 from .plan import Cell, GradedCall, Group
 
@@ -52,6 +53,7 @@ class QuantityRows:
     max_abs: Column = None
     max_rel: Column = None
     max_ulp: Column = None
+    signed_ulp: Column = None
     condition: Column = None
     stability_ratio: Column = None
     bound_unshifted: Column = None
@@ -168,7 +170,9 @@ def _present(
         rows = replace(rows, bound_unshifted=bounds[0], bound_shifted=bounds[1])
     if quantity != Quantity.LOSS:
         return rows
-    rows = replace(rows, value=array.astype(np.float64).reshape(-1), exact=exact.loss.hi.reshape(-1))
+    value = array.astype(np.float64).reshape(-1)
+    signed = _signed(graded.max_ulp, value, exact.loss)
+    rows = replace(rows, value=value, exact=exact.loss.hi.reshape(-1), signed_ulp=signed)
     if group.cases[0].invalid:
         answers = invalid_target_answers(array, group.logits, group.targets)
         details = ("" if answer is None else answer.detail for answer in answers)
@@ -177,6 +181,14 @@ def _present(
         return rows
     ratio = stability_ratio(graded.max_abs, exact.loss.hi, exact.condition, group.fmt)
     return replace(rows, stability_ratio=ratio)
+
+
+def _signed(max_ulp: NDArray[np.float64], value: NDArray[np.float64], exact: Exact) -> NDArray[np.float64]:
+    """Return the errors of losses in ulp, computed minus exact; NaN for a NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = (value - exact.hi.reshape(-1)) - exact.lo.reshape(-1)
+    # Two equal infinities have the error 0, and the difference NaN.
+    return np.where(max_ulp == 0, 0.0, np.sign(difference) * max_ulp)
 
 
 def _bits(values: Array) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from ._render import FORMATS, write
 from ._report import Report, make_report, partial, tables
 from ._style import style
 from .tables.bitwise import bitwise
+from .tables.distributions import distributions
 from .tables.errors import errors, finiteness
 from .tables.grades import grade_matrix
 from .tables.ignored import ignored_rows, lets_nan_through
@@ -18,6 +19,7 @@ __all__ = [
     "Section",
     "article",
     "bitwise",
+    "distributions",
     "errors",
     "faults",
     "finiteness",

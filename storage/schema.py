@@ -65,6 +65,8 @@ MEASUREMENTS = {
                       "the reverse"),
     "max_rel": Column(REAL, "largest relative error, over entries in the dtype's normal range"),
     "max_ulp": Column(REAL, "largest error in ulp of the case's dtype at the exact value"),
+    "signed_ulp": Column(REAL, "error of the loss in ulp with its sign, computed minus exact; missing for other "
+                         "quantities and for NaN"),
     "condition": Column(REAL, "condition number of the row's loss"),
     "stability_ratio": Column(REAL, "relative error over condition number times unit roundoff"),
     "bound_unshifted": Column(REAL, "a-priori bound on `max_abs` without the shift by the maximum; missing if no "

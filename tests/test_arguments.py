@@ -95,6 +95,8 @@ LISTS = [
     *((lambda **given: logitlab.matrix(["scipy==1.14.1", "scipy==1.15.3"], "out", **given), name) for name in (
         "cases", "frameworks", "implementations", "dtypes", "modes",
     )),
+    *((logitlab.largest, name) for name in ("runs", "case_files", "implementations", "dtypes", "quantities")),
+    (lambda by: logitlab.distributions("run", by), "by"),
     (lambda requirements: logitlab.matrix(requirements, "out"), "requirements"),
 ]  # fmt: skip
 

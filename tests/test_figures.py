@@ -47,8 +47,9 @@ def folder(drawn, measurements, tmp_path_factory):
 
 
 def test_there_is_a_figure_for_each_question(drawn):
-    curves = {f"curve-{axis}-{q}-float32" for axis in ("offset", "classes") for q in ("loss", "gradient")}
-    assert set(drawn) == {"grades", "finiteness-float32", "bound-float32", *curves}
+    along = {f"{axis}-{q}-float32" for axis in ("offset", "classes") for q in ("loss", "gradient")}
+    curves, bands = ({f"{kind}-{name}" for name in along} for kind in ("curve", "band"))
+    assert set(drawn) == {"grades", "finiteness-float32", "bound-float32", *curves, *bands}
 
 
 def test_each_is_written_in_every_format_with_its_numbers(drawn, folder):

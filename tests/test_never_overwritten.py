@@ -52,6 +52,16 @@ def test_train_demo_does_not_start_if_its_result_cannot_be_kept(tmp_path, capsys
     assert (tmp_path / "training.csv").read_text() == TORN
 
 
+def test_largest_does_not_measure_if_its_table_cannot_be_kept(small_run, tmp_path, capsys, monkeypatch):
+    kept = tmp_path / "largest.md"
+    kept.write_text(TORN)
+    with monkeypatch.context() as patch:
+        patch.setattr("logitlab.studies.largest.largest", lambda *_, **__: pytest.fail("a row was measured"))
+        line = refused(["largest", small_run.folder, "--out", kept], capsys)
+    assert line == f"logitlab: {kept} already exists; remove it, or choose another file"
+    assert kept.read_text() == TORN
+
+
 def test_check_does_not_start_if_its_result_cannot_be_kept(tmp_path, capsys, monkeypatch):
     (tmp_path / "failures.csv").write_text(TORN)
     with monkeypatch.context() as patch:

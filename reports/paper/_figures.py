@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ...storage.querying import Measurements
-from ..charts import bounds
+from ..charts import bands, bounds
 from ..charts.style import Figure, require
 from . import _curves, _matrices
 from ._latex_escape import tex
@@ -19,9 +19,9 @@ MAX_FLOATS = 12  # figures before a page break, since LaTeX holds only so many f
 
 
 def figures(measurements: Measurements | pd.DataFrame) -> Iterator[Figure]:
-    """Yield the grade matrix, finiteness by family, errors against bounds, and error curves."""
+    """Yield the grade matrix, finiteness by family, errors against bounds, error curves, and bands of errors."""
     found = Measurements.of(measurements)
-    for module in (_matrices, bounds, _curves):
+    for module in (_matrices, bounds, _curves, bands):
         yield from module.figures(found)
 
 

@@ -68,6 +68,17 @@ LAYOUTS = {
         f"{MEANING}",
         {"gradient largest": "gradient uncounted"},
     ),
+    **{
+        f"distribution_{quantity}": Layout(
+            {"median": "median", "p90": "90%", "p99": "99%"} | bias,
+            f"Distribution of the errors of the {quantity} in ulp of the dtype: the median and the percentiles of the "
+            f"finite errors{words}. {MEANING}",
+        )
+        for quantity, bias, words in (
+            ("loss", {"bias": "bias"}, ", and the mean signed error of those of at most 1,000 ulp"),
+            ("gradient", {}, ""),
+        )
+    },
     "bounds_loss": Layout(
         {"unshifted largest": "unshifted", "shifted largest": "shifted"},
         "Largest error of the loss divided by its a-priori bound, without and with the shift by the maximum; at most 1 "

@@ -6,7 +6,7 @@ from ...core.vocabulary import Quantity
 from ...storage.querying import Measurements
 from .medians import medians
 from .ordering import CELL, KEYS, in_order
-from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED
+from .uncounted import COUNTED_ULP, LARGEST, LARGEST_UNCOUNTED, UNCOUNTED
 
 # The quantities whose errors are listed.
 LISTED = tuple(q.value for q in Quantity if q is not Quantity.PROBABILITIES)
@@ -55,4 +55,25 @@ def by_family(found: Measurements, condition: str = "true") -> pd.DataFrame:
         f"""SELECT {KEYS}, family, count(*) AS rows, count(*) FILTER (grade = 'F') AS F,
             avg((grade = 'F' AND finite <> expected_finite)::INTEGER) AS broken
         FROM measurements WHERE grade IS NOT NULL AND {condition} GROUP BY {KEYS}, family ORDER BY min(place)"""
+    )
+
+
+def largest_errors(found: Measurements) -> pd.DataFrame:
+    """Return the row with the largest finite error of each implementation, dtype and quantity, over modes and devices.
+
+    Errors of at most half an ulp are left out, since a right result has them. So are errors that no grade counts.
+
+    Returns:
+        Columns ``implementation``, ``dtype``, ``mode``, ``device``, ``quantity``, ``case``, ``row``, ``ulp``,
+        ``version`` and ``run``.
+    """
+    place = 'struct_pack(device, mode, name := "case", at := row, ulp := max_ulp, version, run)'
+    return found.sql(
+        f"""SELECT implementation, dtype, worst.mode, worst.device, quantity, worst.name AS "case", worst.at AS row,
+            worst.ulp, worst.version, worst.run
+        FROM (
+            SELECT implementation, dtype, quantity, max_by({place}, (max_ulp, -place)) AS worst FROM measurements
+            WHERE grade IS NOT NULL AND max_ulp > 0.5 AND max_ulp < 'infinity' AND NOT {UNCOUNTED}
+            GROUP BY implementation, dtype, quantity
+        )"""
     )

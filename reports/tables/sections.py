@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ...core.bitwise import Property
-from ...core.vocabulary import in_words
+from ...core.vocabulary import Formula, in_words
 from ...storage.querying import Measurements
 from . import curves
 from ._agreement import against, agreement, identical, losses, pairs
 from ._side_by_side import APART_AND_ERRORS, side_by_side
 from .bitwise import LARGEST, invariance
 from .bounds import against_bounds
+from .distributions import by_axis, by_cell, by_family, in_words_of, statistics_of
 from .errors import LISTED, errors, finiteness
 from .grades import LEGEND, grade_matrix, matrix_dtypes
 from .ignored import ignored_rows, in_brief
@@ -39,7 +40,17 @@ class Section:
 def sections(measurements: Measurements | pd.DataFrame) -> list[Section]:
     """Return all tables that the measurements can fill, in reading order."""
     found = Measurements.of(measurements)
-    makers = (_overall, _errors, _bounds, _curves_along_axes, _sides, _device_pairs, _agreement, _outcomes)
+    makers = (
+        _overall,
+        _errors,
+        _distributions,
+        _bounds,
+        _curves_along_axes,
+        _sides,
+        _device_pairs,
+        _agreement,
+        _outcomes,
+    )
     return [s for make in makers for s in make(found) if len(s.table)]
 
 
@@ -87,6 +98,45 @@ def _errors(found: Measurements) -> Iterator[Section]:
             part,
             by_dtype(found.cells, part.assign(words=words), {"words": ""}),
         )
+
+
+def _distributions(found: Measurements) -> Iterator[Section]:
+    meaning = "Median / 90th / 99th percentile of the errors in ulp, over graded rows with a finite error."
+    files = "The CSV file has the shares of failed rows, of errors beyond 1, 10 and 1,000 ulp and of entries that came "
+    files += f"out 0, and the bias of the loss. {MEANING}"
+    table = by_cell(found, LISTED)
+    for quantity in LISTED:
+        part = table.loc[table["quantity"] == quantity, [*CELL, *statistics_of(quantity)]]
+        yield Section(
+            f"distribution_{quantity}",
+            f"Distribution of the errors of the {in_words(quantity)}",
+            f"{meaning} {files}",
+            part,
+            by_dtype(found.cells, part.assign(words=in_words_of(part)), {"words": ""}) if len(part) else part,
+        )
+    pooled = {"families": ("by family of cases", ["family"], by_family(found, LISTED))}
+    for axis in curves.axes(found):
+        pooled[f"along_{axis}"] = f"along the {axis}", [axis], by_axis(found, axis)
+    for name, (title, keys, table) in pooled.items():
+        yield Section(
+            f"distribution_{name}",
+            f"Distribution of the errors {title}",
+            f"{meaning} A column has all implementations of a formula; eager, on the CPU. {files}",
+            table,
+            _by_formula(table, keys),
+        )
+
+
+def _by_formula(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return a line for each dtype, quantity and ``keys``, eager on the CPU, and a column for each formula."""
+    usual = table[(table["mode"] == "eager") & (table["device"] == "cpu")]
+    shown = usual.assign(words=in_words_of(usual)).sort_values(
+        "quantity", key=lambda quantities: quantities.map(LISTED.index), kind="stable"
+    )
+    index = ["quantity", "dtype", *keys]
+    wide = shown.pivot(index=index, columns="formula", values="words")
+    wide = wide.reindex(pd.MultiIndex.from_frame(shown[index].drop_duplicates()))
+    return wide[[f.value for f in Formula if f.value in wide]].rename_axis(columns=None).reset_index()
 
 
 def _bounds(found: Measurements) -> Iterator[Section]:

@@ -22,6 +22,7 @@ NAVIGATION = (
     ("cases.html", "Cases"),
     ("finiteness.html", "Finiteness"),
     ("errors.html", "Errors"),
+    ("distributions.html", "Distributions"),
     ("curves.html", "Curves"),
     ("modes.html", "Modes"),
     ("devices.html", "Devices"),

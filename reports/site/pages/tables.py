@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 
 from ....core.formats import in_table_order
+from ...charts.bands import figures as band_figures
 from ...charts.bounds import figures as bound_figures
 from ...tables.sections import Section
 from .. import _charts as charts
@@ -47,6 +48,7 @@ def tables_pages(site: Site, sections: Mapping[str, Section], out: Path) -> Iter
     yield _grades(site, sections)
     yield _cases(site)
     yield _errors(site, sections)
+    yield _distributions(site, sections, out)
     yield _side(site, sections, out, "modes", "Eager against compiled", "Measure another with --mode compiled")
     yield _devices(site, sections, out)
     yield _bitwise(site, sections)
@@ -95,13 +97,39 @@ def _cases(site: Site) -> TablesPage:
 
 
 def _errors(site: Site, sections: Mapping[str, Section]) -> TablesPage:
-    here = [s for n, s in sections.items() if n not in ELSEWHERE and not n.startswith(("bounds_", "curve_"))]
+    away = ("bounds_", "curve_", "distribution_")
+    here = [s for n, s in sections.items() if n not in ELSEWHERE and not n.startswith(away)]
     return TablesPage(
         file="errors.html",
         title="Errors",
         lede="The distance of the results from the exact answer, in ulp: the spacing of the dtype's numbers there. "
         "A correctly rounded result is off by at most half an ulp.",
         grids=[table for s in here for table in grids_of(site, s)],
+    )
+
+
+def _distributions(site: Site, sections: Mapping[str, Section], out: Path) -> TablesPage:
+    """The distributions of errors, below the bands along the axes in the dtype, mode and device of the first page."""
+    pictures = []
+    if site.reference is not None:
+        for figure in band_figures(site.report.source, site.reference):
+            (name,) = slugs([figure.name]).values()
+            charts.write_svg(figure.chart, out, f"{name}.svg")
+            pictures.append(Picture(f"{name}.svg", figure.title, 560))
+    # The curves have their numbers in the downloads.
+    shown = [
+        s for n, s in sections.items() if n.startswith("distribution_") and not n.startswith("distribution_along_")
+    ]
+    note = "Finite errors in ulp: median, percentiles and largest; the shares of rows that failed and of errors beyond "
+    note += "1, 10 and 1,000 ulp. zeroed is the share of entries that came out 0 and should not."
+    return TablesPage(
+        file="distributions.html",
+        title="Distributions",
+        lede="How large errors usually are, beside the largest. The bias is the mean signed error of the loss, over "
+        "errors of at most 1,000 ulp.",
+        grids=[table for s in shown for table in grids_of(site, s, note=note)],
+        pictures=pictures,
+        nothing="Nothing could be graded.",
     )
 
 
