@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...core.formats import in_table_order
+from ...core.formats import DTYPES, in_table_order
 from ...storage.querying import Measurements
 from .bounds import define_spacing
 from .ordering import CELL, KEYS, in_order
@@ -119,7 +119,7 @@ _LOSS = "mode = 'eager' AND quantity = 'loss' AND status = 'ok' AND verdict IS D
 
 
 def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
-    """Return the losses of each dtype."""
+    """Return the losses of each dtype; those of the four usual dtypes may be empty."""
     found = comparable(measurements)
     of_cells = found.sql(
         f"""SELECT dtype, device, implementation, min(place) AS first
