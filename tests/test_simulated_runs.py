@@ -232,6 +232,22 @@ def test_an_explanation_shows_the_stages_in_the_arithmetic(in_this_process):
         logitlab.explain("seed/article", "simulated/lse", "float16", row=0, mode="eager+stochastic-4,seed-0..2")
 
 
+def test_every_formula_shows_its_stages_and_the_first_that_fails(in_this_process):
+    shown = {}
+    for name in NAMES:
+        explained = logitlab.explain("seed/article", name, "e5m6", row=0)
+        shown[name] = set(explained.stages["stage"])
+        assert len(shown[name]) > 8
+        assert not explained.stages["exact"].isna().any()
+        errors = explained.stages["max_ulp"]
+        assert (errors.fillna(np.inf) < 40).all(), name
+    assert "log1p" in shown["simulated/log1p"]
+    # A sum of 1,000 small numbers stagnates in e4m3fn, so the probabilities are six times too large.
+    wide = logitlab.explain("sweep_classes/1000", "simulated/online", "e4m3fn", mode="eager+tile-1024")
+    assert wide.first.stage == "divide"
+    assert wide.first.rule == "e / s is 0.1562 where it should be 0.0269"
+
+
 def test_no_program_is_written_for_simulated_arithmetic(in_this_process):
     with pytest.raises(UsageError, match="simulated is part of LogitLab"):
         logitlab.reproduce("seed/article", "simulated/naive", "float32")
