@@ -2,9 +2,9 @@
 
 The formats are those of the OCP Microscaling Formats specification, version 1.0. The conversion is the one that the RFC
 20250911-mxfp-support of uxlfoundation/oneDNN restates from it. 32 numbers share a scale, a power of two in the format
-e8m0. The scale is ``2^(floor(log2(amax)) - emax)``, with ``amax`` the largest magnitude of the block and ``emax`` the exponent of the
-largest binade of the elements. Each number over the scale is rounded to the element's format, to nearest even, and
-saturated. Blocks are counted along the classes; the last one of a row may be shorter.
+e8m0. The scale is ``2^(floor(log2(amax)) - emax)``, with ``amax`` the largest magnitude of the block and ``emax`` the
+exponent of the largest binade of the elements. Each number over the scale is rounded to the element's format, to
+nearest even, and saturated. Blocks are counted along the classes; the last one of a row may be shorter.
 """
 
 from __future__ import annotations

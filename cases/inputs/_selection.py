@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import UsageError
-from ...core.facts import Inputs
+from ...core.facts import Inputs, LeftOut
 from ...core.formats import FORMATS, get_format, in_table_order
 from ...core.vocabulary import Problem
 from .. import Case, all_cases, content_hash, select_cases
@@ -83,23 +83,26 @@ class Selection:
 
     def facts(self) -> Inputs:
         """Return the inputs' entry in a run's manifest."""
-        requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [
-            (c, [d for d in self.dtypes if c.is_wanted_in(d)]) for c in self.cases
-        ]
-        requested += [(f, self._requested_of(f)) for f in self.files]
         return {
             "catalogue": {"hash": content_hash(self.cases), "cases": [c.id for c in self.cases]},
             "catalogue_size": len(all_cases()),
             "blocks": "" if self.held_in is None else self.held_in.name,
             "files": [*(f.facts for f in self.files), *(f.facts for f in self.case_files)],
-            "left_out": [
-                {"case": one.id, "dtype": dtype, "why": why}
-                for one, dtypes in requested
-                for dtype in dtypes
-                if (why := one.why_unrepresentable(get_format(dtype))) is not None
-            ]
-            + [{"case": case, "dtype": d, "why": why} for case, why in self.not_held.items() for d in self.dtypes],
+            "left_out": list(self._left_out()),
         }
+
+    def _left_out(self) -> Iterator[LeftOut]:
+        """Yield the cases and files that a requested dtype cannot hold, then the cases that the blocks cannot hold."""
+        requested: list[tuple[Case | LogitsFile, Sequence[str]]] = [
+            (c, [d for d in self.dtypes if c.is_wanted_in(d)]) for c in self.cases
+        ]
+        requested += [(f, self._requested_of(f)) for f in self.files]
+        for one, dtypes in requested:
+            for dtype in dtypes:
+                if (why := one.why_unrepresentable(get_format(dtype))) is not None:
+                    yield LeftOut(case=one.id, dtype=dtype, why=why)
+        for case_id, why in self.not_held.items():
+            yield from (LeftOut(case=case_id, dtype=dtype, why=why) for dtype in self.dtypes)
 
 
 def default_cases() -> tuple[Case, ...]:
@@ -152,8 +155,8 @@ def select_inputs(
     chosen = tuple(distinct.values())
     held, not_held = (chosen, {}) if blocks is None else _in_blocks(chosen, blocks)
     if not_held and not held and not files:
-        case, why = next(iter(not_held.items()))
-        raise UsageError(f"{blocks.name if blocks else ''} blocks can hold no chosen case; {case}: {why}")
+        first, why = next(iter(not_held.items()))
+        raise UsageError(f"{blocks.name if blocks else ''} blocks can hold no chosen case; {first}: {why}")
     return Selection(held, files, dtypes, read, blocks, not_held)
 
 
