@@ -59,7 +59,7 @@ def test_a_range_gives_one_variant_for_each_number():
     [
         ("up,seed-3", "a seed without random bits"),
         ("up,down", "sets the rounding again"),
-        ("stochastic", "unknown setting 'stochastic'; the settings of simulated arithmetic are nearest, toward_zero"),
+        ("stochastic", "unknown setting 'stochastic' of simulated arithmetic; choose from nearest, toward_zero"),
         ("stochastic-25", "give stochastic-N with N from 1 to 24"),
         ("up,tiles-3", "unknown setting 'tiles-3'"),
         ("accumulate-float12", "unknown dtype 'float12'"),
