@@ -157,7 +157,7 @@ def _setting(word: str) -> dict[str, object]:
         if not lowest <= int(value) <= highest:
             raise UsageError(f"{word} is not possible; give {name}-N with N from {lowest} to {highest}")
         return fields(int(value))
-    raise UsageError(f"unknown setting {short_repr(word)}; the settings of simulated arithmetic are {KNOWN}")
+    raise UsageError(f"unknown setting {short_repr(word)} of simulated arithmetic; choose from {KNOWN}")
 
 
 _PLAIN: dict[str, dict[str, object]] = {

@@ -84,7 +84,7 @@ def _first_failures(graded: GradedCall, stages: Sequence[Stage]) -> Mapping[str,
     group, batch = call.group, call.group.batch()
     if isinstance(batch, LinearBatch):
         return {quantity: [None] * len(found.verdict) for quantity, found in graded.graded.items()}
-    formula = call.cell.implementation.formula
+    formula = call.cell.implementation.trace
     return first_failures(TracedBatch(formula, stages, batch, group.fmt, group.exact, graded.graded))
 
 

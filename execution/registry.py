@@ -37,6 +37,12 @@ class ImplementationInfo:
     problem: Problem = Problem.LOGITS
     convention: Convention = STANDARD
     on_request: bool = False
+    traced: str | None = None
+
+    @property
+    def trace(self) -> str:
+        """The name of its stages, as `Implementation.trace`."""
+        return self.traced or self.formula
 
     def runs_on(self, device: str, mode: str) -> bool:
         """Return whether it runs on a device of its framework in a mode, given without a variant."""
@@ -171,7 +177,7 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
         name=i.name, formula=i.formula, package=i.package, version=version, row_by_row=i.row_by_row,
         modes=tuple(i.modes),
         quantities=i.quantities, plain_modes=tuple(i.plain_modes), devices=i.devices, reduces=i.reduces,
-        problem=i.problem, convention=i.convention, on_request=i.on_request,
+        problem=i.problem, convention=i.convention, on_request=i.on_request, traced=i.traced,
     )  # fmt: skip
 
 

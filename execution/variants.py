@@ -101,7 +101,7 @@ def _named(word: str) -> Sequence[str]:
         return [name for name in arithmetic.expand(word) if name != arithmetic.DEFAULT]
     known = ", ".join(f"{other} ({variant.effect})" for other, variant in VARIANTS.items())
     raise UsageError(
-        f"unknown variant {word!r}; choose from {known}, or all; or, for the framework simulated, from its settings, "
+        f"unknown variant {word!r}; choose from {known}, or all, or, for the framework simulated, from its settings, "
         f"joined by commas: {arithmetic.KNOWN}"
     )
 

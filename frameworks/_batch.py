@@ -48,6 +48,7 @@ class Implementation:
         convention: the documented definition of class weights and their mean, with the source, if it is not
             `conventions.STANDARD`. The loss is graded by this definition.
         on_request: whether a run measures it only if ``--implementation`` names it, alone or with others by a glob.
+        traced: the name of its stages in `stages.TRACED`; None for the formula's.
     """
 
     name: str
@@ -68,6 +69,12 @@ class Implementation:
     plain_modes: tuple[str, ...] = ()
     convention: Convention = STANDARD
     on_request: bool = False
+    traced: str | None = None
+
+    @property
+    def trace(self) -> str:
+        """The name of its stages among those of `stages.TRACED`, if they are known."""
+        return self.traced or self.formula
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ class Operations:
     Attributes:
         exp, log, log1p, where, zeros_like: as in NumPy.
         max, sum: over the classes, (B, C) to (B, 1).
+        max_and_sum: (B, C) to the maximum and the sum of exponentials below it, computed together; None to use the
+            operations for each.
         sum_slopes: the sum that a broadcast from (B, 1) to (B, C) becomes in the backward pass.
         argmax: (B, C) to (B,).
         pick, onehot: values (B, C) and classes (B,) to (B,); classes (B,) and an array (B, C) to zeros and ones (B, C).
@@ -48,6 +50,7 @@ class Operations:
     share: Callable[[Array, Array, Array], Array]
     max: Callable[[Array], Array] = lambda x: x.max(axis=1, keepdims=True)
     sum: Callable[[Array], Array] = lambda x: x.sum(axis=1, keepdims=True)
+    max_and_sum: Callable[[Array], tuple[Array, Array]] | None = None
     sum_slopes: Callable[[Array], Array] = lambda x: x.sum(axis=1, keepdims=True)
     argmax: Callable[[Array], Array] = lambda x: x.argmax(axis=1)
     cast: Callable[[Array, Array], Array] = lambda x, like: x.astype(like.dtype)
@@ -186,3 +189,61 @@ def log1p(o: Operations, logits: Array, t: Array) -> Stages:
 
 
 FORMULAS: dict[str, Callable[[Operations, Array, Array], Stages]] = {"naive": naive, "lse": lse, "log1p": log1p}
+
+
+def log1p_unscaled(o: Operations, x: Array, t: Array) -> Stages:
+    """Yield the stages of log1p of the sum without the maximum's term, all of it in the dtype of the logits."""
+    i = o.argmax(x)
+    m = o.pick(x, i)[:, None]
+    yield Stage("forward", "max", "m", "max(x)", "max", ("x",), m)
+    z = x - m
+    yield Stage("forward", "shift", "z", "x - m", "-", ("x", "m"), z)
+    e = o.exp(z)
+    yield Stage("forward", "exp", "e", "exp(z)", "exp", ("z",), e)
+    r = o.sum(o.where(o.onehot(i, x) == 1, o.zeros_like(e), e))
+    yield Stage("forward", "sum", "r", "sum(e but max)", "sum", ("e",), r)
+    log_s = o.log1p(r)
+    yield Stage("forward", "log1p", "l", "log1p(r)", "log1p", ("r",), log_s)
+    y = o.pick(x, t)[:, None]
+    yield Stage("forward", "pick", "y", "x[target]", "pick", ("x",), y)
+    gap = m - y
+    yield Stage("forward", "gap", "d", "m - y", "-", ("m", "y"), gap)
+    yield Stage("forward", "loss", "loss", "l + d", "+", ("l", "d"), (log_s + gap)[:, 0])
+    total = 1 + r
+    yield Stage("backward", "total", "s", "1 + r", "+", ("1", "r"), total)
+    p = e / total
+    yield Stage("backward", "divide", "p", "e / s", "/", ("e", "s"), p)
+    # At the target p - 1 would cancel. It equals minus the share of the other classes, summed without the target.
+    rest = o.where((t == i)[:, None], r, total - o.pick(e, t)[:, None])
+    yield Stage("backward", "all but target", "w", "s - e[target]", "-", ("s", "e"), rest)
+    g = o.where(o.onehot(t, e) == 1, -(rest / total), p)
+    yield Stage("backward", "gradient", "g", "p, -w / s", "/", ("e", "s"), g)
+
+
+def online(o: Operations, x: Array, t: Array) -> Stages:
+    """Yield the stages of the online softmax: a running maximum, and a sum that is rescaled when the maximum grows."""
+    if o.max_and_sum is None:
+        m = o.max(x)
+        s = o.sum(o.exp(x - m))
+    else:
+        m, s = o.max_and_sum(x)
+    yield Stage("forward", "max", "m", "max(x)", "max", ("x",), m)
+    yield Stage("forward", "sum", "s", "sum(exp(x - m))", "sum", ("x", "m"), s)
+    log_s = o.log(s)
+    yield Stage("forward", "log", "l", "log(s)", "log", ("s",), log_s)
+    a = m + log_s
+    yield Stage("forward", "add max", "a", "m + l", "+", ("m", "l"), a)
+    y = o.pick(x, t)[:, None]
+    yield Stage("forward", "pick", "y", "x[target]", "pick", ("x",), y)
+    yield Stage("forward", "loss", "loss", "a - y", "-", ("a", "y"), (a - y)[:, 0])
+    z = x - m
+    yield Stage("backward", "shift", "z", "x - m", "-", ("x", "m"), z)
+    e = o.exp(z)
+    yield Stage("backward", "exp", "e", "exp(z)", "exp", ("z",), e)
+    p = e / s
+    yield Stage("backward", "divide", "p", "e / s", "/", ("e", "s"), p)
+    yield Stage("backward", "gradient", "g", "p - 1[target]", "-", ("p", "1"), p - o.onehot(t, x))
+
+
+# The formulas by the name of their stages. All but the first three are those of simulated arithmetic.
+TRACED = {**FORMULAS, "log1p_unscaled": log1p_unscaled, "online": online}

@@ -135,7 +135,7 @@ class Measurer:
 
 def _traced(call: PlannedCall, stages: Sequence[Stage], graded: Mapping[str, Graded]) -> TracedBatch:
     group = call.group
-    return TracedBatch(call.cell.implementation.formula, stages, group.batch(), group.fmt, group.exact, graded)
+    return TracedBatch(call.cell.implementation.trace, stages, group.batch(), group.fmt, group.exact, graded)
 
 
 def _cut(case: Case, group: Group, outcome: Outcome) -> Outcome:

@@ -59,7 +59,7 @@ def test_a_range_gives_one_variant_for_each_number():
     [
         ("up,seed-3", "a seed without random bits"),
         ("up,down", "sets the rounding again"),
-        ("stochastic", "unknown setting 'stochastic'; the settings of simulated arithmetic are nearest, toward_zero"),
+        ("stochastic", "unknown setting 'stochastic' of simulated arithmetic; choose from nearest, toward_zero"),
         ("stochastic-25", "give stochastic-N with N from 1 to 24"),
         ("up,tiles-3", "unknown setting 'tiles-3'"),
         ("accumulate-float12", "unknown dtype 'float12'"),
@@ -230,6 +230,22 @@ def test_an_explanation_shows_the_stages_in_the_arithmetic(in_this_process):
     assert swapped.mode == "eager+down,tile-8"
     with pytest.raises(UsageError, match="stands for several"):
         logitlab.explain("seed/article", "simulated/lse", "float16", row=0, mode="eager+stochastic-4,seed-0..2")
+
+
+def test_every_formula_shows_its_stages_and_the_first_that_fails(in_this_process):
+    shown = {}
+    for name in NAMES:
+        explained = logitlab.explain("seed/article", name, "e5m6", row=0)
+        shown[name] = set(explained.stages["stage"])
+        assert len(shown[name]) > 8
+        assert not explained.stages["exact"].isna().any()
+        errors = explained.stages["max_ulp"]
+        assert (errors.fillna(np.inf) < 40).all(), name
+    assert "log1p" in shown["simulated/log1p"]
+    # A sum of 1,000 small numbers stagnates in e4m3fn, so the probabilities are six times too large.
+    wide = logitlab.explain("sweep_classes/1000", "simulated/online", "e4m3fn", mode="eager+tile-1024")
+    assert wide.first.stage == "divide"
+    assert wide.first.rule == "e / s is 0.1562 where it should be 0.0269"
 
 
 def test_no_program_is_written_for_simulated_arithmetic(in_this_process):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...core.vocabulary import SOUND, Problem
 from ...frameworks import Batch, LinearBatch
-from ...frameworks.stages import FORMULAS
+from ...frameworks.stages import TRACED
 from ...grading import Graded, grade_by
 from .. import worker
 from ..worker import Evaluation, Outcome
@@ -83,7 +83,7 @@ class PlannedCall(Call):
         """Whether `worker.trace_stages` can trace it: a written formula in eager mode on plain row losses."""
         if self.group.problem is not Problem.LOGITS:
             return False
-        written = self.cell.implementation.formula in FORMULAS and self.cell.base_mode == "eager"
+        written = self.cell.implementation.trace in TRACED and self.cell.base_mode == "eager"
         case = self.group.cases[0]
         return written and not self.group.options and self.group.reduction == "none" and not case.invalid
 

@@ -14,7 +14,7 @@ from .._syntax import Syntax
 from .._training import Training
 from ..stages import Stage, Stages
 from ._array import Rounded
-from ._formulas import FORMULAS, TRACED
+from ._formulas import FORMULAS, TRACES
 from ._random import row_keys
 from ._unit import Unit
 
@@ -50,6 +50,7 @@ def _implementation(formula: str) -> Implementation:
         "logitlab",
         None if formula == "lse" else _softmax(formula),
         _result(formula, "gradient"),
+        traced=TRACES[formula],
     )
 
 
@@ -104,8 +105,6 @@ class SimulatedFramework(Framework):
                 yield quantity, _stored(_reduced(quantity, found[quantity], batch.reduction), unit.fmt)
 
     def stages(self, implementation: Implementation, batch: Batch, device: str, mode: str) -> Iterator[Stage] | None:
-        if implementation.formula not in TRACED:
-            return None
         return self._run(implementation, batch, mode)[1]
 
     def to_numpy(self, array: Any) -> Array:

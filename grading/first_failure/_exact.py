@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from ...frameworks.stages import FORMULAS, Operations
+from ...frameworks.stages import TRACED, Operations
 from ...oracle import balls
 
 Array = NDArray[Any]
@@ -77,7 +77,7 @@ class Stages:
         self._places = entries.places
         # In bytes: two stages of balls, one for each distinct logit, and some float64 for each class.
         self.weight = 2**13 + 2 * entries.logits.size * (self._bits // 8 + 100) + 64 * logits.size
-        self._coming = FORMULAS[formula](_operations(entries.counts), _loaded(entries.logits[None, :]), entries.target)
+        self._coming = TRACED[formula](_operations(entries.counts), _loaded(entries.logits[None, :]), entries.target)
         self._balls: dict[tuple[str, str], Array] = {}
         self._values: dict[tuple[str, str], ExactValues] = {}
 

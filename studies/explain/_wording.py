@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...cases import Case, LinearCase
 from ...core.formats import FORMATS
 from ...core.vocabulary import Conduct, Grade, Problem, Quantity, Reach, Verdict
-from ...frameworks.stages import FORMULAS
+from ...frameworks.stages import TRACED
 from ...grading import (
     Margin,
     conduct,
@@ -182,7 +182,7 @@ def _result(values: Array) -> str:
 def remarks(m: Measurement, row: int) -> Iterator[str]:
     """Yield remarks on ungraded facts: stages not shown, ignored rows, a mean over nothing, missing quantities."""
     is_linear = m.group.problem is Problem.LINEAR
-    if m.cell.implementation.formula in FORMULAS and m.group.options and not is_linear:
+    if m.cell.implementation.trace in TRACED and m.group.options and not is_linear:
         yield f"with {' and '.join(m.group.options)} the call's input and output are shown, and no stages between them"
     if m.group.exact.is_over_nothing(m.case.reduction):
         yield describe_empty_mean(*_conducts(m, REDUCED))
