@@ -481,10 +481,16 @@ def test_tensorflow_loses_the_targets_gradient_in_float64(tf):
     measured(c, "the gradient of the sparse loss of TensorFlow", tf.__version__, gradient, was, dtype="float64")
 
 
-def test_a_softmax_of_one_class_is_exactly_one_in_tensorflow(tf):
-    """Reported for a nightly of 2.22, for batches of 8 and more."""
+def test_a_softmax_of_one_class_is_one_or_the_number_below_in_tensorflow(tf):
+    """Reported for a nightly of 2.22, for batches of 8 and more.
+
+    2.21.0 gave 1 in all rows on one processor. On another with AVX-512 it gave the report's 1 - 2^-24 in the first
+    eight rows of nine.
+    """
     c, x, _ = tf_case(tf, "field_precision/tensorflow_116933")
-    measured(c, "tf.nn.softmax", tf.__version__, tf.nn.softmax(x), [[1.0]] * 9, rtol=0)
+    found = np.asarray(tf.nn.softmax(x), np.float64)
+    first = found[0, 0] if found[0, 0] == 1 - 2.0**-24 else 1.0
+    measured(c, "tf.nn.softmax", tf.__version__, found, [[first]] * 8 + [[1.0]], rtol=0)
 
 
 def test_tensorflow_is_right_about_huge_gaps(tf):
