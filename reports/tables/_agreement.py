@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...core.formats import DTYPES, in_table_order
+from ...core.formats import in_table_order
 from ...storage.querying import Measurements
 from .bounds import define_spacing
 from .ordering import CELL, KEYS, in_order
