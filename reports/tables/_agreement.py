@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...core.formats import in_table_order
+from ...core.formats import DTYPES, in_table_order
 from ...storage.querying import Measurements
 from .bounds import define_spacing
 from .ordering import CELL, KEYS, in_order
@@ -125,9 +125,8 @@ def losses(measurements: Measurements | pd.DataFrame) -> tuple[Losses, ...]:
         f"""SELECT dtype, device, implementation, min(place) AS first
         FROM measurements WHERE {_LOSS} GROUP BY dtype, device, implementation ORDER BY first"""
     )
-    return tuple(
-        _of_dtype(found, dtype, of_cells[of_cells["dtype"] == dtype]) for dtype in in_table_order(of_cells["dtype"])
-    )
+    dtypes = in_table_order([*DTYPES, *of_cells["dtype"]])
+    return tuple(_of_dtype(found, dtype, of_cells[of_cells["dtype"] == dtype]) for dtype in dtypes)
 
 
 def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
