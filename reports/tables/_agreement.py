@@ -133,7 +133,7 @@ def _of_dtype(found: Measurements, dtype: str, cells: pd.DataFrame) -> Losses:
     """``cells`` are the cells with a loss in the dtype, in the order of the run."""
     devices = list(cells["device"].head(1))
     names = list(cells[cells["device"].isin(devices)]["implementation"])
-    table = f"losses_{dtype}"
+    table = f'"losses_{dtype}"'  # a described format has hyphens
     places = pd.DataFrame({"implementation": pd.Series(names, dtype=object), "i": range(len(names))})
     found.sql(
         # A row with options has the exact loss of the definition that an implementation documents. Implementations with
