@@ -10,7 +10,7 @@ import pandas as pd
 
 from ....core import interpreting
 from ....core.counting import count
-from ....core.formats import in_table_order
+from ....core.formats import NARROW, in_table_order
 from ....core.vocabulary import Reach, grade_rank
 from ..._summary import Summary
 from ..._wording import MEANINGS, outcome
@@ -86,7 +86,7 @@ def overview(site: Site, out: Path) -> Overview:
     """Return the first page, and write its picture into ``out``."""
     found, reference, summary = site.report.source, site.reference, site.report.summary
     present = set(found.cells["dtype"])
-    dtypes = {d: SHORT.get(d, d.partition("_")[2] or d) for d in in_table_order(present)}
+    dtypes = {d: SHORT.get(d, d.partition("_")[2] if d in NARROW else d) for d in in_table_order(present)}
     headline, lede = _NOTHING if summary is None else _headline(summary)
     return Overview(
         file="index.html",
