@@ -220,6 +220,38 @@ def test_the_run_keeps_the_bits_of_each_seed(run):
     assert (bits["eager+stochastic-4,seed-0"] != bits["eager+stochastic-4,seed-1"]).any()
 
 
+@pytest.fixture(scope="module")
+def described_run(tmp_path_factory):
+    """A run in formats whose names have hyphens and signs, and no usual dtype."""
+    from in_process import calls_in_this_process
+
+    from logitlab.storage.store import Run
+
+    folder = tmp_path_factory.mktemp("described") / "run"
+    with calls_in_this_process():
+        runner.run(
+            cases=["seed/article", "gap/5_low"], sweeps="offset=1:100:3log", frameworks="simulated",
+            dtypes=["p7_-14_15-saturate", "e5m6-flush"], variants="up", out=folder,
+        )  # fmt: skip
+    return Run(folder)
+
+
+@pytest.mark.parametrize("written", ["text", "json", pytest.param("html", marks=pytest.mark.full)])
+def test_a_report_of_described_formats_names_them(described_run, tmp_path, written):
+    from logitlab import reports
+
+    words = reports.write(described_run, [written], tmp_path)[0].read_text()
+    assert "e5m6-flush" in words
+    assert "p7_-14_15-saturate" in words
+
+
+@pytest.mark.full
+def test_a_paper_of_described_formats_is_written(described_run, tmp_path):
+    from logitlab import reports
+
+    assert all(path.is_file() for path in reports.write(described_run, ["latex", "csv", "figures"], tmp_path))
+
+
 def test_an_explanation_shows_the_stages_in_the_arithmetic(in_this_process):
     plain = logitlab.explain("seed/article", "simulated/lse", "float16", row=0)
     down = logitlab.explain("seed/article", "simulated/lse", "float16", row=0, mode="eager+down")
