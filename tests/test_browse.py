@@ -213,7 +213,7 @@ def test_a_mean_of_losses_too_small_for_float64_is_not_called_zero():
         (c,) = select_cases(name)
         mean = dataclasses.replace(c, reduction="mean")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(showing, "get_case", lambda name, mean=mean: mean)
+            patch.setattr(showing, "find_case", lambda name, mean=mean: mean)
             assert showing.view(name).loss == digits
 
 
