@@ -19,9 +19,9 @@ import logitlab
 from logitlab import reports
 from logitlab.core import files
 from logitlab.core.errors import UsageError
-from logitlab.core.formats import FORMATS
+from logitlab.core.formats import DTYPES, FORMATS
 from logitlab.core.rounding import ulp
-from logitlab.reports.tables.ordering import CELL, DTYPES, by_dtype, in_order, without_categories
+from logitlab.reports.tables.ordering import CELL, by_dtype, in_order, without_categories
 from logitlab.storage import querying
 from logitlab.storage._parts import Checksums
 from logitlab.storage.manifest import Manifest
