@@ -177,7 +177,7 @@ def choose_cells(
         for variant in variants.modes_of(name, mode, chosen_variants)
     )
     if not cells:
-        chosen = [info for info in infos if _matches(info.name, implementations)]
+        chosen = [info for info in infos if matches_name(info.name, implementations)]
         raise UsageError(_no_cell(chosen, devices, modes))
     return cells
 
@@ -208,10 +208,11 @@ def not_installed(
 
 
 def _is_asked_for(info: ImplementationInfo, globs: Sequence[str] | None) -> bool:
-    return _matches(info.name, globs) if globs else not info.on_request
+    return matches_name(info.name, globs) if globs else not info.on_request
 
 
-def _matches(name: str, globs: Sequence[str] | None) -> bool:
+def matches_name(name: str, globs: Sequence[str] | None) -> bool:
+    """Return whether an implementation has a name that one of the globs matches; no globs match every name."""
     return not globs or any(fnmatch.fnmatchcase(name, _literal(g)) for g in globs)
 
 

@@ -6,17 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import get_format
 from ...storage.querying import Measurements
 from ..tables.curves import axes
 from ..tables.distributions import by_axis
 from ..tables.grades import Column, labels
-from .style import LINES, ROOM, Figure, decades, encoded, laid_out, powers, slug
+from .axes import FLOOR, along, errors, top_of
+from .style import LINES, Figure, encoded, laid_out, slug
 
 HEIGHT = 190
-FLOOR = 0.1  # ulp; smaller errors are drawn here, since a logarithmic axis has no zero
-LOST = 100.0  # the end of the axis, as a multiple of 1/u ulp, at which no digit is right
-LOGARITHMIC = 50.0  # the ratio of last to first value that makes an axis logarithmic
 
 
 def figures(found: Measurements, only: Column | None = None) -> Iterator[Figure]:
@@ -38,21 +35,13 @@ def figures(found: Measurements, only: Column | None = None) -> Iterator[Figure]
 def _drawn(numbers: pd.DataFrame, axis: str, quantity: str) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
-    top = 10.0 ** np.ceil(np.log10(LOST / get_format(numbers["dtype"].iloc[0]).unit_roundoff))
+    top = top_of(numbers["dtype"].iloc[0])
     shown = _shown(numbers, axis, top)
     marks = encoded([f for f in LINES if f in set(numbers["formula"])], columns=4)
-    x = alt.X(f"{axis}:Q", title=axis)
-    low, high = numbers[axis].min(), numbers[axis].max()
-    if low > 0 and high / low >= LOGARITHMIC:
-        x = x.scale(type="log", nice=False).axis(**powers(decades(low, high)))
-    else:
-        x = x.scale(nice=False, zero=False).axis(format="~g", labelOverlap=True, tickCount=6)
-    scale = alt.Scale(type="log", domain=[FLOOR / ROOM, top], nice=False)
-    ticks = alt.Axis(**powers([*decades(FLOOR, top / 10), top], last="∞"))
-    y = alt.Y("largest:Q", title=f"error of the {quantity} (ulp)", scale=scale, axis=ticks)
-    base = alt.Chart(shown).encode(x=x)
+    y = errors("largest", top, f"error of the {quantity} (ulp)")
+    base = alt.Chart(shown).encode(x=along(axis, numbers[axis]))
     colour = marks.color
-    bands = base.mark_area(opacity=0.25).encode(y=alt.Y("median:Q", scale=scale), y2="p99:Q", color=colour)
+    bands = base.mark_area(opacity=0.25).encode(y=errors("median", top), y2="p99:Q", color=colour)
     lines = base.mark_line(strokeWidth=0.9, opacity=1).encode(y=y, color=colour, strokeDash=marks.dash)
     points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1)
     return laid_out(bands + lines + points.encode(y=y, color=colour, shape=marks.shape), HEIGHT)

@@ -6,16 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.formats import get_format
 from ...storage.querying import Measurements
-from ..charts.style import BEYOND, LINES, ROOM, Figure, beyond, decades, encoded, laid_out, powers, slug
+from ..charts.axes import FLOOR, along, errors, top_of
+from ..charts.style import BEYOND, LINES, ROOM, Figure, beyond, encoded, laid_out, slug
 from ..tables.curves import BOUNDS, QUANTITIES, axes, bounds_along, curve, drawable
 from ..tables.grades import labels
 
 HEIGHT = 190
-FLOOR = 0.1  # ulp; smaller errors are drawn here, since a logarithmic axis has no zero
-LOST = 100.0  # the end of the axis, as a multiple of 1/u ulp, at which no digit is right
-LOGARITHMIC = 50.0  # the ratio of last to first value that makes an axis logarithmic
 POINT_EVERY = 4  # values; points at each value would cover the lines
 
 
@@ -44,7 +41,7 @@ def figures(found: Measurements) -> Iterator[Figure]:
 def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
     import altair as alt  # noqa: PLC0415 - an extra
 
-    top = 10.0 ** np.ceil(np.log10(LOST / get_format(table["dtype"].iloc[0]).unit_roundoff))
+    top = top_of(table["dtype"].iloc[0])
     lines = _lines(table, axis)
     # A bound beyond the axis is left out: drawn at its end it would look infinite.
     lines = lines[~(lines["line"].isin(BOUNDS) & (lines["error"] > top))]
@@ -55,17 +52,8 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
     kinds = [k for k, line in LINES.items() if line.name in set(lines["kind"])]
     formulas, bounds = ([k for k in kinds if (k in BOUNDS) == bound] for bound in (False, True))
     marks = encoded(formulas, columns=2)
-    x = alt.X(f"{axis}:Q", title=axis)
-    low, high = table[axis].min(), table[axis].max()
-    if low > 0 and high / low >= LOGARITHMIC:
-        x = x.scale(type="log", nice=False).axis(**powers(decades(low, high)))
-    else:
-        x = x.scale(nice=False, zero=False).axis(format="~g", labelOverlap=True, tickCount=6)
-    y = (
-        alt.Y("error:Q", title=f"largest error of the {quantity} (ulp)")
-        .scale(type="log", domain=[FLOOR / ROOM, top], nice=False)
-        .axis(**powers([*decades(FLOOR, top / 10), top], last="∞"))
-    )
+    x = along(axis, table[axis])
+    y = errors("error", top, f"largest error of the {quantity} (ulp)")
     losses, promised = (lines[lines["line"].isin(BOUNDS) == bound] for bound in (False, True))
     base = alt.Chart(losses).encode(x=x, y=y, detail="line:N")
     drawn = base.mark_line(strokeWidth=0.9, opacity=1).encode(color=marks.color, strokeDash=marks.dash)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.formats import Format
 from ...core.vocabulary import GRADES, Status
 from ...execution.plan import Cell, Group, PlannedCall
 from ...execution.pool import Pools
@@ -102,8 +101,3 @@ def _measured(cell: Cell, quantity: str, group: Group, parts: Sequence[Part]) ->
 def _numbers(group: Group) -> NDArray[np.intp]:
     """Return the numbers of a group's rows among all rows."""
     return np.concatenate([np.arange(c.rows) + (c.first_row or 0) for c in group.cases])
-
-
-def out_dtype(computed: Array, fmt: Format) -> str:
-    """Return the name of the format of computed values: arrays of a hosted format are float64."""
-    return fmt.name if fmt.is_hosted and computed.dtype == fmt.dtype else computed.dtype.name

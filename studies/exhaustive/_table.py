@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...core.formats import format_of_result
 from ...core.vocabulary import GRADES, Grade, grade_rank
-from ._measuring import Measured, Values, out_dtype
+from ._measuring import Measured, Values
 from ._rows import Rows
 
 Float64 = NDArray[np.float64]
@@ -104,7 +105,7 @@ def _filled(empty: Line, values: Values, rows: Rows) -> Line:
     return replace(
         empty,
         measured=len(values.index),
-        out_dtype=out_dtype(values.computed, rows.fmt),
+        out_dtype=format_of_result(values.computed.dtype, rows.fmt).name,
         grade=grade.value,
         proof=_proof(grade, rows) if whole and grade in PROMISING else None,
         beyond_1_ulp=float((ulp > 1).mean()),

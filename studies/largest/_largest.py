@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ...core.errors import UsageError
 from ...core.formats import table_rank
 from ...core.progress import Progress, reporting
 from ...core.vocabulary import QUANTITIES
+from ...execution.plan import matches_name
 from ...execution.pool import DEFAULT_TIMEOUT
 from ...runner import run
 from ...storage.querying import Measurements
@@ -44,10 +44,10 @@ class Largest:
     def table(self) -> pd.DataFrame:
         """The entries as a DataFrame.
 
-        ``ulp`` is the error when measured again, ``recorded`` the error in its ``source``, and ``differs`` tells
-        whether these are different, or nothing was measured (see ``remark``). ``input`` is the row of logits, each the
-        shortest decimal that the dtype rounds to the number, or the size of a wide row. ``entry`` is the entry of the
-        quantity with the largest error, with its ``computed`` and ``exact`` value.
+        ``ulp`` is the error when measured again, ``recorded`` the error in its ``source``. ``differs`` is true if these
+        are different, or if nothing was measured (see ``remark``). ``input`` is the row of logits, each the shortest
+        decimal that the dtype rounds to the number, or the size of a wide row. ``entry`` is the entry of the quantity
+        with the largest error, with its ``computed`` and ``exact`` value.
         """
         return pd.DataFrame([_line(entry) for entry in self.entries], columns=list(COLUMNS))
 
@@ -112,7 +112,8 @@ def largest(
     )
     kept = [
         each for each in joined([*of_runs, *of_files])
-        if (not wanted or each.quantity in wanted) and (not names or each.dtype in names) and _matches(each, globs)
+        if (not wanted or each.quantity in wanted) and (not names or each.dtype in names)
+        and matches_name(each.implementation, globs)
     ]  # fmt: skip
     chosen = leading(kept, limited)
     entries: list[Entry] = []
@@ -142,11 +143,6 @@ def _of_files(paths: Sequence[Path], globs: Sequence[str], dtypes: Sequence[str]
 
 def _distinct(recorded: Sequence[Recorded], name: str) -> list[str]:
     return list(dict.fromkeys(str(getattr(each, name)) for each in recorded))
-
-
-def _matches(recorded: Recorded, globs: Sequence[str]) -> bool:
-    # Brackets are part of a built-in's name, not a set of characters.
-    return not globs or any(fnmatchcase(recorded.implementation, glob.replace("[", "[[]")) for glob in globs)
 
 
 def _order(entry: Entry) -> tuple[object, ...]:
