@@ -274,11 +274,15 @@ def test_label_smoothing_over_a_vocabulary_is_infinite_in_torch_in_float16():
 
 
 def test_label_smoothing_over_a_vocabulary_costs_torchs_gradient_three_digits():
-    """Shares of 2e-6 are added to a sum near 1, in float32; the target's entry is softmax - 0.9 and exactly 0.09989."""
+    """Shares of 2e-6 are added to a sum near 1, in float32; the target's entry is softmax - 0.9 and exactly 0.09989.
+
+    The sum depends on the vector width: torch 2.13.0 gave 0.0998291 with AVX-512 and 0.0997716 with AVX2.
+    """
     c = case("field_widths/transformers_10674")
     gradient = torch_gives(c.id, exact(c, "float32").loss.hi, rtol=1e-5)
     assert exact(c, "float32").gradient.hi[0, 3] == pytest.approx(0.0998944, abs=1e-7)
-    measured(c, "the gradient of F.cross_entropy of torch", "", gradient[0, 3], 0.0998291, rtol=1e-5)
+    measured(c, "the gradient of F.cross_entropy of torch", "", gradient[0, 3], 0.0998, rtol=5e-4)
+    assert abs(gradient[0, 3] / 0.0998944 - 1) > 1e-4, "the gradient of F.cross_entropy of torch has more digits now"
 
 
 def test_the_mean_of_ignored_rows_is_nan_in_torch_and_each_of_them_zero():
