@@ -92,11 +92,14 @@ bench: $(DEVELOP)
 PYTEST := $(BIN)/python -m pytest -c pyproject.toml --rootdir tests -n 4 --dist loadgroup
 
 # The markers are explained in pyproject.toml, and what is marked in tests/conftest.py.
+LEFT_OUT := full or cluster or latex or browser or venv or kills
 test: $(DEVELOP) $(TYPES)
-	$(PYTEST) -m "not (full or cluster or latex or browser or venv or kills)" tests
+	$(PYTEST) -m "not ($(LEFT_OUT))" tests
 
-test-all: $(DEVELOP) $(TYPES)
-	$(PYTEST) --hypothesis-profile full tests
+# The tests of `make test` first, since they fail soonest; then what they leave out. No test runs twice, but for those
+# of Hypothesis, which then draw more.
+test-all: test
+	$(PYTEST) --hypothesis-profile full -m "$(LEFT_OUT) or hypothesis" tests
 
 lint: $(DEVELOP) $(NAMED)
 	$(BIN)/ruff check .

@@ -9,8 +9,9 @@
   no value of a second parameter is left out. The others become `full`.
 - Beside each marked test stands a smaller one without a mark, so that `make test` tries every kind of check. Only
   compiled LaTeX and the site in a browser have none.
-- `make test-all` draws 100 Hypothesis examples, `make test` 25; where a test needs another number, `examples` of
-  `example_counts.py` gives a fifth of it in `make test`.
+- `make test` draws 25 Hypothesis examples. `make test-all` runs each such test again and draws 100: its
+  plugin for pytest marks them `hypothesis`. Where a test needs another number, `examples` of `example_counts.py` gives
+  a fifth of it in `make test`.
 - Tests run in groups, each in one worker: the tests of a file, or of several files in `GROUPS`. These share a run, or
   import JAX or TensorFlow, which one worker each does. The groups that take longest come first.
 - Share whatever costs seconds: use `float32_run` before you call `runner.run` with a framework, and `small_run` or

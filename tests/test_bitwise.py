@@ -311,6 +311,7 @@ def test_a_run_keeps_a_table_of_its_own(narrow, tmp_path, capsys):
     assert verify(tmp_path / "run").sound
 
 
+@pytest.mark.full
 def test_a_loss_that_changes_its_bits_is_named_in_the_report(narrow, tmp_path, monkeypatch, capsys):
     framework = registry.load("numpy")
     known = framework.all_implementations["numpy/lse"]

@@ -157,6 +157,7 @@ def interrupted_at_six(loss):
     return interrupted
 
 
+@pytest.mark.full
 def test_ctrl_c_after_a_failure_gives_the_result_so_far():
     result = logitlab.check(interrupted_at_six(wrong_from_five_classes), "torch", "float32", cases=WIDTHS)
     assert not result.passed

@@ -57,6 +57,7 @@ def test_a_race_in_large_batches_only_is_found_by_default_if_it_is_common():
     assert broken(result) == {"deterministic"}, str(result)
 
 
+@pytest.mark.full
 def test_more_calls_find_a_rare_race_in_large_batches_only():
     rare = {"cases": "check/width_5", "shrink": False}
     assert checked(racing(5e-3, more_than=64), **rare).passed

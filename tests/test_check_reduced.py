@@ -196,6 +196,7 @@ def test_a_wrong_loss_fails_and_breaks_its_property(loss, returns, property_):
     assert property_ in broken(result), broken(result)
 
 
+@pytest.mark.full
 def test_the_smallest_input_of_a_wrong_mean_is_small_and_its_program_prints_both_numbers():
     result = checked(divided_twice)
     assert result.smallest.logits.shape[0] == 2

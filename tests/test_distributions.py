@@ -221,6 +221,7 @@ def test_a_band_has_its_numbers_in_order(small_run):
                 assert bands.FLOOR <= row["median"] <= row["p99"] <= row["largest"]
 
 
+@pytest.mark.full
 def test_the_site_has_a_page_of_distributions(small_site):
     page = (small_site / "distributions.html").read_text()
     assert "distribution_loss" in page

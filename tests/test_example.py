@@ -53,6 +53,7 @@ def measured(tmp_path_factory):
     return Run(folder).read()
 
 
+@pytest.mark.full
 def test_the_installed_example_is_listed_among_the_frameworks(done, monkeypatch):
     found = registry.names()
     # The others would be imported.

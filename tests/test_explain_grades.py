@@ -215,6 +215,7 @@ def test_layout_and_options_reach_the_call(asked):
     assert (batch.layout, batch.reduction) == ("strided", "mean")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mode", ["compiled", "eager+one-thread"])
 def test_a_mode_is_measured_in_its_own_process(asked, mode):
     """Compiled code cannot be traced; a variant of eager mode can, in the process that has its settings."""

@@ -133,6 +133,7 @@ def test_a_mean_over_nothing_has_no_grade(explainer, monkeypatch):
         assert "a mean over nothing has no value" in shown(found)
 
 
+@pytest.mark.full
 def test_every_linear_case_can_be_explained(explainer):
     cases = [c for c in select_cases(["linear_*/*"]) if isinstance(c, LinearCase) and c.logits.size <= 4000]
     assert len(cases) > 30

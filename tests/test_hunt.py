@@ -48,6 +48,7 @@ def scaled():
 # --- with options -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_options_hold_for_the_catalogue_the_search_and_the_findings(scaled, tmp_path):
     held = {name: float(quantize(value, FORMATS["bfloat16"])) for name, value in scaled.options.items()}
     assert scaled.options == {"logit_scale": 2.0, "z_loss": 0.001}

@@ -220,6 +220,7 @@ def test_a_sound_loss_has_the_verdict_correct_and_is_not_named(run):
     assert all("torch/nn.CrossEntropyLoss" not in names for names in reports.lets_nan_through(sound).values())
 
 
+@pytest.mark.full
 def test_the_first_page_and_every_format_show_the_verdict(run, tmp_path):
     names = "torch/F.cross_entropy, torch/nn.CrossEntropyLoss"
     text, markdown = printed(run, "text", whole=True), printed(run, "markdown")

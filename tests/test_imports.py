@@ -101,6 +101,7 @@ def test_the_time_limit_of_calls_does_not_limit_imports(installed):
     assert set(df["status"]) == {"ok"}
 
 
+@pytest.mark.full
 def test_an_import_after_a_timed_out_call_has_the_limit_of_imports_too(installed):
     df = runner.run(**PLAN, frameworks=["hanging"], timeout=1.0)
     status = df.groupby("case", observed=True)["status"].agg(lambda s: "/".join(sorted(set(s))))

@@ -204,6 +204,7 @@ def test_each_report_says_that_an_interpreter_is_no_gpu(folder, arguments, capsy
     assert interpreting.NOTE in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.full
 def test_the_site_says_it_beside_the_grades(folder, tmp_path):
     assert main(["report", str(folder), "--format", "html", "--out", str(tmp_path / "site")]) == 0
     for page in ("index.html", "grades.html"):
@@ -213,10 +214,13 @@ def test_the_site_says_it_beside_the_grades(folder, tmp_path):
 @pytest.mark.parametrize(
     ("implementation", "case", "line", "before", "printed"),
     [
-        (LIGER, "field_overflow/mlx_4188", "os.environ['TRITON_INTERPRET'] = '1'", "import torch", "0.048828125"),
+        pytest.param(
+            LIGER, "field_overflow/mlx_4188", "os.environ['TRITON_INTERPRET'] = '1'", "import torch", "0.048828125",
+            marks=pytest.mark.full,
+        ),
         (SOFTMAX, "seed/article", "softmax(x, interpret=True)", "loss = -jnp.log", "loss: [inf]"),
     ],
-)
+)  # fmt: skip
 def test_a_program_of_a_measurement_interprets_too(implementation, case, line, before, printed, capsys):
     where = ["--implementation", implementation, "--dtype", "float32", "--mode", "interpreted", "--row", "1"]
     assert main(["reproduce", case, *where]) == 0
@@ -304,7 +308,10 @@ def checked(framework: str, module: str, quick: str) -> dict[str, list]:
 
 
 @pytest.mark.parametrize("quick", ["quick", pytest.param("whole", marks=pytest.mark.full)])
-@pytest.mark.parametrize(("framework", "module"), [("torch", "triton_losses"), ("jax", "pallas_losses")])
+@pytest.mark.parametrize(
+    ("framework", "module"),
+    [("torch", "triton_losses"), pytest.param("jax", "pallas_losses", marks=pytest.mark.full)],
+)
 def test_check_passes_a_sound_kernel_and_fails_each_defective_one(framework, module, quick):
     found = checked(framework, module, quick)
     assert sum(wrong is not None for wrong, *_ in found.values()) >= 2

@@ -86,6 +86,7 @@ def _answer(*cell, **call):
 CELLS = [(*cell, loss) for cell, losses in MEASURED.items() for loss in losses]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("framework", "mode", "loss"), CELLS)
 def test_the_grade_on_hard_rows_is_the_recorded_one(pools, descriptions, framework, mode, loss):
     answer = _answer(pools, framework, loss, logits=HARD, targets=HARD_TARGETS, mode=mode)

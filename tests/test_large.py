@@ -365,6 +365,7 @@ def test_tables_from_parts_equal_those_of_pandas_to_the_last_bit(tmp_path_factor
         pd.testing.assert_frame_equal(found.source.frame()[filled], df[filled], check_exact=True)
 
 
+@pytest.mark.full
 def test_tables_of_a_real_run_equal_those_of_pandas(small_run):
     df = small_run.read()
     expected = by_pandas(df)
@@ -487,6 +488,7 @@ def test_a_run_without_measurements_is_empty(tmp_path):
     assert list(pd.read_csv(table).columns) == list(COLUMNS)
 
 
+@pytest.mark.full
 def test_no_report_loads_all_measurements(monkeypatch, tmp_path):
     df = drawn(7, 0.2)  # figures of one framework, device, mode and dtype are enough
     df = df[(df["device"] == "cpu") & (df["mode"] == "eager") & (df["dtype"] == "float32") & (df["framework"] == "x")]

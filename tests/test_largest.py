@@ -119,6 +119,7 @@ def test_failures_are_no_entries(folder, found):
     assert np.isfinite(found.table["ulp"]).all()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["text", "markdown", "json"])
 def test_the_command_prints_and_writes_each_format(folder, tmp_path, capsys, name):
     arguments = ["largest", str(folder), "--limit", "1", "--quantity", "loss", "--format", name]

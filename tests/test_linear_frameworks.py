@@ -129,6 +129,7 @@ def test_the_catalogue_has_linear_cases_of_many_sizes():
         assert {"float32", "float64"} <= set(case.dtypes) or case.measured_in, case.id
 
 
+@pytest.mark.full
 def test_every_implementation_bears_the_name_of_its_framework_once():
     table = logitlab.implementations().dropna(subset="implementation")
     names = table["implementation"].astype(str)

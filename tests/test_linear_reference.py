@@ -183,6 +183,7 @@ def problems(draw, numbers):
     return matrix(rows, features), matrix(classes, features), targets, options
 
 
+@pytest.mark.full
 @settings(max_examples=examples(600), deadline=None)
 @given(problems(ordinary))
 def test_ordinary_numbers_agree_with_the_definition(problem):

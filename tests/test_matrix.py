@@ -126,6 +126,7 @@ def test_changes_from_each_version_to_the_next_are_reported(offline, tmp_path):
     assert found.exit_code == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "others", [("tiny==1.0",), pytest.param(("tiny==1.0", "tiny==1.2"), marks=pytest.mark.venv)], ids=len
 )

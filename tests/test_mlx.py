@@ -77,6 +77,7 @@ def test_the_articles_numbers(mode):
     assert np.isfinite(naive["gradient"][[0, 2]]).all()
 
 
+@pytest.mark.full
 def test_a_compiled_gradient_is_that_of_the_eager_one():
     for name in ("mlx/log1p", BUILTIN):
         eager, compiled = (answer(name, mode=mode)["gradient"] for mode in ("eager", "compiled"))

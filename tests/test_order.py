@@ -156,6 +156,7 @@ def test_a_run_interrupted_before_or_after_the_first_look_resumes_to_the_same_ta
     pd.testing.assert_frame_equal(resumed.drop(columns="run"), whole.drop(columns="run"))
 
 
+@pytest.mark.full
 def test_the_first_report_says_that_the_run_continues_and_the_last_one_does_not(tmp_path, capsys, monkeypatch):
     seen = []
     start = _run_report.ReportsOfRun.start_first

@@ -14,6 +14,7 @@ PLAN = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 def test_a_run_that_starts_without_a_cache_gives_the_same_table_and_fills_it(cache_folder, tmp_path, monkeypatch):
     kept = runner.run(**PLAN)
     cold = tmp_path / "cold"

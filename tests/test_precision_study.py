@@ -20,6 +20,7 @@ def test_the_study_has_about_30_lines(program):
     assert len([line for line in program.splitlines() if line.strip()]) <= 30
 
 
+@pytest.mark.full
 def test_the_study_runs_and_draws_its_figure(program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shorter = program.replace("seed-0..4", "seed-0..1").replace("16,64,256,1024", "16,256")

@@ -148,6 +148,7 @@ def test_a_wrong_value_is_reported_in_one_line_and_the_other_tests_run(project, 
     assert "Traceback" not in result.stdout.str()
 
 
+@pytest.mark.full
 def test_workers_collect_the_same(project):
     project.makepyfile(
         "def test_it(logit_case):\n    assert logit_case.exact.loss.hi.shape == logit_case.targets.shape\n"

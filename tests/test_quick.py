@@ -198,6 +198,7 @@ def test_a_narrow_terminal_folds_names_and_loses_none(quick):
     assert "scipy.special.log_softmax" in text
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("in_this_process")
 def test_the_commands_that_the_answer_proposes_work(quick, capsys):
     _, text = quick

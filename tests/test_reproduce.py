@@ -141,7 +141,7 @@ def check(framework, size, modes, cases=CASES, dtypes=tuple(FORMATS)):
     return chosen, programs
 
 
-@pytest.mark.parametrize("framework", ["numpy", "torch", "mlx"])
+@pytest.mark.parametrize("framework", ["numpy", *(pytest.param(f, marks=pytest.mark.full) for f in ("torch", "mlx"))])
 def test_programs_print_what_the_table_has(here, in_this_process, framework):
     chosen, _ = check(framework, 16, ["eager"], CASES[:-1], ["float32", "bfloat16"])
     assert len({key[0] for key, _ in chosen}) >= 8
@@ -159,7 +159,7 @@ def test_programs_of_every_framework_print_what_the_table_has(framework):
 
 @pytest.mark.parametrize(
     "framework",
-    ["torch", *(pytest.param(f, marks=pytest.mark.full) for f in ("numpy", "jax", "tensorflow", "keras-jax"))],
+    ["numpy", *(pytest.param(f, marks=pytest.mark.full) for f in ("torch", "jax", "tensorflow", "keras-jax"))],
 )
 def test_a_program_runs_in_a_new_process(framework):
     name = {"keras-jax": "keras-jax/losses.sparse_categorical_crossentropy"}.get(framework, f"{framework}/log1p")

@@ -91,6 +91,7 @@ def test_programs_print_the_results_of_the_call(name, cases, tmp_path, monkeypat
         np.testing.assert_array_equal(found, whole, err_msg=f"{request}\n{written.program}\n{text}")
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_the_fused_loss_is_one_call_with_all_gradients_of_one_backward_pass():
     program = logitlab.reproduce("linear_sizes/h16_c10", "torch/F.linear_cross_entropy", "bfloat16")
@@ -109,6 +110,7 @@ def test_the_fused_loss_is_one_call_with_all_gradients_of_one_backward_pass():
     assert 0 < error < 0.01
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_the_row_selects_loss_and_hidden_state_and_the_weight_needs_the_batch():
     given = "linear_sizes/h2_c3_s10", "torch/F.cross_entropy[linear]", "float32", 2
@@ -120,6 +122,7 @@ def test_the_row_selects_loss_and_hidden_state_and_the_weight_needs_the_batch():
     assert numbers(run_program(weight), "gradient_weight").shape == (3, 2)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_long_arrays_go_to_files(tmp_path):
     given = "linear_layers/bias_s1", "torch/F.linear_cross_entropy", "bfloat16"

@@ -283,6 +283,7 @@ def test_runs_started_in_the_same_second_have_different_names():
     assert len({*names, *(runner.run_name() for _ in range(1000))}) == 1002
 
 
+@pytest.mark.full
 def test_two_processes_that_start_in_the_same_second_run_beside_each_other(tmp_path):
     """The clock is stopped, so that both start in the same second on any machine."""
     program = (

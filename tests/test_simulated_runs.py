@@ -236,7 +236,7 @@ def described_run(tmp_path_factory):
     return Run(folder)
 
 
-@pytest.mark.parametrize("written", ["text", "json", pytest.param("html", marks=pytest.mark.full)])
+@pytest.mark.parametrize("written", ["text", *(pytest.param(f, marks=pytest.mark.full) for f in ("json", "html"))])
 def test_a_report_of_described_formats_names_them(described_run, tmp_path, written):
     from logitlab import reports
 

@@ -150,6 +150,7 @@ def test_a_loss_answers_in_the_dtype_of_its_logits(device, dtype):
     np.testing.assert_allclose(returned["loss"].astype(float), exact, rtol=rtol)
 
 
+@pytest.mark.full
 @needs_both
 def test_a_run_measures_cl_only_if_it_is_asked_to(tmp_path):
     with calls_in_this_process():
@@ -170,6 +171,7 @@ def test_float16_of_257_classes_is_not_translated_for_opencl():
     assert "UOp verification failed" in outcome.detail
 
 
+@pytest.mark.full
 @needs_both
 def test_a_device_other_than_the_cpu_goes_through_workers_report_and_compare(tmp_path):
     """Both devices in one run, in a worker process; their table; and a comparison with a run in this process."""

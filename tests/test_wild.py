@@ -136,6 +136,7 @@ def test_the_label_smoother_is_measured_with_smoothing_only(table):
     assert plain["detail"].str.contains("without label smoothing").all()
 
 
+@pytest.mark.full
 @installed
 @pytest.mark.pinned
 @pytest.mark.skipif(util.find_spec("triton") is None, reason="Triton is not installed")
