@@ -1,6 +1,7 @@
 """``logitlab check``: grade a user's own loss on the catalogue, and find the smallest row that fails."""
 
 from ._check import check
+from ._last_failed import keep_failed, last_failed
 from ._result import CheckResult, prepare, show, write
 from .bitwise import BitwiseResult
 from .formats import FORMATS, file_names, write_formats
@@ -11,6 +12,6 @@ from .linear import LinearCheckResult, WeightLayout
 
 __all__ = [
     "FORMATS", "BitwiseResult", "CheckResult", "Layout", "LinearCheckResult", "Returns", "TargetKind", "WeightLayout",
-    "assigned", "check", "file_names", "load_framework", "location", "named", "output_named", "prepare", "show",
-    "write", "write_formats",
+    "assigned", "check", "file_names", "keep_failed", "last_failed", "load_framework", "location", "named",
+    "output_named", "prepare", "show", "write", "write_formats",
 ]  # fmt: skip
