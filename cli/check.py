@@ -135,7 +135,7 @@ def check(
             shards=shards, even_shards=even_shards, retry=retry,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
-    checking.keep_failed(call, result)
+    checking.keep_failed(call, result, retry)
     written = list(checking.write_formats(result, formats, checking.location(function), out))
     lines = list(printed.lines())
     if lines:

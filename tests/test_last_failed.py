@@ -97,6 +97,18 @@ def test_another_form_of_the_call_is_another_check(project, check):
     assert set(check("--last-failed", dtypes=["--dtype", "float64"])[1]) == {"float64"}
 
 
+def test_a_failure_that_was_not_measured_again_is_kept(project, check):
+    project("5float32 7float64")
+    assert check()[0] == 1
+    project("7float64")
+    assert check("--last-failed", dtypes=DTYPES[:2])[0] == 0
+    assert check("--last-failed")[2] == "what failed in the last check (2 widths in float64)"
+    project("5float64 7float64")
+    check()
+    assert check("--last-failed", "--first")[0] == 1
+    assert check("--last-failed")[2] == "what failed in the last check (2 widths in float64)"
+
+
 def test_a_damaged_record_counts_as_none(project):
     result = logitlab.check(naive, "numpy", "float64", cases="check/width_5", shrink=False, progress=False)
     call = {"loss": "naive", "set": ["a=1"]}

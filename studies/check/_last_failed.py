@@ -35,18 +35,37 @@ def last_failed(call: Mapping[str, object]) -> Failed:
         return Failed()
 
 
-def keep_failed(call: Mapping[str, object], result: CheckResult) -> None:
-    """Store the failures of a check for `last_failed`, or that it had none. Without a cache nothing is stored."""
+def keep_failed(call: Mapping[str, object], result: CheckResult, before: Failed | None = None) -> None:
+    """Store the failures of a check for `last_failed`, or that it had none. Without a cache nothing is stored.
+
+    Args:
+        call: as in `last_failed`.
+        result: the result of the check.
+        before: the failures that it was to measure again. Those of a dtype that it did not measure are kept, and all
+            of them if it stopped early.
+    """
     path = _path(call)
     if path is None:
         return
-    failed = Failed.of(result.failures)
+    failed = _with_unmeasured(Failed.of(result.failures), result, before or Failed())
     with suppress(OSError):  # a read-only cache
         if not failed:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, json.dumps({"schema": SCHEMA, **asdict(failed)}).encode(), in_cache=True)
+
+
+def _with_unmeasured(failed: Failed, result: CheckResult, before: Failed) -> Failed:
+    measured = set(result.lines["dtype"]) if result.complete else set()
+    left = tuple(dtype for dtype in before.dtypes if dtype not in measured)
+    if not left:
+        return failed
+    return Failed(
+        tuple(dict.fromkeys((*failed.dtypes, *left))),
+        tuple(sorted({*failed.widths, *before.widths})),
+        tuple(dict.fromkeys((*failed.cases, *before.cases))),
+    )
 
 
 def _path(call: Mapping[str, object]) -> Path | None:
