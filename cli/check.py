@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ._output import gathered_output
-from ._shared import Device, Mode, Values, no_arguments, show_progress_and_lines
+from ._shared import Device, Mode, Values, check_formats, no_arguments, show_progress_and_lines
 
 LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
 
@@ -70,6 +70,12 @@ def check(
     ] = False,
     case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
+    again: Annotated[
+        bool, typer.Option("--last-failed", help="Try only what failed in the last check of this loss.")
+    ] = False,
+    format: Annotated[
+        Values, typer.Option(help="text, markdown, json, junit, sarif, github or badge. Repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
 ) -> None:
     """Check your own loss against the exact answer.
@@ -80,6 +86,9 @@ def check(
     catalogue's cases and on seeded rows of many widths. Each row is tried in several batches, orders and layouts, and
     with each loss option that the function's signature names. If a row fails, the report shows the smallest input that
     fails and a program that reproduces it.
+
+    With --last-failed only the dtypes and widths are tried in which a row failed in the last check of this loss; with
+    --problem linear, the dtypes and cases.
 
     With --bitwise the check compares bits instead: a row alone, among others, at another place, beside other rows,
     again, and with other numbers of threads. The exit code is 1 if any bit of its loss or gradient changes.
@@ -95,8 +104,20 @@ def check(
     let_idle_threads_sleep()  # before the loss's module imports PyTorch
     from ..studies import check as checking
 
+    formats = list(dict.fromkeys(format or ["text"]))
+    check_formats(formats, checking.FORMATS)
     if out is not None:
-        checking.prepare(out)
+        checking.prepare(out, checking.file_names(formats))
+    call = {
+        "loss": loss, "framework": framework, "gradient": gradient, "device": device, "mode": mode, "problem": problem,
+        "returns": returns, "weight_layout": weight_layout, "layout": layout, "targets": targets,
+        "target_dtype": target_dtype, "targets_first": targets_first, "set": set_, "output": output, "negate": negate,
+        "may_overwrite": may_overwrite, "internal": internal, "bitwise": bitwise, "shards": shards,
+        "even_shards": even_shards,
+    }  # fmt: skip
+    retry = checking.last_failed(call) if again else None
+    if again and not retry:
+        print(f"logitlab: no failure of {loss} is stored; everything is checked", file=sys.stderr)
     with gathered_output() as printed, no_arguments(), show_progress_and_lines(printed.stream) as (show, say):
         checking.load_framework(framework, mode)  # before the loss imports Keras or Triton, which it sets up
         name, function = checking.named(loss)
@@ -111,14 +132,15 @@ def check(
             keywords=checking.assigned(set_ or ()),
             may_overwrite=may_overwrite, internal=internal, min_classes=min_classes, max_classes=max_classes,
             max_rows=max_rows, quick=quick, huge=huge, repeat=repeat, bitwise=bitwise,
-            shards=shards, even_shards=even_shards,
+            shards=shards, even_shards=even_shards, retry=retry,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
-    checking.show(result)
+    checking.keep_failed(call, result, retry)
+    written = list(checking.write_formats(result, formats, checking.location(function), out))
     lines = list(printed.lines())
     if lines:
         print("Printed during the check:", *lines, sep="\n", file=sys.stderr)
-    for path in checking.write(result, out) if out is not None else ():
+    for path in written:
         print(path)
     if not result.passed:
         raise typer.Exit(1)

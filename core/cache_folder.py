@@ -17,6 +17,7 @@ class CacheKind(StrEnum):
     TORCH = "torch"
     TINYGRAD = "tinygrad"
     ENVIRONMENTS = "environments"
+    CHECKS = "checks"
 
     @property
     def description(self) -> str:
@@ -30,6 +31,7 @@ _DESCRIPTIONS = {
     CacheKind.TORCH: "programs compiled by PyTorch's Inductor",
     CacheKind.TINYGRAD: "kernels compiled by tinygrad",
     CacheKind.ENVIRONMENTS: "virtual environments of `logitlab matrix`",
+    CacheKind.CHECKS: "failures of the last checks",
 }
 
 

@@ -26,6 +26,7 @@ KEPT_FOR_A_DAY = (CacheKind.TORCH, CacheKind.TINYGRAD, CacheKind.ENVIRONMENTS)
 # The user may choose any folder, even a home folder. Files with other names are not LogitLab's and stay.
 _PROGRAMS = re.compile(r"(jax|torch|tinygrad)-[0-9a-f]{12}")
 _REFERENCE = re.compile(rf"[0-9a-f]{{64}}\.npz|\.[0-9a-f]{{64}}\.npz\..*{re.escape(TEMPORARY)}")
+_CHECK = re.compile(r"[0-9a-f]{64}\.json")
 _ENVIRONMENT = re.compile(r"[0-9a-f]{16}|building-.*")
 
 
@@ -71,14 +72,14 @@ def cache_limit() -> float:
 def cache_entries(*kinds: CacheKind) -> list[CacheEntry]:
     """Return the entries of the cache, of all kinds or of these; none if the cache is off."""
     root = cache_root()
-    found = [] if root is None else [*_references(root), *_programs(root), *_environments(root)]
+    found = [] if root is None else [*_references(root), *_programs(root), *_environments(root), *_checks(root)]
     return [entry for entry in found if not kinds or entry.kind in kinds]
 
 
 def unknown_folders() -> list[Path]:
     """Return the folders in the cache folder that are not LogitLab's, which it neither counts nor removes."""
     root = cache_root()
-    known = (CacheKind.REFERENCES, CacheKind.ENVIRONMENTS)
+    known = (CacheKind.REFERENCES, CacheKind.ENVIRONMENTS, CacheKind.CHECKS)
     return sorted(
         Path(f) for f in _scan(root) if f.is_dir() and f.name not in known and not _PROGRAMS.fullmatch(f.name)
     )
@@ -170,6 +171,11 @@ def _environments(root: Path) -> Iterator[CacheEntry]:
             with suppress(OSError):
                 size = sum(e.size for e in _files(CacheKind.ENVIRONMENTS, _walk(folder)))
                 yield CacheEntry(CacheKind.ENVIRONMENTS, Path(folder), size, folder.stat().st_mtime)
+
+
+def _checks(root: Path) -> Iterator[CacheEntry]:
+    files = (file for file in _scan(root / CacheKind.CHECKS) if _CHECK.fullmatch(file.name))
+    yield from _files(CacheKind.CHECKS, files)
 
 
 def _files(kind: CacheKind, files: Iterator[os.DirEntry[str]]) -> Iterator[CacheEntry]:

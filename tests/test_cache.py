@@ -76,7 +76,9 @@ def test_each_kind_is_counted_and_shown(root, capsys):
     kept(program_folder("torch") / "fxgraph" / "ab" / "program", 0, 3 * MIB)
     kept(program_folder("tinygrad") / "kernels.db", 0, 4 * MIB)
     environment(root, "0123456789abcdef", 0)
-    expected = {"references": 1, "jax": 2, "torch": 3, "tinygrad": 4, "environments": 1}
+    kept(root / "checks" / f"{1:064x}.json", 0, 5 * MIB)
+    kept(root / "checks" / "mine.json", 0, MIB)
+    expected = {"references": 1, "jax": 2, "torch": 3, "tinygrad": 4, "environments": 1, "checks": 5}
     assert sizes() == pytest.approx(expected, abs=0.1)
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
@@ -87,6 +89,7 @@ def test_each_kind_is_counted_and_shown(root, capsys):
         "torch 1 3.0",
         "tinygrad 1 4.0",
         "environments 1 1.0",
+        "checks 1 5.0",
         "the limit is 2 GiB",
     ):
         assert words in " ".join(shown.split()), shown

@@ -13,9 +13,9 @@ from ...core.progress import Progress, reporting
 from ...core.vocabulary import GRADES, Grade, Problem
 from .._cells import usual_dtypes
 from ._result import CheckResult
-from ._tries import Tries, plainly_failing_rows, worst_rows
+from ._tries import Tries, measure_all, plainly_failing_rows, worst_rows
 from .batches._chosen import chosen_cases
-from .batches._limits import Limits
+from .batches._limits import Failed, Limits
 from .bitwise import check_bitwise
 from .forms._callee import Callee
 from .forms._factory import as_factory, made, name_of
@@ -26,7 +26,7 @@ from .judging._failures import Failures
 from .judging._warnings import gathered_warnings
 from .linear import LinearCallee, LinearForm, LinearSettings, WeightLayout, check_linear
 from .measuring._huge import require_huge
-from .measuring._lines import Lines, Required, each_line, fails, table
+from .measuring._lines import Required, fails, table
 from .measuring._loss import Candidate, Loss
 from .reproducing._program import shapes_before
 from .reproducing._shrink import find_smallest
@@ -65,6 +65,7 @@ def check(
     huge: bool = False,
     repeat: int | None = None,
     bitwise: bool = False,
+    retry: CheckResult | Failed | None = None,
     shards: int | None = None,
     even_shards: bool = False,
     shrink: bool = True,
@@ -137,6 +138,8 @@ def check(
             classes. The check passes if the bits of its loss and gradient never change; the result is a
             `BitwiseResult`. ``require``, ``cases``, ``first``, ``huge``, ``repeat``, ``internal``, ``returns`` and
             ``problem`` do not apply.
+        retry: an earlier result of this loss. Only the dtypes and widths in which it has a failure are measured; of a
+            loss of hidden states, the dtypes and cases. Without a failure, everything is measured.
         shards: the number of ranks of a sharded loss. It is a function of the logits of a rank's classes (B, C_local)
             and all targets (B,). Its third argument is the process group, in JAX the name of the axis. See below.
         even_shards: whether to leave out numbers of classes that the shards do not divide evenly.
@@ -195,6 +198,7 @@ def check(
         settings = LinearSettings(
             require, required, usual_dtypes(dtypes),
             tuple(arguments.as_strings(cases, "cases")), quick, first, shrink, run_script,
+            _failed_in(retry),
         )  # fmt: skip
         with reporting(progress) as report:
             adapter = load_for(framework, device, mode)
@@ -219,7 +223,7 @@ def check(
     times = _calls_for_a_race(repeat, on_demand=cases is not None or sharding is not None)
     limits = replace(
         Limits.of(min_classes, max_classes, max_rows, quick=quick), huge=huge, repeat=times,
-        interpreted=mode == INTERPRETED, named=cases is not None,
+        interpreted=mode == INTERPRETED, named=cases is not None, failed=_failed_in(retry),
     )  # fmt: skip
     asked = usual_dtypes(dtypes)
     if huge:
@@ -232,13 +236,11 @@ def check(
             return check_bitwise(candidate, asked, limits, report, on_failure, run_script=shrink and run_script)
         named = candidate.callee.options
         every = chosen_cases(cases, named, form, few_shapes=few_shapes)
-        every = every if sharding is None else sharding.fitting(every, named=cases is not None)
-        chosen = limits.within(every)
-        tries = Tries(
-            candidate, chosen, asked or tuple(FORMATS), few_shapes=few_shapes, limits=limits, required=required
-        )
+        chosen = limits.within(every if sharding is None else sharding.fitting(every, named=cases is not None))
+        tried = limits.dtypes(asked or tuple(FORMATS))
+        tries = Tries(candidate, chosen, tried, few_shapes=few_shapes, limits=limits, required=required)
         with gathered_warnings() as warned:
-            found, complete = _measure_all(tries, required, report, on_failure, first=first)
+            found, complete = measure_all(tries, required, report, on_failure, first=first)
         lines = table(found)
         failures = Failures(lines, fails(lines, required))
         smallest, searched = None, False
@@ -295,44 +297,9 @@ def _refuse_arguments(of: str, otherwise: str, **given: Any) -> None:
             raise UsageError(f"{name} does not apply to {of}; leave it out, or {otherwise}")
 
 
-def _measure_all(
-    tries: Tries,
-    required: Required,
-    progress: Progress | None,
-    on_failure: Callable[[str], None] | None,
-    *,
-    first: bool,
-) -> tuple[list[Lines], bool]:
-    """Return all lines, and whether everything was tried: not after Ctrl-C, or after the first failure if ``first``.
-
-    Raises:
-        UsageError: if no ordinary batch can be measured.
-        KeyboardInterrupt: on Ctrl-C before any row has failed.
-    """
-    found: list[Lines] = []
-    failed = False
-    try:
-        for measured in tries.measured(progress):
-            found += measured
-            for lines in measured if not failed else ():
-                failing = lines.failing(required)
-                if failing.size and not failed and on_failure is not None:
-                    on_failure(_sentence(lines.take(failing[:1])))
-                failed = failed or bool(failing.size)
-            if failed and first:
-                return found, False
-    except KeyboardInterrupt:
-        if not failed:
-            raise
-        return found, False
-    return found, True
-
-
-def _sentence(lines: Lines) -> str:
-    """Return a line of the table as text: ``masks/first[0] in float32: loss has grade F (nan)``."""
-    line = next(each_line(table([lines])))
-    what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
-    return f"{line.named}: {line.quantity} {what}"
+def _failed_in(retry: CheckResult | Failed | None) -> Failed | None:
+    """Return the failures of an earlier check; None if it has none."""
+    return (Failed.of(retry.failures) if isinstance(retry, CheckResult) else retry) or None
 
 
 def _grade(letter: str) -> Grade:

@@ -1,6 +1,6 @@
 """The tries of a check: every batch in every presentation; and the rows that fail worst."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, product
@@ -27,7 +27,7 @@ from .forms._layout import held_targets
 from .judging._failures import KEYS, Failures
 from .judging._properties import PROPERTIES, explaining
 from .measuring._huge import huge_batch
-from .measuring._lines import ANY, Line, Lines, Required, badnesses, each_line
+from .measuring._lines import ANY, Line, Lines, Required, badnesses, each_line, table
 from .measuring._loss import REDUCED, Candidate
 from .measuring._measure import measure
 from .measuring._races import IN_SOME, Recalls
@@ -138,6 +138,46 @@ class Tries:
                 yield rows
             elif held.any() and not rows.options.reduced:  # a reduced loss is that of all rows
                 yield rows.take(np.flatnonzero(held))
+
+
+def measure_all(
+    tries: Tries,
+    required: Required,
+    progress: Progress | None,
+    on_failure: Callable[[str], None] | None,
+    *,
+    first: bool,
+) -> tuple[list[Lines], bool]:
+    """Return all lines, and whether everything was tried: not after Ctrl-C, or after the first failure if ``first``.
+
+    Raises:
+        UsageError: if no ordinary batch can be measured.
+        KeyboardInterrupt: on Ctrl-C before any row has failed.
+    """
+    found: list[Lines] = []
+    failed = False
+    try:
+        for measured in tries.measured(progress):
+            found += measured
+            for lines in measured if not failed else ():
+                failing = lines.failing(required)
+                if failing.size and not failed and on_failure is not None:
+                    on_failure(_sentence(lines.take(failing[:1])))
+                failed = failed or bool(failing.size)
+            if failed and first:
+                return found, False
+    except KeyboardInterrupt:
+        if not failed:
+            raise
+        return found, False
+    return found, True
+
+
+def _sentence(lines: Lines) -> str:
+    """Return a line of the table as text: ``masks/first[0] in float32: loss has grade F (nan)``."""
+    line = next(each_line(table([lines])))
+    what = f"has grade {line.grade} ({line.verdict})" if line.grade else line.detail or line.verdict
+    return f"{line.named}: {line.quantity} {what}"
 
 
 def _require_measurable(candidate: Candidate, dtypes: Sequence[str], limits: Limits) -> None:

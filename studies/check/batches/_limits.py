@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from ....cases import Case
 from ....core.arguments import as_integer
@@ -18,6 +19,36 @@ THINNED_ROWS = 8  # at least this many rows of a width are tried in other presen
 
 
 @dataclass(frozen=True)
+class Failed:
+    """The failures of an earlier check.
+
+    Attributes:
+        dtypes: the dtypes with a failure.
+        widths: the widths of the failing rows.
+        cases: the failing cases of hidden states.
+    """
+
+    dtypes: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+    cases: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, failures: pd.DataFrame) -> "Failed":
+        """Return the dtypes, and the widths or cases, in the table of failures of a result."""
+        widths, cases = (failures[n].unique() if n in failures else () for n in ("classes", "case"))
+        dtypes = tuple(str(dtype) for dtype in failures["dtype"].unique())
+        # Rows of logits are selected by width, so that their batches stay as they were.
+        return cls(dtypes, tuple(sorted(map(int, widths))), () if len(widths) else tuple(map(str, cases)))
+
+    def __bool__(self) -> bool:
+        return bool(self.dtypes)
+
+    def __str__(self) -> str:
+        some = f"{count(len(self.cases), 'case')}" if self.cases else f"{count(len(self.widths), 'width')}"
+        return f"what failed in the last check ({some} in {', '.join(self.dtypes)})"
+
+
+@dataclass(frozen=True)
 class Limits:
     """The batches that a check tries.
 
@@ -29,6 +60,7 @@ class Limits:
         repeat: how often a small batch is called again to find a race; None for the default of the framework.
         interpreted: whether the loss runs in an interpreter of kernels, which is slow: only few rows are tried.
         named: whether the user names the cases, all of whose rows are tried as catalogued.
+        failed: the failures of an earlier check, whose dtypes and widths alone are tried; None for all.
     """
 
     min_classes: int | None = None
@@ -39,6 +71,7 @@ class Limits:
     repeat: int | None = None
     interpreted: bool = False
     named: bool = False
+    failed: Failed | None = None
 
     @classmethod
     def of(cls, min_classes: int | None, max_classes: int | None, max_rows: int | None, *, quick: bool) -> "Limits":
@@ -61,7 +94,18 @@ class Limits:
             classes = f"rows of at {f'least {low:,}' if low else f'most {high:,}'} classes"
         rows = "" if self.max_rows is None else f"batches of at most {count(self.max_rows, 'row')}"
         plan = "" if self.plan is None else self.plan.wording
-        return ", ".join(filter(None, (classes, rows, plan)))
+        failed = "" if self.failed is None else str(self.failed)
+        return ", ".join(filter(None, (classes, rows, plan, failed)))
+
+    def dtypes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the dtypes to try; all if none of them has failed."""
+        failed = () if self.failed is None else self.failed.dtypes
+        return tuple(name for name in names if name in failed) or tuple(names)
+
+    def widths(self, names: Sequence[int]) -> list[int]:
+        """Return the widths to try; those within the limits, and of these the ones that have failed."""
+        allowed = [width for width in names if self.allow_classes(width)]
+        return [width for width in allowed if self.failed is None or width in self.failed.widths]
 
     @property
     def plan(self) -> Plan | None:
@@ -96,7 +140,8 @@ class Limits:
         Raises:
             UsageError: if no case is left.
         """
-        left = [case for case in cases if self.allow_classes(case.classes)]
+        widths = set(self.widths([case.classes for case in cases]))
+        left = [case for case in cases if case.classes in widths]
         if self.plan is not None and not self.named:
             left = [case for case in left if self.plan.holds(case)] or left[:1]
         if not left:

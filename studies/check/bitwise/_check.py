@@ -53,7 +53,7 @@ def check_bitwise(
     plan = plan_of(candidate, limits)
     found: list[tuple[object, ...]] = []
     questions: list[Question] = []
-    work = [(dtype, classes) for dtype in asked or FORMATS for classes in _widths(limits)]
+    work = [(dtype, classes) for dtype in limits.dtypes(asked or tuple(FORMATS)) for classes in _widths(limits)]
     complete = True
     with gathered_warnings() as warned:
         try:
@@ -92,8 +92,7 @@ def plan_of(candidate: Candidate, limits: Limits) -> Plan:
 
 
 def _widths(limits: Limits) -> list[int]:
-    allowed = [width for width in (QUICK_WIDTHS if limits.quick else WIDTHS) if limits.allow_classes(width)]
-    return allowed or [limits.nearest(1, WIDTHS[1])[1]]
+    return limits.widths(QUICK_WIDTHS if limits.quick else WIDTHS) or [limits.nearest(1, WIDTHS[1])[1]]
 
 
 def _trial(candidate: Candidate, plan: Plan, dtype: str, classes: int) -> Trial:

@@ -15,6 +15,7 @@ from ....core.progress import Progress
 from ....core.vocabulary import Status
 from ....execution.variants import base
 from ....frameworks import Framework
+from ..batches._limits import Failed, Limits
 from ..judging._warnings import gathered_warnings
 from ..measuring._lines import Required
 from ._callee import LinearCallee
@@ -45,6 +46,7 @@ class LinearSettings:
         dtypes: the dtypes given by name.
         cases: globs over ``family/name``.
         quick, first, shrink, run_script: as in `check`.
+        failed: the failures of an earlier check, whose dtypes and cases alone are tried.
     """
 
     require: str
@@ -55,6 +57,7 @@ class LinearSettings:
     first: bool = False
     shrink: bool = True
     run_script: bool = True
+    failed: Failed | None = None
 
 
 def check_linear(
@@ -79,7 +82,10 @@ def check_linear(
     # takes seconds for a batch.
     quick = settings.quick or mode == INTERPRETED or (few_shapes and base(mode) != "eager")
     cases = chosen(callee, settings.cases, quick=quick, few_shapes=few_shapes)
-    dtypes = settings.dtypes or tuple(FORMATS)
+    limits = Limits(failed=settings.failed)
+    dtypes = limits.dtypes(settings.dtypes or tuple(FORMATS))
+    if settings.failed is not None:
+        cases = tuple(case for case in cases if case.id in settings.failed.cases) or cases
     _require_measurable(candidate, dtypes)
     lines: list[LinearLine] = []
     failing: list[tuple[Question, How]] = []
@@ -108,7 +114,7 @@ def check_linear(
     required = settings.required
     return LinearCheckResult(
         callee.name, framework.name, candidate.version, device, mode, settings.require, required.loss.value,
-        required.gradient.value, callee.options, table(lines), settings.dtypes, None, complete,
+        required.gradient.value, callee.options, table(lines), settings.dtypes, None, complete, limits,
         gradient_checked=candidate.differentiates, warnings=warned.each(), searched=smallest is not None,
         linear_form=callee.form, takes_bias=callee.takes_bias, program=smallest,
     )  # fmt: skip

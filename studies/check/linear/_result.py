@@ -118,6 +118,8 @@ class LinearCheckResult(CheckResult):
         if also:
             yield Text(wrapped(f"Measured with and without {', '.join(also)}", width))
         yield from (Text(wrapped(note, width)) for note in interpreting.notes([self.mode]))
+        if str(self.limits):
+            yield Text(f"Limited to {self.limits}")
         if not self.complete:
             yield Text("Stopped before the end: the grades cover only the batches tried so far")
         yield self._grades()
