@@ -7,7 +7,7 @@ import typer
 from ._completion import complete_cases, complete_dtypes, complete_frameworks
 from ._output import gathered_output
 from ._project import each_loss
-from ._shared import Device, Mode, Values, no_arguments, show_progress_and_lines
+from ._shared import Device, Mode, Values, check_formats, no_arguments, show_progress_and_lines
 
 LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
 
@@ -83,6 +83,7 @@ def check(
         Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.", autocompletion=complete_cases)
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
+    format: Annotated[Values, typer.Option(help="text, markdown or github. Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
 ) -> None:
     """Check your own loss against the exact answer.
@@ -114,8 +115,10 @@ def check(
     let_idle_threads_sleep()  # before the loss's module imports PyTorch
     from ..studies import check as checking
 
+    formats = list(dict.fromkeys(format or ["text"]))
+    check_formats(formats, checking.FORMATS)
     if out is not None:
-        checking.prepare(out)
+        checking.prepare(out, checking.file_names(formats))
     with gathered_output() as printed, no_arguments(), show_progress_and_lines(printed.stream) as (show, say):
         checking.load_framework(framework, mode)  # before the loss imports Keras or Triton, which it sets up
         name, function = checking.named(loss)
@@ -133,11 +136,11 @@ def check(
             shards=shards, even_shards=even_shards,
             progress=show, on_failure=lambda line: say(f"first failure: {line}"),
         )  # fmt: skip
-    checking.show(result)
+    written = list(checking.write_formats(result, formats, checking.location(function), out))
     lines = list(printed.lines())
     if lines:
         print("Printed during the check:", *lines, sep="\n", file=sys.stderr)
-    for path in checking.write(result, out) if out is not None else ():
+    for path in written:
         print(path)
     if not result.passed:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """The result of a check: grades, properties, the worst rows, the smallest input that fails; and its text."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -191,8 +191,8 @@ def _console() -> Console:
     return Console(width=WIDTH, highlight=False, markup=False, emoji=False)
 
 
-def prepare(folder: Path) -> None:
-    """Create the folder, and check before the measurement that `write` will succeed.
+def prepare(folder: Path, others: Sequence[str] = ()) -> None:
+    """Create the folder, and check before the measurement that `write` will succeed; ``others`` are further files.
 
     Raises:
         UsageError: if the folder cannot be created, holds links, or has one of the files.
@@ -202,7 +202,7 @@ def prepare(folder: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
     refuse_links(folder)
-    for name in FILES:
+    for name in (*FILES, *others):
         refuse_existing(folder / name, "folder")
 
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -15,6 +14,7 @@ from rich.text import Text
 from ...core import files, strict_json
 from ...core.counting import count
 from ...core.errors import UsageError
+from ...reports import ci
 from . import _wording as wording
 from ._changes import Change, Kind
 from ._compare import Comparison
@@ -30,7 +30,6 @@ _REST = "`logitlab compare BASE NEW --all` prints the rest"
 _MAX_CELLS = 20  # and as many of the lines shown
 _MAX_NAMES = 3  # names of other changes
 _SCHEMA = 1  # of the JSON format
-_MAX_ANNOTATIONS = 10  # GitHub shows no more of a kind and step, https://docs.github.com/actions
 _MAX_LINES = {"junit": 20, "github": 3}
 _MACHINE_DETAIL = 400
 
@@ -146,24 +145,22 @@ def json_text(diff: Comparison) -> str:
 
 def junit(diff: Comparison) -> str:
     """Render a comparison as JUnit XML: a suite for each implementation, a test for each cell and quantity."""
-    cells = diff.cells
-    failed = int((cells["regressions"] > 0).sum())
-    root = ET.Element("testsuites", name="logitlab compare", tests=str(len(cells)), failures=str(failed), errors="0")
     key = [*CELL, "quantity"]
     regressions = dict(tuple(diff.regressions.groupby(key, sort=False)))
-    for implementation, part in cells.groupby("implementation", sort=True):
-        name, failures = wording.full_name(implementation), str(int((part["regressions"] > 0).sum()))
-        facts = {"name": name, "tests": str(len(part)), "failures": failures, "errors": "0", "skipped": "0"}
-        suite = ET.SubElement(root, "testsuite", facts)
+    tests = []
+    for implementation, part in diff.cells.groupby("implementation", sort=True):
         for cell in part[key].itertuples(index=False, name=None):
-            where = " ".join(filter(None, cell[1:]))
-            test = ET.SubElement(suite, "testcase", classname=name, name=wording.one_line(where))
-            if cell in regressions:
-                changes = regressions[cell]
-                failure = ET.SubElement(test, "failure", type="regression", message=wording.counts(changes))
-                failure.text = "\n".join(_lines(changes, _MAX_LINES["junit"]))
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+            changes = regressions.get(cell)
+            tests.append(
+                ci.JunitTest(
+                    wording.full_name(implementation),
+                    wording.one_line(" ".join(filter(None, cell[1:]))),
+                    None if changes is None else wording.counts(changes),
+                    "regression",
+                    "" if changes is None else "\n".join(_lines(changes, _MAX_LINES["junit"])),
+                )
+            )
+    return ci.junit("logitlab compare", tests)
 
 
 def _lines(changes: pd.DataFrame, most: int) -> list[str]:
@@ -186,19 +183,14 @@ def github(diff: Comparison) -> str:
 
 def _annotations(diff: Comparison) -> Iterator[str]:
     cells = list(wording.of_cells(diff.regressions))
-    for title, changes in cells[:_MAX_ANNOTATIONS]:
-        yield _command("error", title, "\n".join([wording.counts(changes), *_lines(changes, _MAX_LINES["github"])]))
-    beyond = [f"{len(cells) - _MAX_ANNOTATIONS} more cells regressed"] if len(cells) > _MAX_ANNOTATIONS else []
-    yield _command("notice", "logitlab compare", "\n".join([wording.headline(diff), *wording.origins(diff), *beyond]))
-
-
-def _command(kind: str, title: str, message: str) -> str:
-    return f"::{kind} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(message)}"
-
-
-def _data(text: str) -> str:
-    # Escaped as in GitHub's toolkit, https://github.com/actions/toolkit, packages/core/src/command.ts.
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    for title, changes in cells[: ci.MAX_ANNOTATIONS]:
+        yield ci.annotation(
+            "error", title, "\n".join([wording.counts(changes), *_lines(changes, _MAX_LINES["github"])])
+        )
+    beyond = [f"{len(cells) - ci.MAX_ANNOTATIONS} more cells regressed"] if len(cells) > ci.MAX_ANNOTATIONS else []
+    yield ci.annotation(
+        "notice", "logitlab compare", "\n".join([wording.headline(diff), *wording.origins(diff), *beyond])
+    )
 
 
 _RENDERERS: Mapping[str, tuple[str, Callable[[Comparison, bool], str]]] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from ....core.errors import UsageError, format_error
 from ....core.interpreting import DEVICE, INTERPRETED
+from ....core.location import Location, location_of
 from ....execution import registry
 from ....frameworks import Framework
 from ._factory import Factory, parse
@@ -90,6 +91,11 @@ def named(path: str) -> tuple[str, Loss]:
     if written.call is None:
         return written.title, found
     return written.title, Factory(found, *written.call, written.attribute)
+
+
+def location(loss: Loss) -> Location | None:
+    """Return the file and line that define a loss, or the class or function that makes it; None if unknown."""
+    return location_of(loss.make if isinstance(loss, Factory) else loss)
 
 
 def _imported(place: str) -> ModuleType:
