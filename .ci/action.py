@@ -55,7 +55,7 @@ def requirement(inputs: dict[str, str], project: Path) -> str:
 
 
 def settings(project: Path) -> dict[str, str]:
-    """Return ``[tool.logitlab]`` of the project; LogitLab reads it again and reports what is wrong with it."""
+    """Return ``[tool.logitlab]`` of the project; LogitLab reads it again and reports its errors."""
     file = project / "pyproject.toml"
     tools = tomllib.loads(file.read_text("utf-8")).get("tool", {}) if file.is_file() else {}
     table: dict[str, str] = tools.get("logitlab", {})

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from ..core.errors import UsageError
+from ..core.project_settings import FILE, TABLE
 from ._completion import complete_cases, complete_dtypes, complete_frameworks
 from ._output import gathered_output
 from ._project import each_loss
@@ -13,13 +15,13 @@ LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(..
 
 
 def check(
+    loss: Annotated[str | None, typer.Argument(metavar="MODULE:LOSS", help=LOSS_HELP)] = None,
     framework: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The framework of its arrays: torch, jax, tensorflow or numpy.", autocompletion=complete_frameworks
         ),
-    ],
-    loss: Annotated[str | None, typer.Argument(metavar="MODULE:LOSS", help=LOSS_HELP)] = None,
+    ] = None,
     dtype: Annotated[
         Values,
         typer.Option(
@@ -110,6 +112,8 @@ def check(
     if loss is None:
         each_loss(check, locals())
         return
+    if framework is None:
+        raise UsageError(f"no framework is given; give --framework, or set framework in {TABLE} of {FILE}")
     from ..core.threads import let_idle_threads_sleep
 
     let_idle_threads_sleep()  # before the loss's module imports PyTorch

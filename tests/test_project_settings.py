@@ -194,3 +194,11 @@ def test_pytest_takes_cases_dtypes_and_framework_from_the_file(pytester):
     result = pytester.runpytest_inprocess(*quick, "-v", "--logit-cases", "gap/5_low", "-k", "test_case")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*::test_case?gap/5_low-float32? PASSED*"])
+
+
+def test_without_a_framework_the_message_names_both_ways(project, capsys):
+    project("[tool.logitlab]\nlosses = ['a:b']\n")
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err == (
+        "logitlab: no framework is given; give --framework, or set framework in [tool.logitlab] of pyproject.toml\n"
+    )
