@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from ..core.errors import UsageError
 from ..core.files import plain_name
-from ..core.project_settings import FILE, TABLE, ProjectSettings, read_settings
+
+if TYPE_CHECKING:
+    from ..core.project_settings import ProjectSettings
 
 
 class ProjectCommand(TyperCommand):
@@ -22,8 +24,20 @@ class ProjectCommand(TyperCommand):
         """Parse the arguments, with the settings as defaults."""
         # Completion and --help need no settings, and must not fail because of them.
         if not extra.get("resilient_parsing") and "--help" not in args:
-            extra["default_map"] = _defaults(read_settings(), args)
+            extra["default_map"] = _defaults(_settings(), args)
         return super().make_context(info_name, args, parent, **extra)
+
+
+def _settings() -> ProjectSettings:
+    """Return the project's settings. They import NumPy for the dtypes, which --help does not need."""
+    from ..core.project_settings import read_settings
+
+    return read_settings()
+
+
+def missing(key: str, words: str) -> UsageError:
+    """Return the error for a value that neither the command line nor the settings give."""
+    return UsageError(f"no value for {key}; give {words}, or set {key} in [tool.logitlab] of pyproject.toml")
 
 
 def _defaults(settings: ProjectSettings, args: Sequence[str]) -> dict[str, object]:
@@ -40,9 +54,9 @@ def project_baseline() -> Path:
     Raises:
         UsageError: if they name no baseline.
     """
-    found = read_settings().baseline
+    found = _settings().baseline
     if found is None:
-        raise UsageError(f"only one run is given; give BASE and NEW, or set baseline in {TABLE} of {FILE}")
+        raise missing("baseline", "BASE and NEW")
     return found
 
 
@@ -59,9 +73,9 @@ def each_loss(verb: Callable[..., None], given: dict[str, Any]) -> None:
         UsageError: if the settings name no loss.
         typer.Exit: with the largest exit code of the calls.
     """
-    settings = read_settings()
+    settings = _settings()
     if not settings.losses:
-        raise UsageError(f"no loss is given; give MODULE:LOSS, or set losses in {TABLE} of {FILE}")
+        raise missing("losses", "MODULE:LOSS")
     if str(settings.folder) not in sys.path:
         sys.path.insert(0, str(settings.folder))  # its modules are found in a folder below it too
     if len(settings.losses) == 1:

@@ -4,11 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import UsageError
-from ..core.project_settings import FILE, TABLE
 from ._completion import complete_cases, complete_dtypes, complete_frameworks
 from ._output import gathered_output
-from ._project import each_loss
+from ._project import each_loss, missing
 from ._shared import Device, Mode, Values, check_formats, no_arguments, show_progress_and_lines
 
 LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
@@ -113,7 +111,7 @@ def check(
         each_loss(check, locals())
         return
     if framework is None:
-        raise UsageError(f"no framework is given; give --framework, or set framework in {TABLE} of {FILE}")
+        raise missing("framework", "--framework")
     from ..core.threads import let_idle_threads_sleep
 
     let_idle_threads_sleep()  # before the loss's module imports PyTorch

@@ -257,3 +257,9 @@ def test_every_input_is_used(action):
     used = (ROOT / "action.yml").read_text() + (ROOT / ".ci" / "action.py").read_text()
     assert [name for name in declared if f"inputs.{name}" not in used and f'inputs["{name}"]' not in used
             and f'"{name}"' not in used] == []  # fmt: skip
+
+
+@pytest.mark.full  # every case and call; the action checks it with a few above
+def test_the_examples_sound_loss_passes_every_call(monkeypatch, capsys):
+    monkeypatch.chdir(EXAMPLE)
+    assert main(["check"]) == 0, capsys.readouterr().out

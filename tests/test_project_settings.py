@@ -147,7 +147,7 @@ def test_without_a_loss_anywhere_the_message_names_both_ways(project, capsys):
     project("[tool.logitlab]\nframework = 'numpy'\n")
     assert main(["check"]) == 2
     assert capsys.readouterr().err == (
-        "logitlab: no loss is given; give MODULE:LOSS, or set losses in [tool.logitlab] of pyproject.toml\n"
+        "logitlab: no value for losses; give MODULE:LOSS, or set losses in [tool.logitlab] of pyproject.toml\n"
     )
 
 
@@ -200,5 +200,5 @@ def test_without_a_framework_the_message_names_both_ways(project, capsys):
     project("[tool.logitlab]\nlosses = ['a:b']\n")
     assert main(["check"]) == 2
     assert capsys.readouterr().err == (
-        "logitlab: no framework is given; give --framework, or set framework in [tool.logitlab] of pyproject.toml\n"
+        "logitlab: no value for framework; give --framework, or set framework in [tool.logitlab] of pyproject.toml\n"
     )

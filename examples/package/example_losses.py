@@ -12,7 +12,8 @@ Array = NDArray[Any]
 
 def cross_entropy(logits: Array, targets: Array) -> Array:
     """Return the row losses (B,) of logits (B, C) and class indices (B,), with every logit shifted by the maximum."""
-    wide = logits.astype(np.promote_types(logits.dtype, np.float32))
+    # NumPy sums pairs along contiguous axes only, so a transposed array would lose digits.
+    wide = np.ascontiguousarray(logits, np.promote_types(logits.dtype, np.float32))
     maximum = wide.max(axis=1)
     shifted = wide - np.where(np.isfinite(maximum), maximum, 0)[:, None]
     with np.errstate(all="ignore"):  # the logarithm of 0 and infinities are results, and not errors
