@@ -24,6 +24,7 @@ from . import (
     report,
     reproduce,
     run,
+    schema,
     train_demo,
 )  # fmt: skip
 from ._help import GroupedHelp, example
@@ -58,6 +59,7 @@ for group, verb, command in (
     ("Publish", pack.pack, "logitlab pack runs/torch measured/torch"),
     ("Set up", doctor.doctor, "logitlab doctor"),
     ("Set up", frameworks.frameworks, "logitlab frameworks"),
+    ("Set up", schema.schema, "logitlab schema check"),
 ):
     kind = ProjectCommand if verb is check.check else None
     app.command(cls=kind, rich_help_panel=group, epilog=example(command))(verb)

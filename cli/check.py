@@ -83,7 +83,9 @@ def check(
         Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.", autocompletion=complete_cases)
     ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
-    format: Annotated[Values, typer.Option(help="text, markdown or github. Repeatable.")] = None,
+    format: Annotated[
+        Values, typer.Option(help="text, markdown, json, junit, sarif, github or badge. Repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report, failures and reproducer to this folder.")] = None,
 ) -> None:
     """Check your own loss against the exact answer.

@@ -1,64 +1,38 @@
-"""The formats of `check` for people and programs: Markdown, annotations of GitHub."""
+"""The formats of `check` for people and programs: Markdown, annotations, JUnit XML, SARIF, JSON and badges."""
 
 from __future__ import annotations
 
+import json
 import re
-from functools import cache
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from xml.etree import ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
+from small_check import SOURCE, checked, losses
 
 import logitlab
 from logitlab.cli import main
 from logitlab.core.location import location_of
-from logitlab.reports.ci import MAX_ANNOTATIONS, annotation
+from logitlab.core.vocabulary import GRADES
+from logitlab.reports.ci import MAX_ANNOTATIONS, Alert, JunitTest, annotation, junit, sarif
 from logitlab.studies.check import FORMATS, location, named, write_formats
+from logitlab.studies.check.formats import _badge
 from logitlab.studies.check.formats._requirements import broken, requirements
-
-SOURCE = """
-import numpy as np
-
-def sound(x, t):
-    top = x.max(axis=1, keepdims=True)
-    with np.errstate(all="ignore"):
-        return np.log(np.exp(x - top).sum(axis=1)) - (x[np.arange(len(x)), t] - top[:, 0])
-
-def naive(x, t):
-    with np.errstate(all="ignore"):
-        e = np.exp(x)
-        return -np.log(e[np.arange(len(x)), t] / e.sum(axis=1))
-
-def gradient(x, t):
-    with np.errstate(all="ignore"):
-        e = np.exp(x - x.max(axis=1, keepdims=True))
-        p = e / e.sum(axis=1, keepdims=True)
-        p[np.arange(len(x)), t] -= 1
-    return p
-"""
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A folder with the losses of `SOURCE` in formats_losses.py, which is the current folder."""
     (tmp_path / "formats_losses.py").write_text(SOURCE)
+    for name in ("formats_losses", "formats_places"):  # another test's
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     return tmp_path
-
-
-def losses():
-    found = {"__name__": "losses"}
-    exec(SOURCE, found)  # noqa: S102 - written above
-    return found
-
-
-@cache
-def checked(name, *dtypes, **options):
-    cases = ("seed/*", "overflow/*", "check/width_5")
-    return logitlab.check(
-        losses()[name], "numpy", list(dtypes or ("float64",)), gradient=losses()["gradient"], cases=cases,
-        shrink=False, progress=False, **options,
-    )  # fmt: skip
 
 
 def rendered(name, form, capsys):
@@ -142,6 +116,122 @@ def test_a_table_of_markdown_has_as_many_cells_in_every_line(name, capsys):
     for table in re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert ("not met" in page) == (name == "naive")
+
+
+# --- for programs -----------------------------------------------------------------------------------------------
+
+
+def test_junit_has_a_test_for_each_requirement(capsys):
+    result = checked("naive")
+    root = ET.fromstring(rendered("naive", "junit", capsys))  # noqa: S314 - written above
+    tests = root.findall("testsuite/testcase")
+    found = requirements(result)
+    assert [test.get("name") for test in tests] == [each.name for each in found]
+    assert [test.find("failure") is None for test in tests] == [each.held for each in found]
+    assert root.get("tests") == str(len(found))
+    assert root.get("failures") == str(len(broken(result))) != "0"
+    (first, *_) = root.findall(".//failure")
+    assert first.get("type") == "check/loss-grade"
+    assert first.get("message") == next(each.counts for each in found)
+
+
+def test_junit_is_xml_whatever_the_names():
+    tests = [JunitTest("a<b>", 'c"&\x00\ud800'), JunitTest("a<b>", "d", "no\x1b[0m", "kind", "x\ny\x0c")]
+    root = ET.fromstring(junit("logitlab check", tests).encode())  # noqa: S314 - written above
+    assert [suite.get("name") for suite in root] == ["a<b>"]
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    assert root.find(".//failure").text == "x\ny\N{REPLACEMENT CHARACTER}"
+
+
+def test_sarif_has_one_result_for_each_broken_rule_at_the_line_of_the_loss(module, capsys):
+    options = ["--framework", "numpy", "--dtype", "float64", "--case", "overflow/*", "--format", "sarif"]
+    assert main(["check", "formats_losses:naive", *options]) == 1
+    log = json.loads(capsys.readouterr().out)
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert len(set(rules)) == len(rules) == len(run["results"]) >= 2
+    line = SOURCE.splitlines().index("def naive(x, t):") + 1
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] == "error"
+        assert "naive (numpy " in result["message"]["text"]
+        (place,) = result["locations"]
+        assert place["physicalLocation"] == {
+            "artifactLocation": {"uri": "formats_losses.py", "uriBaseId": "%SRCROOT%"}, "region": {"startLine": line}
+        }  # fmt: skip
+    keys = [result["partialFingerprints"]["logitlab/v1"] for result in run["results"]]
+    assert len(set(keys)) == len(keys)
+    assert main(["check", "formats_losses:sound", *options]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["results"] == []
+
+
+def test_a_sarif_result_keeps_its_fingerprint_when_its_message_changes():
+    alerts = [Alert("check/masks", "masks", "loss torch", message) for message in ("5 of 7 fail", "6 of 7 fail")]
+    logs = [json.loads(sarif("logitlab/check", [alert]))["runs"][0]["results"][0] for alert in alerts]
+    assert logs[0]["partialFingerprints"] == logs[1]["partialFingerprints"]
+    assert "locations" not in logs[0]
+
+
+def test_json_has_the_grades_and_the_worst_failures(capsys):
+    result = checked("naive")
+    content = json.loads(rendered("naive", "json", capsys), parse_constant=pytest.fail)
+    assert content["grades"] == result.grades_by_quantity
+    assert content["failed"] == len(result.failures)
+    assert [line["case"] for line in content["failures"]] == result.failures["case"].head(100).to_list()
+    assert [each["held"] for each in content["requirements"]] == [each.held for each in requirements(result)]
+    assert content["source"] is None
+
+
+# --- badges -----------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def graded(name, grades):
+    lines = pd.DataFrame({"dtype": list(grades), "status": "ok", "detail": ""})
+    return SimpleNamespace(name=name, grades=grades, lines=lines)
+
+
+@pytest.mark.parametrize("grade", [*GRADES, "raised"])
+def test_a_badge_is_legible_and_has_a_title(grade):
+    root = ET.fromstring(_badge.badge(graded("losses.<f>", {"float32": grade})))  # noqa: S314 - written above
+    space = "{http://www.w3.org/2000/svg}"
+    assert root.get("role") == "img"
+    assert root.find(f"{space}title").text == root.get("aria-label") == f"losses.<f>: {grade} float32"
+    (left, right), (name, words) = (root.findall(f"{space}g/{space}{kind}") for kind in ("rect", "text"))
+    assert (name.text, words.text) == ("losses.<f>", f"{grade} float32")
+    for rect, text in ((left, name), (right, words)):
+        assert contrast(rect.get("fill"), text.get("fill")) >= 4.5
+        start = float(rect.get("x", 0))
+        middle, half = float(text.get("x")), float(text.get("textLength")) / 2
+        assert start < middle - half < middle + half < start + float(rect.get("width")) <= float(root.get("width"))
+
+
+def test_a_badge_shows_the_worst_grade_first_and_no_refused_dtype():
+    grades = {"float16": "B", "bfloat16": "F", "float32": "B", "float64": "A"}
+    assert "<title>loss: F bfloat16, B float16 float32, A float64</title>" in _badge.badge(graded("loss", grades))
+    result = checked("sound")
+    lines = pd.concat([result.lines, result.lines.assign(dtype="float16", status="unsupported", grade=None)])
+    assert "<title>sound: B float64</title>" in _badge.badge(replace(result, lines=lines))
+
+
+def test_a_long_name_is_cut_in_a_badge():
+    title = re.search("<title>(.*)</title>", _badge.badge(graded("f" * 200, {"float32": "A"})))[1]
+    assert title == f"{'f' * 57}...: A float32"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -115,6 +115,13 @@ def test_every_source_file_is_short():
     assert {path: lines for path, lines in lengths.items() if lines >= MAX_LINES} == {}
 
 
+def test_the_wheel_holds_every_schema():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    (pattern,) = settings["package-data"]["logitlab.core.schemas"]
+    folder = ROOT / "core" / "schemas"
+    assert {p.name for p in folder.glob(pattern)} == {p.name for p in folder.iterdir() if p.suffix == ".json"} != set()
+
+
 def test_the_wheel_holds_every_package():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     packages = [f"logitlab.{name}".rstrip(".") for name, (_, is_package) in modules().items() if is_package]

@@ -88,6 +88,7 @@ BAD = {
     "train-demo --steps 0": "0",
     "cache clear paddle": "'paddle'",
     "frameworks --all": "--all",
+    "schema nope": "'nope'",
     "measure": "'measure'",
 }
 

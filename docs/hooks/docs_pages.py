@@ -15,6 +15,7 @@ from mkdocs_macros.plugin import MacrosPlugin
 from nbconvert import MarkdownExporter
 
 import logitlab
+from logitlab.core import schemas as schema_files
 from logitlab.storage.schema import MEASUREMENTS
 
 # mkdocs-macros loads this file by its path, and then Python does not look for modules in its folder.
@@ -38,7 +39,7 @@ def measurements() -> pd.DataFrame:
 def define_env(env: MacrosPlugin) -> None:
     """Register the macros and filters."""
     pages = (finding, wild_finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook)
-    for function in (*pages, study):
+    for function in (*pages, schemas, study):
         env.macro(function)
     env.filter(number)
     env.filter(names)
@@ -90,6 +91,15 @@ def columns() -> str:
     """Return a table of the columns of the measurements table."""
     lines = [f"| `{name}` | {c.kind.description} | {c.meaning} |" for name, c in MEASUREMENTS.items()]
     return "\n".join(["| column | type | |", "|---|---|---|", *lines])
+
+
+def schemas() -> str:
+    """Return a table of the kinds of documents that have a schema."""
+    lines = []
+    for name in schema_files.NAMES:
+        schema = schema_files.read(name)
+        lines.append(f"| `{name}` | {_cell(schema['description'])} | {schema['$id'].rpartition(':')[2]} |")
+    return "\n".join(["| kind | document | version |", "|---|---|---|", *lines])
 
 
 def _cell(text: object) -> str:

@@ -16,6 +16,7 @@ from ...reports.charts.style import require
 from . import _picture
 
 STEM = "exhaustive"
+SCHEMA = 1  # of the JSON file
 PIXELS_PER_INCH = 160.0
 KEY = ["implementation", "dtype", "quantity"]
 
@@ -43,7 +44,8 @@ def write(
     folder = prepare(out)
     # A missing number is null, an infinite one a string.
     parts: dict[str, Any] = {
-        "logitlab": __version__, "seconds": round(seconds, 1), "rows": dict(rows), "table": records(table),
+        "schema": SCHEMA, "logitlab": __version__, "seconds": round(seconds, 1), "rows": dict(rows),
+        "table": records(table),
         "curves": [_lists(key, points) for key, points in curve.groupby(KEY, sort=False)],
     }  # fmt: skip
     contents = {

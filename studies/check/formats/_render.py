@@ -6,8 +6,12 @@ from pathlib import Path
 
 from ....core.location import Location
 from .._result import CheckResult, prepare, show, write
+from ._badge import badge
 from ._github import github
+from ._json import json_text
+from ._junit import junit
 from ._markdown import markdown
+from ._sarif import sarif
 
 TEXT, GITHUB = "text", "github"
 _STEM = "check"
@@ -16,7 +20,11 @@ _PRINTED = (TEXT, GITHUB)  # GitHub reads annotations from the log
 _RENDERERS: Mapping[str, tuple[str, Callable[[CheckResult, Location | None], str]]] = {
     TEXT: (".txt", lambda result, _: f"{result}\n"),
     "markdown": (".md", lambda result, _: markdown(result)),
+    "json": (".json", json_text),
+    "junit": (".xml", junit),
+    "sarif": (".sarif", sarif),
     GITHUB: (".github", github),
+    "badge": (".svg", lambda result, _: badge(result)),
 }
 FORMATS = tuple(_RENDERERS)
 
