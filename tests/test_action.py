@@ -170,6 +170,28 @@ def test_the_action_installs_itself_and_the_package_into_a_new_environment(run, 
         assert any(a.startswith("::error file=example_losses.py,line=") for a in done.annotations)
 
 
+@pytest.mark.venv
+def test_the_hook_is_installed_by_pre_commit_and_fails_for_a_faulty_loss(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "home"))
+    checkout(ROOT, tmp_path / "LogitLab")
+    commit(tmp_path / "LogitLab")
+    head = ["git", "-C", str(tmp_path / "LogitLab"), "rev-parse", "HEAD"]
+    revision = subprocess.run(head, capture_output=True, text=True, check=True).stdout.strip()
+    hook = {"id": "logitlab-check", "args": ["--quick", "--case", "seed/*"]}
+    repository = {"repo": str(tmp_path / "LogitLab"), "rev": revision, "hooks": [hook]}
+    project = tmp_path / "project"
+    checkout(EXAMPLE, project)
+    (project / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [repository]}))
+    commit(project)
+    check = [tool("pre-commit"), "run", "--all-files"]
+    sound = subprocess.run(check, cwd=project, capture_output=True, text=True, check=False)
+    assert (sound.returncode, "Passed" in sound.stdout) == (0, True), sound.stdout + sound.stderr
+    settings = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(settings.replace(SOUND, '"example_losses:naive"'))
+    faulty = subprocess.run(check, cwd=project, capture_output=True, text=True, check=False)
+    assert (faulty.returncode, "naive: FAILED" in faulty.stdout) == (1, True), faulty.stdout + faulty.stderr
+
+
 # --- its parts ----------------------------------------------------------------------------------------------------
 
 
