@@ -15,6 +15,7 @@ from .core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .core.project_settings import ProjectSettings
     from .studies.testing import LogitCase
 
 MARKER = "logit_cases"
@@ -65,7 +66,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _selection(metafunc: pytest.Metafunc) -> tuple[Any, Any]:
     """Return globs and dtypes: of the nearest marker, else the command line, else the configuration."""
     config = metafunc.config
-    globs, dtypes = (config.getoption(name) or config.getini(name) or None for name in ("logit_cases", "logit_dtypes"))
+    of_project = {"logit_cases": "cases", "logit_dtypes": "dtypes"}
+    globs, dtypes = (
+        config.getoption(name) or config.getini(name) or getattr(_settings(config), key) or None
+        for name, key in of_project.items()
+    )
     marker = metafunc.definition.get_closest_marker(MARKER)
     if marker is None:
         return globs, dtypes
@@ -77,6 +82,13 @@ def _selection(metafunc: pytest.Metafunc) -> tuple[Any, Any]:
     return marker.args or globs, marker.kwargs.get("dtypes", dtypes)
 
 
+def _settings(config: pytest.Config) -> ProjectSettings:
+    """Return ``[tool.logitlab]`` of the project's pyproject.toml."""
+    from .core.project_settings import read_settings  # noqa: PLC0415 - see above
+
+    return read_settings(config.rootpath)
+
+
 @pytest.fixture
 def logit_case(request: pytest.FixtureRequest) -> LogitCase:
     """A case of LogitLab's catalogue in a dtype: logits, targets, the exact answer, and assertions on results."""
@@ -85,8 +97,20 @@ def logit_case(request: pytest.FixtureRequest) -> LogitCase:
 
 
 @pytest.fixture(scope="session")
-def assert_conforms() -> Callable[..., None]:
-    """logitlab.assert_conforms(loss, framework=..., dtypes=..., require="B"): assert that a loss has a grade."""
+def assert_conforms(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """logitlab.assert_conforms(loss, framework=..., dtypes=..., require="B"): assert that a loss has a grade.
+
+    Arguments that are left out come from ``[tool.logitlab]`` of the project's pyproject.toml.
+    """
     from .studies.testing import assert_conforms as conforms  # noqa: PLC0415 - see above
 
-    return conforms
+    settings = _settings(pytestconfig)
+    names = ("framework", "dtypes", "require", "cases")
+    defaults = {name: value for name in names if (value := getattr(settings, name))}
+
+    def with_defaults(loss: Any, *positional: Any, **given: Any) -> None:
+        __tracebackhide__ = True  # pytest shows the caller's line, not this one
+        free = {name: value for name, value in defaults.items() if name not in names[: len(positional)]}
+        conforms(loss, *positional, **free | given)
+
+    return with_defaults if defaults else conforms

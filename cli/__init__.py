@@ -28,6 +28,7 @@ from . import (
     train_demo,
 )  # fmt: skip
 from ._help import GroupedHelp, example
+from ._project import ProjectCommand
 
 __all__ = ["app", "main"]
 
@@ -39,7 +40,6 @@ app = typer.Typer(
     cls=GroupedHelp,
     help="Every softmax cross-entropy, run on extreme logits and measured against the exact answer.",
     epilog="`logitlab VERB --help` shows the options of a verb and an example.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -61,7 +61,8 @@ for group, verb, command in (
     ("Set up", frameworks.frameworks, "logitlab frameworks"),
     ("Set up", schema.schema, "logitlab schema check"),
 ):
-    app.command(rich_help_panel=group, epilog=example(command))(verb)
+    kind = ProjectCommand if verb is check.check else None
+    app.command(cls=kind, rich_help_panel=group, epilog=example(command))(verb)
 app.add_typer(
     cases.app,
     name="cases",

@@ -10,11 +10,38 @@ from rich.console import Console
 
 from ..core import progress
 from ..core.errors import UsageError
+from ._completion import (
+    complete_case_names,
+    complete_cases,
+    complete_dtypes,
+    complete_frameworks,
+    complete_implementations,
+)
 
 Values = list[str] | None  # an option that may be given several times
-Cases = Annotated[Values, typer.Option(help="Cases to measure: a glob over family/name. Repeatable.")]
-Implementations = Annotated[Values, typer.Option(help="Implementations to measure: a glob. Repeatable.")]
-Dtype = Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.")]
+Cases = Annotated[
+    Values,
+    typer.Option(help="Cases to measure: a glob over family/name. Repeatable.", autocompletion=complete_cases),
+]
+Case = Annotated[
+    str,
+    typer.Argument(metavar="CASE", help="The full name of a case, family/name.", autocompletion=complete_case_names),
+]
+Implementations = Annotated[
+    Values,
+    typer.Option(help="Implementations to measure: a glob. Repeatable.", autocompletion=complete_implementations),
+]
+Implementation = Annotated[
+    str,
+    typer.Option(
+        help="The full name of an implementation, such as torch/naive.", autocompletion=complete_implementations
+    ),
+]
+Frameworks = Annotated[
+    Values,
+    typer.Option(help="Frameworks to measure; all by default. Repeatable.", autocompletion=complete_frameworks),
+]
+Dtype = Annotated[str, typer.Option(help="float16, bfloat16, float32 or float64.", autocompletion=complete_dtypes)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Mode = Annotated[str, typer.Option(help="eager, graph, compiled or interpreted.")]
 GrowthFactor = Annotated[float, typer.Option(help="Report an error that grew by more than this factor.")]

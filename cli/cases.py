@@ -4,6 +4,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ._completion import complete_case_names, complete_cases, complete_dtypes
 from ._help import example
 from ._shared import Dtype, Values, plain_console
 
@@ -21,11 +22,15 @@ app = typer.Typer(cls=_ListByDefault, help="List the catalogue, or show one case
 
 @app.command("list", epilog=example("logitlab cases list --tag masks --dtype float16"))
 def list_cases(
-    pattern: Annotated[Values, typer.Argument(help="Globs over family/name, as in --case.")] = None,
-    case: Annotated[Values, typer.Option(help="Cases: a glob over family/name.")] = None,
+    pattern: Annotated[
+        Values, typer.Argument(help="Globs over family/name, as in --case.", autocompletion=complete_cases)
+    ] = None,
+    case: Annotated[Values, typer.Option(help="Cases: a glob over family/name.", autocompletion=complete_cases)] = None,
     family: Annotated[Values, typer.Option(help="Families: a name or a glob.")] = None,
     tag: Annotated[Values, typer.Option(help="Tags: a name or a glob. An unknown tag prints all tags.")] = None,
-    dtype: Annotated[Values, typer.Option(help="Keep the cases that this dtype can hold.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="Keep the cases that this dtype can hold.", autocompletion=complete_dtypes)
+    ] = None,
     source: Annotated[
         Values, typer.Option(help="A part of the source, such as optax or #1020. Upper and lower case are equal.")
     ] = None,
@@ -53,7 +58,12 @@ def list_cases(
 
 @app.command("show", epilog=example("logitlab cases show seed/article --dtype float16 --row 1"))
 def show_case(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The full name of a case, family/name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The full name of a case, family/name.", autocompletion=complete_case_names
+        ),
+    ],
     dtype: Dtype = "float32",
     row: Annotated[int | None, typer.Option(help="The row to show, from 0; the first eight by default.")] = None,
 ) -> None:

@@ -4,17 +4,28 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_cases, complete_dtypes, complete_frameworks
 from ._output import gathered_output
+from ._project import each_loss, missing
 from ._shared import Device, Mode, Values, check_formats, no_arguments, show_progress_and_lines
 
 LOSS_HELP = "A function of logits (B, C) and targets (B,); a call MODULE:NAME(...) that makes one; or FILE.py:LOSS."
 
 
 def check(
-    loss: Annotated[str, typer.Argument(metavar="MODULE:LOSS", help=LOSS_HELP)],
-    framework: Annotated[str, typer.Option(help="The framework of its arrays: torch, jax, tensorflow or numpy.")],
+    loss: Annotated[str | None, typer.Argument(metavar="MODULE:LOSS", help=LOSS_HELP)] = None,
+    framework: Annotated[
+        str | None,
+        typer.Option(
+            help="The framework of its arrays: torch, jax, tensorflow or numpy.", autocompletion=complete_frameworks
+        ),
+    ] = None,
     dtype: Annotated[
-        Values, typer.Option(help="Dtypes that it must support; by default all that it supports. Repeatable.")
+        Values,
+        typer.Option(
+            help="Dtypes that it must support; by default all that it supports. Repeatable.",
+            autocompletion=complete_dtypes,
+        ),
     ] = None,
     require: Annotated[str, typer.Option(help="The worst grade that passes, A to D.")] = "B",
     require_loss: Annotated[str | None, typer.Option(help="The worst grade of the loss, if not --require.")] = None,
@@ -68,7 +79,9 @@ def check(
     even_shards: Annotated[
         bool, typer.Option("--even-shards", help="Leave out numbers of classes that the shards do not divide evenly.")
     ] = False,
-    case: Annotated[Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.")] = None,
+    case: Annotated[
+        Values, typer.Option(help="Cases to try: a glob over family/name. Repeatable.", autocompletion=complete_cases)
+    ] = None,
     first: Annotated[bool, typer.Option(help="Stop at the first batch that fails.")] = False,
     again: Annotated[
         bool, typer.Option("--last-failed", help="Try only what failed in the last check of this loss.")
@@ -98,7 +111,15 @@ def check(
 
     With --problem linear the function takes hidden states (B, H), a weight (C, H), targets (B,), and the keywords that
     it names, such as bias and class_weight. Its gradients by hidden states, weight and bias are checked too.
+
+    Defaults come from [tool.logitlab] in the pyproject.toml of this folder or one above it: losses, framework, dtypes,
+    require and cases. Without MODULE:LOSS each of its losses is checked.
     """
+    if loss is None:
+        each_loss(check, locals())
+        return
+    if framework is None:
+        raise missing("framework", "--framework")
     from ..core.threads import let_idle_threads_sleep
 
     let_idle_threads_sleep()  # before the loss's module imports PyTorch

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from ._project import project_baseline
 from ._shared import GrowthFactor, Values, check_formats
 
 
 def compare(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The old run: a run folder, .parquet or baseline.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new run, in one of the same forms.")],
+    new: Annotated[Path | None, typer.Argument(metavar="NEW", help="The new run, in one of the same forms.")] = None,
     format: Annotated[Values, typer.Option(help="text, markdown, json, junit or github. Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
     factor: GrowthFactor = 2.0,
@@ -27,9 +28,13 @@ def compare(
     A regression is a result that is no longer finite, a lower grade, a call that no longer succeeds, or a cell that is
     missing in NEW. An error that grew by more than --factor and by more than 1 ulp is a regression too. Bitwise
     differences and new cells are reported but do not count as regressions.
+
+    With one argument, it is NEW, and BASE is the baseline of [tool.logitlab] in pyproject.toml.
     """
     from ..studies import compare as comparison
 
+    if new is None:
+        base, new = project_baseline(), base
     formats = format or ["text"]
     check_formats(formats, comparison.FORMATS)
     found = comparison.compare(base, new, factor=factor, allow_gone=allow_gone)

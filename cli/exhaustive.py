@@ -3,15 +3,19 @@ from typing import Annotated
 
 import typer
 
-from ._shared import Device, Implementations, Mode, Values, show_progress
+from ._completion import complete_formats
+from ._shared import Device, Frameworks, Implementations, Mode, Values, show_progress
 
 
 def exhaustive(
-    framework: Annotated[Values, typer.Option(help="Frameworks to measure; all by default. Repeatable.")] = None,
+    framework: Frameworks = None,
     implementation: Implementations = None,
     dtype: Annotated[
         Values,
-        typer.Option(help="Formats of up to 65,536 numbers: float16 by default, bfloat16, e4m3fn, ... Repeatable."),
+        typer.Option(
+            help="Formats of up to 65,536 numbers: float16 by default, bfloat16, e4m3fn, ... Repeatable.",
+            autocompletion=complete_formats,
+        ),
     ] = None,
     device: Device = "cpu",
     mode: Mode = "eager",

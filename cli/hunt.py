@@ -3,12 +3,18 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_cases, complete_implementations
 from ._shared import Device, Dtype, Mode, Values, show_progress
 
 
 def hunt(
     implementation: Annotated[
-        str, typer.Argument(metavar="IMPLEMENTATION", help="The full name, such as torch/naive.")
+        str,
+        typer.Argument(
+            metavar="IMPLEMENTATION",
+            help="The full name, such as torch/naive.",
+            autocompletion=complete_implementations,
+        ),
     ],
     dtype: Dtype = "float32",
     seconds: Annotated[float, typer.Option(help="How long to search.")] = 60.0,
@@ -19,7 +25,10 @@ def hunt(
     by: Annotated[
         str, typer.Option(help="How to rank rows: bound, by the share of the grade's bound; ulp, by the error.")
     ] = "bound",
-    case: Annotated[Values, typer.Option(help="Cases to start from and to exceed: a glob. Repeatable.")] = None,
+    case: Annotated[
+        Values,
+        typer.Option(help="Cases to start from and to exceed: a glob. Repeatable.", autocompletion=complete_cases),
+    ] = None,
     keep: Annotated[int, typer.Option(help="The largest number of findings to keep.")] = 8,
     seed: Annotated[int, typer.Option(help="The seed of the mutations.", min=0)] = 0,
     device: Device = "cpu",

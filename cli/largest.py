@@ -3,6 +3,7 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_dtypes
 from ._shared import Implementations, Values, check_formats, show_progress
 
 
@@ -12,7 +13,9 @@ def largest(
         Values, typer.Option(help="A case file, such as the findings of a hunt, to measure too. Repeatable.")
     ] = None,
     implementation: Implementations = None,
-    dtype: Annotated[Values, typer.Option(help="A dtype; those of the runs by default. Repeatable.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="A dtype; those of the runs by default. Repeatable.", autocompletion=complete_dtypes)
+    ] = None,
     quantity: Annotated[Values, typer.Option(help="Such as loss or gradient; all by default. Repeatable.")] = None,
     limit: Annotated[int, typer.Option(help="Implementations for each dtype and quantity.", min=1)] = 20,
     whole: Annotated[bool, typer.Option("--all", help="List every implementation.")] = False,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_dtypes, complete_frameworks
 from ._shared import Cases, GrowthFactor, Implementations, Values, check_formats
 
 
@@ -15,10 +16,15 @@ def matrix(
     out: Annotated[Path | None, typer.Option(help="The folder for the runs; runs/<time> by default.")] = None,
     case: Cases = None,
     framework: Annotated[
-        Values, typer.Option(help="Frameworks; by default those that use the packages. Repeatable.")
+        Values,
+        typer.Option(
+            help="Frameworks; by default those that use the packages. Repeatable.", autocompletion=complete_frameworks
+        ),
     ] = None,
     implementation: Implementations = None,
-    dtype: Annotated[Values, typer.Option(help="Dtypes; float32 by default. Repeatable.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="Dtypes; float32 by default. Repeatable.", autocompletion=complete_dtypes)
+    ] = None,
     mode: Annotated[Values, typer.Option(help="Modes; eager by default. Repeatable.")] = None,
     format: Annotated[
         Values, typer.Option(help="Also write each comparison: text, markdown, json, junit, github. Repeatable.")

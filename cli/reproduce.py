@@ -3,12 +3,12 @@ from typing import Annotated
 
 import typer
 
-from ._shared import Device, Dtype, Values
+from ._shared import Case, Device, Dtype, Implementation, Values
 
 
 def reproduce(
-    case: Annotated[str, typer.Argument(metavar="CASE", help="The full name of a case, family/name.")],
-    implementation: Annotated[str, typer.Option(help="The full name of an implementation, such as torch/naive.")],
+    case: Case,
+    implementation: Implementation,
     dtype: Dtype = "float32",
     row: Annotated[
         int | None, typer.Option(help="The row, from 0, or -1 for the reduced loss; all rows by default.")

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ..core.errors import UsageError
+from ._completion import complete_formats
 from ._run_report import ReportsOfRun
-from ._shared import Cases, Implementations, Values, show_progress
+from ._shared import Cases, Frameworks, Implementations, Values, show_progress
 
 
 def run(
@@ -20,11 +21,14 @@ def run(
         Values, typer.Option(help="Seeded cases along an axis, such as scale=0.1:1e4:40log. Repeatable.")
     ] = None,
     case_file: Annotated[Values, typer.Option(help="A case file, as hunt writes it. Repeatable.")] = None,
-    framework: Annotated[Values, typer.Option(help="Frameworks to measure; all by default. Repeatable.")] = None,
+    framework: Frameworks = None,
     implementation: Implementations = None,
     dtype: Annotated[
         Values,
-        typer.Option(help="float16, bfloat16, float32, float64, all by default; or e4m3fn, e5m2, ... Repeatable."),
+        typer.Option(
+            help="float16, bfloat16, float32, float64, all by default; or e4m3fn, e5m2, ... Repeatable.",
+            autocompletion=complete_formats,
+        ),
     ] = None,
     blocks: Annotated[
         str | None, typer.Option(help="Replace logits by those of MX blocks: mxfp8_e4m3, mxfp4_e2m1, ...")

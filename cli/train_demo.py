@@ -3,14 +3,20 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_dtypes, complete_frameworks
 from ._shared import Values, show_progress
 
 
 def train_demo(
     framework: Annotated[
-        Values, typer.Option(help="numpy, torch, jax or tensorflow; all by default. Repeatable.")
+        Values,
+        typer.Option(
+            help="numpy, torch, jax or tensorflow; all by default. Repeatable.", autocompletion=complete_frameworks
+        ),
     ] = None,
-    dtype: Annotated[Values, typer.Option(help="Dtypes; float16 and float32 by default. Repeatable.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="Dtypes; float16 and float32 by default. Repeatable.", autocompletion=complete_dtypes)
+    ] = None,
     model: Annotated[Values, typer.Option(help="linear or two-layer; both by default. Repeatable.")] = None,
     rate: Annotated[
         list[float] | None, typer.Option(help="Learning rates; 0.1 to 1000 by default. Repeatable.")
