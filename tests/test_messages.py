@@ -47,7 +47,7 @@ BAD = {
     "compare nowhere folder": "nowhere",
     "compare other.csv other.csv": "other.csv",
     "compare folder folder --factor 0.5": "0.5",
-    "compare folder": "'NEW'",
+    "compare folder": "BASE and NEW",
     "baseline nowhere file.json": "nowhere",
     "baseline folder other.csv": "other.csv",
     "doctor nowhere": "nowhere",
