@@ -67,7 +67,7 @@ class Measurer:
     pools: Pools
     companions: Sequence[Case]
     _groups: dict[str, dict[str, Group]] = field(default_factory=dict)
-    _alone: dict[tuple[str, str, str], Group] = field(default_factory=dict)
+    _alone: dict[tuple[Case, str, str], Group] = field(default_factory=dict)
     _outcomes: dict[tuple[Cell, Group, bool], list[tuple[Group, Outcome]]] = field(default_factory=dict)
     _last: tuple[Case, Cell, Measurement] | None = None
 
@@ -112,7 +112,8 @@ class Measurer:
 
     def _by_itself(self, case: Case, cell: Cell, reduction: str) -> Group:
         """Return the case alone, with the standards that grade the cell's quantities."""
-        key = (case.id, reduction, cell.dtype)
+        # By the object, not its name: a case of a sweep is made again for each request.
+        key = (case, reduction, cell.dtype)
         if key not in self._alone:
             own = case if reduction == case.reduction else replace(case, reduction=reduction)
             self._alone[key] = single_group(own, get_format(cell.dtype))

@@ -55,6 +55,17 @@ def test_each_entry_is_the_largest_finite_error_of_the_run(folder, found):
         assert group["ulp"].is_monotonic_decreasing
 
 
+def test_both_quantities_of_a_case_of_a_sweep_are_measured_again(tmp_path):
+    out = tmp_path / "run"
+    runner.run(
+        cases="seed/article", sweeps="offset=1e4", implementations="numpy/lse", dtypes="float32", out=out
+    )  # fmt: skip
+    table = logitlab.largest(out, limit=None).table
+    swept = table[table["case"].str.startswith("sweep_offset/")]
+    assert set(swept["quantity"]) == {"loss", "gradient"}
+    assert (swept["ulp"] == swept["recorded"]).all()
+
+
 def test_computed_exact_and_input_give_the_error(found):
     """The error follows from what the table shows: the input, the computed value, and the input's exact answer."""
     fmt, seen = FORMATS["float32"], 0
