@@ -1,0 +1,1 @@
+"""``logitlab audit``: how many faulty losses a test notices, and which kinds slip through."""
