@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ from logitlab.core.threads import let_idle_threads_sleep
 let_idle_threads_sleep()
 
 import logitlab  # noqa: E402 - after the setting of threads
-from logitlab.studies.audit import corpus  # noqa: E402
+from logitlab.studies.audit import _faults, corpus  # noqa: E402
 from logitlab.studies.audit.corpus import Listed, Planted  # noqa: E402
 
 # JAX compiles each shape, and TensorFlow is slow.
 FEW = ("seed/article", "masks/first", "special/nan", "check/width_5")
 RICH = ("float32", "bfloat16")  # every call that shows a fault is recorded; in other dtypes the first ones
 CATALOGUED = "as catalogued"
-KEPT = 3  # calls a loss and dtype
+IN_SOME = ", in some of its calls"
+KEPT = 6  # calls a loss and dtype
 
 
 def measure(framework: str, dtype: str, out: Path) -> None:
@@ -38,10 +41,9 @@ def measure(framework: str, dtype: str, out: Path) -> None:
 def _shown(found: Listed, planted: Planted, dtype: str) -> list[list[str]]:
     """Return the calls in which a check shows the fault: case, kind of call, quantity."""
     slow = found.framework in ("jax", "tensorflow")
-    first = slow or dtype not in RICH
-    ways: list[dict[str, Any]] = [{"cases": planted.shown_by, "repeat": planted.repeat, "first": first}]
+    ways: list[dict[str, Any]] = [{"cases": planted.shown_by, "repeat": planted.repeat, "first": True}]
     if planted.shown_by is None:
-        ways = [{"cases": FEW, "first": True} if slow else {"quick": True, "first": first}]
+        ways = [{"cases": FEW, "first": True} if slow else {"quick": True, "first": dtype not in RICH}]
     if dtype in found.dtypes:
         ways.append({"first": True})
     for options in ways:
@@ -55,6 +57,31 @@ def _shown(found: Listed, planted: Planted, dtype: str) -> list[list[str]]:
     return []
 
 
+def write(files: list[Path]) -> None:
+    """Write the calls of each loss and dtype: those of the catalogue, and those that show many other losses."""
+    measured = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    shown = {
+        (framework, name, dtype): {(case, how.removesuffix(IN_SOME), quantity) for case, how, quantity in calls}
+        for name, dtype, framework, _, calls in measured
+    }
+    popular = Counter(call for calls in shown.values() for call in calls)
+
+    def rank(call: tuple[str, str, str]) -> tuple[object, ...]:
+        case, how, _ = call
+        return how != CATALOGUED, case.startswith("check/"), -popular[call], call
+
+    path = Path(_faults.__file__).with_name(_faults.FILE)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(_faults.COLUMNS)
+        for key, calls in sorted(shown.items()):
+            if calls:
+                kept = [_faults.Call(*call) for call in sorted(calls, key=rank)[:KEPT]]
+                lines.writerow([*key, _faults.CALL_SEPARATOR.join(map(str, kept))])
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "measure":
         measure(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    else:
+        write([Path(name) for name in sys.argv[2:]])

@@ -109,6 +109,8 @@ class Listed:
         dtypes: as of ``Planted``.
         wrong: as of ``Planted``.
         breaks: as of ``Planted``.
+        seen: as of ``Planted``.
+        description: the first sentence of its docstring.
     """
 
     framework: str
@@ -117,6 +119,8 @@ class Listed:
     dtypes: tuple[str, ...]
     wrong: str | None
     breaks: str | None
+    seen: str | None = None
+    description: str = ""
 
     def load(self) -> Planted:
         """Import the module and return the loss."""
@@ -158,7 +162,7 @@ def listed_in(framework: str, module: str) -> tuple[Listed, ...]:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple() as value):
                 known[name] = ast.literal_eval(value)
             case ast.FunctionDef():
-                found += [_listed(framework, module, node.name, mark, known) for mark in _marks(node)]
+                found += [_listed(framework, module, node, mark, known) for mark in _marks(node)]
     return tuple(found)
 
 
@@ -169,7 +173,9 @@ def _marks(function: ast.FunctionDef) -> Iterator[ast.Call]:
                 yield decorator
 
 
-def _listed(framework: str, module: str, name: str, mark: ast.Call, known: dict[str, tuple[str, ...]]) -> Listed:
+def _listed(
+    framework: str, module: str, function: ast.FunctionDef, mark: ast.Call, known: dict[str, tuple[str, ...]]
+) -> Listed:
     dtypes: list[str] = []
     for argument in mark.args:
         match argument:
@@ -177,6 +183,10 @@ def _listed(framework: str, module: str, name: str, mark: ast.Call, known: dict[
                 dtypes += known[constant]
             case _:
                 dtypes.append(ast.literal_eval(argument))
-    breaks = next((k.value for k in mark.keywords if k.arg == "breaks"), None)
+    given = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in ("breaks", "seen")}
+    description = (ast.get_docstring(function) or "").partition("\n\n")[0]
     wrong = {"wrong_loss": "loss", "wrong_gradient": "gradient"}.get(ast.unparse(mark.func))
-    return Listed(framework, module, name, tuple(dtypes), wrong, breaks and ast.literal_eval(breaks))
+    return Listed(
+        framework, module, function.name, tuple(dtypes), wrong, given.get("breaks"), given.get("seen"),
+        " ".join(description.split()),
+    )  # fmt: skip
