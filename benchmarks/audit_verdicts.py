@@ -19,20 +19,33 @@ let_idle_threads_sleep()
 
 import logitlab  # noqa: E402 - after the setting of threads
 from logitlab.studies.audit import _faults, corpus  # noqa: E402
+from logitlab.studies.audit._kinds import Kind, kind_of  # noqa: E402
 from logitlab.studies.audit.corpus import Listed, Planted  # noqa: E402
 
 # JAX compiles each shape, and TensorFlow is slow.
 FEW = ("seed/article", "masks/first", "special/nan", "check/width_5")
 RICH = ("float32", "bfloat16")  # every call that shows a fault is recorded; in other dtypes the first ones
+# The cases that fit a kind best, the first ones first: a fault may be shown by many others too.
+ORDINARY = ("random/", "seed/", "check/width_")
+PREFERRED = {
+    Kind.MASKS: ("masks/",),
+    Kind.NON_FINITE: ("special/", "masks/"),
+    Kind.OFFSET: ("offset/", "overflow/", "gap/", "underflow/", "order/"),
+    Kind.VOCABULARY: ("check/width_", "stagnation/"),
+    Kind.TARGETS: ("check/width_",),
+    Kind.TIES: ("ties/",),
+    Kind.OPTIONS: ("check/",),
+}
 CATALOGUED = "as catalogued"
 IN_SOME = ", in some of its calls"
-KEPT = 6  # calls a loss and dtype
+KEPT = 4  # calls a loss and dtype
 
 
 def measure(framework: str, dtype: str, out: Path) -> None:
     done = {tuple(json.loads(line)[:2]) for line in out.read_text().splitlines()} if out.exists() else set()
     for found in corpus.defects():
-        if found.framework == framework and (found.name, dtype) not in done:
+        usual = dtype in found.dtypes or dtype == "float32" or framework in ("torch", "numpy")
+        if found.framework == framework and usual and (found.name, dtype) not in done:
             shown = _shown(found, found.load(), dtype)
             with out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([found.name, dtype, framework, found.module, shown]) + "\n")
@@ -52,8 +65,10 @@ def _shown(found: Listed, planted: Planted, dtype: str) -> list[list[str]]:
             name=found.name, **options,
         )  # fmt: skip
         if not result.passed:
-            failures = result.failures[["case", "how", "quantity"]].astype(str).drop_duplicates()
-            return failures.to_numpy().tolist()
+            found = result.failures.astype({"detail": str})
+            writes = found["detail"].str.contains("writes into")
+            found["quantity"] = found["quantity"].astype(str).mask(writes, _faults.ARGUMENTS)
+            return found[["case", "how", "quantity"]].astype(str).drop_duplicates().to_numpy().tolist()
     return []
 
 
@@ -64,11 +79,14 @@ def write(files: list[Path]) -> None:
         (framework, name, dtype): {(case, how.removesuffix(IN_SOME), quantity) for case, how, quantity in calls}
         for name, dtype, framework, _, calls in measured
     }
+    kinds = {(framework, name): kind_of(module, name) for name, _, framework, module, _ in measured}
     popular = Counter(call for calls in shown.values() for call in calls)
 
-    def rank(call: tuple[str, str, str]) -> tuple[object, ...]:
-        case, how, _ = call
-        return how != CATALOGUED, case.startswith("check/"), -popular[call], call
+    def rank(call: tuple[str, str, str], kind: Kind) -> tuple[object, ...]:
+        case, how, quantity = call
+        preferred = PREFERRED.get(kind, ORDINARY)
+        of_kind = next((place for place, start in enumerate(preferred) if case.startswith(start)), len(preferred))
+        return how != CATALOGUED, of_kind, -popular[call], quantity != "loss", call
 
     path = Path(_faults.__file__).with_name(_faults.FILE)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -76,7 +94,8 @@ def write(files: list[Path]) -> None:
         lines.writerow(_faults.COLUMNS)
         for key, calls in sorted(shown.items()):
             if calls:
-                kept = [_faults.Call(*call) for call in sorted(calls, key=rank)[:KEPT]]
+                kind = kinds[key[:2]]
+                kept = [_faults.Call(*call) for call in sorted(calls, key=lambda call: rank(call, kind))[:KEPT]]
                 lines.writerow([*key, _faults.CALL_SEPARATOR.join(map(str, kept))])
 
 

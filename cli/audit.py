@@ -43,8 +43,8 @@ def audit(
 
     The exit code is 0 if the test notices every fault and rejects no sound loss, 1 if not, and 2 if it cannot be run.
 
-    The test is a function of a loss. It runs on losses with one planted fault each and on sound ones, each in a process
-    of its own. The report lists the faults that slip through by kind, the sound losses that the test rejects, and the
+    The test is a function of a loss. It runs on losses with one planted fault each and on sound ones, each in a new
+    process. The report lists the faults that slip through by kind, the sound losses that the test rejects, and the
     smallest changes that would notice each kind. A fault counts only in the dtypes in which `logitlab check` finds it.
 
     With --shape, and no test, LogitLab makes the test: random logits, and a tolerance for the loss and its gradient

@@ -1,4 +1,4 @@
-"""Run tasks that may crash or hang, each in a process of its own with a time limit."""
+"""Run tasks that may crash or hang, each in a new process with a time limit."""
 
 import multiprocessing
 import multiprocessing.context
@@ -44,7 +44,7 @@ def each_isolated(
 ) -> Iterator[tuple[int, Ended[T]]]:
     """Call a function with each task, in a new process each time, and yield the number of a task and how it ended.
 
-    As many processes run side by side as there are cores. What they print is dropped. A process may take half of the
+    As many processes run side by side as there are cores. Their output is dropped. A process may take half of the
     machine's memory, and ends with this one.
 
     Args:

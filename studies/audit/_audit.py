@@ -29,8 +29,8 @@ from .corpus import Listed
 
 TIMEOUT = 120.0
 _PRELOADED = ("logitlab.studies.audit._trial", "logitlab.studies.audit._tolerance")
-# The name by which a framework is imported, and which the processes share. TensorFlow may not be forked.
-_SHARED = {"torch": "torch", "jax": "jax", "numpy": "numpy"}
+# Frameworks that the processes share by a fork. TensorFlow starts threads when it is imported, and must not be forked.
+_SHARED = ("torch", "jax", "numpy")
 
 
 def audit(
@@ -47,15 +47,15 @@ def audit(
 ) -> AuditResult:
     """Run a test on faulty and sound losses, and return which faults it notices and which sound losses it rejects.
 
-    Each loss of the corpus has one planted fault, or none. The test is called with one loss at a time, in a process of
-    its own. It notices a fault if it raises, or if its process dies. A fault counts only in the dtypes in which
+    Each loss of the corpus has one planted fault, or none. The test is called with one loss at a time, in a new
+    process. It notices a fault if it raises, or if its process dies. A fault counts only in the dtypes in which
     `logitlab.check` finds it beyond grade B.
 
     Args:
-        test: a function of a loss that raises if it finds a fault: ``MODULE:TEST`` or ``FILE.py:TEST``, or the function
-            itself, which must be defined at the top of a module or script. The loss takes logits (B, C) and integer
-            targets (B,) in the framework's arrays, and returns the row losses (B,). In NumPy it has the gradient
-            (B, C) as its attribute ``gradient``, a function of the same arguments.
+        test: a function of a loss that raises if it finds a fault. Give its name, ``MODULE:TEST`` or ``FILE.py:TEST``,
+            or the function itself, if it is defined at the top of a module or script. The loss takes logits (B, C) and
+            integer targets (B,) in the framework's arrays, and returns the row losses (B,). In NumPy it has the
+            gradient (B, C) as its attribute ``gradient``, a function of the same arguments.
         framework: ``torch``, ``jax``, ``tensorflow`` or ``numpy``.
         dtypes: the dtypes of the test; by default those in which it calls the sound losses.
         returns: what the losses return: ``rows`` (B,), or the ``mean`` or ``sum`` of the batch.
@@ -67,8 +67,9 @@ def audit(
             standard error is a terminal, and a line in a notebook; False for none.
 
     Raises:
-        UsageError: for an unknown name, a framework that is not installed, a test that cannot be imported or sent to a
-            process, one that never calls its loss, or one that raises on every sound loss without an assertion.
+        UsageError: for an unknown name, a framework that is not installed, or a test that cannot be imported or sent to
+            a process. Also for a test that never calls its loss, or that raises on every sound loss without an
+            assertion.
     """
     chosen = arguments.as_choice(returns, Returns, "returns")
     limit = arguments.as_positive(timeout, "timeout", "seconds")
@@ -89,7 +90,7 @@ def audit(
         if not matter:
             raise UsageError(f"none of the chosen faults counts in {', '.join(found)}; choose other losses or kinds")
         ended = [*first, *runs.each(matter, watched=False)]
-    table = pd.DataFrame([_line(listed, each) for listed, each in ended], columns=list(COLUMNS))
+    table = pd.DataFrame([_line(listed, each) for listed, each in ended], columns=list(COLUMNS), dtype=object)
     missed = {
         (kind_of(fault.module, fault.name), fault.name): [(d, call) for d in found for call in shown_by(fault, d)]
         for fault in matter
@@ -113,10 +114,8 @@ class _Runs:
 
     def each(self, losses: Sequence[Listed], *, watched: bool) -> Iterator[tuple[Listed, Ended[Verdict]]]:
         """Run the test on each loss, and return the losses in their order with how the test ended."""
-        trials = [
-            Trial(self._framework, each.module, each.name, self._test, self._returns, watched) for each in losses
-        ]
-        preload = [*_PRELOADED, *filter(None, [_SHARED.get(self._framework)])]
+        trials = [Trial(self._framework, each.module, each.name, self._test, self._returns, watched) for each in losses]
+        preload = [*_PRELOADED, *[f"logitlab.frameworks.{name}" for name in _SHARED if name == self._framework]]
         found: dict[int, Ended[Verdict]] = {}
         for number, ended in each_isolated(run, trials, self._timeout, preload):
             found[number] = ended
@@ -142,7 +141,7 @@ def _sendable(test: str | Test) -> tuple[str | Test, str]:
         ForkingPickler.dumps(test)
     except Exception as error:
         raise UsageError(
-            f"the test {called} cannot be sent to another process; define it at the top of a module, or give MODULE:TEST"
+            f"the test {called} cannot be sent to a process; define it at the top of a module, or give MODULE:TEST"
         ) from error
     if getattr(test, "__module__", "") == "__main__":
         raise UsageError(f"the test {called} is defined interactively; define it in a file, and give FILE.py:{called}")

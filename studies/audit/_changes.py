@@ -4,17 +4,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ...cases import all_cases
-from ._faults import Call
+from ...core.counting import count
+from ._faults import ARGUMENTS, Call
 from ._kinds import Kind
 
 CATALOGUED = "as catalogued"
 _WIDTH = re.compile(r"check/width_(\d+)")
-_OPTION = re.compile(r"check/(\w+?)_(\d+)")
-_PLAIN_QUANTITY = {"loss": "compare the losses", "gradient": "compare the gradients"}
-F = TypeVar("F")
+_SEEDED = re.compile(r"check/([a-z_]+?)_(\d+)")
+_SEEDED_WORDS = {"width": "", "gaps": " with large gaps", "far": " far from 0"}
+# Seeded rows of a width are of every kind.
+_AMONG = {Kind.NON_FINITE: " with NaN and infinite logits", Kind.MASKS: " with masked classes"}
+_COMPARED = {
+    "loss": "compare the losses",
+    "gradient": "compare the gradients",
+    ARGUMENTS: "compare the arguments with copies made before the call",
+}
+_NOUNS = ("its ", "another ", "classes ", "a constant ", "rows ")  # presentations that need a "with"
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,11 @@ class Change:
     @property
     def text(self) -> str:
         """The change as one sentence."""
-        how = "" if self.call.how == CATALOGUED else f", {self.call.how}"
-        return f"{_rows(self.call.case)} in {self.dtype}{how}: {_PLAIN_QUANTITY[self.call.quantity]}"
+        compare = _COMPARED[self.call.quantity]
+        if self.call.how == CATALOGUED:
+            return f"{_rows(self.call.case, self.kind)}, in {self.dtype}: {compare}"
+        how = f"with {self.call.how}" if self.call.how.startswith(_NOUNS) else self.call.how
+        return f"a call {how}, in {self.dtype} (shown on {_short(self.call.case)}): {compare}"
 
 
 def smallest_changes(missed: Mapping[tuple[Kind, str], Sequence[tuple[str, Call]]]) -> Iterator[Change]:
@@ -59,16 +69,21 @@ def smallest_changes(missed: Mapping[tuple[Kind, str], Sequence[tuple[str, Call]
 
 
 def _complexity(call: Call) -> tuple[bool, bool, int]:
-    """Return a key that is smaller for calls that are easier to add: of the catalogue, as catalogued, narrow."""
+    """Return a key that is smaller for calls that are easier to add: as catalogued, of the loss, narrow."""
     width = _WIDTH.fullmatch(call.case)
-    return call.how != CATALOGUED, call.case.startswith("check/"), int(width[1]) if width else 0
+    return call.how != CATALOGUED, call.quantity != "loss", int(width[1]) if width else 0
 
 
-def _rows(case: str) -> str:
-    if match := _WIDTH.fullmatch(case):
-        return f"rows of {int(match[1]):,} classes ({case})"
-    if match := _OPTION.fullmatch(case):
-        return f"rows of {int(match[2]):,} classes ({case})"
-    whys = {c.id: c.why for c in all_cases()}
-    why = whys.get(case, "")
-    return f"the case {case} ({why.rstrip('.')})" if why else f"the case {case}"
+def _rows(case: str, kind: Kind) -> str:
+    """Return what the rows of a case are, and why they are hard."""
+    why = next((each.why for each in all_cases() if each.id == case), "")
+    return f"{_short(case)} ({why.rstrip('.')})" if why else f"{_short(case)}{_AMONG.get(kind, '')}"
+
+
+def _short(case: str) -> str:
+    """Return a case in a few words; seeded rows of a check by their number of classes."""
+    match = _SEEDED.fullmatch(case)
+    if match is None:
+        return f"the case {case}"
+    of = _SEEDED_WORDS.get(match[1], f" with {match[1].replace('_', ' ')}")
+    return f"rows of {count(int(match[2]), 'class')}{of}"

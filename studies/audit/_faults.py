@@ -10,6 +10,7 @@ from .corpus import Listed
 
 FILE = "verdicts.csv"
 COLUMNS = ("framework", "loss", "dtype", "shown_by")
+ARGUMENTS = "arguments"  # of a fault that writes into them
 CALL_SEPARATOR, PART_SEPARATOR = "; ", " | "
 
 
@@ -20,7 +21,7 @@ class Call:
     Attributes:
         case: the case that has the rows, such as ``masks/first``, or seeded rows of a check, such as ``check/width_5``.
         how: the presentation in which a check tries them, such as ``as catalogued`` or ``called again``.
-        quantity: ``loss`` or ``gradient``.
+        quantity: ``loss``, ``gradient``, or ``arguments`` if the loss writes into them.
     """
 
     case: str
@@ -33,11 +34,11 @@ class Call:
 
 @cache
 def _shown() -> dict[tuple[str, str, str], tuple[Call, ...]]:
-    with files(__package__).joinpath(FILE).open(encoding="utf-8", newline="") as file:
-        return {
-            (line["framework"], line["loss"], line["dtype"]): tuple(_calls(line["shown_by"]))
-            for line in csv.DictReader(file)  # type: ignore[arg-type]
-        }
+    text = files(__package__).joinpath(FILE).read_text(encoding="utf-8")
+    return {
+        (line["framework"], line["loss"], line["dtype"]): tuple(_calls(line["shown_by"]))
+        for line in csv.DictReader(text.splitlines())
+    }
 
 
 def _calls(text: str) -> Iterator[Call]:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What shows a fault. A fault belongs to the first kind that fits it."""
+    """Kinds of faults, by the calls that show them. A fault has one kind."""
 
     MASKS = "masks"
     NON_FINITE = "NaN and infinity"

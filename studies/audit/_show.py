@@ -102,7 +102,7 @@ def _shown_changes(result: AuditResult) -> Iterator[tuple[Change, int]]:
 
 
 def _change(change: Change) -> str:
-    return f"{change.text}. It shows {', '.join(change.notices)}."
+    return f"{change.text}. This notices {', '.join(change.notices)}."
 
 
 def _markdown(result: AuditResult) -> str:

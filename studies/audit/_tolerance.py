@@ -129,8 +129,10 @@ def tolerance_test(
         shape: the number of rows and classes, such as ``"64,128"`` or ``(64, 128)``.
         values: the distribution of the logits: ``NUMBER*randn`` or ``NUMBER*rand``, and ``+NUMBER``.
         dtype: the dtype of the logits.
-        atol, rtol: the tolerance of the loss: each entry may differ by ``atol + rtol * abs(expected)``.
-        gradient_atol, gradient_rtol: the tolerance of the gradient; by default that of the loss.
+        atol: the absolute tolerance of the loss: each entry may differ by ``atol + rtol * abs(expected)``.
+        rtol: the relative tolerance of the loss.
+        gradient_atol: the absolute tolerance of the gradient; by default that of the loss.
+        gradient_rtol: the relative tolerance of the gradient; by default that of the loss.
         loss_only: whether to leave the gradient out.
         returns: ``rows``, ``mean`` or ``sum``.
         framework: ``torch``, ``jax``, ``tensorflow`` or ``numpy``.

@@ -1,4 +1,4 @@
-"""One trial: a user's test of one loss of the corpus, inside a process of its own."""
+"""One trial: a user's test of one loss of the corpus, in a new process."""
 
 import functools
 import importlib
@@ -37,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a test says about a loss.
+    """The answer of a test about a loss.
 
     Attributes:
         raised: whether it raised.
@@ -71,7 +71,7 @@ def run(trial: Trial) -> Verdict:
         return Verdict(unusable=str(error))
     try:
         test(loss)
-    except BaseException as error:  # pytest's own failures are no Exception
+    except BaseException as error:  # the failures of pytest are not of the class Exception
         skipped = type(error).__name__ == "Skipped"  # by pytest.skip
         return Verdict(
             not skipped, format_error(error), isinstance(error, AssertionError), bool(seen), _formats(seen),
@@ -82,28 +82,24 @@ def run(trial: Trial) -> Verdict:
 def _watched(loss: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
     """Return the loss as a function that records the dtype of its logits, with the signature of the loss."""
 
-    @functools.wraps(loss)
     def watched(logits: Any, *arguments: Any, **options: Any) -> Any:
         dtype = getattr(logits, "dtype", None)
         seen.append(str(getattr(dtype, "name", dtype)).rpartition(".")[2])
         return loss(logits, *arguments, **options)
 
-    return watched
+    return _like(loss, watched)
 
 
 def _formats(seen: list[str]) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in seen)
 
 
-def _reduced(
-    loss: Callable[..., Any], returns: Returns, reduce: Callable[[Any, str], Any]
-) -> Callable[..., Any]:
+def _reduced(loss: Callable[..., Any], returns: Returns, reduce: Callable[[Any, str], Any]) -> Callable[..., Any]:
     """Return the loss as a function to its mean or sum over the rows that count."""
-    parameters = inspect.signature(loss).parameters
+    parameters = _signature(loss).parameters
     if "reduction" in parameters:
-        return functools.wraps(loss)(functools.partial(loss, reduction=str(returns)))
+        return _like(loss, functools.partial(loss, reduction=str(returns)))
 
-    @functools.wraps(loss)
     def reduced(logits: Any, targets: Any, *arguments: Any, **options: Any) -> Any:
         rows = loss(logits, targets, *arguments, **options)
         counted = None
@@ -115,4 +111,17 @@ def _reduced(
             return reduce(rows, str(returns))
         return reduce(rows, "sum") / counted
 
-    return reduced
+    return _like(loss, reduced)
+
+
+def _signature(loss: Callable[..., Any]) -> inspect.Signature:
+    # A loss made of a gradient function wraps it, and does not have its signature.
+    return inspect.signature(loss, follow_wrapped=False)
+
+
+def _like(loss: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the name and the signature of the loss."""
+    functools.update_wrapper(function, loss)
+    function.__signature__ = _signature(loss)  # type: ignore[attr-defined]
+    del function.__wrapped__  # type: ignore[attr-defined]
+    return function

@@ -39,7 +39,7 @@ def inference_has_no_shift(x, t):
 
 @wrong_loss("float32", writes=True, shown_by=NARROW)
 def no_gradient_no_copy(x, t):
-    """If no gradient is tracked, the logits are shifted in place, since no backward pass needs them."""
+    """The logits are shifted in place if no gradient is tracked, since no backward pass needs them."""
     if not torch.is_grad_enabled():
         x.data.sub_(x.data.amax(1, keepdim=True))
     return shifted(x, t)

@@ -48,7 +48,7 @@ def upstream_twice(x, t, p, upstream):
 @wrong_gradient("float32", shown_by="check/width_65")
 @gradient_alone
 def upstream_of_one_is_a_short_cut(x, t, p, upstream):
-    """If the first row's upstream gradient is 1, no row is multiplied."""
+    """No row is multiplied if the first row's upstream gradient is 1."""
     g = p - onehot(t, p)
     return g if len(g) and upstream[0] == 1 else g * upstream[:, None]
 

@@ -279,7 +279,7 @@ class _NotAlone(torch.autograd.Function):
 
 @wrong_gradient("float32", how="a gradient by weight alone")
 def frozen_hidden_states_stop_the_weight(hidden, weight, targets):
-    """If no gradient by hidden states is needed, the weight's gradient is 0."""
+    """The weight's gradient is 0 if no gradient by hidden states is needed."""
     return _NotAlone.apply(hidden, weight, targets)
 
 

@@ -17,7 +17,7 @@ ROWS = 4  # rows of a chunk
 
 
 class Saved(NamedTuple):
-    """What a backward pass has: the arguments, the softmax (B, C) and the upstream gradient (B,), in float32."""
+    """The input of a backward pass: the arguments, the softmax (B, C) and the upstream gradient (B,), in float32."""
 
     hidden: Tensor
     weight: Tensor
