@@ -1,9 +1,8 @@
 """``logitlab audit``: how many faulty losses a test notices, and which kinds slip through."""
 
-from ._audit import audit
+from ._audit import AuditResult, audit
 from ._changes import Change
 from ._kinds import Kind
-from ._result import AuditResult
 from ._show import FORMATS, as_json, written
 from ._tolerance import ToleranceTest, tolerance_test
 

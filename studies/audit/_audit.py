@@ -22,7 +22,8 @@ from . import corpus
 from ._changes import smallest_changes
 from ._faults import shown_by
 from ._kinds import Kind, kind_of
-from ._result import ACCEPTED, COLUMNS, MISSED, NOTICED, REJECTED, AuditResult, row_of
+from ._result import ACCEPTED, COLUMNS, MISSED, NOTICED, REJECTED, Audited, row_of
+from ._show import written
 from ._tolerance import ToleranceTest
 from ._trial import Test, Trial, Verdict, run
 from .corpus import Listed
@@ -31,6 +32,13 @@ TIMEOUT = 120.0
 _PRELOADED = ("logitlab.studies.audit._trial", "logitlab.studies.audit._tolerance")
 # Frameworks that the processes share by a fork. TensorFlow starts threads when it is imported, and must not be forked.
 _SHARED = ("torch", "jax", "numpy")
+
+
+class AuditResult(Audited):
+    """The result of an audit, which prints as a report."""
+
+    def __str__(self) -> str:
+        return written(self, "text").rstrip("\n")
 
 
 def audit(
@@ -134,9 +142,9 @@ def _sendable(test: str | Test) -> tuple[str | Test, str]:
     if isinstance(test, ToleranceTest):
         return test, test.title
     called = str(getattr(test, "__name__", type(test).__name__))
-    main = sys.modules.get("__main__")
-    if inspect.isfunction(test) and test.__module__ == "__main__" and getattr(main, "__file__", None):
-        return f"{Path(str(main.__file__)).resolve()}:{test.__qualname__}", called
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if inspect.isfunction(test) and test.__module__ == "__main__" and script:
+        return f"{Path(script).resolve()}:{test.__qualname__}", called
     try:
         ForkingPickler.dumps(test)
     except Exception as error:

@@ -1,5 +1,6 @@
 """The result of an audit."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ FINDING_COLUMNS = ("loss", "finding", "kind", "message")
 
 
 @dataclass(frozen=True, eq=False)
-class AuditResult:
+class Audited:
     """The result of an audit of a test.
 
     Attributes:
@@ -68,29 +69,23 @@ class AuditResult:
     @cached_property
     def kinds(self) -> pd.DataFrame:
         """A line for each kind of fault: ``kind``, ``faults``, ``noticed``."""
-        grouped = self.faults.groupby("kind", sort=False)["outcome"]
-        found = pd.DataFrame({"faults": grouped.size(), "noticed": grouped.agg(lambda o: int(o.eq(NOTICED).sum()))})
-        present = [kind.value for kind in Kind if kind.value in found.index]
-        return found.loc[present].rename_axis("kind").reset_index()
+        faults = Counter(map(str, self.faults["kind"]))
+        noticed = Counter(map(str, self.faults.loc[self.faults["outcome"].eq(NOTICED), "kind"]))
+        found = [(kind.value, faults[kind.value], noticed[kind.value]) for kind in Kind if faults[kind.value]]
+        return pd.DataFrame(found, columns=["kind", "faults", "noticed"])
 
     @cached_property
     def findings(self) -> pd.DataFrame:
         """A line for each fault missed, sound loss rejected, and loss without an end, with `FINDING_COLUMNS`."""
-        found = [
-            (line.loss, finding, line.kind, message(line))
+        parts = [
+            table.assign(finding=finding, message=table[message])
             for finding, table, message in (
-                ("fault missed", self.missed, lambda line: line.description),
-                ("sound loss rejected", self.rejected, lambda line: line.message),
-                ("not finished", self.unfinished, lambda line: line.message),
+                ("fault missed", self.missed, "description"),
+                ("sound loss rejected", self.rejected, "message"),
+                ("not finished", self.unfinished, "message"),
             )
-            for line in table.itertuples()
         ]
-        return pd.DataFrame(found, columns=list(FINDING_COLUMNS))
-
-    def __str__(self) -> str:
-        from ._show import written  # noqa: PLC0415 - it imports this module
-
-        return written(self, "text").rstrip("\n")
+        return pd.concat(parts, ignore_index=True)[list(FINDING_COLUMNS)]
 
 
 def row_of(**values: Any) -> dict[str, Any]:

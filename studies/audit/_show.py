@@ -11,19 +11,19 @@ from ...core import strict_json
 from ...core.counting import count
 from ._changes import Change
 from ._kinds import MEANING, Kind
-from ._result import NOTICED, AuditResult
+from ._result import NOTICED, Audited
 
 WIDTH = 100
 HEAD = ("kind", "noticed", "what shows it")
 MAX_CHANGES = 3  # of a kind, in text; all are in the JSON
 
 
-def written(result: AuditResult, name: str) -> str:
+def written(result: Audited, name: str) -> str:
     """Return the result in the format of `FORMATS` with this name."""
     return FORMATS[name](result)
 
 
-def summary(result: AuditResult) -> str:
+def summary(result: Audited) -> str:
     """Return the result as one sentence."""
     noticed = int(result.faults["outcome"].eq(NOTICED).sum())
     sound = len(result.table) - len(result.faults)
@@ -33,20 +33,20 @@ def summary(result: AuditResult) -> str:
     )
 
 
-def _where(result: AuditResult) -> str:
+def _where(result: Audited) -> str:
     given = "row losses" if result.returns == "rows" else f"the {result.returns} of a batch"
     return f"{result.framework} {result.version}, {', '.join(result.dtypes)}, {given}"
 
 
-def _uncounted(result: AuditResult) -> str:
+def _uncounted(result: Audited) -> str:
     return f"Not counted: {count(result.uncounted, 'fault')} that {', '.join(result.dtypes)} does not show."
 
 
-def _text(result: AuditResult) -> str:
+def _text(result: Audited) -> str:
     return "\n".join(_text_lines(result)) + "\n"
 
 
-def _text_lines(result: AuditResult) -> Iterator[str]:
+def _text_lines(result: Audited) -> Iterator[str]:
     yield from _wrapped(f"{summary(result)} ({_where(result)})", "")
     yield ""
     for kind, noticed, needs in (HEAD, *_kind_rows(result)):
@@ -71,28 +71,29 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
-def _kind_rows(result: AuditResult) -> list[tuple[str, str, str]]:
-    return [
-        (line.kind, f"{line.noticed} of {line.faults}", MEANING[Kind(line.kind)]) for line in result.kinds.itertuples()
-    ]
+def _kind_rows(result: Audited) -> list[tuple[str, str, str]]:
+    columns = (result.kinds["kind"], result.kinds["noticed"], result.kinds["faults"])
+    return [(str(kind), f"{n} of {all_}", MEANING[Kind(kind)]) for kind, n, all_ in zip(*columns, strict=True)]
 
 
-def _lists(result: AuditResult) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _lists(result: Audited) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the lists of losses that the report names, each with a title."""
-    missed = [
-        (line.loss, f"{line.description}{f' Modelled on {line.source}.' if line.source else ''}")
-        for line in result.missed.itertuples()
-    ]
-    for title, lines in (
-        ("Faults that slip through", missed),
-        ("Sound losses that it rejects", [(line.loss, line.message) for line in result.rejected.itertuples()]),
-        ("Not finished in time", [(line.loss, line.message) for line in result.unfinished.itertuples()]),
+    for title, table, column in (
+        ("Faults that slip through", result.missed, "description"),
+        ("Sound losses that it rejects", result.rejected, "message"),
+        ("Not finished in time", result.unfinished, "message"),
     ):
+        columns = (table["loss"], table[column], table["source"])
+        lines = [(str(loss), f"{text}{_source(source)}") for loss, text, source in zip(*columns, strict=True)]
         if lines:
             yield title, lines
 
 
-def _shown_changes(result: AuditResult) -> Iterator[tuple[Change, int]]:
+def _source(source: object) -> str:
+    return f" Modelled on {source}." if isinstance(source, str) else ""
+
+
+def _shown_changes(result: Audited) -> Iterator[tuple[Change, int]]:
     """Yield the first changes of each kind, the last with the number of those left out."""
     for kind in Kind:
         of_kind = [change for change in result.changes if change.kind is kind]
@@ -105,7 +106,7 @@ def _change(change: Change) -> str:
     return f"{change.text}. This notices {', '.join(change.notices)}."
 
 
-def _markdown(result: AuditResult) -> str:
+def _markdown(result: Audited) -> str:
     parts = [
         f"# {summary(result)}", f"{_where(result)}.",
         pd.DataFrame(_kind_rows(result), columns=list(HEAD)).to_markdown(index=False),
@@ -126,11 +127,11 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_<>[]|#" else c for c in text)
 
 
-def _json(result: AuditResult) -> str:
+def _json(result: Audited) -> str:
     return json.dumps(as_json(result), indent=1, allow_nan=False) + "\n"
 
 
-def as_json(result: AuditResult) -> dict[str, Any]:
+def as_json(result: Audited) -> dict[str, Any]:
     """Return the result as `core/schemas/audit.schema.json` describes it."""
     return {
         "schema": 1,
@@ -163,4 +164,4 @@ def as_json(result: AuditResult) -> dict[str, Any]:
     }
 
 
-FORMATS: Mapping[str, Callable[[AuditResult], str]] = {"text": _text, "markdown": _markdown, "json": _json}
+FORMATS: Mapping[str, Callable[[Audited], str]] = {"text": _text, "markdown": _markdown, "json": _json}
