@@ -11,6 +11,8 @@ from .reports import tables as tables
 from .runner import run as run
 from .storage.querying import query as query
 from .storage.querying import read as read
+from .studies.audit import AuditResult as AuditResult
+from .studies.audit import audit as audit
 from .studies.browse.listing import catalogue as catalogue
 from .studies.browse.listing import implementations as implementations
 from .studies.check import BitwiseResult as BitwiseResult

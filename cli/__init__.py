@@ -9,6 +9,7 @@ import typer
 from ..core import files
 from ..core.errors import UsageError
 from . import (
+    audit,
     cache,
     cases,
     check,
@@ -46,6 +47,7 @@ app = typer.Typer(
 for group, verb, command in (
     ("Measure", run.run, "logitlab run --framework torch --dtype float32 --out runs/torch"),
     ("Measure", check.check, "logitlab check losses:my_loss --framework torch --dtype float32"),
+    ("Measure", audit.audit, "logitlab audit --shape 64,128 --atol 1e-5 --rtol 1.3e-6"),
     ("Measure", hunt.hunt, "logitlab hunt torch/F.cross_entropy --dtype bfloat16 --seconds 30"),
     ("Measure", exhaustive.exhaustive, "logitlab exhaustive --framework torch --out float16"),
     ("Measure", train_demo.train_demo, "logitlab train-demo --framework numpy --dtype float16"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +16,7 @@ from pebble import ProcessPool
 from ..core.files import plain_name
 from ..core.vocabulary import Status
 from . import registry, worker
+from ._main_module import hidden_main
 from ._queues import Queue, cores, goes_on, next_to_start
 from ._watchdog import default_limit
 from .outcomes import EXITED, description, ends_process, failed, import_fault
@@ -38,8 +36,6 @@ GIB = 2**30
 
 C = TypeVar("C", bound="Call")
 
-_main_lock = threading.Lock()
-
 
 class _Process(SpawnProcess):
     @property
@@ -50,15 +46,8 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-        # A spawned process imports its parent's main module again. That would run a user's script a second time if it
-        # has no `if __name__ == "__main__"`, and would import the script's frameworks into every worker.
-        with _main_lock:
-            main = sys.modules["__main__"]
-            sys.modules["__main__"] = types.ModuleType("__main__")
-            try:
-                return SpawnProcess._Popen(process_obj)
-            finally:
-                sys.modules["__main__"] = main
+        with hidden_main():
+            return SpawnProcess._Popen(process_obj)
 
 
 class _Context(SpawnContext):

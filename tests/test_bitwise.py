@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import defects
 import numpy as np
 import pytest
-from defects import torch_bitwise
 
 import logitlab
 from logitlab.cli import main
@@ -21,9 +19,11 @@ from logitlab.execution.bitwise import _cells as cells
 from logitlab.execution.worker import Outcome
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
+from logitlab.studies.audit import corpus
+from logitlab.studies.audit.corpus.torch_more import bitwise as torch_bitwise
 
 torch = pytest.importorskip("torch")
-CORPUS = list(defects.planted_in(torch_bitwise))
+CORPUS = list(corpus.planted_in(torch_bitwise))
 DEFECTS, SOUND = [p for p in CORPUS if p.wrong], [p for p in CORPUS if not p.wrong]
 PLAIN = {"max_classes": 300, "run_script": False, "bitwise": True}
 WORDS = (
@@ -168,7 +168,7 @@ def test_the_program_shows_the_difference(name, tmp_path):
     result = logitlab.check(loss, "torch", "float32", max_classes=300, bitwise=True)
     assert result.program.shows, str(result)
     assert "numbers differ" in result.program.run.printed
-    assert "logitlab" not in result.script.replace("from defects", "")
+    assert "logitlab" not in result.script.replace(f"from {torch_bitwise.__name__}", "")
 
 
 def test_a_difference_that_a_new_process_does_not_show_is_reported_so():

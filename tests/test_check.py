@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
-from defects.torch_parts import differentiated_by
 from rich.console import Console
 
 import logitlab
 from logitlab.cli import main
+from logitlab.studies.audit.corpus.torch.parts import differentiated_by
 from logitlab.studies.check import named, show
 
 # Ties of fewer than a hundred classes: the two wider cases take as long as all the others.

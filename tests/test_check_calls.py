@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 once_differentiable = torch.autograd.function.once_differentiable
 
-from defects.torch_parts import Mapped, differentiated_by  # noqa: E402 - after the check that PyTorch is there
+from logitlab.studies.audit.corpus.torch.parts import Mapped, differentiated_by  # noqa: E402 - after the check that PyTorch is there
 
 CASES = ("check/width_5",)
 KINDS = {

@@ -7,10 +7,10 @@ import psutil
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
-from defects.torch_parts import differentiated_by
 
 import logitlab
 from logitlab.core.formats import get_format
+from logitlab.studies.audit.corpus.torch.parts import differentiated_by
 from logitlab.studies.check.batches._again import TALL, tall_batches
 from logitlab.studies.check.batches._chosen import chosen_cases
 from logitlab.studies.check.batches._rows import batches

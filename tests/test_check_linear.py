@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import defects as corpus
 import numpy as np
 import pytest
 import torch
@@ -17,16 +16,23 @@ import logitlab
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
 from logitlab.core.threads import let_idle_threads_sleep
+from logitlab.studies.audit import corpus
 
 let_idle_threads_sleep()
 
 MODULES = {
-    "torch": ("torch_linear", "torch_linear_gradients"), "jax": ("jax_linear",),
-    "sound": ("torch_linear_sound", "jax_linear_sound"),
+    "torch": ("torch_linear.losses", "torch_linear.gradients", "torch_linear.option_gradients"), "jax": ("jax.linear",),
+    "sound": ("torch_linear.sound", "jax.linear_sound"),
 }  # fmt: skip
-IN_JAX = corpus.listed_in("jax", "jax_linear")
+
+
+def framework_of(module):
+    return "torch" if module.startswith("torch") else "jax"
+
+
+IN_JAX = corpus.listed_in("jax", "jax.linear")
 DEFECTS = [found for module in MODULES["torch"] for found in corpus.listed_in("torch", module)]
-SOUND = [found for module in MODULES["sound"] for found in corpus.listed_in(module.partition("_")[0], module)]
+SOUND = [found for module in MODULES["sound"] for found in corpus.listed_in(framework_of(module), module)]
 # A sound loss passes everywhere: it is checked on a few batches, with rows of every kind, and on all of them in `full`.
 SOME = ("linear_layers/*", "linear_sizes/h16_c10*", "check/linear_b7_h64_c129", "check/linear_b5*", "check/linear_*_b7")
 FEW = ("linear_sizes/h16_c10", "check/linear_b5_h5_c5")
@@ -97,7 +103,7 @@ def test_the_default_check_catches_a_planted_defect_where_each_shape_is_compiled
 
 @pytest.mark.full
 def test_a_sound_loss_passes_everywhere_where_each_shape_is_compiled():
-    (found,) = corpus.listed_in("jax", "jax_linear_sound")
+    (found,) = corpus.listed_in("jax", "jax.linear_sound")
     for dtype in found.dtypes:
         assert checked(found.load().loss, dtype, "jax").passed
 
@@ -129,8 +135,8 @@ def test_the_corpus_is_as_large_as_it_should_be():
 
 @pytest.mark.parametrize("module", [m for modules in MODULES.values() for m in modules])
 def test_every_loss_that_a_module_marks_is_tested(module):
-    marked = list(corpus.planted_in(importlib.import_module(f"defects.{module}")))
-    assert [found.load() for found in corpus.listed_in(module.partition("_")[0], module)] == marked
+    marked = list(corpus.planted_in(importlib.import_module(f"{corpus.__name__}.{module}")))
+    assert [found.load() for found in corpus.listed_in(framework_of(module), module)] == marked
 
 
 @pytest.mark.parametrize(("dtype", "grade"), [("float32", "B"), ("bfloat16", "C"), ("float16", "C")])
@@ -273,7 +279,7 @@ def test_a_compiled_loss_is_checked():
 
 def test_failures_are_sorted_and_name_the_broken_property():
     def no_upstream(hidden, weight, targets):
-        from defects.torch_linear_gradients import upstream_reaches_hidden_alone
+        from logitlab.studies.audit.corpus.torch_linear.gradients import upstream_reaches_hidden_alone
 
         return upstream_reaches_hidden_alone(hidden, weight, targets)
 
@@ -286,7 +292,7 @@ def test_failures_are_sorted_and_name_the_broken_property():
 
 
 def test_the_grade_is_the_worst_and_a_gradient_names_its_worst_entry():
-    from defects.torch_linear_gradients import square_weight_gradient_is_transposed
+    from logitlab.studies.audit.corpus.torch_linear.gradients import square_weight_gradient_is_transposed
 
     result = checked(square_weight_gradient_is_transposed, cases="check/linear_b5_h5_c5")
     assert result.grades == {"float32": "D"}

@@ -38,7 +38,7 @@ def broken(result):
     return set(held.index[~held])
 
 
-@pytest.mark.full  # tests/defects has such a race too
+@pytest.mark.full  # the corpus of `audit` has such a race too
 def test_a_race_of_one_in_a_thousand_calls_is_found_by_default():
     result = checked(racing(1e-3), min_classes=3, max_classes=3, shrink=False)
     assert broken(result) == {"deterministic"}, str(result)

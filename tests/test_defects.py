@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 
-import defects as corpus
 import pytest
 
 import logitlab
+from logitlab.studies.audit import corpus
 
 # A sound loss passes everywhere: it is checked on a few widths, with rows of every kind. JAX compiles each step again
 # for each presentation of each width, and TensorFlow is slow: they use one width.
@@ -75,11 +75,11 @@ def test_the_corpus_is_as_large_as_it_should_be():
 
 @pytest.mark.parametrize(
     ("framework", "module"),
-    [(framework, f"{framework}_{part}") for framework, parts in corpus.MODULES.items() for part in (*parts, "sound")],
+    [(framework, f"{framework}.{part}") for framework, parts in corpus.MODULES.items() for part in (*parts, "sound")],
 )
 def test_every_loss_that_a_module_marks_is_tested(framework, module):
     """The tests are named by reading a module's source, so that no worker imports a framework for it."""
-    marked = list(corpus.planted_in(importlib.import_module(f"defects.{module}")))
+    marked = list(corpus.planted_in(importlib.import_module(f"{corpus.__name__}.{module}")))
     listed = corpus.listed_in(framework, module)
     assert [found.load() for found in listed] == marked
     assert [(f.name, f.dtypes, f.wrong, f.breaks) for f in listed] == [

@@ -285,9 +285,9 @@ from logitlab.core import interpreting
 framework, module, quick = sys.argv[1:]
 if framework == "torch":
     interpreting.interpret_triton()
-from defects import planted_in
+from logitlab.studies.audit.corpus import planted_in
 found = {}
-for planted in list(planted_in(importlib.import_module(f"defects.{module}"))):
+for planted in list(planted_in(importlib.import_module(f"logitlab.studies.audit.corpus.{module}"))):
     dtypes = planted.dtypes if quick == "whole" else planted.dtypes[:1]
     result = logitlab.check(
         planted.loss, framework, dtypes, mode="interpreted", quick=quick == "quick", first=planted.wrong is not None,
@@ -310,7 +310,7 @@ def checked(framework: str, module: str, quick: str) -> dict[str, list]:
 @pytest.mark.parametrize("quick", ["quick", pytest.param("whole", marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     ("framework", "module"),
-    [("torch", "triton_losses"), pytest.param("jax", "pallas_losses", marks=pytest.mark.full)],
+    [("torch", "torch_more.triton"), pytest.param("jax", "jax.pallas", marks=pytest.mark.full)],
 )
 def test_check_passes_a_sound_kernel_and_fails_each_defective_one(framework, module, quick):
     found = checked(framework, module, quick)

@@ -8,11 +8,11 @@ import io
 import itertools
 import time
 
-import defects as corpus
 import numpy as np
 import pytest
 
 import logitlab
+from logitlab.studies.audit import corpus
 from logitlab.studies.check.forms._options import OPTIONS
 from logitlab.studies.check.judging._properties import PROPERTIES, SOFT
 from logitlab.studies.check.reproducing import _shrink

@@ -13,12 +13,10 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import defects as corpus
 import numpy as np
 import psutil
 import pytest
 import torch
-from defects import torch_sharded
 
 import logitlab
 from logitlab.cases import all_cases
@@ -32,6 +30,8 @@ from logitlab.frameworks import Batch
 from logitlab.frameworks.sharded import divided, has_empty, is_even
 from logitlab.frameworks.sharded._ranks import MAX_HANGS, RankError, Ranks
 from logitlab.frameworks.sharded.torch import ShardedLoss
+from logitlab.studies.audit import corpus
+from logitlab.studies.audit.corpus.torch_more import sharded as torch_sharded
 
 # Even and uneven shards, a shard of masked classes, targets and maxima on either rank.
 FEW = ("masks/block_64", "check/width_5", "check/width_10", "check/gaps_2")
@@ -343,7 +343,7 @@ def test_a_rank_that_hangs_ends_its_call(hasty):
 def test_ranks_end_with_the_process_that_started_them(tmp_path):
     program = textwrap.dedent("""
         import sys, torch, psutil
-        from defects.torch_sharded import sharded_loss
+        from logitlab.studies.audit.corpus.torch_more.sharded import sharded_loss
         from logitlab.studies.check.forms._sharding import Sharding
         whole = Sharding.of(sharded_loss, "sharded_loss", "torch", 2, even=False).whole
         print(whole(torch.zeros(1, 4), torch.tensor([0])).tolist(), flush=True)

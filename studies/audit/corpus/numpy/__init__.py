@@ -1,0 +1,1 @@
+"""NumPy losses, each with its gradient as a function."""

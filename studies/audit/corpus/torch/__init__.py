@@ -1,0 +1,1 @@
+"""PyTorch losses of logits: faults by kind, and sound losses."""

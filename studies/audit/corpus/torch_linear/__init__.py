@@ -1,0 +1,1 @@
+"""PyTorch losses of hidden states and a weight."""
