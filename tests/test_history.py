@@ -301,6 +301,7 @@ def test_the_functions_refuse_bad_arguments():
         ("optax", "0.2.6", "jax/optax.softmax_cross_entropy_with_integer_labels", "offset/1e10", False),
         # scipy/scipy#21597
         ("scipy", "1.15.3", "numpy/scipy.special.logsumexp", "field_precision/scipy_18295", True),
+        ("jax", "0.10.2", "jax/nn.log_softmax", "stagnation/float32_257", False),
     ],
 )
 def test_the_kept_runs_show_the_known_changes(package, version, implementation, case, better):

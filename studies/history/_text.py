@@ -37,7 +37,9 @@ def _print_section(
         console.print(Text(f"\n{title}"))
     for cell, lines in cells:
         console.print(Text(f"\n{cell}"))
-        table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+        for name in head:
+            table.add_column(name, overflow="fold")
         for line in lines:
             table.add_row(*map(Text, line))
         console.print(table)
