@@ -24,6 +24,8 @@ from .studies.exhaustive import Exhaustive as Exhaustive
 from .studies.exhaustive import exhaustive as exhaustive
 from .studies.explain import Explanation as Explanation
 from .studies.explain import explain as explain
+from .studies.history import History as History
+from .studies.history import history as history
 from .studies.hunt import Hunt as Hunt
 from .studies.hunt import hunt as hunt
 from .studies.largest import Largest as Largest

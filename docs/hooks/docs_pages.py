@@ -21,6 +21,7 @@ from logitlab.storage.schema import MEASUREMENTS
 # mkdocs-macros loads this file by its path, and then Python does not look for modules in its folder.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from docs_history import history_of
 from docs_measurements import ROOT, runs, table
 from docs_programs import programs
 from docs_research import study
@@ -39,7 +40,7 @@ def measurements() -> pd.DataFrame:
 def define_env(env: MacrosPlugin) -> None:
     """Register the macros and filters."""
     pages = (finding, wild_finding, provenance, upstream, columns, catalogue, implementations, command_line, notebook)
-    for function in (*pages, schemas, study):
+    for function in (*pages, history_of, schemas, study):
         env.macro(function)
     env.filter(number)
     env.filter(names)

@@ -5,8 +5,9 @@ from pathlib import Path
 from ...core.errors import UsageError
 from .._report import Report
 from ..charts.style import require
+from ._single import PageChart, PageTable, write_single_page
 
-__all__ = ["write_site"]
+__all__ = ["PageChart", "PageTable", "write_single_page", "write_site"]
 
 FOLDERS = ("assets", "cases", "implementations", "charts", "data")
 

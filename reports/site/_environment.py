@@ -1,6 +1,7 @@
 """The templates, which escape all values, and the files that pages load."""
 
 import re
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from shutil import copyfile
@@ -8,6 +9,7 @@ from shutil import copyfile
 import jinja2
 from markupsafe import Markup, escape
 
+from ...storage.manifest import Manifest
 from .._report import Report
 from ..charts.palette import GRADE_COLOURS
 from ..tables.grades import MEANINGS
@@ -21,6 +23,13 @@ JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
 
 def environment(found: Report) -> jinja2.Environment:
     """Return the templates, with the values that all pages of a report share."""
+    return environment_of(NAVIGATION, found.manifests, found.damage)
+
+
+def environment_of(
+    navigation: Sequence[tuple[str, str]], runs: Sequence[Manifest], damage: Sequence[str]
+) -> jinja2.Environment:
+    """Return the templates for pages with these links, runs and messages about damage."""
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         autoescape=True,
@@ -30,11 +39,11 @@ def environment(found: Report) -> jinja2.Environment:
     )
     templates.filters |= {"short": _short, "broken": broken, "size": _size}
     templates.globals |= {
-        "nav": NAVIGATION,
+        "nav": navigation,
         "state": state,
         "meanings": MEANINGS,
-        "runs": found.manifests,
-        "damage": found.damage,
+        "runs": runs,
+        "damage": damage,
     }
     return templates
 

@@ -19,7 +19,10 @@ from ._slugs import slugs
 
 @dataclass(frozen=True, kw_only=True)
 class WebPage:
-    """A page before it is written: its ``file``, and the values of its template."""
+    """A page before it is written: its ``file``, and the values of its template.
+
+    ``downloads`` is the address of the numbers behind its tables.
+    """
 
     template: ClassVar[str]
     file: str
@@ -28,6 +31,7 @@ class WebPage:
     nothing: str = ""
     grids: Sequence[Grid] = ()
     explores: bool = False
+    downloads: str = "data.html"
 
 
 @dataclass(frozen=True, eq=False)

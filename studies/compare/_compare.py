@@ -10,7 +10,7 @@ from ...core.errors import UsageError
 from ...core.formats import in_table_order
 from ._changes import COLUMNS, KINDS, Kind, of_lines, of_one_side
 from ._lines import CELL, Source, by_case, changed_cases, joined
-from ._source import Comparable, require_readable, source
+from ._source import Comparable, read_source, require_readable
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,7 +104,16 @@ def compare(before: Comparable, after: Comparable, *, factor: float = 2.0, allow
     # Both sides are checked before either is read, which takes seconds.
     require_readable(before, "before")
     require_readable(after, "after")
-    sides = source(before, "BASE"), source(after, "NEW")
+    return compare_sources(read_source(before, "BASE"), read_source(after, "NEW"), factor=factor, allow_gone=allow_gone)
+
+
+def compare_sources(before: Source, after: Source, *, factor: float, allow_gone: bool = False) -> Comparison:
+    """Compare two sides that are read already; see `compare`.
+
+    Raises:
+        UsageError: for two sides without a common line.
+    """
+    sides = before, after
     base, new = (side.lines for side in sides)
     if base.by_case or new.by_case:
         base, new = by_case(base), by_case(new)

@@ -29,7 +29,7 @@ def require_readable(given: Comparable, name: str) -> None:
         raise UsageError(f"{path} does not exist; give a run folder, a .parquet file of measurements, or a baseline")
 
 
-def source(given: Comparable, name: str) -> Source:
+def read_source(given: Comparable, name: str = "the table") -> Source:
     """Read one side of a comparison; ``name`` is used for a DataFrame, which has no name.
 
     Raises:
@@ -55,7 +55,7 @@ def write_baseline(given: Comparable, path: str | Path) -> None:
     """
     files.refuse_existing(arguments.as_path(path, "path"))
     require_readable(given, "run")
-    baseline.write(source(given, "the table"), Path(path))
+    baseline.write(read_source(given), Path(path))
 
 
 def _of_table(table: pd.DataFrame, name: str) -> Source:
