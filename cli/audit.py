@@ -35,7 +35,7 @@ def audit(
     against: Annotated[
         str | None, typer.Option(help="The loss to compare with, such as torch/F.cross_entropy.")
     ] = None,
-    format: Annotated[str, typer.Option(help="text, markdown or json.")] = "text",
+    format: Annotated[str, typer.Option(help="text, markdown, json, junit or sarif.")] = "text",
     out: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
     timeout: Annotated[float, typer.Option(help="Time limit of the test of one loss in seconds.", min=0.001)] = 120.0,
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import numpy as np
@@ -170,6 +172,29 @@ def test_the_report_in_each_format(tests, without_processes):
     assert report["noticed"] == 0
     assert sorted({name for c in report["changes"] for name in c["notices"]}) == sorted(result.missed["loss"])
     assert str(result) == text.rstrip("\n")
+
+
+def test_junit_has_a_test_for_each_loss_and_a_failure_for_each_finding(tests, without_processes):
+    result = logitlab.audit(zeros_only, "numpy", losses=FEW, name="it")
+    root = ElementTree.fromstring(auditing.written(result, "junit"))  # noqa: S314 - our own
+    cases = {case.get("name"): case for case in root.iter("testcase")}
+    assert set(cases) == set(result.table["loss"])
+    failed = {name for name, case in cases.items() if case.find("failure") is not None}
+    assert failed == set(result.findings["loss"])
+    assert root.get("failures") == str(len(failed))
+    assert {suite.get("name") for suite in root.iter("testsuite")} >= {"it sound losses", "it masks"}
+
+
+def test_sarif_has_a_result_for_each_kind_that_slips_through_at_the_line_of_the_test(tests, without_processes):
+    result = logitlab.audit(zeros_only, "numpy", losses=FEW, name="it")
+    (log,) = json.loads(auditing.written(result, "sarif"))["runs"]
+    missed = {f"audit/{_kinds.Kind(kind).name.lower().replace('_', '-')}" for kind in result.missed["kind"]}
+    assert {found["ruleId"] for found in log["results"]} == missed
+    named = [found["message"]["text"].partition(": ")[2].split(", ") for found in log["results"]]
+    assert sorted(sum(named, [])) == sorted(result.missed["loss"])
+    line = inspect.getsourcelines(zeros_only)[1]
+    for found in log["results"]:
+        assert found["locations"][0]["physicalLocation"]["region"] == {"startLine": line}
 
 
 def zeros_only(loss):

@@ -105,9 +105,10 @@ def audit(
         if fault.name in set(table.loc[table["outcome"].eq(MISSED), "loss"])
     }
     version = registry.version_of(framework) or ""
+    place = next((e.answer.place for _, e in first if e.answer and e.answer.place), None)
     return AuditResult(
         called, framework, version, found, str(chosen), table, len(faults) - len(matter),
-        tuple(smallest_changes(missed)),
+        tuple(smallest_changes(missed)), None if isinstance(test, ToleranceTest) else place,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...core.location import Location
 from ._changes import Change
 from ._kinds import Kind
 
@@ -30,6 +31,7 @@ class Audited:
             that a fault was modelled on, if any.
         uncounted: how many faults of the corpus do not count in these dtypes.
         changes: the smallest changes to the test that would notice the faults it misses.
+        place: the file and line of the test, if known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Audited:
     table: pd.DataFrame
     uncounted: int = 0
     changes: tuple[Change, ...] = field(default=())
+    place: Location | None = None
 
     @property
     def passed(self) -> bool:

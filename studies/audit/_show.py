@@ -1,4 +1,4 @@
-"""The result of an audit as text, Markdown and JSON."""
+"""The result of an audit in each format: text, Markdown and JSON are made here."""
 
 import json
 import textwrap
@@ -10,6 +10,7 @@ import pandas as pd
 from ...core import strict_json
 from ...core.counting import count
 from ._changes import Change
+from ._ci import junit, sarif
 from ._kinds import MEANING, Kind
 from ._result import NOTICED, Audited
 
@@ -164,4 +165,6 @@ def as_json(result: Audited) -> dict[str, Any]:
     }
 
 
-FORMATS: Mapping[str, Callable[[Audited], str]] = {"text": _text, "markdown": _markdown, "json": _json}
+FORMATS: Mapping[str, Callable[[Audited], str]] = {
+    "text": _text, "markdown": _markdown, "json": _json, "junit": junit, "sarif": sarif
+}  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.errors import UsageError, format_error
 from ...core.formats import FORMATS
+from ...core.location import Location, location_of
 from ..check import Returns, load_framework, named
 from .corpus import Planted
 
@@ -45,6 +46,7 @@ class Verdict:
         asserted: whether the exception is an assertion.
         called: whether the test called the loss, and ``dtypes``: those of its logits; only of watched trials.
         unusable: why there is no such test; empty otherwise.
+        place: the file and line of the test, if known; only of watched trials.
     """
 
     raised: bool = False
@@ -53,6 +55,7 @@ class Verdict:
     called: bool = False
     dtypes: tuple[str, ...] = ()
     unusable: str = ""
+    place: Location | None = None
 
 
 def run(trial: Trial) -> Verdict:
@@ -69,14 +72,14 @@ def run(trial: Trial) -> Verdict:
         test = named(trial.test)[1] if isinstance(trial.test, str) else trial.test
     except UsageError as error:
         return Verdict(unusable=str(error))
+    place = location_of(test) if trial.watched else None
     try:
         test(loss)
     except BaseException as error:  # the failures of pytest are not of the class Exception
         skipped = type(error).__name__ == "Skipped"  # by pytest.skip
-        return Verdict(
-            not skipped, format_error(error), isinstance(error, AssertionError), bool(seen), _formats(seen),
-        )  # fmt: skip
-    return Verdict(called=bool(seen), dtypes=_formats(seen))
+        asserted = isinstance(error, AssertionError)
+        return Verdict(not skipped, format_error(error), asserted, bool(seen), _formats(seen), place=place)
+    return Verdict(called=bool(seen), dtypes=_formats(seen), place=place)
 
 
 def _watched(loss: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
