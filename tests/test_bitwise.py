@@ -171,6 +171,7 @@ def test_the_program_shows_the_difference(name, tmp_path):
     assert "logitlab" not in result.script.replace(f"from {torch_bitwise.__name__}", "")
 
 
+@pytest.mark.full
 def test_a_difference_that_a_new_process_does_not_show_is_reported_so():
     calls = []
 

@@ -574,6 +574,7 @@ def test_the_program_of_an_object_imports_it(project, capsys):
     assert "from my_objects import half as loss" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_the_reproducer_runs_without_logitlab(project, capsys):
     asked = ["--framework", "torch", "--dtype", "float32", "--case", "seed/*", "--out", "found"]
     assert main(["check", "my_losses:naive", *asked]) == 1

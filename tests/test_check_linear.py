@@ -256,6 +256,7 @@ def test_numpy_has_a_loss_and_no_gradient():
     assert "No gradient was checked, since numpy does not differentiate" in str(result)
 
 
+@pytest.mark.full
 def test_tensorflow_differentiates():
     tf = pytest.importorskip("tensorflow")
 

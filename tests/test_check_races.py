@@ -74,6 +74,7 @@ def test_what_is_wrong_in_every_call_is_no_race():
     assert "deterministic" not in broken(result)
 
 
+@pytest.mark.full
 def test_a_program_repeats_the_call_until_its_bits_differ():
     result = checked(racing(0.1), cases="check/width_5")
     assert result.smallest is not None

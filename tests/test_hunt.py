@@ -68,6 +68,7 @@ def test_options_hold_for_the_catalogue_the_search_and_the_findings(scaled, tmp_
     assert (merged["grade"] == merged["grade of the run"].astype(str)).all()
 
 
+@pytest.mark.full
 def test_the_report_names_the_options(scaled, capsys):
     show(scaled)
     assert "with logit scale 2, z-loss 0.001" in capsys.readouterr().out

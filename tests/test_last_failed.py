@@ -97,6 +97,7 @@ def test_another_form_of_the_call_is_another_check(project, check):
     assert set(check("--last-failed", dtypes=["--dtype", "float64"])[1]) == {"float64"}
 
 
+@pytest.mark.full
 def test_a_failure_that_was_not_measured_again_is_kept(project, check):
     project("5float32 7float64")
     assert check()[0] == 1

@@ -89,6 +89,7 @@ def in_order(name, mode, shapes):
     }
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
 @pytest.mark.parametrize("again", [SHAPES[:0:-1], pytest.param(SHAPES[::-1], marks=pytest.mark.full)], ids=len)
 def test_results_of_torch_do_not_depend_on_the_order_of_shapes_or_on_a_cache(again):

@@ -34,7 +34,7 @@ CASES = (
 # The number of programs of each framework, and its modes.
 SAMPLES = {
     "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
-    "jax": (35, ["eager", "compiled"]), "tensorflow": (35, ["eager", "graph", "compiled"]),
+    "jax": (20, ["eager", "compiled"]), "tensorflow": (24, ["eager", "graph", "compiled"]),
     "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]), "mlx": (35, ["eager", "compiled"]),
     "tinygrad": (16, ["compiled"]),
 }  # fmt: skip

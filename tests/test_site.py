@@ -418,6 +418,7 @@ def test_a_folder_that_cannot_be_written_is_reported(run, tmp_path):
         reports.write(run, ["html"], tmp_path / "taken")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("program", [sys.executable, pytest.param(shutil.which("false"), marks=pytest.mark.full)])
 def test_a_second_process_writes_the_same_files_and_one_that_fails_changes_nothing(
     run, site, tmp_path, monkeypatch, program
