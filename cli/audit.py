@@ -59,7 +59,9 @@ def audit(
 
     check_formats([format], auditing.FORMATS)
     if (test is None) == (shape is None):
-        raise UsageError("give a test, MODULE:TEST, or the --shape of a tolerance to audit, and not both")
+        raise UsageError(
+            f"{'no test' if test is None else 'both a test and --shape'}; give MODULE:TEST, or the --shape of a tolerance"
+        )
     if out is not None:
         refuse_existing(out)
     if shape is None:

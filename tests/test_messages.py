@@ -12,6 +12,8 @@ COMMAND = re.compile(r"`([^`]+)`$")
 INSTRUCTION = re.compile(
     r"; (?:choose|give|expected|leave|remove|add|set|run|write|to start a run there, leave) [^;]+$"
 )
+# An audit tries its first loss before it knows that the test is none.
+PROGRESS = re.compile(r" *\d+%  ")
 
 # Each bad command line, and the words of it that the error repeats.
 BAD = {
@@ -75,6 +77,19 @@ BAD = {
     "check math:pi --framework numpy": "math:pi",
     "check shlex:split --framework numpy --require E": "'E'",
     "check shlex:split --framework mxnet": "'mxnet'",
+    "audit": "no test",
+    "audit shlex:split --shape 4,5": "--shape",
+    "audit nowhere:test": "'nowhere'",
+    "audit math:pi --framework numpy": "math:pi",
+    "audit shlex:split --framework mxnet": "'mxnet'",
+    "audit shlex:split --framework numpy --kind speed": "'speed'",
+    "audit --shape 4": "'4'",
+    "audit --shape 4,5 --values sin": "'sin'",
+    "audit --shape 4,5 --format html": "'html'",
+    "history": "RUN",
+    "history nowhere": "nowhere",
+    "history folder": "folder",
+    "history nowhere --format latex": "'latex'",
     "matrix --with scipy==1.14.1": "1",
     "matrix --with scipy== --with scipy==1.14.1": "'scipy=='",
     "cases nope": "'nope'",
@@ -100,7 +115,8 @@ def test_an_error_names_the_wrong_value_and_ends_with_advice(line, capsys, tmp_p
     (tmp_path / "folder").mkdir()
     assert main(line.split()) == 2
     captured = capsys.readouterr()
-    message = captured.err.removeprefix("logitlab: ").removesuffix("\n")
+    lines = [text for text in captured.err.splitlines(keepends=True) if not PROGRESS.match(text)]
+    message = "".join(lines).removeprefix("logitlab: ").removesuffix("\n")
     assert captured.out == ""
     assert message.splitlines() == [message]
     assert BAD[line] in message

@@ -69,7 +69,7 @@ def run(trial: Trial) -> Verdict:
     if planted.gradient is not None:
         loss.gradient = planted.gradient  # type: ignore[attr-defined]
     try:
-        test = named(trial.test)[1] if isinstance(trial.test, str) else trial.test
+        test = named(trial.test, "a loss")[1] if isinstance(trial.test, str) else trial.test
     except UsageError as error:
         return Verdict(unusable=str(error))
     place = location_of(test) if trial.watched else None

@@ -68,11 +68,12 @@ def load_for(framework: str, device: str, mode: str) -> Framework:
     return adapter
 
 
-def named(path: str) -> tuple[str, Loss]:
+def named(path: str, wanted: str = "logits (B, C) and targets (B,)") -> tuple[str, Loss]:
     """Import ``package.module:loss`` or ``path/file.py:loss``, and return its name and the function.
 
     Modules are also imported from the current folder. ``MODULE:NAME(arguments)`` gives a `Factory` with these
-    arguments, and ``MODULE:NAME(arguments).attribute`` one of an attribute.
+    arguments, and ``MODULE:NAME(arguments).attribute`` one of an attribute. ``wanted`` says in messages what the
+    function takes.
 
     Raises:
         UsageError: if it does not exist or is not callable.
@@ -83,11 +84,11 @@ def named(path: str) -> tuple[str, Loss]:
     for part in written.name.split("."):
         if not hasattr(found, part):
             there = ", ".join(n for n, v in vars(found).items() if inspect.isfunction(v) and not n.startswith("_"))
-            fix = f"choose one of {there}" if there else "define a function of logits (B, C) and targets (B,)"
+            fix = f"choose one of {there}" if there else f"define a function of {wanted}"
             raise UsageError(f"{place} has no {written.name!r}; {fix}")
         found = getattr(found, part)
     if not callable(found):
-        raise UsageError(f"{path} is {type(found).__name__}; give a function of logits (B, C) and targets (B,)")
+        raise UsageError(f"{path} is {type(found).__name__}; give a function of {wanted}")
     if written.call is None:
         return written.title, found
     return written.title, Factory(found, *written.call, written.attribute)
