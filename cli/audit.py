@@ -59,9 +59,8 @@ def audit(
 
     check_formats([format], auditing.FORMATS)
     if (test is None) == (shape is None):
-        raise UsageError(
-            f"{'no test' if test is None else 'both a test and --shape'}; give MODULE:TEST, or the --shape of a tolerance"
-        )
+        given_here = "no test" if test is None else "both a test and --shape"
+        raise UsageError(f"{given_here}; give MODULE:TEST, or the --shape of a tolerance to audit")
     if out is not None:
         refuse_existing(out)
     if shape is None:

@@ -300,7 +300,7 @@ def test_the_command_line(tests, tmp_path, capsys):
     assert json.loads(out.read_text())["passed"] is False
     assert main(["audit", f"{tests}:no_call", *options]) == 2
     assert main(["audit", *options]) == 2
-    assert "give a test, MODULE:TEST, or the --shape" in capsys.readouterr().err
+    assert "give MODULE:TEST, or the --shape" in capsys.readouterr().err
 
 
 # --- a tolerance ------------------------------------------------------------------------------------------------

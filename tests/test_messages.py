@@ -12,7 +12,7 @@ COMMAND = re.compile(r"`([^`]+)`$")
 INSTRUCTION = re.compile(
     r"; (?:choose|give|expected|leave|remove|add|set|run|write|to start a run there, leave) [^;]+$"
 )
-# An audit tries its first loss before it knows that the test is none.
+# An audit tries its first losses before it knows that the function is not a test.
 PROGRESS = re.compile(r" *\d+%  ")
 
 # Each bad command line, and the words of it that the error repeats.
