@@ -136,8 +136,12 @@ def test_a_check_of_the_recorded_cases_shows_the_fault(key, calls):
     assert _shows(key, calls)
 
 
+# One in so many faults: all of them take half an hour. `benchmarks/audit_verdicts.py` measures all again.
+EVERY = 8
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("key", [key for key, _ in SHOWN], ids="-".join)
+@pytest.mark.parametrize("key", [key for key, _ in SHOWN[::EVERY]], ids="-".join)
 def test_a_check_of_the_recorded_cases_shows_each_fault(key):
     assert _shows(key, dict(SHOWN)[key])
 
@@ -398,7 +402,10 @@ def test_a_check_notices_all_faults_that_its_cases_show(without_processes):
 
 @pytest.mark.full
 def test_a_check_notices_all_faults_that_count():
-    result = logitlab.audit(conforms, "torch", "float32", timeout=900.0)
+    """Of one in each `EVERY` faults and one sound loss. `logitlab audit` of this file's `conforms` tries all."""
+    losses = [fault.name for fault in corpus.defects() if fault.framework == "torch"][::EVERY]
+    result = logitlab.audit(conforms, "torch", "float32", losses=losses, timeout=900.0)
+    assert len(result.faults) > 20
     assert result.passed, str(result)
 
 
