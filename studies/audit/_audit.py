@@ -34,6 +34,13 @@ _PRELOADED = ("logitlab.studies.audit._trial", "logitlab.studies.audit._toleranc
 _SHARED = ("torch", "jax", "numpy")
 
 
+# The corpus tries these on a few cases, where they are sound. On all of its cases, such as rows of one class, `check`
+# fails them in float32, and a test that rejects them is right.
+_SOUND_ON_SOME_CASES = {
+    "tree_of_log_add_exp", "target_against_the_rest", "mean_times_the_number_of_rows", "scaled_capped_and_squared"
+}  # fmt: skip
+
+
 class AuditResult(Audited):
     """The result of an audit, which prints as a report."""
 
@@ -162,7 +169,8 @@ def _chosen(framework: str, losses: list[str], kinds: list[str]) -> tuple[list[L
     if framework not in corpus.MODULES:
         raise UsageError(f"no losses of {framework!r} to audit with; choose one of {', '.join(corpus.MODULES)}")
     wanted = {arguments.as_choice(kind, Kind, "kinds") for kind in kinds} or set(Kind)
-    sound = [each for each in corpus.sound_ones() if each.framework == framework]
+    of_framework = [each for each in corpus.sound_ones() if each.framework == framework]
+    sound = [each for each in of_framework if each.name not in _SOUND_ON_SOME_CASES]
     faults = [each for each in corpus.defects() if each.framework == framework]
     if not sound:
         raise UsageError(f"{framework} is not installed; see `logitlab doctor`")
