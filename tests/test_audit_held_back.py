@@ -9,7 +9,7 @@ import pytest
 
 import logitlab
 from logitlab.execution.isolated import Ended
-from logitlab.studies.audit import _audit
+from logitlab.studies.audit import _audit, corpus
 
 torch = pytest.importorskip("torch")
 
@@ -133,7 +133,10 @@ def test_the_first_fault_of_each_reason_slips_through(monkeypatch):
 
 @pytest.mark.full
 def test_the_audit_misses_exactly_the_faults_of_the_list():
-    result = logitlab.audit(close_to_torch, "torch")
-    assert set(result.missed["loss"]) == NAMES
+    """Of one in four faults; all were compared once, which takes minutes of processor time."""
+    losses = [fault.name for fault in corpus.defects() if fault.framework == "torch"][::4]
+    result = logitlab.audit(close_to_torch, "torch", losses=losses)
+    assert len(result.faults) > 40
+    assert set(result.missed["loss"]) == NAMES & set(losses)
     assert result.rejected.empty
     assert result.unfinished.empty

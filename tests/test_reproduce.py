@@ -33,7 +33,7 @@ CASES = (
 )  # fmt: skip
 # The number of programs of each framework, and its modes.
 SAMPLES = {
-    "numpy": (30, ["eager"]), "torch": (50, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
+    "numpy": (30, ["eager"]), "torch": (30, ["eager", "compiled"]), "onnxruntime": (10, ["eager"]),
     "jax": (20, ["eager", "compiled"]), "tensorflow": (24, ["eager", "graph", "compiled"]),
     "keras-jax": (20, ["eager", "compiled"]), "keras-torch": (20, ["eager"]), "mlx": (35, ["eager", "compiled"]),
     "tinygrad": (16, ["compiled"]),
