@@ -21,6 +21,7 @@ import logitlab  # noqa: E402 - after the setting of threads
 from logitlab.studies.audit import _faults, corpus  # noqa: E402
 from logitlab.studies.audit._kinds import Kind, kind_of  # noqa: E402
 from logitlab.studies.audit.corpus import Listed, Planted  # noqa: E402
+from logitlab.studies.check.batches._presentation import CATALOGUED  # noqa: E402
 
 # JAX compiles each shape, and TensorFlow is slow.
 FEW = ("seed/article", "masks/first", "special/nan", "check/width_5")
@@ -36,7 +37,6 @@ PREFERRED = {
     Kind.TIES: ("ties/",),
     Kind.OPTIONS: ("check/",),
 }
-CATALOGUED = "as catalogued"
 IN_SOME = ", in some of its calls"
 KEPT = 4  # calls a loss and dtype
 
@@ -86,7 +86,7 @@ def write(files: list[Path]) -> None:
         case, how, quantity = call
         preferred = PREFERRED.get(kind, ORDINARY)
         of_kind = next((place for place, start in enumerate(preferred) if case.startswith(start)), len(preferred))
-        return how != CATALOGUED, of_kind, -popular[call], quantity != "loss", call
+        return how != str(CATALOGUED), of_kind, -popular[call], quantity != "loss", call
 
     path = Path(_faults.__file__).with_name(_faults.FILE)
     with path.open("w", encoding="utf-8", newline="") as file:

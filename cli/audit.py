@@ -3,6 +3,7 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_dtypes, complete_frameworks
 from ._shared import Values, check_formats, no_arguments, show_progress
 
 TEST_HELP = "A function of a loss that raises if the loss is wrong; MODULE:TEST or FILE.py:TEST."
@@ -10,9 +11,15 @@ TEST_HELP = "A function of a loss that raises if the loss is wrong; MODULE:TEST 
 
 def audit(
     test: Annotated[str | None, typer.Argument(metavar="MODULE:TEST", help=TEST_HELP)] = None,
-    framework: Annotated[str, typer.Option(help="The framework: torch, jax, tensorflow or numpy.")] = "torch",
+    framework: Annotated[
+        str, typer.Option(help="The framework: torch, jax, tensorflow or numpy.", autocompletion=complete_frameworks)
+    ] = "torch",
     dtype: Annotated[
-        Values, typer.Option(help="A dtype of the test; by default those in which it calls its loss. Repeatable.")
+        Values,
+        typer.Option(
+            help="A dtype of the test; by default those in which it calls its loss. Repeatable.",
+            autocompletion=complete_dtypes,
+        ),
     ] = None,
     returns: Annotated[str, typer.Option(help="The result of the losses: rows, mean or sum.")] = "rows",
     kind: Annotated[Values, typer.Option(help="A kind of faults to try, such as masks. Repeatable.")] = None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ._completion import complete_formats
 from ._shared import GrowthFactor, Implementations, Values, check_formats
 
 
@@ -13,7 +14,9 @@ def history(
         typer.Argument(metavar="RUN", help="Run folders, packed runs, baselines, or folders of these."),
     ],
     implementation: Implementations = None,
-    dtype: Annotated[Values, typer.Option(help="A dtype; those of the runs by default. Repeatable.")] = None,
+    dtype: Annotated[
+        Values, typer.Option(help="A dtype; those of the runs by default. Repeatable.", autocompletion=complete_formats)
+    ] = None,
     only_regressions: Annotated[
         bool, typer.Option("--only-regressions", help="Show only results that got worse, and where.")
     ] = False,

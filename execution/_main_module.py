@@ -5,6 +5,8 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 _lock = threading.Lock()
 
@@ -23,3 +25,13 @@ def hidden_main() -> Iterator[None]:
             yield
         finally:
             sys.modules["__main__"] = main
+
+
+class HidesMain:
+    """The first base of a class of processes, which are started without the main module."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
+        # super() takes the first argument, the process: this is the method of its second base.
+        with hidden_main():
+            return super()._Popen(process_obj)  # type: ignore[misc]

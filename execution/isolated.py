@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +13,7 @@ from pebble import ProcessPool
 
 from ..core.vocabulary import Status
 from . import worker
-from ._main_module import hidden_main
+from ._main_module import HidesMain, hidden_main
 from ._queues import cores
 from ._watchdog import default_limit
 from .outcomes import failed
@@ -86,11 +85,8 @@ def _context(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
     return context
 
 
-class _SpawnProcess(multiprocessing.context.SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-        with hidden_main():
-            return multiprocessing.context.SpawnProcess._Popen(process_obj)
+class _SpawnProcess(HidesMain, multiprocessing.context.SpawnProcess):
+    pass
 
 
 class _SpawnContext(multiprocessing.context.SpawnContext):
@@ -99,11 +95,8 @@ class _SpawnContext(multiprocessing.context.SpawnContext):
 
 if _FORKS:
 
-    class _ForkServerProcess(multiprocessing.context.ForkServerProcess):
-        @staticmethod
-        def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-            with hidden_main():
-                return multiprocessing.context.ForkServerProcess._Popen(process_obj)
+    class _ForkServerProcess(HidesMain, multiprocessing.context.ForkServerProcess):
+        pass
 
     class _ForkServerContext(multiprocessing.context.ForkServerContext):
         Process = _ForkServerProcess

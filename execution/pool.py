@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -16,7 +15,7 @@ from pebble import ProcessPool
 from ..core.files import plain_name
 from ..core.vocabulary import Status
 from . import registry, worker
-from ._main_module import hidden_main
+from ._main_module import HidesMain
 from ._queues import Queue, cores, goes_on, next_to_start
 from ._watchdog import default_limit
 from .outcomes import EXITED, description, ends_process, failed, import_fault
@@ -37,17 +36,12 @@ GIB = 2**30
 C = TypeVar("C", bound="Call")
 
 
-class _Process(SpawnProcess):
+class _Process(HidesMain, SpawnProcess):
     @property
     def exitcode(self) -> int | None:
         # pebble takes 0 for the end of an idle worker, and would wait forever for the answer to the call. LogitLab's
         # workers never end by themselves.
         return EXITED if super().exitcode == 0 else super().exitcode
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
-        with hidden_main():
-            return SpawnProcess._Popen(process_obj)
 
 
 class _Context(SpawnContext):

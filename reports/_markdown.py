@@ -10,7 +10,7 @@ from ..core.vocabulary import GRADES, Grade, Status
 from ._report import PARTIAL, Report
 from ._summary import UNGRADED, Group, Summary
 from ._wording import and_more, fitting, outcome
-from .markdown_code import MAX_CELL, code_span
+from .markdown_code import MAX_CELL, code_span, pipe_table
 from .tables.outcomes import faults
 
 MAX_LINES = 40
@@ -47,7 +47,7 @@ def markdown(found: Report, *, whole: bool = False) -> str:
 def _table(table: pd.DataFrame) -> str:
     """A table of escaped words, without padding."""
     lines: list[Iterable[object]] = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return pipe_table(lines)
 
 
 def _names(names: Sequence[str], most: int | None) -> str:

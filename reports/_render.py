@@ -1,6 +1,5 @@
 """A report in each format: text for a terminal, Markdown, CSV, the site, LaTeX, figures and JSON."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -101,7 +100,7 @@ def _json_text(found: Report) -> str:
             s.name: {"title": s.title, "note": s.note, "lines": strict_json.records(s.table)} for s in found.sections
         },
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return strict_json.document(content)
 
 
 def _write_csv(found: Report, out: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import calls_in_this_process
+from measured_line import line
 
 import logitlab
 from logitlab import runner
@@ -25,16 +26,6 @@ from logitlab.studies.compare import _wording as wording
 
 KEY = ["implementation", "dtype", "device", "mode", "quantity", "case", "row"]
 HOSTILE = ["]]>", "a\nb\r\n::error::x", "\x00\x1b[31m", "`|\\|<b>@you</b>", "%0A,:", "\u202e\ufffe", "x" * 10_000]
-
-
-def line(**changes):
-    base = {
-        "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
-        "dtype": "float32", "device": "cpu", "mode": "eager", "version": "1", "quantity": "loss",
-        "out_dtype": "float32", "status": "ok", "grade": "A", "verdict": "correct",
-        "finite": True, "expected_finite": True, "value": 1.0, "exact": 1.0, "max_ulp": 0.5, "bits": 7,
-    }  # fmt: skip
-    return base | changes
 
 
 NOT_FINITE = {"grade": "F", "verdict": "nan", "finite": False, "max_ulp": np.inf, "bits": 1}

@@ -11,6 +11,7 @@ import pytest
 from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured_line import line
 
 import logitlab
 from logitlab.cli import main
@@ -25,16 +26,6 @@ from logitlab.studies.history._versions import Governing, governing, in_order, l
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "measured" / "history"
 VERSIONS = ("1.2", "1.9", "1.10", "2.0rc1", "2.0")
-
-
-def line(**changes):
-    base = {
-        "case": "f/a", "family": "f", "row": 0, "classes": 2, "framework": "x", "implementation": "x/loss",
-        "dtype": "float32", "device": "cpu", "mode": "eager", "version": "1", "quantity": "loss",
-        "out_dtype": "float32", "status": "ok", "grade": "A", "verdict": "correct",
-        "finite": True, "expected_finite": True, "value": 1.0, "exact": 1.0, "max_ulp": 0.5, "bits": 7,
-    }  # fmt: skip
-    return base | changes
 
 
 GOOD = line()

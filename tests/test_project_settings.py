@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from losses_of_a_user import LOSSES
 
 from logitlab.cli import main
 from logitlab.core.errors import UsageError
@@ -13,21 +14,6 @@ from logitlab.core.project_settings import KEYS, ProjectSettings, read_settings
 
 pytest_plugins = ["pytester"]
 
-LOSSES = """
-import numpy as np
-
-def shifted(x, t):
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
-    m = wide.max(axis=1)
-    s = wide - np.where(np.isfinite(m), m, 0)[:, None]
-    with np.errstate(all="ignore"):
-        return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), t]).astype(x.dtype)
-
-def naive(x, t):
-    with np.errstate(all="ignore"):
-        e = np.exp(x)
-        return -np.log((e / e.sum(axis=1, keepdims=True))[np.arange(len(x)), t])
-"""
 SETTINGS = """
 [tool.logitlab]
 losses = ["{module}:shifted"]

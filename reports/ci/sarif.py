@@ -3,12 +3,12 @@
 Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from ...core import strict_json
 from ...core.files import digest
 from ...core.location import Location
 from ...core.version import __version__
@@ -62,7 +62,7 @@ def sarif(run: str, alerts: Sequence[Alert]) -> str:
             }
         ],
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return strict_json.document(content)
 
 
 def _result(alert: Alert, index: int) -> dict[str, Any]:

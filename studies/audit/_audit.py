@@ -20,7 +20,7 @@ from ...execution.isolated import Ended, each_isolated
 from ..check import Returns
 from . import corpus
 from ._changes import smallest_changes
-from ._faults import shown_by
+from ._faults import require_measured, shown_by
 from ._kinds import Kind, kind_of
 from ._result import ACCEPTED, COLUMNS, MISSED, NOTICED, REJECTED, Audited, row_of
 from ._show import written
@@ -32,13 +32,6 @@ TIMEOUT = 120.0
 _PRELOADED = ("logitlab.studies.audit._trial", "logitlab.studies.audit._tolerance")
 # Frameworks that the processes share by a fork. TensorFlow starts threads when it is imported, and must not be forked.
 _SHARED = ("torch", "jax", "numpy")
-
-
-# The corpus tries these on a few cases, where they are sound. On all of its cases, such as rows of one class, `check`
-# fails them in float32, and a test that rejects them is right.
-_SOUND_ON_SOME_CASES = {
-    "tree_of_log_add_exp", "target_against_the_rest", "mean_times_the_number_of_rows", "scaled_capped_and_squared"
-}  # fmt: skip
 
 
 class AuditResult(Audited):
@@ -91,8 +84,7 @@ def audit(
     sent, called = _sendable(test)
     called = called if name is None else arguments.as_string(name, "name")
     asked = tuple(dict.fromkeys(arguments.as_dtypes(dtypes)))
-    if unknown := [each for each in asked if each not in FORMATS]:
-        raise UsageError(f"an audit has no dtype {unknown[0]!r}; choose one of {', '.join(FORMATS)}")
+    require_measured(framework, asked)
     sound, faults = _chosen(framework, arguments.as_strings(losses, "losses"), arguments.as_strings(kinds, "kinds"))
     with reporting(progress) as report:
         runs = _Runs(framework, sent, chosen, limit, report, len(sound) + len(faults))
@@ -166,11 +158,9 @@ def _sendable(test: str | Test) -> tuple[str | Test, str]:
 
 def _chosen(framework: str, losses: list[str], kinds: list[str]) -> tuple[list[Listed], list[Listed]]:
     """Return the sound losses and the faults to try."""
-    if framework not in corpus.MODULES:
-        raise UsageError(f"no losses of {framework!r} to audit with; choose one of {', '.join(corpus.MODULES)}")
     wanted = {arguments.as_choice(kind, Kind, "kinds") for kind in kinds} or set(Kind)
-    of_framework = [each for each in corpus.sound_ones() if each.framework == framework]
-    sound = [each for each in of_framework if each.name not in _SOUND_ON_SOME_CASES]
+    # A test is right to reject a loss that is sound on some cases only.
+    sound = [each for each in corpus.sound_ones() if each.framework == framework and not each.limited]
     faults = [each for each in corpus.defects() if each.framework == framework]
     if not sound:
         raise UsageError(f"{framework} is not installed; see `logitlab doctor`")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from ...cases import all_cases
 from ...core.counting import count
+from ..check.batches._presentation import CATALOGUED
 from ._faults import ARGUMENTS, Call
 from ._kinds import Kind
 
-CATALOGUED = "as catalogued"
 _WIDTH = re.compile(r"check/width_(\d+)")
 _SEEDED = re.compile(r"check/([a-z_]+?)_(\d+)")
 _SEEDED_WORDS = {"width": "", "gaps": " with large gaps", "far": " far from 0"}
@@ -44,7 +44,7 @@ class Change:
     def text(self) -> str:
         """The change as one sentence."""
         compare = _COMPARED[self.call.quantity]
-        if self.call.how == CATALOGUED:
+        if self.call.how == str(CATALOGUED):
             return f"{_rows(self.call.case, self.kind)}, in {self.dtype}: {compare}"
         how = f"with {self.call.how}" if self.call.how.startswith(_NOUNS) else self.call.how
         return f"a call {how}, in {self.dtype} (shown on {_short(self.call.case)}): {compare}"
@@ -71,7 +71,7 @@ def smallest_changes(missed: Mapping[tuple[Kind, str], Sequence[tuple[str, Call]
 def _complexity(call: Call) -> tuple[bool, bool, int]:
     """Return a key that is smaller for calls that are easier to add: as catalogued, of the loss, narrow."""
     width = _WIDTH.fullmatch(call.case)
-    return call.how != CATALOGUED, call.quantity != "loss", int(width[1]) if width else 0
+    return call.how != str(CATALOGUED), call.quantity != "loss", int(width[1]) if width else 0
 
 
 def _rows(case: str, kind: Kind) -> str:

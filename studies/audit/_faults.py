@@ -1,11 +1,14 @@
 """The faults that count in a dtype, and the calls that show them, as `logitlab.check` has measured them."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from ...core.errors import UsageError
+from ...core.formats import FORMATS
+from . import corpus
 from .corpus import Listed
 
 FILE = "verdicts.csv"
@@ -30,6 +33,15 @@ class Call:
 
     def __str__(self) -> str:
         return PART_SEPARATOR.join((self.case, self.how, self.quantity))
+
+
+def require_measured(framework: str, dtypes: Iterable[str]) -> None:
+    """Raise a UsageError for a framework or a dtype in which no fault was measured."""
+    if framework not in corpus.MODULES:
+        raise UsageError(f"no losses of {framework!r} to audit with; choose one of {', '.join(corpus.MODULES)}")
+    for dtype in dtypes:
+        if dtype not in FORMATS:
+            raise UsageError(f"an audit has no dtype {dtype!r}; choose one of {', '.join(FORMATS)}")
 
 
 @cache

@@ -1,6 +1,5 @@
 """The result of an audit in each format: text, Markdown and JSON are made here."""
 
-import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -129,7 +128,7 @@ def _escaped(text: str) -> str:
 
 
 def _json(result: Audited) -> str:
-    return json.dumps(as_json(result), indent=1, allow_nan=False) + "\n"
+    return strict_json.document(as_json(result))
 
 
 def as_json(result: Audited) -> dict[str, Any]:

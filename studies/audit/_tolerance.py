@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...core import arguments
 from ...core.errors import UsageError
-from ...core.formats import FORMATS, get_format
+from ...core.formats import get_format
 from ...core.rounding import quantize
 from ...core.vocabulary import Status
 from ...execution import worker
@@ -16,6 +16,7 @@ from ...frameworks import Batch, Framework
 from ..check import Returns, load_framework
 from ..check.forms._form import CallForm
 from ..check.measuring._loss import Candidate
+from ._faults import require_measured
 from ._values import Values, parse_shape, parse_values
 
 SEED = 0
@@ -142,11 +143,8 @@ def tolerance_test(
         UsageError: for an argument of another form, or an unknown name.
     """
     name = get_format(dtype).name
-    if name not in FORMATS:
-        raise UsageError(f"an audit has no dtype {name!r}; choose one of {', '.join(FORMATS)}")
+    require_measured(framework, [name])
     size = parse_shape(shape if isinstance(shape, str) else ",".join(map(str, shape)))
-    if framework not in USUAL:
-        raise UsageError(f"no losses of {framework!r} to audit with; choose one of {', '.join(USUAL)}")
     compared = USUAL[framework] if against is None else against
     if compared not in load_framework(framework).all_implementations:
         raise UsageError(f"{framework} has no implementation {compared!r}; see `logitlab frameworks`")

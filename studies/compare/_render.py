@@ -1,6 +1,5 @@
 """A comparison in each format: text and Markdown for people, JSON, JUnit XML and GitHub's annotations for programs."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
@@ -140,7 +139,7 @@ def json_text(diff: Comparison) -> str:
         "cells": strict_json.records(diff.cells),
         "changes": strict_json.records(listed),
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return strict_json.document(content)
 
 
 def junit(diff: Comparison) -> str:

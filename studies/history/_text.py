@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...reports.markdown_code import code_span
+from ...reports.markdown_code import code_span, pipe_table
 from ..compare import CELL, Kind
 from ._history import History
 from ._stretches import HEAD, Stretch, stretches
@@ -95,5 +95,4 @@ def _spans(line: Sequence[str]) -> list[str]:
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in rows)
+    return pipe_table([head, ["---"] * len(head), *lines])

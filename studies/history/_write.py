@@ -1,6 +1,5 @@
 """The formats of a history, and its files."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -109,7 +108,7 @@ def json_text(found: History) -> str:
         "steps": strict_json.records(found.steps),
         "changes": strict_json.records(directed),
     }  # fmt: skip
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return strict_json.document(content)
 
 
 _PRINTED: Mapping[str, tuple[str, Callable[[History], str]]] = {

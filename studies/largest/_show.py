@@ -1,6 +1,5 @@
 """The table of the largest errors as text, Markdown and JSON."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from ...core import strict_json
 from ...core.vocabulary import in_words
-from ...reports.markdown_code import code_span
+from ...reports.markdown_code import code_span, pipe_table
 from ._entry import Entry
 
 MARK = "*"
@@ -42,7 +41,7 @@ def _markdown(entries: Sequence[Entry]) -> str:
     parts = ["# The largest known errors", _NOTE + _MARKED.replace(MARK, "\\*", 1)]
     for title, group in _groups(entries):
         rows = [_HEAD, ("---:", *["---"] * (len(_HEAD) - 1)), *map(_cells, group)]
-        parts += [f"## {title}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+        parts += [f"## {title}", pipe_table(rows)]
         if remarks := [f"- {code_span(e.recorded.implementation)}: {code_span(e.remark, MAX_INPUT)}"
                        for e in group if e.remark]:  # fmt: skip
             parts.append("\n".join(remarks))
@@ -78,7 +77,7 @@ def _json(entries: Sequence[Entry]) -> str:
         }
         for entry in entries
     ]
-    return json.dumps({"schema": 1, "entries": strict_json.records(pd.DataFrame(lines))}, indent=1) + "\n"
+    return strict_json.document({"schema": 1, "entries": strict_json.records(pd.DataFrame(lines))})
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Entry]], str]] = {"text": _text, "markdown": _markdown, "json": _json}

@@ -77,7 +77,7 @@ def sound(
     shown_by: str | tuple[str, ...] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
-    """Mark a loss that must pass in these dtypes."""
+    """Mark a loss that must pass in these dtypes, on all cases or on those of ``shown_by``."""
 
     def mark(function: Function) -> Function:
         planted = Planted(
@@ -111,6 +111,7 @@ class Listed:
         breaks: as of ``Planted``.
         seen: as of ``Planted``.
         description: the first sentence of its docstring.
+        limited: whether a sound loss is sound only on the cases of ``shown_by``.
     """
 
     framework: str
@@ -121,6 +122,7 @@ class Listed:
     breaks: str | None
     seen: str | None = None
     description: str = ""
+    limited: bool = False
 
     def load(self) -> Planted:
         """Import the module and return the loss."""
@@ -188,5 +190,5 @@ def _listed(
     wrong = {"wrong_loss": "loss", "wrong_gradient": "gradient"}.get(ast.unparse(mark.func))
     return Listed(
         framework, module, function.name, tuple(dtypes), wrong, given.get("breaks"), given.get("seen"),
-        " ".join(description.split()),
+        " ".join(description.split()), wrong is None and any(k.arg == "shown_by" for k in mark.keywords),
     )  # fmt: skip

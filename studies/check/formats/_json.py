@@ -1,6 +1,5 @@
 """A check as strict JSON, described by the schema ``check`` of `core.schemas`."""
 
-import json
 from dataclasses import asdict
 
 from ....core import strict_json
@@ -41,4 +40,4 @@ def json_text(result: CheckResult, place: Location | None) -> str:
         "warnings": [asdict(each) for each in result.warnings],
         "program": result.script,
     }
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+    return strict_json.document(content)

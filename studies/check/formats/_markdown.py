@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from ....reports.markdown_code import code_span
+from ....reports.markdown_code import code_span, pipe_table
 from .._result import CheckResult
 from ..bitwise import BitwiseResult
 from ._requirements import broken
@@ -47,7 +47,7 @@ def _grades(result: CheckResult) -> Iterator[str]:
     for dtype, of_dtype in grades.items():
         cells = (of_dtype.get(q, "-") for q in quantities)
         lines.append([dtype, *cells, f"{rows[dtype]:,}", f"{int(failed.get(dtype, 0)):,}"])
-    yield _table(lines)
+    yield pipe_table(lines)
 
 
 def _broken(result: CheckResult) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _broken(result: CheckResult) -> Iterator[str]:
     for some in list(found.values())[:MAX_BROKEN]:
         counts = "; ".join(each.counts for each in some if each.rows)
         lines.append([code_span(some[0].name), counts, code_span(some[0].example, MAX_EXAMPLE)])
-    yield _table(lines)
+    yield pipe_table(lines)
     if len(found) > MAX_BROKEN:
         yield f"{len(found) - MAX_BROKEN} more requirements are not met."
 
@@ -72,7 +72,3 @@ def _program(result: CheckResult) -> Iterator[str]:
     fence = "`" * max(3, longest + 1)
     title = "A program that reproduces the failure without LogitLab"
     yield f"<details><summary>{title}</summary>\n\n{fence}python\n{script.rstrip()}\n{fence}\n\n</details>"
-
-
-def _table(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
