@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from colour_contrast import contrast
 from small_check import SOURCE, checked, losses
 
 import logitlab
@@ -185,17 +186,6 @@ def test_json_has_the_grades_and_the_worst_failures(capsys):
 
 
 # --- badges -----------------------------------------------------------------------------------------------------------
-
-
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one, other):
-    dark, light = sorted(map(luminance, (one, other)))
-    return (light + 0.05) / (dark + 0.05)
 
 
 def graded(name, grades):

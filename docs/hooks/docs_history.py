@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import textwrap
 from functools import cache
 from pathlib import Path
 
-import vl_convert
+from published import figure
 
 from logitlab.studies.history import History, charts, history, results_table, steps_table
 
@@ -23,13 +22,7 @@ def kept_history(package: str) -> History:
 def history_of(package: str) -> str:
     """Return what changed over the versions of a package, with a chart of each loss that changed, and all results."""
     found = kept_history(package)
-    pictures = [_picture(each.title, each.chart.to_dict()) for each in charts(found)]
+    pictures = [figure(each.chart, each.title) for each in charts(found)]
     results = textwrap.indent(results_table(found), "    ")
     parts = [found.headline + ".", *found.notes, steps_table(found), *pictures]
     return "\n\n".join([*parts, f'??? note "Results over versions"\n\n{results}'])
-
-
-def _picture(title: str, chart: dict[str, object]) -> str:
-    svg = base64.b64encode(vl_convert.vegalite_to_svg(chart).encode()).decode()
-    image = f'<img alt="{title}" src="data:image/svg+xml;base64,{svg}">'
-    return f"<figure>{image}<figcaption>{title}</figcaption></figure>"

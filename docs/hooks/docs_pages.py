@@ -20,6 +20,7 @@ from logitlab.storage.schema import MEASUREMENTS
 
 # mkdocs-macros loads this file by its path, and then Python does not look for modules in its folder.
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "research"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from docs_history import history_of
 from docs_measurements import ROOT, runs, table

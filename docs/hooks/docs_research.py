@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import cache
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "research"))
 from published import Study
 
 

@@ -57,13 +57,15 @@ class Study:
 
     def figure(self) -> str:
         """Return the figure as HTML that needs no other file."""
-        svg: str = vl_convert.vegalite_to_svg(self.chart.to_json())
-        data = base64.b64encode(svg.encode()).decode()
-        caption = html.escape(self.caption)
-        return (
-            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{caption}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        return figure(self.chart, self.caption)
+
+
+def figure(chart: Any, caption: str) -> str:
+    """Return a chart of Altair as HTML that needs no other file."""
+    svg: str = vl_convert.vegalite_to_svg(chart.to_json())
+    data = base64.b64encode(svg.encode()).decode()
+    text = html.escape(caption)
+    return f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
 def verdict(claim: Claim) -> str:
