@@ -124,9 +124,11 @@ def _shows(key, calls):
     framework, name, dtype = key
     (fault,) = [f for f in corpus.defects() if (f.framework, f.name) == (framework, name)]
     planted = fault.load()
+    # A fault that keeps something from call to call needs the cases before the one that shows it.
+    before = (planted.shown_by,) if isinstance(planted.shown_by, str) else planted.shown_by or ()
     result = logitlab.check(
-        planted.loss, framework, dtype, gradient=planted.gradient, cases=[c.case for c in calls], shrink=False,
-        repeat=planted.repeat, name=name,
+        planted.loss, framework, dtype, gradient=planted.gradient, repeat=planted.repeat, name=name,
+        cases=[*before, *(c.case for c in calls)], shrink=False,
     )  # fmt: skip
     return not result.passed
 

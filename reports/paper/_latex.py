@@ -147,9 +147,12 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
     for column in kept.columns:
         upper, _, lower = str(column).partition("\n")
         headings.append((tex(upper), tex(lower)) if lower else ("", tex(upper)))
-        form, digits = "l" if column in CELL else "c", 0.0
+        form, digits = "c", 0.0
         if column in CELL:
-            columns[column] = kept[column].map(name if column == "implementation" else tex)
+            long = max(map(len, kept[column].astype(str)), default=0) * CHARACTER > NAME[0]
+            broken = long or column == "implementation"
+            columns[column] = kept[column].map(name if broken else tex)
+            form, digits = (_paragraph(NAME[0]), NAME[0]) if broken else ("l", 0.0)
         elif pd.api.types.is_numeric_dtype(kept[column]):
             marked = marks.get(column)
             columns[column], form, digits = _numbers(kept[column] * layout.unit, layout.decimals, marked)
@@ -161,9 +164,7 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
             width += max(digits, words) + BESIDE
     turned = TEXT - width - 2 * BESIDE < NAME[0]
     left = min(max((LANDSCAPE if turned else TEXT) - width - 2 * BESIDE, NAME[0]), NAME[1])
-    formats[list(columns).index("implementation")] = (
-        rf">{{\raggedright\arraybackslash\hangindent=1em}}p{{{left:.0f}pt}}"
-    )
+    formats[list(columns).index("implementation")] = _paragraph(left)
     body = pd.DataFrame(columns)
     simple = all(not upper for upper, _ in headings)
     body.columns = pd.Index([lower for _, lower in headings]) if simple else pd.MultiIndex.from_tuples(headings)
@@ -174,6 +175,11 @@ def _set(table: pd.DataFrame, label: str, layout: Layout, marks: Mapping[str, pd
         position=None if long else "!htbp", position_float=None if long else "centering",
     )  # fmt: skip
     return f"\\begin{{landscape}}\n{latex}\\end{{landscape}}\n" if turned else latex
+
+
+def _paragraph(width: float) -> str:
+    """The format of a column of names that break over lines, of this width in points."""
+    return rf">{{\raggedright\arraybackslash\hangindent=1em}}p{{{width:.0f}pt}}"
 
 
 def _numbers(
