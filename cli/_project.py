@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,11 @@ def each_loss(verb: Callable[..., None], given: dict[str, Any]) -> None:
     Several losses write to a folder each, below ``out``. One that cannot be measured does not stop the others.
 
     Args:
-        verb: a function with the parameters ``loss`` and ``out``.
+        verb: a function with the parameters ``loss``, ``format`` and ``out``.
         given: the other arguments.
 
     Raises:
-        UsageError: if the settings name no loss.
+        UsageError: if the settings name no loss, or several and a format that holds one is to be printed.
         typer.Exit: with the largest exit code of the calls.
     """
     settings = _settings()
@@ -82,6 +82,8 @@ def each_loss(verb: Callable[..., None], given: dict[str, Any]) -> None:
         verb(**given | {"loss": settings.losses[0]})
         return
     out, codes = given["out"], [0]
+    if out is None:
+        _refuse_documents(given["format"] or ())
     for loss in settings.losses:
         try:
             verb(**given | {"loss": loss, "out": None if out is None else out / plain_name(loss)})
@@ -92,3 +94,13 @@ def each_loss(verb: Callable[..., None], given: dict[str, Any]) -> None:
             codes.append(2)
     if any(codes):
         raise typer.Exit(max(codes))
+
+
+def _refuse_documents(formats: Iterable[str]) -> None:
+    from ..studies.check import DOCUMENTS
+
+    if one := [name for name in formats if name in DOCUMENTS]:
+        raise UsageError(
+            f"[tool.logitlab] names several losses, and a document of {' or '.join(one)} holds one; give --out DIR "
+            "for a file each, or MODULE:LOSS for one"
+        )

@@ -122,6 +122,17 @@ def test_every_loss_is_checked_and_the_worst_exit_code_counts(project, tmp_path,
     assert main(["check"]) == 1
 
 
+def test_documents_of_several_losses_are_not_printed_one_after_another(project, capsys):
+    project(SETTINGS.replace('shifted"', 'shifted", "{module}:naive"'))
+    assert main(["check", "--format", "text", "--format", "json", "--format", "badge"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        "logitlab: [tool.logitlab] names several losses, and a document of json or badge holds one; give --out DIR "
+        "for a file each, or MODULE:LOSS for one\n"
+    )
+
+
 def test_bits_have_neither_a_grade_nor_cases(project, capsys):
     """--bitwise does not take require and cases, so those of the file do not count."""
     project(SETTINGS + 'require = "A"\n')

@@ -1,5 +1,5 @@
 """The result of a check in each format: text and Markdown for people, the others for programs and services."""
 
-from ._render import FORMATS, file_names, write_formats
+from ._render import DOCUMENTS, FORMATS, file_names, write_formats
 
-__all__ = ["FORMATS", "file_names", "write_formats"]
+__all__ = ["DOCUMENTS", "FORMATS", "file_names", "write_formats"]

@@ -27,6 +27,8 @@ _RENDERERS: Mapping[str, tuple[str, Callable[[CheckResult, Location | None], str
     "badge": (".svg", lambda result, _: badge(result)),
 }
 FORMATS = tuple(_RENDERERS)
+# These hold one loss: two of them, one after the other, are not a document.
+DOCUMENTS = ("json", "junit", "sarif", "badge")
 
 
 def file_names(formats: Collection[str]) -> list[str]:
