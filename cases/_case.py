@@ -117,7 +117,7 @@ class Case(LossOptions):
         numbers = why_unrepresentable(fmt, logit=self.logits, target_probability=probabilities)
         return numbers or self.why_options_unrepresentable(fmt)
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether the case has only logits and class indices, and can share a call with others of its width."""
         bare = not self.set_options and not self.invalid

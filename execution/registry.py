@@ -2,10 +2,12 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
@@ -85,7 +87,24 @@ class Description:
 
 def names() -> tuple[str, ...]:
     """Return the names of all frameworks, LogitLab's and other packages', without importing any."""
-    return tuple(sorted({e.name for e in metadata.entry_points(group=GROUP)}))
+    return tuple(sorted({e.name for e in _points()}))
+
+
+def _points() -> tuple[metadata.EntryPoint, ...]:
+    """Return the entry points of all frameworks; they are read again once a folder of `sys.path` has changed."""
+    return _points_of(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _points_of(folders: tuple[tuple[str, int], ...]) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=GROUP))
+
+
+def _changed(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, order=True)
@@ -105,7 +124,7 @@ class Entry:
 
 def entries() -> tuple[Entry, ...]:
     """Return the entry points of all frameworks, without importing any."""
-    found = metadata.entry_points(group=GROUP)
+    found = _points()
     # Each reading of a name or a version parses the metadata of the distribution, which many entry points share.
     packages = {id(dist): _name_and_version(dist) for dist in {e.dist for e in found}}
     return tuple(sorted({Entry(e.name, e.value, *packages[id(e.dist)]) for e in found}))
@@ -130,7 +149,7 @@ def imported(name: str) -> Framework:
     Raises:
         ImportError: if two packages offer the name, or the entry point is not a Framework.
     """
-    found = {e.value: e for e in metadata.entry_points(group=GROUP, name=name)}
+    found = {e.value: e for e in _points() if e.name == name}
     if len(found) > 1:
         raise ImportError(f"{len(found)} packages offer it, as {' and '.join(sorted(found))}; uninstall all but one")
     (entry,) = found.values()

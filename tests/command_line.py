@@ -1,13 +1,21 @@
 """Helpers that ask the command line's parser: its verbs, and the verb that a command line reaches."""
 
+from functools import cache
+
 import typer
 
 from logitlab.cli import app
 
 
+@cache
+def whole():
+    """Return the command line's parser, made once."""
+    return typer.main.get_command(app)
+
+
 def parsed(arguments):
     """Return the command that the arguments reach; raise a usage error of typer's parser if they do not parse."""
-    command, context = typer.main.get_command(app), None
+    command, context = whole(), None
     while True:
         context = command.make_context(command.name, list(arguments), parent=context)
         rest = [*context._protected_args, *context.args]
@@ -18,7 +26,7 @@ def parsed(arguments):
 
 def verbs(group=None, words=()):
     """Yield the words of each verb, including those in groups: ``("cases",)``, ``("cases", "show")``."""
-    group = typer.main.get_command(app) if group is None else group
+    group = whole() if group is None else group
     for name, command in group.commands.items():
         yield (*words, name)
         if hasattr(command, "commands"):

@@ -5,7 +5,7 @@
 - A test that `make test` leaves out has a mark with the reason: `full`, `cluster`, `latex`, `browser`, `venv` or
   `kills`, which pyproject.toml explains. `full` means more dtypes, cases or inputs than a smaller test. A mark may
   stand at one parameter: `pytest.param("float64", marks=pytest.mark.full)`.
-- `sampled` marks a test with many parameters. `make test` tries one in each three, at another place each time, so that
+- `sampled` marks a test with many parameters. `make test` tries one in each eight, at another place each time, so that
   no value of a second parameter is left out. The others become `full`.
 - Beside each marked test stands a smaller one without a mark, so that `make test` tries every kind of check. Only
   compiled LaTeX and the site in a browser have none.
@@ -14,7 +14,7 @@
   a fifth of it in `make test`.
 - Tests run in groups, each in one worker: the tests of a file, or of several files in `GROUPS`. These share a run, or
   import JAX or TensorFlow, which one worker each does. The groups that take longest come first.
-- Share whatever costs seconds: use `float32_run` before you call `runner.run` with a framework, and `small_run` or
+- Share whatever costs seconds: use `float32_of` before you call `runner.run` with a framework, and `small_run` or
   `paper_run` where a run of NumPy will do.
 - Call the command line by `logitlab.cli.main([...])`; start a process only to test the process. A run starts
   workers: unless the test is about them, use the fixture `in_this_process`, or `calls_in_this_process` of
@@ -22,6 +22,7 @@
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -33,6 +34,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,12 +59,16 @@ settings.load_profile("quick")
 # take longest come first.
 GROUPS = {
     "tensorflow": r"test_(analysis|check|check_forms|check_linear|defects|explain|field_cases|formulas|"
-    r"linear_frameworks|model_options|modes|shapes)\.py::.*(keras|tensorflow)",
+    r"linear_frameworks|model_options|modes|shapes)\.py::.*(keras|tensorflow)"
+    r"|test_(options|invalid)\.py::\w+\[tensorflow|test_findings\.py::test_(no_loss_raises_in|a_masked|keras)\w+\[tens"
+    r"|test_grades\.py::test_the_grade_in_readme\w+\[tensorflow",
     "frameworks": r"test_(agreement|analysis|explain|explain_grades|field_cases|formulas|linear_frameworks|modes)\.py"
     r"|test_(check_forms|check_linear|defects|model_options)\.py::\w+\[jax"
     r"|test_(arguments|check|check_calls|shapes|state|use_instead)\.py::\w*_jax(_|$|\[)"
-    r"|test_findings\.py::test_log1p\w+\[jax",
-    "float32_run": r"test_(docs|findings|grades|invalid|options|runner)\.py",
+    r"|test_(options|invalid)\.py::\w+\[jax|test_findings\.py::test_(no_loss_raises_in|a_masked|log1p)\w+\[jax"
+    r"|test_grades\.py::test_the_grade_in_\w+\[jax",
+    # These import PyTorch.
+    "float32_run": r"test_(docs|findings|grades|invalid|options|quick|reports|runner|variants)\.py",
     "planted defects": r"test_defects\.py",
     "interpreted": r"test_interpreted\.py",
     "check": r"test_check\.py",
@@ -70,7 +76,6 @@ GROUPS = {
     "compare": r"test_compare\.py",
     "faults": r"test_faults\.py",
     "large": r"test_large\.py",
-    "reports": r"test_reports\.py",
     "forks": r"test_(kills|refusals)\.py",
 }
 
@@ -79,13 +84,14 @@ GROUPS = {
 SEPARATE = {"tensorflow", "frameworks"}
 
 
+@functools.cache
 def _group(nodeid: str) -> str:
     """Return the group of a test: one of `GROUPS`, or its file."""
     return next((name for name, ids in GROUPS.items() if re.search(ids, nodeid)), nodeid.partition("::")[0])
 
 
 # `make test` tries one in so many parameters of a `sampled` test.
-SAMPLE = 3
+SAMPLE = 8
 
 
 def _is_sampled(number: int) -> bool:
@@ -269,88 +275,111 @@ def gone():
 
 # --- runs that are measured once ---------------------------------------------------------------------------------
 
-# Cases with options, plain cases that findings are about, and invalid targets.
-OPTION_CASES = ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*"]
-SHARED_CASES = [
-    *OPTION_CASES,
-    "linear_layers/*",
-    "linear_ignored/*",
-    "seed/*",
-    "special/nan",
-    "masks/first",
-    "gap/*",
-    "invalid/*",
-]
-# JAX and TensorFlow dispatch slowly, and JAX compiles for each shape: only the cases that a test needs.
-JAX_CASES = [
-    "smoothing/mild_0.1", "soft/article_none", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none",
-    "layout/spatial", "invalid/minus_one", "invalid/classes", "seed/*", "special/nan", "linear_layers/logit_scale",
-]  # fmt: skip
-TENSORFLOW_CASES = [
-    "smoothing/gap_100", "soft/article_mean", "soft/less_than_one", "soft/zero_on_mask", "weights/article_mean",
-    "ignored/one_none", "layout/spatial", "invalid/classes", "seed/*", "special/nan", "gap/500_low",
-    "linear_ignored/two_mean",
-]  # fmt: skip
+# Cases with options, plain cases that findings are about, and invalid targets. JAX and TensorFlow dispatch slowly, and
+# JAX compiles for each shape: only the cases that a test needs.
+FLOAT32_CASES = {
+    "numpy, torch": [
+        "smoothing/*", "weights/*", "ignored/*", "soft/*", "layout/*", "reductions/tiny_mean",
+        "reductions/infinite_row_mean", "reductions/nan_row_sum", "reductions/empty_*", "linear_layers/class_weights",
+        "linear_layers/soft", "linear_layers/softcap", "linear_layers/z_loss", "seed/*", "special/nan", "masks/first",
+        "gap/*", "invalid/*",
+    ],
+    "onnxruntime": [],
+    "jax": [
+        "smoothing/mild_0.1", "soft/less_than_one", "soft/zero_on_mask", "weights/article_none", "layout/spatial",
+        "invalid/minus_one", "invalid/classes", "linear_layers/logit_scale", "masks/first",
+    ],
+    "tensorflow": [
+        "smoothing/gap_100", "soft/article_mean", "soft/less_than_one", "soft/zero_on_mask", "weights/article_mean",
+        "ignored/one_none", "layout/spatial", "invalid/classes", "gap/500_low", "linear_ignored/two_mean",
+        "masks/first",
+    ],
+}  # fmt: skip
+# Losses of libraries and one formula: JAX compiles each.
+FLOAT32_LOSSES = {"jax": ["jax/optax.*", "jax/log1p*"]}
+
+
+def _float32(frameworks, cases, implementations=None):
+    from logitlab import runner
+
+    with calls_in_this_process():
+        return runner.run(
+            frameworks=frameworks, implementations=implementations, cases=cases, dtypes="float32", modes="eager"
+        )
 
 
 @pytest.fixture(scope="session")
-def float32_tables():
-    """Return tables of eager float32 runs, by framework, over the cases that decide README's grades and more.
+def float32_of():
+    """Return a function that gives a framework's table of an eager float32 run, over `FLOAT32_CASES`.
 
-    The first is NumPy's and PyTorch's, over `SHARED_CASES` too; then ONNX Runtime's, JAX's and TensorFlow's.
+    Those of NumPy, PyTorch and ONNX Runtime have the cases that decide README's grades too. Tests of JAX and
+    TensorFlow are in the groups that have imported these.
     """
     import kept_grades
 
-    from logitlab import runner
-
     deciding = kept_grades.read().cases
-    whole = {"dtypes": "float32", "modes": "eager"}
-    with calls_in_this_process():
-        here = [
-            runner.run(**whole, frameworks=["numpy", "torch"], cases=[*SHARED_CASES, *deciding]),
-            runner.run(**whole, frameworks="onnxruntime", cases=deciding),
-        ]
-    return [
-        *here,
-        runner.run(**whole, frameworks="jax", cases=[*JAX_CASES, *deciding]),
-        runner.run(**whole, frameworks="tensorflow", cases=[*TENSORFLOW_CASES, *deciding]),
-    ]
+
+    @cache
+    def whole(frameworks):
+        cases = FLOAT32_CASES[frameworks]
+        if frameworks in ("jax", "tensorflow"):
+            return _float32(frameworks, cases, FLOAT32_LOSSES.get(frameworks))
+        return _float32(frameworks.split(", "), [*cases, *deciding])
+
+    def one(framework):
+        table = whole("numpy, torch" if framework in ("numpy", "torch") else framework)
+        return table[table["framework"] == framework]
+
+    return one
 
 
 @pytest.fixture(scope="session")
-def float32_run(float32_tables):
-    """Return all of `float32_tables` as one table."""
-    import pandas as pd
+def deciding_of(float32_of):
+    """Return a function that gives a framework's results at the cases that decide README's grades."""
+    import kept_grades
 
-    return pd.concat(float32_tables, ignore_index=True)
+    deciding = kept_grades.read().cases
+
+    @cache
+    def one(framework):
+        separate = framework in ("jax", "tensorflow")
+        table = _float32(framework, deciding) if separate else float32_of(framework)
+        return table[table["case"].isin(deciding) & table["grade"].notna()]
+
+    return one
+
+
+# A built-in loss and the formulas.
+FOUR = ["numpy/naive", "numpy/lse", "numpy/log1p", "numpy/scipy.special.softmax"]
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """Return a run of a few cases and a sweep, in NumPy."""
+    """Return a run of a few cases and a sweep, in four of NumPy's losses."""
     from logitlab import runner
     from logitlab.storage.store import Run
 
     folder = tmp_path_factory.mktemp("small") / "run"
     with calls_in_this_process():
         runner.run(
-            cases=["seed/*", "masks/first", "masks/on_target"], sweeps="offset=1:1e4:3log", frameworks="numpy",
-            dtypes=["float32", "float64"], out=folder,
+            cases=["seed/*", "masks/first", "masks/on_target"], sweeps="offset=1:1e4:3log",
+            implementations=FOUR, dtypes=["float32", "float64"], out=folder,
         )  # fmt: skip
     return Run(folder)
 
 
 @pytest.fixture(scope="session")
 def paper_run(tmp_path_factory):
-    """Return a run for tables and figures: NumPy's losses in two dtypes, on a few families and along two axes."""
+    """Return a run for tables and figures: four of NumPy's losses in two dtypes, on a few cases and along two axes."""
     from logitlab import runner
     from logitlab.storage.store import Run
 
     folder = tmp_path_factory.mktemp("paper") / "run"
     with calls_in_this_process():
         runner.run(
-            cases=["seed/*", "masks/*", "overflow/*"], sweeps=["offset=1:1e5:6log", "classes=3,10"],
-            frameworks="numpy", dtypes=["float16", "float32"], modes="eager", out=folder,
+            cases=["seed/*", "masks/first", "masks/on_target", "overflow/float32_*", "overflow/float16_*"],
+            sweeps=["offset=1:1e5:6log", "classes=3,10"], implementations=FOUR, dtypes=["float16", "float32"],
+            modes="eager", out=folder,
         )  # fmt: skip
     return Run(folder)
 

@@ -105,8 +105,13 @@ def measured(request):
     return typed(pd.concat([of_jax, of_torch]))
 
 
-def test_the_report_says_where_compiled_and_eager_differ(measured):
-    found = {s.name: s for s in reports.sections(measured)}
+@pytest.fixture(scope="module")
+def sections(measured):
+    return {s.name: s for s in reports.sections(measured)}
+
+
+def test_the_report_says_where_compiled_and_eager_differ(measured, sections):
+    found = sections
     modes = found["modes"].table
     assert set(modes["mode"]) >= {"compiled"}
     jax = measured[(measured["framework"] == "jax") & (measured["status"] == "ok")]
@@ -116,8 +121,8 @@ def test_the_report_says_where_compiled_and_eager_differ(measured):
     assert of_jax["different"].sum() == (eager != compiled.reindex(eager.index)).sum()
 
 
-def test_twins_are_found(measured):
-    found = {s.name: s for s in reports.sections(measured)}["pairs"].shown
+def test_twins_are_found(sections):
+    found = sections["pairs"].shown
     groups = [set(g.split(", ")) for g in found["with the same losses, bit for bit"]]
     twins = {"torch/F.cross_entropy", "torch/F.nll_loss[F.log_softmax]"}
     assert any(twins <= g for g in groups), f"torch's losses differ now: {groups}"

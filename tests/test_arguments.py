@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 import logitlab
 from logitlab import runner
@@ -17,6 +18,15 @@ from logitlab.studies.testing import logit_cases
 
 ONE = {"cases": "seed/article", "implementations": "numpy/lse", "frameworks": "numpy"}
 NO_LIMITS = ["x", 0, -1, math.nan, math.inf, True]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Return the folder of a run of one case."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    with calls_in_this_process():
+        runner.run(**ONE, dtypes="float32", out=folder)
+    return folder
 
 
 @pytest.fixture
@@ -129,17 +139,15 @@ def test_a_set_of_requirements_alone_is_one_set():
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_lone_string_is_a_list_of_one(small_run):
+def test_a_lone_string_is_a_list_of_one(measured):
     assert set(logitlab.implementations("numpy")["framework"]) == {"numpy"}
-    pd.testing.assert_frame_equal(
-        logitlab.read(small_run.folder, columns="case"), logitlab.read(small_run.folder, columns=["case"])
-    )
+    pd.testing.assert_frame_equal(logitlab.read(measured, columns="case"), logitlab.read(measured, columns=["case"]))
     assert [(c.name, c.dtype) for c in logit_cases("seed/article", "float16")] == [("seed/article", "float16")]
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_list_of_runs_has_the_tables_of_the_runs(small_run):
-    alone, listed = logitlab.tables(small_run.folder), logitlab.tables([str(small_run.folder)])
+def test_a_list_of_runs_has_the_tables_of_the_runs(measured):
+    alone, listed = logitlab.tables(measured), logitlab.tables([str(measured)])
     assert list(alone) == list(listed)
     pd.testing.assert_frame_equal(alone["grades"], listed["grades"])
 
@@ -267,9 +275,9 @@ def test_anything_but_an_array_of_numbers_is_reported_in_one_line(arguments, opt
 
 
 @pytest.mark.parametrize("sides", [("{run}", "nope"), ("nope", "{run}")])
-def test_compare_says_which_folder_is_missing_before_it_reads_the_other(small_run, sides, monkeypatch):
+def test_compare_says_which_folder_is_missing_before_it_reads_the_other(measured, sides, monkeypatch):
     monkeypatch.setattr("logitlab.storage.store.Run.read", lambda run: pytest.fail("a run was read"))
-    given = [side.format(run=small_run.folder) for side in sides]
+    given = [side.format(run=measured) for side in sides]
     assert refused(logitlab.compare, *given).startswith("nope does not exist; ")
 
 

@@ -133,13 +133,18 @@ def log_sum(x, t):
 
 
 @pytest.mark.pinned
-def test_the_log_sum_of_a_vocabulary_is_not_invariant_and_the_built_in_loss_is():
+@pytest.mark.parametrize(
+    "more",
+    [(), pytest.param((torch_bitwise.a_sum_in_a_fixed_order,), marks=pytest.mark.full)],
+    ids=["built-in", "more"],
+)
+def test_the_log_sum_of_a_vocabulary_is_not_invariant_and_the_built_in_loss_is(more):
     message = WORDS.format(version=torch.__version__)
     asked = {"dtypes": "float32", "min_classes": 50_257, "bitwise": True, "run_script": False}
     result = logitlab.check(log_sum, "torch", **asked)
     # The row alone with 1 and with 2 threads: the number of cores does not decide.
     assert ("threads", "loss") in broken(result), f"{message}\n{result}"
-    for sound in (torch_bitwise.built_in, torch_bitwise.a_sum_in_a_fixed_order):
+    for sound in (torch_bitwise.built_in, *more):
         result = logitlab.check(sound, "torch", **asked)
         assert result.passed, f"{message}\n{result}"
 
@@ -153,14 +158,15 @@ def test_the_number_of_threads_is_as_before():
 # --- the other side of a check ---------------------------------------------------------------------------------
 
 
+@pytest.mark.full  # each program imports PyTorch; the command line below runs one of NumPy
 @pytest.mark.parametrize(
     "name",
     [
         "odd_rows_are_summed_in_another_order",
-        pytest.param("the_gradient_depends_on_the_neighbours_by_one_ulp", marks=pytest.mark.full),
-        pytest.param("the_sum_has_a_part_for_each_thread", marks=pytest.mark.full),
-        pytest.param("the_last_bit_is_left_to_chance", marks=pytest.mark.full),
-        pytest.param("noise_depends_on_the_batch_size", marks=pytest.mark.full),
+        "the_gradient_depends_on_the_neighbours_by_one_ulp",
+        "the_sum_has_a_part_for_each_thread",
+        "the_last_bit_is_left_to_chance",
+        "noise_depends_on_the_batch_size",
     ],
 )
 def test_the_program_shows_the_difference(name, tmp_path):
@@ -267,6 +273,9 @@ def test_the_command_line_ends_with_0_or_1_and_writes_the_report(tmp_path, monke
     assert main(["check", "bits_of_mine.py:by_size", *asked, "--out", "kept"]) == 1
     printed = capsys.readouterr().out
     assert "among others (the row in a smaller or larger batch)" in printed
+    assert "In a new process it prints:" in printed
+    assert "numbers differ" in printed
+    assert "logitlab" not in (tmp_path / "kept" / "reproduce.py").read_text()
     assert "in row" in printed
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {
         "report.txt", "failures.csv", "properties.csv", "reproduce.py"
@@ -337,7 +346,7 @@ def test_a_loss_that_changes_its_bits_is_named_in_the_report(narrow, tmp_path, m
 
 def test_the_site_has_a_page_of_bits(narrow, tmp_path):
     pytest.importorskip("altair")
-    logitlab.run(out="run", bitwise=True, **RUN)
+    logitlab.run(out="run", bitwise=True, **RUN | {"implementations": "numpy/lse"})
     assert main(["report", "run", "--format", "html", "--out", "site"]) == 0
     page = (tmp_path / "site" / "bitwise.html").read_text()
     assert "Bitwise invariance" in page
@@ -351,7 +360,8 @@ def test_the_command_line_names_the_losses_that_change_their_bits(narrow, capsys
 
 
 def test_a_resumed_run_measures_only_what_is_missing_and_a_packed_run_keeps_it(narrow, tmp_path, monkeypatch):
-    logitlab.run(out="run", bitwise=True, **RUN)
+    numpy = RUN | {"implementations": ["numpy/lse", "numpy/log1p"]}
+    logitlab.run(out="run", bitwise=True, **numpy)
     before = logitlab.bitwise("run")
     (tmp_path / "run" / "bitwise" / "00001.parquet").write_bytes(b"damaged")
     with pytest.raises(logitlab.UsageError, match="damaged"):
@@ -360,7 +370,7 @@ def test_a_resumed_run_measures_only_what_is_missing_and_a_packed_run_keeps_it(n
     tried = []
     try_in_worker = cells.try_in_worker
     monkeypatch.setattr(cells, "try_in_worker", lambda given: tried.append(given) or try_in_worker(given))
-    logitlab.run(out="run", bitwise=True, resume=True, **RUN)
+    logitlab.run(out="run", bitwise=True, resume=True, **numpy)
     assert len({given.implementation for given in tried}) == 1
     assert len(tried) == 2  # one cell, two widths
     assert logitlab.bitwise("run").equals(before)

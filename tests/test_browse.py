@@ -3,8 +3,10 @@
 import dataclasses
 import itertools
 import math
+from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from example_counts import examples
 from hypothesis import given, settings
@@ -22,9 +24,21 @@ from logitlab.studies.browse import _thresholds as thresholds
 from logitlab.studies.browse import listing, showing
 from logitlab.studies.browse._linear import LinearView
 
-WHOLE = listing.catalogue()
-FAMILIES = sorted(set(WHOLE["family"]))
-USED = sorted({tag for c in all_cases() for tag in c.tags})
+
+# On first use: building the catalogue takes long, and every worker imports this file.
+@cache
+def whole() -> pd.DataFrame:
+    return listing.catalogue()
+
+
+def families() -> list[str]:
+    return sorted(set(whole()["family"]))
+
+
+def used() -> list[str]:
+    return sorted({tag for c in all_cases() for tag in c.tags})
+
+
 SOURCES = ["optax", "PYTORCH/pytorch", "#1020", "*/jax#*", "keras"]
 
 
@@ -32,8 +46,8 @@ SOURCES = ["optax", "PYTORCH/pytorch", "#1020", "*/jax#*", "keras"]
 
 some = {
     "patterns": st.lists(st.sampled_from(["*", "gap/*", "field_*/*", "seed/article"]), max_size=2),
-    "families": st.lists(st.sampled_from(FAMILIES), max_size=8),
-    "tags": st.lists(st.sampled_from(USED), max_size=3),
+    "families": st.lists(st.deferred(lambda: st.sampled_from(families())), max_size=8),
+    "tags": st.lists(st.deferred(lambda: st.sampled_from(used())), max_size=3),
     "dtypes": st.lists(st.sampled_from(list(FORMATS)), max_size=2),
     "sources": st.lists(st.sampled_from(SOURCES), max_size=2),
 }
@@ -55,7 +69,7 @@ def test_filters_given_together_keep_the_cases_that_each_keeps(filters):
 
 @pytest.mark.parametrize("name", some)
 def test_words_of_one_filter_are_alternatives(name):
-    words = {"patterns": ["gap/*", "seed/*"], "families": FAMILIES, "tags": USED, "dtypes": list(FORMATS)}
+    words = {"patterns": ["gap/*", "seed/*"], "families": families(), "tags": used(), "dtypes": list(FORMATS)}
     for one, other in itertools.pairwise({**words, "sources": SOURCES}[name]):
         assert listed(**{name: [one, other]}) == listed(**{name: one}) | listed(**{name: other})
 
@@ -81,12 +95,12 @@ def test_a_filter_keeps_the_cases_that_pass_and_no_others(filters, passes):
 
 def test_the_list_keeps_the_catalogues_order_and_columns():
     found = listing.catalogue(tags=["field", "seeded"])
-    assert list(found.columns) == list(WHOLE.columns)
-    assert list(found["case"]) == [c for c in WHOLE["case"] if c in set(found["case"])]
+    assert list(found.columns) == list(whole().columns)
+    assert list(found["case"]) == [c for c in whole()["case"] if c in set(found["case"])]
 
 
 def test_every_tag_is_explained_and_every_explained_tag_is_used():
-    assert set(USED) == set(TAGS)
+    assert set(used()) == set(TAGS)
 
 
 def test_tags_that_follow_from_the_arrays_are_set():
@@ -359,7 +373,7 @@ def test_the_whole_list_fits_a_hundred_columns(capsys):
     assert main(["cases"]) == 0
     shown = capsys.readouterr().out
     assert narrow(shown)
-    assert [name for name in WHOLE["case"] if name not in shown] == []
+    assert [name for name in whole()["case"] if name not in shown] == []
 
 
 @pytest.mark.sampled
@@ -404,8 +418,8 @@ def test_a_case_without_rows_shows_no_rows():
 
 
 def test_tables_name_the_problem():
-    assert set(WHOLE["problem"]) == {"logits", "linear"}
-    assert set(WHOLE.loc[WHOLE["family"].str.startswith("linear_"), "problem"]) == {"linear"}
+    assert set(whole()["problem"]) == {"logits", "linear"}
+    assert set(whole().loc[whole()["family"].str.startswith("linear_"), "problem"]) == {"linear"}
     found = listing.implementations(["numpy"]).set_index("implementation")["problem"]
     assert (found["numpy/lse"], found["numpy/lse[linear]"]) == ("logits", "linear")
 

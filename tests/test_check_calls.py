@@ -420,7 +420,7 @@ def jax_losses():
 @pytest.mark.parametrize(
     ("name", "names"),
     [
-        ("right", set()),
+        pytest.param("right", set(), marks=pytest.mark.full),  # a smaller one is in test_check.py
         pytest.param("custom", set(), marks=pytest.mark.full),
         pytest.param("wrong_tangent", {"second derivatives"}, marks=pytest.mark.full),
         pytest.param("mapped", {"under vmap and grad"}, marks=pytest.mark.full),

@@ -45,7 +45,7 @@ def each_way(cases, *, few_shapes):
 def test_an_answer_that_is_not_graded_again_has_the_lines_that_it_would_get(few_shapes):
     candidate = Candidate("by_the_batch", load_framework("torch"), by_the_batch, None, "cpu", "eager")
     # Rows without an origin are graded again.
-    for rows in each_way(CATALOGUE, few_shapes=few_shapes):
+    for rows in each_way([case for case in CATALOGUE if case.classes in (5, 65)], few_shapes=few_shapes):
         once, again = (table(measure(candidate, r)) for r in (rows, replace(rows, origin=None)))
         assert once.equals(again), str(rows.how)
 
@@ -140,6 +140,7 @@ def test_progress_and_the_first_failure_are_reported_as_they_come():
     result = logitlab.check(
         wrong_from_five_classes, "torch", "float32", cases=WIDTHS,
         progress=lambda done, total, label: seen.append((done, total, label)), on_failure=seen.append,
+        run_script=False,
     )  # fmt: skip
     assert seen[:3] == [(n, 4, f"float32, {c} classes") for n, c in enumerate((2, 3, 5))]
     assert seen[3] == "check/width_5[0] in float32: loss has grade D (inaccurate)"

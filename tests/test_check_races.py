@@ -164,7 +164,9 @@ def test_a_size_that_fails_is_not_blamed_on_the_dtype_before():
     assert broken(result) == {"rows independent of each other"}, str(result)
 
 
-@pytest.mark.parametrize("dtypes", [["bfloat16", "float32"], ["float16", "bfloat16"]])
+@pytest.mark.parametrize(
+    "dtypes", [["bfloat16", "float32"], pytest.param(["float16", "bfloat16"], marks=pytest.mark.full)]
+)
 def test_a_dtype_that_the_first_call_decides_is_caught(dtypes):
     result = checked(by_the_first_dtype(), cases=["check/width_5"], dtypes=dtypes, shrink=False)
     assert not result.passed

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from logitlab.cli import main
+from logitlab.execution import registry
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.studies.browse import listing
 
@@ -59,7 +60,7 @@ def test_a_run_prints_its_folder_and_a_report_reads_it(tmp_path, capsys):
 
 def test_a_run_without_out_is_kept_under_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["run", "--case", "seed/article", "--framework", "numpy", "--dtype", "float32"]) == 0
+    assert main(["run", "--case", "seed/article", "--implementation", "numpy/lse", "--dtype", "float32"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert f"runs/{folder.name}" in capsys.readouterr().out
 
@@ -90,7 +91,7 @@ def test_doctor_finds_the_set_up_sound(frameworks, monkeypatch, capsys):
 
 
 def test_doctor_shows_how_to_install_missing_packages(monkeypatch, capsys):
-    described = listing.describe_frameworks(["numpy"])
+    described = {"numpy": registry.describe("numpy")}
     gone = {"torch": Description("torch", missing="cannot be imported: ModuleNotFoundError: No module named 'torch'")}
     monkeypatch.setattr(listing, "describe_frameworks", lambda: described | gone)
     assert main(["doctor"]) == 0
@@ -106,7 +107,7 @@ def test_the_catalogue_is_a_table():
 
 
 def test_the_implementations_are_a_table():
-    table = listing.implementations(["numpy", "torch"])
+    table = listing.tabulated({name: registry.describe(name) for name in ("numpy", "torch")})
     wanted = ["framework", "implementation", "formula", "dtypes", "devices", "modes", "version", "available"]
     assert list(table.columns[: len(wanted)]) == wanted
     absent = {"cut_cross_entropy is not installed", "torchtune is not installed"}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
 from logitlab.storage.verification import verify
 
-dask = pytest.importorskip("dask", reason="the extra dask is not installed")
-distributed = pytest.importorskip("distributed")
+if find_spec("distributed") is None:
+    pytest.skip("the extra dask is not installed", allow_module_level=True)
 
 PLAN = {
     "cases": ["seed/*", "masks/first", "gap/5_low"],
@@ -38,6 +39,9 @@ PATIENCE = 60
 @contextmanager
 def cluster(environment=None, **options):
     """Return workers on this machine, and the executor's name for them."""
+    import dask
+    import distributed
+
     # Dask would set the numbers of threads, and a run distinguishes environments by these.
     quiet = {"distributed.nanny.pre-spawn-environ": {}, "distributed.admin.system-monitor.gil.enabled": False}
     asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"} | options
@@ -67,6 +71,8 @@ def assert_same(found, expected):
 
 
 def pids(running) -> dict:
+    import distributed
+
     with distributed.Client(running.scheduler_address, set_as_default=False) as client:
         return client.run(os.getpid)
 
@@ -203,6 +209,8 @@ def only(tmp_path_factory, distribution):
 @contextmanager
 def one_more(running, threads=1, **environment):
     """Another worker of the cluster, with these environment variables, started as people do."""
+    import distributed
+
     command = [sys.executable, "-m", "distributed.cli.dask_worker", running.scheduler_address, f"--nthreads={threads}"]
     with distributed.Client(running.scheduler_address, set_as_default=False) as client:
         there = set(client.scheduler_info(n_workers=-1)["workers"])
@@ -375,6 +383,8 @@ def network():
 
 @pytest.mark.cluster
 def test_workers_in_separate_networks_measure_together(network, local, tmp_path):
+    import distributed
+
     with ExitStack() as workers, cluster(n_workers=0, host="10.213.77.1") as running:
         for name, space in network.items():
             worker = (

@@ -2,6 +2,7 @@
 
 import html
 import json
+import random
 import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
@@ -308,9 +309,37 @@ def tables(draw):
     return made(ALWAYS, *draw(drawn()))
 
 
+# Each law holds for tables that Hypothesis draws, and for one pair with every kind of change.
+NAMES = ["x/a", HOSTILE[3]]
+
+
+@pytest.fixture(scope="module")
+def every_change():
+    """Return two tables: `CHANGES` under an ordinary and a hostile name, and cells that one table does not have."""
+    sides = []
+    for side, own in enumerate(["x/before", "x/after"]):
+        rows = [line(implementation=n, case=f"f/{i}") | pair[side] for i, pair in enumerate(CHANGES) for n in NAMES]
+        sides.append(made(ALWAYS, *rows, line(implementation=own), line(case=f"f/{own}", row=side)))
+    return tuple(sides)
+
+
+def shuffler():
+    return random.Random(0)  # noqa: S311 - no secret
+
+
+def test_every_change_compared_with_itself_is_empty(every_change):
+    for table in every_change:
+        assert_empty(table)
+
+
+@pytest.mark.full
 @given(tables())
 @settings(max_examples=examples(25))
 def test_a_table_compared_with_itself_is_empty(table):
+    assert_empty(table)
+
+
+def assert_empty(table):
     found = logitlab.compare(table, table.copy())
     assert found.empty
     assert len(found) == 0
@@ -335,18 +364,36 @@ def lines_of(changes):
     return sorted(map(tuple, own[KEY].astype(object).fillna("").to_numpy().tolist()), key=str)
 
 
+def test_the_other_way_round_every_regression_is_an_improvement(every_change):
+    assert_symmetric(every_change)
+
+
+@pytest.mark.full
 @given(pairs())
 @settings(max_examples=examples(25))
 def test_the_other_way_round_regressions_are_improvements(pair):
+    assert_symmetric(pair)
+
+
+def assert_symmetric(pair):
     there, back = logitlab.compare(*pair), logitlab.compare(*reversed(pair))
     assert lines_of(there.regressions) == lines_of(back.improvements)
     assert lines_of(there.improvements) == lines_of(back.regressions)
     assert set(there.regressions["change"]) <= {"cell gone", "case gone", *SYMMETRIC[:5]}
 
 
+def test_the_order_of_lines_does_not_matter_to_any_change(every_change):
+    assert_without_order(every_change, shuffler())
+
+
+@pytest.mark.full
 @given(pairs(), st.randoms())
 @settings(max_examples=examples(15))
 def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
+    assert_without_order(pair, random)
+
+
+def assert_without_order(pair, random):
     def shuffled(table):
         order = list(range(len(table)))
         random.shuffle(order)
@@ -360,9 +407,18 @@ def test_the_order_of_lines_and_of_categories_does_not_matter(pair, random):
     pd.testing.assert_frame_equal(found.cells, again.cells)
 
 
+def test_a_baseline_can_replace_a_table_with_every_change(tmp_path, every_change):
+    assert_replaceable(tmp_path, every_change, shuffler())
+
+
+@pytest.mark.full
 @given(pairs(), st.randoms())
 @settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_baseline_can_replace_its_table(tmp_path, pair, random):
+    assert_replaceable(tmp_path, pair, random)
+
+
+def assert_replaceable(tmp_path, pair, random):
     before, after = pair
     kept, again, last = (tmp_path / name for name in ("base.json", "again.json", "last.json"))
     for path in (kept, again, last):  # from an earlier example
@@ -514,7 +570,7 @@ def test_markdown_is_a_screenful_in_which_data_is_code(hostile):
 def large_difference(folder):
     """A real run, and the same with every kind of change in most of its cells, under long names."""
     before = Run(folder).read().astype({"implementation": object})
-    ends = [f".losses.a_loss_of_a_long_name_{i}[from_logits,dtype]" for i in range(8)]
+    ends = [f".losses.a_loss_of_a_long_name_{i}[from_logits,dtype]" for i in range(5)]
     copies = [before.assign(implementation=before["implementation"] + end) for end in ends]
     whole = pd.concat(copies, ignore_index=True)
     new = whole.astype(dict.fromkeys(["status", "grade", "verdict", "detail", "bits"], object))
@@ -597,6 +653,14 @@ def many(tmp_path_factory):
     return str(folder / "before.parquet"), str(folder / "after.parquet")
 
 
+@pytest.fixture(scope="module")
+def rendered(many):
+    """Return each format of the comparison of these tables, and Markdown with every change."""
+    found = logitlab.compare(*many)
+    pages = {name: _render._RENDERERS[name][1](found, False) for name in comparison.FORMATS}
+    return pages | {"whole markdown": _markdown.markdown(found, whole=True)}
+
+
 def test_each_kind_of_change_is_shown_and_the_rest_is_counted(many, capsys):
     assert main(["compare", *many]) == 1
     lines = [text.strip() for text in capsys.readouterr().out.splitlines()]
@@ -615,8 +679,8 @@ def test_all_prints_every_line(many, name, capsys):
 
 
 @pytest.mark.parametrize(("name", "most"), [("junit", 20), ("github", 3)])
-def test_each_format_shows_each_kind_of_change(many, name, most):
-    page = dict(comparison_of(many))[name]
+def test_each_format_shows_each_kind_of_change(rendered, name, most):
+    page = rendered[name]
     lines = r"(?:\| |\n|%0A|>){}(?: \||:)"  # of a table, of words, of an annotation, of XML
     shown = {kind: len(re.findall(lines.format(kind), page)) for kind in ("grade lost", "error grown")}
     assert sum(shown.values()) == most
@@ -624,20 +688,19 @@ def test_each_format_shows_each_kind_of_change(many, name, most):
     assert f"... and {40 - most} more" in page
 
 
-def comparison_of(sides):
-    found = logitlab.compare(*sides)
-    return [(name, _render._RENDERERS[name][1](found, False)) for name in comparison.FORMATS]
-
-
-def test_only_short_markdown_cuts_names(many):
-    whole = {"markdown": _markdown.markdown(logitlab.compare(*many), whole=True)}
-    for name, page in (dict(comparison_of(many)) | whole).items():
+def test_only_short_markdown_cuts_names(rendered):
+    for name, page in (rendered | {"markdown": rendered["whole markdown"]}).items():
         assert LONG in "".join(html.unescape(page).split()), name
 
 
+@pytest.fixture(scope="module")
+def unchanged():
+    return logitlab.compare(made(line()), made(line()))
+
+
 @pytest.mark.parametrize("name", comparison.FORMATS)
-def test_every_format_reports_that_nothing_changed(name, tmp_path, capsys):
-    found = logitlab.compare(made(line()), made(line()))
+def test_every_format_reports_that_nothing_changed(name, unchanged, tmp_path, capsys):
+    found = unchanged
     (path,) = comparison.write(found, [name], tmp_path)
     if name == "junit":
         root = ET.fromstring(path.read_text())  # noqa: S314 - written above
@@ -652,7 +715,12 @@ def test_every_format_reports_that_nothing_changed(name, tmp_path, capsys):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     with calls_in_this_process():
-        runner.run(cases=["seed/*", "masks/*"], frameworks=["numpy"], dtypes=["float32", "float16"], out=path)
+        runner.run(
+            cases=["seed/*", "masks/*"],
+            implementations=["numpy/l*", "numpy/naive"],
+            dtypes=["float32", "float16"],
+            out=path,
+        )
     return path
 
 

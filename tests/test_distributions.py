@@ -40,9 +40,9 @@ def df(small_run):
     "by",
     [
         KEYS,
-        ["dtype", "family", "quantity"],
+        pytest.param(["dtype", "family", "quantity"], marks=pytest.mark.full),
         ["formula", "dtype", "axis", "along", "quantity"],
-        ["case", "row", "quantity", "dtype"],
+        pytest.param(["case", "row", "quantity", "dtype"], marks=pytest.mark.full),
         ["grade"],
     ],
     ids="/".join,

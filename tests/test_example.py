@@ -111,12 +111,14 @@ def test_check_prints_a_program_that_shows_a_failure(done, installed, tmp_path):
     assert given != exact
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_explain_shows_the_input_and_the_output(done):
     shown = done("explain", "seed/article", "--implementation", "example/math.fsum", "--row", 1)
     assert "2000" in shown
     assert "gradient" in shown
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_hunt_searches_the_examples_loss(done):
     done("hunt", "example/math.fsum", "--evaluations", 50, "--case", "seed/*")
 

@@ -243,10 +243,10 @@ def test_a_certain_row_loses_its_loss_beside_one(explain):
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
-@pytest.mark.parametrize("formula", ["naive", "lse", pytest.param("log1p", marks=pytest.mark.full)])
+@pytest.mark.parametrize("formula", ["naive", *(pytest.param(f, marks=pytest.mark.full) for f in ("lse", "log1p"))])
 def test_a_failure_is_reported_where_a_quantity_is_wrong_and_nowhere_else(explain, formula, dtype):
     """Covers every plain row of three classes."""
-    for case in select_cases(["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "gap/*", "certainty/*"]):
+    for case in select_cases(["seed/*", "overflow/*", "underflow/*", "masks/*", "special/*", "certainty/*"]):
         if case.classes != 3 or dtype not in case.dtypes or not case.plain:
             continue
         for row in range(case.rows):

@@ -28,14 +28,13 @@ from logitlab.studies import explain as explanation
 from logitlab.studies.explain import ExplainRequest
 from logitlab.studies.hunt import _hunt
 
-MORE = ("numpy/naive", "numpy/scipy.special.softmax", "torch/lse", "torch/F.cross_e*")
+MORE = ("numpy/naive", "numpy/*.softmax", "torch/lse", "torch/F.cross_e*")
+# The last is the number of cases of the sample from one to the next.
 IMPLEMENTATIONS = [
-    ("float32", ("torch/F.cross_entropy",)),
-    ("bfloat16", ("numpy/lse",)),
-    pytest.param(
-        "float32", ("numpy/naive", "numpy/*.softmax", "torch/lse", "torch/F.cross_e*"), marks=pytest.mark.full
-    ),
-    pytest.param("bfloat16", ("torch/F.cross_entropy",), marks=pytest.mark.full),
+    pytest.param("float32", ("torch/F.cross_entropy",), 4, id="float32-torch/F.cross_entropy, a quarter"),
+    pytest.param("bfloat16", ("numpy/lse",), 4, id="bfloat16-numpy/lse, a quarter"),
+    pytest.param("float32", MORE, 1, marks=pytest.mark.full, id="float32-more"),
+    pytest.param("bfloat16", ("torch/F.cross_entropy", "numpy/lse"), 1, marks=pytest.mark.full, id="bfloat16-two"),
 ]
 FLOAT32 = FORMATS["float32"]
 
@@ -86,17 +85,15 @@ def test_the_sample_has_every_family():
     assert {c.family for c in sample()} == {c.family for c in all_cases()}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "asked"), IMPLEMENTATIONS, ids=lambda given: given if isinstance(given, str) else given[0]
-)
-def test_explain_gives_the_grades_of_the_table(dtype, asked, explainer):
-    cases = [c.id for c in sample() if dtype in c.dtypes]
+@pytest.mark.parametrize(("dtype", "asked", "step"), IMPLEMENTATIONS)
+def test_explain_gives_the_grades_of_the_table(dtype, asked, step, explainer):
+    cases = [c.id for c in sample()[::step] if dtype in c.dtypes]
     frameworks = sorted({name.partition("/")[0] for name in asked})
     with calls_in_this_process():
         table = logitlab.run(cases=cases, frameworks=frameworks, implementations=asked, dtypes=dtype, modes="eager")
     found, compared = disagreements(table, explainer, ends)
     assert found == []
-    assert compared > 200
+    assert compared > 200 / step
 
 
 # --- the case it was given --------------------------------------------------------------------------------------
@@ -310,8 +307,11 @@ def test_a_wrong_sign_is_named_at_its_entry():
 
 @pytest.mark.parametrize(
     "implementation",
-    ["numpy/naive", pytest.param("numpy/lse", marks=pytest.mark.full), "numpy/scipy.special.softmax"],
-)
+    [
+        pytest.param("numpy/naive", marks=pytest.mark.full), pytest.param("numpy/lse", marks=pytest.mark.full),
+        "numpy/scipy.special.softmax",
+    ],
+)  # fmt: skip
 def test_grades_c_to_f_always_read_as_failures_and_grade_a_never_does(implementation, explainer):
     families = ["offset/*", "gap/*", "certainty/*", "underflow/*", "reductions/*"]
     for case in select_cases(families):

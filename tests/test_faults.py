@@ -72,8 +72,10 @@ FAULTS |= {name: (line, "ok") for name, (line, _) in LEFT.items()}
 FULL = {
     "segfaults", "ends_well", "holds_the_interpreter", "loses_its_settings", "makes_numpy_raise", "sets_a_variable",
     "makes_warnings_errors", "ignores_a_signal", "sets_an_alarm", "goes_elsewhere", "leaks_memory", "leaks_threads",
+    "killed", "stops", "rounds_up",
 }  # fmt: skip
 NAMES = [pytest.param(name, marks=pytest.mark.full if name in FULL else []) for name in FAULTS]
+FORMULAS = ["numpy/naive", "numpy/lse", "numpy/log1p"]
 WITH_A_ZERO = "if (batch.logits == 0).any():"
 
 
@@ -144,7 +146,7 @@ def measure(names, out):
     """Measure all faults in one run; they happen for rows with a zero, in the first of three cases."""
     return runner.run(
         cases=["gap/5_low", "seed/article", "seed/article_mean"], frameworks=["faulty", "numpy"],
-        implementations=[*(f"faulty/{name}" for name in names), "numpy/*"], dtypes=["float32"], timeout=6,
+        implementations=[*(f"faulty/{name}" for name in names), *FORMULAS], dtypes=["float32"], timeout=6,
         memory_limit=0.5, out=out,
     ).assign(out=str(out))  # fmt: skip
 
@@ -184,7 +186,7 @@ def test_a_fault_affects_no_other_case(table_of, name):
 def test_a_fault_affects_no_other_framework(measured):
     numpy_rows = measured[measured["framework"] == "numpy"]
     assert set(numpy_rows["status"]) == {"ok"}
-    assert set(numpy_rows["implementation"]) >= {"numpy/naive", "numpy/lse", "numpy/log1p"}
+    assert set(numpy_rows["implementation"]) == set(FORMULAS)
 
 
 def test_the_message_is_kept_on_one_line(measured):
@@ -197,7 +199,6 @@ def test_the_message_is_kept_on_one_line(measured):
     assert message("exits") == "SystemExit: 3"
     # The signal is missing if the process died before it confirmed the call.
     assert message("aborts").startswith("the worker process died")
-    assert message("killed").startswith("the worker process died")
     assert message("hangs") == "no answer within 6 s"
     assert message("wrong_shape") == "TypeError: loss has shape (0,); expected (2,)"
     assert "int64" in message("wrong_dtype")
@@ -224,8 +225,8 @@ def test_a_call_finds_its_process_as_the_first_did(faulty, tmp_path, evaluate):
     batch = Batch(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
     evaluation = worker.Evaluation("faulty", "faulty/sets_a_variable", batch)
     with pool.Pools(["faulty"], tmp_path) as pools:
-        outcomes = evaluate(pools, "faulty", worker.call, [evaluation] * 3)
-    assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 3
+        outcomes = evaluate(pools, "faulty", worker.call, [evaluation] * 2)
+    assert [o.changed for o in outcomes] == [("environment variable OMP_NUM_THREADS from none to 7",)] * 2
 
 
 def test_printed_output_is_kept_in_part(measured):
@@ -313,10 +314,10 @@ def test_a_broken_pool_loses_only_the_call_that_breaks_it(monkeypatch, times):
 
     make = pool.ProcessPool
     monkeypatch.setattr(pool, "ProcessPool", lambda *a, **k: _BrokenOncePool(make(*a, **k), breaks))
-    formulas = ["numpy/naive", "numpy/lse", "numpy/log1p"]
-    df = runner.run(cases="seed/*", implementations=formulas, dtypes="float32")
-    struck = df[(df["implementation"] == "numpy/lse") & df["case"].isin(["seed/article_mean", "seed/mild_mean"])]
+    cases, formulas = ["seed/article", "seed/article_mean"], ["numpy/naive", "numpy/lse"]
+    df = runner.run(cases=cases, implementations=formulas, dtypes="float32")
+    struck = df[(df["implementation"] == "numpy/lse") & (df["case"] == "seed/article_mean")]
     assert set(struck["status"]) == ({"ok"} if times == 1 else {"crashed"})
     assert set(struck["quantity"]) == {"loss", "gradient"}
     assert set(df.drop(struck.index)["status"]) == {"ok"}
-    assert len(df[df["quantity"] == "loss"]) == 3 * (3 + 1 + 1 + 1)
+    assert len(df[df["quantity"] == "loss"]) == 2 * (3 + 1)

@@ -168,9 +168,7 @@ def narrow_rows(dtype):
 @pytest.mark.parametrize(
     ("owner", "dtype"),
     [
-        pytest.param(
-            owner, dtype, marks=[pytest.mark.full] if (owner, dtype) in (("jax", "float16"), ("jax", "float64")) else []
-        )
+        pytest.param(owner, dtype, marks=[pytest.mark.full] if owner == "jax" and dtype != "float32" else [])
         for owner in FRAMEWORKS
         for dtype in FORMATS
     ],

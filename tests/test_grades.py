@@ -1,20 +1,26 @@
-"""The tables of grades in README and the documentation: their deciding cases are measured again."""
+"""The tables of grades in README and the documentation: their deciding cases are measured again.
+
+`make test` does so in NumPy, PyTorch and ONNX Runtime.
+"""
 
 import re
 from collections import Counter
+from contextlib import nullcontext
 from functools import cache
 
 import grades
 import kept_grades
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import runner
 from logitlab.core.vocabulary import GRADES
 
 KEPT = kept_grades.read()
-# `make test-all` measures Keras's own losses on its other backends.
+# `make test-all` measures Keras's own losses on its other backends, in workers.
 OTHERS = ["keras-jax", "keras-torch"]
+DEAR = ["jax", "tensorflow"]
 CHANGED = [(d, mode, grade) for d in KEPT.decisions for mode, grade in d.other_modes if grade != d.grade]
 CHANGED_GRADE = (
     "README states grade {was} for {name} in float32, {mode}, and version {version} gets {now} at {case}: if a new "
@@ -23,28 +29,28 @@ CHANGED_GRADE = (
 
 
 @pytest.fixture(scope="module")
-def measured(float32_run):
-    """Measure the cases that decide the grades, eager, in all frameworks except `OTHERS`."""
-    return float32_run[float32_run["case"].isin(KEPT.cases) & float32_run["grade"].notna()]
-
-
-@pytest.fixture(scope="module")
-def measured_in_all(measured):
+def measured_in_others():
     others = runner.run(frameworks=OTHERS, dtypes="float32", modes="eager", cases=KEPT.cases)
-    return pd.concat([measured, others[others["grade"].notna()]], ignore_index=True)
+    return others[others["grade"].notna()]
+
+
+def _framework(decision):
+    return decision.implementation.split("/")[0]
 
 
 @cache
 def in_other_modes(framework):
     """Measure a framework's losses in the modes that change their grade, at the cases that decide it."""
-    changed = [(d, mode) for d, mode, _ in CHANGED if d.implementation.split("/")[0] == framework]
-    df = runner.run(
-        frameworks=framework,
-        implementations=sorted({d.implementation for d, _ in changed}),
-        dtypes="float32",
-        modes=sorted({mode for _, mode in changed}),
-        cases=sorted({case for d, _ in changed for case in _cases(d)}),
-    )
+    changed = [(d, mode) for d, mode, _ in CHANGED if _framework(d) == framework]
+    here = framework == "jax"  # this test process has imported it
+    with calls_in_this_process() if here else nullcontext():
+        df = runner.run(
+            frameworks=framework,
+            implementations=sorted({d.implementation for d, _ in changed}),
+            dtypes="float32",
+            modes=sorted({mode for _, mode in changed}),
+            cases=sorted({case for d, _ in changed for case in _cases(d)}),
+        )
     return df[df["grade"].notna()]
 
 
@@ -75,30 +81,47 @@ def test_readme_counts_the_losses_of_each_grade():
     assert {d.implementation for d in KEPT.decisions} >= {*kept_grades.WELL_KNOWN}
 
 
-def _of_others(decision):
-    return decision.implementation.split("/")[0] in OTHERS
+def _kept_of(*frameworks):
+    return {d.implementation for d in KEPT.decisions if _framework(d) in frameworks}
 
 
-def test_every_implementation_has_a_kept_grade(measured):
-    assert set(measured["implementation"]) == {d.implementation for d in KEPT.decisions if not _of_others(d)}
+def _marks(framework):
+    return pytest.mark.full if framework in DEAR else ()
 
 
-@pytest.mark.full
-def test_every_implementation_of_every_framework_has_a_kept_grade(measured_in_all):
-    assert set(measured_in_all["implementation"]) == {d.implementation for d in KEPT.decisions}
+FRAMEWORKS = sorted({_framework(d) for d in KEPT.decisions} - {*OTHERS})
 
 
-@pytest.mark.pinned
-@pytest.mark.parametrize("decision", [d for d in KEPT.decisions if not _of_others(d)], ids=lambda d: d.implementation)
-def test_the_grade_in_readme_is_the_measured_one(measured, decision):
-    _hold(measured, decision, "eager", KEPT.cases, decision.grade)
+@pytest.mark.parametrize("framework", [pytest.param(name, marks=_marks(name)) for name in FRAMEWORKS])
+def test_the_grade_in_readme_is_there_for_every_implementation(deciding_of, framework):
+    assert set(deciding_of(framework)["implementation"]) == _kept_of(framework)
 
 
 @pytest.mark.full
+def test_every_implementation_of_other_frameworks_has_a_kept_grade(measured_in_others):
+    assert set(measured_in_others["implementation"]) == _kept_of(*OTHERS)
+
+
 @pytest.mark.pinned
-@pytest.mark.parametrize("decision", [d for d in KEPT.decisions if _of_others(d)], ids=lambda d: d.implementation)
-def test_the_grade_of_keras_on_other_frameworks_is_the_measured_one(measured_in_all, decision):
-    _hold(measured_in_all, decision, "eager", KEPT.cases, decision.grade)
+@pytest.mark.parametrize(
+    "decision",
+    [
+        pytest.param(d, id=d.implementation, marks=_marks(_framework(d)))
+        for d in KEPT.decisions
+        if _framework(d) in FRAMEWORKS
+    ],
+)
+def test_the_grade_in_readme_is_the_measured_one(deciding_of, decision):
+    _hold(deciding_of(_framework(decision)), decision, "eager", KEPT.cases, decision.grade)
+
+
+@pytest.mark.full
+@pytest.mark.pinned
+@pytest.mark.parametrize(
+    "decision", [d for d in KEPT.decisions if _framework(d) in OTHERS], ids=lambda d: d.implementation
+)
+def test_the_grade_of_keras_on_other_frameworks_is_the_measured_one(measured_in_others, decision):
+    _hold(measured_in_others, decision, "eager", KEPT.cases, decision.grade)
 
 
 @pytest.mark.pinned
@@ -113,7 +136,7 @@ def test_the_grade_of_keras_on_other_frameworks_is_the_measured_one(measured_in_
     ],
 )  # fmt: skip
 def test_the_grade_in_another_mode_is_the_measured_one(decision, mode, grade):
-    _hold(in_other_modes(decision.implementation.split("/")[0]), decision, mode, _cases(decision), grade)
+    _hold(in_other_modes(_framework(decision)), decision, mode, _cases(decision), grade)
 
 
 def test_names_of_the_same_frameworks_stand_together():

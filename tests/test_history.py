@@ -76,7 +76,7 @@ def test_the_order_of_the_arguments_does_not_matter(five, whole, order):
     pd.testing.assert_frame_equal(found.steps, whole.steps)
 
 
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [2, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 4))])
 def test_a_further_version_is_a_line_that_is_added(five, whole, number):
     first = logitlab.history([five / f"x-{v}" for v in VERSIONS[:number]])
     pd.testing.assert_frame_equal(first.points, whole.points.head(number), check_dtype=False)

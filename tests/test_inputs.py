@@ -229,7 +229,7 @@ def test_a_path_without_a_file_of_logits_is_reported(tmp_path):
 PLAN = {"frameworks": ["numpy"], "implementations": ["*/lse", "*/log1p"]}
 
 
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("soft", [pytest.param(False, marks=pytest.mark.full), True])
 def test_results_do_not_depend_on_the_pieces_of_a_file(tmp_path, monkeypatch, soft):
     path = save(tmp_path / "own.npz", *batch(soft=soft))
     plan = {"implementations": ["torch/F.cross_entropy[probabilities]", "torch/lse"], "modes": "eager"}
@@ -368,7 +368,9 @@ def test_half_of_the_targets_are_the_largest_logit():
     assert not top[case.rows // 2 :].all()
 
 
-@pytest.mark.parametrize("axis", ["softcap", "logit_scale", "z_loss"])
+@pytest.mark.parametrize(
+    "axis", ["softcap", *(pytest.param(name, marks=pytest.mark.full) for name in ("logit_scale", "z_loss"))]
+)
 def test_an_axis_of_an_option_sets_it_on_the_same_logits(axis):
     (unit,) = sweep("scale=10")
     cases = sweep(f"{axis}=0.5,30")

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from logitlab.cli import main
 from logitlab.core import extras
+from logitlab.execution import registry
 from logitlab.execution.registry import Description
 from logitlab.studies import doctor
 from logitlab.studies.browse import listing
@@ -84,7 +85,7 @@ def test_nothing_is_reported_without_such_an_extra(monkeypatch):
 @pytest.mark.parametrize("failed", [False, True])
 def test_doctor_and_frameworks_name_that_extra(without_tensorflow, monkeypatch, capsys, failed):
     """They do not name it if the framework is installed anyway and fails."""
-    described = listing.describe_frameworks(["numpy"])
+    described = {"numpy": registry.describe("numpy")}
     gone = Description("tensorflow", missing="cannot be imported: no module", failed=failed)
     monkeypatch.setattr(listing, "describe_frameworks", lambda *_: described | {"tensorflow": gone})
     (message,) = (f.message for f in doctor.examine() if f.subject == "tensorflow")

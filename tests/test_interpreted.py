@@ -4,7 +4,6 @@ Triton has to be imported to interpret. So all calls are in worker processes, or
 """
 
 import html
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import InThisProcess
 
 from logitlab import runner
 from logitlab.cases import select_cases
@@ -23,9 +23,9 @@ from logitlab.execution import registry, variants
 from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
+from logitlab.studies import _session
 from logitlab.studies._cells import choose_cell
 
-TESTS = Path(__file__).parent
 LIGER, FUSED = "torch/liger_kernel.liger_cross_entropy", "torch/liger_kernel.liger_fused_linear_cross_entropy"
 FLA = "torch/fla.modules.fused_cross_entropy.cross_entropy_loss"
 SOFTMAX = "jax/experimental.pallas.ops.gpu.softmax"
@@ -34,21 +34,36 @@ CHANGED = "{} has changed: it was measured with the versions of constraints.txt;
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton has wheels for Linux alone")
 
 
+def measured(out: Path, implementations: list[str], cases: list[str]) -> Path:
+    runner.run(cases=cases, implementations=implementations, dtypes="float32", modes="interpreted", out=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Return a run of Liger's kernels on a case of each kind."""
+    out = tmp_path_factory.mktemp("few") / "run"
+    return measured(out, [LIGER, FUSED], ["seed/article", "smoothing/mild_0.1", "linear_layers/smoothing"])
+
+
+@pytest.fixture(scope="module")
+def few_lines(few):
+    return Run(few).read()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a run of Liger's and fla's kernels on a few cases of each kind, most with options."""
-    out = tmp_path_factory.mktemp("interpreted") / "run"
-    runner.run(
-        cases=[
+    return measured(
+        tmp_path_factory.mktemp("interpreted") / "run", ["torch/liger*", FLA],
+        [
             "seed/*", "gap/20_high", "scaling/hot", "smoothing/mild_0.1", "offset/1e06", "field_overflow/mlx_4188",
             "masks/block_*", "layout/*", "ignored/one_*", "z_loss/normalized", "weights/article_mean",
             "softcap/saturated", "invalid/classes", "linear_layers/bias_s1", "linear_layers/z_loss",
             "linear_layers/smoothing", "linear_layers/softcap", "linear_layers/class_weights",
             "linear_ignored/nan_row_mean",
         ],
-        implementations=["torch/liger*", FLA], dtypes="float32", modes="interpreted", out=out,
     )  # fmt: skip
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +77,40 @@ def rows_of(table: pd.DataFrame, case: str, quantity: str = "loss", implementati
     return table[own]
 
 
-def test_the_kernels_run_on_the_cpu_under_their_own_mode(table):
-    assert set(table["implementation"]) == {LIGER, FUSED, FLA}
-    assert set(table["mode"]) == {"interpreted"}
-    assert set(table["device"]) == {"cpu"}
-    article = rows_of(table, "seed/article")
+@pytest.mark.parametrize(
+    ("lines", "implementations"),
+    [("few_lines", {LIGER, FUSED}), pytest.param("table", {LIGER, FUSED, FLA}, marks=pytest.mark.full)],
+)
+def test_the_kernels_run_on_the_cpu_under_their_own_mode(request, lines, implementations):
+    lines = request.getfixturevalue(lines)
+    assert set(lines["implementation"]) == implementations
+    assert set(lines["mode"]) == {"interpreted"}
+    assert set(lines["device"]) == {"cpu"}
+    article = rows_of(lines, "seed/article")
     np.testing.assert_allclose(article["value"], [0.41703, 2000, 1.40761], atol=1e-5)
-    assert set(rows_of(table, "seed/article", "gradient")["grade"]) == {"A"}
+    assert set(rows_of(lines, "seed/article", "gradient")["grade"]) == {"A"}
 
 
+def test_the_kernels_are_right_with_an_option(few_lines):
+    assert_right(rows_of(few_lines, "smoothing/mild_0.1"), rows_of(few_lines, "smoothing/mild_0.1", "gradient"))
+    assert_fused_right(few_lines, "linear_layers/smoothing")
+
+
+def assert_right(*quantities: pd.DataFrame) -> None:
+    for rows in quantities:
+        assert set(rows["status"]) == {"ok"}
+        assert set(rows["grade"]) <= {"A", "B"}
+
+
+def assert_fused_right(lines: pd.DataFrame, case: str) -> None:
+    own = lines[(lines["case"] == case) & (lines["implementation"] == FUSED)]
+    assert set(own["quantity"]) >= {"loss", "gradient_hidden", "gradient_weight"}
+    assert ("gradient_bias" in set(own["quantity"])) == (case != "linear_layers/z_loss")
+    assert set(own["status"]) == {"ok"}
+    assert set(own["grade"].dropna()) <= {"A", "B"}
+
+
+@pytest.mark.full
 @pytest.mark.pinned
 def test_liger_s_loss_loses_the_digits_of_an_offset(table):
     row = rows_of(table, "field_overflow/mlx_4188").iloc[1]
@@ -79,6 +119,7 @@ def test_liger_s_loss_loses_the_digits_of_an_offset(table):
     assert row["grade"] == "C"
 
 
+@pytest.mark.full
 @pytest.mark.pinned
 def test_liger_gives_nan_where_its_first_block_is_masked(table):
     for quantity in ("loss", "gradient"):
@@ -88,6 +129,7 @@ def test_liger_gives_nan_where_its_first_block_is_masked(table):
         assert set(rows_of(table, "masks/block_64", quantity)["grade"]) <= {"A", "B"}
 
 
+@pytest.mark.full
 @pytest.mark.pinned
 def test_liger_s_gradient_of_transposed_logits_is_wrong(table):
     for case in ("layout/transposed", "layout/transposed_mean", "layout/transposed_257"):
@@ -96,15 +138,15 @@ def test_liger_s_gradient_of_transposed_logits_is_wrong(table):
     assert set(rows_of(table, "layout/rows", "gradient")["grade"]) <= {"A", "B"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "case", ["smoothing/mild_0.1", "ignored/one_mean", "ignored/one_none", "layout/rows_mean", "z_loss/normalized"]
 )
 def test_liger_is_right_with_options_and_reductions(table, case):
-    assert set(rows_of(table, case)["status"]) == {"ok"}
-    for quantity in ("loss", "gradient"):
-        assert set(rows_of(table, case, quantity)["grade"]) <= {"A", "B"}
+    assert_right(rows_of(table, case), rows_of(table, case, "gradient"))
 
 
+@pytest.mark.full
 @pytest.mark.pinned
 def test_options_that_the_interpreter_lacks_are_named_with_its_error(table):
     """Triton 3.7 passes a number to an interpreted kernel as a float of Python, which has no method `to`."""
@@ -118,6 +160,7 @@ def test_options_that_the_interpreter_lacks_are_named_with_its_error(table):
         assert "'float' object has no attribute 'to'" in row["detail"]
 
 
+@pytest.mark.full
 @pytest.mark.pinned
 def test_fla_loses_the_digits_of_an_offset_in_its_gradient_too(table):
     for quantity in ("loss", "gradient"):
@@ -126,6 +169,7 @@ def test_fla_loses_the_digits_of_an_offset_in_its_gradient_too(table):
     assert rows_of(table, "field_overflow/mlx_4188", implementation=FLA).iloc[1]["value"] == 0.048828125
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "case", ["masks/block_32768", "layout/transposed", "layout/strided", "smoothing/mild_0.1", "z_loss/normalized", "@"]
 )
@@ -135,21 +179,20 @@ def test_fla_is_right_with_masks_layouts_and_options(table, case):
         assert set(rows_of(table, case, quantity, FLA)["grade"]) <= {"A", "B"}
 
 
+@pytest.mark.full
 def test_liger_raises_for_a_target_that_is_no_class(table):
     found = rows_of(table, "invalid/classes")
     assert set(found["status"]) == {"raised"}
     assert found["detail"].str.contains("out of bounds").all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", ["linear_layers/bias_s1", "linear_layers/z_loss", "linear_layers/smoothing"])
 def test_liger_s_fused_loss_is_right_with_bias_and_options(table, case):
-    own = table[(table["case"] == case) & (table["implementation"] == FUSED)]
-    assert set(own["quantity"]) >= {"loss", "gradient_hidden", "gradient_weight"}
-    assert ("gradient_bias" in set(own["quantity"])) == (case != "linear_layers/z_loss")
-    assert set(own["status"]) == {"ok"}
-    assert set(own["grade"].dropna()) <= {"A", "B"}
+    assert_fused_right(table, case)
 
 
+@pytest.mark.full
 @pytest.mark.pinned
 def test_nan_of_an_ignored_row_reaches_the_weight_in_liger_s_fused_loss(table):
     reached = rows_of(table, "linear_ignored/nan_row_mean", "gradient_weight", FUSED)
@@ -159,7 +202,7 @@ def test_nan_of_an_ignored_row_reaches_the_weight_in_liger_s_fused_loss(table):
 # --- the worker, and what it reports ----------------------------------------------------------------------------
 
 
-def test_only_a_worker_of_the_mode_interprets(folder, tmp_path, monkeypatch):
+def test_only_a_worker_of_the_mode_interprets(few, tmp_path, monkeypatch):
     """Also where the user's environment has the variable, which would make a GPU's cells an interpreter's."""
     monkeypatch.setenv(interpreting.VARIABLE, "1")
     assert variants.variables("torch", "interpreted") == {interpreting.VARIABLE: "1"}
@@ -168,45 +211,20 @@ def test_only_a_worker_of_the_mode_interprets(folder, tmp_path, monkeypatch):
         workers = [pools.worker(f"torch-{m}", variants.variables("torch", m)) for m in ("eager", "interpreted")]
         found = [worker.schedule(eval, ["__import__('os').environ.get('TRITON_INTERPRET')"]) for worker in workers]
         assert [future.result() for future in found] == [None, "1"]
-    assert Run(folder).manifest.variants == {"torch interpreted": interpreting.VARIABLES}
-
-
-def own_arrays() -> dict[str, object]:
-    """Call Liger through the adapter, and return the caller's logits, the loss and the gradient."""
-    import torch
-
-    from logitlab.frameworks import _torch_losses
-
-    x = torch.tensor([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0]], requires_grad=True)
-    t = torch.tensor([0, 2])
-    loss = _torch_losses.liger_cross_entropy(x, t, reduction="sum", z_loss=0.25)
-    loss.backward()
-    lse = torch.logsumexp(x.detach(), dim=1)
-    expected = torch.nn.functional.cross_entropy(x.detach(), t, reduction="sum") + 0.25 * (lse**2).sum()
-    return {"x": x.tolist(), "gradient": x.grad.tolist(), "loss": loss.item(), "expected": expected.item()}
-
-
-def test_liger_writes_its_gradient_over_a_clone_and_takes_the_z_loss_under_its_own_name(tmp_path):
-    with Pools(["torch"], tmp_path) as pools:
-        variables = variants.variables("torch", "interpreted")
-        found = pools.worker("torch-interpreted", variables).schedule(own_arrays).result()
-    assert found["x"] == pytest.approx(np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0]]))
-    assert np.isfinite(found["gradient"]).all()
-    assert found["gradient"] != found["x"]
-    assert found["loss"] == pytest.approx(found["expected"], rel=1e-6)
+    assert Run(few).manifest.variants == {"torch interpreted": interpreting.VARIABLES}
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("--all",), ("--format", "markdown")], ids=["first screen", "all", "markdown"]
 )
-def test_each_report_says_that_an_interpreter_is_no_gpu(folder, arguments, capsys):
-    assert main(["report", str(folder), *arguments]) == 0
+def test_each_report_says_that_an_interpreter_is_no_gpu(few, arguments, capsys):
+    assert main(["report", str(few), *arguments]) == 0
     assert interpreting.NOTE in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.full
-def test_the_site_says_it_beside_the_grades(folder, tmp_path):
-    assert main(["report", str(folder), "--format", "html", "--out", str(tmp_path / "site")]) == 0
+def test_the_site_says_it_beside_the_grades(few, tmp_path):
+    assert main(["report", str(few), "--format", "html", "--out", str(tmp_path / "site")]) == 0
     for page in ("index.html", "grades.html"):
         assert interpreting.NOTE in html.unescape((tmp_path / "site" / page).read_text())
 
@@ -221,7 +239,9 @@ def test_the_site_says_it_beside_the_grades(folder, tmp_path):
         (SOFTMAX, "seed/article", "softmax(x, interpret=True)", "loss = -jnp.log", "loss: [inf]"),
     ],
 )  # fmt: skip
-def test_a_program_of_a_measurement_interprets_too(implementation, case, line, before, printed, capsys):
+def test_a_program_of_a_measurement_interprets_too(implementation, case, line, before, printed, capsys, monkeypatch):
+    if implementation == SOFTMAX:  # JAX needs no worker to interpret
+        monkeypatch.setattr(_session, "Pools", InThisProcess)
     where = ["--implementation", implementation, "--dtype", "float32", "--mode", "interpreted", "--row", "1"]
     assert main(["reproduce", case, *where]) == 0
     program = capsys.readouterr().out
@@ -231,7 +251,7 @@ def test_a_program_of_a_measurement_interprets_too(implementation, case, line, b
     assert printed in done.stdout
 
 
-def test_a_kernel_without_its_gpu_says_how_it_runs(tmp_path):
+def test_a_kernel_without_its_gpu_says_how_it_runs(in_this_process, tmp_path):
     with pytest.raises(UsageError, match="--mode interpreted"):
         runner.run(cases="seed/article", implementations=LIGER, dtypes="float32", devices="cpu", out=tmp_path / "run")
     info = ImplementationInfo(LIGER, "builtin", "liger_kernel", "1", ("eager", "interpreted"), devices=("cuda",))
@@ -251,7 +271,7 @@ def test_jax_compiles_nothing_around_an_interpreted_loss():
     assert jax.in_mode(max, "compiled") is not max
 
 
-def test_jax_s_pallas_softmax_is_measured():
+def test_jax_s_pallas_softmax_is_measured(in_this_process):
     table = runner.run(
         cases=["seed/article", "gap/20_high"], implementations=SOFTMAX, dtypes="float32", modes="interpreted"
     )
@@ -259,65 +279,3 @@ def test_jax_s_pallas_softmax_is_measured():
     assert set(table[table["quantity"] == "probabilities"]["grade"]) <= {"A", "B"}
     # -log(softmax): the article's second row underflows.
     assert list(rows_of(table, "seed/article", implementation=SOFTMAX)["grade"])[1] == "F"
-
-
-# --- check ------------------------------------------------------------------------------------------------------
-
-
-def test_check_refuses_a_triton_that_compiles(monkeypatch):
-    assert "triton.language" in sys.modules, "conftest.py imports it"
-    monkeypatch.setenv(interpreting.VARIABLE, "1")  # too late
-    with pytest.raises(UsageError, match=r"triton was imported without TRITON_INTERPRET=1.*before the first import"):
-        interpreting.interpret_triton()
-
-
-def test_check_says_how_to_install_triton(monkeypatch):
-    monkeypatch.setattr(interpreting.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'logitlab\[interpreted\]'"):
-        interpreting.interpret_triton()
-
-
-# Checks each loss of a module of the corpus, in a new process, since this one's Triton may compile.
-CHECK_EACH = """
-import importlib, json, sys
-import logitlab
-from logitlab.core import interpreting
-framework, module, quick = sys.argv[1:]
-if framework == "torch":
-    interpreting.interpret_triton()
-from logitlab.studies.audit.corpus import planted_in
-found = {}
-for planted in list(planted_in(importlib.import_module(f"logitlab.studies.audit.corpus.{module}"))):
-    dtypes = planted.dtypes if quick == "whole" else planted.dtypes[:1]
-    result = logitlab.check(
-        planted.loss, framework, dtypes, mode="interpreted", quick=quick == "quick", first=planted.wrong is not None,
-        shrink=False, progress=False,
-    )
-    wrong = sorted(set(result.failures["quantity"]))
-    found[planted.name] = [planted.wrong, result.passed, wrong, len(result.lines), str(result)]
-print(json.dumps(found))
-"""
-
-
-def checked(framework: str, module: str, quick: str) -> dict[str, list]:
-    environment = {k: v for k, v in os.environ.items() if k != interpreting.VARIABLE}
-    command = [sys.executable, "-c", CHECK_EACH, framework, module, quick]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("quick", ["quick", pytest.param("whole", marks=pytest.mark.full)])
-@pytest.mark.parametrize(
-    ("framework", "module"),
-    [("torch", "torch_more.triton"), pytest.param("jax", "jax.pallas", marks=pytest.mark.full)],
-)
-def test_check_passes_a_sound_kernel_and_fails_each_defective_one(framework, module, quick):
-    found = checked(framework, module, quick)
-    assert sum(wrong is not None for wrong, *_ in found.values()) >= 2
-    for name, (wrong, passed, failing, lines, text) in found.items():
-        assert lines > 300 or wrong is not None, name
-        assert passed == (wrong is None), f"{name}: {text}"
-        assert wrong is None or wrong in failing, f"{name}: {failing}"
-        assert "interpreted" in text
-        assert interpreting.NOTE in " ".join(text.split())

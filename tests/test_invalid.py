@@ -11,8 +11,12 @@ LOGITS = np.array([[2.0, 1.0, 0.1]])
 
 
 @pytest.fixture(scope="module")
-def float32(float32_run):
-    return float32_run[float32_run["family"] == "invalid"]
+def invalid_of(float32_of):
+    def of(framework):
+        df = float32_of(framework)
+        return df[df["family"] == "invalid"]
+
+    return of
 
 
 def what(df, implementation, case):
@@ -43,10 +47,13 @@ def test_a_valid_target_has_no_answer():
     assert invalid_target_answers(np.array([0.417]), LOGITS, np.array([0])) == [None]
 
 
-def test_invalid_targets_are_not_graded_and_do_not_crash(float32):
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax", "tensorflow"])
+def test_invalid_targets_are_not_graded_and_do_not_crash(invalid_of, framework):
+    float32 = invalid_of(framework)
     assert float32[float32["quantity"] != "probabilities"]["grade"].isna().all()
     outside_autocast = float32["detail"].fillna("").str.contains("autocast makes logits of float16")
-    assert set(float32[~outside_autocast]["status"]) == {"ok", "raised"}
+    assert set(float32[~outside_autocast]["status"]) <= {"ok", "raised"}
+    assert not float32.empty
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_invalid_targets_are_not_graded_and_do_not_crash(float32):
         ("tensorflow/nn.softmax_cross_entropy_with_logits", "invalid/classes", "ok", "gave 0, as if the row were"),
     ],
 )
-def test_the_installed_versions_behave_as_recorded(float32, implementation, case, status, words):
-    now = what(float32, implementation, case)
+def test_the_installed_versions_behave_as_recorded(invalid_of, implementation, case, status, words):
+    now = what(invalid_of(implementation.split("/")[0]), implementation, case)
     assert now[0] == status, f"{implementation} on {case} was measured {status!r}, and is now {now}"
     assert words in now[1], f"{implementation} on {case} was measured {words!r}, and is now {now}"

@@ -1,6 +1,7 @@
 """Keras's losses on its JAX and PyTorch backends: measurements of the installed versions."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import pytest
 from logitlab import reference
 from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import GRADES
-from logitlab.execution import worker
+from logitlab.execution import registry, worker
 from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch
 from logitlab.grading import grade
 
-BACKENDS = ("keras-jax", "keras-torch")
+# Importing PyTorch and Keras takes as long as all tests with JAX.
+BACKENDS = ("keras-jax", pytest.param("keras-torch", marks=pytest.mark.full))
 SPARSE, DENSE = "sparse_categorical_crossentropy", "categorical_crossentropy"
 DENSE_OBJECT = "CategoricalCrossentropy[from_logits,dtype]"
 SPARSE_OBJECT = f"Sparse{DENSE_OBJECT}"
@@ -45,14 +47,16 @@ MESSAGE = (
 
 
 @pytest.fixture(scope="module")
-def descriptions(pools):
-    return pools.describe()
+def pools(tmp_path_factory):
+    """A worker starts when it is first asked."""
+    with Pools(("keras-jax", "keras-torch"), tmp_path_factory.mktemp("logs")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def pools(tmp_path_factory):
-    with Pools(BACKENDS, tmp_path_factory.mktemp("logs")) as opened:
-        yield opened
+def describe(pools):
+    """Return a function that describes a framework in its worker."""
+    return cache(lambda name: pools.worker(name).schedule(registry.describe, args=[name]).result())
 
 
 def _name(framework, loss):
@@ -83,23 +87,29 @@ def _answer(*cell, **call):
     return dict(outcome.values)
 
 
-CELLS = [(*cell, loss) for cell, losses in MEASURED.items() for loss in losses]
+CELLS = [
+    pytest.param(framework, mode, loss, marks=[pytest.mark.full] if framework == "keras-torch" else [])
+    for (framework, mode), losses in MEASURED.items()
+    for loss in losses
+]
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("framework", "mode", "loss"), CELLS)
-def test_the_grade_on_hard_rows_is_the_recorded_one(pools, descriptions, framework, mode, loss):
+def test_the_grade_on_hard_rows_is_the_recorded_one(pools, describe, framework, mode, loss):
     answer = _answer(pools, framework, loss, logits=HARD, targets=HARD_TARGETS, mode=mode)
     exact = reference(HARD.astype(np.float32), np.array(HARD_TARGETS))
     graded = grade("loss", answer["loss"], HARD.astype(np.float32), FORMATS["float32"], exact)
     now, was = max(graded.grade, key=GRADES.index), MEASURED[framework, mode][loss]
-    measurement = {"framework": framework, "mode": mode, "version": dict(descriptions[framework].versions)["keras"]}
+    measurement = {"framework": framework, "mode": mode, "version": dict(describe(framework).versions)["keras"]}
     assert now == was, MESSAGE.format(name=loss, now=now, was=was, **measurement)
 
 
-def test_every_keras_loss_has_a_measured_grade(descriptions):
-    offered = {(f, mode, o.name) for f, d in descriptions.items() for o in d.implementations for mode in o.modes}
-    assert offered == {(f, mode, _name(f, loss)) for f, mode, loss in CELLS}
+@pytest.mark.parametrize("framework", BACKENDS)
+def test_every_keras_loss_has_a_measured_grade(describe, framework):
+    offered = {(mode, o.name) for o in describe(framework).implementations for mode in o.modes}
+    measured = {mode: losses for (name, mode), losses in MEASURED.items() if name == framework}
+    assert offered == {(mode, _name(framework, loss)) for mode, losses in measured.items() for loss in losses}
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
@@ -158,6 +168,7 @@ def test_a_loss_answers_in_the_dtype_of_its_logits(pools, framework, dtype):
     assert float(answer["loss"][0]) == pytest.approx(0.4170300162778335, rel=digits)
 
 
+@pytest.mark.full
 def test_a_float64_mean_of_keras_is_float32_on_torch(pools):
     by_object = _answer(pools, "keras-torch", SPARSE_OBJECT, dtype="float64", reduction="mean")
     by_caller = _answer(pools, "keras-torch", f"{SPARSE}[from_logits]", dtype="float64", reduction="mean")
@@ -194,14 +205,22 @@ def test_each_loss_takes_the_options_that_keras_documents(pools, framework):
         assert _outcome(pools, framework, loss, ignore_index=-100).status == "unsupported"
 
 
-@pytest.mark.parametrize("target", [-1, 3])
-def test_an_invalid_target_has_a_loss_of_0_on_jax_and_is_refused_on_torch(pools, target):
+INVALID = pytest.mark.parametrize("target", [-1, 3])
+
+
+@INVALID
+def test_an_invalid_target_has_a_loss_of_0_on_jax(pools, target):
     """Its one-hot is all zeros, which makes the row's loss and gradient 0."""
-    call = {"loss": f"{SPARSE}[from_logits]", "targets": [0, target, 1]}
-    on_jax = _answer(pools, "keras-jax", **call)
+    on_jax = _answer(pools, "keras-jax", f"{SPARSE}[from_logits]", targets=[0, target, 1])
     assert on_jax["loss"][1] == 0, "Keras no longer gives a loss of 0 for an invalid target"
     assert (on_jax["gradient"][1] == 0).all()
-    assert _outcome(pools, "keras-torch", **call).status == "raised"
+
+
+@pytest.mark.full
+@INVALID
+def test_an_invalid_target_is_refused_on_torch(pools, target):
+    outcome = _outcome(pools, "keras-torch", f"{SPARSE}[from_logits]", targets=[0, target, 1])
+    assert outcome.status == "raised"
 
 
 @pytest.mark.parametrize("framework", BACKENDS)

@@ -16,7 +16,7 @@ from logitlab.storage.store import Run
 KILLED = -9
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(100, marks=pytest.mark.kills)])
+@pytest.mark.parametrize("number", [4, pytest.param(100, marks=pytest.mark.kills)])
 def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path, number):
     random = np.random.default_rng(0)
     kills = chains = 0
@@ -30,8 +30,8 @@ def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path
         kills, chains = kills + killed, chains + 1
 
 
-# `make test` kills at every seventh step.
-STEPS = pytest.mark.parametrize("apart", [7, pytest.param(1, marks=pytest.mark.kills)])
+# `make test` kills at every eleventh step.
+STEPS = pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.kills)])
 
 
 @STEPS
@@ -73,6 +73,7 @@ def wait_until(condition, seconds=60) -> None:
 
 
 @pytest.mark.parametrize("kills", [(1,), pytest.param((0, 1, 3), marks=pytest.mark.kills)])
+@pytest.mark.usefixtures("in_this_process")  # the last run
 def test_a_command_killed_with_busy_workers_resumes_and_its_workers_end(forks, tmp_path, gone, kills):
     """Each kill comes after this many parts."""
     words = [f"--{name.removesuffix('s')}={value}" for name, values in forks.plan.items() for value in values]

@@ -31,7 +31,7 @@ def loss(x, t):
     return rows + 1 if f"{x.shape[1]}{x.dtype}" in bad else rows
 """
 WIDTH = QUICK_WIDTHS[1]
-COMMAND = ["check", "again_losses:loss", "--framework", "numpy", "--case", "check/width_?", "--format", "json"]
+COMMAND = ["check", "again_losses:loss", "--framework", "numpy", "--case", "check/width_[579]", "--format", "json"]
 DTYPES = ["--dtype", "float32", "--dtype", "float64"]
 
 

@@ -41,7 +41,8 @@ def modules() -> dict[str, tuple[Path, bool]]:
     return found
 
 
-def imported(name: str) -> set[str]:
+@cache
+def imported(name: str) -> frozenset[str]:
     """Return the modules of LogitLab that a module imports, including those in functions and for type checking."""
     file, is_package = modules()[name]
     package = name.split(".") if name else []
@@ -58,7 +59,7 @@ def imported(name: str) -> set[str]:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
             # runner.py is also a program, which imports the package from outside.
             assert name in ("runner", "__main__") or not any(n.split(".")[0] == "logitlab" for n in names), file
-    return found - {name}
+    return frozenset(found - {name})
 
 
 def room(name: str) -> str:

@@ -68,7 +68,7 @@ def test_every_loss_and_gradient_is_that_of_the_definition(name, reduction):
                 np.testing.assert_allclose(value, expected(given)[quantity], rtol=2e-4, atol=1e-6)
 
 
-@NEEDS
+@pytest.mark.parametrize("name", ["numpy", "torch", pytest.param("jax", marks=pytest.mark.full), "tensorflow"])
 @pytest.mark.parametrize(
     "dtype", ["bfloat16", *(pytest.param(d, marks=pytest.mark.full) for d in ("float16", "float64"))]
 )

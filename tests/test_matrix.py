@@ -219,7 +219,8 @@ def test_another_logitlab_is_another_environment(tmp_path):
     assert one.requirement([]).startswith("logitlab @ file:")
 
 
-def test_an_invalid_interpreter_is_reported(offline, tmp_path):
+def test_an_invalid_interpreter_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGITLAB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UsageError, match="does not run as a Python interpreter"):
         matrix(["tiny==1.0", "tiny==1.2"], tmp_path, python=str(tmp_path / "none"))
 

@@ -7,6 +7,8 @@ from command_line import verbs
 
 from logitlab.cli import main
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 # A command in backticks as the last words, or a last clause that says what to do.
 COMMAND = re.compile(r"`([^`]+)`$")
 INSTRUCTION = re.compile(
@@ -79,7 +81,7 @@ BAD = {
     "check shlex:split --framework mxnet": "'mxnet'",
     "audit": "no test",
     "audit shlex:split --shape 4,5": "--shape",
-    "audit nowhere:test": "'nowhere'",
+    "audit nowhere:test --framework numpy": "'nowhere'",
     "audit math:pi --framework numpy": "math:pi",
     "audit shlex:split --framework mxnet": "'mxnet'",
     "audit shlex:split --framework numpy --kind speed": "'speed'",

@@ -81,6 +81,10 @@ def test_every_mode_is_right_on_the_articles_batch(owner, mode, few):
 SHAPES = [(3, 3), (5, 40)]
 
 
+# A compiled program is a graph too; `test_every_mode_is_right_on_the_articles_batch` compiles some.
+GRAPH_OR_COMPILED = ["graph", pytest.param("compiled", marks=pytest.mark.full)]
+
+
 def in_order(name, mode, shapes):
     """Return the bits of loss and gradient of each shape, evaluated in this order."""
     logits = {s: np.random.default_rng(s[1]).normal(scale=20, size=s).astype(np.float32) for s in shapes}
@@ -105,7 +109,7 @@ def test_results_of_torch_do_not_depend_on_the_order_of_shapes_or_on_a_cache(aga
     assert found == {shape: one_way[shape] for shape in again}
 
 
-@pytest.mark.parametrize("mode", ["graph", "compiled"])
+@pytest.mark.parametrize("mode", GRAPH_OR_COMPILED)
 def test_results_of_tensorflow_do_not_depend_on_the_order_of_shapes(mode):
     from logitlab.frameworks import tensorflow
 
@@ -134,7 +138,7 @@ def test_like_batches_share_a_trace_of_tensorflow(options):
     assert traces == [(3, 3), (4, 3)]
 
 
-@pytest.mark.parametrize("mode", ["graph", "compiled"])
+@pytest.mark.parametrize("mode", GRAPH_OR_COMPILED)
 def test_a_users_loss_in_tensorflow_may_branch_on_tensors(mode):
     import tensorflow as tf
 
@@ -155,7 +159,7 @@ def test_a_users_loss_in_tensorflow_may_branch_on_tensors(mode):
 # --- options and refusals ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["graph", "compiled"])
+@pytest.mark.parametrize("mode", GRAPH_OR_COMPILED)
 @pytest.mark.parametrize("loss", ["nn.log_softmax", "keras.losses.SparseCategoricalCrossentropy[from_logits]"])
 def test_a_mean_is_taken_inside_a_program_of_tensorflow(loss, mode):
     answers = evaluate(f"tensorflow/{loss}", *article(), mode, "mean")

@@ -9,17 +9,23 @@ from logitlab.core.formats import FORMATS
 from logitlab.frameworks import Batch, Implementation
 from logitlab.oracle import reference
 
+OPTIONS = ["smoothing", "weights", "ignored", "soft", "reductions", "layout", "linear_layers", "linear_ignored"]
+
 
 @pytest.fixture(scope="module")
-def float32(float32_run):
-    """Return the rows of the shared run with options; for JAX, only Optax's losses and a formula."""
-    options = {
-        c.id
-        for c in select_cases(
-            ["smoothing/*", "weights/*", "ignored/*", "soft/*", "reductions/*", "layout/*", "linear_*"]
-        )
-    }
-    return float32_run[float32_run["case"].isin(options)]
+def options_of(float32_of):
+    """Return a function that gives the rows of a framework's run with options."""
+
+    def of(framework):
+        df = float32_of(framework)
+        return df[df["family"].isin(OPTIONS)]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def of_torch(options_of):
+    return options_of("torch")
 
 
 def rows_of(df, **wanted):
@@ -28,7 +34,9 @@ def rows_of(df, **wanted):
     return df
 
 
-def test_a_case_without_a_measurement_is_unsupported_with_a_message(float32):
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax", "tensorflow"])
+def test_a_case_without_a_measurement_is_unsupported_with_a_message(options_of, framework):
+    float32 = options_of(framework)
     failed = float32[float32["status"] != "ok"]
     # scikit-learn takes no NaN, and raises for a row that has one.
     failed = failed[failed["detail"] != "ValueError: Input contains NaN."]
@@ -37,8 +45,8 @@ def test_a_case_without_a_measurement_is_unsupported_with_a_message(float32):
     assert failed["detail"].str.len().min() > 0
 
 
-def test_cross_entropy_of_torch_takes_every_option_and_is_stable(float32):
-    rows = rows_of(float32, implementation="torch/F.cross_entropy")
+def test_cross_entropy_of_torch_takes_every_option_and_is_stable(of_torch):
+    rows = rows_of(of_torch, implementation="torch/F.cross_entropy")
     refused = rows[rows["status"] != "ok"]["case"].astype(str)
     elsewhere = refused.str.contains("soft") | refused.str.contains("smooth")
     assert set(refused[~elsewhere]) == {"layout/int32_targets"}
@@ -77,8 +85,8 @@ def test_cross_entropy_of_torch_takes_every_option_and_is_stable(float32):
         ("numpy/log1p", "layout/transposed"),
     ],
 )
-def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation, case):
-    rows = rows_of(float32, implementation=implementation, case=case)
+def test_an_option_that_a_loss_has_is_measured_and_right(options_of, implementation, case):
+    rows = rows_of(options_of(implementation.split("/")[0]), implementation=implementation, case=case)
     assert set(rows["status"]) == {"ok"}, rows["detail"].iloc[0]
     assert set(rows["grade"]) <= {"A", "B"}
 
@@ -103,25 +111,27 @@ def test_an_option_that_a_loss_has_is_measured_and_right(float32, implementation
         ("torch/F.cross_entropy", "layout/int32_targets", "expected target dtype to be Long"),
     ],
 )
-def test_an_option_that_a_loss_does_not_have_is_reported(float32, implementation, case, word):
-    rows = rows_of(float32, implementation=implementation, case=case)
+def test_an_option_that_a_loss_does_not_have_is_reported(options_of, implementation, case, word):
+    rows = rows_of(options_of(implementation.split("/")[0]), implementation=implementation, case=case)
     assert word in rows[rows["status"] == "unsupported"]["detail"].iloc[0]
 
 
-def test_a_masked_class_with_target_zero_breaks_the_dense_losses(float32):
-    """google-deepmind/optax#896, with the targets written as probabilities."""
-    dense = (
+@pytest.mark.parametrize(
+    "name",
+    [
         "jax/optax.softmax_cross_entropy",
         "tensorflow/nn.softmax_cross_entropy_with_logits",
         "torch/F.cross_entropy[probabilities]",
-    )
-    for name in dense:
-        losses = rows_of(float32, implementation=name, case="soft/zero_on_mask", quantity="loss")
-        assert losses["verdict"].to_list() == ["nan", "nan"], f"{name} no longer gives NaN for 0 x -inf"
+    ],
+)
+def test_a_masked_class_with_target_zero_breaks_the_dense_losses(options_of, name):
+    """google-deepmind/optax#896, with the targets written as probabilities."""
+    losses = rows_of(options_of(name.split("/")[0]), implementation=name, case="soft/zero_on_mask", quantity="loss")
+    assert losses["verdict"].to_list() == ["nan", "nan"], f"{name} no longer gives NaN for 0 x -inf"
 
 
-def test_an_empty_batch_has_no_rows_and_one_reduced_loss(float32):
-    torch = rows_of(float32, implementation="torch/F.cross_entropy", quantity="loss")
+def test_an_empty_batch_has_no_rows_and_one_reduced_loss(of_torch):
+    torch = rows_of(of_torch, implementation="torch/F.cross_entropy", quantity="loss")
     assert rows_of(torch, case="reductions/empty_none").empty
     (mean,) = rows_of(torch, case="reductions/empty_mean").to_dict("records")
     (total,) = rows_of(torch, case="reductions/empty_sum").to_dict("records")
@@ -131,8 +141,8 @@ def test_an_empty_batch_has_no_rows_and_one_reduced_loss(float32):
 
 
 @pytest.mark.parametrize("case", ["ignored/all_mean", "weights/only_zero_mean"])
-def test_a_mean_over_no_rows_has_no_value_and_no_gradient(float32, case):
-    rows = rows_of(float32, implementation="torch/F.cross_entropy", case=case)
+def test_a_mean_over_no_rows_has_no_value_and_no_gradient(of_torch, case):
+    rows = rows_of(of_torch, implementation="torch/F.cross_entropy", case=case)
     assert set(rows["verdict"]) == {"undefined"}
     assert rows["grade"].isna().all()
 

@@ -139,6 +139,7 @@ class _InterruptedError(Exception):
     pass
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("share", [0.2, 0.7], ids=["in the first dtype", "in the second"])
 def test_a_run_interrupted_before_or_after_the_first_look_resumes_to_the_same_table(tmp_path, share):
     plan = {**PLAN, "dtypes": ["float16", "float32"]}

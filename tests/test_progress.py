@@ -53,6 +53,7 @@ def test_a_function_is_called_with_the_done_and_the_total_count(monkeypatch):
     assert label.startswith("numpy/l")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_hunt_shows_its_progress_too(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)

@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet")}
 
 
-@pytest.mark.parametrize("apart", [7, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.full)])
 def test_a_run_reports_a_full_disk_at_any_step_and_can_be_resumed(forks, tmp_path, apart):
     refusals = 0
     for number in range(0, STEPS, apart):
@@ -52,11 +52,12 @@ def test_a_run_reports_a_full_disk_at_any_step_and_can_be_resumed(forks, tmp_pat
     assert refusals >= 20 // apart
 
 
-def test_a_limit_on_the_size_of_files_is_reported(forks, tmp_path):
+@pytest.mark.parametrize("apart", [2, pytest.param(1, marks=pytest.mark.full)])
+def test_a_limit_on_the_size_of_files_is_reported(forks, tmp_path, apart):
     """The system enforces this limit in the middle of a file, wherever the tests run."""
     sizes = sorted({p.stat().st_size for p in (forks.folder / "small").rglob("*") if p.is_file()})
     kept = set()
-    for largest in [size - 1 for size in sizes if size > 100]:
+    for largest in [size - 1 for size in sizes if size > 100][::apart]:
         folder = tmp_path / f"{largest}"
         assert forks.run(folder, forks.small, largest=largest) == REFUSED
         assert "File too large; raise the limit on the size of files, or " in error_of(folder)
@@ -67,7 +68,9 @@ def test_a_limit_on_the_size_of_files_is_reported(forks, tmp_path):
     assert len(kept) >= 2
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize(
+    "number", [errno.EROFS, pytest.param(errno.EACCES, marks=pytest.mark.full), errno.EDQUOT, errno.EIO]
+)
 def test_other_refusals_are_reported_with_advice(forks, tmp_path, number):
     folder = tmp_path / "run"
     assert forks.run(folder, forks.small, step=16, refused=number) == REFUSED
@@ -181,14 +184,22 @@ def test_runs_that_resume_one_folder_at_once_all_end_with_the_whole_table(forks,
         forks.assert_whole(folder, "small")
 
 
-@pytest.mark.parametrize("left", [[], ["parts"], ["parts", "lock"], ["parts", ".manifest.json.tmp"]])
+@pytest.mark.parametrize(
+    "left",
+    [
+        [],
+        ["parts", "lock", ".manifest.json.tmp"],
+        *(pytest.param(left, marks=pytest.mark.full) for left in (["parts"], ["parts", "lock"])),
+    ],
+)
 def test_a_run_killed_before_it_had_a_manifest_starts_with_and_without_resume(tmp_path, left):
     for resume in (True, False):
         folder = tmp_path / f"{resume}"
         folder.mkdir()
         for name in left:
             (folder / name).mkdir() if name == "parts" else (folder / name).write_text("left\n")
-        table = runner.run(cases="seed/article", implementations="numpy/lse", out=folder, resume=resume)
+        plan = {"cases": "seed/article", "implementations": "numpy/lse", "dtypes": "float32"}
+        table = runner.run(**plan, out=folder, resume=resume)
         assert verify(folder).complete
         assert np.isfinite(table["value"]).any()
 

@@ -1,6 +1,7 @@
 """The programs of `logitlab reproduce` for hidden states print what the call returned, bit for bit."""
 
 import numpy as np
+import printed_programs
 import pytest
 from in_process import InThisProcess
 from test_reproduce import numbers, printed
@@ -21,7 +22,7 @@ SMALL = (
     "linear_sizes/h2_c3_s10", "linear_sizes/h16_c10", "linear_extremes/product_beyond_float16",
     "linear_extremes/logit_beyond_float16", "linear_cancellation/large_pair", "linear_cancellation/to_nothing",
 )  # fmt: skip
-WITH_OPTIONS = (
+OPTIONS = (
     "linear_ignored/two_mean", "linear_layers/class_weights", "linear_layers/smoothing", "linear_layers/softcap",
     "linear_layers/z_loss", "linear_layers/logit_scale", "linear_ignored/two_none",
 )  # fmt: skip
@@ -40,10 +41,10 @@ def returned(framework, implementation, case, dtype, mode):
     return outcome, dict(outcome.values)
 
 
-def requests(framework, cases, dtypes):
+def requests(framework, implementations, cases, dtypes):
     """Yield calls with each implementation, mode and quantity, over cases and dtypes in turn."""
     count = 0
-    for implementation in framework.linear_implementations:
+    for implementation in implementations:
         for mode in implementation.modes:
             for quantity in implementation.quantities:
                 for _ in cases:
@@ -58,17 +59,22 @@ def requests(framework, cases, dtypes):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("numpy", "torch") else pytest.param(name, marks=pytest.mark.full) for name in FRAMEWORKS]
-)
-@pytest.mark.parametrize(
-    "cases", [pytest.param(SMALL, id="small"), pytest.param(WITH_OPTIONS, id="options", marks=pytest.mark.full)]
+    ("name", "cases", "whole"),
+    [
+        ("numpy", SMALL, False),
+        ("torch", SMALL, False),
+        *(pytest.param(name, cases, True, marks=pytest.mark.full) for name in FRAMEWORKS for cases in (SMALL, OPTIONS)),
+    ],
+    ids=["numpy", "torch", *(f"whole {name}, {cases}" for name in FRAMEWORKS for cases in ("small", "options"))],
 )
 @pytest.mark.usefixtures("here")
-def test_programs_print_the_results_of_the_call(name, cases, tmp_path, monkeypatch):
+def test_programs_print_the_results_of_the_call(name, cases, whole, tmp_path, monkeypatch):
+    """Not of the whole framework: without the libraries that have losses for it, whose imports take seconds."""
     framework = registry.load(name)
-    programs, expected = [], []
+    implementations = [i for i in framework.linear_implementations if whole or i.package == name]
+    programs, calls = [], []
     with Reproducer([name]) as reproducer:
-        for request, values in requests(framework, cases, tuple(FORMATS)):
+        for request, values in requests(framework, implementations, cases, tuple(FORMATS)):
             written = reproducer.reproduce(request, with_file=True)
             for array, content in written.arrays.items():
                 np.save(tmp_path / f"{array}.npy", content)
@@ -79,16 +85,18 @@ def test_programs_print_the_results_of_the_call(name, cases, tmp_path, monkeypat
                 (tmp_path / f"{array}.npy").rename(own)
                 program = program.replace(f"'{array}.npy'", repr(str(own)))
             programs.append(program)
-            expected.append((request, values[request.quantity], written))
-    assert len(programs) >= 2 * len(framework.linear_implementations)
-    for (request, value, written), text in zip(expected, printed(programs), strict=True):
+            calls.append((request, values[request.quantity], written))
+    assert len(programs) >= 2 * len(implementations)
+    # In `make test` in this process: another one would import PyTorch again.
+    texts = printed(programs) if whole else [printed_programs.printed(program) for program in programs]
+    for (request, value, written), text in zip(calls, texts, strict=True):
         found = numbers(text, request.quantity)
         assert found is not None, (request, written.program, text)
-        whole = value.astype(np.float64)
-        if found.shape != whole.shape:  # the entry with the largest error
+        expected = value.astype(np.float64)
+        if found.shape != expected.shape:  # the entry with the largest error
             index = eval(written.program.split(f"{request.quantity}[")[1].split("]")[0])  # noqa: S307 - two numbers
-            whole = whole[index]
-        np.testing.assert_array_equal(found, whole, err_msg=f"{request}\n{written.program}\n{text}")
+            expected = expected[index]
+        np.testing.assert_array_equal(found, expected, err_msg=f"{request}\n{written.program}\n{text}")
 
 
 @pytest.mark.full

@@ -23,22 +23,18 @@ FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 ROOT = Path(__file__).parent.parent
 
 
-# The article and a mask.
 CASES = ["seed/article", "seed/article_mean", "seed/article_sum", "seed/mild_mean", "masks/first", "special/nan"]
-# Two cases for JAX, which compiles each step.
 ALL_LOSSES = ["numpy/*", "torch/l*", "torch/n*", "torch/F.*", "tensorflow/*", "jax/naive", "jax/lse"]
+FEW_LOSSES = ["numpy/naive", "numpy/lse", "numpy/scipy.*p", "torch/naive", "torch/lse", "torch/F.cross_entropy"]
 
 
 @pytest.fixture(scope="module", params=["two frameworks", pytest.param("four frameworks", marks=pytest.mark.full)])
 def tables(request, tmp_path_factory):
-    """Return tables of `CASES` in all dtypes; `make test` measures most frameworks only in float32."""
+    """Return tables of `CASES` in all dtypes."""
     if request.param == "four frameworks":
         out = tmp_path_factory.mktemp("runs") / "run"
         return [runner.run(cases=CASES, frameworks=FRAMEWORKS, implementations=ALL_LOSSES, modes="eager", out=out)]
-    both = runner.run(cases=CASES, implementations=["numpy/*", "torch/l*", "torch/n*", "torch/F.*y"], modes="eager")
-    shared = request.getfixturevalue("float32_tables")
-    others = (t[t["case"].isin(CASES) & t["framework"].isin(["jax", "tensorflow"])] for t in shared)
-    return [both, *others]
+    return [runner.run(cases=CASES, implementations=FEW_LOSSES, modes="eager")]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +52,7 @@ def test_every_framework_gives_the_same_columns(tables, everywhere):
     for table in tables:
         assert list(table.columns) == list(COLUMNS)
         assert {name: str(kind) for name, kind in table.dtypes.items()} == COLUMNS
-    assert set(everywhere["framework"]) == set(FRAMEWORKS)
+    assert set(everywhere["framework"]) in ({"numpy", "torch"}, set(FRAMEWORKS))
     assert set(everywhere["dtype"]) == set(FORMATS)
     assert set(everywhere["mode"]) == {"eager"}
 
@@ -76,30 +72,30 @@ def test_each_cell_has_each_case_row_once(everywhere):
     assert set(losses) == {9}
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_article_breaks_naive_and_not_lse(everywhere, framework):
-    batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager")
-    naive = rows_of(batch, implementation=f"{framework}/naive")
-    lse = rows_of(batch, implementation=f"{framework}/lse")
+def test_the_article_breaks_naive_and_not_lse(everywhere):
     article, mean = {"case": "seed/article", "quantity": "loss"}, {"case": "seed/article_mean", "quantity": "loss"}
-    assert rows_of(naive, **article)["value"].to_list() == pytest.approx([0.4170, np.inf, 1.4076], abs=1e-4)
-    assert rows_of(lse, **article)["value"].to_list() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
-    assert rows_of(naive, **mean)["value"].to_list() == [np.inf]
-    assert rows_of(lse, **mean)["value"].to_list() == pytest.approx([667.2749], abs=1e-4)
-    gradients = rows_of(naive, case="seed/article", quantity="gradient")
-    assert gradients["n_nan"].to_list() == [0, 3, 0]
-    assert rows_of(lse, case="seed/article", quantity="gradient")["finite"].all()
-    assert rows_of(naive, case="seed/article", quantity="probabilities")["n_nan"].to_list() == [0, 1, 0]
+    for framework in set(everywhere["framework"]):
+        batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager")
+        naive = rows_of(batch, implementation=f"{framework}/naive")
+        lse = rows_of(batch, implementation=f"{framework}/lse")
+        assert rows_of(naive, **article)["value"].to_list() == pytest.approx([0.4170, np.inf, 1.4076], abs=1e-4)
+        assert rows_of(lse, **article)["value"].to_list() == pytest.approx([0.4170, 2000.0, 1.4076], abs=1e-4)
+        assert rows_of(naive, **mean)["value"].to_list() == [np.inf]
+        assert rows_of(lse, **mean)["value"].to_list() == pytest.approx([667.2749], abs=1e-4)
+        gradients = rows_of(naive, case="seed/article", quantity="gradient")
+        assert gradients["n_nan"].to_list() == [0, 3, 0]
+        assert rows_of(lse, case="seed/article", quantity="gradient")["finite"].all()
+        assert rows_of(naive, case="seed/article", quantity="probabilities")["n_nan"].to_list() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_failing_row_names_the_stage_where_it_first_failed(everywhere, framework):
-    batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager", case="seed/article")
-    naive = rows_of(batch, implementation=f"{framework}/naive")
-    for quantity in ("probabilities", "loss", "gradient"):
-        first = rows_of(naive, quantity=quantity)["first_failure"].astype(object)
-        assert first.fillna("none").to_list() == ["none", "exp", "none"], quantity
-    assert rows_of(batch, implementation=f"{framework}/lse")["first_failure"].isna().all()
+def test_a_failing_row_names_the_stage_where_it_first_failed(everywhere):
+    for framework in set(everywhere["framework"]):
+        batch = rows_of(everywhere, framework=framework, dtype="float32", mode="eager", case="seed/article")
+        naive = rows_of(batch, implementation=f"{framework}/naive")
+        for quantity in ("probabilities", "loss", "gradient"):
+            first = rows_of(naive, quantity=quantity)["first_failure"].astype(object)
+            assert first.fillna("none").to_list() == ["none", "exp", "none"], (framework, quantity)
+        assert rows_of(batch, implementation=f"{framework}/lse")["first_failure"].isna().all()
 
 
 def test_a_failure_is_named_where_there_is_one_and_nowhere_else(everywhere):
@@ -165,11 +161,15 @@ def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "losses",
-    ["numpy/*", "torch/F.cross_entropy", pytest.param(["torch/l*", "torch/n*", "torch/F.*"], marks=pytest.mark.full)],
+    [
+        ["numpy/l*", "numpy/naive"],
+        "torch/F.cross_entropy",
+        pytest.param(["torch/l*", "torch/n*", "torch/F.*"], marks=pytest.mark.full),
+    ],
 )
 def test_batched_and_one_by_one_tables_are_bitwise_equal(losses, monkeypatch):
     """Batching changes no bit: a row's result does not depend on its neighbours."""
-    patterns = ["seed/*", "overflow/float32_*", "masks/*", "special/n*", "gap/??_*", "ties/??", "certainty/*"]
+    patterns = ["seed/*", "overflow/float32_*", "masks/*", "special/n*", "gap/1?_*", "ties/??", "certainty/m*"]
     request = {"cases": patterns, "implementations": losses, "dtypes": "float32", "modes": "eager"}
 
     def table():
@@ -179,7 +179,7 @@ def test_batched_and_one_by_one_tables_are_bitwise_equal(losses, monkeypatch):
     monkeypatch.setattr(_grouping, "MAX_LOGITS", 1)
     assert all(len(g.cases) == 1 for g in groups(select_cases(patterns), FORMATS["float32"]))
     alone = table()
-    assert together["bits"].nunique() > 50
+    assert together["bits"].nunique() > 20
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 

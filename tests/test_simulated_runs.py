@@ -230,7 +230,8 @@ def described_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("described") / "run"
     with calls_in_this_process():
         runner.run(
-            cases=["seed/article", "gap/5_low"], sweeps="offset=1:100:3log", frameworks="simulated",
+            cases=["seed/article", "gap/5_low"], sweeps="offset=1:100:2log",
+            implementations=["simulated/naive", "simulated/lse"],
             dtypes=["p7_-14_15-saturate", "e5m6-flush"], variants="up", out=folder,
         )  # fmt: skip
     return Run(folder)

@@ -245,9 +245,18 @@ def printed(page, width, **options):
     return file.getvalue()
 
 
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """Return a report of the longest names, and of a few others."""
+    df = large()
+    made = Run.create(tmp_path_factory.mktemp("runs") / "names", manifest())
+    made.write(0, df[df["implementation"].isin(NAMES[:8]) & df["mode"].isin(MODES[:2])])
+    return reports.make_report([made])
+
+
 @pytest.fixture(scope="module", params=WIDTHS)
-def text(request, page):
-    return request.param, printed(page, request.param, color_system=None)
+def text(request, long_names):
+    return request.param, printed(long_names, request.param, color_system=None)
 
 
 def test_no_line_is_wider_than_the_terminal(text):
@@ -265,8 +274,8 @@ def test_a_long_name_is_folded_and_not_cut(text, name):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_number_is_broken(page, width):
-    (section,) = [s for s in page.sections if s.name == "errors_loss"]
+def test_no_number_is_broken(long_names, width):
+    (section,) = [s for s in long_names.sections if s.name == "errors_loss"]
     whole = {word for cell in section.shown[list(DTYPES)].to_numpy().ravel() for word in cell.split()}
     file = io.StringIO()
     Console(file=file, width=width, color_system=None).print(_terminal._table(section, width))
@@ -276,15 +285,15 @@ def test_no_number_is_broken(page, width):
     assert set(numbers) <= whole
 
 
-def test_grades_are_coloured_where_the_terminal_has_colours(small):
-    text = printed(reports.make_report([small]), 100, force_terminal=True, color_system="truecolor", no_color=False)
+def test_grades_are_coloured_where_the_terminal_has_colours(small_page):
+    text = printed(small_page, 100, force_terminal=True, color_system="truecolor", no_color=False)
     red, green, blue = (int(GRADE_COLOURS["F"][i : i + 2], 16) for i in (1, 3, 5))
     assert f"\x1b[1;38;2;{red};{green};{blue}mF\x1b[0m" in text
 
 
-def test_no_color_removes_the_colours_and_keeps_the_words(small, monkeypatch):
+def test_no_color_removes_the_colours_and_keeps_the_words(small_page, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    page = reports.make_report([small])
+    page = small_page
     text = printed(page, 100, force_terminal=True, color_system="truecolor")
     assert not re.search(r"\x1b\[[\d;]*[34]8;", text)
     assert ESCAPE.sub("", text) == printed(page, 100, color_system=None)
@@ -302,6 +311,11 @@ def small(tmp_path_factory):
         ),
     )
     return made
+
+
+@pytest.fixture(scope="module")
+def small_page(small):
+    return reports.make_report([small])
 
 
 def test_a_pipe_gets_no_escapes_and_a_hundred_columns(small, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,16 +16,10 @@ from logitlab.execution.pool import Pools
 from logitlab.frameworks import Batch
 from logitlab.reports import tables
 
-try:
-    FRAMEWORK = registry.imported("tinygrad")
-except ImportError as error:  # neither clang nor a driver of OpenCL
-    pytest.skip(str(error), allow_module_level=True)
-DEVICE = FRAMEWORK.devices()[0]
-needs_both = pytest.mark.skipif(
-    set(FRAMEWORK.devices()) < {"cpu", "cl"},
-    reason=f"tinygrad finds {', '.join(FRAMEWORK.devices())} alone: its CPU needs clang, CL the packages "
-    "ocl-icd-libopencl1 and pocl-opencl-icd",
-)
+# When this file is collected: OpenCL's driver brings its own LLVM, and crashes if a test imported TensorFlow before it.
+with suppress(ImportError):
+    registry.imported("tinygrad")
+needs_both = pytest.mark.usefixtures("both_devices")
 
 SPARSE, DENSE = "tinygrad/Tensor.sparse_categorical_crossentropy", "tinygrad/Tensor.cross_entropy"
 ARTICLE = np.array([[2.0, 1.0, 0.1], [1000.0, 1.0, -1000.0], [3.0, 2.0, 1.0]])
@@ -34,10 +29,33 @@ MEASURED = {"tinygrad/naive": "F", "tinygrad/lse": "D", SPARSE: "D", DENSE: "D"}
 MESSAGE = "{name} is now graded {now} at {case} (tinygrad {version}), and was {was}: write it in the CHANGELOG"
 
 
+def framework():
+    """Return tinygrad's framework, whose import opens the devices."""
+    try:
+        return registry.imported("tinygrad")
+    except ImportError as error:  # neither clang nor a driver of OpenCL
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_device():
+    return framework().devices()[0]
+
+
+@pytest.fixture
+def both_devices():
+    found = framework().devices()
+    if set(found) < {"cpu", "cl"}:
+        pytest.skip(
+            f"tinygrad finds {', '.join(found)} alone: its CPU needs clang, CL the packages ocl-icd-libopencl1 and "
+            "pocl-opencl-icd"
+        )
+
+
 @pytest.fixture(scope="module")
-def plain():
+def plain(first_device):
     with calls_in_this_process():
-        return runner.run(frameworks="tinygrad", dtypes="float32", cases=CASES, devices=DEVICE)
+        return runner.run(frameworks="tinygrad", dtypes="float32", cases=CASES, devices=first_device)
 
 
 def answer(name=SPARSE, **call):
@@ -48,16 +66,21 @@ def answer(name=SPARSE, **call):
 
 
 def outcome_of(
-    name, logits=ARTICLE, targets=(0, 2, 1), dtype="float32", reduction="none", layout="rows", device=DEVICE, **options
+    name, logits=ARTICLE, targets=(0, 2, 1), dtype="float32", reduction="none", layout="rows", device=None, **options
 ):
     fmt = FORMATS[dtype].dtype
     given = np.array(targets)
     batch = Batch(
         np.asarray(logits, fmt), given.astype(fmt) if given.ndim == 2 else given, reduction, options, layout=layout
     )
-    return worker.evaluated(FRAMEWORK, FRAMEWORK.all_implementations[name], batch, device, "compiled")
+    tinygrad = framework()
+    return worker.evaluated(
+        tinygrad, tinygrad.all_implementations[name], batch, device or tinygrad.devices()[0], "compiled"
+    )
 
 
+# Compiling for 2,049 classes takes long. test_mlx.py and test_onnxruntime.py have such grades, unmarked.
+@pytest.mark.full
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_grade_is_the_recorded_one(plain, name):
     rows = plain[(plain["implementation"] == name) & plain["grade"].notna()]
@@ -66,8 +89,8 @@ def test_the_grade_is_the_recorded_one(plain, name):
     assert now == was, MESSAGE.format(name=name, now=now, was=was, case=worst["case"], version=worst["version"])
 
 
-def test_every_implementation_has_a_measured_grade(plain):
-    assert set(plain["implementation"]) == set(MEASURED)
+def test_every_implementation_has_a_measured_grade():
+    assert {i.name for i in framework().implementations} == set(MEASURED)
 
 
 def test_the_articles_numbers():
@@ -81,6 +104,7 @@ def test_the_articles_numbers():
     assert np.isfinite(naive["gradient"][[0, 2]]).all()
 
 
+@pytest.mark.full
 def test_the_loss_of_2049_classes_is_0_if_the_maximum_comes_first(plain):
     """Each term of the float32 sum is below half an ulp of the 1 that it begins with."""
     rows = plain[(plain["case"] == "stagnation/float32_2049") & (plain["quantity"] == "loss")]
@@ -89,13 +113,13 @@ def test_the_loss_of_2049_classes_is_0_if_the_maximum_comes_first(plain):
     assert first["value"] == 0, f"tinygrad {first['version']} no longer loses the sum: write it in the CHANGELOG"
 
 
-def test_a_gradient_is_not_that_of_a_computed_loss():
+def test_a_gradient_is_not_that_of_a_computed_loss(first_device):
     """tinygrad's gradient of a tensor whose numbers are known is 0, without an error."""
     from tinygrad import Tensor
 
-    x = FRAMEWORK.to_array(ARTICLE.astype(np.float32), DEVICE)
-    t = FRAMEWORK.to_array(np.array([0, 2, 1]), DEVICE)
-    with FRAMEWORK.placed(DEVICE):
+    x = framework().to_array(ARTICLE.astype(np.float32), first_device)
+    t = framework().to_array(np.array([0, 2, 1]), first_device)
+    with framework().placed(first_device):
         rows = x.sparse_categorical_crossentropy(t, reduction="none").realize()
         (gradient,) = rows.gradient(x, gradient=Tensor.ones(3, device=rows.device))
     assert (gradient.numpy() == 0).all(), (
@@ -104,6 +128,7 @@ def test_a_gradient_is_not_that_of_a_computed_loss():
     assert answer()["gradient"][1].tolist() == [1, 0, -1]
 
 
+@pytest.mark.full  # test_keras.py has such a test, unmarked
 def test_each_loss_takes_the_options_that_tinygrad_documents():
     # A tenth of the target's logit is replaced with a tenth of the three logits' mean.
     expected = [0.41703 + 0.1 * (2 - 3.1 / 3), 2000 + 0.1 * (-1000 - 1 / 3), 1.40761]
@@ -123,6 +148,7 @@ def test_the_losses_reduce_by_themselves():
         assert mean["gradient"][1].tolist() == pytest.approx([1 / 3, 0, -1 / 3])
 
 
+@pytest.mark.full  # test_field_cases.py has PyTorch's
 def test_a_masked_class_is_nan_with_probabilities_as_targets():
     masked, onehot = [[-math.inf, 1.0, 2.0]], [[0.0, 1.0, 0.0]]
     assert answer(DENSE, logits=masked, targets=[1])["loss"].tolist() == pytest.approx([1.3132617], rel=1e-6)
@@ -135,10 +161,12 @@ def test_the_dense_loss_has_its_classes_second_and_the_sparse_one_last():
         np.testing.assert_allclose(answer(name, layout="spatial")["loss"], answer(name)["loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cl", marks=needs_both)])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-def test_a_loss_answers_in_the_dtype_of_its_logits(device, dtype):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cl", marks=pytest.mark.full)])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.full), "float64", "bfloat16"])
+def test_a_loss_answers_in_the_dtype_of_its_logits(device, dtype, request):
     """Where the compiler of a device refuses bfloat16, as clang 14 does, the call is unsupported."""
+    if device == "cl":
+        request.getfixturevalue("both_devices")
     outcome = outcome_of(DENSE, dtype=dtype, device=device)
     if dtype == "bfloat16" and outcome.status == "unsupported":
         assert "refuses bfloat16" in outcome.detail
@@ -187,17 +215,18 @@ def test_a_device_other_than_the_cpu_goes_through_workers_report_and_compare(tmp
 
 
 @pytest.mark.full
-def test_check_finds_the_faults_of_a_loss_in_tinygrad():
+def test_check_finds_the_faults_of_a_loss_in_tinygrad(first_device):
     def careless(logits, targets):
         return -logits.softmax(-1).gather(1, targets.reshape(-1, 1)).reshape(-1).log()
 
     result = check(
         careless, framework="tinygrad", dtypes="float32", require="B", cases="gap/100_low", mode="compiled",
-        device=DEVICE,
+        device=first_device,
     )  # fmt: skip
     assert result.grades == {"float32": "F"}
 
 
+@pytest.mark.full  # test_mlx.py and test_onnxruntime.py have such a test, unmarked
 def test_the_worker_imports_no_other_framework(tmp_path):
     before = os.environ.get("DEV")
     with Pools(["tinygrad"], tmp_path) as pools:

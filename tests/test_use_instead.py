@@ -83,8 +83,18 @@ def function(name):
     return scope["cross_entropy"]
 
 
-FEW = ["seed/article", "gap/*", "masks/*", "special/*", "overflow/*", "offset/1e06", "ties/131072", "check/width_1"]
-EVERY = [*FEW, "underflow/*", "certainty/*", "offset/*", "ties/*", "neighbours/*", "check/width_2", "check/width_7"]
+FEW = ["seed/article", "gap/*", "masks/first", "special/*", "overflow/*", "offset/1e06", "check/width_1"]
+EVERY = [
+    *FEW,
+    "masks/*",
+    "underflow/*",
+    "certainty/*",
+    "offset/*",
+    "ties/*",
+    "neighbours/*",
+    "check/width_2",
+    "check/width_7",
+]
 
 
 @pytest.mark.parametrize("cases", [FEW, pytest.param(EVERY, marks=pytest.mark.full)], ids=["few cases", "more cases"])
@@ -107,7 +117,7 @@ def test_the_pytorch_function_is_accurate(cases):
 @pytest.mark.parametrize(
     ("cases", "dtypes"),
     [
-        (["gap/*", "overflow/bfloat16_at", "masks/first"], ["float32"]),
+        (["gap/*", "masks/first"], ["float32"]),
         pytest.param(FEW, None, marks=pytest.mark.full),
     ],
     ids=["few cases", "more cases"],
@@ -121,4 +131,4 @@ def test_a_function_that_is_not_accurate_fails():
         return cross_entropy(logits, targets, reduction="none")
 
     with pytest.raises(AssertionError, match="grade A required"):
-        assert_conforms(stable, framework="torch", dtypes=["float32"], require="A", cases="gap/*")
+        assert_conforms(stable, framework="torch", dtypes=["float32"], require="A", cases="gap/*", shrink=False)

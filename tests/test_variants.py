@@ -1,6 +1,7 @@
 """Settings that change numbers: a worker gets them before it imports its framework, and the run records them."""
 
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import runner
 from logitlab.core.errors import UsageError
@@ -35,15 +36,20 @@ def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, m
     assert threads == 1
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run_of(folder):
     """Return a run in NumPy and PyTorch with a variant of PyTorch."""
-    folder = tmp_path_factory.mktemp("variants") / "run"
     runner.run(
         cases=["seed/article", "gap/100_low"], frameworks=["numpy", "torch"], implementations=["*/lse", "torch/naive"],
         dtypes="float32", modes="eager", variants="flush-subnormals", out=folder,
     )  # fmt: skip
     return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return such a run without workers, and so without the settings that a worker has."""
+    with calls_in_this_process():
+        return run_of(tmp_path_factory.mktemp("variants") / "run")
 
 
 def test_a_run_measures_the_variant_beside_the_mode_and_records_the_settings(run):
@@ -54,9 +60,10 @@ def test_a_run_measures_the_variant_beside_the_mode_and_records_the_settings(run
     assert run.manifest.variants == {"torch eager+flush-subnormals": {"LOGITLAB_FLUSH_SUBNORMALS": "1"}}
 
 
-def test_flushing_subnormals_loses_them(run):
+@pytest.mark.full  # two workers import PyTorch; the one above has its variables too
+def test_flushing_subnormals_loses_them(tmp_path):
     """e^-100 is subnormal in float32 and flushed to 0; it is 0 in the other row too, where exp(100) is infinite."""
-    df = run.read()
+    df = run_of(tmp_path / "run").read()
     df = df[
         (df["case"] == "gap/100_low") & (df["implementation"] == "torch/naive") & (df["quantity"] == "probabilities")
     ]

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +16,12 @@ import pytest
 import torch
 import wild_findings
 from findings import FindingGoneError
+from in_process import calls_in_this_process
+from printed_programs import printed
 
 from logitlab import runner
 from logitlab.cli import main
-from logitlab.execution import plan
+from logitlab.execution import plan, registry
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.frameworks import _torch_wild
 from logitlab.studies.browse import listing
@@ -42,20 +46,29 @@ def changed(what: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def table():
-    """Return measurements of a few cases of each kind in float32, and of two cases in float64."""
-    asked = {"implementations": ["torch/transformers*", "torch/trl*"], "modes": "eager"}
+def table_of() -> Callable[[str], pd.DataFrame]:
+    """Return a function that gives the table of an implementation's library; TRL's import takes as long as all else.
+
+    The table has a few cases of each kind in float32 and in float64.
+    """
     cases = [
         "seed/article", "gap/20_high", "offset/1e06", "offset/1e10", "masks/first", "ignored/one_*",
         "smoothing/mild_0.1", "layout/rows_*", "invalid/minus_one", "linear_layers/bias_s1", "linear_layers/softcap",
         "linear_layers/logit_scale", "linear_extremes/masked_by_bias", "linear_ignored/two_mean", "reductions/empty_*",
     ]  # fmt: skip
-    narrow = runner.run(cases=cases, dtypes="float32", **asked)
-    wide = runner.run(cases=["seed/article", "linear_layers/bias_s1"], dtypes="float64", **asked)
-    return pd.concat([narrow, wide])
+
+    @cache
+    def measured(library: str) -> pd.DataFrame:
+        with calls_in_this_process():
+            return runner.run(
+                cases=cases, dtypes=["float32", "float64"], implementations=f"torch/{library}.*", modes="eager"
+            )
+
+    return lambda implementation: measured(implementation.removeprefix("torch/").partition(".")[0])
 
 
-def rows_of(table: pd.DataFrame, implementation: str, case: str, quantity: str = "loss", dtype: str = "float32"):
+def rows_of(table_of, implementation: str, case: str, quantity: str = "loss", dtype: str = "float32"):
+    table = table_of(implementation)
     own = (table["implementation"] == implementation) & (table["case"] == case)
     own &= (table["quantity"] == quantity) & (table["dtype"] == dtype)
     assert own.any(), f"{case} has no {quantity} of {implementation} in {dtype}"
@@ -66,51 +79,59 @@ def rows_of(table: pd.DataFrame, implementation: str, case: str, quantity: str =
 
 
 @installed
-@pytest.mark.parametrize("implementation", [CAUSAL, FIXED, SELECTIVE])
-def test_a_library_s_loss_has_the_article_s_values(table, implementation):
-    rows = rows_of(table, implementation, "seed/article")
+@pytest.mark.parametrize("implementation", [CAUSAL, FIXED, pytest.param(SELECTIVE, marks=pytest.mark.full)])
+def test_a_library_s_loss_has_the_article_s_values(table_of, implementation):
+    rows = rows_of(table_of, implementation, "seed/article")
     np.testing.assert_allclose(rows["value"], [0.41703, 2000, 1.40761], atol=1e-5)
     for quantity in ("loss", "gradient"):
-        assert set(rows_of(table, implementation, "seed/article", quantity)["grade"]) <= {"A", "B"}
+        assert set(rows_of(table_of, implementation, "seed/article", quantity)["grade"]) <= {"A", "B"}
 
 
 @installed
 @pytest.mark.pinned
-def test_trl_s_selective_log_softmax_loses_the_digits_of_an_offset(table):
-    losses = rows_of(table, SELECTIVE, "offset/1e10")
+@pytest.mark.parametrize("implementation", [CAUSAL, FIXED])
+def test_transformers_keeps_the_digits_of_an_offset(table_of, implementation):
+    assert set(rows_of(table_of, implementation, "offset/1e10")["grade"]) <= {"A", "B"}
+
+
+@pytest.mark.full
+@installed
+@pytest.mark.pinned
+def test_trl_s_selective_log_softmax_loses_the_digits_of_an_offset(table_of):
+    losses = rows_of(table_of, SELECTIVE, "offset/1e10")
     assert list(losses["value"]) == [0, 0], changed("TRL's loss at an offset of 1e10")
     np.testing.assert_allclose(losses["exact"], np.log(5), rtol=1e-6)
     assert set(losses["grade"]) == {"C"}
-    assert set(rows_of(table, SELECTIVE, "offset/1e06", "gradient")["grade"]) == {"C"}
-    # Transformers' losses, at the same offsets.
-    for implementation in (CAUSAL, FIXED):
-        assert set(rows_of(table, implementation, "offset/1e10")["grade"]) <= {"A", "B"}
+    assert set(rows_of(table_of, SELECTIVE, "offset/1e06", "gradient")["grade"]) == {"C"}
 
 
 @installed
 @pytest.mark.pinned
-def test_transformers_computes_float64_logits_in_float32(table):
-    (first, _, third) = rows_of(table, CAUSAL, "seed/article", dtype="float64").to_dict("records")
+def test_transformers_computes_float64_logits_in_float32(table_of):
+    (first, _, third) = rows_of(table_of, CAUSAL, "seed/article", dtype="float64").to_dict("records")
     assert {first["grade"], third["grade"]} == {"D"}, changed("ForCausalLMLoss of float64 logits")
     assert first["out_dtype"] == "float32"
-    assert set(rows_of(table, FIXED, "seed/article", dtype="float64")["grade"]) <= {"A", "B"}
+    assert set(rows_of(table_of, FIXED, "seed/article", dtype="float64")["grade"]) <= {"A", "B"}
 
 
+@pytest.mark.full
 @installed
 @pytest.mark.pinned
-def test_trl_s_tiles_keep_float64_sums_in_float32(table):
-    rows = rows_of(table, TILES, "linear_layers/bias_s1", dtype="float64")
+def test_trl_s_tiles_keep_float64_sums_in_float32(table_of):
+    rows = rows_of(table_of, TILES, "linear_layers/bias_s1", dtype="float64")
     assert set(rows["grade"]) == {"D"}, changed("ChunkedLogProbFunction of float64 hidden states")
     assert set(rows["out_dtype"]) == {"float32"}
 
 
+@pytest.mark.full  # test_linear_frameworks.py has PyTorch's losses of hidden states
 @installed
 @pytest.mark.parametrize("implementation", [TILES, f"{TILES}[chunk_size=3]"])
 @pytest.mark.parametrize(
     "case",
     ["linear_layers/bias_s1", "linear_layers/softcap", "linear_layers/logit_scale", "linear_extremes/masked_by_bias"],
 )
-def test_trl_s_tiles_are_right_in_float32(table, implementation, case):
+def test_trl_s_tiles_are_right_in_float32(table_of, implementation, case):
+    table = table_of(implementation)
     own = table[(table["implementation"] == implementation) & (table["case"] == case) & (table["dtype"] == "float32")]
     assert set(own["status"]) == {"ok"}
     assert set(own["quantity"]) >= {"loss", "gradient_hidden", "gradient_weight"}
@@ -118,20 +139,25 @@ def test_trl_s_tiles_are_right_in_float32(table, implementation, case):
 
 
 @installed
-def test_ignored_rows_means_and_sums_are_those_of_the_library(table):
-    for implementation in (CAUSAL, FIXED):
-        for case in ("ignored/one_none", "ignored/one_mean", "ignored/one_sum", "layout/rows_mean"):
-            found = rows_of(table, implementation, case)
-            assert set(found["status"]) == {"ok"}, f"{implementation} on {case}"
-            assert set(found["grade"].dropna()) <= {"A", "B"}
-    raised = rows_of(table, SELECTIVE, "reductions/empty_mean")
+@pytest.mark.parametrize("implementation", [CAUSAL, FIXED])
+def test_ignored_rows_means_and_sums_are_those_of_the_library(table_of, implementation):
+    for case in ("ignored/one_none", "ignored/one_mean", "ignored/one_sum", "layout/rows_mean"):
+        found = rows_of(table_of, implementation, case)
+        assert set(found["status"]) == {"ok"}, f"{implementation} on {case}"
+        assert set(found["grade"].dropna()) <= {"A", "B"}
+
+
+@pytest.mark.full
+@installed
+def test_the_error_of_trl_s_loss_of_no_rows_is_kept(table_of):
+    raised = rows_of(table_of, SELECTIVE, "reductions/empty_mean")
     assert raised["detail"].str.contains("stack expects a non-empty TensorList").all()
 
 
 @installed
-def test_the_label_smoother_is_measured_with_smoothing_only(table):
-    assert set(rows_of(table, SMOOTHER, "smoothing/mild_0.1")["grade"]) <= {"A", "B"}
-    plain = rows_of(table, SMOOTHER, "seed/article")
+def test_the_label_smoother_is_measured_with_smoothing_only(table_of):
+    assert set(rows_of(table_of, SMOOTHER, "smoothing/mild_0.1")["grade"]) <= {"A", "B"}
+    plain = rows_of(table_of, SMOOTHER, "seed/article")
     assert set(plain["status"]) == {"unsupported"}
     assert plain["detail"].str.contains("without label smoothing").all()
 
@@ -145,21 +171,25 @@ def test_trl_s_triton_kernel_reads_other_logits_and_gives_nan_for_a_masked_block
         cases=["seed/article", "layout/transposed", "masks/block_32768", "offset/1e10"],
         implementations=KERNEL, dtypes="float32", modes="interpreted",
     )  # fmt: skip
-    assert set(rows_of(table, KERNEL, "seed/article")["grade"]) <= {"A", "B"}
-    assert set(rows_of(table, KERNEL, "layout/transposed")["grade"]) == {"D"}, changed(
+
+    def kernels(implementation: str) -> pd.DataFrame:
+        return table
+
+    assert set(rows_of(kernels, KERNEL, "seed/article")["grade"]) <= {"A", "B"}
+    assert set(rows_of(kernels, KERNEL, "layout/transposed")["grade"]) == {"D"}, changed(
         "the kernel on transposed logits"
     )
     for quantity in ("loss", "gradient"):
-        masked = rows_of(table, KERNEL, "masks/block_32768", quantity)
+        masked = rows_of(kernels, KERNEL, "masks/block_32768", quantity)
         assert set(masked["verdict"]) == {"nan"}, changed("the kernel on a masked block")
-    assert set(rows_of(table, KERNEL, "offset/1e10")["grade"]) == {"C"}
+    assert set(rows_of(kernels, KERNEL, "offset/1e10")["grade"]) == {"C"}
 
 
 @installed
 @pytest.mark.pinned
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.full] if n.startswith("trl") else []) for n in wild_findings.WILD_FINDINGS],
+    [pytest.param(n, marks=[] if n == "transformers" else pytest.mark.full) for n in wild_findings.WILD_FINDINGS],
 )
 def test_each_finding_on_the_page_holds(name):
     if name == "trl_kernel" and util.find_spec("triton") is None:
@@ -184,21 +214,30 @@ def test_every_finding_is_on_the_page():
 # --- programs ---------------------------------------------------------------------------------------------------
 
 
+def printed_by_a_process(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ, check=True
+    ).stdout
+
+
 @installed
 @pytest.mark.parametrize(
-    ("case", "implementation", "printed"),
+    ("implementation", "loss", "run"),
     [
-        pytest.param("offset/1e10", SELECTIVE, "loss: -0.0", marks=pytest.mark.full),  # TRL's import takes long
-        ("offset/1e10", CAUSAL, "loss: 1.609437"),
+        pytest.param(SELECTIVE, "loss: -0.0", printed_by_a_process, marks=pytest.mark.full),
+        # Transformers is imported here already.
+        (CAUSAL, "loss: 1.609437", printed),
     ],
 )
-def test_a_program_shows_a_measurement_without_logitlab(case, implementation, printed, capsys):
-    assert main(["reproduce", case, "--implementation", implementation, "--dtype", "float32", "--row", "0"]) == 0
+@pytest.mark.usefixtures("in_this_process")
+def test_a_program_shows_a_measurement_without_logitlab(implementation, loss, run, capsys):
+    words = ["reproduce", "offset/1e10", "--implementation", implementation, "--dtype", "float32", "--row", "0"]
+    assert main(words) == 0
     program = capsys.readouterr().out
     assert "import logitlab" not in program
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ, check=True)
-    assert printed in done.stdout.replace("[", "")
-    assert implementation.split("/")[1].split(".")[0] in done.stdout.splitlines()[-1]  # its version
+    lines = run(program).replace("[", "").splitlines()
+    assert any(loss in line for line in lines), lines
+    assert implementation.split("/")[1].split(".")[0] in lines[-1]  # its version
 
 
 # --- how a run chooses them -------------------------------------------------------------------------------------
@@ -227,7 +266,7 @@ def test_one_that_is_missing_is_named_only_if_a_glob_names_it(globs, expected):
 def test_a_missing_library_comes_with_how_to_install_it():
     assert listing.how_to_install("trl", "torch") == "pip install 'logitlab[wild]'"
     assert listing.how_to_install("torchtune", "torch").endswith("pip install torchtune torchao==0.9.0")
-    names = listing.implementations(["torch"])["implementation"].to_list()
+    names = listing.tabulated({"torch": registry.describe("torch")})["implementation"].to_list()
     assert {i.name for i in _torch_wild.WILD} <= set(names)
 
 

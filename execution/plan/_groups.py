@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -26,6 +26,8 @@ Float64 = NDArray[np.float64]
 
 # The most logits of a group whose standards are cached for the next cell: as many as the catalogue's widest rows have.
 MAX_KEPT_LOGITS = 2**19
+# The answers of so many cases of at most so many logits stay in memory, for the next check or run in the process.
+MAX_KNOWN_CASES, MAX_KNOWN_LOGITS = 1024, 2**10
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,15 +126,10 @@ class Group:
         return self.exact.loss if self.reduction == "none" else self._reference(self.cases[0], "none").loss
 
     def _reference(self, case: Case, reduction: str) -> Reference:
-        logits, targets = case.quantized(self.fmt), case.quantized_targets(self.fmt)
-        if case.invalid:
-            return without_answers(reference(logits, np.zeros(case.rows, np.int64)))
-        if self.oracle is OracleKind.QUAD and case.plain and case.first_row is not None:
-            return bulk(logits, targets, case.first_row)
-        # A piece of a file is used once, and its reference is ten times as large, so caching would only fill the disk.
-        keep = case.first_row is None
-        options = case.options(self.fmt)
-        return reference(logits, targets, reduction=reduction, keep=keep, convention=self.convention, **options)
+        if self.oracle is OracleKind.QUAD and case.plain and case.first_row is not None and not case.invalid:
+            return bulk(case.quantized(self.fmt), case.quantized_targets(self.fmt), case.first_row)
+        small = case.first_row is None and case.logits.size <= MAX_KNOWN_LOGITS  # a piece of a file is used once
+        return (_known_reference if small else _reference)(case, self.fmt, reduction, self.convention)
 
     def standard(self, quantity: str, info: ImplementationInfo) -> Standard:
         """Return the standard of a quantity for an implementation."""
@@ -176,3 +173,15 @@ class Group:
     def divided(self) -> tuple[Group, ...]:
         """Return one group for each case; empty if there is only one case."""
         return tuple(replace(self, cases=(c,)) for c in self.cases) if len(self.cases) > 1 else ()
+
+
+def _reference(case: Case, fmt: Format, reduction: str, convention: Convention) -> Reference:
+    logits, targets = case.quantized(fmt), case.quantized_targets(fmt)
+    if case.invalid:
+        return without_answers(reference(logits, np.zeros(case.rows, np.int64)))
+    # The reference of a piece of a file is ten times as large, so caching would only fill the disk.
+    keep = case.first_row is None
+    return reference(logits, targets, reduction=reduction, keep=keep, convention=convention, **case.options(fmt))
+
+
+_known_reference = lru_cache(MAX_KNOWN_CASES)(_reference)

@@ -69,7 +69,7 @@ def _svg(chart: Any) -> str:
     import altair as alt  # noqa: PLC0415 - an extra
     import vl_convert  # noqa: PLC0415
 
-    spec = _printable(chart.to_dict())
+    spec = _printable(chart.to_dict(validate=False))  # altair has validated its parts
     drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=".".join(alt.SCHEMA_VERSION.split(".")[:2]))
     return drawn
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from shutil import copyfile
 
 import jinja2
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
 from ...storage.manifest import Manifest
@@ -17,7 +18,23 @@ from ._grids import NAMELESS, short
 from ._site import state
 from .pages import NAVIGATION
 
+
+class _Compiled(jinja2.BytecodeCache):
+    """The compiled templates of this process: its next site takes them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
 HERE = files(__package__)
+COMPILED = _Compiled()
 JOINTS = re.compile(r"(?<=[/._,\[\]-])|(?<=[a-z])(?=[A-Z])")
 
 
@@ -32,6 +49,7 @@ def environment_of(
     """Return the templates for pages with these links, runs and messages about damage."""
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
+        bytecode_cache=COMPILED,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
