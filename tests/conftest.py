@@ -22,7 +22,6 @@
 - A framework's behaviour that may change with its version is `pinned`: it fails with a message that names the version.
 """
 
-import functools
 import gc
 import importlib
 import json
@@ -84,7 +83,7 @@ GROUPS = {
 SEPARATE = {"tensorflow", "frameworks"}
 
 
-@functools.cache
+@cache
 def _group(nodeid: str) -> str:
     """Return the group of a test: one of `GROUPS`, or its file."""
     return next((name for name, ids in GROUPS.items() if re.search(ids, nodeid)), nodeid.partition("::")[0])
