@@ -148,6 +148,7 @@ BITWISE = pa.schema([(name, _BITWISE_TYPES.get(name, pa.string())) for name in B
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its columns in order and with their types."""
     ordered = table.reindex(columns=list(COLUMNS))
-    # Converting a column to the type that it has takes as long as writing it.
-    others = {name: kind for name, kind in COLUMNS.items() if str(ordered[name].dtype) != kind}
-    return ordered.astype(others)
+    # Converting a column to the type that it has takes as long as writing it, and astype copies also the others.
+    kinds = ordered.dtypes
+    others = {name: kind for name, kind in COLUMNS.items() if str(kinds[name]) != kind}
+    return ordered.astype(others) if others else ordered

@@ -117,7 +117,8 @@ class CheckResult:
     def _worst_first(self) -> pd.DataFrame:
         asked = PROPERTIES if self._failed.any() else {}
         broke = {name: p.breaks(self._failures) for name, p in asked.items()}
-        names = ["; ".join(name for name, mask in broke.items() if mask[i]) for i in np.flatnonzero(self._failed)]
+        some = {name: mask for name, mask in broke.items() if mask.any()}
+        names = ["; ".join(name for name, mask in some.items() if mask[i]) for i in np.flatnonzero(self._failed)]
         failures = self.lines[self._failed].assign(breaks=names)
         bad = badnesses(failures)
         # A result without a grade that is wrong in every kind of call comes last.

@@ -243,8 +243,13 @@ def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> 
 
 def _aligned(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables with equal categories in these columns, so that pandas joins codes, not strings."""
+    kinds = {}
     for column in columns:
-        if all(isinstance(table[column].dtype, pd.CategoricalDtype) for table in (one, other)):
-            kind = pd.CategoricalDtype(one[column].cat.categories.union(other[column].cat.categories))
-            one, other = one.astype({column: kind}), other.astype({column: kind})
-    return one, other
+        ours, theirs = one[column].dtype, other[column].dtype
+        if not (isinstance(ours, pd.CategoricalDtype) and isinstance(theirs, pd.CategoricalDtype)):
+            continue
+        # Types with the same categories in another order are equal too.
+        if ours != theirs or ours.ordered or not ours.categories.equals(theirs.categories):
+            kinds[column] = pd.CategoricalDtype(ours.categories.union(theirs.categories))
+    # Each call of astype copies all columns.
+    return (one.astype(kinds), other.astype(kinds)) if kinds else (one, other)

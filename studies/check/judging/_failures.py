@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ....core.vocabulary import Grade, Quantity
-from ..batches._presentation import Arrangement, CallKind
+from ..batches._presentation import CATALOGUED, Arrangement, CallKind
 from ..measuring._lines import Mask
 
 ROW = ["dtype", "case", "row"]
 KEYS = [*ROW, "quantity"]
-
-
-def of_one_loss(lines: pd.DataFrame) -> pd.Series[bool]:
-    """Return which lines are of the one loss of a batch."""
-    return lines["batch"].notna() & lines["quantity"].eq(Quantity.LOSS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +29,14 @@ class Failures:
     @cached_property
     def plainly(self) -> Mask:
         """Which lines are of rows of the catalogue in its own arrangement, with loss options or without."""
-        once, catalogued = self._once, self.lines["arrangement"].eq(Arrangement.CATALOGUED).to_numpy(bool)
+        once, catalogued = self.once, self.lines["arrangement"].eq(Arrangement.CATALOGUED).to_numpy(bool)
         return once & catalogued
+
+    @cached_property
+    def catalogued(self) -> Mask:
+        """Which lines are of rows in the catalogue's own presentation."""
+        catalogued: Mask = self.lines["how"].eq(str(CATALOGUED)).to_numpy(bool)
+        return catalogued
 
     @cached_property
     def unwritten(self) -> Mask:
@@ -49,8 +50,8 @@ class Failures:
         Another kind of call counts only if a first call with the same arrangement is correct.
         """
         elsewhere = self.also(self.failed & self.plainly, KEYS)
-        arranged = self.failed & self._once & ~self.plainly
-        arranged_so = ~self._once & self.also(arranged, [*KEYS, "arrangement"])
+        arranged = self.failed & self.once & ~self.plainly
+        arranged_so = ~self.once & self.also(arranged, [*KEYS, "arrangement"])
         return self.unwritten & (self.plainly | ~(elsewhere | arranged_so))
 
     @cached_property
@@ -64,20 +65,23 @@ class Failures:
     @property
     def subjects(self) -> pd.Series[str]:
         """The subject of each line: a case, or the batch if the line is of the batch's one loss."""
-        return self.lines["case"].where(~self._whole, self.lines["batch"])
+        return self.lines["case"].where(~self.whole, self.lines["batch"])
 
     @cached_property
-    def _whole(self) -> Mask:
-        return of_one_loss(self.lines).to_numpy(bool)
+    def whole(self) -> Mask:
+        """Which lines are of the one loss of a batch."""
+        whole = self.lines["batch"].notna() & self.lines["quantity"].eq(Quantity.LOSS)
+        return whole.to_numpy(bool)
 
     @cached_property
-    def _once(self) -> Mask:
+    def once(self) -> Mask:
+        """Which lines are of one ordinary call."""
         once: Mask = self.lines["call"].eq(CallKind.ONCE).to_numpy(bool)
         return once
 
     def also(self, these: Mask, keys: list[str]) -> Mask:
         """Return whether a line's row is among those of these lines, or the batch whose one loss it is part of."""
-        lines, whole = self.lines, self._whole
+        lines, whole = self.lines, self.whole
         found: Mask = self.among(these & ~whole, keys) & ~whole
         if whole.any():
             same = whole if "quantity" in keys else lines["batch"].notna().to_numpy(bool)

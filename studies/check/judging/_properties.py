@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ....core.vocabulary import Quantity, Verdict
-from ..batches._presentation import CATALOGUED, OTHER_MEMORY, Arrangement, CallKind
+from ..batches._presentation import OTHER_MEMORY, Arrangement, CallKind
 from ..forms._options import OPTIONS
 from ..measuring._lines import Mask
-from ._failures import KEYS, ROW, Failures, of_one_loss
+from ._failures import KEYS, ROW, Failures
 
-Chosen = Callable[[pd.DataFrame], "pd.Series[bool]"]
+# Returns the lines that test a property. It combines masks, since an operation on the columns of a table takes longer.
+Chosen = Callable[[Failures], Mask]
 # Takes the failures, and the lines that test the property; returns those that break it.
 Judge = Callable[[Failures, Mask], Mask]
 
@@ -32,27 +33,36 @@ SOFT = "soft targets"
 
 
 def _called(*calls: CallKind) -> Chosen:
-    return lambda lines: lines["call"].isin(calls)
+    return lambda found: found.lines["call"].isin(calls).to_numpy(bool)
 
 
 def _arranged(*arrangements: Arrangement) -> Chosen:
-    return lambda lines: lines["call"].eq(CallKind.ONCE) & lines["arrangement"].isin(arrangements)
+    return lambda found: found.once & found.lines["arrangement"].isin(arrangements).to_numpy(bool)
 
 
-def _catalogued(lines: pd.DataFrame) -> pd.Series[bool]:
-    return lines["how"] == str(CATALOGUED)
+def _column(found: Failures, name: str) -> Mask:
+    """Return a column of True and False."""
+    mask: Mask = found.lines[name].to_numpy(bool)
+    return mask
 
 
 def _has(feature: str) -> Chosen:
     # A row in another layout, or of one class, does not test its other features.
-    return lambda t: t[feature] & _catalogued(t) & (~t["has_layout"] | (feature == "has_layout")) & t["classes"].ne(1)
+    def chosen(found: Failures) -> Mask:
+        several: Mask = found.lines["classes"].to_numpy() != 1
+        mask = _column(found, feature) & found.catalogued & several
+        return mask if feature == "has_layout" else mask & ~_column(found, "has_layout")
+
+    return chosen
 
 
 def _given(option: str) -> Chosen:
-    def chosen(lines: pd.DataFrame) -> pd.Series[bool]:
-        given = [names for names in lines["options"].unique() if option in names.split(", ")]
+    def chosen(found: Failures) -> Mask:
+        options = found.lines["options"]
+        given = [names for names in options.unique() if option in names.split(", ")]
+        tried: Mask = options.isin(given).to_numpy(bool)
         # Batches with ignored NaN and infinities test another property.
-        return lines["options"].isin(given) & ~lines["has_ignored"]
+        return tried & ~_column(found, "has_ignored")
 
     return chosen
 
@@ -72,7 +82,7 @@ def _not_by_size(found: Failures, tries: Mask) -> Mask:
     A batch that follows one of another dtype has another size than the rest, to which a failure may be due.
     """
     lines = found.lines
-    large = _only_so(found, _arranged(Arrangement.LARGE)(lines).to_numpy(bool))
+    large = _only_so(found, _arranged(Arrangement.LARGE)(found))
     by_size = lines["dtype"].isin(lines.loc[large, "dtype"].unique()).to_numpy(bool)
     return _only_so(found, tries) & ~by_size
 
@@ -117,7 +127,7 @@ class Property:
 
     def judged(self, found: Failures) -> tuple[Mask, Mask]:
         """Return the lines that test the property, and those that break it."""
-        tried = self.tries(found.lines).to_numpy(bool)
+        tried = self.tries(found)
         broken = self.judge(found, tried)
         if self.verdicts:
             broken = broken & found.lines["verdict"].isin(self.verdicts).to_numpy()
@@ -132,36 +142,44 @@ IN_MEMORY = (Arrangement.TRANSPOSED, Arrangement.STRIDED, *OTHER_MEMORY)
 _IN_BATCHES = (Arrangement.ALONE, Arrangement.HALVES, Arrangement.LARGE, Arrangement.SQUARE, Arrangement.MIXED)
 
 
-def _mixed_loss(lines: pd.DataFrame) -> pd.Series[bool]:
+def _mixed_loss(found: Failures) -> Mask:
     """Return which lines are of the one loss of a batch with an infinite or NaN row loss."""
-    return _arranged(Arrangement.MIXED)(lines) & of_one_loss(lines)
+    return _arranged(Arrangement.MIXED)(found) & found.whole
+
+
+def _infinite(found: Failures) -> Mask:
+    """Return which lines have an infinite answer."""
+    exact = found.lines["exact"].notna().to_numpy(bool)
+    some = found.catalogued & ~_column(found, "has_nan") | _mixed_loss(found) & exact
+    return some & found.lines["expected_finite"].eq(False).to_numpy(bool)
+
+
+def _is(column: str, value: str | int) -> Chosen:
+    """Return the lines of the catalogue's own presentation with a value in a column."""
+    return lambda found: found.catalogued & found.lines[column].eq(value).to_numpy(bool)
 
 
 # "signs": no loss is below 0, and the gradient pushes the target up and the other classes down.
 PROPERTIES: dict[str, Property] = {
-    "finite where the answer is": Property(
-        lambda t: t["expected_finite"].eq(True) & _catalogued(t), _failed_rows, (Verdict.NAN, Verdict.OVERFLOW)
+    "finite where the answer is": Property(_is("expected_finite", True), _failed_rows, (Verdict.NAN, Verdict.OVERFLOW)),
+    "infinite where the answer is": Property(_infinite),
+    "NaN propagated": Property(
+        lambda found: _has("has_nan")(found) | (_mixed_loss(found) & found.lines["exact"].isna().to_numpy(bool))
     ),
-    "infinite where the answer is": Property(
-        lambda t: (
-            t["expected_finite"].eq(False) & (_catalogued(t) & ~t["has_nan"] | _mixed_loss(t) & t["exact"].notna())
-        )
-    ),
-    "NaN propagated": Property(lambda t: _has("has_nan")(t) | (_mixed_loss(t) & t["exact"].isna())),
     "masks": Property(_has("has_mask")),
     "large logits": Property(_has("has_large")),
-    OFFSET: Property(lambda t: _has("has_offset")(t) | _arranged(Arrangement.SHIFTED)(t)),
+    OFFSET: Property(lambda found: _has("has_offset")(found) | _arranged(Arrangement.SHIFTED)(found)),
     "near-zero loss": Property(_has("has_near_zero")),
     "ties": Property(_has("has_ties")),
-    "one class": Property(lambda t: t["classes"].eq(1) & _catalogued(t)),
+    "one class": Property(_is("classes", 1)),
     "last class": Property(_has("has_last")),
     "large vocabularies": Property(_has("has_wide")),
     SOFT: Property(_has("has_soft"), option=SOFT),
-    "gradient is the loss's derivative": Property(
-        lambda t: (t["quantity"] == Quantity.GRADIENT) & _catalogued(t), _gradient_alone
-    ),
+    "gradient is the loss's derivative": Property(_is("quantity", Quantity.GRADIENT), _gradient_alone),
     "signs": Property(
-        lambda t: t["verdict"].notna() & _catalogued(t) & ~t["has_layout"], _failed_rows, (Verdict.WRONG_SIGN,)
+        lambda found: found.lines["verdict"].notna().to_numpy(bool) & found.catalogued & ~_column(found, "has_layout"),
+        _failed_rows,
+        (Verdict.WRONG_SIGN,),
     ),
     "gradient passed on from above": Property(_called(CallKind.WEIGHTED, CallKind.SUMMED)),
     "the same without its gradient": Property(_called(CallKind.UNTRACKED, CallKind.INFERENCE)),
@@ -175,13 +193,18 @@ PROPERTIES: dict[str, Property] = {
     "in two threads": Property(_called(CallKind.THREADS)),
     "dtypes independent of each other": Property(_called(CallKind.AFTER_DTYPE), _not_by_size),
     ORDER: Property(_arranged(Arrangement.REVERSED), _either_way),
-    COMPANY: Property(lambda t: _arranged(*_IN_BATCHES)(t) & ~_mixed_loss(t), _either_way),
+    COMPANY: Property(lambda found: _arranged(*_IN_BATCHES)(found) & ~_mixed_loss(found), _either_way),
     CLASSES: Property(_arranged(Arrangement.PERMUTED), _either_way),
-    LAYOUT: Property(lambda t: _arranged(*IN_MEMORY)(t) | _has("has_layout")(t), _either_way),
-    "ignored rows have no effect": Property(lambda t: t["has_ignored"], _failed_rows, option="ignore_index"),
+    LAYOUT: Property(lambda found: _arranged(*IN_MEMORY)(found) | _has("has_layout")(found), _either_way),
+    "ignored rows have no effect": Property(
+        lambda found: _column(found, "has_ignored"), _failed_rows, option="ignore_index"
+    ),
     # Different bits count, correct or not.
     DETERMINISTIC: Property(_called(CallKind.AGAIN, CallKind.REPEATED), _failed_rows),
-    ARGUMENTS: Property(lambda t: t["how"].notna(), lambda found, tries: tries & found.failed & ~found.unwritten),
+    ARGUMENTS: Property(
+        lambda found: found.lines["how"].notna().to_numpy(bool),
+        lambda found, tries: tries & found.failed & ~found.unwritten,
+    ),
 } | {f"with {option}": Property(_given(option), _blamed(option), option=option) for option in OPTIONS}
 
 

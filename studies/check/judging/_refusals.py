@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from ..measuring._lines import REFUSED
+from ._failures import Failures
 from ._properties import ARGUMENTS, PROPERTIES
 
 
 def refusals(lines: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """Yield for each property and dtype the message with which the loss refused a call, if it did."""
     refused = lines[lines["verdict"].eq(REFUSED)]
+    if refused.empty:  # usual
+        return
+    found = Failures(refused, np.ones(len(refused), bool))
     for name, property_ in PROPERTIES.items():
         # Every call tests whether the arguments are left as they are.
-        tried = refused[property_.tries(refused).to_numpy(bool) & (name != ARGUMENTS)]
+        tried = refused[property_.tries(found) & (name != ARGUMENTS)]
         for dtype, some in tried.groupby("dtype", sort=False):
             yield name, str(dtype), str(some["detail"].iloc[0])
 

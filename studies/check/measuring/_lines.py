@@ -183,7 +183,14 @@ def table(found: Sequence[Lines]) -> pd.DataFrame:
         each[:] = [v.value if isinstance(v, StrEnum) else v for v in values]  # a table holds plain strings
         return np.repeat(each, sizes)
 
-    return pd.DataFrame({name: pd.Series(column(name, dtype), dtype=dtype) for name, dtype in COLUMNS.items()})
+    index = pd.RangeIndex(sum(sizes))
+
+    def given(values: NDArray[np.generic]) -> NDArray[np.generic] | pd.Series[Any]:
+        # A frame turns an array of objects into strings, but no series. A series takes longer than an array.
+        objects = values.dtype == np.object_
+        return pd.Series(values, index=index, dtype=object, copy=False) if objects else values
+
+    return pd.DataFrame({name: given(column(name, dtype)) for name, dtype in COLUMNS.items()}, index=index)
 
 
 class Line(NamedTuple):

@@ -173,6 +173,8 @@ class _Shrinker:
     def _failure(self, rows: PresentedRows, *, free: bool = False) -> Line | None:
         """Return the line of the row's failure, or None if it does not fail or breaks another property."""
         lines = self._measure(rows, free=free)
+        if lines is None:
+            return None
         failed = fails(lines, self._required)
         place = self._place(rows)
         bad = np.flatnonzero(failed & self._of(lines, place))
@@ -204,17 +206,18 @@ class _Shrinker:
             if not self._limits.allow(len(other.rows), other.rows.classes):
                 continue
             lines = self._measure(other.rows, free=free)
-            failed = fails(lines, self._required)
-            if not (failed & self._of(lines, other.place)).any():
+            if lines is None or not (fails(lines, self._required) & self._of(lines, other.place)).any():
                 return other
         return None
 
-    def _measure(self, rows: PresentedRows, *, free: bool) -> pd.DataFrame:
+    def _measure(self, rows: PresentedRows, *, free: bool) -> pd.DataFrame | None:
+        """Return the lines of the rows in a table, which takes longer than a call; None if no line fails."""
         if self._narrowing:
             self.narrowed += rows.logits.size + OF_A_CALL
         elif not free:
             self.steps_used += 1 + rows.logits.size / LOGITS_A_STEP + rows.how.times / CALLS_A_STEP
-        return table(measure(self._candidate, rows))
+        found = measure(self._candidate, rows)
+        return table(found) if any(lines.failing(self._required).size for lines in found) else None
 
     def _place(self, rows: PresentedRows) -> int:
         return len(rows) - 1 if self._last else 0
