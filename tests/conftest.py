@@ -66,6 +66,8 @@ GROUPS = {
     r"|test_(arguments|check|check_calls|shapes|state|use_instead)\.py::\w*_jax(_|$|\[)"
     r"|test_(options|invalid)\.py::\w+\[jax|test_findings\.py::test_(no_loss_raises_in|a_masked|log1p)\w+\[jax"
     r"|test_grades\.py::test_the_grade_in_\w+\[jax",
+    # Before other tests of its worker: OpenCL compiled nothing in a process in which many others had run.
+    "tinygrad": r"test_tinygrad\.py",
     # These import PyTorch.
     "float32_run": r"test_(docs|findings|grades|invalid|options|quick|reports|runner|variants)\.py",
     "planted defects": r"test_defects\.py",

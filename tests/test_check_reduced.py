@@ -200,7 +200,8 @@ def test_a_wrong_loss_fails_and_breaks_its_property(loss, returns, property_):
 
 @pytest.mark.full
 def test_the_smallest_input_of_a_wrong_mean_is_small_and_its_program_prints_both_numbers():
-    result = checked(divided_twice, shrink=True)
+    # These cases lead to a batch whose rows are right alone.
+    result = checked(divided_twice, cases=["seed/*", "masks/*", "check/width_5", "check/far_16"], shrink=True)
     assert result.smallest.logits.shape[0] == 2
     assert result.smallest.logits.size <= 4
     assert result.script.count("print('exact:', ") == 2, "beside the row alone, where the loss is right"
