@@ -137,7 +137,7 @@ def main(names: list[str]) -> None:
             kind = kind_of(fault.module, fault.name)
             if fault.framework == "torch" and kind is not Kind.OPTIONS and shown_by(fault, dtype):
                 kinds.setdefault(kind, []).append(raises(test, fault.load().loss))
-        sound = [each for each in corpus.sound_ones() if each.framework == "torch" and not each.limited]
+        sound = corpus.sound_everywhere("torch")
         rejected = [each.name for each in sound if raises(test, each.load().loss)]
         noticed, count = sum(map(sum, kinds.values())), sum(map(len, kinds.values()))
         each_kind = "; ".join(f"{kind} {sum(kinds[kind])}/{len(kinds[kind])}" for kind in Kind if kind in kinds)

@@ -159,8 +159,7 @@ def _sendable(test: str | Test) -> tuple[str | Test, str]:
 def _chosen(framework: str, losses: list[str], kinds: list[str]) -> tuple[list[Listed], list[Listed]]:
     """Return the sound losses and the faults to try."""
     wanted = {arguments.as_choice(kind, Kind, "kinds") for kind in kinds} or set(Kind)
-    # A test is right to reject a loss that is sound on some cases only.
-    sound = [each for each in corpus.sound_ones() if each.framework == framework and not each.limited]
+    sound = corpus.sound_everywhere(framework)
     faults = [each for each in corpus.defects() if each.framework == framework]
     if not sound:
         raise UsageError(f"{framework} is not installed; see `logitlab doctor`")

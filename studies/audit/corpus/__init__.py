@@ -150,6 +150,11 @@ def sound_ones() -> list[Listed]:
     return [found for framework in MODULES for found in _part(framework, "sound")]
 
 
+def sound_everywhere(framework: str) -> list[Listed]:
+    """Return the losses of a framework that are sound on all cases; a test may reject one that is sound on some."""
+    return [found for found in sound_ones() if found.framework == framework and not found.limited]
+
+
 def _part(framework: str, part: str) -> tuple[Listed, ...]:
     return () if find_spec(framework) is None else listed_in(framework, f"{framework}.{part}")
 
