@@ -126,11 +126,21 @@ def _shows(key, calls):
     planted = fault.load()
     # A fault that keeps something from call to call needs the cases before the one that shows it.
     before = (planted.shown_by,) if isinstance(planted.shown_by, str) else planted.shown_by or ()
-    result = logitlab.check(
-        planted.loss, framework, dtype, gradient=planted.gradient, repeat=planted.repeat, name=name,
-        cases=[*before, *(c.case for c in calls)], shrink=False,
+    return any(
+        not logitlab.check(
+            planted.loss, framework, dtype, gradient=planted.gradient, repeat=planted.repeat, name=name,
+            cases=[*before, *(c.case for c in calls)], shrink=False,
+        ).passed
+        for _ in _seeds()
     )  # fmt: skip
-    return not result.passed
+
+
+def _seeds():
+    """Twenty seeds, one after the other: of the faults of chance the rarest shows itself in a fifth of all checks."""
+    torch = pytest.importorskip("torch")
+    for seed in range(20):
+        torch.manual_seed(seed)
+        yield seed
 
 
 @pytest.mark.parametrize(("key", "calls"), QUICK, ids=lambda value: value[1] if isinstance(value[0], str) else "")
