@@ -14,7 +14,9 @@ Float64 = NDArray[np.float64]
 
 RUNS_FROM = 8  # at least this many equal numbers are written as a product
 STEPS_FROM = 8  # at least this many numbers with one difference are written as a loop
-DIGITS = 17  # enough for any float64
+# The numbers of digits that are tried together, since a rounding costs as much for several numbers as for one. Most
+# numbers of 16 bits need at most the first five, most of 32 bits nine; seventeen are enough for any float64.
+DIGITS = (range(1, 6), range(6, 10), range(10, 18))
 
 
 def float_literal(value: float) -> str:
@@ -105,11 +107,16 @@ def shortest_decimals(values: Float64, gives: Callable[[Float64, Float64], NDArr
     """
     found = values.copy()
     left = np.flatnonzero(np.isfinite(values))
-    for digits in range(1, DIGITS + 1):
-        tried = np.array([float(f"{value:.{digits}g}") for value in values[left]], np.float64)
-        given = gives(tried, values[left])
-        found[left[given]] = tried[given]
-        left = left[~given]
+    for lot in DIGITS:
+        if not left.size:
+            break
+        numbers = values[left].tolist()
+        tried = np.array([float(f"{number:.{digits}g}") for digits in lot for number in numbers])
+        given = gives(tried, np.tile(values[left], len(lot))).reshape(len(lot), -1)
+        best = tried.reshape(given.shape)[given.argmax(axis=0), np.arange(len(left))]
+        known = given.any(axis=0)
+        found[left[known]] = best[known]
+        left = left[~known]
     return found
 
 

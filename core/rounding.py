@@ -32,7 +32,7 @@ def ulp(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
     Below the smallest normal number this is the spacing of the subnormals, above the largest finite number the spacing
     of the last binade. NaN and infinity give NaN.
     """
-    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
+    hi_, lo_ = _pair(hi, lo)
     finite = np.isfinite(hi_)
     exponent = _spacing_exponent(np.where(finite, hi_, 1.0), np.where(finite, lo_, 0.0), fmt)
     return np.where(finite, np.ldexp(1.0, exponent), np.nan)
@@ -47,7 +47,7 @@ def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
     Two roundings would be wrong: through float32, a value just above the midpoint of two float16 numbers can become the
     midpoint, and then the wrong neighbour.
     """
-    hi_, lo_ = np.broadcast_arrays(np.asarray(hi, np.float64), np.asarray(lo, np.float64))
+    hi_, lo_ = _pair(hi, lo)
     if fmt.name == "float64":
         return np.array(hi_)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -60,9 +60,21 @@ def round_to(hi: ArrayLike, fmt: Format, lo: ArrayLike = 0.0) -> Float64:
     return rounded
 
 
+def _pair(hi: ArrayLike, lo: ArrayLike) -> tuple[Float64, Float64]:
+    """Return both as arrays of one shape."""
+    hi_, lo_ = np.asarray(hi, np.float64), np.asarray(lo, np.float64)
+    # Broadcasting takes a fifth of the time of rounding a few numbers.
+    if hi_.shape == lo_.shape:
+        return hi_, lo_
+    if lo_.ndim == 0 and lo_ == 0:  # the default
+        return hi_, np.zeros(hi_.shape)
+    first, second = np.broadcast_arrays(hi_, lo_)
+    return first, second
+
+
 def _cast(hi: Float64, fmt: Format) -> tuple[Float64, NDArray[np.bool_]]:
     """Return ``hi`` rounded by the dtype's conversion, and where ``hi + lo`` may round otherwise: ties, overflow."""
-    if fmt.dtype.name == "bfloat16":
+    if fmt.name == "bfloat16":
         # The conversion rounds twice, through float32; that matters if float32 is midway between two bfloat16.
         single = np.asarray(hi.astype(np.float32))
         midway = single.view(np.uint32) & 0xFFFF == 0x8000

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from functools import cache
 from multiprocessing import connection, parent_process
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def keep_watch(log: Path, limit: int) -> None:
 
 def resident() -> int:
     """Return the bytes of resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
+    return int(_process(os.getpid()).memory_info().rss)
+
+
+@cache  # a new object reads when its process was created; by number, since a fork is another process
+def _process(number: int) -> psutil.Process:
+    return psutil.Process(number)
 
 
 def return_freed_memory() -> None:
@@ -55,11 +61,12 @@ def return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def outgrown(limit: int) -> bool:
-    """Return whether this process leaks memory, threads or files, and should run no further call."""
-    me = psutil.Process()
-    with me.oneshot():
-        return me.memory_info().rss > limit // 2 or me.num_threads() > _MAX_THREADS or _open_files() > _MAX_FILES
+def outgrown(limit: int, held: int) -> bool:
+    """Return whether this process, which holds so many bytes, leaks memory, threads or files.
+
+    Then it should run no further call.
+    """
+    return held > limit // 2 or _process(os.getpid()).num_threads() > _MAX_THREADS or _open_files() > _MAX_FILES
 
 
 def _open_files() -> int:

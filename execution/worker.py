@@ -202,8 +202,9 @@ def observed(
         os._exit(0)  # a fork of this process, made by the framework, must not answer too
     _this.state = ProcessState(framework.settings)
     changed = _this.state.changes(before)
-    _this.exhausted = bool(changed) or watchdog.outgrown(_this.memory)
-    return replace(outcome, changed=changed, exhausted=_this.exhausted, resident=watchdog.resident())
+    resident = watchdog.resident()
+    _this.exhausted = bool(changed) or watchdog.outgrown(_this.memory, resident)
+    return replace(outcome, changed=changed, exhausted=_this.exhausted, resident=resident)
 
 
 def evaluated(

@@ -2,7 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 
 from ...frameworks import Framework
 from .. import registry
@@ -16,7 +17,7 @@ def settings(framework: Framework, request: ProgramRequest) -> dict[str, str]:
 
 
 def imports(
-    framework: Framework, package: str, dtype: str, request: ProgramRequest, needed: Sequence[str], text: str
+    framework: Framework, package: str, dtype: str, request: ProgramRequest, needed: Sequence[str], names: Set[str]
 ) -> Iterator[str]:
     """Yield the first lines of a program.
 
@@ -25,10 +26,10 @@ def imports(
         package: the package of the implementation, whose version the program prints.
         dtype: the dtype of the inputs.
         request: the request, with the variables of the mode's variant.
-        needed: imports of names that the text may use.
-        text: the program without imports.
+        needed: imports of names that the program may use.
+        names: the names that the program without imports uses.
     """
-    syntax, names = framework.syntax, names_in(text)
+    syntax = framework.syntax
     set_by_line = settings(framework, request)
     variables = {name: value for name, value in request.variables.items() if name not in set_by_line}
     lines = [f"os.environ[{name!r}] = {value!r}" for name, value in variables.items()]
@@ -69,7 +70,7 @@ def _states_version(package: str) -> bool:
 
 def definitions(lines: Mapping[str, str], text: str) -> list[str]:
     """Return the definitions, by name, that the text uses, each after those that it uses."""
-    used, kept = names_in(text), list[str]()
+    used, kept = set(names_in(text)), list[str]()
     for name, definition in reversed(list(lines.items())):
         if name in used:
             used |= names_in(definition)
@@ -77,21 +78,37 @@ def definitions(lines: Mapping[str, str], text: str) -> list[str]:
     return kept
 
 
-def names_in(text: str) -> set[str]:
+@lru_cache(maxsize=256)  # the programs of a worker share definitions and imports, and writing one asks twice
+def names_in(text: str) -> frozenset[str]:
     """Return the names that a text uses."""
-    return {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    found, left = set[str](), list[ast.AST]([ast.parse(text)])
+    # Not ast.walk, since most nodes are the numbers of an array.
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+            continue
+        for name in node._fields:
+            part = getattr(node, name)
+            parts = part if isinstance(part, list) else (part,)
+            left += [p for p in parts if isinstance(p, ast.AST) and not isinstance(p, ast.Constant)]
+    return frozenset(found)
 
 
-def _modules_of(line: str) -> Iterator[tuple[str, str]]:
-    """Yield the name that a line binds and the module, for each module that it imports."""
-    for node in ast.parse(line).body:
-        if isinstance(node, ast.Import):
-            yield from ((a.asname, a.name) if a.asname else (a.name.partition(".")[0],) * 2 for a in node.names)
+@lru_cache(maxsize=256)
+def _modules_of(line: str) -> tuple[tuple[str, str], ...]:
+    """Return the name that a line binds and the module, for each module that it imports."""
+    return tuple(
+        (a.asname, a.name) if a.asname else (a.name.partition(".")[0],) * 2
+        for node in ast.parse(line).body if isinstance(node, ast.Import)
+        for a in node.names
+    )  # fmt: skip
 
 
-def _names_bound(line: str) -> set[str]:
-    return {
+@lru_cache(maxsize=256)
+def _names_bound(line: str) -> frozenset[str]:
+    return frozenset(
         a.asname or a.name.partition(".")[0]
         for node in ast.parse(line).body if isinstance(node, ast.Import | ast.ImportFrom)
         for a in node.names
-    }  # fmt: skip
+    )  # fmt: skip

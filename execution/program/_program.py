@@ -10,7 +10,7 @@ from ...frameworks import Framework, Implementation, LinearBatch
 from ...frameworks.source import NoSourceError
 from .. import registry
 from ._call import Call
-from ._imports import definitions, imports, versions
+from ._imports import definitions, imports, names_in, versions
 from ._linear import LinearCall
 from ._logits import LogitsCall
 from ._request import NeedsFileError, ProgramRequest, Written
@@ -47,9 +47,9 @@ def _program(framework: Framework, chosen: Implementation, request: ProgramReque
     body = [*call.inputs(), *call.computed(), *_printed(framework, request)]
     text = "\n".join(body)
     defined = definitions(call.definitions.lines, text)
-    whole = "\n".join([*defined, text])
+    names = names_in(text).union(*map(names_in, defined))
     needed = list(call.definitions.imports)
-    imported = list(imports(framework, chosen.package, call.dtype, request, needed, whole))
+    imported = list(imports(framework, chosen.package, call.dtype, request, needed, names))
     remarks = [f"# {line}" for line in request.remarks]
     gap = [""] if defined else []
     return (

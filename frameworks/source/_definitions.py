@@ -120,17 +120,33 @@ class Definitions:
 
     def public_name(self, thing: Any, modules: tuple[str, ...]) -> ast.expr:
         """Return the shortest dotted name of an object below the imports of some modules."""
-        roots = [
-            (name, sys.modules[module].__dict__[name], statement)
-            for module in modules
-            for name, statement in imports_of(module)
-            if isinstance(statement, ast.Import)
-        ]
-        path, statement = _by_its_name(thing, roots) or _below(thing, roots)
+        path, statement = _public_path(thing, modules)
         if statement is not None:
             self.add_import(statement)
             return ast.parse(path, mode="eval").body
         raise NoSourceError(f"no public name was found for {thing!r}")
+
+
+# The objects whose public names were found, each with its name, by its number and the modules. An object is kept, so
+# that no other gets its number.
+_found: dict[tuple[int, tuple[str, ...]], tuple[Any, str, ast.stmt]] = {}
+
+
+def _public_path(thing: Any, modules: tuple[str, ...]) -> tuple[str, ast.stmt | None]:
+    """Return the shortest dotted name of an object, and the import that it starts from; None if there is none."""
+    key = (id(thing), modules)
+    if key in _found:
+        return _found[key][1:]
+    roots = [
+        (name, sys.modules[module].__dict__[name], statement)
+        for module in modules
+        for name, statement in imports_of(module)
+        if isinstance(statement, ast.Import)
+    ]
+    path, statement = _by_its_name(thing, roots) or _below(thing, roots)
+    if statement is not None:  # the search looks at all of a framework's modules
+        _found[key] = thing, path, statement
+    return path, statement
 
 
 def _by_its_name(thing: Any, roots: Sequence[Root]) -> tuple[str, ast.stmt] | None:

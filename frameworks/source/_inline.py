@@ -3,7 +3,6 @@
 import ast
 import builtins
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, ModuleType
@@ -11,7 +10,17 @@ from typing import Any
 
 from ._decided import decide, imported
 from ._definitions import Definitions, NoSourceError, imports_of, is_own
-from ._trees import NotInlineError, copied, definition_of, evaluated, keywords_value, plain_defaults, without_unused
+from ._trees import (
+    NotInlineError,
+    copied,
+    definition_of,
+    evaluated,
+    keywords_value,
+    plain_defaults,
+    signature_of,
+    times_used,
+    without_unused,
+)
 from ._values import OF_ARRAYS, Inlined, Value, constant, is_literal, variable
 
 Env = dict[str, Value]
@@ -127,18 +136,17 @@ class _Inliner:
         return Value(node) if found is None else replace(found, node=node)
 
     def _inline(self, function: FunctionType, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
-        definition = definition_of(function)
-        bound = inspect.signature(function).bind(*arguments, **keywords)
+        definition, signature, uses = definition_of(function), signature_of(function), times_used(function)
+        bound = signature.bind(*arguments, **keywords)
         names: Env = {}
-        uses = [n.id for n in ast.walk(definition) if isinstance(n, ast.Name)]
-        for name, parameter in inspect.signature(function).parameters.items():
+        for name, parameter in signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 names[name] = keywords_value(bound.arguments.get(name, {}))
             elif parameter.kind is parameter.VAR_POSITIONAL:
                 raise NotInlineError
             elif name in bound.arguments:
                 value = bound.arguments[name]
-                names[name] = value if uses.count(name) == 1 else self._bind(name, value)
+                names[name] = value if uses[name] == 1 else self._bind(name, value)
             else:
                 names[name] = constant(parameter.default)
         result = self._body(definition.body, _Scope(function, names))

@@ -3,8 +3,9 @@
 import ast
 import inspect
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -62,6 +63,11 @@ def evaluated(called: Any, arguments: Sequence[Value], keywords: Mapping[str, Va
 
 def plain_defaults(called: Any) -> Mapping[str, Any]:
     """Return the defaults of a framework's function that a call may leave out: None, True, False and 0."""
+    # Objects are not kept, since a loss may create one for each call.
+    return _defaults_of_function(called) if isinstance(called, FunctionType) else _plain_defaults(called)
+
+
+def _plain_defaults(called: Any) -> Mapping[str, Any]:
     try:
         parameters = inspect.signature(called).parameters
     except (TypeError, ValueError):
@@ -73,11 +79,20 @@ def plain_defaults(called: Any) -> Mapping[str, Any]:
     }
 
 
+_defaults_of_function = lru_cache(1024)(_plain_defaults)
+
+
 def keywords_value(given: Mapping[str, Value]) -> Value:
     return Value(None, known=True, value={k: v.value for k, v in given.items()}, parts=dict(given))
 
 
+@cache
 def definition_of(function: FunctionType) -> ast.FunctionDef:
+    """Return the tree of a function's definition, which nobody changes.
+
+    Raises:
+        NotInlineError: if there is no source, or a decorator changes the result.
+    """
     try:
         (node,) = ast.parse(_source(function)).body
     except (OSError, TypeError, SyntaxError, ValueError) as error:
@@ -85,6 +100,17 @@ def definition_of(function: FunctionType) -> ast.FunctionDef:
     if not isinstance(node, ast.FunctionDef) or any(_kept(d) for d in node.decorator_list):
         raise NotInlineError
     return node
+
+
+@cache
+def signature_of(function: FunctionType) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+@cache
+def times_used(function: FunctionType) -> Counter[str]:
+    """Return how often the function's definition has each name."""
+    return Counter(n.id for n in ast.walk(definition_of(function)) if isinstance(n, ast.Name))
 
 
 @cache
