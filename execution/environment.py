@@ -3,10 +3,10 @@
 import os
 import platform
 import re
-from importlib import metadata
 from pathlib import Path
 
 from ..storage.manifest import Hardware
+from . import registry
 
 # Environment variables that change how the frameworks and their libraries compute.
 _NUMERIC = re.compile(
@@ -25,7 +25,7 @@ def numeric_variables() -> dict[str, str]:
 
 def own_versions(*also: str) -> dict[str, str]:
     """Return the versions of LogitLab, of the packages it measures with, and of the given packages."""
-    return {name: metadata.version(name) for name in (*_OWN, *also)}
+    return {name: registry.installed_version(name) for name in (*_OWN, *also)}
 
 
 def hardware() -> Hardware:

@@ -92,11 +92,19 @@ def names() -> tuple[str, ...]:
 
 def _points() -> tuple[metadata.EntryPoint, ...]:
     """Return the entry points of all frameworks; they are read again once a folder of `sys.path` has changed."""
-    return _points_of(tuple((folder, _changed(folder)) for folder in sys.path))
+    return _points_of(_folders())
+
+
+_Folders = tuple[tuple[str, int], ...]
+
+
+def _folders() -> _Folders:
+    """Return the folders of `sys.path` and the time when each changed last."""
+    return tuple((folder, _changed(folder)) for folder in sys.path)
 
 
 @lru_cache(maxsize=1)
-def _points_of(folders: tuple[tuple[str, int], ...]) -> tuple[metadata.EntryPoint, ...]:
+def _points_of(folders: _Folders) -> tuple[metadata.EntryPoint, ...]:
     return tuple(metadata.entry_points(group=GROUP))
 
 
@@ -124,7 +132,12 @@ class Entry:
 
 def entries() -> tuple[Entry, ...]:
     """Return the entry points of all frameworks, without importing any."""
-    found = _points()
+    return _entries_of(_folders())
+
+
+@lru_cache(maxsize=1)
+def _entries_of(folders: _Folders) -> tuple[Entry, ...]:
+    found = _points_of(folders)
     # Each reading of a name or a version parses the metadata of the distribution, which many entry points share.
     packages = {id(dist): _name_and_version(dist) for dist in {e.dist for e in found}}
     return tuple(sorted({Entry(e.name, e.value, *packages[id(e.dist)]) for e in found}))
@@ -175,7 +188,7 @@ def _described(name: str) -> Description:
         implementations = framework.all_implementations.values()
         packages = dict.fromkeys(i.package for i in implementations)
         holders = {p: d for p, d in zip(packages, map(distribution_of, packages), strict=True) if d is not None}
-        versions = {package: metadata.version(holder) for package, holder in holders.items()}
+        versions = {package: installed_version(holder) for package, holder in holders.items()}
         infos = tuple(_info(i, versions.get(i.package)) for i in implementations)
         return Description(
             name, tuple(framework.devices()), infos, tuple(versions.items()),
@@ -203,11 +216,30 @@ def _info(implementation: Implementation, version: str | None) -> Implementation
 def version_of(package: str) -> str | None:
     """Return the version of an import package, whose distribution may have another name (tensorflow-cpu)."""
     distribution = distribution_of(package)
-    return None if distribution is None else metadata.version(distribution)
+    return None if distribution is None else installed_version(distribution)
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of a distribution.
+
+    Raises:
+        metadata.PackageNotFoundError: if it is not installed.
+    """
+    return _version_of(distribution, _folders())
+
+
+@lru_cache(maxsize=256)  # each reading parses the whole metadata, a tenth of a short run
+def _version_of(distribution: str, folders: _Folders) -> str:
+    return metadata.version(distribution)
 
 
 def distribution_of(package: str) -> str | None:
     """Return the distribution that holds an import package; of several, the one with the same name."""
+    return _distribution_of(package, _folders())
+
+
+@lru_cache(maxsize=256)
+def _distribution_of(package: str, folders: _Folders) -> str | None:
     try:
         # Most distributions have the package's name. Only for others are all distributions read, in each new worker.
         own = metadata.distribution(package)
