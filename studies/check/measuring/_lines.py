@@ -127,12 +127,12 @@ class Lines:
     def __len__(self) -> int:
         return len(self.row)
 
-    def graded(self, graded: Graded) -> Self:
-        """Return the lines with grades, verdicts and errors."""
+    def graded(self, graded: Graded, **columns: Any) -> Self:
+        """Return the lines with grades, verdicts and errors, and with other columns."""
         return replace(
             self, grade=graded.grade, verdict=graded.verdict, finite=graded.finite,
             expected_finite=graded.expected_finite, max_abs=graded.max_abs, max_rel=graded.max_rel,
-            max_ulp=graded.max_ulp,
+            max_ulp=graded.max_ulp, **columns,
         )  # fmt: skip
 
     def failing(self, required: Required) -> Integers:
@@ -140,14 +140,17 @@ class Lines:
         if self.status not in (Status.OK, Status.UNSUPPORTED):
             return np.arange(len(self))
         rank = np.full(len(self), -1) if self.grade is None else grade_ranks(self.grade)
+        failing = (rank > grade_rank(required.of(self.quantity))) | self._fail_by_verdict
+        if not failing.any():  # usual
+            return np.empty(0, np.int64)
         order = np.argsort(-rank, kind="stable")
-        return order[((rank > grade_rank(required.of(self.quantity))) | self._fail_by_verdict)[order]]
+        return order[failing[order]]
 
     @property
     def _fail_by_verdict(self) -> Mask:
         if self.verdict is None:
             return np.zeros(len(self), bool)
-        failing: Mask = np.isin(self.verdict.astype(str), FAILING)
+        failing: Mask = np.logical_or.reduce([self.verdict == verdict for verdict in FAILING])
         return failing
 
     def worst_of_copies(self, copied: Integers) -> Self:
@@ -166,6 +169,7 @@ class Lines:
 
 _FEATURES = tuple(field.name for field in fields(Lines) if field.name.startswith("has_"))
 _DTYPES: dict[object, type[np.generic]] = {Mask: np.bool_, Integers: np.int64, Floats | float: np.float64}
+_RANKS = {grade: rank for rank, grade in enumerate(GRADES)}
 COLUMNS = {field.name: _DTYPES.get(get_type_hints(Lines)[field.name], np.object_) for field in fields(Lines)}
 
 
@@ -240,10 +244,7 @@ def fails(lines: pd.DataFrame, required: Required) -> Mask:
 
 def grade_ranks(grades: Objects) -> Integers:
     """Return the `grade_rank` of each grade."""
-    ranks = np.full(len(grades), -1)
-    for rank, grade in enumerate(GRADES):
-        ranks[grades == grade] = rank
-    return ranks
+    return np.array([_RANKS.get(grade, -1) for grade in grades.tolist()], np.int64)
 
 
 def worst_copies(ranks: Integers, copied: Integers) -> Integers:

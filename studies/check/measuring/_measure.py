@@ -120,13 +120,16 @@ def _upstream(rows: PresentedRows, weights: Array) -> Array:
 
 
 def _graded_over(rows: PresentedRows, gradient: Array, weights: Array) -> list[Lines]:
+    return [rows.once("weighted", (gradient, weights), lambda: _of_weighted(rows, gradient, weights))]
+
+
+def _of_weighted(rows: PresentedRows, gradient: Array, weights: Array) -> Lines:
     if rows.distinct is None:
         graded = _grade_weighted(rows, gradient, weights)
     else:
         few, copies = distinct_rows(rows.distinct, weights, gradient)
         graded = _grade_weighted(rows.take(few), gradient[few], weights[few]).take(copies)
-    lines = replace(Lines.of(rows, Quantity.GRADIENT).graded(graded), out_dtype=gradient.dtype.name)
-    return [_distinct(rows, lines)]
+    return _distinct(rows, Lines.of(rows, Quantity.GRADIENT).graded(graded, out_dtype=gradient.dtype.name))
 
 
 def _grade_weighted(rows: PresentedRows, gradient: Array, weights: Array) -> Graded:
@@ -282,14 +285,18 @@ def _graded(rows: PresentedRows, values: Mapping[str, Array]) -> list[Lines]:
 
 
 def _of_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines:
+    return rows.once(quantity, [array], lambda: _grade_quantity(rows, quantity, array))
+
+
+def _grade_quantity(rows: PresentedRows, quantity: Quantity, array: Array) -> Lines:
     whole = quantity == Quantity.LOSS and rows.options.reduced
     graded = rows.grade(quantity, array)
     graded = graded if whole else graded_as_nothing(rows, graded, array)
-    lines = replace(Lines.of(rows, quantity, whole=whole).graded(graded), out_dtype=array.dtype.name)
+    numbers: dict[str, Array] = {}
     if quantity == Quantity.LOSS:
-        value, exact = np.atleast_1d(array.astype(np.float64)), np.atleast_1d(rows.exact.loss.hi)
-        lines = replace(lines, value=value, exact=exact)
-    return _distinct(rows, lines)
+        numbers = {"value": np.atleast_1d(array.astype(np.float64)), "exact": np.atleast_1d(rows.exact.loss.hi)}
+    lines = Lines.of(rows, quantity, whole=whole)
+    return _distinct(rows, lines.graded(graded, out_dtype=array.dtype.name, **numbers))
 
 
 def _distinct(rows: PresentedRows, lines: Lines) -> Lines:
