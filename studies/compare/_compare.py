@@ -160,10 +160,9 @@ def _counted(both: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     by = [*CELL, "quantity"]
     rows = both.groupby(by, observed=True).size().rename("rows").reset_index()
     of_cells = changes[changes["implementation"] != ""]
-    kinds = of_cells.groupby([*by, "change"]).size().unstack(fill_value=0).reindex(columns=list(KINDS), fill_value=0)
-    ways = of_cells.groupby(by)[["regression", "improvement"]].sum()
-    ways.columns = pd.Index(["regressions", "improvements"])
-    changed = ways.join(kinds).reset_index()
+    ways = {"regressions": of_cells["regression"], "improvements": of_cells["improvement"]}
+    kinds = {kind: of_cells["change"] == kind for kind in KINDS}
+    changed = of_cells[by].assign(**ways, **kinds).groupby(by).sum().reset_index()
     table = rows.astype(dict.fromkeys(by, object)).merge(changed, on=by, how="outer", sort=True)
     counts = table.columns.difference(by, sort=False)
     return table.assign(**table[counts].astype("float64").fillna(0.0).astype("int64"))

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ BY_SEVERITY = (Status.OK, Status.UNSUPPORTED, Status.RAISED, Status.TIMEOUT, Sta
 OK = BY_SEVERITY.index(Status.OK)
 ALL_ROWS = -2  # the row number of a line for all rows of a case (-1 is a reduced loss)
 DIGEST_BITS = 24
+_MAX_NUMBER = 2**62
 _EXACT_KEY = [*EXACT, "row"]
 _UNSOUND = {Verdict.CORRECT: 0, Verdict.NAN: 2, Verdict.OVERFLOW: 2, Verdict.SWALLOWED: 2}  # other verdicts 1
 
@@ -206,14 +208,19 @@ def _three_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def joined(
     base: pd.DataFrame, new: pd.DataFrame, key: Sequence[str] = KEY
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the lines of both sides, of BASE only and of NEW only, joined by their key.
+    """Return the lines of both sides, of BASE only and of NEW only, joined by their key, which is unique in a side.
 
     In the first table, the names of NEW's columns end with `` new``.
     """
-    ours, theirs = (table.assign(place=np.arange(len(table))) for table in _aligned(base, new, key))
-    both = ours.merge(theirs, on=list(key), suffixes=("", " new"))
-    gone, fresh = np.delete(ours["place"], both.pop("place")), np.delete(theirs["place"], both.pop("place new"))
-    return both, base.iloc[gone], new.iloc[fresh]
+    ours, theirs = _numbered(base, new, key)
+    place = pd.Index(theirs).get_indexer(pd.Index(ours))
+    found = place >= 0
+    fresh = np.ones(len(new), bool)
+    fresh[place[found]] = False
+    others = [column for column in new if column not in key]
+    of_new = new[others].iloc[place[found]].add_suffix(" new").reset_index(drop=True)
+    both = pd.concat([base[found].reset_index(drop=True), of_new], axis=1)
+    return both, base[~found], new[fresh]
 
 
 def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.bool_]:
@@ -236,20 +243,42 @@ def changed_cases(base: Lines, new: Lines, both: pd.DataFrame) -> NDArray[np.boo
 
 def within(lines: pd.DataFrame, named: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
     """Return which lines are in the other table too, by these columns."""
-    ours, theirs = _aligned(lines[list(columns)], named[list(columns)], columns)
-    found = ours.merge(theirs.drop_duplicates(), how="left", indicator="found")["found"]
-    return (found == "both").to_numpy()
+    if lines.empty or named.empty:
+        return np.zeros(len(lines), bool)
+    ours, theirs = _numbered(lines, named, columns)
+    return np.isin(ours, theirs)
 
 
-def _aligned(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables with equal categories in these columns, so that pandas joins codes, not strings."""
-    kinds = {}
+def _numbered(one: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str]) -> tuple[Int64, Int64]:
+    """Return a number for each line of two tables, equal where the columns are.
+
+    Numbers are joined in a fraction of the time that pandas takes to join several columns.
+    """
+    numbers, count = np.zeros(len(one) + len(other), np.int64), 1
     for column in columns:
-        ours, theirs = one[column].dtype, other[column].dtype
-        if not (isinstance(ours, pd.CategoricalDtype) and isinstance(theirs, pd.CategoricalDtype)):
-            continue
-        # Types with the same categories in another order are equal too.
-        if ours != theirs or ours.ordered or not ours.categories.equals(theirs.categories):
-            kinds[column] = pd.CategoricalDtype(ours.categories.union(theirs.categories))
-    # Each call of astype copies all columns.
-    return (one.astype(kinds), other.astype(kinds)) if kinds else (one, other)
+        codes, kinds = _coded(one[column], other[column])
+        if count * kinds > _MAX_NUMBER:
+            used, numbers = np.unique(numbers, return_inverse=True)
+            count = len(used)
+        numbers = numbers * kinds + codes
+        count *= kinds
+    return numbers[: len(one)], numbers[len(one) :]
+
+
+def _coded(one: pd.Series[Any], other: pd.Series[Any]) -> tuple[Int64, int]:
+    """Return a code for each value of two columns, one after the other, and the number of possible codes.
+
+    A missing value has the code 0.
+    """
+    kinds = one.dtype, other.dtype
+    if not all(isinstance(kind, pd.CategoricalDtype) for kind in kinds):
+        codes, values = pd.factorize(np.concatenate([one.to_numpy(), other.to_numpy()]))
+        return codes.astype(np.int64) + 1, len(values) + 1
+    ours, theirs = one.cat.categories, other.cat.categories
+    first, second = (column.cat.codes.to_numpy().astype(np.int64) + 1 for column in (one, other))
+    if not ours.equals(theirs):
+        of_theirs = ours.get_indexer(theirs) + 1
+        unknown = of_theirs == 0
+        of_theirs[unknown] = len(ours) + 1 + np.arange(unknown.sum())
+        second = np.append(0, of_theirs)[second]
+    return np.concatenate([first, second]), len(ours) + len(theirs) + 1
