@@ -1,4 +1,4 @@
-"""One rank of a sharded loss: a process that answers the tasks of the process that started it.
+"""One rank of a sharded loss: a process that answers the tasks of another one, which `_starter.py` starts.
 
 Run as ``python -m logitlab.frameworks.sharded._rank RANK SHARDS CONNECTION SECONDS``.
 """
@@ -7,11 +7,10 @@ import inspect
 import os
 import queue
 import re
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -171,11 +170,11 @@ def _receive(connection: Connection, tasks: "queue.SimpleQueue[Task]") -> None:
         os._exit(1)
 
 
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all its processes
-    rank, shards, handle = map(int, sys.argv[1:4])
-    _Rank(rank, shards, float(sys.argv[4])).serve(Connection(handle))
+def main(arguments: Sequence[str]) -> None:
+    """Answer the tasks of a connection until it closes."""
+    rank, shards, handle = map(int, arguments[:3])
+    _Rank(rank, shards, float(arguments[3])).serve(Connection(handle))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

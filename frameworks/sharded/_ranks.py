@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 0.3  # after a rank raised, the others that still compute are
 GRACE_SECONDS = 5.0  # the time that they have to end when that rank has left them
 MAX_GROUPS = 50  # of one set of processes, which may keep threads and files of former groups
 MAX_HANGS = 2  # after so many calls without an end, no further call is made
-_MODULE = "logitlab.frameworks.sharded._rank"
+_MODULE = "logitlab.frameworks.sharded._starter"
 # One thread each, as torchrun sets it: the ranks share the cores.
 _VARIABLES = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Exceptions keep their type, by which a framework's adapter recognizes a lack of support.
@@ -38,15 +38,49 @@ class RankError(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Rank:
+class _Started:
+    """The process that starts ranks, its connection, and one to each rank."""
+
     process: subprocess.Popen[bytes]
-    connection: Connection
+    control: Connection
+    ranks: tuple[Connection, ...]
+
+    @classmethod
+    def new(cls, shards: int, seconds: float) -> _Started:
+        with ExitStack() as stack:
+            pipes = [Pipe() for _ in range(1 + shards)]
+            handles = [stack.enter_context(theirs).fileno() for _, theirs in pipes]
+            # Not from the current folder, where a file may have the name of a module; and no Ctrl-C reaches it.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, str(seconds), *map(str, handles)],
+                stdin=subprocess.DEVNULL, pass_fds=handles, env=os.environ | _variables(),
+            )  # fmt: skip
+        control, *ranks = (ours for ours, _ in pipes)
+        return cls(process, control, tuple(ranks))
+
+    def exit_code(self, number: int) -> int:
+        """Return the exit code of a rank that has died."""
+        with suppress(EOFError, OSError):
+            self.control.send(number)
+            if self.control.poll(GRACE_SECONDS):
+                return int(self.control.recv())
+        return self.process.wait(GRACE_SECONDS)  # no rank has started
+
+    def end(self) -> None:
+        """End the ranks, and then the process that started them."""
+        for connection in (self.control, *self.ranks):
+            connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE_SECONDS)
+        self.process.kill()
+        self.process.wait()
 
 
 class Ranks:
     """Processes that each hold a part of the classes and talk through a gloo group.
 
     They start with the first call and end with this process: a rank exits when the connection to this process closes.
+    On Linux one process imports PyTorch for all of them and forks.
     If all ranks raise the same, the call fails and nothing else changes. If some raise, they leave the group, which
     ends the collectives of the others, and all join a new group. Ranks that die or hang are killed, and the next call
     starts new ones. A call that fails in a new group otherwise than the one before is made again in new processes: a
@@ -60,7 +94,7 @@ class Ranks:
     def __init__(self, shards: int, seconds: float = CALL_SECONDS) -> None:
         self.shards = shards
         self._seconds = seconds
-        self._ranks: list[_Rank] = []
+        self._processes: _Started | None = None
         self._grouped = False
         self._loaded: set[str] = set()
         self._hangs: Counter[str] = Counter()  # by the lines of the loss
@@ -94,8 +128,9 @@ class Ranks:
     def _tried(self, tasks: Sequence[Task], lines: str) -> list[Answer]:
         if not self._grouped and self._groups >= MAX_GROUPS:
             self._kill()
-        if not self._ranks:
-            self._start()
+        if self._processes is None:
+            self._started = time.time()
+            self._processes = _Started.new(self.shards, self._seconds)
         if not self._grouped:
             self._join()
         if lines not in self._loaded:
@@ -111,7 +146,7 @@ class Ranks:
 
     def renew(self, since: float) -> None:
         """End ranks that started before a time, such as the last change of a module that they may have imported."""
-        if self._ranks and self._started < since:
+        if self._started < since:
             self._kill()
 
     def close(self) -> None:
@@ -119,19 +154,6 @@ class Ranks:
         atexit.unregister(self.close)
         self._kill()
         self._folder.cleanup()
-
-    def _start(self) -> None:
-        self._started = time.time()
-        for rank in range(self.shards):
-            ours, theirs = Pipe()
-            arguments = [str(n) for n in (rank, self.shards, theirs.fileno(), self._seconds)]
-            with theirs:
-                # Not from the current folder, where a file may have the name of a module; and no Ctrl-C reaches it.
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", _MODULE, *arguments],
-                    stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=os.environ | _variables(),
-                )  # fmt: skip
-            self._ranks.append(_Rank(process, ours))
 
     def _join(self) -> None:
         self._groups += 1
@@ -141,10 +163,11 @@ class Ranks:
         self._grouped = True
 
     def _asked(self, tasks: Sequence[Task], seconds: float) -> list[Answer]:
-        for rank, task in zip(self._ranks, tasks, strict=True):
+        assert self._processes is not None  # noqa: S101 - for the type checker
+        for connection, task in zip(self._processes.ranks, tasks, strict=True):
             with suppress(OSError):  # it has died, which `_collected` finds
-                rank.connection.send(task)
-        answers = self._collected(seconds)
+                connection.send(task)
+        answers = self._collected(self._processes, seconds)
         faults = {number: answer for number, answer in answers.items() if isinstance(answer, Fault)}
         if not faults:
             return [answer for _, answer in sorted(answers.items()) if isinstance(answer, Answer)]
@@ -153,13 +176,13 @@ class Ranks:
             self._grouped, self._before = False, str(error)
         raise error
 
-    def _collected(self, seconds: float) -> dict[int, Answer | Fault]:
+    def _collected(self, processes: _Started, seconds: float) -> dict[int, Answer | Fault]:
         """Return the answers by the number of the rank, in the order of their arrival.
 
         Raises:
             RankError: if a rank died, or if no rank raised and one did not end in time.
         """
-        pending = {rank.connection: number for number, rank in enumerate(self._ranks)}
+        pending = {connection: number for number, connection in enumerate(processes.ranks)}
         answers: dict[int, Answer | Fault] = {}
         # A collective ends after these seconds too, with gloo's message.
         deadline, left = time.monotonic() + seconds + GRACE_SECONDS, False
@@ -169,7 +192,7 @@ class Ranks:
             if not ready and raised and not left:
                 left, deadline = True, time.monotonic() + GRACE_SECONDS
                 for number in raised:
-                    self._ranks[number].connection.send(Leave())
+                    processes.ranks[number].send(Leave())
                 continue
             if not ready:
                 self._kill()
@@ -185,7 +208,7 @@ class Ranks:
                 try:
                     answers[number] = connection.recv()
                 except (EOFError, OSError):
-                    code = self._ranks[number].process.wait(GRACE_SECONDS)
+                    code = processes.exit_code(number)
                     self._kill()
                     raise RankError(f"rank {number} died with exit code {code}") from None
                 if isinstance(answers[number], Fault) and not left:
@@ -193,11 +216,9 @@ class Ranks:
         return answers
 
     def _kill(self) -> None:
-        for rank in self._ranks:
-            rank.process.kill()
-            rank.process.wait()
-            rank.connection.close()
-        self._ranks, self._grouped, self._groups, self._before = [], False, 0, None
+        if self._processes is not None:
+            self._processes.end()
+        self._processes, self._grouped, self._groups, self._before = None, False, 0, None
         self._loaded.clear()
 
 

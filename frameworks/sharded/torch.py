@@ -180,7 +180,7 @@ MEGATRON = "megatron.core.tensor_parallel.vocab_parallel_cross_entropy"
 SHARDED = (
     _implementation("lse[all_reduce]", "lse", _of_ranks("torch_losses", "lse", _smoothed)),
     _implementation(
-        "F.cross_entropy[loss_parallel]", "builtin", _of_ranks("torch_losses", "loss_parallel", _any_option),
+        "F.cross_entropy[loss_parallel]", "builtin", _of_ranks("dtensor_losses", "loss_parallel", _any_option),
         reduces=True,
     ),
     _implementation(MEGATRON, "builtin", _of_ranks("megatron_losses", "plain", _plain), "megatron"),

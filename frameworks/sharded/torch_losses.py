@@ -1,14 +1,10 @@
-"""Sharded losses of PyTorch: functions of a rank's local logits (B, C_local), targets (B,) and group of ranks."""
+"""The written loss of PyTorch: a function of a rank's local logits (B, C_local), targets (B,) and group of ranks."""
 
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F  # noqa: N812 - the name every PyTorch program gives it
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard
-from torch.distributed.tensor import parallel as tensor_parallel
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -57,19 +53,3 @@ def _own_target(logits: Tensor, places: Tensor) -> Tensor:
     own = (places >= 0) & (places < logits.shape[1])
     picked = logits.gather(1, torch.where(own, places, 0)[:, None]).squeeze(1)
     return torch.where(own, picked, 0)
-
-
-def loss_parallel(
-    logits: Tensor, targets: Tensor, group: Any, *, classes: int, reduction: str, **options: Any
-) -> Tensor:
-    """Return `F.cross_entropy` of a DTensor whose classes are sharded, under `loss_parallel`."""
-    shape = torch.Size((len(logits), classes))
-    # A mesh that is kept would keep the group alive after a rank has left it, and the others waiting.
-    mesh = DeviceMesh.from_group(group, "cpu")
-    x = DTensor.from_local(logits, mesh, [Shard(1)], run_check=False, shape=shape, stride=(classes, 1))
-    loss = F.cross_entropy(x, targets, reduction=reduction, **options)
-    return loss.full_tensor() if isinstance(loss, DTensor) else loss
-
-
-# The backward pass must run in it too.
-loss_parallel.context = tensor_parallel.loss_parallel  # type: ignore[attr-defined]
