@@ -115,7 +115,8 @@ class Measurements:
             self._connection.unregister(name)
         strings = [c for c in found if not pd.api.types.is_numeric_dtype(found[c])]
         for column in strings:
-            found[column] = found[column].astype(object).where(found[column].notna(), np.nan)
+            values = found[column].to_numpy(object, na_value=np.nan)
+            found[column] = pd.Series(values, found.index, object)  # of an array pandas would infer the dtype
         return found
 
     def confine(self, parts: Sequence[Path]) -> None:

@@ -44,7 +44,7 @@ def _drawn(numbers: pd.DataFrame, axis: str, quantity: str) -> Any:
     bands = base.mark_area(opacity=0.25).encode(y=errors("median", top), y2="p99:Q", color=colour)
     lines = base.mark_line(strokeWidth=0.9, opacity=1).encode(y=y, color=colour, strokeDash=marks.dash)
     points = base.mark_point(size=11, strokeWidth=0.8, filled=False, opacity=1)
-    return laid_out(bands + lines + points.encode(y=y, color=colour, shape=marks.shape), HEIGHT)
+    return laid_out(alt.layer(bands, lines, points.encode(y=y, color=colour, shape=marks.shape)), HEIGHT)
 
 
 def _shown(numbers: pd.DataFrame, axis: str, top: float) -> pd.DataFrame:

@@ -48,7 +48,8 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
     y = alt.Y("y:Q", title="largest measured error (ulp)", scale=scale, axis=axis)
     even = pd.DataFrame({"x": [FLOOR / ROOM, top * ROOM], "y": [FLOOR / ROOM, top * ROOM]})
     line = alt.Chart(even).mark_line(color="black", strokeWidth=0.7, strokeDash=[3, 2]).encode(x=x, y=y)
-    base = alt.Chart(shown).encode(x=x, y=y)
+    # Altair converts the data of each layer; the layers below share those of the whole.
+    base = alt.Chart().encode(x=x, y=y)
     points = base.transform_filter("datum.beyond == ''").mark_point(size=16, strokeWidth=0.9, filled=False, opacity=1)
     names = [
         base.transform_filter(f"(datum.beyond == 'right') == {last}")
@@ -58,8 +59,9 @@ def _drawn(numbers: pd.DataFrame, unit_roundoff: float) -> Any:
         for halo in ("white", "transparent")
     ]
     drawn = alt.layer(
-        line, *names, points.encode(color=marks.color, shape=marks.shape), *beyond(base, marks.color, kinds)
-    )
+        line, *names, points.encode(color=marks.color, shape=marks.shape), *beyond(base, shown, marks.color, kinds),
+        data=shown[["x", "y", "kind", "beyond", "number"]],
+    )  # fmt: skip
     if len(key):
         lines = distinct(list(key), FIT - 4)
         drawn = drawn.properties(title=alt.Title([f"{i + 1} {n}" for i, n in enumerate(lines)], orient="bottom"))

@@ -107,19 +107,20 @@ def encoded(kinds: Sequence[str], columns: int, title: str = "formula", field: s
 
 def laid_out(chart: Any, height: float, width: float = WIDTH, *, framed: bool = True) -> Any:
     """Return the chart at a width that includes its labels, with a frame around the data in place of axis lines."""
-    return (
-        chart.properties(width=width, height=height, autosize={"type": "fit", "contains": "padding"}, padding=1)
-        .configure_axis(
-            labelFontSize=FONT, titleFontSize=FONT, titleFontWeight="normal", titlePadding=6, gridOpacity=0.4,
-            gridWidth=0.5, tickSize=3, tickWidth=0.5, domain=False, labelPadding=2, tickColor=_GREY,
-        )
-        .configure_legend(
-            labelFontSize=FONT, titleFontSize=FONT, titleFontWeight="normal", rowPadding=1, columnPadding=6,
-            offset=4, padding=0, titlePadding=2,
-        )
-        .configure_title(fontSize=SMALL, fontWeight="normal", anchor="start", offset=5, lineHeight=7.5)
-        .configure_view(stroke=_GREY if framed else None, strokeWidth=0.5)
-    )  # fmt: skip
+    axis = {
+        "labelFontSize": FONT, "titleFontSize": FONT, "titleFontWeight": "normal", "titlePadding": 6,
+        "gridOpacity": 0.4, "gridWidth": 0.5, "tickSize": 3, "tickWidth": 0.5, "domain": False, "labelPadding": 2,
+        "tickColor": _GREY,
+    }  # fmt: skip
+    legend = {
+        "labelFontSize": FONT, "titleFontSize": FONT, "titleFontWeight": "normal", "rowPadding": 1,
+        "columnPadding": 6, "offset": 4, "padding": 0, "titlePadding": 2,
+    }  # fmt: skip
+    title = {"fontSize": SMALL, "fontWeight": "normal", "anchor": "start", "offset": 5, "lineHeight": 7.5}
+    view = {"stroke": _GREY if framed else None, "strokeWidth": 0.5}
+    sized = chart.properties(width=width, height=height, autosize={"type": "fit", "contains": "padding"}, padding=1)
+    # All settings at once, since each call of Altair copies all layers.
+    return sized.configure(axis=axis, legend=legend, title=title, view=view)
 
 
 # A point beyond an axis is an arrow at its end, in the colour of its kind.
@@ -132,11 +133,17 @@ ROOM = 2.5  # a logarithmic axis extends by this factor, so that the arrows at i
 BEYOND = "an arrow at the end of an axis marks a point beyond it"
 
 
-def beyond(chart: Any, colour: Any, kinds: Sequence[str], apart: float = 3.0) -> list[Any]:
-    """Return layers of the points beyond an axis, with the kinds ``apart`` from each other, so that none is hidden."""
+def beyond(chart: Any, shown: pd.DataFrame, colour: Any, kinds: Sequence[str], apart: float = 3.0) -> list[Any]:
+    """Return layers of the points beyond an axis, with the kinds ``apart`` from each other, so that none is hidden.
+
+    ``shown`` has the points of the chart. Without such a point, a side and kind has no layer.
+    """
     layers = []
+    there = set(zip(shown["beyond"], shown["kind"], strict=True))
     for side, (shape, x, y) in _ARROWS.items():
         for i, kind in enumerate(kinds):
+            if (side, LINES[kind].name) not in there:
+                continue
             aside = apart * (i - (len(kinds) - 1) / 2)
             place = {"xOffset": x + (0 if x else aside), "yOffset": y + (0 if y else aside)}
             of_kind = f"datum.beyond == '{side}' && datum.kind == {json.dumps(LINES[kind].name)}"

@@ -63,7 +63,7 @@ def _drawn(table: pd.DataFrame, axis: str, quantity: str) -> Any:
         .encode(color=marks.color, shape=marks.shape)
     )
     # Kinds take turns in having points, so no arrow covers another.
-    arrows = beyond(base.transform_filter("datum.pointed"), marks.color, formulas, apart=0)
+    arrows = beyond(base.transform_filter("datum.pointed"), losses, marks.color, formulas, apart=0)
     layers = [drawn, points, *arrows]
     if bounds:
         of_bound = encoded(bounds, columns=1, title="a-priori bound", field="bound")

@@ -204,12 +204,11 @@ def _names(names: Sequence[str]) -> dict[str, Any]:
 
 def dressed(chart: Any, spare: float = 0.0) -> Any:
     """Return the chart in the fonts and colours of the site, with ``spare`` more pixels at its right."""
-    return (
-        chart.configure(font=FONT, background="white", padding={"left": 4, "top": 4, "right": 4 + spare, "bottom": 4})
-        .configure_axis(
-            labelColor=INK, titleColor=INK, labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
-            gridColor=FAINT, domainColor="#8894a3", tickColor="#8894a3", titlePadding=8,
-        )
-        .configure_legend(labelColor=INK, titleColor=INK, labelFontSize=12, titleFontWeight="normal", labelLimit=300)
-        .configure_view(stroke=None)
+    words = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontWeight": "normal"}
+    colours = {"gridColor": FAINT, "domainColor": "#8894a3", "tickColor": "#8894a3"}
+    # All settings at once, since each call of Altair copies all layers.
+    return chart.configure(
+        font=FONT, background="white", padding={"left": 4, "top": 4, "right": 4 + spare, "bottom": 4},
+        axis=words | colours | {"titleFontSize": 12, "titlePadding": 8}, legend=words | {"labelLimit": 300},
+        view={"stroke": None},
     )  # fmt: skip
