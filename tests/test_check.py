@@ -23,9 +23,10 @@ from logitlab.cli import main
 from logitlab.studies.audit.corpus.torch.parts import differentiated_by
 from logitlab.studies.check import named, show
 
-# Ties of fewer than a hundred classes: the two wider cases take as long as all the others.
-FEW = ["seed/*", "masks/*", "ties/?", "ties/??", "ties/two_*", "offset/*", "special/*", "layout/*", "gap/*"]
-WIDE = [*FEW, "ties/*"]
+# Rows of 2, 3 and 5 classes: every other width is measured in as many presentations again. Those of 2 and 5 classes
+# are even in number, so that in reverse order each has another parity.
+FEW = ["seed/*", "masks/[!bw]*", "ties/two_*", "offset/*", "special/*", "layout/*[!7]", "gap/*"]
+WIDE = [*FEW, "masks/*", "ties/*", "layout/*"]
 
 
 def sound(x, t):
@@ -165,7 +166,7 @@ class _Noisy:
     ],
     ids=lambda value: getattr(value, "__name__", None) if callable(value) else value,
 )
-@pytest.mark.parametrize("cases", [FEW, pytest.param(WIDE, marks=pytest.mark.full)], ids=["few cases", "wide ties too"])
+@pytest.mark.parametrize("cases", [FEW, pytest.param(WIDE, marks=pytest.mark.full)], ids=["few cases", "wide rows too"])
 def test_a_planted_defect_breaks_its_property(loss, property_, cases):
     result = checked_once(loss, None if property_ == "large vocabularies" else tuple(cases))
     assert not result.passed
@@ -217,9 +218,13 @@ def test_the_message_about_a_mean_says_once_what_was_expected():
     assert str(caught.value).endswith("add --returns mean or --returns sum")
 
 
+def far_too_large(x, t):
+    return sound(x, t) * 1.53125e11
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_number_of_the_worst_rows_is_broken(width):
-    result = checked(lambda x, t: sound(x, t) * 1.53125e11, cases="field_widths/*")
+    result = checked_once(far_too_large, ("field_widths/*",))
     out = io.StringIO()
     show(result, Console(file=out, width=width, color_system=None, highlight=False))
     assert max(map(len, out.getvalue().splitlines())) <= width
@@ -259,7 +264,7 @@ def test_a_grade_may_be_required_of_each_quantity():
     def float32_inside(x, t):
         return sound(x.float(), t).to(x.dtype)
 
-    bfloat16 = {"dtypes": "bfloat16", "cases": ["seed/*", "gap/*"]}
+    bfloat16 = {"dtypes": "bfloat16", "cases": "gap/*"}
     grades = checked(float32_inside, **bfloat16).grades_by_quantity["bfloat16"]
     refused = checked(sound, cases="gap/*", require_loss="A")
     assert refused.passed is False
@@ -279,7 +284,7 @@ def with_every_option(x, t, weight=None, *, ignore_index=-100, label_smoothing=0
     )
 
 
-OPTION_CASES = ["check/*_3", "check/*_5", "weights/*", "ignored/*", "smoothing/*"]
+OPTION_CASES = ["check/*_3", "weights/*", "ignored/*", "smoothing/*"]
 
 
 def test_a_loss_is_measured_with_and_without_the_options_that_its_signature_names():
@@ -408,7 +413,7 @@ def test_a_check_in_jax_keeps_the_settings_of_the_process():
         return -jax.numpy.take_along_axis(jax.nn.log_softmax(x, axis=1), t[:, None], axis=1)[:, 0]
 
     before = jax.config.jax_enable_x64
-    result = logitlab.check(of_jax, "jax", "float64", cases="check/width_5")
+    result = logitlab.check(of_jax, "jax", "float64", cases="check/width_5", max_rows=8)
     assert result.passed
     rows = result.properties.set_index("property")["rows"]
     assert (rows[["second derivatives", "under vmap and grad"]] > 0).all()

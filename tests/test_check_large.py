@@ -11,7 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - its name everywhere
 import logitlab
 from logitlab.core.formats import get_format
 from logitlab.studies.audit.corpus.torch.parts import differentiated_by
-from logitlab.studies.check.batches._again import TALL, tall_batches
+from logitlab.studies.check.batches import _again
+from logitlab.studies.check.batches._again import REDUCED_TALL, TALL, tall_batches
 from logitlab.studies.check.batches._chosen import chosen_cases
 from logitlab.studies.check.batches._rows import batches
 from logitlab.studies.check.measuring import _huge
@@ -44,10 +45,11 @@ def offsets_that_wrap(at):
     return loss
 
 
-def test_an_offset_that_wraps_at_two_to_the_21_is_caught_by_default():
-    result = checked(offsets_that_wrap(2**21), cases="check/width_65537")
+@pytest.mark.parametrize("classes", [8193, pytest.param(65_537, marks=pytest.mark.full)])
+def test_an_offset_that_wraps_at_two_to_the_21_is_caught_by_default(classes):
+    result = checked(offsets_that_wrap(2**21), cases=f"check/width_{classes}")
     assert COMPANY in broken(result), str(result)
-    assert result.failures["how"].eq("in a batch of 129 rows").all()
+    assert result.failures["how"].eq(f"in a batch of {TALL[classes]} rows").all()
 
 
 def test_a_block_of_rows_that_is_wrong_for_wide_rows_only_is_caught():
@@ -94,11 +96,15 @@ def test_a_sound_loss_passes_in_tall_batches():
     assert {"in a batch of 129 rows", "in a batch of 1025 rows"} <= set(result.lines["how"])
 
 
-def test_an_offset_that_wraps_is_caught_in_a_mean():
-    wrapping = offsets_that_wrap(2**21)
-    result = checked(lambda x, t: wrapping(x, t).mean(), cases="check/width_65537", returns="mean")
+@pytest.mark.parametrize(
+    ("classes", "rows"), [(8193, 129), pytest.param(*REDUCED_TALL, marks=pytest.mark.full)], ids=["smaller", "default"]
+)
+def test_an_offset_that_wraps_is_caught_in_a_mean(monkeypatch, classes, rows):
+    monkeypatch.setattr(_again, "REDUCED_TALL", (classes, rows))
+    wrapping = offsets_that_wrap(2 ** int(np.log2(classes * rows)))
+    result = checked(lambda x, t: wrapping(x, t).mean(), cases=f"check/width_{classes}", returns="mean")
     assert not result.passed
-    assert result.failures["how"].eq("in a batch of 33 rows").all(), str(result)
+    assert result.failures["how"].eq(f"in a batch of {rows} rows").all(), str(result)
 
 
 # --- a huge batch, here a smaller one ------------------------------------------------------------------------------

@@ -148,11 +148,11 @@ def test_every_loss_that_a_module_marks_is_tested(module):
     ("dtype", "grade"), [("float32", "B"), ("bfloat16", "C"), pytest.param("float16", "C", marks=pytest.mark.full)]
 )
 def test_the_unfused_loss_rounds_its_logits(dtype, grade):
-    result = checked(plain, dtype, require=grade, cases=SOME)
+    result = checked(plain, dtype, require=grade, cases=SOME if grade == "B" else OF_SOUND)
     assert result.passed, str(result)
     assert result.grades[dtype] == grade
     if grade == "C":
-        assert not checked(plain, dtype, cases=SOME, first=True).passed
+        assert not checked(plain, dtype, cases=OF_SOUND, first=True).passed
 
 
 # --- what is tried ----------------------------------------------------------------------------------------------
@@ -163,7 +163,8 @@ def test_options_bias_and_reductions_are_tried_if_the_signature_names_them():
         z = F.linear(hidden, weight, bias)
         return F.cross_entropy(z, targets, class_weight, label_smoothing=label_smoothing, reduction=reduction)
 
-    result = checked(loss, cases="check/linear_*_b7", require="D")
+    cases = ["check/linear_*_none_b7", "check/linear_plain_*_b7", "check/linear_label_smoothing_*_b7"]
+    result = checked(loss, cases=cases, require="D")
     assert result.options == ("label_smoothing", "weight", "reduction")
     names = set(result.lines["options"])
     assert {"label_smoothing", "weight", "reduction", "label_smoothing, reduction"} <= names
@@ -186,10 +187,9 @@ def test_ignored_rows_all_of_them_too_are_tried():
     def loss(hidden, weight, targets, ignore_index=-100):
         return F.cross_entropy(F.linear(hidden, weight), targets, ignore_index=ignore_index, reduction="none")
 
-    lines = checked(loss, cases="check/linear_ignored*").lines
-    assert {"ignored_all_none_b7", "ignored_some_none_b66", "ignored_class_none_b7"} <= {
-        case.removeprefix("check/linear_") for case in lines["case"]
-    }
+    tried = ("ignored_all_none_b7", "ignored_some_none_b66", "ignored_class_none_b7")
+    lines = checked(loss, cases=[f"check/linear_{case}" for case in tried]).lines
+    assert {case.removeprefix("check/linear_") for case in lines["case"]} == set(tried)
     everything = lines[lines["case"] == "check/linear_ignored_all_none_b7"]
     assert (everything["exact"] == 0).all()
     assert set(everything["verdict"]) == {"correct"}

@@ -251,6 +251,7 @@ def test_a_shared_call_loses_only_the_case_at_fault(faulty):
     assert status.to_dict() == {"overflow/float32_below": "crashed", "seed/article": "ok"}
 
 
+@pytest.mark.usefixtures("in_this_process")  # test_imports.py has imports in workers
 def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, tmp_path):
     frameworks = ["numpy", "unimportable"]
     plan = {"cases": "seed/article", "frameworks": frameworks, "implementations": "*/lse", "dtypes": "float32"}
@@ -261,6 +262,7 @@ def test_a_framework_that_cannot_be_imported_is_reported_and_not_fatal(faulty, t
     assert "a_package_that_nobody_has" in manifest.missing["unimportable"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_reason_is_reported_when_nothing_is_left_to_run(faulty):
     with pytest.raises(UsageError, match="no chosen framework is installed: unimportable cannot be imported"):
         runner.run(cases="seed/article", frameworks=["unimportable"])
@@ -292,6 +294,7 @@ class _BrokenOncePool:
         self.pool.join()
 
 
+@pytest.mark.full  # the run above has such calls, and others
 def test_a_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path, evaluate):
     outcome = "__import__('logitlab.execution.worker').execution.worker.Outcome(lacking=('loss',))"
     with pool.Pools(["numpy"], tmp_path, timeout=20.0) as pools:
@@ -302,7 +305,9 @@ def test_a_call_that_fails_is_an_outcome_and_the_next_is_answered(tmp_path, eval
     assert sound.lacking == ("loss",)
 
 
-@pytest.mark.parametrize("times", [1, 1000], ids=["once", "whenever it is called"])
+@pytest.mark.parametrize(
+    "times", [pytest.param(1, marks=pytest.mark.full), 1000], ids=["once", "whenever it is called"]
+)
 def test_a_broken_pool_loses_only_the_call_that_breaks_it(monkeypatch, times):
     left = [times]
 

@@ -9,6 +9,7 @@ from mpmath import mp, mpf
 import logitlab
 from logitlab.cases import all_cases, select_cases
 from logitlab.core.formats import FORMATS
+from logitlab.execution import registry
 
 INF, NAN = float("inf"), float("nan")
 FIELD = [c for c in all_cases() if "field" in c.tags]
@@ -326,9 +327,10 @@ def test_torch_loses_the_loss_of_a_confident_prediction():
 @pytest.fixture(scope="module")
 def jax():
     # Enable float64, as in LogitLab's workers. An import does not suffice: another test of this process may have
-    # imported JAX first, and a check restores the flag.
+    # imported JAX first, and a check restores the flag. The first `load` enables it too, for the tests after these.
     import jax
 
+    registry.load("jax")
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield jax
@@ -351,6 +353,8 @@ def test_optax_gives_nan_for_a_dense_label_of_zero_on_a_masked_class(jax):
     measured(c, "optax.safe_softmax_cross_entropy", version, optax.safe_softmax_cross_entropy(x, t), [0, 0])
 
 
+# Those with this mark compile for a second each; the tests around them measure JAX and optax too.
+@pytest.mark.full
 def test_the_forward_derivative_of_optaxs_safe_loss_is_nan_at_a_mask(jax):
     import optax
 
@@ -373,6 +377,7 @@ def test_optaxs_integer_loss_rounds_an_offset_into_the_loss(jax):
         measured(c, "optax.softmax_cross_entropy_with_integer_labels", optax.__version__, now, was)
 
 
+@pytest.mark.full
 def test_optaxs_integer_loss_is_quantized_in_bfloat16(jax):
     import optax
 
@@ -396,6 +401,7 @@ def test_jax_loses_the_targets_gradient_in_float64(jax):
     measured(c, "grad of jax.nn.log_softmax", jax.__version__, now, [0.0, 5.551115123125776e-17], dtype="float64")
 
 
+@pytest.mark.full
 def test_131072_float16_classes_are_infinite_in_jax_and_their_gradients_nan(jax):
     c, x, _ = jax_case(jax, "field_widths/jax_40409", "float16")
     assert exact(c, "float16").loss.hi[0] == pytest.approx(11.5335, abs=1e-3)

@@ -16,7 +16,7 @@ from logitlab.reports import paper
 from logitlab.reports.charts import bounds
 from logitlab.reports.charts.palette import FORMULA_COLOURS, GRADE_COLOURS, INK
 from logitlab.reports.charts.style import distinct
-from logitlab.reports.paper import _figures, _matrices
+from logitlab.reports.paper import _curves, _figures, _matrices
 from logitlab.reports.tables.curves import curve
 from logitlab.reports.tables.grades import grades_across
 from logitlab.storage.manifest import Manifest
@@ -208,7 +208,7 @@ def texts(svg):
 
 def test_every_implementation_has_a_separate_line_in_each_matrix(everyone):
     df = typed(pd.DataFrame([line(implementation=name, grade="F", finite=False) for name in everyone]))
-    of = {figure.name: texts(_figures._svg(figure.chart)) for figure in paper.figures(df)}
+    of = {figure.name: texts(_figures._svg(figure.chart)) for figure in _matrices.figures(Measurements.of(df))}
     for name in ("grades", "finiteness-float32"):
         labels = [text for text in of[name] if "/" in text]
         assert len(set(labels)) == len(labels) == len(everyone)
@@ -249,7 +249,7 @@ def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
         bounded("y/exact", 0.0, 700.0), bounded("z/lost", 2.0, 1e12), bounded("z/more", 3.0, 1e13),
         bounded("z/far", 1e12, 3000.0),
     ]))  # fmt: skip
-    (figure,) = [f for f in paper.figures(df) if f.name == "bound-float32"]
+    (figure,) = [f for f in bounds.figures(Measurements.of(df)) if f.name == "bound-float32"]
     words = texts(_figures._svg(figure.chart))
     assert {"1 x/worst", "2 y/other", "3 y/exact", "4 z/far", "5 z/more"} <= set(words)
     assert not [text for text in words if "usual" in text or "lost" in text]
@@ -263,7 +263,7 @@ def test_a_pooled_built_in_is_named_and_points_beyond_an_axis_are_marked():
 def test_an_error_that_no_grade_counts_is_drawn_below_the_axis_of_a_curve():
     swept = {"family": "sweep_gap", "exact": 1e-38, "max_abs": 1e-38}
     df = typed(pd.concat([cells(case=f"sweep_gap/{gap}", max_ulp=u, **swept) for gap, u in ((1, 3.0), (99, 8e6))]))
-    (figure,) = [f for f in paper.figures(df) if f.name == "curve-gap-loss-float32"]
+    (figure,) = [f for f in _curves.figures(Measurements.of(df)) if f.name == "curve-gap-loss-float32"]
     assert figure.numbers["largest"].fillna(-1.0).to_list() == [3.0, -1.0]
     assert figure.numbers["uncounted"].fillna(-1.0).to_list() == [-1.0, 8e6]
     assert "smallest normal number" in figure.title

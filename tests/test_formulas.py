@@ -129,6 +129,7 @@ def test_adding_the_maximum_back_costs_digits(owner):
     assert grades(f"{owner}/log1p", OFFSET, [1, 0]) == {"A"}
 
 
+@pytest.mark.full  # test_field_cases.py has the losses of such rows
 def test_optax_with_integer_labels_adds_the_maximum_back_too():
     assert max(grades("jax/optax.softmax_cross_entropy_with_integer_labels", OFFSET, [1, 0])) == "C"
 
@@ -141,6 +142,7 @@ def test_production_code_is_accurate_at_an_offset(name):
     assert grades(name, OFFSET, [1, 0]) <= {"A", "B"}
 
 
+@pytest.mark.full  # test_field_cases.py has the losses of such rows
 def test_a_one_hot_times_a_masked_log_probability_is_nan():
     """google-deepmind/optax#896: 0 x -inf in the loss of a row with a masked class."""
     (case,) = select_cases("masks/first")
@@ -183,7 +185,7 @@ def test_log1p_is_accurate_on_every_narrow_row(owner, dtype):
         assert grade(quantity, values, logits, FORMATS[dtype], exact).grade.tolist() == expected, quantity
 
 
-@pytest.mark.parametrize("owner", FRAMEWORKS)
+@pytest.mark.parametrize("owner", ["numpy", "torch", pytest.param("jax", marks=pytest.mark.full), "tensorflow"])
 def test_log1p_sums_a_thousand_small_terms(owner):
     (case,) = select_cases("certainty/thousand_small")
     assert grades(f"{owner}/log1p", case.logits, case.targets) == {"A"}
@@ -209,7 +211,7 @@ def gradients(formula, logits, targets):
     return [evaluate(f"{owner}/{formula}", logits, targets)["gradient"] for owner in ("numpy", "torch")]
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(200, 10))
 @given(ROWS, st.sampled_from(["naive", "lse", "log1p"]), st.integers(0, 2))
 def test_numpys_gradients_are_those_of_pytorchs_autograd(rows, formula, target):
     ours, torchs = gradients(formula, np.array(rows), np.full(len(rows), target))

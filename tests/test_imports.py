@@ -82,6 +82,7 @@ def test_an_import_that_exits_dies_or_fails_makes_its_framework_missing_and_the_
     assert "absent is not measured: cannot be imported: ModuleNotFoundError" in shown
 
 
+@pytest.mark.usefixtures("in_this_process")  # the test above has the workers
 def test_a_run_whose_only_import_exits_has_exit_code_2(installed, tmp_path, capsys):
     assert main(["run", "--case", "seed/article", "--framework", "exits", "--out", str(tmp_path / "run")]) == 2
     assert (
@@ -89,6 +90,7 @@ def test_a_run_whose_only_import_exits_has_exit_code_2(installed, tmp_path, caps
     )
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_failed_import_is_reported_unasked_and_an_absent_package_is_not(installed, monkeypatch, capsys):
     monkeypatch.setattr(registry, "names", lambda: ("absent", "exits", "numpy"))
     with pytest.warns(UserWarning, match="exits is not measured: failed when it was imported") as warned:

@@ -229,10 +229,20 @@ def test_a_path_without_a_file_of_logits_is_reported(tmp_path):
 PLAN = {"frameworks": ["numpy"], "implementations": ["*/lse", "*/log1p"]}
 
 
-@pytest.mark.parametrize("soft", [pytest.param(False, marks=pytest.mark.full), True])
-def test_results_do_not_depend_on_the_pieces_of_a_file(tmp_path, monkeypatch, soft):
+PYTORCH = ["torch/F.cross_entropy[probabilities]", "torch/lse"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "implementations"),
+    [
+        pytest.param(True, ["numpy/naive", "numpy/lse"], id="class probabilities"),
+        pytest.param(True, PYTORCH, marks=pytest.mark.full, id="class probabilities, PyTorch"),
+        pytest.param(False, PYTORCH, marks=pytest.mark.full, id="class indices, PyTorch"),
+    ],
+)
+def test_results_do_not_depend_on_the_pieces_of_a_file(tmp_path, monkeypatch, soft, implementations):
     path = save(tmp_path / "own.npz", *batch(soft=soft))
-    plan = {"implementations": ["torch/F.cross_entropy[probabilities]", "torch/lse"], "modes": "eager"}
+    plan = {"implementations": implementations, "modes": "eager"}
     whole = runner.run(logits=path, **plan)
     monkeypatch.setattr(_file, "PIECE", 8 * CLASSES)
     pieces = runner.run(logits=str(path), **plan)

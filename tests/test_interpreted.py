@@ -3,7 +3,9 @@
 Triton has to be imported to interpret. So all calls are in worker processes, or in a new process.
 """
 
+import contextlib
 import html
+import io
 import os
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from logitlab.cases import select_cases
 from logitlab.cli import main
 from logitlab.core import interpreting
 from logitlab.core.errors import UsageError
-from logitlab.execution import registry, variants
+from logitlab.execution import executors, registry, variants
 from logitlab.execution.pool import Pools
 from logitlab.execution.registry import Description, ImplementationInfo
 from logitlab.storage.store import Run
@@ -34,8 +36,17 @@ CHANGED = "{} has changed: it was measured with the versions of constraints.txt;
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton has wheels for Linux alone")
 
 
+class DescribedHere(executors.Local):
+    """Workers measure. This process describes the frameworks: another worker would import PyTorch for that."""
+
+    def describe(self):
+        return InThisProcess.describe(self)
+
+
 def measured(out: Path, implementations: list[str], cases: list[str]) -> Path:
-    runner.run(cases=cases, implementations=implementations, dtypes="float32", modes="interpreted", out=out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "Local", DescribedHere)
+        runner.run(cases=cases, implementations=implementations, dtypes="float32", modes="interpreted", out=out)
     return out
 
 
@@ -229,6 +240,20 @@ def test_the_site_says_it_beside_the_grades(few, tmp_path):
         assert interpreting.NOTE in html.unescape((tmp_path / "site" / page).read_text())
 
 
+def output_here(program: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(program, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - the program under test
+    return out.getvalue()
+
+
+def output(program: str) -> str:
+    """Return what the program prints in a new process, as Triton needs it."""
+    environment = {k: v for k, v in os.environ.items() if k != interpreting.VARIABLE}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+
+
 @pytest.mark.parametrize(
     ("implementation", "case", "line", "before", "printed"),
     [
@@ -246,9 +271,7 @@ def test_a_program_of_a_measurement_interprets_too(implementation, case, line, b
     assert main(["reproduce", case, *where]) == 0
     program = capsys.readouterr().out
     assert program.index(line) < program.index(before)
-    environment = {k: v for k, v in os.environ.items() if k != interpreting.VARIABLE}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert printed in done.stdout
+    assert printed in (output_here(program) if implementation == SOFTMAX else output(program))
 
 
 def test_a_kernel_without_its_gpu_says_how_it_runs(in_this_process, tmp_path):

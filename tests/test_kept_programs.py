@@ -25,15 +25,26 @@ def measured(folder, **asked):
     return Run(folder)
 
 
-@pytest.fixture(scope="module", params=["numpy", pytest.param("torch", marks=pytest.mark.full)])
+SOME = ["numpy/naive*", "numpy/log1p*", "numpy/scipy.special.softmax"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param({"implementations": SOME}, id="numpy"),
+        *(
+            pytest.param({"frameworks": name}, id=f"all of {name}", marks=pytest.mark.full)
+            for name in ("numpy", "torch")
+        ),
+    ],
+)
 def run(tmp_path_factory, request):
     from in_process import calls_in_this_process
 
     with calls_in_this_process():
         return measured(
-            tmp_path_factory.mktemp("kept") / "run", cases=CASES, frameworks=request.param,
-            dtypes=["float32", "bfloat16"],
-        )  # fmt: skip
+            tmp_path_factory.mktemp("kept") / "run", cases=CASES, dtypes=["float32", "bfloat16"], **request.param
+        )
 
 
 def of_program(df, line):

@@ -30,8 +30,8 @@ def test_a_run_killed_at_random_moments_loses_and_repeats_no_row(forks, tmp_path
         kills, chains = kills + killed, chains + 1
 
 
-# `make test` kills at every eleventh step.
-STEPS = pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.kills)])
+# `make test` kills at every sixteenth step.
+STEPS = pytest.mark.parametrize("apart", [16, pytest.param(1, marks=pytest.mark.kills)])
 
 
 @STEPS
@@ -93,7 +93,13 @@ def test_a_command_killed_with_busy_workers_resumes_and_its_workers_end(forks, t
     forks.assert_whole(tmp_path / "run", "plan")
 
 
-@pytest.mark.parametrize("call", ["__import__('time').sleep(600)", "sum(range(10**12))"], ids=["waiting", "computing"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param("__import__('time').sleep(600)", id="waiting", marks=pytest.mark.full),
+        pytest.param("sum(range(10**12))", id="computing"),
+    ],
+)
 def test_a_worker_ends_with_its_parent_in_the_middle_of_a_call(tmp_path, call, gone):
     """The second call holds the interpreter throughout, as native code may."""
     program = """

@@ -190,14 +190,14 @@ def test_ordinary_numbers_agree_with_the_definition(problem):
     check(hidden, weight, targets, **options)
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400, 20), deadline=None)
 @given(problems(extreme))
 def test_extreme_numbers_agree_with_the_definition(problem):
     hidden, weight, targets, options = problem
     check(hidden, weight, targets, **options)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300, 15), deadline=None)
 @given(
     problems(ordinary),
     st.fixed_dictionaries(

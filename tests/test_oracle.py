@@ -85,7 +85,7 @@ def values(exact):
 # --- ordinary, extreme and tiny: thousands of rows --------------------------------------------------------------
 
 
-@settings(max_examples=examples(250))
+@settings(max_examples=examples(250, 10))
 @given(batches(st.floats(-50, 50)), st.sampled_from(DTYPES))
 def test_ordinary_rows_agree_with_mpmath(batch, dtype):
     logits, targets = np.array(batch[0], dtype), batch[1]
@@ -93,7 +93,7 @@ def test_ordinary_rows_agree_with_mpmath(batch, dtype):
     assert all(row_agrees(found, r, row, targets[r]) for r, row in enumerate(logits.astype(np.float64).tolist()))
 
 
-@settings(max_examples=examples(250))
+@settings(max_examples=examples(250, 10))
 @given(batches(st.floats(allow_nan=False, allow_infinity=False)))
 def test_extreme_rows_agree_with_mpmath(batch):
     logits, targets = batch
@@ -114,7 +114,7 @@ def test_the_whole_range_of_every_dtype_agrees_with_mpmath(dtype, data):
     assert all(row_agrees(found, r, row, r % 3) for r, row in enumerate(logits.astype(np.float64).tolist()))
 
 
-@settings(max_examples=examples(250))
+@settings(max_examples=examples(250, 10))
 @given(st.lists(st.tuples(st.floats(20, 760), st.floats(0, 3), st.floats(-1e3, 1e3)), min_size=8, max_size=8))
 def test_tiny_losses_and_target_gradients_agree_with_mpmath(margins):
     logits = [[offset + margin, offset, offset - further] for margin, further, offset in margins]
@@ -363,18 +363,17 @@ def test_an_ignored_row_does_not_change_a_mean(row):
     assert values(found.loss) == values(reference([[1.0, 2.0]], [1], reduction="mean").loss)
 
 
-@pytest.mark.parametrize(
-    ("row", "expected"), [([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), ([0.0, 0.0, 9e-300], [-1e-300, -1e-300, 2e-300])]
-)
-def test_a_zero_or_tiny_gradient_ends_the_search_for_digits(row, expected):
+def test_a_zero_or_tiny_gradient_ends_the_search_for_digits():
     """With targets smoothed to one third each, a gradient of 0 was a ball that never became narrow."""
+    rows = [[0.0, 0.0, 0.0], [0.0, 0.0, 9e-300]]
     program = (
         "from logitlab.oracle import reference\n"
-        f"print(reference([{row}], [0], label_smoothing=1.0).gradient.hi.tolist())"
+        f"print([reference([row], [0], label_smoothing=1.0).gradient.hi[0].tolist() for row in {rows}])"
     )
     # In a separate process, since a failure never returns.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
-    np.testing.assert_allclose(ast.literal_eval(done.stdout), [expected], rtol=1e-15)
+    expected = [[0.0, 0.0, 0.0], [-1e-300, -1e-300, 2e-300]]
+    np.testing.assert_allclose(ast.literal_eval(done.stdout), expected, rtol=1e-15)
 
 
 # --- special values: section 3 of the design --------------------------------------------------------------------

@@ -37,6 +37,27 @@ def quick(tmp_path_factory):
     return Run(folder), printed.getvalue()
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Return the folder of a run of one loss that is accurate on all its cases."""
+    folder = tmp_path_factory.mktemp("sound") / "run"
+    with calls_in_this_process():
+        logitlab.run(implementations="numpy/log1p", cases="seed/article", dtypes="float32", out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(quick):
+    """Return the measurements of the quick run."""
+    return quick[0].read()
+
+
+@pytest.fixture(scope="module")
+def safest(table):
+    """Return the worst grade of each loss of the quick run."""
+    return logitlab.safety(table)
+
+
 def printed(run: Run, width: int = 80, **options) -> str:
     console = Console(width=width, file=io.StringIO(), **options)
     reports.show_answer(run, console)
@@ -119,11 +140,9 @@ def test_a_quick_run_is_a_run_of_these_cases_in_float32_and_eager(quick):
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_python_returns_the_measurements(quick):
-    run, _ = quick
+def test_python_returns_the_measurements(table):
     df = logitlab.run(quick=True, implementations="numpy/lse")
-    there = run.read()
-    there = there[there["implementation"] == "numpy/lse"]
+    there = table[table["implementation"] == "numpy/lse"]
     assert df["value"].tolist() == pytest.approx(there["value"].tolist(), nan_ok=True, rel=0)
     assert logitlab.safety(df)[["implementation", "grade", "case"]].to_numpy().tolist() == [
         ["numpy/lse", "C", "offset/1e06"]
@@ -133,31 +152,30 @@ def test_python_returns_the_measurements(quick):
 # --- the whole catalogue -----------------------------------------------------------------------------------------
 
 
-def assert_as_kept(df: pd.DataFrame, frameworks) -> None:
-    measured = logitlab.safety(df).set_index("implementation")["grade"].to_dict()
+def assert_as_kept(safest: pd.DataFrame, frameworks) -> None:
+    measured = safest.set_index("implementation")["grade"].to_dict()
     kept = {d.implementation: d.grade for d in kept_grades.read().decisions}
     kept = {name: grade for name, grade in kept.items() if name.partition("/")[0] in frameworks}
     assert measured == kept, "a quick run grades as README does; choose another QUICK case in cases/catalogue/"
 
 
 @pytest.mark.pinned
-def test_a_quick_run_gives_each_loss_the_grade_of_the_whole_catalogue(quick):
-    run, _ = quick
-    assert_as_kept(run.read(), FEW)
+def test_a_quick_run_gives_each_loss_the_grade_of_the_whole_catalogue(safest):
+    assert_as_kept(safest, FEW)
 
 
 @pytest.mark.full
 @pytest.mark.pinned
 def test_a_quick_run_gives_each_loss_that_grade_in_every_framework():
     frameworks = {d.implementation.partition("/")[0] for d in kept_grades.read().decisions}
-    assert_as_kept(logitlab.run(quick=True, frameworks=sorted(frameworks)), frameworks)
+    assert_as_kept(logitlab.safety(logitlab.run(quick=True, frameworks=sorted(frameworks))), frameworks)
 
 
 # --- the answer --------------------------------------------------------------------------------------------------
 
 
-def test_the_answer_names_every_loss_under_its_grade(quick):
-    run, text = quick
+def test_the_answer_names_every_loss_under_its_grade(quick, safest):
+    _, text = quick
     sections = {}
     for line in text.splitlines():
         for grade, (word, _) in MEANINGS.items():
@@ -165,7 +183,7 @@ def test_the_answer_names_every_loss_under_its_grade(quick):
                 section = sections[grade] = []
         if sections and line.startswith("      "):
             section += [word.rstrip(",") for word in line.split()]
-    for name, grade in logitlab.safety(run.read())[["implementation", "grade"]].itertuples(index=False):
+    for name, grade in safest[["implementation", "grade"]].itertuples(index=False):
         framework, _, loss = name.partition("/")
         assert framework in sections[grade]
         assert loss in sections[grade]
@@ -181,14 +199,17 @@ def test_the_answer_says_what_breaks_the_naive_loss_and_why(quick):
 
 
 def test_the_answer_fits_a_pipe_of_80_columns(quick):
-    run, text = quick
+    _, text = quick
     commands = [line for line in text.splitlines() if line.startswith("  logitlab ")]
     assert len(commands) == 2
     assert all(len(line) <= 80 for line in text.splitlines() if line not in commands)
     assert all(line == line.rstrip() for line in text.splitlines())
     assert text.isprintable() is False  # it has lines
     assert all(line.isprintable() for line in text.splitlines()), "a pipe has no colours"
-    assert "\x1b[" in printed(run, force_terminal=True, color_system="truecolor", no_color=False)
+
+
+def test_a_terminal_gets_colours(sound):
+    assert "\x1b[" in printed(Run(sound), force_terminal=True, color_system="truecolor", no_color=False)
 
 
 def test_a_narrow_terminal_folds_names_and_loses_none(quick):
@@ -216,18 +237,16 @@ def test_the_answer_warns_that_it_is_a_quick_look(quick):
     assert "NaN from an ignored row reaches its own gradient in 9 of these losses." in words
 
 
-def test_the_answer_names_the_frameworks_that_are_not_measured(quick):
-    run = Run(quick[0].folder)
+def test_the_answer_names_the_frameworks_that_are_not_measured(sound):
+    run = Run(sound)
     lacking = {"jax": "cannot be imported", "paddle": "cannot be imported", "torch/liger": "liger is not installed"}
     run.manifest = replace(run.manifest, missing=lacking)
     words = " ".join(printed(run).split())
     assert "Not measured: jax, paddle, 1 loss whose package is missing; `logitlab doctor` says why" in words
 
 
-@pytest.mark.usefixtures("in_this_process")
-def test_a_run_of_sound_losses_has_nothing_to_explain(tmp_path):
-    logitlab.run(implementations="numpy/log1p", cases="seed/*", dtypes="float32", out=tmp_path / "run")
-    text = printed(Run(tmp_path / "run"))
+def test_a_run_of_sound_losses_has_nothing_to_explain(sound):
+    text = printed(Run(sound))
     assert "A  safe" in text
     assert "explain" not in text
 

@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet")}
 
 
-@pytest.mark.parametrize("apart", [11, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("apart", [16, pytest.param(1, marks=pytest.mark.full)])
 def test_a_run_reports_a_full_disk_at_any_step_and_can_be_resumed(forks, tmp_path, apart):
     refusals = 0
     for number in range(0, STEPS, apart):
@@ -160,7 +160,7 @@ def test_a_second_run_into_the_folder_is_refused_and_the_first_is_not_disturbed(
     assert not (folder / "lock").exists()
 
 
-TIMES = pytest.mark.parametrize("times", [2, pytest.param(6, marks=pytest.mark.full)])
+TIMES = pytest.mark.parametrize("times", [1, pytest.param(6, marks=pytest.mark.full)])
 
 
 @TIMES

@@ -17,8 +17,11 @@ from logitlab.core.formats import FORMATS
 from logitlab.core.vocabulary import accurate_ulps
 from logitlab.execution import plan
 from logitlab.execution.registry import Description, ImplementationInfo
+from logitlab.reports import _render
 from logitlab.reports._overview import overview
+from logitlab.reports.tables import curves, sections
 from logitlab.storage.manifest import Manifest
+from logitlab.storage.querying import Measurements
 from logitlab.storage.store import Run, typed
 
 LOSSES = [
@@ -41,6 +44,17 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measurements(run):
     return run.read()
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return reports.make_report([run])
+
+
+@pytest.fixture
+def made_once(report, monkeypatch):
+    """Render the report of `run` without making it again: its tables take a second."""
+    monkeypatch.setattr(_render, "make_report", lambda runs: report)
 
 
 def line(**changes):
@@ -121,9 +135,11 @@ def test_errors_that_no_grade_counts_are_reported_apart_from_the_largest_error()
 def test_a_large_error_that_a_grade_counts_stays():
     capped = {"exact": 1.0, "max_abs": 1e-3, "max_rel": 1e-3, "max_ulp": 8389.0}  # A where the logits are capped
     counted = [UNSURE, FLUSHED | {"grade": "D"}, {"max_ulp": 150.0}, {"dtype": "float16", "max_ulp": 20.0}, capped]
-    for changes in counted:
-        (table,) = reports.errors(made(line(**changes))).to_dict("records")
-        assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (changes["max_ulp"], True)
+    lines = [line(**{"implementation": f"x/{i}"} | changes) for i, changes in enumerate(counted)]
+    table = reports.errors(made(*lines)).set_index("implementation")
+    for i, changes in enumerate(counted):
+        found = table.loc[f"x/{i}"]
+        assert (found["loss largest"], np.isnan(found["loss uncounted"])) == (changes["max_ulp"], True)
     (table,) = reports.errors(made(line(**FLUSHED), line(**UNSURE))).to_dict("records")
     assert (table["loss largest"], np.isnan(table["loss uncounted"])) == (1.7e7, True)
 
@@ -192,7 +208,7 @@ def test_a_page_counts_refusals_and_lists_faults():
         line(**refused | {"case": "f/b", "detail": "no smoothing"}),
         line(status="raised", grade=None, case="f/c", detail="E: x"),
     )
-    (section,) = [s for s in reports.sections(df) if s.name == "faults"]
+    (section,) = [s for s in sections._outcomes(Measurements.of(df)) if s.name == "faults"]
     assert section.table["detail"].to_list() == ["no weight", "no smoothing", "E: x"]
     assert section.shown[["status", "detail", "cases"]].to_numpy().tolist() == [
         ["raised", "E: x", 1],
@@ -219,6 +235,7 @@ def printed(run, name, width=100, **options):
     return page.getvalue()
 
 
+@pytest.mark.usefixtures("made_once")
 def test_all_prints_every_table_in_a_hundred_columns(run):
     text = printed(run, "text", whole=True)
     assert max(map(len, text.splitlines())) <= 100
@@ -226,12 +243,14 @@ def test_all_prints_every_table_in_a_hundred_columns(run):
         assert word in text
 
 
+@pytest.mark.usefixtures("made_once")
 def test_markdown_shows_the_main_results_of_a_run(run):
     page = printed(run, "markdown")
     assert page.startswith("# LogitLab report\n")
     assert "`torch/naive`" in page
 
 
+@pytest.mark.usefixtures("made_once")
 def test_csv_holds_the_numbers_of_the_tables(run, tmp_path, measurements):
     written = {p.name: p for p in reports.write(run, ["csv"], tmp_path)}
     back = pd.read_csv(written["measurements.csv.gz"], dtype={"detail": str})
@@ -347,6 +366,7 @@ def test_the_first_of_many_faults_are_listed_and_the_others_counted():
     ]
 
 
+@pytest.mark.usefixtures("made_once")
 def test_json_has_the_numbers_of_the_tables_and_is_strict(run, tmp_path, measurements):
     (path,) = reports.write(run, ["json"], tmp_path)
 
@@ -405,10 +425,8 @@ def swept():
 
 
 def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):
-    from logitlab.reports.tables import curves as _curves
-
-    assert _curves.axes(swept) == ["offset", "classes"]
-    curve = _curves.curve(swept, "offset", "loss")
+    assert curves.axes(swept) == ["offset", "classes"]
+    curve = curves.curve(swept, "offset", "loss")
     assert len(curve) == swept["implementation"].nunique() * 3
     lse = curve[(curve["implementation"] == "numpy/lse") & (curve["dtype"] == "float32")]
     assert lse["offset"].to_list() == [5000.0 * i for i in range(3)]
@@ -418,14 +436,14 @@ def test_a_curve_has_each_cell_at_each_value_of_the_axis(swept):
 
 
 def test_a_curve_is_shown_from_its_first_value_to_its_last(swept):
-    titles = {s.name: s for s in reports.sections(swept)}
+    titles = {s.name: s for s in sections._curves_along_axes(Measurements.of(swept))}
     shown = titles["curve_offset_loss"].shown
     assert list(shown.columns[-3:]) == ["0", "5000", "10000"]
     assert list(titles["curve_classes_gradient"].shown.columns[-2:]) == ["3", "10"]
 
 
-def test_errors_are_compared_with_their_bounds(measurements):
-    table = {s.name: s.table for s in reports.sections(measurements)}["bounds_loss"]
+def test_errors_are_compared_with_their_bounds(report):
+    table = {s.name: s.table for s in report.sections}["bounds_loss"]
     lse = table[table["implementation"].isin(["numpy/lse", "torch/lse"])]
     assert len(lse) == 4
     assert (lse["shifted beyond"] == 0).all()
@@ -530,8 +548,7 @@ def test_a_run_given_twice_is_refused(tmp_path):
         reports.make_report([run, run])
 
 
-def test_the_settings_of_a_framework_are_reported(run):
-    page = reports.make_report([run])
-    facts = {name: words for name, _, words in (p.partition(": ") for p in page.preamble)}
+def test_the_settings_of_a_framework_are_reported(report):
+    facts = {name: words for name, _, words in (p.partition(": ") for p in report.preamble)}
     assert "oneDNN" in facts["Settings of torch"]
     assert "subnormals kept" in facts["Settings of numpy"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_process import calls_in_this_process
 
 from logitlab import reports, runner
 from logitlab.cases import select_cases
@@ -34,7 +35,8 @@ def tables(request, tmp_path_factory):
     if request.param == "four frameworks":
         out = tmp_path_factory.mktemp("runs") / "run"
         return [runner.run(cases=CASES, frameworks=FRAMEWORKS, implementations=ALL_LOSSES, modes="eager", out=out)]
-    return [runner.run(cases=CASES, implementations=FEW_LOSSES, modes="eager")]
+    with calls_in_this_process():
+        return [runner.run(cases=CASES, implementations=FEW_LOSSES, modes="eager")]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,8 @@ def test_a_worker_imports_only_its_own_framework(tmp_path, asked):
 
 
 def test_a_case_that_a_dtype_cannot_hold_is_left_out_and_named_in_the_manifest(tmp_path):
-    df = runner.run(cases="offset/1e30", frameworks="numpy", dtypes=["float16", "float32"], out=tmp_path / "run")
+    dtypes = ["float16", "float32"]
+    df = runner.run(cases="offset/1e30", implementations="numpy/lse", dtypes=dtypes, out=tmp_path / "run")
     assert set(df["dtype"]) == {"float32"}
     left_out = Run(tmp_path / "run").manifest.left_out
     assert [(e["case"], e["dtype"]) for e in left_out] == [("offset/1e30", "float16")]
@@ -150,7 +153,7 @@ def test_a_case_that_a_dtype_cannot_hold_is_left_out_and_named_in_the_manifest(t
 
 def test_the_manifest_records_what_decides_a_result(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    runner.run(cases="seed/article", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+    runner.run(cases="seed/article", implementations="numpy/lse", dtypes="float32", out=tmp_path / "run")
     manifest = Run(tmp_path / "run").manifest
     assert manifest.complete is True
     assert manifest.environment["OMP_NUM_THREADS"] == "1"
@@ -212,11 +215,13 @@ def test_an_interrupted_run_resumes_to_the_same_table(tmp_path):
 
 
 def test_a_run_is_not_resumed_with_another_plan(tmp_path):
-    runner.run(cases="gap/5_low", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+    runner.run(cases="gap/5_low", implementations="numpy/lse", dtypes=["float32"], out=tmp_path / "run")
     with pytest.raises(UsageError, match=r"cannot resume .*catalogue"):
-        runner.run(cases="gap/5_high", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run", resume=True)
+        runner.run(
+            cases="gap/5_high", implementations="numpy/lse", dtypes=["float32"], out=tmp_path / "run", resume=True
+        )
     with pytest.raises(UsageError, match="already holds a run"):
-        runner.run(cases="gap/5_low", frameworks=["numpy"], dtypes=["float32"], out=tmp_path / "run")
+        runner.run(cases="gap/5_low", implementations="numpy/lse", dtypes=["float32"], out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

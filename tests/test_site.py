@@ -21,6 +21,8 @@ from logitlab.reports.site import _second_process, pages
 from logitlab.reports.site._findings import headlines
 from logitlab.reports.site._results import results
 from logitlab.reports.site._slugs import LONGEST, slugs
+from logitlab.reports.site.pages import tables
+from logitlab.reports.tables import sections
 from logitlab.storage.manifest import Manifest
 from logitlab.storage.querying import Measurements
 from logitlab.storage.store import CASES, Run, typed
@@ -141,10 +143,22 @@ def only_cases(monkeypatch):
 def only_tables(monkeypatch):
     """Let sites have only the pages of tables, with their pictures."""
 
-    def tables(site, out):
+    def of_tables(site, out):
         return pages.tables_pages(site, {s.name: s for s in site.report.sections}, out)
 
-    keep_pages(monkeypatch, tables, lambda site: [])
+    keep_pages(monkeypatch, of_tables, lambda site: [])
+
+
+@pytest.fixture
+def only_devices(monkeypatch):
+    """Let sites have only the page of devices."""
+
+    def devices(site, out):
+        makers = (sections._sides, sections._device_pairs)
+        of_devices = {s.name: s for make in makers for s in make(site.report.source) if len(s.table)}
+        return [tables._devices(site, of_devices, out)]
+
+    keep_pages(monkeypatch, devices, lambda site: [])
 
 
 def hostile_site(folder):
@@ -303,7 +317,7 @@ def test_the_downloads_hold_the_measurements_and_the_tables(site, run):
     csv = pd.read_csv(site / "data" / "measurements.csv.gz", dtype={"detail": str})
     np.testing.assert_allclose(csv["max_ulp"], df["max_ulp"], rtol=1e-15)
     errors = json.loads((site / "data" / "errors_loss.json").read_text())
-    wanted = next(s.table for s in reports.sections(df) if s.name == "errors_loss")
+    wanted = next(s.table for s in sections._errors(Measurements.of(df)) if s.name == "errors_loss")
     assert [float(e["loss largest"]) for e in errors] == pytest.approx(wanted["loss largest"].to_list())
     assert len(pd.read_csv(site / "data" / "errors_loss.csv")) == len(wanted)
 
@@ -322,7 +336,7 @@ def test_other_modes_and_devices_are_compared_with_eager_and_the_cpu(tmp_path):
         assert f"charts/{file}.svg" in page.addresses()
 
 
-@pytest.mark.usefixtures("only_tables")
+@pytest.mark.usefixtures("only_devices")
 def test_two_devices_are_shown_side_by_side(tmp_path):
     """Cases with another grade come first, then those farthest apart; cases with the same bits are left out."""
     lines = [
@@ -342,7 +356,7 @@ def test_two_devices_are_shown_side_by_side(tmp_path):
     assert "f/c" not in set(table["case"])
 
 
-@pytest.mark.usefixtures("only_tables")
+@pytest.mark.usefixtures("only_devices")
 def test_an_interpreted_kernel_is_compared_with_the_one_on_a_device(tmp_path):
     lines = [line(mode="interpreted"), line(device="cuda", bits=2), line(mode="compiled")]
     site = site_of(kept(tmp_path / "run", *lines), tmp_path / "site")

@@ -26,14 +26,24 @@ def test_all_selects_every_variant_and_an_unknown_name_is_refused():
         choose_variants(["fast"])
 
 
-def test_a_worker_has_its_variables_before_its_framework_is_imported(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("framework", "question"),
+    [
+        ("jax", "__import__('jax').device_count()"),
+        pytest.param("torch", "__import__('torch').get_num_threads()", marks=pytest.mark.full),
+    ],
+    ids=["jax", "torch"],
+)
+def test_a_worker_has_its_variables_before_its_framework_is_imported(framework, question, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_min_max=false")
-    given = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1"}
-    with Pools(["torch"], tmp_path) as pools:
-        found = pools.worker("torch-eager+x", given).schedule(eval, args=["dict(__import__('os').environ)"]).result()
-        threads = pools.worker("torch-eager+x").schedule(eval, args=["__import__('torch').get_num_threads()"]).result()
-    assert found["XLA_FLAGS"] == "--xla_cpu_enable_fast_min_max=false --xla_cpu_multi_thread_eigen=false"
-    assert threads == 1
+    devices = "--xla_force_host_platform_device_count=3"
+    given = {"XLA_FLAGS": devices, "OMP_NUM_THREADS": "1"}
+    with Pools([framework], tmp_path) as pools:
+        worker = pools.worker(f"{framework}-eager+x", given)
+        found = worker.schedule(eval, args=["dict(__import__('os').environ)"]).result()
+        number = worker.schedule(eval, args=[question]).result()
+    assert found["XLA_FLAGS"] == f"--xla_cpu_enable_fast_min_max=false {devices}"
+    assert number == {"jax": 3, "torch": 1}[framework]
 
 
 def run_of(folder):
