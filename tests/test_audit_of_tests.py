@@ -137,7 +137,8 @@ def _shows(key, calls):
 
 def _seeds():
     """Twenty seeds, one after the other: of the faults of chance the rarest shows itself in a fifth of all checks."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     for seed in range(20):
         torch.manual_seed(seed)
         yield seed

@@ -3,9 +3,7 @@
 Triton has to be imported to interpret. So all calls are in worker processes, or in a new process.
 """
 
-import contextlib
 import html
-import io
 import os
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import printed_programs
 import pytest
 from in_process import InThisProcess
 
@@ -240,13 +239,6 @@ def test_the_site_says_it_beside_the_grades(few, tmp_path):
         assert interpreting.NOTE in html.unescape((tmp_path / "site" / page).read_text())
 
 
-def output_here(program: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(program, "reproduce.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - the program under test
-    return out.getvalue()
-
-
 def output(program: str) -> str:
     """Return what the program prints in a new process, as Triton needs it."""
     environment = {k: v for k, v in os.environ.items() if k != interpreting.VARIABLE}
@@ -271,7 +263,7 @@ def test_a_program_of_a_measurement_interprets_too(implementation, case, line, b
     assert main(["reproduce", case, *where]) == 0
     program = capsys.readouterr().out
     assert program.index(line) < program.index(before)
-    assert printed in (output_here(program) if implementation == SOFTMAX else output(program))
+    assert printed in (printed_programs.printed(program) if implementation == SOFTMAX else output(program))
 
 
 def test_a_kernel_without_its_gpu_says_how_it_runs(in_this_process, tmp_path):

@@ -128,9 +128,6 @@ class Ranks:
     def _tried(self, tasks: Sequence[Task], lines: str) -> list[Answer]:
         if not self._grouped and self._groups >= MAX_GROUPS:
             self._kill()
-        if self._processes is None:
-            self._started = time.time()
-            self._processes = _Started.new(self.shards, self._seconds)
         if not self._grouped:
             self._join()
         if lines not in self._loaded:
@@ -163,7 +160,9 @@ class Ranks:
         self._grouped = True
 
     def _asked(self, tasks: Sequence[Task], seconds: float) -> list[Answer]:
-        assert self._processes is not None  # noqa: S101 - for the type checker
+        if self._processes is None:
+            self._started = time.time()
+            self._processes = _Started.new(self.shards, self._seconds)
         for connection, task in zip(self._processes.ranks, tasks, strict=True):
             with suppress(OSError):  # it has died, which `_collected` finds
                 connection.send(task)

@@ -20,7 +20,7 @@ _RANK = "logitlab.frameworks.sharded._rank"
 _ONE_IMPORT = sys.platform == "linux"
 
 
-def _fork(rank: int, seconds: float, control: int, connections: Sequence[int]) -> int:
+def _fork(rank: int, seconds: str, control: int, connections: Sequence[int]) -> int:
     """Start a rank and return its process id."""
     pid = os.fork()
     if pid:
@@ -29,7 +29,7 @@ def _fork(rank: int, seconds: float, control: int, connections: Sequence[int]) -
         for handle in (control, *connections):
             if handle != connections[rank]:
                 os.close(handle)
-        arguments = [str(number) for number in (rank, len(connections), connections[rank], seconds)]
+        arguments = [*map(str, (rank, len(connections), connections[rank])), seconds]
         if not _ONE_IMPORT:
             os.execv(sys.executable, [sys.executable, "-P", "-m", _RANK, *arguments])  # noqa: S606
         np.random.seed()  # noqa: NPY002 - a loss may draw from it, on each rank other numbers
@@ -61,7 +61,7 @@ def main() -> None:
         importlib.import_module(_RANK)
         with suppress(ImportError):  # PyTorch imports it, and SymPy, for the first gradient
             importlib.import_module("torch.fx.experimental.symbolic_shapes")
-    pids = {rank: _fork(rank, float(sys.argv[1]), control, connections) for rank in range(len(connections))}
+    pids = {rank: _fork(rank, sys.argv[1], control, connections) for rank in range(len(connections))}
     for handle in connections:
         os.close(handle)
     _attend(Connection(control), pids)
