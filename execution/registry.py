@@ -3,11 +3,12 @@
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 from packaging.utils import canonicalize_name
 
@@ -17,6 +18,9 @@ from ..core.formats import FORMATS, NARROW, Format, get_format
 from ..core.interpreting import DEVICE, INTERPRETED
 from ..core.vocabulary import Problem
 from ..frameworks import Framework, Implementation
+
+_Arguments = TypeVarTuple("_Arguments")
+_Found = TypeVar("_Found")
 
 GROUP = "logitlab.frameworks"
 HOSTED = "e5m6"  # a format that stands for all without a dtype of NumPy
@@ -85,27 +89,21 @@ class Description:
         return self.hosted if fmt.is_hosted else fmt.name not in self.refused
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all frameworks, LogitLab's and other packages', without importing any."""
-    return tuple(sorted({e.name for e in _points()}))
+def _read_once(function: Callable[[*_Arguments], _Found]) -> Callable[[*_Arguments], _Found]:
+    """Return the function of installed packages with its results kept until a folder of `sys.path` changes.
 
+    Each reading parses the whole metadata of a distribution; together they were a tenth of a short run.
+    """
 
-def _points() -> tuple[metadata.EntryPoint, ...]:
-    """Return the entry points of all frameworks; they are read again once a folder of `sys.path` has changed."""
-    return _points_of(_folders())
+    @lru_cache(maxsize=256)
+    def kept(folders: tuple[tuple[str, int], ...], *args: *_Arguments) -> _Found:
+        return function(*args)
 
+    @wraps(function)
+    def found(*args: *_Arguments) -> _Found:
+        return kept(tuple((folder, _changed(folder)) for folder in sys.path), *args)
 
-_Folders = tuple[tuple[str, int], ...]
-
-
-def _folders() -> _Folders:
-    """Return the folders of `sys.path` and the time when each changed last."""
-    return tuple((folder, _changed(folder)) for folder in sys.path)
-
-
-@lru_cache(maxsize=1)
-def _points_of(folders: _Folders) -> tuple[metadata.EntryPoint, ...]:
-    return tuple(metadata.entry_points(group=GROUP))
+    return found
 
 
 def _changed(folder: str) -> int:
@@ -113,6 +111,17 @@ def _changed(folder: str) -> int:
         return Path(folder).stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all frameworks, LogitLab's and other packages', without importing any."""
+    return tuple(sorted({e.name for e in _points()}))
+
+
+@_read_once
+def _points() -> tuple[metadata.EntryPoint, ...]:
+    """Return the entry points of all frameworks."""
+    return tuple(metadata.entry_points(group=GROUP))
 
 
 @dataclass(frozen=True, order=True)
@@ -130,14 +139,10 @@ class Entry:
         return self.distribution != "logitlab"
 
 
+@_read_once
 def entries() -> tuple[Entry, ...]:
     """Return the entry points of all frameworks, without importing any."""
-    return _entries_of(_folders())
-
-
-@lru_cache(maxsize=1)
-def _entries_of(folders: _Folders) -> tuple[Entry, ...]:
-    found = _points_of(folders)
+    found = _points()
     # Each reading of a name or a version parses the metadata of the distribution, which many entry points share.
     packages = {id(dist): _name_and_version(dist) for dist in {e.dist for e in found}}
     return tuple(sorted({Entry(e.name, e.value, *packages[id(e.dist)]) for e in found}))
@@ -219,27 +224,19 @@ def version_of(package: str) -> str | None:
     return None if distribution is None else installed_version(distribution)
 
 
+@_read_once
 def installed_version(distribution: str) -> str:
     """Return the version of a distribution.
 
     Raises:
         metadata.PackageNotFoundError: if it is not installed.
     """
-    return _version_of(distribution, _folders())
-
-
-@lru_cache(maxsize=256)  # each reading parses the whole metadata, a tenth of a short run
-def _version_of(distribution: str, folders: _Folders) -> str:
     return metadata.version(distribution)
 
 
+@_read_once
 def distribution_of(package: str) -> str | None:
     """Return the distribution that holds an import package; of several, the one with the same name."""
-    return _distribution_of(package, _folders())
-
-
-@lru_cache(maxsize=256)
-def _distribution_of(package: str, folders: _Folders) -> str | None:
     try:
         # Most distributions have the package's name. Only for others are all distributions read, in each new worker.
         own = metadata.distribution(package)
